@@ -1,0 +1,5 @@
+//! Kubernetes as a library: a whole container cluster that another program can hold in a variable.
+
+pub use k8s_openapi;
+
+pub mod selector;

@@ -2,4 +2,7 @@
 
 pub use k8s_openapi;
 
+pub mod clock;
+pub mod meta;
 pub mod selector;
+pub mod store;

@@ -1,0 +1,116 @@
+//! Time and chance as a port.
+//!
+//! Nothing in this crate reads the machine's clock or rolls a dice but through a [`Clock`]. Timers are tokio's, so
+//! that in a test with paused time a day passes as soon as every task waits; [`Clock::now`] follows them.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+/// Now, timers and randomness.
+#[async_trait]
+pub trait Clock: Send + Sync + fmt::Debug + 'static {
+    /// The time of day. Never goes back within one process.
+    fn now(&self) -> Timestamp;
+
+    /// Waits for a duration to pass.
+    async fn sleep(&self, duration: Duration);
+
+    /// 64 random bits. Not for secrets: those come from the host's TLS library.
+    fn random(&self) -> u64;
+}
+
+/// A [`Clock`] that is shared.
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The clock of a program: the machine's time and unpredictable randomness; or, by [`TokioClock::simulated`], that
+/// of a simulation: a given start and seed, in step with tokio's paused time.
+#[derive(Debug)]
+pub struct TokioClock {
+    origin: tokio::time::Instant,
+    wall: Timestamp,
+    random: Mutex<SplitMix>,
+}
+
+impl TokioClock {
+    /// The machine's time, with randomness seeded by the system.
+    ///
+    /// Must be called within a tokio runtime.
+    pub fn system() -> SharedClock {
+        // RandomState is the one source of entropy in std; each carries keys drawn from the system.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
+        Arc::new(Self::starting_at(Timestamp::now(), seed))
+    }
+
+    /// A clock that starts at 2026-01-01T00:00:00Z and whose every random number follows from `seed`.
+    ///
+    /// In a runtime with paused time, time passes only when all tasks wait.
+    pub fn simulated(seed: u64) -> SharedClock {
+        let start = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
+        Arc::new(Self::starting_at(start, seed))
+    }
+
+    fn starting_at(wall: Timestamp, seed: u64) -> Self {
+        Self { origin: tokio::time::Instant::now(), wall, random: Mutex::new(SplitMix(seed)) }
+    }
+}
+
+#[async_trait]
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.origin.elapsed();
+        self.wall.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    fn random(&self) -> u64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+}
+
+/// Steele, Lea and Flood's generator: one addition and three mixes a number, and any seed is a good one.
+#[derive(Debug)]
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The alphabet of generated names: no vowels, so no words, and no digits that look like letters.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A random suffix of `length` letters for a generated name, as in `web-7d4b9-x2x5z`.
+pub fn random_suffix(clock: &dyn Clock, length: usize) -> String {
+    (0..length)
+        .map(|_| {
+            let index = clock.random() % NAME_ALPHABET.len() as u64;
+            char::from(NAME_ALPHABET[index as usize])
+        })
+        .collect()
+}
+
+/// A random version-4 UUID.
+pub fn random_uid(clock: &dyn Clock) -> crate::meta::Uid {
+    let (a, b) = (clock.random(), clock.random());
+    let text = format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        0x8000 | (b >> 48 & 0x3fff),
+        b & 0xffff_ffff_ffff
+    );
+    crate::meta::Uid(text.into())
+}

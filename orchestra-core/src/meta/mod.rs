@@ -1,0 +1,159 @@
+//! Identity: what an object is called, which one of that name it is, and which version of it was seen.
+//!
+//! Names, uids and revisions are types, so that none can be taken for another. [`Object`] is what a Rust type
+//! must offer to be a kind of the cluster; every type of `k8s-openapi` that is a resource has it for free.
+
+mod object;
+mod owner;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use object::{Object, Scope};
+pub use owner::{OwnerRef, controller_of};
+
+/// A point in the history of the whole cluster.
+///
+/// Every commit to the store gets the next one. It is what the wire calls `resourceVersion`; an object carries
+/// the revision of the commit that last changed it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl Revision {
+    /// Before the first commit.
+    pub const ZERO: Self = Self(0);
+
+    /// The revision after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Revision {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// The identity of one object over all time: unlike its name, a uid is never given twice.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Uid(pub Arc<str>);
+
+impl Uid {
+    /// The uid in its text form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Uid {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an object of a known kind is called: its name, and its namespace when its kind has one.
+///
+/// Ordered by namespace, then name, which is the order of a list. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectName {
+    namespace: Arc<str>,
+    name: Arc<str>,
+}
+
+impl ObjectName {
+    /// The name of an object in a namespace.
+    pub fn namespaced(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The name of an object of the whole cluster.
+    pub fn cluster(name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: "".into(), name: name.into() }
+    }
+
+    /// The name of an object, in a namespace when there is one.
+    pub fn new(namespace: Option<&str>, name: &str) -> Self {
+        Self { namespace: namespace.unwrap_or_default().into(), name: name.into() }
+    }
+
+    /// The namespace; `None` for an object of the whole cluster.
+    pub fn namespace(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(&*self.namespace)
+    }
+
+    /// The name within the namespace.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace() {
+            Some(namespace) => write!(f, "{namespace}/{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+impl fmt::Debug for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Which kind, without its version: what the wire calls a *group resource*, such as `deployments.apps`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupResource {
+    /// The API group; empty for the core group.
+    pub group: Arc<str>,
+    /// The plural name, as in a URL.
+    pub resource: Arc<str>,
+}
+
+impl GroupResource {
+    /// The resource of that plural name in that group.
+    pub fn new(group: impl Into<Arc<str>>, resource: impl Into<Arc<str>>) -> Self {
+        Self { group: group.into(), resource: resource.into() }
+    }
+
+    /// The resource that a Rust type is an object of.
+    pub fn of<K: Object>() -> Self {
+        Self::new(K::GROUP, K::PLURAL)
+    }
+}
+
+impl fmt::Display for GroupResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.group {
+            "" => f.write_str(&self.resource),
+            group => write!(f, "{}.{group}", self.resource),
+        }
+    }
+}
+
+impl fmt::Debug for GroupResource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,116 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Whether the objects of a kind live in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Each object is in one namespace and goes with it.
+    Namespaced,
+    /// One set of objects for the whole cluster.
+    Cluster,
+}
+
+/// A Rust type whose values are objects of one kind.
+///
+/// To make a kind of your own, write a serde struct with a `metadata` field and implement the constants and the
+/// two accessors; `apiVersion` and `kind` are written for you and need no fields. Every resource type of
+/// [`k8s_openapi`] is an `Object` already.
+///
+/// ```
+/// use orchestra_core::meta::{Object, Scope};
+/// use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+///
+/// #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+/// struct Website {
+///     metadata: ObjectMeta,
+///     spec: WebsiteSpec,
+/// }
+///
+/// #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+/// struct WebsiteSpec {
+///     host: String,
+/// }
+///
+/// impl Object for Website {
+///     const GROUP: &'static str = "example.org";
+///     const VERSION: &'static str = "v1";
+///     const KIND: &'static str = "Website";
+///     const PLURAL: &'static str = "websites";
+///     const SCOPE: Scope = Scope::Namespaced;
+///
+///     fn meta(&self) -> &ObjectMeta {
+///         &self.metadata
+///     }
+///
+///     fn meta_mut(&mut self) -> &mut ObjectMeta {
+///         &mut self.metadata
+///     }
+/// }
+/// ```
+pub trait Object: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// The API group; empty for the core group.
+    const GROUP: &'static str;
+    /// The version of the group, such as `v1`.
+    const VERSION: &'static str;
+    /// The name of the kind, such as `Pod`.
+    const KIND: &'static str;
+    /// The plural in lower case, as it stands in URLs, such as `pods`.
+    const PLURAL: &'static str;
+    /// Whether the objects live in namespaces.
+    const SCOPE: Scope;
+
+    /// The object's metadata.
+    fn meta(&self) -> &ObjectMeta;
+
+    /// The object's metadata, to be changed.
+    fn meta_mut(&mut self) -> &mut ObjectMeta;
+
+    /// Group and version as they stand in `apiVersion`.
+    fn api_version() -> String {
+        match Self::GROUP {
+            "" => Self::VERSION.to_owned(),
+            group => format!("{group}/{}", Self::VERSION),
+        }
+    }
+}
+
+/// Lets the scope be read off the marker types of `k8s-openapi`.
+pub trait ScopeMarker {
+    /// The scope this marker stands for.
+    const SCOPE: Scope;
+}
+
+impl ScopeMarker for k8s_openapi::NamespaceResourceScope {
+    const SCOPE: Scope = Scope::Namespaced;
+}
+
+impl ScopeMarker for k8s_openapi::ClusterResourceScope {
+    const SCOPE: Scope = Scope::Cluster;
+}
+
+impl<K> Object for K
+where
+    K: k8s_openapi::Resource
+        + k8s_openapi::Metadata<Ty = ObjectMeta>
+        + Serialize
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    K::Scope: ScopeMarker,
+{
+    const GROUP: &'static str = K::GROUP;
+    const VERSION: &'static str = K::VERSION;
+    const KIND: &'static str = K::KIND;
+    const PLURAL: &'static str = K::URL_PATH_SEGMENT;
+    const SCOPE: Scope = <K::Scope as ScopeMarker>::SCOPE;
+
+    fn meta(&self) -> &ObjectMeta {
+        self.metadata()
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.metadata_mut()
+    }
+}

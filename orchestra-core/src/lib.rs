@@ -4,5 +4,6 @@ pub use k8s_openapi;
 
 pub mod clock;
 pub mod meta;
+pub mod quantity;
 pub mod selector;
 pub mod store;

@@ -5,5 +5,7 @@ pub use k8s_openapi;
 pub mod clock;
 pub mod meta;
 pub mod quantity;
+pub mod network;
+pub mod runtime;
 pub mod selector;
 pub mod store;

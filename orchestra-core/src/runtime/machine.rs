@@ -1,0 +1,103 @@
+//! What a runtime says about itself and the machine it runs on.
+
+/// What can be asked of a runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Containers come from images. Where not (plain processes), images are neither looked for nor pulled, and a
+    /// container must give a command.
+    pub images: bool,
+    /// [`Runtime::exec`](super::Runtime::exec) works. `exec_sync` always does.
+    pub exec: bool,
+    /// [`Runtime::attach`](super::Runtime::attach) works.
+    pub attach: bool,
+    /// [`Runtime::port_forward`](super::Runtime::port_forward) works.
+    pub port_forward: bool,
+    /// [`Runtime::stats`](super::Runtime::stats) works.
+    pub stats: bool,
+    /// Mounts reach the container at the path asked for.
+    pub mounts: bool,
+    /// CPU and memory limits are enforced.
+    pub limits: bool,
+    /// The runtime gives every sandbox an address itself (see [`RunningSandbox::ips`](super::RunningSandbox::ips)).
+    pub addresses: bool,
+}
+
+impl Capabilities {
+    /// Everything.
+    pub const ALL: Self = Self {
+        images: true,
+        exec: true,
+        attach: true,
+        port_forward: true,
+        stats: true,
+        mounts: true,
+        limits: true,
+        addresses: true,
+    };
+}
+
+/// Which runtime answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// Short name, the scheme of container ids in pod status: `docker`, `containerd`, `process`, `fake`.
+    pub name: String,
+    /// Its version, as it says it.
+    pub version: String,
+}
+
+impl RuntimeInfo {
+    /// `name://version`, as it stands in a node's `nodeInfo.containerRuntimeVersion`.
+    pub fn reported(&self) -> String {
+        format!("{}://{}", self.name, self.version)
+    }
+}
+
+/// The machine that containers run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineInfo {
+    /// Processor cores, in thousandths.
+    pub cpu_millis: u64,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Bytes of disk for images, logs and `emptyDir` volumes.
+    pub ephemeral_storage_bytes: u64,
+    /// Most pods at a time.
+    pub pods: u32,
+    /// `linux`, as Go calls it.
+    pub os: String,
+    /// `amd64`, `arm64` …, as Go calls it.
+    pub arch: String,
+    /// `uname -r`.
+    pub kernel_version: String,
+    /// The distribution in words, `PRETTY_NAME` of os-release.
+    pub os_image: String,
+    /// `/etc/machine-id`.
+    pub machine_id: String,
+    /// The hardware's own id; often the machine id again.
+    pub system_uuid: String,
+    /// Changes at each boot.
+    pub boot_id: String,
+    /// The machine's own name.
+    pub hostname: String,
+}
+
+impl Default for MachineInfo {
+    /// Four cores, 8 GiB, room for 110 pods (what a Kubernetes node takes by default), Linux on x86-64.
+    fn default() -> Self {
+        Self {
+            cpu_millis: 4000,
+            memory_bytes: 8 << 30,
+            ephemeral_storage_bytes: 64 << 30,
+            pods: 110,
+            os: "linux".into(),
+            arch: "amd64".into(),
+            kernel_version: String::new(),
+            os_image: String::new(),
+            machine_id: String::new(),
+            system_uuid: String::new(),
+            boot_id: String::new(),
+            hostname: String::new(),
+        }
+    }
+}

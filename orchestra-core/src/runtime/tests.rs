@@ -1,0 +1,75 @@
+use super::*;
+
+fn pod() -> PodRef {
+    PodRef { namespace: "default".into(), name: "web".into(), uid: "0c5a".into() }
+}
+
+#[test]
+fn names_are_those_of_docker_on_a_kubernetes_node() {
+    let sandbox = SandboxMeta { pod: pod(), attempt: 0, owner: "c/n".into() };
+    assert_eq!(names::sandbox(&sandbox), "k8s_POD_web_default_0c5a_0");
+    let container = ContainerMeta { name: "app".into(), attempt: 3, hash: "ab".into() };
+    assert_eq!(names::container(&sandbox.pod, &container), "k8s_app_web_default_0c5a_3");
+}
+
+#[test]
+fn identity_survives_as_labels() {
+    let sandbox = SandboxMeta { pod: pod(), attempt: 7, owner: "c/n".into() };
+    let container = ContainerMeta { name: "app".into(), attempt: 3, hash: "ab".into() };
+    let on_sandbox = labels::of_sandbox(&sandbox);
+    let on_container = labels::of_container(&sandbox, &container);
+    let s = |key: &str| on_sandbox.get(key).map(String::as_str);
+    let c = |key: &str| on_container.get(key).map(String::as_str);
+    assert_eq!(labels::sandbox(s), Some(sandbox));
+    assert_eq!(labels::container(s), None);
+    assert_eq!(labels::container(c), Some(container));
+    assert_eq!(labels::sandbox(c), None);
+}
+
+#[test]
+fn image_names() {
+    for (written, full, latest) in [
+        ("nginx", "docker.io/library/nginx:latest", true),
+        ("nginx:latest", "docker.io/library/nginx:latest", true),
+        ("nginx:1.25", "docker.io/library/nginx:1.25", false),
+        ("bitnami/redis", "docker.io/bitnami/redis:latest", true),
+        ("localhost/x", "localhost/x:latest", true),
+        ("localhost:5000/x:v1", "localhost:5000/x:v1", false),
+        ("registry.k8s.io/pause:3.9", "registry.k8s.io/pause:3.9", false),
+        ("index.docker.io/library/nginx", "docker.io/library/nginx:latest", true),
+    ] {
+        let image = ImageRef::parse(written).unwrap();
+        assert_eq!((image.full(), image.is_latest(), image.as_str()), (full, latest, written));
+    }
+    let digest = format!("nginx@sha256:{}", "a".repeat(64));
+    let image = ImageRef::parse(&digest).unwrap();
+    assert_eq!(image.full(), format!("docker.io/library/{digest}"));
+    assert!(!image.is_latest());
+    assert_eq!(ImageRef::parse("quay.io:443/a/b").unwrap().registry(), "quay.io:443");
+}
+
+#[test]
+fn what_is_no_image_name() {
+    for bad in [
+        "",
+        "Nginx",
+        "a b",
+        "nginx:",
+        "nginx:a/b:",
+        "x@sha256:12",
+        "a//b",
+        "-a",
+        "nginx:💥",
+        "a/../b",
+        ":tag",
+        "/",
+    ] {
+        assert!(matches!(ImageRef::parse(bad), Err(RuntimeError::InvalidImageName { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn credentials_do_not_print_their_password() {
+    let shown = format!("{:?}", RegistryCredentials { password: "hunter2".into(), ..Default::default() });
+    assert!(!shown.contains("hunter2"));
+}

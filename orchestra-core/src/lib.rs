@@ -2,6 +2,7 @@
 
 pub use k8s_openapi;
 
+pub mod api;
 pub mod clock;
 pub mod meta;
 pub mod quantity;
@@ -9,3 +10,4 @@ pub mod network;
 pub mod runtime;
 pub mod selector;
 pub mod store;
+pub mod watch;

@@ -1,0 +1,210 @@
+//! What is wrong with which field of an object: paths, and errors in the words of Kubernetes' field validation.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
+use serde_json::Value;
+
+/// The path of a field, such as `spec.containers[0].name` or `metadata.labels[app]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    /// A field of the object itself.
+    pub fn new(field: &str) -> Self {
+        Self(field.to_owned())
+    }
+
+    /// The object as a whole.
+    pub fn root() -> Self {
+        Self(String::new())
+    }
+
+    /// A field within this one. It may be several steps, as in `child("spec.replicas")`.
+    #[must_use]
+    pub fn child(&self, field: &str) -> Self {
+        if self.0.is_empty() { Self::new(field) } else { Self(format!("{}.{field}", self.0)) }
+    }
+
+    /// An element of this list.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// A value of this map.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+/// Which rule a field breaks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// It is missing. The text says more, or is empty.
+    Required(String),
+    /// The value is not one that it may have.
+    Invalid(Value, String),
+    /// The value is none of those that it may have.
+    NotSupported(Value, Vec<String>),
+    /// The same value stands twice.
+    Duplicate(Value),
+    /// It may not be set, or not be changed.
+    Forbidden(String),
+    /// It has more bytes than it may.
+    TooLong(usize),
+    /// It has more elements (the first number) than it may (the second).
+    TooMany(usize, usize),
+    /// What it refers to is not there.
+    NotFound(Value),
+}
+
+/// One broken rule, at one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    /// The field.
+    pub path: Path,
+    /// The rule.
+    pub problem: Problem,
+}
+
+impl Error {
+    /// The error as an entry of a `Status`.
+    pub fn cause(&self) -> StatusCause {
+        let reason = match self.problem {
+            Problem::Required(_) => "FieldValueRequired",
+            Problem::Invalid(..) => "FieldValueInvalid",
+            Problem::NotSupported(..) => "FieldValueNotSupported",
+            Problem::Duplicate(_) => "FieldValueDuplicate",
+            Problem::Forbidden(_) => "FieldValueForbidden",
+            Problem::TooLong(_) => "FieldValueTooLong",
+            Problem::TooMany(..) => "FieldValueTooMany",
+            Problem::NotFound(_) => "FieldValueNotFound",
+        };
+        StatusCause {
+            reason: Some(reason.to_owned()),
+            message: Some(self.problem.to_string()),
+            field: Some(self.path.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Required(detail) if detail.is_empty() => f.write_str("Required value"),
+            Self::Required(detail) => write!(f, "Required value: {detail}"),
+            Self::Invalid(value, detail) => write!(f, "Invalid value: {value}: {detail}"),
+            Self::NotSupported(value, supported) => {
+                write!(f, "Unsupported value: {value}")?;
+                let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
+                if quoted.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": supported values: {}", quoted.join(", "))
+                }
+            }
+            Self::Duplicate(value) => write!(f, "Duplicate value: {value}"),
+            Self::Forbidden(detail) => write!(f, "Forbidden: {detail}"),
+            Self::TooLong(most) => write!(f, "Too long: may not be more than {most} bytes"),
+            Self::TooMany(actual, most) => write!(f, "Too many: {actual}: must have at most {most} items"),
+            Self::NotFound(value) => write!(f, "Not found: {value}"),
+        }
+    }
+}
+
+/// The broken rules of an object, in the order in which they were found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Errors(Vec<Error>);
+
+impl Errors {
+    /// No broken rules.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether no rule is broken.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The broken rules.
+    pub fn iter(&self) -> impl Iterator<Item = &Error> {
+        self.0.iter()
+    }
+
+    /// Adds a broken rule.
+    pub fn push(&mut self, path: &Path, problem: Problem) {
+        self.0.push(Error { path: path.clone(), problem });
+    }
+
+    /// A field is missing.
+    pub fn required(&mut self, path: &Path, detail: impl Into<String>) {
+        self.push(path, Problem::Required(detail.into()));
+    }
+
+    /// A value is not one that the field may have.
+    pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl Into<String>) {
+        self.push(path, Problem::Invalid(value.into(), detail.into()));
+    }
+
+    /// A value is none of those that the field may have. They are listed in order of the alphabet.
+    pub fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
+        let mut supported: Vec<String> = supported.iter().map(ToString::to_string).collect();
+        supported.sort_unstable();
+        self.push(path, Problem::NotSupported(value.into(), supported));
+    }
+
+    /// The same value stands twice.
+    pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
+        self.push(path, Problem::Duplicate(value.into()));
+    }
+
+    /// The field may not be set, or not be changed.
+    pub fn forbidden(&mut self, path: &Path, detail: impl Into<String>) {
+        self.push(path, Problem::Forbidden(detail.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_kubernetes_prints_them() {
+        let mut errors = Errors::new();
+        let spec = Path::new("spec");
+        errors.required(&spec.child("selector"), "");
+        errors.invalid(&spec.child("replicas"), -1, "must be greater than or equal to 0");
+        errors.not_supported(&spec.child("restartPolicy"), "Maybe", &["OnFailure", "Always"]);
+        errors.duplicate(&spec.child("containers").index(1).child("name"), "web");
+        let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            text,
+            [
+                "spec.selector: Required value",
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                r#"spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure""#,
+                r#"spec.containers[1].name: Duplicate value: "web""#,
+            ]
+        );
+    }
+}

@@ -1,0 +1,265 @@
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::fields::{FieldValues, IndexedField};
+use crate::meta::{Object, ObjectName, OwnerRef, Revision, Uid};
+
+/// Why bytes are not an object at rest.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored object cannot be read: {0}")]
+pub struct EntryError(#[from] serde_json::Error);
+
+/// One object at one revision: its encoded bytes, and beside them what selection and ownership need.
+///
+/// The bytes are JSON that begins `{"kind":…,"apiVersion":…,"metadata":{` and has no `resourceVersion`: the revision
+/// is not known when they are encoded. [`Entry::write_json`] puts it in on the way out.
+pub struct Entry {
+    name: ObjectName,
+    uid: Uid,
+    revision: Revision,
+    bytes: Bytes,
+    /// Where in `bytes` the fields of `metadata` begin.
+    split: usize,
+    labels: Arc<BTreeMap<String, String>>,
+    owners: Box<[OwnerRef]>,
+    generation: i64,
+    deleting: bool,
+    fields: FieldValues,
+    views: Mutex<Vec<(TypeId, Arc<dyn Any + Send + Sync>)>>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    metadata: HeadMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadMeta {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    uid: Uid,
+    #[serde(default)]
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    owner_references: Option<Box<[OwnerRef]>>,
+    #[serde(default)]
+    generation: i64,
+    #[serde(default)]
+    deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+const METADATA: &[u8] = b"\"metadata\":{";
+
+impl Entry {
+    /// Reads what the store holds. `indexed` says which fields of the kind are indexed.
+    ///
+    /// # Errors
+    /// When the bytes are not the JSON of an object with a name and a uid.
+    pub fn read(bytes: Bytes, revision: Revision, indexed: &[IndexedField]) -> Result<Self, EntryError> {
+        let head: Head = serde_json::from_slice(&bytes)?;
+        let fields = FieldValues::extract(&bytes, indexed)?;
+        let meta = head.metadata;
+        let split = bytes
+            .windows(METADATA.len())
+            .position(|window| window == METADATA)
+            .map_or(0, |start| start + METADATA.len());
+        Ok(Self {
+            name: ObjectName::new(meta.namespace.as_deref(), &meta.name),
+            uid: meta.uid,
+            revision,
+            split,
+            bytes,
+            labels: Arc::new(meta.labels.unwrap_or_default()),
+            owners: meta.owner_references.unwrap_or_default(),
+            generation: meta.generation,
+            deleting: meta.deletion_timestamp.is_some(),
+            fields,
+            views: Mutex::default(),
+        })
+    }
+
+    /// The same object under another revision: the one at which it was deleted, for an event that says so.
+    pub fn at(&self, revision: Revision) -> Self {
+        Self {
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            revision,
+            bytes: self.bytes.clone(),
+            split: self.split,
+            labels: Arc::clone(&self.labels),
+            owners: self.owners.clone(),
+            generation: self.generation,
+            deleting: self.deleting,
+            fields: self.fields.clone(),
+            views: Mutex::default(),
+        }
+    }
+
+    /// What the object is called.
+    pub fn name(&self) -> &ObjectName {
+        &self.name
+    }
+
+    /// Which object of that name.
+    pub fn uid(&self) -> &Uid {
+        &self.uid
+    }
+
+    /// The revision of the commit that last changed it.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Its owners.
+    pub fn owners(&self) -> &[OwnerRef] {
+        &self.owners
+    }
+
+    /// The owner that manages it, if any.
+    pub fn controller(&self) -> Option<&OwnerRef> {
+        self.owners.iter().find(|owner| owner.controller)
+    }
+
+    /// How often its desired state has changed; 0 for kinds that do not count.
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// Whether it is being deleted (`metadata.deletionTimestamp` is set).
+    pub fn is_deleting(&self) -> bool {
+        self.deleting
+    }
+
+    /// The value of an indexed field, such as `spec.nodeName`; `None` if the kind has no such index.
+    pub fn field(&self, path: &str) -> Option<&str> {
+        match path {
+            "metadata.name" => Some(self.name.name()),
+            "metadata.namespace" => Some(self.name.namespace().unwrap_or_default()),
+            path => self.fields.get(path),
+        }
+    }
+
+    /// All the indexed fields, except name and namespace.
+    pub fn fields(&self) -> &FieldValues {
+        &self.fields
+    }
+
+    /// The bytes at rest: JSON without `resourceVersion`.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Appends the object's JSON as the wire has it, `resourceVersion` included.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        use std::io::Write as _;
+        out.reserve(self.bytes.len() + 48);
+        let (head, tail) = self.bytes.split_at(self.split);
+        out.extend_from_slice(head);
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "\"resourceVersion\":\"{}\"", self.revision);
+        if tail.first() != Some(&b'}') {
+            out.push(b',');
+        }
+        out.extend_from_slice(tail);
+    }
+
+    /// The object's JSON as the wire has it.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_json(&mut out);
+        out
+    }
+
+    /// The whole object as a JSON value, `resourceVersion` included.
+    ///
+    /// # Errors
+    /// When the bytes are not JSON, which a store that is not damaged never holds.
+    pub fn to_value(&self) -> Result<serde_json::Value, EntryError> {
+        Ok(serde_json::from_slice(&self.to_json())?)
+    }
+
+    /// The whole object as its Rust type.
+    ///
+    /// # Errors
+    /// When the object does not fit the type.
+    pub fn decode<K: Object>(&self) -> Result<K, EntryError> {
+        let mut object: K = serde_json::from_slice(&self.bytes)?;
+        object.meta_mut().resource_version = Some(self.revision.to_string());
+        Ok(object)
+    }
+
+    /// A view: a small serde struct of just the fields a reader wants. Decoded once per revision and shared.
+    ///
+    /// Unknown fields are skipped, so never write a view back.
+    ///
+    /// # Errors
+    /// When the object does not fit the view.
+    pub fn view<V: DeserializeOwned + Send + Sync + 'static>(&self) -> Result<Arc<V>, EntryError> {
+        let wanted = TypeId::of::<V>();
+        let held = |views: &[(TypeId, Arc<dyn Any + Send + Sync>)]| {
+            let (_, view) = views.iter().find(|(id, _)| *id == wanted)?;
+            Arc::clone(view).downcast::<V>().ok()
+        };
+        if let Some(view) = held(&self.views.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(view);
+        }
+        let view: Arc<V> = Arc::new(serde_json::from_slice(&self.bytes)?);
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = held(&views) {
+            return Ok(view);
+        }
+        views.push((wanted, Arc::clone(&view) as Arc<dyn Any + Send + Sync>));
+        Ok(view)
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.name, self.revision)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(json: &'static str) -> Entry {
+        Entry::read(Bytes::from_static(json.as_bytes()), Revision(7), &[]).unwrap()
+    }
+
+    #[test]
+    fn the_revision_is_put_in_on_the_way_out() {
+        let entry = entry(
+            r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","namespace":"n","uid":"u"},"spec":{"metadata":{}}}"#,
+        );
+        let value = entry.to_value().unwrap();
+        assert_eq!(value["metadata"]["resourceVersion"], "7");
+        assert_eq!(value["spec"]["metadata"], serde_json::json!({}));
+        assert_eq!(entry.name().to_string(), "n/a");
+    }
+
+    #[test]
+    fn a_view_is_decoded_once_and_shared() {
+        #[derive(Deserialize)]
+        struct View {
+            kind: String,
+        }
+        let entry = entry(r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"a","uid":"u"}}"#);
+        let (first, second) = (entry.view::<View>().unwrap(), entry.view::<View>().unwrap());
+        assert_eq!(first.kind, "Pod");
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+}

@@ -1,0 +1,171 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// A field by whose value objects of a kind are found, as with `kubectl get pods --field-selector`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexedField {
+    /// The path from the object's root, such as `spec.nodeName`.
+    pub path: &'static str,
+    /// The value of an object that does not have the field.
+    pub default: &'static str,
+    /// Whether the cache keeps, for each value, the objects that have it. Without, a query by this field is a scan.
+    pub lookup: bool,
+}
+
+impl IndexedField {
+    /// A field that counts as empty when it is missing.
+    pub const fn new(path: &'static str) -> Self {
+        Self { path, default: "", lookup: false }
+    }
+
+    /// A field with a value for objects that miss it.
+    pub const fn or(path: &'static str, default: &'static str) -> Self {
+        Self { path, default, lookup: false }
+    }
+
+    /// The same field, with the objects of each value kept at hand.
+    #[must_use]
+    pub const fn lookup(self) -> Self {
+        Self { lookup: true, ..self }
+    }
+}
+
+/// The values of an object's indexed fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldValues(Box<[(&'static str, Cow<'static, str>)]>);
+
+impl FieldValues {
+    /// Takes the indexed fields out of an object's JSON in one pass, building nothing else.
+    pub(crate) fn extract(bytes: &[u8], indexed: &[IndexedField]) -> Result<Self, serde_json::Error> {
+        let mut values: Vec<_> =
+            indexed.iter().map(|field| (field.path, Cow::Borrowed(field.default))).collect();
+        if !values.is_empty() {
+            let mut json = serde_json::Deserializer::from_slice(bytes);
+            Walk { wanted: values.iter().map(|(path, _)| Some(*path)).collect(), values: &mut values }
+                .deserialize(&mut json)?;
+        }
+        Ok(Self(values.into()))
+    }
+
+    /// The value of a field; `None` if the kind does not index it.
+    pub fn get(&self, path: &str) -> Option<&str> {
+        self.0.iter().find(|(held, _)| *held == path).map(|(_, value)| &**value)
+    }
+
+    /// Every field with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(path, value)| (*path, &**value))
+    }
+}
+
+/// Walks one level of an object. `wanted` holds, for each field, what of its path is left, if it leads here.
+struct Walk<'v> {
+    wanted: Vec<Option<&'static str>>,
+    values: &'v mut [(&'static str, Cow<'static, str>)],
+}
+
+impl Walk<'_> {
+    fn below(&self, key: &str) -> Option<Vec<Option<&'static str>>> {
+        let rest = |path: &'static str| match path.split_once('.') {
+            Some((first, rest)) => (first == key).then_some(rest),
+            None => (path == key).then_some(""),
+        };
+        let below: Vec<_> = self.wanted.iter().map(|path| path.and_then(rest)).collect();
+        below.iter().any(Option::is_some).then_some(below)
+    }
+
+    fn set(self, value: &str) {
+        for (wanted, (_, held)) in self.wanted.iter().zip(self.values) {
+            if *wanted == Some("") {
+                *held = Cow::Owned(value.to_owned());
+            }
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            match self.below(&key) {
+                Some(wanted) => map.next_value_seed(Walk { wanted, values: &mut *self.values })?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.set(value);
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.set(if value { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.set(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.set(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.set(&value.to_string());
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_at_any_depth() {
+        const FIELDS: &[IndexedField] = &[
+            IndexedField::new("spec.nodeName"),
+            IndexedField::or("spec.unschedulable", "false"),
+            IndexedField::new("status.replicas"),
+            IndexedField::new("type"),
+        ];
+        let json =
+            br#"{"type":"Opaque","spec":{"nodeName":"a","list":[{"nodeName":"b"}]},"status":{"replicas":3}}"#;
+        let values = FieldValues::extract(json, FIELDS).unwrap();
+        assert_eq!(values.get("spec.nodeName"), Some("a"));
+        assert_eq!(values.get("spec.unschedulable"), Some("false"));
+        assert_eq!(values.get("status.replicas"), Some("3"));
+        assert_eq!(values.get("type"), Some("Opaque"));
+        assert_eq!(values.get("spec.other"), None);
+    }
+}

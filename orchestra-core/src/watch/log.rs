@@ -1,0 +1,245 @@
+//! The log of one kind: a chain of fixed segments that one writer fills and any number of cursors read without locks.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use tokio::sync::watch;
+
+use super::Entry;
+use crate::meta::Revision;
+
+/// What happened to an object.
+#[derive(Clone, Debug)]
+pub enum EventKind {
+    /// It was created.
+    Added,
+    /// It changed; what it was before tells a watcher with a selector whether it came in or went out.
+    Modified(Arc<Entry>),
+    /// It was deleted; the event's object is as it was last, under the revision of its deletion.
+    Deleted,
+}
+
+/// One change of one object.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The object as it is now, or as it was last.
+    pub object: Arc<Entry>,
+}
+
+impl Event {
+    /// The revision of the commit.
+    pub fn revision(&self) -> Revision {
+        self.object.revision()
+    }
+}
+
+/// The events after some revision are no longer kept. List again, and watch from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("events after revision {requested} are gone; kept are those after {oldest}")]
+pub struct Gone {
+    /// The revision asked for.
+    pub requested: Revision,
+    /// The revision after which all events are kept.
+    pub oldest: Revision,
+}
+
+const SEGMENT: usize = 256;
+
+struct Segment {
+    /// The number of its first event.
+    first: u64,
+    /// Every event of this segment is after this revision.
+    after: Revision,
+    events: [OnceLock<Event>; SEGMENT],
+    next: OnceLock<Arc<Segment>>,
+}
+
+impl Segment {
+    fn new(first: u64, after: Revision) -> Arc<Self> {
+        Arc::new(Self { first, after, events: [const { OnceLock::new() }; SEGMENT], next: OnceLock::new() })
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        // A chain that only a slow cursor held is freed one by one, not by recursion.
+        let mut next = self.next.take();
+        while let Some(mut segment) = next.and_then(Arc::into_inner) {
+            next = segment.next.take();
+        }
+    }
+}
+
+/// The writing end, and what is shared of it.
+pub(super) struct Log {
+    kept: RwLock<VecDeque<Arc<Segment>>>,
+    head: watch::Sender<Head>,
+    segments: usize,
+}
+
+/// How far the log has come: the number of events, and the revision up to which there are no others.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    written: u64,
+    revision: Revision,
+}
+
+impl Log {
+    /// A log that starts after a revision and keeps at least `keep` events.
+    pub(super) fn new(after: Revision, keep: usize) -> Self {
+        Self {
+            kept: RwLock::new(VecDeque::from([Segment::new(0, after)])),
+            head: watch::Sender::new(Head { written: 0, revision: after }),
+            segments: keep.div_ceil(SEGMENT) + 1,
+        }
+    }
+
+    /// Appends the events of one commit. Called by one writer only.
+    pub(super) fn append(&self, revision: Revision, events: impl IntoIterator<Item = Event>) {
+        let Head { mut written, .. } = *self.head.borrow();
+        let before = written;
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        for event in events {
+            let Some(last) = kept.back() else { return };
+            let mut index = (written - last.first) as usize;
+            let mut segment = Arc::clone(last);
+            if index == SEGMENT {
+                // Its first event is of this commit: everything before is in earlier segments.
+                let after = segment.events[SEGMENT - 1].get().map_or(segment.after, Event::revision);
+                let next = Segment::new(written, after);
+                let _ = segment.next.set(Arc::clone(&next));
+                kept.push_back(Arc::clone(&next));
+                segment = next;
+                index = 0;
+            }
+            let _ = segment.events[index].set(event);
+            written += 1;
+        }
+        while kept.len() > self.segments {
+            kept.pop_front();
+        }
+        drop(kept);
+        self.head.send_if_modified(|head| {
+            *head = Head { written, revision: revision.max(head.revision) };
+            // A revision that brought nothing here is no reason to wake a watcher.
+            written != before
+        });
+    }
+
+    /// Drops all events and starts again after a revision. Cursors find themselves [`Gone`].
+    pub(super) fn restart(&self, after: Revision) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // One number is skipped, so that even a cursor that had seen everything is behind the new start.
+        let written = self.head.borrow().written + 1;
+        kept.clear();
+        kept.push_back(Segment::new(written, after));
+        drop(kept);
+        self.head.send_modify(|head| *head = Head { written, revision: after });
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.head.borrow().revision
+    }
+
+    /// A cursor that yields the events after a revision.
+    pub(super) fn cursor(self: &Arc<Self>, after: Revision) -> Result<Cursor, Gone> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let oldest = kept.front().map_or(Revision::ZERO, |segment| segment.after);
+        if after < oldest {
+            return Err(Gone { requested: after, oldest });
+        }
+        let at = kept.partition_point(|segment| segment.after <= after).saturating_sub(1);
+        let Some(segment) = kept.get(at).cloned() else { return Err(Gone { requested: after, oldest }) };
+        drop(kept);
+        let mut cursor =
+            Cursor { log: Arc::clone(self), head: self.head.subscribe(), segment, index: 0, after };
+        while cursor.peek().is_some_and(|event| event.revision() <= after) {
+            cursor.index += 1;
+        }
+        Ok(cursor)
+    }
+
+    fn oldest(&self) -> (u64, Revision) {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.front().map_or((0, Revision::ZERO), |segment| (segment.first, segment.after))
+    }
+}
+
+/// A watcher's place in the log of a kind.
+///
+/// It yields every event after the revision it was made for, once and in order, until it is so slow that the log has
+/// moved on without it.
+pub struct Cursor {
+    log: Arc<Log>,
+    head: watch::Receiver<Head>,
+    segment: Arc<Segment>,
+    index: usize,
+    after: Revision,
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor").field("after", &self.after).finish_non_exhaustive()
+    }
+}
+
+impl Cursor {
+    /// The revision of the last event that was taken, or the one the cursor was made for.
+    pub fn after(&self) -> Revision {
+        self.after
+    }
+
+    /// The revision up to which this cursor has seen everything: that of the log when nothing is waiting.
+    pub fn seen(&mut self) -> Revision {
+        let head = self.log.revision();
+        if self.peek().is_none() { head.max(self.after) } else { self.after }
+    }
+
+    fn peek(&mut self) -> Option<&Event> {
+        if self.index == SEGMENT {
+            let next = Arc::clone(self.segment.next.get()?);
+            self.segment = next;
+            self.index = 0;
+        }
+        self.segment.events[self.index].get()
+    }
+
+    /// The next event if there is one now.
+    ///
+    /// # Errors
+    /// [`Gone`] when the log no longer keeps what this cursor has not yet seen.
+    pub fn try_next(&mut self) -> Result<Option<Event>, Gone> {
+        self.check()?;
+        let Some(event) = self.peek().cloned() else { return Ok(None) };
+        self.index += 1;
+        self.after = event.revision();
+        Ok(Some(event))
+    }
+
+    /// Waits for the next event. Cancelling it loses nothing.
+    ///
+    /// # Errors
+    /// [`Gone`], as [`Cursor::try_next`]. A cache whose writer has gone away yields nothing more and never returns.
+    pub async fn next(&mut self) -> Result<Event, Gone> {
+        loop {
+            self.head.borrow_and_update();
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            if self.head.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Gone> {
+        let (oldest_number, oldest) = self.log.oldest();
+        if self.segment.first + (self.index as u64) < oldest_number {
+            return Err(Gone { requested: self.after, oldest });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! The event log, cursors over it, and the cache: one writer, many readers.
+//!
+//! What a store commits is fed, in order of revision, to one [`CacheWriter`] per kind. It keeps the objects of the
+//! kind as they are now, indexed by namespace, label, field and owner, and appends each change to the kind's log.
+//! Readers hold a [`Cache`]: they get, list and page without waiting for anyone. A watcher is a [`Cursor`] into the
+//! log, not a channel with a copy, so a thousand watchers share one allocation per event and a slow one slows nobody.
+//!
+//! ```text
+//! Store::watch ─► feeder ─► CacheWriter ─┬─► objects and indexes ─► Cache::get, list, page
+//!                                        └─► log ─► Cursor, Cursor, …
+//! ```
+//!
+//! An object at rest is an [`Entry`]: its encoded bytes, with what selection needs taken out beside them. Bytes are
+//! sent as they are; a reader that wants values asks for a *view* ([`Entry::view`]), a small serde struct of the
+//! fields it reads, decoded once per revision and shared.
+//!
+//! Objects and events are per kind, so that a watcher of one is not woken by another; revisions are the cluster's.
+
+// cache
+mod entry;
+mod fields;
+mod log;
+
+// pubcache
+pub use entry::{Entry, EntryError};
+pub use fields::{FieldValues, IndexedField};
+pub use log::{Cursor, Event, EventKind, Gone};

@@ -1,0 +1,166 @@
+//! Label sets and selectors as integers, for matching many times.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::intern::{Key, Pair};
+use super::requirement::{Operator, Requirement};
+use super::{Labels, Selector};
+
+/// The labels of one object, interned: made once when the object is read, then matched with any number of
+/// [`CompiledSelector`]s and handed to the indexes. A clone shares the set.
+///
+/// Two sets are equal if and only if they hold the same labels; comparing them compares integers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LabelSet(Arc<[Pair]>);
+
+impl LabelSet {
+    /// Interns labels. Costs a hash a label if all of them are in use somewhere already.
+    pub fn new(labels: &Labels) -> Self {
+        LabelSet(Pair::all(labels.iter().map(|(key, value)| (key.as_str(), value.as_str()))).into())
+    }
+
+    /// How many labels there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The labels as text, in the order of their keys.
+    pub fn to_labels(&self) -> Labels {
+        self.0.iter().map(Pair::text).collect()
+    }
+
+    /// The interned pairs, in the order of their keys.
+    pub(super) fn pairs(&self) -> &[Pair] {
+        &self.0
+    }
+}
+
+impl Default for LabelSet {
+    fn default() -> Self {
+        LabelSet(Arc::from([]))
+    }
+}
+
+impl From<&Labels> for LabelSet {
+    fn from(labels: &Labels) -> Self {
+        LabelSet::new(labels)
+    }
+}
+
+impl From<Option<&Labels>> for LabelSet {
+    /// None is no labels, as in an object's metadata.
+    fn from(labels: Option<&Labels>) -> Self {
+        labels.map(LabelSet::new).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for LabelSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_labels().fmt(f)
+    }
+}
+
+/// A [`Selector`] made ready to be matched many times: its keys and pairs are interned, a match allocates nothing and
+/// compares integers.
+#[derive(Clone)]
+pub struct CompiledSelector {
+    selector: Selector,
+    checks: Box<[Check]>,
+}
+
+/// A requirement over interned labels.
+#[derive(Clone)]
+pub(super) enum Check {
+    /// One of these pairs is there.
+    Any(Box<[Pair]>),
+    /// None of these pairs is there.
+    None(Box<[Pair]>),
+    /// The key is there.
+    Has(Key),
+    /// The key is not there.
+    Lacks(Key),
+    /// The key is there with a number in this range, both ends included.
+    Within(Key, i64, i64),
+    /// Nothing fulfils this.
+    Never,
+}
+
+impl CompiledSelector {
+    pub(super) fn new(selector: &Selector) -> Self {
+        let checks = if selector.is_nothing() {
+            [Check::Never].into()
+        } else {
+            selector.requirements().iter().map(Check::new).collect()
+        };
+        CompiledSelector { selector: selector.clone(), checks }
+    }
+
+    /// Whether a set of labels fulfils every requirement.
+    pub fn matches(&self, labels: &LabelSet) -> bool {
+        self.checks.iter().all(|check| check.holds(labels.pairs()))
+    }
+
+    /// The selector this was made of.
+    pub fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
+    pub(super) fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+}
+
+impl fmt::Debug for CompiledSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CompiledSelector({})", self.selector)
+    }
+}
+
+impl From<&Selector> for CompiledSelector {
+    fn from(selector: &Selector) -> Self {
+        CompiledSelector::new(selector)
+    }
+}
+
+impl Check {
+    fn new(requirement: &Requirement) -> Self {
+        let key = requirement.key();
+        let pairs = || requirement.values().iter().map(|value| Pair::new(key, value)).collect();
+        match (requirement.operator(), requirement.bound()) {
+            (Operator::Exists, _) => Check::Has(Key::new(key)),
+            (Operator::DoesNotExist, _) => Check::Lacks(Key::new(key)),
+            (Operator::Equals | Operator::In, _) => Check::Any(pairs()),
+            (Operator::NotEquals | Operator::NotIn, _) => Check::None(pairs()),
+            (Operator::GreaterThan, Some(bound)) if bound < i64::MAX => {
+                Check::Within(Key::new(key), bound + 1, i64::MAX)
+            }
+            (Operator::LessThan, Some(bound)) if bound > i64::MIN => {
+                Check::Within(Key::new(key), i64::MIN, bound - 1)
+            }
+            (Operator::GreaterThan | Operator::LessThan, _) => Check::Never,
+        }
+    }
+
+    fn holds(&self, labels: &[Pair]) -> bool {
+        match self {
+            Check::Any(pairs) => labels.iter().any(|label| pairs.iter().any(|pair| pair.id() == label.id())),
+            Check::None(pairs) => {
+                !labels.iter().any(|label| pairs.iter().any(|pair| pair.id() == label.id()))
+            }
+            Check::Has(key) => labels.iter().any(|label| label.key() == key.id()),
+            Check::Lacks(key) => !labels.iter().any(|label| label.key() == key.id()),
+            Check::Within(key, low, high) => labels
+                .iter()
+                .find(|label| label.key() == key.id())
+                .and_then(Pair::number)
+                .is_some_and(|number| (*low..=*high).contains(&number)),
+            Check::Never => false,
+        }
+    }
+}

@@ -5,9 +5,11 @@ pub use k8s_openapi;
 pub mod api;
 pub mod clock;
 pub mod meta;
-pub mod quantity;
 pub mod network;
+pub mod quantity;
 pub mod runtime;
 pub mod selector;
 pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod watch;

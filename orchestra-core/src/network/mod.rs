@@ -1,4 +1,4 @@
-//! How pods get addresses and services lead to them: the port to a bridge, nftables, a proxy in user space, or a fake.
+//! How pods get addresses and services lead to them: the port to a bridge, nftables, a proxy in user space, or a [`fake`].
 //!
 //! [`Network`] has two jobs. It connects sandboxes ([`attach`](Network::attach), [`detach`](Network::detach)), and it
 //! makes services reachable: [`apply`](Network::apply) takes the whole [`ServicePlan`] each time, so an implementation
@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 
 mod error;
+pub mod fake;
 mod plan;
 
 pub use error::{NetworkError, Result};
@@ -28,7 +29,7 @@ pub trait Network: Send + Sync + 'static {
     async fn attach(&self, request: &AttachRequest) -> Result<Attachment>;
 
     /// Takes a sandbox's addresses back, so that they can be given out again. One that is not attached is no error.
-    async fn detach(&self, sandbox: &SandboxId) -> Result<()>;
+    async fn detach(&self, sandbox: &SandboxId, pod: &PodRef) -> Result<()>;
 
     /// Makes services reachable as the plan says, and nothing else: what an earlier plan held and this one does not
     /// goes away. Connections that still lead to an endpoint of the plan are left alone.

@@ -13,13 +13,14 @@
 //! Abilities that not every runtime has are declared in [`Capabilities`]; their methods answer
 //! [`RuntimeError::Unsupported`] unless overridden.
 //!
-//! `fake` is a whole runtime in memory and in virtual time.
+//! [`fake`] is a whole runtime in memory and in virtual time.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 mod error;
+pub mod fake;
 mod image;
 pub mod labels;
 mod machine;
@@ -82,7 +83,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// [`RuntimeError::ImageNotFound`] otherwise, and no pull.
     async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId>;
 
-    /// Starts a created container. A command that cannot be executed is [`RuntimeError::StartFailed`].
+    /// Starts a created container. A command that cannot be executed is [`RuntimeError::StartFailed`], and the container
+    /// is from then on [`Exited`](ContainerState::Exited) with that code and the reason `StartError`.
     async fn start_container(&self, id: &ContainerId) -> Result<()>;
 
     /// Asks a container to end (the image's stop signal, SIGTERM by default), and kills it when it has not after

@@ -1,0 +1,234 @@
+//! A whole runtime in memory: containers that exist, start, speak, crash and end in virtual time.
+//!
+//! It is what tests, simulations and `orchestra up --runtime fake` run on. Everything a real runtime does wrong can be
+//! asked for: a [`Behaviour`] for the containers of an image or of a name ([`FakeRuntime::on`]), an error from the next
+//! call of a kind ([`FakeRuntime::fail_next`]), a daemon that is away ([`FakeRuntime::set_available`]), a crash now
+//! ([`FakeRuntime::exit`]).
+//!
+//! A container that runs for ever costs no task and no timer.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::{ContainerId, ContainerSpec, EventKind, Image, MachineInfo, RuntimeError};
+use crate::clock::SharedClock;
+
+mod behaviour;
+mod logs;
+mod port;
+mod state;
+
+pub use behaviour::{Behaviour, ExecFn};
+use state::State;
+
+/// A [`Runtime`](super::Runtime) in memory. Clones are the same runtime.
+#[derive(Clone)]
+pub struct FakeRuntime {
+    inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) clock: SharedClock,
+    machine: MachineInfo,
+    state: Mutex<State>,
+    /// Told after every change that somebody may wait for.
+    pub(super) changed: Notify,
+}
+
+/// A method of the port, for [`FakeRuntime::fail_next`] and [`FakeRuntime::calls`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is the method of that name")]
+pub enum Call {
+    Info,
+    RunSandbox,
+    StopSandbox,
+    RemoveSandbox,
+    CreateContainer,
+    StartContainer,
+    StopContainer,
+    RemoveContainer,
+    List,
+    PullImage,
+    Logs,
+    ExecSync,
+}
+
+/// Which containers a [`Behaviour`] is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum On {
+    /// Those of this image, as written in the pod.
+    Image(String),
+    /// Those of this name, in any pod.
+    Container(String),
+    /// The one of this name in pods of this name.
+    PodContainer(String, String),
+}
+
+impl On {
+    /// Those of this image.
+    pub fn image(image: impl Into<String>) -> Self {
+        Self::Image(image.into())
+    }
+
+    /// Those of this name.
+    pub fn container(name: impl Into<String>) -> Self {
+        Self::Container(name.into())
+    }
+
+    fn matches(&self, pod: &str, spec: &ContainerSpec) -> bool {
+        match self {
+            Self::Image(image) => *image == spec.image,
+            Self::Container(name) => *name == spec.meta.name,
+            Self::PodContainer(of, name) => of == pod && *name == spec.meta.name,
+        }
+    }
+}
+
+impl FakeRuntime {
+    /// A runtime on a machine of the default size, in which every image is present.
+    pub fn new(clock: SharedClock) -> Self {
+        Self::with_machine(clock, MachineInfo::default())
+    }
+
+    /// A runtime on a machine of this size.
+    pub fn with_machine(clock: SharedClock, machine: MachineInfo) -> Self {
+        let inner = Inner { clock, machine, state: Mutex::default(), changed: Notify::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Says what some containers do from their next start on. Of several that match, the last said counts.
+    pub fn on(&self, which: On, behaviour: Behaviour) {
+        self.inner.lock().scripts.push((which, Arc::new(behaviour)));
+    }
+
+    /// Makes the next call of this kind fail. Several wait in line.
+    pub fn fail_next(&self, call: Call, error: RuntimeError) {
+        self.inner.lock().failures.push_back((call, error));
+    }
+
+    /// Takes the daemon away, or brings it back. Containers run on meanwhile; event streams end.
+    pub fn set_available(&self, available: bool) {
+        let mut state = self.inner.lock();
+        state.away = !available;
+        if state.away {
+            for subscriber in std::mem::take(&mut state.subscribers) {
+                let _ = subscriber.send(Err(away()));
+            }
+        }
+    }
+
+    /// Ends a running container now. Whether there was one.
+    pub fn exit(&self, id: &ContainerId, code: i32) -> bool {
+        let now = self.inner.clock.now();
+        let ended = self.inner.lock().end(id, code, false, now);
+        self.inner.changed.notify_waiters();
+        ended
+    }
+
+    /// Stops a pod's sandbox behind the agent's back, as a machine that lost it would.
+    pub fn lose_sandbox(&self, pod_uid: &str) {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.lock();
+        let ids: Vec<u32> = state.of_pod(pod_uid).map(|(number, _)| number).collect();
+        for number in ids {
+            state.stop_sandbox(&format!("{number:08x}").into(), now);
+        }
+        drop(state);
+        self.inner.changed.notify_waiters();
+    }
+
+    /// Writes a line to a container's log.
+    pub fn write_log(&self, id: &ContainerId, line: impl Into<String>) {
+        let now = self.inner.clock.now();
+        if let Ok(container) = self.inner.lock().container(id) {
+            container.written.push((now, line.into()));
+        }
+        self.inner.changed.notify_waiters();
+    }
+
+    /// How often a method of the port was called.
+    pub fn calls(&self, call: Call) -> u64 {
+        self.inner.lock().calls.get(&call).copied().unwrap_or_default()
+    }
+}
+
+impl Inner {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, and fails it when that was asked for.
+    fn enter(&self, call: Call) -> super::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        *state.calls.entry(call).or_default() += 1;
+        if state.away {
+            return Err(away());
+        }
+        match state.failures.iter().position(|(of, _)| *of == call) {
+            Some(at) => Err(state.failures.remove(at).map_or_else(away, |(_, error)| error)),
+            None => Ok(state),
+        }
+    }
+
+    /// What a container does, if anything was said about it.
+    fn behaviour(state: &State, pod: &str, spec: &ContainerSpec) -> Option<Arc<Behaviour>> {
+        if let Some((_, behaviour)) = state.scripts.iter().rev().find(|(on, _)| on.matches(pod, spec)) {
+            return Some(behaviour.clone());
+        }
+        let by_command = !spec.command.is_empty() || !spec.args.is_empty();
+        by_command.then(|| Behaviour::of_command(spec)).filter(|b| b.end.is_some()).map(Arc::new)
+    }
+
+    /// Ends a container once its time has come.
+    fn end_later(self: &Arc<Self>, id: ContainerId, end: behaviour::End) -> tokio::task::AbortHandle {
+        let inner = self.clone();
+        tokio::spawn(async move {
+            inner.clock.sleep(end.after).await;
+            let now = inner.clock.now();
+            inner.lock().end(&id, end.code, end.oom, now);
+            inner.changed.notify_waiters();
+        })
+        .abort_handle()
+    }
+
+    /// Marks a container as running, and says so.
+    fn run(self: &Arc<Self>, id: &ContainerId) -> super::Result<()> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let container = state.container(id)?;
+        container.state = super::ContainerState::Running { started_at: now };
+        if let Some(end) = container.behaviour.as_ref().and_then(|b| b.end) {
+            container.ending = Some(self.end_later(id.clone(), end));
+        }
+        state.tell(id.as_str(), EventKind::Started(id.clone()));
+        Ok(())
+    }
+}
+
+fn away() -> RuntimeError {
+    RuntimeError::Unavailable { message: "the fake runtime was taken away".into() }
+}
+
+fn until(now: Timestamp, at: Timestamp) -> Duration {
+    Duration::try_from(at.duration_since(now)).unwrap_or_default()
+}
+
+fn invented(image: &str) -> Image {
+    let hash = image
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    let digest = format!("{hash:016x}").repeat(4);
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    let path_end = name.rfind(':').filter(|colon| !name[*colon..].contains('/')).unwrap_or(name.len());
+    Image {
+        id: format!("sha256:{digest}"),
+        tags: vec![image.to_owned()],
+        digests: vec![format!("{}@sha256:{digest}", &name[..path_end])],
+        size_bytes: 1 << 20,
+        uid: None,
+        username: None,
+    }
+}

@@ -1,0 +1,277 @@
+//! The fake's side of the port.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+
+use super::behaviour::OnStop;
+use super::state::{FakeContainer, FakeSandbox, number_of};
+use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
+use crate::runtime::{
+    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, EventKind, EventStream,
+    ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
+    RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, names,
+};
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { images: true, mounts: true, limits: true, ..Capabilities::default() }
+    }
+
+    async fn info(&self) -> Result<RuntimeInfo> {
+        drop(self.inner.enter(Call::Info)?);
+        Ok(RuntimeInfo { name: "fake".into(), version: env!("CARGO_PKG_VERSION").into() })
+    }
+
+    async fn machine(&self) -> Result<MachineInfo> {
+        Ok(self.inner.machine.clone())
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.enter(Call::RunSandbox)?;
+        if state.of_pod(&spec.meta.pod.uid).any(|(_, other)| other.meta == spec.meta) {
+            return Err(RuntimeError::AlreadyExists { what: "sandbox", name: names::sandbox(&spec.meta) });
+        }
+        let id = state.add_sandbox(FakeSandbox {
+            meta: spec.meta.clone(),
+            ready: true,
+            created_at: now,
+            host_network: spec.namespaces.host_network,
+            containers: Vec::new(),
+        });
+        Ok(RunningSandbox { id, ips: Vec::new(), netns: None })
+    }
+
+    async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
+        let now = self.inner.clock.now();
+        self.inner.enter(Call::StopSandbox)?.stop_sandbox(id, now);
+        self.inner.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.enter(Call::RemoveSandbox)?;
+        state.stop_sandbox(id, now);
+        state.remove_sandbox(id);
+        drop(state);
+        self.inner.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.enter(Call::CreateContainer)?;
+        let found = state.sandbox(sandbox)?;
+        if !found.ready {
+            return Err(RuntimeError::NotRunning { id: sandbox.to_string() });
+        }
+        let pod = found.meta.pod.clone();
+        let same = |c: &FakeContainer| c.meta.name == spec.meta.name && c.meta.attempt == spec.meta.attempt;
+        if found.containers.iter().any(same) {
+            let name = names::container(&pod, &spec.meta);
+            return Err(RuntimeError::AlreadyExists { what: "container", name });
+        }
+        let behaviour = Inner::behaviour(&state, &pod.name, spec);
+        let absent = behaviour.as_ref().is_some_and(|b| b.pull.absent);
+        if absent && !state.images.contains_key(&spec.image) {
+            return Err(RuntimeError::ImageNotFound { image: spec.image.clone() });
+        }
+        let id = state.container_id(sandbox);
+        let container = FakeContainer {
+            id: id.clone(),
+            meta: spec.meta.clone(),
+            image: spec.image.as_str().into(),
+            image_id: spec.image_id.as_str().into(),
+            state: ContainerState::Created,
+            created_at: now,
+            behaviour,
+            written: Vec::new(),
+            ending: None,
+        };
+        state.sandbox(sandbox)?.containers.push(container);
+        Ok(id)
+    }
+
+    async fn start_container(&self, id: &ContainerId) -> Result<()> {
+        let behaviour = {
+            let mut state = self.inner.enter(Call::StartContainer)?;
+            let container = state.container(id)?;
+            if container.state.is_running() {
+                return Ok(());
+            }
+            container.behaviour.clone()
+        };
+        let Some(behaviour) = behaviour else { return self.inner.run(id) };
+        if !behaviour.start_delay.is_zero() {
+            self.inner.clock.sleep(behaviour.start_delay).await;
+        }
+        match &behaviour.start_error {
+            None => self.inner.run(id),
+            Some((exit_code, message)) => self.refuse_start(id, *exit_code, message),
+        }
+    }
+
+    async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        let on_stop = {
+            let mut state = self.inner.enter(Call::StopContainer)?;
+            let Ok(container) = state.container(id) else { return Ok(()) };
+            if !container.state.is_running() {
+                return Ok(());
+            }
+            container.behaviour.as_ref().map(|b| b.on_stop).unwrap_or_default()
+        };
+        let (wait, code) = match on_stop {
+            OnStop::Exit { after, code } if after <= grace && !grace.is_zero() => (after, code),
+            _ => (grace, 137),
+        };
+        if !wait.is_zero() {
+            tokio::select! {
+                () = self.inner.clock.sleep(wait) => {}
+                () = self.gone(id) => return Ok(()),
+            }
+        }
+        self.exit(id, code);
+        Ok(())
+    }
+
+    async fn remove_container(&self, id: &ContainerId) -> Result<()> {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.enter(Call::RemoveContainer)?;
+        state.end(id, 137, false, now);
+        let sandbox = number_of(id.as_str()).and_then(|number| state.sandboxes.get_mut(&number));
+        if let Some(sandbox) = sandbox {
+            sandbox.containers.retain(|container| container.id != *id);
+        }
+        state.tell(id.as_str(), EventKind::Removed(id.clone()));
+        drop(state);
+        self.inner.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+        Ok(self.inner.enter(Call::List)?.list(filter))
+    }
+
+    async fn container(&self, id: &ContainerId) -> Result<Container> {
+        self.inner.enter(Call::List)?.container(id).map(|container| container.observed())
+    }
+
+    async fn image(&self, image: &ImageRef) -> Result<Option<Image>> {
+        let state = self.inner.enter(Call::Info)?;
+        if let Some(pulled) = state.images.get(image.as_str()) {
+            return Ok(Some(pulled.clone()));
+        }
+        let absent = scripted_pull(&state, image).is_some_and(|pull| pull.absent);
+        Ok((!absent).then(|| invented(image.as_str())))
+    }
+
+    async fn pull_image(
+        &self,
+        image: &ImageRef,
+        _credentials: Option<&RegistryCredentials>,
+    ) -> Result<Image> {
+        let pull = scripted_pull(&*self.inner.enter(Call::PullImage)?, image).unwrap_or_default();
+        if !pull.delay.is_zero() {
+            self.inner.clock.sleep(pull.delay).await;
+        }
+        if let Some((why, message)) = pull.failure {
+            return Err(RuntimeError::Pull { image: image.to_string(), why, message });
+        }
+        let pulled = invented(image.as_str());
+        self.inner.lock().images.insert(image.to_string(), pulled.clone());
+        Ok(pulled)
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        let mut images: Vec<Image> = self.inner.enter(Call::Info)?.images.values().cloned().collect();
+        images.sort_by(|a, b| a.tags.cmp(&b.tags));
+        Ok(images)
+    }
+
+    async fn remove_image(&self, image: &ImageRef) -> Result<()> {
+        let mut state = self.inner.enter(Call::Info)?;
+        let used = |sandbox: &FakeSandbox| sandbox.containers.iter().any(|c| *c.image == *image.as_str());
+        if state.sandboxes.values().any(used) {
+            return Err(RuntimeError::InUse { what: "image", id: image.to_string() });
+        }
+        state.images.remove(image.as_str());
+        Ok(())
+    }
+
+    async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+        drop(self.inner.enter(Call::Logs)?);
+        logs::read(self.inner.clone(), id.clone(), options.clone())
+    }
+
+    async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
+        let behaviour = {
+            let mut state = self.inner.enter(Call::ExecSync)?;
+            let container = state.container(id)?;
+            if !container.state.is_running() {
+                return Err(RuntimeError::NotRunning { id: id.to_string() });
+            }
+            container.behaviour.clone()
+        };
+        let Some(behaviour) = behaviour else { return Ok(ExecOutput::default()) };
+        if behaviour.exec_delay > timeout {
+            self.inner.clock.sleep(timeout).await;
+            return Err(RuntimeError::Timeout { after: timeout });
+        }
+        self.inner.clock.sleep(behaviour.exec_delay).await;
+        Ok(behaviour.exec.as_ref().map_or_else(ExecOutput::default, |answer| answer(command)))
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        self.inner.enter(Call::Info)?.subscribers.push(sender);
+        let events = futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|event| (event, receiver))
+        });
+        Ok(events.boxed())
+    }
+}
+
+impl FakeRuntime {
+    /// Resolves once a container no longer runs.
+    async fn gone(&self, id: &ContainerId) {
+        loop {
+            let changed = self.inner.changed.notified();
+            let running = self.inner.lock().container(id).is_ok_and(|container| container.state.is_running());
+            if !running {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn refuse_start(&self, id: &ContainerId, exit_code: i32, message: &str) -> Result<()> {
+        let now = self.inner.clock.now();
+        let mut state = self.inner.lock();
+        state.container(id)?.state = ContainerState::Exited(Exit {
+            code: exit_code,
+            oom_killed: false,
+            started_at: None,
+            finished_at: now,
+            reason: "StartError".into(),
+            message: message.to_owned(),
+        });
+        state.tell(id.as_str(), EventKind::Exited(id.clone()));
+        Err(RuntimeError::StartFailed { message: message.to_owned(), exit_code })
+    }
+}
+
+fn scripted_pull(state: &State, image: &ImageRef) -> Option<super::behaviour::Pull> {
+    let of_image = |on: &On| matches!(on, On::Image(name) if name == image.as_str());
+    state.scripts.iter().rev().find(|(on, _)| of_image(on)).map(|(_, behaviour)| behaviour.pull.clone())
+}
+
+impl std::fmt::Debug for FakeRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pods = self.inner.lock().sandboxes.len();
+        f.debug_struct("FakeRuntime").field("sandboxes", &pods).finish_non_exhaustive()
+    }
+}

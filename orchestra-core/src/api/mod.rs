@@ -1,11 +1,18 @@
 //! The API: one table of kinds, and one generic path for every verb of every kind.
 
+mod client;
 pub mod field;
+mod request;
 mod resource;
 mod rules;
 mod status;
 pub mod table;
 
+pub use client::{Api, Client, Patch, Watched};
+pub use request::{
+    Body, DeleteOptions, FieldValidation, ListOptions, ObjectList, Operation, PatchKind, Propagation, Reply, Response,
+    RevisionMatch, Service, Target, User, WatchEvent, WatchOptions, WatchStream, WriteOptions,
+};
 pub use resource::{Conversion, Kinds, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, NameRule, Plain, Rules, ScalePaths};
 pub use status::{Reason, Status};

@@ -16,12 +16,12 @@
 //!
 //! Objects and events are per kind, so that a watcher of one is not woken by another; revisions are the cluster's.
 
-// cache
+mod cache;
 mod entry;
 mod fields;
 mod log;
 
-// pubcache
+pub use cache::{Cache, CacheWriter, Query, Snapshot, Update};
 pub use entry::{Entry, EntryError};
 pub use fields::{FieldValues, IndexedField};
 pub use log::{Cursor, Event, EventKind, Gone};

@@ -1,0 +1,376 @@
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use imbl::OrdMap;
+use tokio::sync::watch;
+
+use super::log::Log;
+use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField};
+use crate::meta::{ObjectName, Revision, Uid};
+use crate::selector::{FieldSelector, Selector};
+
+/// How many events of a kind are kept for watchers by default.
+const DEFAULT_EVENTS: usize = 10_000;
+
+/// Which objects of a kind.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// Only those of this namespace.
+    pub namespace: Option<Arc<str>>,
+    /// Only those with matching labels.
+    pub labels: Option<Selector>,
+    /// Only those with matching fields.
+    pub fields: Option<FieldSelector>,
+}
+
+impl Query {
+    /// Every object of the kind.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// The objects of one namespace.
+    pub fn namespace(namespace: impl Into<Arc<str>>) -> Self {
+        Self { namespace: Some(namespace.into()), ..Self::default() }
+    }
+
+    /// Only those with matching labels.
+    #[must_use]
+    pub fn labels(mut self, selector: Selector) -> Self {
+        self.labels = Some(selector);
+        self
+    }
+
+    /// Only those with matching fields.
+    #[must_use]
+    pub fn fields(mut self, selector: FieldSelector) -> Self {
+        self.fields = Some(selector);
+        self
+    }
+
+    /// Whether an object is among those asked for.
+    pub fn matches(&self, entry: &Entry) -> bool {
+        self.namespace.as_deref().is_none_or(|wanted| entry.name().namespace() == Some(wanted))
+            && self.labels.as_ref().is_none_or(|selector| selector.matches(entry.labels()))
+            && self.fields.as_ref().is_none_or(|selector| selector.matches(|path| entry.field(path)))
+    }
+}
+
+/// The objects of a kind as they were at one revision. Costs next to nothing to take and to hold.
+#[derive(Clone)]
+pub struct Snapshot {
+    objects: OrdMap<ObjectName, Arc<Entry>>,
+    revision: Revision,
+}
+
+impl Snapshot {
+    /// The revision.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.objects.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// One object.
+    pub fn get(&self, name: &ObjectName) -> Option<&Arc<Entry>> {
+        self.objects.get(name)
+    }
+
+    /// The objects after `after`, in order of namespace and name, of one namespace or of all.
+    pub fn range<'s>(
+        &'s self,
+        namespace: Option<&'s str>,
+        after: Option<&ObjectName>,
+    ) -> impl Iterator<Item = &'s Arc<Entry>> {
+        let first = namespace.map(|namespace| ObjectName::namespaced(namespace, ""));
+        let start = match (after, first) {
+            (Some(after), Some(first)) if *after < first => Bound::Included(first),
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Some(first)) => Bound::Included(first),
+            (None, None) => Bound::Unbounded,
+        };
+        self.objects
+            .range((start, Bound::Unbounded))
+            .map(|(_, entry)| entry)
+            .take_while(move |entry| namespace.is_none_or(|namespace| entry.name().namespace() == Some(namespace)))
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} objects at revision {}", self.objects.len(), self.revision)
+    }
+}
+
+struct Shared {
+    state: RwLock<State>,
+    log: Arc<Log>,
+    applied: watch::Sender<Applied>,
+}
+
+/// How far the cache is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Applied {
+    filled: bool,
+    revision: Revision,
+}
+
+#[derive(Default)]
+struct State {
+    objects: OrdMap<ObjectName, Arc<Entry>>,
+    revision: Revision,
+    owned: HashMap<Uid, BTreeSet<ObjectName>>,
+    by_field: HashMap<(&'static str, Box<str>), BTreeSet<ObjectName>>,
+}
+
+impl State {
+    fn insert(&mut self, entry: Arc<Entry>, lookups: &[&'static str]) -> Option<Arc<Entry>> {
+        let previous = self.objects.insert(entry.name().clone(), Arc::clone(&entry));
+        if let Some(previous) = &previous {
+            self.unindex(previous, lookups);
+        }
+        for owner in entry.owners() {
+            self.owned.entry(owner.uid.clone()).or_default().insert(entry.name().clone());
+        }
+        for path in lookups {
+            let value = entry.field(path).unwrap_or_default();
+            self.by_field.entry((path, value.into())).or_default().insert(entry.name().clone());
+        }
+        previous
+    }
+
+    fn remove(&mut self, name: &ObjectName, lookups: &[&'static str]) -> Option<Arc<Entry>> {
+        let previous = self.objects.remove(name)?;
+        self.unindex(&previous, lookups);
+        Some(previous)
+    }
+
+    fn unindex(&mut self, entry: &Entry, lookups: &[&'static str]) {
+        fn take<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<ObjectName>>, key: K, name: &ObjectName) {
+            if let std::collections::hash_map::Entry::Occupied(mut held) = map.entry(key) {
+                held.get_mut().remove(name);
+                if held.get().is_empty() {
+                    held.remove();
+                }
+            }
+        }
+        for owner in entry.owners() {
+            take(&mut self.owned, owner.uid.clone(), entry.name());
+        }
+        for path in lookups {
+            let value = entry.field(path).unwrap_or_default();
+            take(&mut self.by_field, (*path, value.into()), entry.name());
+        }
+    }
+
+    fn named<'s>(&'s self, names: &'s BTreeSet<ObjectName>) -> impl Iterator<Item = &'s Arc<Entry>> {
+        names.iter().filter_map(|name| self.objects.get(name))
+    }
+}
+
+/// The reading end of the cache of one kind. Cheap to clone.
+#[derive(Clone)]
+pub struct Cache {
+    shared: Arc<Shared>,
+    lookups: Arc<[&'static str]>,
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+impl Cache {
+    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// One object.
+    pub fn get(&self, name: &ObjectName) -> Option<Arc<Entry>> {
+        self.read(|state| state.objects.get(name).cloned())
+    }
+
+    /// The objects asked for, in order of namespace and name.
+    pub fn list(&self, query: &Query) -> Vec<Arc<Entry>> {
+        if let Some(found) = self.by_lookup(query) {
+            return found;
+        }
+        let snapshot = self.snapshot();
+        let all = snapshot.range(query.namespace.as_deref(), None);
+        all.filter(|entry| query.matches(entry)).cloned().collect()
+    }
+
+    /// Answers a query with a looked-up field, such as the pods of a node, from the index.
+    fn by_lookup(&self, query: &Query) -> Option<Vec<Arc<Entry>>> {
+        let fields = query.fields.as_ref()?;
+        let (path, value) =
+            self.lookups.iter().find_map(|path| Some((*path, fields.required(path)?.to_owned())))?;
+        Some(self.read(|state| {
+            let names = state.by_field.get(&(path, value.into()));
+            let found = names.into_iter().flat_map(|names| state.named(names));
+            found.filter(|entry| query.matches(entry)).cloned().collect()
+        }))
+    }
+
+    /// The objects that name an owner in their references.
+    pub fn owned_by(&self, owner: &Uid) -> Vec<Arc<Entry>> {
+        self.read(|state| {
+            let names = state.owned.get(owner);
+            names.into_iter().flat_map(|names| state.named(names)).cloned().collect()
+        })
+    }
+
+    /// All objects as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.read(|state| Snapshot { objects: state.objects.clone(), revision: state.revision })
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.read(|state| state.objects.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The revision up to which the cache has seen everything.
+    pub fn revision(&self) -> Revision {
+        self.shared.applied.borrow().revision
+    }
+
+    /// Waits until the cache has been filled for the first time.
+    pub async fn filled(&self) {
+        self.wait(|applied| applied.filled).await;
+    }
+
+    /// Waits until the cache has seen everything up to a revision.
+    pub async fn reached(&self, revision: Revision) {
+        self.wait(|applied| applied.filled && applied.revision >= revision).await;
+    }
+
+    async fn wait(&self, done: impl FnMut(&Applied) -> bool) {
+        if self.shared.applied.subscribe().wait_for(done).await.is_err() {
+            // The writer is gone, so what is waited for will never come.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// The events after a revision.
+    ///
+    /// # Errors
+    /// [`Gone`] when they are no longer kept.
+    pub fn watch(&self, after: Revision) -> Result<Cursor, Gone> {
+        self.shared.log.cursor(after)
+    }
+
+    /// The objects asked for, and the events after that state: nothing missed between them, nothing twice.
+    pub fn list_and_watch(&self, query: &Query) -> (Vec<Arc<Entry>>, Cursor) {
+        loop {
+            let snapshot = self.snapshot();
+            let Ok(cursor) = self.watch(snapshot.revision()) else { continue };
+            let all = snapshot.range(query.namespace.as_deref(), None);
+            return (all.filter(|entry| query.matches(entry)).cloned().collect(), cursor);
+        }
+    }
+}
+
+/// The writing end of the cache of one kind. There is one, and it is fed in order of revision.
+pub struct CacheWriter {
+    cache: Cache,
+}
+
+impl fmt::Debug for CacheWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cache.fmt(f)
+    }
+}
+
+/// What a commit did to one object of a kind.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// It is now this.
+    Put(Arc<Entry>),
+    /// It is gone.
+    Delete(ObjectName),
+}
+
+impl CacheWriter {
+    /// An empty cache of a kind with these indexed fields. Readers wait until it is filled.
+    pub fn new(indexed: &[IndexedField]) -> Self {
+        let lookups = indexed.iter().filter(|field| field.lookup).map(|field| field.path).collect();
+        let shared = Shared {
+            state: RwLock::default(),
+            log: Arc::new(Log::new(Revision::ZERO, DEFAULT_EVENTS)),
+            applied: watch::Sender::new(Applied { filled: false, revision: Revision::ZERO }),
+        };
+        Self { cache: Cache { shared: Arc::new(shared), lookups } }
+    }
+
+    /// The reading end.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Makes the cache hold exactly these objects, as they were at a revision. Watchers of an earlier fill find
+    /// themselves [`Gone`].
+    pub fn fill(&mut self, objects: impl IntoIterator<Item = Arc<Entry>>, revision: Revision) {
+        let mut state = State { revision, ..State::default() };
+        for entry in objects {
+            state.insert(entry, &self.cache.lookups);
+        }
+        {
+            let mut held = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            self.cache.shared.log.restart(revision);
+            *held = state;
+        }
+        self.cache.shared.applied.send_replace(Applied { filled: true, revision });
+    }
+
+    /// Applies what one commit did to the objects of this kind; with no updates, says that it did nothing to them.
+    pub fn apply(&mut self, revision: Revision, updates: impl IntoIterator<Item = Update>) {
+        let mut events = Vec::new();
+        {
+            let mut state = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+            for update in updates {
+                events.extend(Self::apply_one(&mut state, revision, update, &self.cache.lookups));
+            }
+            state.revision = revision;
+            self.cache.shared.log.append(revision, events);
+        }
+        self.cache.shared.applied.send_modify(|applied| applied.revision = revision);
+    }
+
+    fn apply_one(
+        state: &mut State,
+        revision: Revision,
+        update: Update,
+        lookups: &[&'static str],
+    ) -> Option<Event> {
+        match update {
+            Update::Put(object) => {
+                let kind = match state.insert(Arc::clone(&object), lookups) {
+                    Some(previous) => EventKind::Modified(previous),
+                    None => EventKind::Added,
+                };
+                Some(Event { kind, object })
+            }
+            Update::Delete(name) => {
+                let last = state.remove(&name, lookups)?;
+                Some(Event { kind: EventKind::Deleted, object: Arc::new(last.at(revision)) })
+            }
+        }
+    }
+}

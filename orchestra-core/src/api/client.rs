@@ -7,8 +7,8 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::Value;
 
 use super::request::{
-    Body, DeleteOptions, ListOptions, Operation, PatchKind, Reply, Response, Service, Target, User, WatchEvent,
-    WatchOptions, WriteOptions,
+    Body, DeleteOptions, ListOptions, Operation, PatchKind, Reply, Response, Service, Target, User,
+    WatchEvent, WatchOptions, WriteOptions,
 };
 use super::{Reason, Status};
 use crate::clock::SharedClock;

@@ -99,10 +99,9 @@ impl Snapshot {
             (None, Some(first)) => Bound::Included(first),
             (None, None) => Bound::Unbounded,
         };
-        self.objects
-            .range((start, Bound::Unbounded))
-            .map(|(_, entry)| entry)
-            .take_while(move |entry| namespace.is_none_or(|namespace| entry.name().namespace() == Some(namespace)))
+        self.objects.range((start, Bound::Unbounded)).map(|(_, entry)| entry).take_while(move |entry| {
+            namespace.is_none_or(|namespace| entry.name().namespace() == Some(namespace))
+        })
     }
 }
 
@@ -156,7 +155,11 @@ impl State {
     }
 
     fn unindex(&mut self, entry: &Entry, lookups: &[&'static str]) {
-        fn take<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<ObjectName>>, key: K, name: &ObjectName) {
+        fn take<K: std::hash::Hash + Eq>(
+            map: &mut HashMap<K, BTreeSet<ObjectName>>,
+            key: K,
+            name: &ObjectName,
+        ) {
             if let std::collections::hash_map::Entry::Occupied(mut held) = map.entry(key) {
                 held.get_mut().remove(name);
                 if held.get().is_empty() {

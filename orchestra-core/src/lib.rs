@@ -6,6 +6,7 @@ pub mod api;
 pub mod clock;
 pub mod meta;
 pub mod network;
+pub mod objects;
 pub mod quantity;
 pub mod runtime;
 pub mod selector;

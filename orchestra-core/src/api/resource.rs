@@ -31,13 +31,16 @@ pub struct Conversion {
     pub to_stored: fn(&mut Value),
     /// From the stored version to the served one.
     pub from_stored: fn(&mut Value),
+    /// The stored name of a field that a field selector asks for.
+    pub field: fn(&str) -> &str,
     /// Whether `from_stored` changes nothing, so that stored bytes can be sent with another `apiVersion`.
     pub same_shape: bool,
 }
 
 impl Conversion {
     /// The versions differ in nothing but their name.
-    pub const NONE: Self = Self { to_stored: |_| {}, from_stored: |_| {}, same_shape: true };
+    pub const NONE: Self =
+        Self { to_stored: |_| {}, from_stored: |_| {}, field: |name| name, same_shape: true };
 }
 
 /// One row of the table: a kind, and everything about it that is not an object.

@@ -6,8 +6,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 /// A field by whose value objects of a kind are found, as with `kubectl get pods --field-selector`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexedField {
-    /// The path from the object's root, such as `spec.nodeName`.
+    /// What field selectors call it: as a rule its path from the object's root, such as `spec.nodeName`.
     pub path: &'static str,
+    /// Where its value stands. Differs from `path` for the few fields that go by another name.
+    pub at: &'static str,
     /// The value of an object that does not have the field.
     pub default: &'static str,
     /// Whether the cache keeps, for each value, the objects that have it. Without, a query by this field is a scan.
@@ -17,12 +19,18 @@ pub struct IndexedField {
 impl IndexedField {
     /// A field that counts as empty when it is missing.
     pub const fn new(path: &'static str) -> Self {
-        Self { path, default: "", lookup: false }
+        Self { path, at: path, default: "", lookup: false }
     }
 
     /// A field with a value for objects that miss it.
     pub const fn or(path: &'static str, default: &'static str) -> Self {
-        Self { path, default, lookup: false }
+        Self { path, at: path, default, lookup: false }
+    }
+
+    /// The same field, whose value stands at another path than its name says.
+    #[must_use]
+    pub const fn at(self, at: &'static str) -> Self {
+        Self { at, ..self }
     }
 
     /// The same field, with the objects of each value kept at hand.
@@ -43,7 +51,7 @@ impl FieldValues {
             indexed.iter().map(|field| (field.path, Cow::Borrowed(field.default))).collect();
         if !values.is_empty() {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            Walk { wanted: values.iter().map(|(path, _)| Some(*path)).collect(), values: &mut values }
+            Walk { wanted: indexed.iter().map(|field| Some(field.at)).collect(), values: &mut values }
                 .deserialize(&mut json)?;
         }
         Ok(Self(values.into()))
@@ -158,6 +166,7 @@ mod tests {
             IndexedField::or("spec.unschedulable", "false"),
             IndexedField::new("status.replicas"),
             IndexedField::new("type"),
+            IndexedField::new("node").at("spec.nodeName"),
         ];
         let json =
             br#"{"type":"Opaque","spec":{"nodeName":"a","list":[{"nodeName":"b"}]},"status":{"replicas":3}}"#;
@@ -166,6 +175,7 @@ mod tests {
         assert_eq!(values.get("spec.unschedulable"), Some("false"));
         assert_eq!(values.get("status.replicas"), Some("3"));
         assert_eq!(values.get("type"), Some("Opaque"));
+        assert_eq!(values.get("node"), Some("a"));
         assert_eq!(values.get("spec.other"), None);
     }
 }

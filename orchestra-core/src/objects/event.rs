@@ -1,0 +1,73 @@
+use k8s_openapi::api::core::v1::Event;
+
+use serde_json::Value;
+
+use crate::api::{Conversion, Resource, Rules};
+use crate::store::Durability;
+use crate::watch::IndexedField;
+
+/// The rules of Event objects.
+pub(super) struct EventRules;
+
+impl Rules for EventRules {
+    type Object = Event;
+
+    const SHORT_NAMES: &'static [&'static str] = &["ev"];
+    const DURABILITY: Durability = Durability::Volatile;
+    const FIELDS: &'static [IndexedField] = &[
+        IndexedField::new("involvedObject.kind"),
+        IndexedField::new("involvedObject.namespace"),
+        IndexedField::new("involvedObject.name"),
+        IndexedField::new("involvedObject.uid").lookup(),
+        IndexedField::new("involvedObject.apiVersion"),
+        IndexedField::new("involvedObject.resourceVersion"),
+        IndexedField::new("involvedObject.fieldPath"),
+        IndexedField::new("reason"),
+        IndexedField::new("reportingComponent"),
+        IndexedField::new("source").at("source.component"),
+        IndexedField::new("type"),
+    ];
+}
+
+/// The row of events, which are served in two groups.
+pub(super) fn row() -> Resource {
+    Resource::of::<EventRules>().also("events.k8s.io", "v1", EVENTS_V1)
+}
+
+/// `events.k8s.io/v1`, which has other names for much the same.
+const EVENTS_V1: Conversion = Conversion {
+    to_stored: |object| rename(object, |(stored, served)| (served, stored)),
+    from_stored: |object| rename(object, |(stored, served)| (stored, served)),
+    field: |name| match name.split_once('.') {
+        Some(("regarding", "kind")) => "involvedObject.kind",
+        Some(("regarding", "namespace")) => "involvedObject.namespace",
+        Some(("regarding", "name")) => "involvedObject.name",
+        Some(("regarding", "uid")) => "involvedObject.uid",
+        Some(("regarding", "apiVersion")) => "involvedObject.apiVersion",
+        Some(("regarding", "resourceVersion")) => "involvedObject.resourceVersion",
+        Some(("regarding", "fieldPath")) => "involvedObject.fieldPath",
+        _ if name == "reportingController" => "reportingComponent",
+        _ => name,
+    },
+    same_shape: false,
+};
+
+/// What fields are called in core/v1 and in events.k8s.io/v1.
+const NAMES: [(&str, &str); 7] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("reportingComponent", "reportingController"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+fn rename(object: &mut Value, direction: fn((&'static str, &'static str)) -> (&'static str, &'static str)) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (from, to) in NAMES.map(direction) {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.to_owned(), value);
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The API: one table of kinds, and one generic path for every verb of every kind.
 
 mod client;
+mod decode;
 pub mod field;
 mod request;
 mod resource;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::field::Errors;
+use super::{Reason, Status};
 use crate::meta::Object;
 use crate::store::Durability;
 use crate::watch::IndexedField;
@@ -144,6 +145,22 @@ pub trait Rules: Send + Sync + 'static {
         None
     }
 
+    /// Makes an object say that it is being deleted, beside its metadata.
+    fn prepare_deletion(_object: &mut Value) {}
+
+    /// Whether an object that is being deleted must stay for a reason of its kind, beside finalizers in its metadata.
+    fn holds(_object: &Value) -> bool {
+        false
+    }
+
+    /// Changes the object as the creation of a subresource asks, such as a pod's `binding`.
+    ///
+    /// # Errors
+    /// What the caller is told, when the object cannot be changed so.
+    fn edit(_subresource: &str, _object: &mut Value, _body: &Value, _now: Timestamp) -> Result<(), Status> {
+        Err(Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource"))
+    }
+
     /// The cells of an object's row.
     fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value> {
         let meta = object.meta();
@@ -167,7 +184,10 @@ pub(crate) trait ErasedRules: Send + Sync {
     fn prepare_update(&self, new: &mut Value, old: &Value);
     fn prepare_status(&self, new: &mut Value, old: &Value);
     /// Decodes the object to its type, only to see that it can be; names the unknown fields.
-    fn check(&self, object: &Value) -> Result<Vec<String>, serde_json::Error>;
+    fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped>;
+    fn prepare_deletion(&self, object: &mut Value);
+    fn holds(&self, object: &Value) -> bool;
+    fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status>;
     fn validate(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error>;
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors)
     -> Result<(), serde_json::Error>;
@@ -175,6 +195,14 @@ pub(crate) trait ErasedRules: Send + Sync {
     -> Result<(), serde_json::Error>;
     fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64>;
     fn cells(&self, json: &[u8], now: Timestamp) -> Result<Vec<Value>, serde_json::Error>;
+}
+
+/// A field of an object does not fit the type.
+pub(crate) struct Mistyped {
+    /// The path of the field.
+    pub(crate) path: String,
+    /// What is wrong with it.
+    pub(crate) error: serde_json::Error,
 }
 
 /// Carries [`Rules`] into a trait object.
@@ -201,10 +229,30 @@ impl<R: Rules> ErasedRules for Erased<R> {
         R::prepare_status(new, old);
     }
 
-    fn check(&self, object: &Value) -> Result<Vec<String>, serde_json::Error> {
+    fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped> {
         let mut unknown = Vec::new();
-        let _: R::Object = serde_ignored::deserialize(object, |path| unknown.push(path.to_string()))?;
-        Ok(unknown)
+        let decoded: Result<R::Object, _> =
+            serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
+        match decoded {
+            Ok(_) => Ok(unknown),
+            // Following the path costs time, so it is followed only when something is wrong.
+            Err(error) => match serde_path_to_error::deserialize::<_, R::Object>(object) {
+                Ok(_) => Err(Mistyped { path: String::new(), error }),
+                Err(error) => Err(Mistyped { path: error.path().to_string(), error: error.into_inner() }),
+            },
+        }
+    }
+
+    fn prepare_deletion(&self, object: &mut Value) {
+        R::prepare_deletion(object);
+    }
+
+    fn holds(&self, object: &Value) -> bool {
+        R::holds(object)
+    }
+
+    fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status> {
+        R::edit(subresource, object, body, now)
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {

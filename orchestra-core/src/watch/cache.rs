@@ -4,10 +4,9 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use imbl::OrdMap;
-use tokio::sync::watch;
 
 use super::log::Log;
-use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField};
+use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField, Progress};
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::{FieldSelector, Selector};
 
@@ -63,12 +62,18 @@ impl Query {
 pub struct Snapshot {
     objects: OrdMap<ObjectName, Arc<Entry>>,
     revision: Revision,
+    changed: Revision,
 }
 
 impl Snapshot {
     /// The revision.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// The last revision that changed an object of the kind: the objects are the same at every revision from it on.
+    pub fn changed(&self) -> Revision {
+        self.changed
     }
 
     /// How many objects there are.
@@ -114,20 +119,14 @@ impl fmt::Debug for Snapshot {
 struct Shared {
     state: RwLock<State>,
     log: Arc<Log>,
-    applied: watch::Sender<Applied>,
-}
-
-/// How far the cache is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Applied {
-    filled: bool,
-    revision: Revision,
+    progress: Arc<Progress>,
 }
 
 #[derive(Default)]
 struct State {
     objects: OrdMap<ObjectName, Arc<Entry>>,
-    revision: Revision,
+    /// The last revision that changed an object of the kind.
+    changed: Revision,
     owned: HashMap<Uid, BTreeSet<ObjectName>>,
     by_field: HashMap<(&'static str, Box<str>), BTreeSet<ObjectName>>,
 }
@@ -236,7 +235,13 @@ impl Cache {
 
     /// All objects as they are now.
     pub fn snapshot(&self) -> Snapshot {
-        self.read(|state| Snapshot { objects: state.objects.clone(), revision: state.revision })
+        // Read before the objects: they hold everything up to it, and perhaps more.
+        let revision = self.revision();
+        self.read(|state| Snapshot {
+            objects: state.objects.clone(),
+            revision: revision.max(state.changed),
+            changed: state.changed,
+        })
     }
 
     /// How many objects there are.
@@ -251,24 +256,17 @@ impl Cache {
 
     /// The revision up to which the cache has seen everything.
     pub fn revision(&self) -> Revision {
-        self.shared.applied.borrow().revision
+        self.shared.progress.revision()
     }
 
     /// Waits until the cache has been filled for the first time.
     pub async fn filled(&self) {
-        self.wait(|applied| applied.filled).await;
+        self.shared.progress.filled().await;
     }
 
     /// Waits until the cache has seen everything up to a revision.
     pub async fn reached(&self, revision: Revision) {
-        self.wait(|applied| applied.filled && applied.revision >= revision).await;
-    }
-
-    async fn wait(&self, done: impl FnMut(&Applied) -> bool) {
-        if self.shared.applied.subscribe().wait_for(done).await.is_err() {
-            // The writer is gone, so what is waited for will never come.
-            std::future::pending::<()>().await;
-        }
+        self.shared.progress.reached(revision).await;
     }
 
     /// The events after a revision.
@@ -311,13 +309,13 @@ pub enum Update {
 }
 
 impl CacheWriter {
-    /// An empty cache of a kind with these indexed fields. Readers wait until it is filled.
-    pub fn new(indexed: &[IndexedField]) -> Self {
+    /// An empty cache of a kind with these indexed fields, one of those that `progress` speaks of.
+    pub fn new(indexed: &[IndexedField], progress: Arc<Progress>) -> Self {
         let lookups = indexed.iter().filter(|field| field.lookup).map(|field| field.path).collect();
         let shared = Shared {
             state: RwLock::default(),
-            log: Arc::new(Log::new(Revision::ZERO, DEFAULT_EVENTS)),
-            applied: watch::Sender::new(Applied { filled: false, revision: Revision::ZERO }),
+            log: Arc::new(Log::new(Arc::clone(&progress), DEFAULT_EVENTS)),
+            progress,
         };
         Self { cache: Cache { shared: Arc::new(shared), lookups } }
     }
@@ -328,32 +326,26 @@ impl CacheWriter {
     }
 
     /// Makes the cache hold exactly these objects, as they were at a revision. Watchers of an earlier fill find
-    /// themselves [`Gone`].
+    /// themselves [`Gone`]. Readers are told by [`Progress::advance`].
     pub fn fill(&mut self, objects: impl IntoIterator<Item = Arc<Entry>>, revision: Revision) {
-        let mut state = State { revision, ..State::default() };
+        let mut state = State { changed: revision, ..State::default() };
         for entry in objects {
             state.insert(entry, &self.cache.lookups);
         }
-        {
-            let mut held = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-            self.cache.shared.log.restart(revision);
-            *held = state;
-        }
-        self.cache.shared.applied.send_replace(Applied { filled: true, revision });
+        let mut held = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.cache.shared.log.restart(revision);
+        *held = state;
     }
 
-    /// Applies what one commit did to the objects of this kind; with no updates, says that it did nothing to them.
+    /// Applies what one commit did to objects of this kind. Readers are told by [`Progress::advance`].
     pub fn apply(&mut self, revision: Revision, updates: impl IntoIterator<Item = Update>) {
         let mut events = Vec::new();
-        {
-            let mut state = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-            for update in updates {
-                events.extend(Self::apply_one(&mut state, revision, update, &self.cache.lookups));
-            }
-            state.revision = revision;
-            self.cache.shared.log.append(revision, events);
+        let mut state = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        for update in updates {
+            events.extend(Self::apply_one(&mut state, revision, update, &self.cache.lookups));
         }
-        self.cache.shared.applied.send_modify(|applied| applied.revision = revision);
+        state.changed = revision;
+        self.cache.shared.log.append(events);
     }
 
     fn apply_one(

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::fields::{FieldValues, IndexedField};
 use crate::meta::{Object, ObjectName, OwnerRef, Revision, Uid};
@@ -84,6 +85,31 @@ impl Entry {
             fields,
             views: Mutex::default(),
         })
+    }
+
+    /// The bytes in which an object is kept: its JSON with `kind`, `apiVersion` and `metadata` first, and without
+    /// `resourceVersion`.
+    ///
+    /// # Errors
+    /// When the value has no `metadata`.
+    pub fn encode(object: &Value) -> Result<Bytes, EntryError> {
+        let metadata = object.get("metadata").and_then(Value::as_object).ok_or_else(|| {
+            EntryError(serde::de::Error::custom("an object without metadata"))
+        })?;
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(b"{\"kind\":");
+        serde_json::to_writer(&mut out, &object["kind"])?;
+        out.extend_from_slice(b",\"apiVersion\":");
+        serde_json::to_writer(&mut out, &object["apiVersion"])?;
+        out.extend_from_slice(b",\"metadata\":{");
+        let meta = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
+        write_fields(&mut out, meta, true)?;
+        out.push(b'}');
+        let rest = object.as_object().into_iter().flatten();
+        let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
+        write_fields(&mut out, rest, false)?;
+        out.push(b'}');
+        Ok(out.into())
     }
 
     /// The same object under another revision: the one at which it was deleted, for an event that says so.
@@ -168,6 +194,10 @@ impl Entry {
         out.reserve(self.bytes.len() + 48);
         let (head, tail) = self.bytes.split_at(self.split);
         out.extend_from_slice(head);
+        if self.revision == Revision::ZERO {
+            // What a dry run would have stored has no revision.
+            return out.extend_from_slice(tail);
+        }
         // Writing to a Vec cannot fail.
         let _ = write!(out, "\"resourceVersion\":\"{}\"", self.revision);
         if tail.first() != Some(&b'}') {
@@ -224,6 +254,22 @@ impl Entry {
         views.push((wanted, Arc::clone(&view) as Arc<dyn Any + Send + Sync>));
         Ok(view)
     }
+}
+
+fn write_fields<'v>(
+    out: &mut Vec<u8>,
+    fields: impl Iterator<Item = (&'v String, &'v Value)>,
+    mut first: bool,
+) -> Result<(), serde_json::Error> {
+    for (key, value) in fields {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut *out, key)?;
+        out.push(b':');
+        serde_json::to_writer(&mut *out, value)?;
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Entry {

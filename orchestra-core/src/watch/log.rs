@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::Entry;
+use super::{Entry, Progress};
 use crate::meta::Revision;
 
 /// What happened to an object.
@@ -76,30 +76,27 @@ impl Drop for Segment {
 /// The writing end, and what is shared of it.
 pub(super) struct Log {
     kept: RwLock<VecDeque<Arc<Segment>>>,
-    head: watch::Sender<Head>,
+    /// How many events have been written, ever.
+    written: watch::Sender<u64>,
+    progress: Arc<Progress>,
     segments: usize,
 }
 
-/// How far the log has come: the number of events, and the revision up to which there are no others.
-#[derive(Clone, Copy, Debug)]
-struct Head {
-    written: u64,
-    revision: Revision,
-}
 
 impl Log {
-    /// A log that starts after a revision and keeps at least `keep` events.
-    pub(super) fn new(after: Revision, keep: usize) -> Self {
+    /// An empty log that keeps at least `keep` events.
+    pub(super) fn new(progress: Arc<Progress>, keep: usize) -> Self {
         Self {
-            kept: RwLock::new(VecDeque::from([Segment::new(0, after)])),
-            head: watch::Sender::new(Head { written: 0, revision: after }),
+            kept: RwLock::new(VecDeque::from([Segment::new(0, Revision::ZERO)])),
+            written: watch::Sender::new(0),
+            progress,
             segments: keep.div_ceil(SEGMENT) + 1,
         }
     }
 
     /// Appends the events of one commit. Called by one writer only.
-    pub(super) fn append(&self, revision: Revision, events: impl IntoIterator<Item = Event>) {
-        let Head { mut written, .. } = *self.head.borrow();
+    pub(super) fn append(&self, events: impl IntoIterator<Item = Event>) {
+        let mut written = *self.written.borrow();
         let before = written;
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -122,9 +119,9 @@ impl Log {
             kept.pop_front();
         }
         drop(kept);
-        self.head.send_if_modified(|head| {
-            *head = Head { written, revision: revision.max(head.revision) };
-            // A revision that brought nothing here is no reason to wake a watcher.
+        self.written.send_if_modified(|held| {
+            *held = written;
+            // A commit that brought nothing here is no reason to wake a watcher.
             written != before
         });
     }
@@ -133,15 +130,11 @@ impl Log {
     pub(super) fn restart(&self, after: Revision) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // One number is skipped, so that even a cursor that had seen everything is behind the new start.
-        let written = self.head.borrow().written + 1;
+        let written = *self.written.borrow() + 1;
         kept.clear();
         kept.push_back(Segment::new(written, after));
         drop(kept);
-        self.head.send_modify(|head| *head = Head { written, revision: after });
-    }
-
-    pub(super) fn revision(&self) -> Revision {
-        self.head.borrow().revision
+        self.written.send_replace(written);
     }
 
     /// A cursor that yields the events after a revision.
@@ -155,7 +148,7 @@ impl Log {
         let Some(segment) = kept.get(at).cloned() else { return Err(Gone { requested: after, oldest }) };
         drop(kept);
         let mut cursor =
-            Cursor { log: Arc::clone(self), head: self.head.subscribe(), segment, index: 0, after };
+            Cursor { log: Arc::clone(self), written: self.written.subscribe(), segment, index: 0, after };
         while cursor.peek().is_some_and(|event| event.revision() <= after) {
             cursor.index += 1;
         }
@@ -174,7 +167,7 @@ impl Log {
 /// moved on without it.
 pub struct Cursor {
     log: Arc<Log>,
-    head: watch::Receiver<Head>,
+    written: watch::Receiver<u64>,
     segment: Arc<Segment>,
     index: usize,
     after: Revision,
@@ -192,10 +185,11 @@ impl Cursor {
         self.after
     }
 
-    /// The revision up to which this cursor has seen everything: that of the log when nothing is waiting.
+    /// The revision up to which this cursor has seen everything: that of the whole cache when nothing is waiting.
     pub fn seen(&mut self) -> Revision {
-        let head = self.log.revision();
-        if self.peek().is_none() { head.max(self.after) } else { self.after }
+        // Read before looking: what is then not in the log is not of this revision or an earlier one.
+        let revision = self.log.progress.revision();
+        if self.peek().is_none() { revision.max(self.after) } else { self.after }
     }
 
     fn peek(&mut self) -> Option<&Event> {
@@ -225,11 +219,11 @@ impl Cursor {
     /// [`Gone`], as [`Cursor::try_next`]. A cache whose writer has gone away yields nothing more and never returns.
     pub async fn next(&mut self) -> Result<Event, Gone> {
         loop {
-            self.head.borrow_and_update();
+            self.written.borrow_and_update();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
-            if self.head.changed().await.is_err() {
+            if self.written.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         }

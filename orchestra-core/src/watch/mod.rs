@@ -20,8 +20,10 @@ mod cache;
 mod entry;
 mod fields;
 mod log;
+mod progress;
 
 pub use cache::{Cache, CacheWriter, Query, Snapshot, Update};
 pub use entry::{Entry, EntryError};
 pub use fields::{FieldValues, IndexedField};
 pub use log::{Cursor, Event, EventKind, Gone};
+pub use progress::Progress;

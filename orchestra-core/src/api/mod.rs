@@ -11,8 +11,9 @@ pub mod table;
 
 pub use client::{Api, Client, Patch, Watched};
 pub use request::{
-    Body, DeleteOptions, FieldValidation, ListOptions, ObjectList, Operation, PatchKind, Propagation, Reply,
-    Response, RevisionMatch, Service, Target, User, WatchEvent, WatchOptions, WatchStream, WriteOptions,
+    Body, DeleteOptions, FieldValidation, Kind, ListOptions, ObjectList, Operation, PatchKind, Propagation,
+    Reply, Response, RevisionMatch, Service, Target, User, WatchEvent, WatchOptions, WatchStream,
+    WriteOptions,
 };
 pub use resource::{Conversion, Kinds, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, NameRule, Plain, Rules, ScalePaths};

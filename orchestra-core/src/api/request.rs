@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Status;
 use crate::clock::SharedClock;
-use crate::meta::{GroupResource, Object, ObjectName, Revision};
+use crate::meta::{GroupResource, Object, ObjectName, Revision, Scope};
 use crate::selector::{FieldSelector, Selector};
 use crate::watch::{Cache, Entry};
 
@@ -109,6 +109,44 @@ impl Target {
     pub fn object_name(&self) -> Option<ObjectName> {
         let name = self.name.as_deref()?;
         Some(ObjectName::new(self.namespace.as_deref(), name))
+    }
+}
+
+/// What a caller must know of a kind to work with its objects as values: garbage collection and the emptying of
+/// namespaces go over all kinds, named or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// Its group and plural name.
+    pub id: GroupResource,
+    /// The version.
+    pub version: Arc<str>,
+    /// The name of the kind, such as `Deployment`.
+    pub kind: Arc<str>,
+    /// Whether its objects live in namespaces.
+    pub scope: Scope,
+}
+
+impl Kind {
+    /// The kind of a Rust type.
+    pub fn of<K: Object>() -> Self {
+        Self {
+            id: GroupResource::of::<K>(),
+            version: K::VERSION.into(),
+            kind: K::KIND.into(),
+            scope: K::SCOPE,
+        }
+    }
+
+    /// The collection of its objects, in a namespace or everywhere.
+    pub fn target(&self, namespace: Option<&str>) -> Target {
+        Target {
+            group: Arc::clone(&self.id.group),
+            version: Arc::clone(&self.version),
+            resource: Arc::clone(&self.id.resource),
+            namespace: namespace.filter(|namespace| !namespace.is_empty()).map(Into::into),
+            name: None,
+            subresource: None,
+        }
     }
 }
 
@@ -371,6 +409,12 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When there is no such kind, or it may not be read.
     async fn cache(&self, target: &Target) -> Result<Cache, Status>;
+
+    /// The kinds that are served now, each once, in the version it is stored in or that the server prefers.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    async fn kinds(&self) -> Result<Vec<Kind>, Status>;
 
     /// The time and chance that go with this cluster.
     fn clock(&self) -> &SharedClock;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::request::Kind;
 use super::rules::{Column, Erased, ErasedRules, NameRule, Plain, Rules, ScalePaths};
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
 use crate::store::{Durability, Key, KeyRange};
@@ -123,6 +124,16 @@ impl Resource {
     pub fn also(mut self, group: &'static str, version: &'static str, conversion: Conversion) -> Self {
         self.also.push(Served { group, version, conversion });
         self
+    }
+
+    /// What a caller must know of the kind.
+    pub fn info(&self) -> Kind {
+        Kind {
+            id: self.id.clone(),
+            version: self.version.as_ref().into(),
+            kind: self.kind.as_ref().into(),
+            scope: self.scope,
+        }
     }
 
     /// `apiVersion` of the stored version.

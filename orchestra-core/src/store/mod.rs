@@ -7,7 +7,10 @@
 //! Implementations must be indistinguishable from above; `testing::contract::store` is the suite that says so.
 //! [`memory`] is the default when embedded.
 
+mod ledger;
 pub mod memory;
+#[cfg(feature = "redb")]
+pub mod redb;
 mod txn;
 
 use std::fmt;

@@ -4,6 +4,7 @@ pub use k8s_openapi;
 
 pub mod api;
 pub mod clock;
+pub mod control;
 pub mod meta;
 pub mod network;
 pub mod objects;

@@ -23,10 +23,10 @@ pub(crate) fn json(text: &[u8]) -> Result<Decoded, Status> {
     let repeated = RefCell::default();
     let mut source = serde_json::Deserializer::from_slice(text);
     let seed = Strict { path: String::new(), repeated: &repeated };
-    let value = seed
-        .deserialize(&mut source)
-        .and_then(|value| source.end().map(|()| value))
-        .map_err(|error| Status::bad_request(format!("the body of the request is not valid JSON: {error}")))?;
+    let value =
+        seed.deserialize(&mut source).and_then(|value| source.end().map(|()| value)).map_err(|error| {
+            Status::bad_request(format!("the body of the request is not valid JSON: {error}"))
+        })?;
     Ok(Decoded { value, repeated: repeated.into_inner() })
 }
 
@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_pruned_and_named() {
-        let mut object = serde_json::json!({"spec": {"x": 1, "list": [{"y": 1, "z": 2}], "m": {"a.b": {"c": 1}}}});
+        let mut object =
+            serde_json::json!({"spec": {"x": 1, "list": [{"y": 1, "z": 2}], "m": {"a.b": {"c": 1}}}});
         let unknown = ["spec.?.x", "spec.?.list.?.0.y", "spec.m.a.b.c"].map(String::from);
         prune(&mut object, &unknown);
         assert_eq!(object, serde_json::json!({"spec": {"list": [{"z": 2}], "m": {"a.b": {}}}}));
@@ -216,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_mistyped_field_is_named_with_what_it_should_be() {
-        let status = mistyped("Deployment", "v1", &"invalid type: string \"three\", expected i32", "spec.replicas");
+        let status =
+            mistyped("Deployment", "v1", &"invalid type: string \"three\", expected i32", "spec.replicas");
         assert_eq!(
             status.message(),
             "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into \

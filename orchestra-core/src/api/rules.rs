@@ -158,7 +158,10 @@ pub trait Rules: Send + Sync + 'static {
     /// # Errors
     /// What the caller is told, when the object cannot be changed so.
     fn edit(_subresource: &str, _object: &mut Value, _body: &Value, _now: Timestamp) -> Result<(), Status> {
-        Err(Status::new(Reason::MethodNotAllowed, "the server does not allow this method on the requested resource"))
+        Err(Status::new(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        ))
     }
 
     /// The cells of an object's row.
@@ -187,7 +190,8 @@ pub(crate) trait ErasedRules: Send + Sync {
     fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped>;
     fn prepare_deletion(&self, object: &mut Value);
     fn holds(&self, object: &Value) -> bool;
-    fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status>;
+    fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp)
+    -> Result<(), Status>;
     fn validate(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error>;
     fn validate_update(&self, new: &Value, old: &Value, errors: &mut Errors)
     -> Result<(), serde_json::Error>;
@@ -251,7 +255,13 @@ impl<R: Rules> ErasedRules for Erased<R> {
         R::holds(object)
     }
 
-    fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status> {
+    fn edit(
+        &self,
+        subresource: &str,
+        object: &mut Value,
+        body: &Value,
+        now: Timestamp,
+    ) -> Result<(), Status> {
         R::edit(subresource, object, body, now)
     }
 

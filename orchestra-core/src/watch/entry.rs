@@ -93,9 +93,10 @@ impl Entry {
     /// # Errors
     /// When the value has no `metadata`.
     pub fn encode(object: &Value) -> Result<Bytes, EntryError> {
-        let metadata = object.get("metadata").and_then(Value::as_object).ok_or_else(|| {
-            EntryError(serde::de::Error::custom("an object without metadata"))
-        })?;
+        let metadata = object
+            .get("metadata")
+            .and_then(Value::as_object)
+            .ok_or_else(|| EntryError(serde::de::Error::custom("an object without metadata")))?;
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(b"{\"kind\":");
         serde_json::to_writer(&mut out, &object["kind"])?;

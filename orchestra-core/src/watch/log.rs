@@ -82,7 +82,6 @@ pub(super) struct Log {
     segments: usize,
 }
 
-
 impl Log {
     /// An empty log that keeps at least `keep` events.
     pub(super) fn new(progress: Arc<Progress>, keep: usize) -> Self {

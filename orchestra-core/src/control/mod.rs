@@ -1,0 +1,3 @@
+//! The reconcile framework.
+
+pub mod events;

@@ -3,9 +3,11 @@
 mod client;
 mod decode;
 pub mod field;
+pub mod patch;
 mod request;
 mod resource;
 mod rules;
+pub mod schema;
 mod status;
 pub mod table;
 

@@ -1,0 +1,328 @@
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::schema::Place;
+
+fn patch(resource: &Resource, kind: PatchKind, current: &Value, patch: &Value) -> Result<Value, Status> {
+    apply(resource, kind, current, patch.to_string().as_bytes())
+}
+
+fn pods() -> Resource {
+    Resource::plain::<Pod>()
+}
+
+#[test]
+fn strategic_patches_merge_lists_by_their_keys() {
+    let pod = |containers: Value| json!({"spec": {"containers": containers}});
+    let held = json!([{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1", "env": [{"name": "X", "value": "1"}]}]);
+    for (name, change, want) in [
+        (
+            "an element is merged",
+            json!([{"name": "b", "image": "b:2"}]),
+            json!([{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:2", "env": [{"name": "X", "value": "1"}]}]),
+        ),
+        (
+            "a nested list is merged too",
+            json!([{"name": "b", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": null}]}]),
+            json!([{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1", "env": [{"name": "Y", "value": "2"}, {"name": "X"}]}]),
+        ),
+        (
+            "an element goes",
+            json!([{"name": "a", "$patch": "delete"}]),
+            json!([{"name": "b", "image": "b:1", "env": [{"name": "X", "value": "1"}]}]),
+        ),
+        (
+            "the whole list is replaced",
+            json!([{"$patch": "replace"}, {"name": "c", "image": "c:1", "tty": null}]),
+            json!([{"name": "c", "image": "c:1"}]),
+        ),
+        (
+            "an element is added before those the server has",
+            json!([{"name": "c", "image": "c:1"}]),
+            json!([{"name": "c", "image": "c:1"}, {"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1", "env": [{"name": "X", "value": "1"}]}]),
+        ),
+    ] {
+        let patched = patch(&pods(), PatchKind::Strategic, &pod(held.clone()), &pod(change)).unwrap();
+        assert_eq!(patched, pod(want), "{name}");
+    }
+}
+
+#[test]
+fn directives_do_what_they_say() {
+    for (name, current, change, want) in [
+        (
+            "null deletes, and is not kept where there was nothing",
+            json!({"metadata": {"labels": {"a": "1", "b": "2"}}}),
+            json!({"metadata": {"labels": {"a": null, "c": null}, "annotations": {"d": null, "e": "5"}}}),
+            json!({"metadata": {"labels": {"b": "2"}, "annotations": {"e": "5"}}}),
+        ),
+        (
+            "a map is replaced",
+            json!({"metadata": {"labels": {"a": "1", "b": "2"}}}),
+            json!({"metadata": {"labels": {"$patch": "replace", "c": "3"}}}),
+            json!({"metadata": {"labels": {"c": "3"}}}),
+        ),
+        (
+            "a map is emptied",
+            json!({"metadata": {"labels": {"a": "1"}}}),
+            json!({"metadata": {"labels": {"$patch": "delete"}}}),
+            json!({"metadata": {"labels": {}}}),
+        ),
+        (
+            "primitives are merged and deleted",
+            json!({"metadata": {"finalizers": ["a", "b"]}}),
+            json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["b", "c"]}}),
+            json!({"metadata": {"finalizers": ["b", "c"]}}),
+        ),
+        (
+            "only the named keys are kept",
+            json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}}),
+            json!({"spec": {"volumes": [{"name": "v", "$retainKeys": ["name", "hostPath"], "hostPath": {"path": "/x"}}]}}),
+            json!({"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/x"}}]}}),
+        ),
+        (
+            "an order is set",
+            json!({"spec": {"containers": [{"name": "a"}, {"name": "s"}, {"name": "b"}]}}),
+            json!({"spec": {
+                "$setElementOrder/containers": [{"name": "c"}, {"name": "b"}, {"name": "a"}],
+                "containers": [{"name": "c"}],
+            }}),
+            json!({"spec": {"containers": [{"name": "c"}, {"name": "s"}, {"name": "b"}, {"name": "a"}]}}),
+        ),
+        (
+            "a list that has no key is replaced",
+            json!({"spec": {"tolerations": [{"key": "a"}]}}),
+            json!({"spec": {"tolerations": [{"key": "b"}]}}),
+            json!({"spec": {"tolerations": [{"key": "b"}]}}),
+        ),
+        (
+            "no directive is ever stored",
+            json!({}),
+            json!({"spec": {
+                "$setElementOrder/containers": [{"name": "a"}],
+                "containers": [{"name": "a", "$setElementOrder/env": [{"name": "X"}], "env": [{"name": "X"}, {"name": "Y", "$patch": "delete"}]}],
+                "volumes": [{"name": "v", "$retainKeys": ["name"]}],
+            }}),
+            json!({"spec": {"containers": [{"name": "a", "env": [{"name": "X"}]}], "volumes": [{"name": "v"}]}}),
+        ),
+    ] {
+        assert_eq!(patch(&pods(), PatchKind::Strategic, &current, &change).unwrap(), want, "{name}");
+    }
+}
+
+#[test]
+fn unions_and_conditions_merge_as_kubernetes_has_them() {
+    let deployments = Resource::plain::<Deployment>();
+    let current = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}});
+    let change = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
+    let patched = patch(&deployments, PatchKind::Strategic, &current, &change).unwrap();
+    assert_eq!(patched, json!({"spec": {"strategy": {"type": "Recreate"}}}));
+
+    let current = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "Disk", "status": "True"}]}});
+    let change = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let patched = patch(&Resource::plain::<Node>(), PatchKind::Strategic, &current, &change).unwrap();
+    assert_eq!(patched["status"]["conditions"][0], json!({"type": "Ready", "status": "True"}));
+    assert_eq!(patched["status"]["conditions"][1], json!({"type": "Disk", "status": "True"}));
+
+    let current = json!({"spec": {"ports": [{"port": 80}, {"port": 81}]}});
+    let change = json!({"spec": {"ports": [{"port": 81, "nodePort": 30000}]}});
+    let patched = patch(&Resource::plain::<Service>(), PatchKind::Strategic, &current, &change).unwrap();
+    assert_eq!(patched, json!({"spec": {"ports": [{"port": 80}, {"port": 81, "nodePort": 30000}]}}));
+}
+
+#[test]
+fn what_cannot_be_applied_is_refused_with_kubernetes_codes() {
+    let current = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a"}]}});
+    let many: Vec<Value> =
+        (0..10_001).map(|_| json!({"op": "test", "path": "/metadata/name", "value": "a"})).collect();
+    let bomb: Vec<Value> = (0..40)
+        .map(|step| json!({"op": "copy", "from": "/spec", "path": format!("/spec/x{step}")}))
+        .collect();
+    let tower: Vec<Value> =
+        (0..200).map(|_| json!({"op": "copy", "from": "/spec", "path": "/spec/x"})).collect();
+    let strategic = |spec: Value| (PatchKind::Strategic, json!({"spec": spec}).to_string(), 400);
+    for (kind, body, code) in [
+        (PatchKind::Json, "{".to_owned(), 400),
+        (PatchKind::Json, r#"{"op":"add"}"#.to_owned(), 400),
+        (PatchKind::Json, r#"[{"op":"fly","path":"/a"}]"#.to_owned(), 422),
+        (PatchKind::Json, r#"[{"op":"test","path":"/metadata/name","value":"b"}]"#.to_owned(), 422),
+        (PatchKind::Json, r#"[{"op":"remove","path":"/metadata/labels"}]"#.to_owned(), 422),
+        (PatchKind::Json, r#"[{"op":"add","path":"/metadata/labels/x","value":"1"}]"#.to_owned(), 422),
+        (PatchKind::Json, json!(many).to_string(), 413),
+        (PatchKind::Json, json!(bomb).to_string(), 422),
+        (PatchKind::Json, json!(tower).to_string(), 422),
+        (PatchKind::Merge, "[]".to_owned(), 400),
+        (PatchKind::Merge, "{".to_owned(), 400),
+        (PatchKind::Strategic, "7".to_owned(), 400),
+        strategic(json!({"containers": [{"image": "b"}]})),
+        strategic(json!({"containers": [{"name": "a"}, 7]})),
+        strategic(json!({"containers": [{"name": "a", "$patch": "explode"}]})),
+        strategic(json!({"containers": [{"name": "a", "$patch": "merge"}]})),
+        strategic(json!({"$patch": "merge"})),
+        strategic(json!({"$retainKeys": ["a"], "b": 1})),
+        strategic(json!({"$retainKeys": 7})),
+        strategic(json!({"$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "c"}]})),
+        strategic(json!({"$deleteFromPrimitiveList/x": [{}]})),
+        (PatchKind::Apply, "{}".to_owned(), 415),
+    ] {
+        let outcome = apply(&pods(), kind, &current, body.as_bytes()).map_err(|error| error.code());
+        assert_eq!(outcome.err(), Some(code), "{kind:?} {}", &body[..body.len().min(100)]);
+    }
+}
+
+#[test]
+fn a_failed_operation_is_named_in_the_causes() {
+    let change = json!([{"op": "add", "path": "/a", "value": 1}, {"op": "remove", "path": "/b"}]);
+    let error = patch(&pods(), PatchKind::Json, &json!({}), &change).unwrap_err();
+    let causes = error.details().unwrap().causes.as_ref().unwrap();
+    assert_eq!(causes[0].message.as_deref(), Some("operation 1 at path '/b': path is invalid"));
+}
+
+#[test]
+fn custom_kinds_take_no_strategic_patches() {
+    let mut custom = pods();
+    custom.id = crate::meta::GroupResource::new("example.org", "websites");
+    let error = patch(&custom, PatchKind::Strategic, &json!({}), &json!({})).unwrap_err();
+    assert_eq!(error.code(), 415);
+    assert_eq!(PatchKind::accepted(&custom), [PatchKind::Json, PatchKind::Merge]);
+    assert!(patch(&custom, PatchKind::Merge, &json!({"a": 1}), &json!({"a": null})).unwrap() == json!({}));
+}
+
+#[test]
+fn content_types_lead_back_to_the_form() {
+    for kind in PatchKind::ALL {
+        let header = format!("{}; charset=utf-8", kind.content_type());
+        assert_eq!(PatchKind::from_content_type(&header), Some(kind));
+    }
+    assert_eq!(PatchKind::from_content_type("application/json"), None);
+}
+
+/// The strategic patch that turns one document into another, in the form in which kubectl computes it.
+fn diff(from: &Value, to: &Value, place: &Place) -> Value {
+    let (Value::Object(from), Value::Object(to)) = (from, to) else { return to.clone() };
+    let mut patch = serde_json::Map::new();
+    for key in from.keys().filter(|key| !to.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, want) in to {
+        let step = place.step(key);
+        let merges = step.facts.is_some_and(|facts| facts.merge);
+        match (from.get(key), want) {
+            (Some(held), want) if held == want => {}
+            (Some(held @ Value::Object(_)), Value::Object(_)) => {
+                patch.insert(key.clone(), diff(held, want, &step.place));
+            }
+            (Some(Value::Array(held)), Value::Array(want)) if merges => {
+                diff_list(&mut patch, key, held, want, &step);
+            }
+            (_, want) => {
+                patch.insert(key.clone(), want.clone());
+            }
+        }
+    }
+    Value::Object(patch)
+}
+
+fn diff_list(
+    patch: &mut serde_json::Map<String, Value>,
+    name: &str,
+    held: &[Value],
+    want: &[Value],
+    step: &crate::api::schema::Step,
+) {
+    let facts = step.facts.unwrap();
+    let Some(key) = facts.merge_key else {
+        let gone: Vec<_> = held.iter().filter(|item| !want.contains(item)).cloned().collect();
+        let new: Vec<_> = want.iter().filter(|item| !held.contains(item)).cloned().collect();
+        patch.insert(format!("$deleteFromPrimitiveList/{name}"), gone.into());
+        patch.insert(format!("$setElementOrder/{name}"), want.into());
+        patch.insert(name.to_owned(), new.into());
+        return;
+    };
+    let find = |list: &[Value], item: &Value| list.iter().find(|held| held[key] == item[key]).cloned();
+    let mut changes = Vec::new();
+    for item in want {
+        let mut change = find(held, item).map_or_else(|| item.clone(), |held| diff(&held, item, &step.place));
+        if find(held, item).as_ref() != Some(item) {
+            change[key] = item[key].clone();
+            if facts.retain_keys {
+                change["$retainKeys"] = item.as_object().unwrap().keys().cloned().collect();
+            }
+            changes.push(change);
+        }
+    }
+    for item in held.iter().filter(|item| find(want, item).is_none()) {
+        changes.push(json!({key: item[key], "$patch": "delete"}));
+    }
+    let order: Vec<_> = want.iter().map(|item| json!({key: item[key]})).collect();
+    patch.insert(format!("$setElementOrder/{name}"), order.into());
+    patch.insert(name.to_owned(), changes.into());
+}
+
+fn named(key: &'static str, others: &'static [&'static str]) -> BoxedStrategy<Value> {
+    let item = move |name: char| {
+        proptest::collection::btree_map(proptest::sample::select(others), 0..3, 0..=others.len()).prop_map(
+            move |fields: std::collections::BTreeMap<&str, i32>| {
+                let mut item = json!({key: name.to_string()});
+                for (field, value) in fields {
+                    item[field] = value.into();
+                }
+                item
+            },
+        )
+    };
+    let names = proptest::sample::subsequence(vec!['a', 'b', 'c', 'd'], 0..=4).prop_shuffle();
+    names
+        .prop_flat_map(move |names| names.into_iter().map(item).collect::<Vec<_>>())
+        .prop_map(Value::from)
+        .boxed()
+}
+
+fn pod() -> impl Strategy<Value = Value> {
+    let labels = proptest::collection::btree_map("[a-c]", "[x-z]", 0..3);
+    let finalizers = proptest::sample::subsequence(vec!["p", "q", "r"], 0..=3).prop_shuffle();
+    let tolerations = proptest::collection::vec((0..3).prop_map(|key| json!({"key": key})), 0..3);
+    let env = named("name", &["value"]);
+    let container = (named("name", &["image", "tty"]), env).prop_map(|(mut containers, env)| {
+        if let Some(first) = containers.get_mut(0) {
+            first["env"] = env;
+        }
+        containers
+    });
+    let volumes = named("name", &["emptyDir", "hostPath"]);
+    (labels, finalizers, tolerations, container, volumes).prop_map(
+        |(labels, finalizers, tolerations, containers, volumes)| {
+            json!({
+                "metadata": {"labels": labels, "finalizers": finalizers},
+                "spec": {"tolerations": tolerations, "containers": containers, "volumes": volumes},
+            })
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_patch_computed_as_kubectl_does_leads_to_its_target(from in pod(), to in pod()) {
+        let change = diff(&from, &to, &Place::of(&pods()).unwrap());
+        let patched = patch(&pods(), PatchKind::Strategic, &from, &change).unwrap();
+        prop_assert_eq!(&patched, &to);
+        let again = patch(&pods(), PatchKind::Strategic, &patched, &change).unwrap();
+        prop_assert_eq!(&again, &to);
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing(from in pod()) {
+        for kind in [PatchKind::Strategic, PatchKind::Merge] {
+            prop_assert_eq!(&patch(&pods(), kind, &from, &json!({})).unwrap(), &from);
+        }
+        prop_assert_eq!(&patch(&pods(), PatchKind::Json, &from, &json!([])).unwrap(), &from);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(kind in proptest::sample::select(PatchKind::ALL.to_vec()), from in pod(), bytes in ".*") {
+        let _ = apply(&pods(), kind, &from, bytes.as_bytes());
+    }
+}

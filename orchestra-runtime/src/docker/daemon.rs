@@ -1,0 +1,62 @@
+//! The daemon itself and the machine it runs on.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use bollard::models::SystemInfo;
+use orchestra_core::runtime::{MachineInfo, Result, RuntimeInfo};
+
+use super::DockerRuntime;
+use super::error::{self, About};
+use crate::machine;
+
+/// The bit of `CAP_SYS_RESOURCE` in a capability set.
+const SYS_RESOURCE: u64 = 1 << 24;
+
+impl DockerRuntime {
+    pub(super) async fn daemon_info(&self) -> Result<RuntimeInfo> {
+        let version = self.docker.version().await.map_err(|error| error::of(About::Daemon, error))?.version;
+        Ok(RuntimeInfo { name: "docker".into(), version: version.unwrap_or_default() })
+    }
+
+    pub(super) async fn daemon_machine(&self) -> Result<MachineInfo> {
+        let info = self.docker.info().await.map_err(|error| error::of(About::Daemon, error))?;
+        let root = info.docker_root_dir.clone().unwrap_or_else(|| "/".into());
+        let here =
+            tokio::task::spawn_blocking(move || machine::read(Path::new(&root))).await.unwrap_or_default();
+        Ok(as_the_daemon_sees_it(here, info))
+    }
+
+    /// The lowest score the daemon can give a process: −1000 if it may lower one at all, else its own.
+    ///
+    /// Asked of the process behind the socket. What cannot be found out is assumed to be possible.
+    pub(super) async fn lowest_oom_score(&self) -> i64 {
+        const ANY: i64 = -1000;
+        let socket = self.socket.clone();
+        let asked = tokio::task::spawn_blocking(move || daemon_oom_floor(&socket));
+        asked.await.ok().flatten().unwrap_or(ANY)
+    }
+}
+
+fn daemon_oom_floor(socket: &Path) -> Option<i64> {
+    let stream = std::os::unix::net::UnixStream::connect(socket).ok()?;
+    let pid = rustix::net::sockopt::socket_peercred(stream.as_fd()).ok()?.pid.as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    if u64::from_str_radix(effective.trim(), 16).ok()? & SYS_RESOURCE != 0 {
+        return None;
+    }
+    std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).ok()?.trim().parse().ok()
+}
+
+/// The daemon's word counts where it has one: it may be confined to less than the machine.
+fn as_the_daemon_sees_it(here: MachineInfo, info: SystemInfo) -> MachineInfo {
+    let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).filter(|v| *v > 0);
+    MachineInfo {
+        cpu_millis: positive(info.ncpu).map_or(here.cpu_millis, |cores| cores * 1000),
+        memory_bytes: positive(info.mem_total).unwrap_or(here.memory_bytes),
+        kernel_version: info.kernel_version.unwrap_or(here.kernel_version),
+        os_image: info.operating_system.unwrap_or(here.os_image),
+        ..here
+    }
+}

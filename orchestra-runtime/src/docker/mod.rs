@@ -1,0 +1,187 @@
+//! Containers by a Docker daemon on this machine, over its Unix socket.
+//!
+//! A pod is a *pause* container (made in [`pause`]) whose network and IPC namespaces its containers join. Nothing is
+//! kept here: identity is in labels, so a daemon or an agent that comes back finds everything. Every request opens a
+//! connection of its own, so a daemon that was restarted is simply there again.
+//!
+//! [`translate`] and [`status`] are pure and turn the port's types into Docker's and back; the rest calls the daemon:
+//! [`sandbox`](mod@sandbox) and [`container`](mod@container) for lives, [`images`], [`streams`] for logs, exec and
+//! attach, [`events`] for what happens.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use orchestra_core::runtime::{
+    AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
+    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo,
+    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
+    SandboxSpec, Session,
+};
+
+mod container;
+mod daemon;
+mod error;
+mod events;
+mod images;
+mod pause;
+mod sandbox;
+mod status;
+mod streams;
+mod translate;
+
+#[cfg(test)]
+mod tests;
+
+/// Where Docker listens when nothing else is said.
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+/// Containers by a Docker daemon on this machine.
+///
+/// Cheap to clone; clones share nothing but the address.
+#[derive(Debug, Clone)]
+pub struct DockerRuntime {
+    docker: Docker,
+    socket: Arc<Path>,
+}
+
+impl DockerRuntime {
+    /// Connects to the daemon that `DOCKER_HOST` names, or to the one at `/var/run/docker.sock`.
+    ///
+    /// Answers within about two seconds: [`RuntimeError::Unavailable`] says that there is no daemon, which is how
+    /// `--runtime auto` finds out.
+    pub async fn connect() -> Result<Self> {
+        let host = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        Self::connect_to(host.as_deref().unwrap_or(DEFAULT_HOST)).await
+    }
+
+    /// Connects to the daemon at `unix:///path/to/docker.sock`.
+    ///
+    /// Other schemes are refused: volumes and pod addresses are those of the daemon's machine, so it has to be this one.
+    pub async fn connect_to(host: &str) -> Result<Self> {
+        let Some(path) = host.strip_prefix("unix://") else {
+            return Err(RuntimeError::InvalidSpec {
+                message: format!(
+                    "DOCKER_HOST is {host:?}: pods need a daemon on this machine, as unix:///var/run/docker.sock"
+                ),
+            });
+        };
+        let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION)
+            .map_err(|error| error::of(error::About::Daemon, error))?;
+        let runtime = Self { docker, socket: PathBuf::from(path).into() };
+        runtime.ping().await?;
+        Ok(runtime)
+    }
+
+    /// Whether the daemon answers, and which version of the API both sides speak.
+    async fn ping(&self) -> Result<()> {
+        let negotiated =
+            tokio::time::timeout(Duration::from_secs(2), self.docker.clone().negotiate_version());
+        match negotiated.await {
+            Ok(answer) => answer.map(drop).map_err(|error| error::of(error::About::Daemon, error)),
+            Err(_) => Err(RuntimeError::Unavailable {
+                message: format!("Docker at {} does not answer", self.socket.display()),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+
+    async fn info(&self) -> Result<RuntimeInfo> {
+        self.daemon_info().await
+    }
+
+    async fn machine(&self) -> Result<MachineInfo> {
+        self.daemon_machine().await
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+        self.make_sandbox(spec).await
+    }
+
+    async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
+        self.end_sandbox(id).await
+    }
+
+    async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
+        self.delete_sandbox(id).await
+    }
+
+    async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
+        self.make_container(sandbox, spec).await
+    }
+
+    async fn start_container(&self, id: &ContainerId) -> Result<()> {
+        self.run_container(id).await
+    }
+
+    async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        self.end_container(id, grace).await
+    }
+
+    async fn remove_container(&self, id: &ContainerId) -> Result<()> {
+        self.delete(id.as_str()).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+        self.list_sandboxes(filter).await
+    }
+
+    async fn container(&self, id: &ContainerId) -> Result<Container> {
+        let shown = self.inspect(id).await?;
+        status::container(&shown)
+            .map(|(_, container)| container)
+            .ok_or_else(|| RuntimeError::no_container(id))
+    }
+
+    async fn image(&self, image: &ImageRef) -> Result<Option<Image>> {
+        self.find_image(image).await
+    }
+
+    async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image> {
+        self.pull(image, credentials).await
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        self.list_images().await
+    }
+
+    async fn remove_image(&self, image: &ImageRef) -> Result<()> {
+        self.delete_image(image).await
+    }
+
+    async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+        self.read_logs(id, options).await
+    }
+
+    async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
+        self.run_command(id, command, timeout).await
+    }
+
+    async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+        self.open_exec(id, options).await
+    }
+
+    async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
+        self.open_attach(id, options).await
+    }
+
+    async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+        self.dial_sandbox(sandbox, port).await
+    }
+
+    async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+        self.figures(filter).await
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        self.watch_events().await
+    }
+}

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod control;
 pub mod meta;
 pub mod network;
+pub mod node;
 pub mod objects;
 pub mod quantity;
 pub mod runtime;

@@ -30,7 +30,7 @@ pub struct FakeRuntime {
     inner: Arc<Inner>,
 }
 
-pub(super) struct Inner {
+struct Inner {
     pub(super) clock: SharedClock,
     machine: MachineInfo,
     state: Mutex<State>,
@@ -156,7 +156,7 @@ impl FakeRuntime {
 }
 
 impl Inner {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -19,7 +19,7 @@ use crate::runtime::{
 };
 
 #[derive(Default)]
-pub(super) struct State {
+pub(in crate::runtime) struct State {
     pub(super) sandboxes: FxHashMap<u32, FakeSandbox>,
     by_uid: FxHashMap<String, Vec<u32>>,
     next: u32,

@@ -1,0 +1,228 @@
+//! What the agent knows of one pod: what it wants, what the runtime shows, and what only the agent remembers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
+
+use super::backoff::BackOff;
+use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
+
+/// The part a container plays in its pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Runs to its end before the next begins.
+    Init,
+    /// An init container that goes on running beside the others (`restartPolicy: Always`).
+    Sidecar,
+    /// What the pod is for.
+    App,
+}
+
+/// The containers of a pod in the order they start, with their roles.
+pub fn containers(spec: &PodSpec) -> impl DoubleEndedIterator<Item = (Role, &Wanted)> + Clone {
+    let init = spec.init_containers.as_deref().unwrap_or_default().iter().map(|container| {
+        let always = container.restart_policy.as_deref() == Some("Always");
+        (if always { Role::Sidecar } else { Role::Init }, container)
+    });
+    init.chain(spec.containers.iter().map(|container| (Role::App, container)))
+}
+
+/// When a container that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestartPolicy {
+    /// Whenever.
+    Always,
+    /// When it failed.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+impl RestartPolicy {
+    /// The policy of a pod.
+    pub fn of_pod(spec: &PodSpec) -> Self {
+        Self::parse(spec.restart_policy.as_deref()).unwrap_or(Self::Always)
+    }
+
+    fn parse(text: Option<&str>) -> Option<Self> {
+        Some(match text? {
+            "Always" => Self::Always,
+            "OnFailure" => Self::OnFailure,
+            "Never" => Self::Never,
+            _ => return None,
+        })
+    }
+
+    /// Whether a container of this role starts again after it ended with `code`. A container's own policy and the rules
+    /// for its exit codes come before its pod's.
+    pub fn restarts(self, role: Role, container: &Wanted, code: i32) -> bool {
+        for rule in container.restart_policy_rules.iter().flatten() {
+            let Some(codes) = &rule.exit_codes else { continue };
+            let listed = codes.values.as_deref().unwrap_or_default().contains(&code);
+            if listed == (codes.operator == "In") {
+                return rule.action == "Restart";
+            }
+        }
+        match (role, Self::parse(container.restart_policy.as_deref()).unwrap_or(self)) {
+            (Role::Sidecar, _) => true,
+            (_, Self::Never) => false,
+            (Role::Init, _) | (_, Self::OnFailure) => code != 0,
+            (Role::App, Self::Always) => true,
+        }
+    }
+}
+
+/// What the runtime shows of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Its sandboxes, oldest attempt first.
+    pub sandboxes: Vec<Sandbox>,
+}
+
+impl Observed {
+    /// Puts the sandboxes in order.
+    pub fn new(mut sandboxes: Vec<Sandbox>) -> Self {
+        sandboxes.sort_by_key(|sandbox| (sandbox.meta.attempt, sandbox.created_at));
+        Self { sandboxes }
+    }
+
+    /// The newest sandbox, if it can take containers.
+    pub fn ready_sandbox(&self) -> Option<&Sandbox> {
+        self.sandboxes.last().filter(|sandbox| sandbox.state == SandboxState::Ready)
+    }
+
+    /// The attempt of the next sandbox.
+    pub fn next_sandbox_attempt(&self) -> u32 {
+        self.sandboxes.last().map_or(0, |sandbox| sandbox.meta.attempt + 1)
+    }
+
+    /// Every container, oldest sandbox first.
+    pub fn containers(&self) -> impl Iterator<Item = &Container> {
+        self.sandboxes.iter().flat_map(|sandbox| &sandbox.containers)
+    }
+
+    /// The lives of one container, newest first.
+    pub fn lives(&self, name: &str) -> Vec<&Container> {
+        let mut lives: Vec<&Container> = self.containers().filter(|c| c.meta.name == name).collect();
+        lives.sort_by_key(|c| std::cmp::Reverse((c.meta.attempt, c.created_at)));
+        lives
+    }
+
+    /// The newest life of one container.
+    pub fn latest(&self, name: &str) -> Option<&Container> {
+        self.containers().filter(|c| c.meta.name == name).max_by_key(|c| (c.meta.attempt, c.created_at))
+    }
+
+    /// Whether anything runs.
+    pub fn is_running(&self) -> bool {
+        self.containers().any(|container| container.state.is_running())
+    }
+
+    /// Whether anything runs or some sandbox still stands.
+    pub fn is_up(&self) -> bool {
+        self.is_running() || self.sandboxes.iter().any(|sandbox| sandbox.state == SandboxState::Ready)
+    }
+}
+
+/// Why a container waits, as its status shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// `ImagePullBackOff`, `CrashLoopBackOff`, `CreateContainerConfigError` …
+    pub reason: &'static str,
+    /// In words; empty for none.
+    pub message: String,
+}
+
+/// What the probes of one running container have found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probed {
+    /// The startup probe passed, or there is none.
+    pub started: bool,
+    /// The readiness probe passes, or there is none.
+    pub ready: bool,
+    /// A probe that says the container must be restarted.
+    pub failed: Option<FailedProbe>,
+}
+
+/// A probe that says the container must be restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailedProbe {
+    /// The liveness probe.
+    Liveness,
+    /// The startup probe.
+    Startup,
+}
+
+/// Why a pod has failed as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `DeadlineExceeded`, `Evicted` …
+    pub reason: String,
+    /// In words.
+    pub message: String,
+}
+
+/// What only the agent knows of a pod. All of it can be lost: the next agent does without, a little worse.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// The pod is gone from the API: end it and keep nothing.
+    pub gone: bool,
+    /// When the agent first saw the pod; its status says so from then on.
+    pub first_seen: Option<Timestamp>,
+    /// Its volumes are on disk.
+    pub volumes_ready: bool,
+    /// The sandbox that is connected, and its addresses.
+    pub attached: Option<(SandboxId, Vec<IpAddr>)>,
+    /// Containers that wait, and why.
+    pub waiting: BTreeMap<String, Waiting>,
+    /// Containers that are not to be started before a time.
+    pub not_before: BTreeMap<String, Timestamp>,
+    /// When the pod's own preparations (volumes, sandbox, network) may be tried again.
+    pub prepare_not_before: Option<Timestamp>,
+    /// Waits between restarts.
+    pub crashes: BackOff,
+    /// What the probes found, for running containers that have any.
+    pub probed: BTreeMap<ContainerId, Probed>,
+    /// What ended containers left in their termination message files.
+    pub messages: BTreeMap<ContainerId, String>,
+    /// The pod has failed as a whole.
+    pub failure: Option<Failure>,
+}
+
+impl Memory {
+    /// What the probes say of a running container. Without probes it is started and ready.
+    pub fn probed(&self, wanted: &Wanted, id: &ContainerId) -> Probed {
+        self.probed.get(id).copied().unwrap_or(Probed {
+            started: wanted.startup_probe.is_none(),
+            ready: wanted.startup_probe.is_none() && wanted.readiness_probe.is_none(),
+            failed: None,
+        })
+    }
+}
+
+/// The key under which a container's restarts are counted.
+pub fn crash_key(container: &Wanted) -> String {
+    format!("{}/{}", container.name, container_hash(container))
+}
+
+/// A hash of what a container is made from. Only the image may change while a pod lives.
+pub fn container_hash(container: &Wanted) -> String {
+    let image = container.image.as_deref().unwrap_or_default();
+    let bytes = container.name.bytes().chain([0]).chain(image.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{hash:x}")
+}
+
+/// Whether a pod's status says that it has ended for good.
+pub fn is_terminal(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// When the agent first reported a pod, which is what its deadline counts from.
+pub fn start_time(pod: &Pod, memory: &Memory) -> Option<Timestamp> {
+    let reported = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
+    reported.map(|time| time.0).or(memory.first_seen)
+}

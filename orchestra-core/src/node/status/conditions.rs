@@ -1,0 +1,124 @@
+//! The conditions of a pod.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
+
+use super::{Reporter, condition};
+use crate::node::model::{Role, containers};
+
+/// Those the agent answers for, in Kubernetes' order.
+const OURS: [&str; 5] =
+    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+
+/// The conditions that go with a status, and those that others have written.
+pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondition> {
+    let old = of.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let containers_ready = containers_ready(of, status);
+    let ready = ready(of, &containers_ready, old);
+    let sandbox = of.seen.ready_sandbox().zip(of.memory.attached.as_ref());
+    let can_start = sandbox.is_some_and(|(sandbox, (attached, _))| sandbox.id == *attached);
+    let scheduled = old.iter().find(|known| known.type_ == "PodScheduled" && known.status == "True");
+    let news = [
+        made("PodReadyToStartContainers", can_start, None, None),
+        initialized(of, status),
+        ready,
+        containers_ready,
+        scheduled.cloned().unwrap_or_else(|| made("PodScheduled", true, None, None)),
+    ];
+    let generation = of.pod.metadata.generation;
+    let ours = news.into_iter().map(|new| {
+        let mut new = condition(old, new, of.now);
+        new.observed_generation = generation;
+        new
+    });
+    ours.chain(old.iter().filter(|known| !OURS.contains(&known.type_.as_str())).cloned()).collect()
+}
+
+fn made(type_: &str, holds: bool, reason: Option<&str>, message: Option<String>) -> PodCondition {
+    PodCondition {
+        type_: type_.to_owned(),
+        status: if holds { "True" } else { "False" }.to_owned(),
+        reason: reason.map(str::to_owned),
+        message,
+        ..PodCondition::default()
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    format!("[{}]", names.join(" "))
+}
+
+fn initialized(of: &Reporter<'_>, status: &PodStatus) -> PodCondition {
+    let statuses = status.init_container_statuses.as_deref().unwrap_or_default();
+    let began = status.container_statuses.iter().flatten().any(has_begun);
+    let roles = containers(of.spec).filter(|(role, _)| *role != Role::App);
+    let incomplete: Vec<&str> = roles
+        .zip(statuses)
+        .filter(|((role, _), status)| match role {
+            Role::Sidecar => status.started != Some(true) && !began,
+            _ => !status.ready && !began,
+        })
+        .map(|(_, status)| status.name.as_str())
+        .collect();
+    match status.phase.as_deref() {
+        Some("Succeeded") => made("Initialized", true, Some("PodCompleted"), None),
+        _ if incomplete.is_empty() => made("Initialized", true, None, None),
+        _ => {
+            let message = format!("containers with incomplete status: {}", listed(&incomplete));
+            made("Initialized", false, Some("ContainersNotInitialized"), Some(message))
+        }
+    }
+}
+
+fn has_begun(status: &ContainerStatus) -> bool {
+    status.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+        || status.last_state.is_some()
+}
+
+fn containers_ready(of: &Reporter<'_>, status: &PodStatus) -> PodCondition {
+    let kind = "ContainersReady";
+    match status.phase.as_deref() {
+        Some("Succeeded") => return made(kind, false, Some("PodCompleted"), None),
+        Some("Failed") => return made(kind, false, Some("PodFailed"), None),
+        _ => {}
+    }
+    let sidecars = containers(of.spec).filter(|(role, _)| *role == Role::Sidecar);
+    let sidecars = sidecars.filter_map(|(_, wanted)| {
+        status.init_container_statuses.iter().flatten().find(|status| status.name == wanted.name)
+    });
+    let all = sidecars.chain(status.container_statuses.iter().flatten());
+    let unready: Vec<&str> = all.filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    if unready.is_empty() {
+        return made(kind, true, None, None);
+    }
+    let message = format!("containers with unready status: {}", listed(&unready));
+    made(kind, false, Some("ContainersNotReady"), Some(message))
+}
+
+/// Ready: the containers are, and so is whatever else the pod says it depends on.
+fn ready(of: &Reporter<'_>, containers_ready: &PodCondition, old: &[PodCondition]) -> PodCondition {
+    if containers_ready.status != "True" {
+        return PodCondition { type_: "Ready".into(), ..containers_ready.clone() };
+    }
+    let holds = |wanted: &str| old.iter().any(|known| known.type_ == wanted && known.status == "True");
+    let gates = of.spec.readiness_gates.iter().flatten();
+    let closed: Vec<String> = gates
+        .filter(|gate| !holds(&gate.condition_type))
+        .map(|gate| {
+            let there = old.iter().any(|known| known.type_ == gate.condition_type);
+            match there {
+                true => format!(
+                    "the status of pod readiness gate \"{}\" is not \"True\", but False",
+                    gate.condition_type
+                ),
+                false => format!(
+                    "corresponding condition of pod readiness gate \"{}\" does not exist.",
+                    gate.condition_type
+                ),
+            }
+        })
+        .collect();
+    if closed.is_empty() {
+        return made("Ready", true, None, None);
+    }
+    made("Ready", false, Some("ReadinessGatesNotReady"), Some(closed.join(", ")))
+}

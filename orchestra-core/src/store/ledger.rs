@@ -93,12 +93,12 @@ impl Ledger {
         self.oldest
     }
 
-    /// Checks and does a transaction. One without writes takes no revision.
+    /// Checks and does a transaction. One that changes nothing takes no revision.
     pub(super) fn commit(&mut self, txn: Txn) -> Result<Revision, StoreError> {
         check_guards(&self.records, &txn)?;
-        if !txn.writes.is_empty() {
-            self.revision = self.revision.next();
-            let batch = apply(&mut self.records, txn.writes, self.revision);
+        let batch = apply(&mut self.records, txn.writes, self.revision.next());
+        if !batch.changes.is_empty() {
+            self.revision = batch.revision;
             self.remember(batch);
         }
         Ok(self.revision)

@@ -232,7 +232,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Page, StoreError>;
 
     /// Checks every guard and does every write, or does nothing. When it returns, the writes are as durable as they
-    /// asked to be, and all later reads see them. A transaction with no writes takes no revision.
+    /// asked to be, and all later reads see them. A transaction that changes nothing takes no revision.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] names the first guard that failed.

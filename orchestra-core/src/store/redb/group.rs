@@ -63,16 +63,16 @@ impl Group {
     /// Checks and does a transaction in memory.
     pub(super) fn add(&mut self, txn: Txn, time: i64, past: &Past) -> Result<Revision, StoreError> {
         check_guards(&self.records, &txn)?;
-        if txn.writes.is_empty() {
+        let fleeting: BTreeSet<Key> = txn.writes.iter().filter_map(volatile_key).cloned().collect();
+        let batch = apply(&mut self.records, txn.writes, self.revision.next());
+        if batch.changes.is_empty() {
             return Ok(self.revision);
         }
-        let fleeting: BTreeSet<Key> = txn.writes.iter().filter_map(volatile_key).cloned().collect();
-        self.revision = self.revision.next();
-        let batch = apply(&mut self.records, txn.writes, self.revision);
-        let stored = batch.changes.iter().filter_map(|change| self.keep(change, &fleeting, past)).collect();
-        let row = Row { time, changes: stored };
-        if !row.changes.is_empty() || batch.changes.is_empty() {
-            self.rows.push((self.revision, row));
+        self.revision = batch.revision;
+        let changes: Vec<_> =
+            batch.changes.iter().filter_map(|change| self.keep(change, &fleeting, past)).collect();
+        if !changes.is_empty() {
+            self.rows.push((self.revision, Row { time, changes }));
         }
         self.batches.push(batch);
         Ok(self.revision)

@@ -111,6 +111,8 @@ impl Writer {
 
     fn work(&mut self, jobs: Vec<Job>) {
         let resolved = self.resolve();
+        // Without jobs the file is written for the sake of trimming it.
+        let trim = jobs.is_empty();
         let mut group = self.group();
         let mut now = self.state.time;
         let (mut answers, mut compactions) = (Vec::with_capacity(jobs.len()), Vec::new());
@@ -124,7 +126,7 @@ impl Writer {
             }
         }
         let before = compactions.iter().map(|(before, _)| *before).max();
-        let outcome = resolved.and_then(|()| self.write(group, before, now));
+        let outcome = resolved.and_then(|()| self.write(group, before, now, trim));
         // Nobody waits for the answer to a call that was cancelled.
         for (answer, verdict) in answers {
             let verdict = match &outcome {
@@ -146,12 +148,18 @@ impl Writer {
     }
 
     /// Makes a group durable if it must be, and shows it.
-    fn write(&mut self, mut group: Group, compact: Option<Revision>, now: i64) -> Result<(), StoreError> {
+    fn write(
+        &mut self,
+        mut group: Group,
+        compact: Option<Revision>,
+        now: i64,
+        trim: bool,
+    ) -> Result<(), StoreError> {
         let mut state = self.state;
         if let Some(before) = compact {
             state.oldest = state.oldest.max(before.min(group.revision));
         }
-        if group.batches.is_empty() || state.oldest > self.state.oldest || group.needs_disk(&state) {
+        if trim || state.oldest > self.state.oldest || group.needs_disk(&state) {
             let age = i64::try_from(self.retention.age.as_millis()).unwrap_or(i64::MAX);
             let limits = Limits { since: now.saturating_sub(age), bytes: self.retention.bytes };
             let (after, written) = group.write(&self.past.disk, &state, limits);

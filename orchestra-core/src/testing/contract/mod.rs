@@ -4,3 +4,4 @@
 
 pub mod network;
 pub mod runtime;
+pub mod store;

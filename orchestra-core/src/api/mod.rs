@@ -2,6 +2,7 @@
 
 mod client;
 mod decode;
+pub mod discovery;
 pub mod field;
 pub mod patch;
 mod request;

@@ -13,20 +13,7 @@ mod tests;
 use serde_json::Value;
 
 use super::schema::Place;
-use super::{Reason, Resource, Status};
-
-/// The form of a patch, as its content type names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PatchKind {
-    /// A list of operations (RFC 6902).
-    Json,
-    /// A document that is merged in; `null` deletes, lists are replaced (RFC 7396).
-    Merge,
-    /// Kubernetes' own: as a merge patch, but lists merge by the key that the API says.
-    Strategic,
-    /// What its sender wants to own of the object (server-side apply).
-    Apply,
-}
+use super::{PatchKind, Reason, Resource, Status};
 
 impl PatchKind {
     /// Every form.

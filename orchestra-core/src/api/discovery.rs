@@ -1,0 +1,431 @@
+//! What the API offers, as clients find it out: groups, versions and resources, derived from the table of kinds.
+//!
+//! [`Discovery`] has the documents of `/api`, `/apis` and what is below them, in the plain form and in the
+//! aggregated one, which has everything in two answers. None of it lists a kind: a row of [`Kinds`] is enough.
+
+use std::cmp::Reverse;
+
+use serde_json::{Value, json};
+
+use super::{Kinds, Resource, api_version};
+
+/// The version of Kubernetes whose API this is, as `/version` has it.
+pub const MINOR: &str = "36";
+
+/// The verbs of every kind.
+const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const READ_WRITE: &[&str] = &["get", "patch", "update"];
+
+/// What is known of a subresource by its name.
+struct Subresource {
+    name: &'static str,
+    group: &'static str,
+    version: &'static str,
+    /// The kind of what is sent and answered; empty for the kind it is a part of.
+    kind: &'static str,
+    verbs: &'static [&'static str],
+}
+
+const fn sub(
+    name: &'static str,
+    (group, version, kind): (&'static str, &'static str, &'static str),
+    verbs: &'static [&'static str],
+) -> Subresource {
+    Subresource { name, group, version, kind, verbs }
+}
+
+const PARENT: (&str, &str, &str) = ("", "", "");
+
+/// The subresources of Kubernetes. One that is not here is of its parent's kind, to be read and written.
+const SUBRESOURCES: &[Subresource] = &[
+    sub("approval", PARENT, READ_WRITE),
+    sub("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
+    sub("binding", ("", "v1", "Binding"), &["create"]),
+    sub("ephemeralcontainers", PARENT, READ_WRITE),
+    sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
+    sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
+    sub("finalize", PARENT, &["update"]),
+    sub("log", PARENT, &["get"]),
+    sub("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
+    sub("proxy", PARENT, &["create", "delete", "get", "patch", "update"]),
+    sub("resize", PARENT, READ_WRITE),
+    sub("scale", ("autoscaling", "v1", "Scale"), READ_WRITE),
+    sub("status", PARENT, READ_WRITE),
+    sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
+];
+
+/// The version of the aggregated form that a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aggregated {
+    /// As clients from 1.30 on ask for it.
+    V2,
+    /// As those before do.
+    V2Beta1,
+}
+
+impl Aggregated {
+    /// The version that an `Accept` header prefers; `None` if the plain form is to be sent.
+    pub fn negotiate(accept: &str) -> Option<Self> {
+        accept.split(',').find_map(|media| {
+            let mut parts = media.split(';').map(str::trim);
+            let base = parts.next()?;
+            let parameter = |name: &str| {
+                let mut pairs = media.split(';').filter_map(|part| part.trim().split_once('='));
+                pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+            };
+            let asks = parameter("as") == Some("APIGroupDiscoveryList")
+                && parameter("g") == Some("apidiscovery.k8s.io");
+            match (base, asks, parameter("v")) {
+                ("application/json", true, Some("v2")) => Some(Some(Self::V2)),
+                ("application/json", true, Some("v2beta1")) => Some(Some(Self::V2Beta1)),
+                ("application/json", false, _) | ("*/*", ..) => Some(None),
+                _ => None,
+            }
+        })?
+    }
+
+    /// The version's name.
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V2Beta1 => "v2beta1",
+        }
+    }
+
+    /// The `Content-Type` of the answer.
+    pub fn content_type(self) -> String {
+        format!("application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", self.version())
+    }
+}
+
+/// The documents of discovery for a table of kinds.
+#[derive(Clone, Copy, Debug)]
+pub struct Discovery<'k> {
+    kinds: &'k Kinds,
+}
+
+impl<'k> Discovery<'k> {
+    /// The documents for these kinds.
+    pub fn new(kinds: &'k Kinds) -> Self {
+        Self { kinds }
+    }
+
+    /// Every group with its versions, the preferred one first. Groups that kinds are stored in come before those
+    /// that only serve them too, so that clients take the former when they may choose.
+    pub fn group_versions(&self) -> Vec<(&'k str, Vec<&'k str>)> {
+        let stored = self.kinds.iter().filter_map(|row| row.served().next());
+        let also = self.kinds.iter().flat_map(|row| row.served().skip(1));
+        let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (group, version) in stored.chain(also) {
+            match groups.iter_mut().find(|(held, _)| *held == group) {
+                None => groups.push((group, vec![version])),
+                Some((_, versions)) if versions.contains(&version) => {}
+                Some((_, versions)) => versions.push(version),
+            }
+        }
+        for (_, versions) in &mut groups {
+            versions.sort_by_key(|version| Reverse(priority(version)));
+        }
+        groups
+    }
+
+    /// The kinds that a group and version serves.
+    pub fn served(&self, group: &str, version: &str) -> impl Iterator<Item = &'k Resource> {
+        let kinds = self.kinds.iter().map(AsRef::as_ref);
+        kinds.filter(move |row: &&Resource| row.served().any(|served| served == (group, version)))
+    }
+
+    /// The document of `/api`. `address` is where clients reach this server, as `host:port`.
+    pub fn core(&self, address: &str) -> Value {
+        let groups = self.group_versions();
+        let core = groups.into_iter().find(|(group, _)| group.is_empty());
+        json!({
+            "kind": "APIVersions",
+            "versions": core.map(|(_, versions)| versions).unwrap_or_default(),
+            "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
+        })
+    }
+
+    /// The document of `/apis`.
+    pub fn groups(&self) -> Value {
+        let named = self.group_versions().into_iter().filter(|(group, _)| !group.is_empty());
+        let groups: Vec<Value> = named.map(|(group, versions)| group_document(group, &versions)).collect();
+        json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+    }
+
+    /// The document of `/apis/GROUP`; `None` if there is no such group.
+    pub fn group(&self, group: &str) -> Option<Value> {
+        let groups = self.group_versions();
+        let (group, versions) = groups.into_iter().find(|(held, _)| *held == group && !held.is_empty())?;
+        let mut document = group_document(group, &versions);
+        document["kind"] = "APIGroup".into();
+        document["apiVersion"] = "v1".into();
+        Some(document)
+    }
+
+    /// The document of `/api/VERSION` or `/apis/GROUP/VERSION`; `None` if nothing is served there.
+    pub fn resources(&self, group: &str, version: &str) -> Option<Value> {
+        let mut resources: Vec<Value> =
+            self.served(group, version).flat_map(|row| plain_entries(row, group, version)).collect();
+        resources.sort_by(|left, right| left["name"].as_str().cmp(&right["name"].as_str()));
+        (!resources.is_empty()).then(|| {
+            json!({
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": api_version(group, version),
+                "resources": resources,
+            })
+        })
+    }
+
+    /// The aggregated document of `/api` (`core`) or `/apis`.
+    pub fn aggregated(&self, core: bool, form: Aggregated) -> Value {
+        let groups = self.group_versions().into_iter().filter(|(group, _)| group.is_empty() == core);
+        let items: Vec<Value> = groups
+            .map(|(group, versions)| {
+                let versions: Vec<Value> =
+                    versions.iter().map(|version| self.aggregated_version(group, version)).collect();
+                let metadata = if core { json!({}) } else { json!({"name": group}) };
+                json!({"metadata": metadata, "versions": versions})
+            })
+            .collect();
+        json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": format!("apidiscovery.k8s.io/{}", form.version()),
+            "metadata": {},
+            "items": items,
+        })
+    }
+
+    fn aggregated_version(&self, group: &str, version: &str) -> Value {
+        let mut resources: Vec<Value> =
+            self.served(group, version).map(|row| aggregated_entry(row, group, version)).collect();
+        resources.sort_by(|left, right| left["resource"].as_str().cmp(&right["resource"].as_str()));
+        json!({"version": version, "freshness": "Current", "resources": resources})
+    }
+
+    /// The document of `/`: every path that is worth looking at. `others` are those that the host serves besides.
+    pub fn paths(&self, others: &[&str]) -> Value {
+        let fixed =
+            ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+        let mut paths: Vec<String> = fixed.iter().chain(others).map(ToString::to_string).collect();
+        for (group, versions) in self.group_versions() {
+            if !group.is_empty() {
+                paths.push(format!("/apis/{group}"));
+            }
+            paths.extend(versions.into_iter().map(|version| format!("/{}", root(group, version))));
+        }
+        paths.sort();
+        json!({"paths": paths})
+    }
+}
+
+/// The path below which a group and version is served, without the first slash.
+pub fn root(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// The document of `/version`.
+pub fn version() -> Value {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    json!({
+        "major": "1",
+        "minor": MINOR,
+        "gitVersion": format!("v1.{MINOR}.0+orchestra"),
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{architecture}", std::env::consts::OS),
+    })
+}
+
+/// How versions are preferred: stable ones before beta before alpha, the higher before the lower.
+fn priority(version: &str) -> (u8, u32, u32) {
+    let numbers = version.strip_prefix('v').unwrap_or_default();
+    let (major, stage, minor) = match (numbers.split_once("beta"), numbers.split_once("alpha")) {
+        (Some((major, minor)), _) => (major, 2, minor),
+        (None, Some((major, minor))) => (major, 1, minor),
+        (None, None) => (numbers, 3, "0"),
+    };
+    match (major.parse(), minor.parse()) {
+        (Ok(major), Ok(minor)) => (stage, major, minor),
+        _ => (0, 0, 0),
+    }
+}
+
+fn group_document(group: &str, versions: &[&str]) -> Value {
+    let entry = |version: &&str| json!({"groupVersion": api_version(group, version), "version": version});
+    json!({
+        "name": group,
+        "versions": versions.iter().map(entry).collect::<Vec<_>>(),
+        "preferredVersion": versions.first().map(entry),
+    })
+}
+
+/// The subresources of a kind: its status and scale, and those that its row names.
+fn subresources(row: &Resource) -> impl Iterator<Item = Subresource> + '_ {
+    let status = row.status.then_some("status");
+    let scale = row.scale.map(|_| "scale");
+    let others = row.subresources.iter().copied().filter(|name| !matches!(*name, "status" | "scale"));
+    others.chain(status).chain(scale).map(|name| match SUBRESOURCES.iter().find(|held| held.name == name) {
+        Some(known) => Subresource { ..*known },
+        None => sub(name, PARENT, READ_WRITE),
+    })
+}
+
+fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
+    let mut main = json!({
+        "name": row.id.resource,
+        "singularName": row.singular,
+        "namespaced": row.is_namespaced(),
+        "kind": row.kind,
+        "verbs": VERBS,
+    });
+    if !row.short_names.is_empty() {
+        main["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        main["categories"] = json!(row.categories);
+    }
+    let below = subresources(row).map(|sub| {
+        let mut entry = json!({
+            "name": format!("{}/{}", row.id.resource, sub.name),
+            "singularName": "",
+            "namespaced": row.is_namespaced(),
+            "kind": if sub.kind.is_empty() { &*row.kind } else { sub.kind },
+            "verbs": sub.verbs,
+        });
+        if !sub.kind.is_empty() && (sub.group, sub.version) != (group, version) {
+            if !sub.group.is_empty() {
+                entry["group"] = sub.group.into();
+            }
+            entry["version"] = sub.version.into();
+        }
+        entry
+    });
+    let below: Vec<Value> = below.collect();
+    std::iter::once(main).chain(below).collect()
+}
+
+fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
+    let kind =
+        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let mut entry = json!({
+        "resource": row.id.resource,
+        "responseKind": kind(group, version, &row.kind),
+        "scope": if row.is_namespaced() { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular,
+        "verbs": VERBS,
+    });
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() {
+        entry["categories"] = json!(row.categories);
+    }
+    let mut below: Vec<Value> = subresources(row)
+        .map(|sub| {
+            let response = match sub.kind {
+                "" => kind(group, version, &row.kind),
+                other => kind(sub.group, sub.version, other),
+            };
+            json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
+        })
+        .collect();
+    below.sort_by(|left, right| left["subresource"].as_str().cmp(&right["subresource"].as_str()));
+    if !below.is_empty() {
+        entry["subresources"] = below.into();
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &Value, entries: &str, name: &str) -> Vec<String> {
+        let entries = list[entries].as_array().into_iter().flatten();
+        entries.filter_map(|entry| entry[name].as_str()).map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn stored_groups_and_stable_versions_come_first() {
+        let kinds = crate::objects::builtin();
+        let discovery = Discovery::new(&kinds);
+        let groups = names(&discovery.groups(), "groups", "name");
+        let place = |group: &str| groups.iter().position(|held| held == group).unwrap();
+        assert!(place("apps") < place("extensions"));
+        let apps = discovery.group("apps").unwrap();
+        assert_eq!(apps["preferredVersion"]["groupVersion"], "apps/v1");
+        assert_eq!(names(&apps, "versions", "version")[0], "v1");
+        assert!(discovery.group("").is_none() && discovery.group("nothing.example.org").is_none());
+    }
+
+    #[test]
+    fn resources_carry_what_their_rows_say() {
+        let kinds = crate::objects::builtin();
+        let list = Discovery::new(&kinds).resources("apps", "v1").unwrap();
+        let found = |name: &str| {
+            let entries = list["resources"].as_array().unwrap();
+            entries.iter().find(|entry| entry["name"] == name).cloned().unwrap()
+        };
+        assert_eq!(found("deployments")["shortNames"], json!(["deploy"]));
+        assert_eq!(found("deployments")["singularName"], "deployment");
+        assert_eq!(found("deployments/status")["kind"], "Deployment");
+        assert_eq!(found("deployments/scale")["kind"], "Scale");
+        assert_eq!(found("deployments/scale")["group"], "autoscaling");
+        assert!(Discovery::new(&kinds).resources("apps", "v7").is_none());
+    }
+
+    #[test]
+    fn both_forms_tell_the_same() {
+        let kinds = crate::objects::builtin();
+        let discovery = Discovery::new(&kinds);
+        let documents = [true, false].map(|core| discovery.aggregated(core, Aggregated::V2));
+        for group in documents.iter().flat_map(|document| document["items"].as_array().unwrap()) {
+            let name = group["metadata"]["name"].as_str().unwrap_or_default();
+            for version in group["versions"].as_array().unwrap() {
+                let plain = discovery.resources(name, version["version"].as_str().unwrap()).unwrap();
+                let mut aggregated = Vec::new();
+                for resource in version["resources"].as_array().unwrap() {
+                    let plural = resource["resource"].as_str().unwrap();
+                    aggregated.push(plural.to_owned());
+                    let below = names(resource, "subresources", "subresource");
+                    aggregated.extend(below.into_iter().map(|sub| format!("{plural}/{sub}")));
+                }
+                aggregated.sort();
+                assert_eq!(aggregated, names(&plain, "resources", "name"), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn clients_get_the_form_they_ask_for() {
+        let modern = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                      application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let older =
+            "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList, application/json";
+        for (accept, form) in [
+            (modern, Some(Aggregated::V2)),
+            (older, Some(Aggregated::V2Beta1)),
+            ("application/json", None),
+            ("*/*", None),
+            ("", None),
+        ] {
+            assert_eq!(Aggregated::negotiate(accept), form, "{accept}");
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_as_kubernetes_orders_them() {
+        let mut versions = ["v1alpha1", "v2", "foo", "v1beta2", "v1", "v1beta10", "v10"];
+        versions.sort_by_key(|version| Reverse(priority(version)));
+        assert_eq!(versions, ["v10", "v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
+    }
+}

@@ -1,3 +1,46 @@
-//! The reconcile framework.
+//! The reconcile framework: controllers of one's own in a few lines, and the ones of the cluster.
+//!
+//! Begin with [`Controller`]. It wires three parts that work alone:
+//!
+//! ```text
+//! Cache ─► trigger ─► Queue ─► runner ─► Reconciler
+//!  ▲    what leads    keys,    one run    observe, plan, apply
+//!  │    to which key  once     a key            │
+//!  └─────────────── Client ◄────────────────────┘
+//! ```
+//!
+//! - a *trigger* follows the cache of one kind and maps what happens to the names of objects to be looked at, those
+//!   that own it, select it, or whatever a function says; [`predicate`]s hold back what does not matter;
+//! - the [`queue`] holds names and nothing else, each once;
+//! - a *runner* takes names out, calls the [`Reconciler`] in a span of its own, waits until the caches have seen what
+//!   it wrote, and puts the name back if there is reason to.
+//!
+//! The contract of a reconciler, retries and all, is the comment of [`Reconciler`]. [`events`] has the recorder with
+//! which a controller tells people what it did.
+//!
+//! ```no_run
+//! # use orchestra_core::{api::Client, control::{Action, Context, Controller, Error}};
+//! # use orchestra_core::k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+//! async fn reconcile(context: Context) -> Result<Action, Error> {
+//!     let Some(config) = context.object::<ConfigMap>().await? else { return Ok(Action::Done) };
+//!     // … compare with what there is, write through context.api() …
+//!     # let _ = config;
+//!     Ok(Action::Done)
+//! }
+//!
+//! # async fn example(client: Client, shutdown: impl Future<Output = ()>) {
+//! Controller::new::<ConfigMap>(client).owns::<Deployment>().run(reconcile, shutdown).await;
+//! # }
+//! ```
 
+mod controller;
 pub mod events;
+pub mod predicate;
+pub mod queue;
+mod reconciler;
+mod runner;
+mod trigger;
+mod writes;
+
+pub use controller::Controller;
+pub use reconciler::{Action, Context, Error, Reconciler};

@@ -11,6 +11,7 @@ pub mod node;
 pub mod objects;
 pub mod quantity;
 pub mod runtime;
+pub mod scheduler;
 pub mod selector;
 pub mod store;
 #[cfg(any(test, feature = "testing"))]

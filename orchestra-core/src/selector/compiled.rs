@@ -1,6 +1,7 @@
 //! Label sets and selectors as integers, for matching many times.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::intern::{Key, Pair};
@@ -38,6 +39,12 @@ impl LabelSet {
     /// The interned pairs, in the order of their keys.
     pub(super) fn pairs(&self) -> &[Pair] {
         &self.0
+    }
+}
+
+impl Hash for LabelSet {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.iter().for_each(|pair| pair.id().hash(state));
     }
 }
 

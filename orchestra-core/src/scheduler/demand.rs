@@ -1,0 +1,75 @@
+//! A pod to be placed, with everything about it that is the same for all nodes worked out once.
+
+use std::sync::Arc;
+
+use super::filter::{self, InterPod, Rule, SpreadState, Verdict};
+use super::node::NodeInfo;
+use super::pod::PodInfo;
+use super::snapshot::{NodeId, Snapshot};
+
+#[derive(Clone)]
+pub(crate) struct Demand<'s> {
+    pub(crate) snapshot: &'s Snapshot,
+    pub(crate) pod: &'s PodInfo,
+    pub(crate) spread: SpreadState<'s>,
+    pub(crate) inter_pod: Option<InterPod<'s>>,
+    rules: Vec<&'static Rule>,
+}
+
+impl<'s> Demand<'s> {
+    pub(crate) fn new(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
+        let spread = SpreadState::new(snapshot, pod);
+        let inter_pod = InterPod::new(snapshot, pod);
+        let mut demand = Self { snapshot, pod, spread, inter_pod, rules: Vec::new() };
+        demand.rules = filter::applying(&demand);
+        demand
+    }
+
+    /// Counts a pod in (1) or out (-1), as if it came to the node or left it.
+    pub(crate) fn adjust(&mut self, other: &'s PodInfo, node: NodeId, change: i64) {
+        self.spread.adjust(self.pod, other, node, change);
+        if let Some(inter_pod) = &mut self.inter_pod {
+            inter_pod.adjust(self.pod, other, node, change);
+        }
+    }
+
+    /// Whether a node can take the pod.
+    pub(crate) fn fits(&self, id: NodeId) -> bool {
+        self.fits_as(id, self.snapshot.node(id))
+    }
+
+    /// Whether a node could take the pod if it were as given.
+    pub(crate) fn fits_as(&self, id: NodeId, node: &NodeInfo) -> bool {
+        self.rules.iter().all(|rule| (rule.passes)(self, id, node))
+    }
+
+    /// What the first rule that a node, taken as given, fails says of it; `None` when it can take the pod.
+    pub(crate) fn verdict_as(&self, id: NodeId, node: &NodeInfo) -> Option<Verdict> {
+        let failed = self.rules.iter().find(|rule| !(rule.passes)(self, id, node))?;
+        Some(failed.verdict(self, id, node))
+    }
+
+    /// What the first rule that a node fails says of it; `None` when it can take the pod.
+    pub(crate) fn verdict(&self, id: NodeId) -> Option<Verdict> {
+        self.verdict_as(id, self.snapshot.node(id))
+    }
+
+    /// What every rule that a node fails says of it.
+    pub(crate) fn faults(&self, id: NodeId) -> Vec<Verdict> {
+        let node = self.snapshot.node(id);
+        let failed = self.rules.iter().filter(|rule| !(rule.passes)(self, id, node));
+        failed.map(|rule| rule.verdict(self, id, node)).collect()
+    }
+
+    /// The pods that room on a node is kept for and that go before this one.
+    pub(crate) fn ahead_on(&self, id: NodeId) -> impl Iterator<Item = &'s Arc<PodInfo>> {
+        let (priority, uid) = (self.pod.priority, &self.pod.uid);
+        self.snapshot.nominated_on(id).iter().filter(move |p| p.priority >= priority && p.uid != *uid)
+    }
+
+    /// The few nodes that the pod names, when it does.
+    pub(crate) fn named_nodes(&self) -> Option<Vec<NodeId>> {
+        let names = self.pod.rules.node.named()?;
+        Some(names.iter().filter_map(|name| self.snapshot.id_of(name)).collect())
+    }
+}

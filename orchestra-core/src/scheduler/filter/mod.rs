@@ -1,0 +1,58 @@
+//! The rules a node must pass to take a pod, one file each.
+//!
+//! Each rule answers two questions: does the node pass, which is asked of every node and allocates nothing; and
+//! why not, which is asked only when no node did. They are asked in Kubernetes' order, and a node's reasons are
+//! those of the first rule it fails. The rules about volumes will stand between the one about resources and the
+//! one about spreading.
+
+mod inter_pod;
+mod node_affinity;
+mod node_name;
+mod node_ports;
+mod node_resources;
+mod node_unschedulable;
+mod reason;
+mod spread;
+mod taints;
+
+use super::demand::Demand;
+use super::node::NodeInfo;
+use super::snapshot::NodeId;
+
+pub(crate) use inter_pod::InterPod;
+pub use reason::{Filter, Reason, Verdict};
+pub(crate) use spread::{SpreadState, is_eligible};
+pub(crate) use taints::{tolerated, tolerates};
+
+/// One rule.
+pub(crate) struct Rule {
+    filter: Filter,
+    /// Whether it can turn any node down for this pod.
+    applies: fn(&Demand<'_>) -> bool,
+    pub(crate) passes: fn(&Demand<'_>, NodeId, &NodeInfo) -> bool,
+    reasons: fn(&Demand<'_>, NodeId, &NodeInfo) -> Vec<Reason>,
+}
+
+/// All rules, in the order in which they are asked.
+static RULES: [Rule; 8] = [
+    node_unschedulable::RULE,
+    node_name::RULE,
+    taints::RULE,
+    node_affinity::RULE,
+    node_ports::RULE,
+    node_resources::RULE,
+    spread::RULE,
+    inter_pod::RULE,
+];
+
+/// The rules that matter for a pod.
+pub(crate) fn applying(demand: &Demand<'_>) -> Vec<&'static Rule> {
+    RULES.iter().filter(|rule| (rule.applies)(demand)).collect()
+}
+
+impl Rule {
+    /// What is wrong with a node that does not pass.
+    pub(crate) fn verdict(&self, demand: &Demand<'_>, id: NodeId, node: &NodeInfo) -> Verdict {
+        Verdict { filter: self.filter, reasons: (self.reasons)(demand, id, node) }
+    }
+}

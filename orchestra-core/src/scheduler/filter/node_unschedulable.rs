@@ -1,0 +1,23 @@
+//! A cordoned node takes only pods that tolerate being there.
+
+use k8s_openapi::api::core::v1::Taint;
+
+use super::{Filter, Reason, Rule, tolerates};
+use crate::scheduler::demand::Demand;
+
+pub(super) const RULE: Rule = Rule {
+    filter: Filter::NodeUnschedulable,
+    applies: |_| true,
+    passes: |demand, _, node| !node.spec.unschedulable || is_at_home(demand),
+    reasons: |_, _, _| vec![Reason::Cordoned],
+};
+
+/// Cordoning acts like this taint, whether or not the node has it yet.
+fn is_at_home(demand: &Demand<'_>) -> bool {
+    let taint = Taint {
+        key: "node.kubernetes.io/unschedulable".to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Taint::default()
+    };
+    demand.pod.tolerations.iter().any(|t| tolerates(t, &taint))
+}

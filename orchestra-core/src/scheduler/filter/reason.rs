@@ -1,0 +1,148 @@
+use std::fmt;
+use std::sync::Arc;
+
+/// A rule, named as Kubernetes names the plugin that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Filter {
+    /// The node is cordoned.
+    NodeUnschedulable,
+    /// The pod names its node.
+    NodeName,
+    /// Taints and tolerations.
+    TaintToleration,
+    /// Node selector and node affinity.
+    NodeAffinity,
+    /// Host ports.
+    NodePorts,
+    /// Requests against what is free.
+    NodeResourcesFit,
+    /// Spreading over zones, hosts and so on.
+    PodTopologySpread,
+    /// Pods next to or away from other pods.
+    InterPodAffinity,
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The variants bear the plugins' names.
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a node does not take a pod. `Display` is Kubernetes' wording.
+///
+/// The wording names no taint and no label: whoever may see the pod need not be one who may see the node. The
+/// values here do, for those who ask [`explain`](crate::scheduler::explain).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It is cordoned.
+    Cordoned,
+    /// The pod asks for another node.
+    OtherNode,
+    /// It has a taint that the pod does not tolerate.
+    Taint {
+        /// The taint's key.
+        key: String,
+        /// The taint's value.
+        value: String,
+        /// `NoSchedule` or `NoExecute`.
+        effect: String,
+    },
+    /// It is not one the pod's node selector or affinity asks for.
+    NodeAffinity,
+    /// The pod's affinity names its nodes, and this is none of them.
+    NotNamed,
+    /// A port that the pod wants on its node is taken.
+    Ports,
+    /// It has as many pods as it takes.
+    TooManyPods {
+        /// How many it takes.
+        limit: i64,
+    },
+    /// Not enough of a resource is free.
+    Insufficient {
+        /// The resource's name.
+        resource: Arc<str>,
+        /// What the pod asks for: milli-CPUs, bytes or units.
+        requested: i64,
+        /// What others have asked for already.
+        used: i64,
+        /// What there is in all.
+        capacity: i64,
+    },
+    /// It has not the label that pods are to be spread by.
+    SpreadLabel {
+        /// The label's key.
+        topology_key: String,
+    },
+    /// Its place would have too many pods more than the emptiest.
+    Spread {
+        /// The label the places are told apart by.
+        topology_key: String,
+        /// By how many pods its place would lead.
+        skew: i64,
+        /// By how many it may.
+        max_skew: i64,
+    },
+    /// No pod is near that the pod must run next to.
+    PodAffinity,
+    /// A pod is near that the pod must not run next to.
+    PodAntiAffinity,
+    /// A pod is near that must not have this pod next to it.
+    ExistingAntiAffinity,
+}
+
+impl Reason {
+    /// Whether removing other pods from the node could not help.
+    ///
+    /// Kubernetes calls it *unresolvable*, and looks for nobody to preempt on such a node.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Insufficient { requested, capacity, .. } => requested > capacity,
+            Self::Cordoned | Self::OtherNode | Self::Taint { .. } | Self::NodeAffinity | Self::NotNamed => {
+                true
+            }
+            Self::SpreadLabel { .. } | Self::PodAffinity => true,
+            Self::Ports | Self::TooManyPods { .. } | Self::Spread { .. } => false,
+            Self::PodAntiAffinity | Self::ExistingAntiAffinity => false,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cordoned => "node(s) were unschedulable",
+            Self::OtherNode => "node(s) didn't match the requested node name",
+            Self::Taint { .. } => "node(s) had untolerated taint(s)",
+            Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
+            Self::Ports => "node(s) didn't have free ports for the requested pod ports",
+            Self::TooManyPods { .. } => "Too many pods",
+            Self::Insufficient { resource, .. } => return write!(f, "Insufficient {resource}"),
+            Self::SpreadLabel { .. } => {
+                "node(s) didn't match pod topology spread constraints (missing required label)"
+            }
+            Self::Spread { .. } => "node(s) didn't match pod topology spread constraints",
+            Self::PodAffinity => "node(s) didn't match pod affinity rules",
+            Self::PodAntiAffinity => "node(s) didn't match pod anti-affinity rules",
+            Self::ExistingAntiAffinity => "node(s) didn't satisfy existing pods anti-affinity rules",
+        })
+    }
+}
+
+/// What one rule that a node fails says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The rule.
+    pub filter: Filter,
+    /// What is wrong; never empty.
+    pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    /// Whether removing other pods from the node could not help.
+    pub fn is_final(&self) -> bool {
+        self.reasons.iter().any(Reason::is_final)
+    }
+}

@@ -1,0 +1,37 @@
+//! Which pod runs on which node.
+//!
+//! Begin with [`plan`]: a pure function of a [`Snapshot`] and a pod to a [`Plan`], which is a node or the reasons
+//! by node. Around it, from the inside out:
+//!
+//! - [`PodInfo`] and [`NodeSpec`] are what the scheduler reads of a pod and of a node;
+//! - [`Snapshot`] is the state of the cluster, kept up to date one object at a time;
+//! - `filter` holds the rules that decide which nodes can take a pod, `score` those that decide which of them
+//!   suits it best, one file a rule;
+//! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go.
+
+mod class;
+mod demand;
+mod diagnosis;
+mod filter;
+mod node;
+mod plan;
+mod pod;
+mod preempt;
+mod resources;
+mod rules;
+mod score;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod topology;
+mod view;
+
+pub use diagnosis::Diagnosis;
+pub use filter::{Filter, Reason, Verdict};
+pub use node::{NodeInfo, NodeSpec};
+pub use plan::{Plan, PlanOptions, plan};
+pub use pod::{DEFAULT_SCHEDULER, HostPort, InvalidInput, PodInfo};
+pub use preempt::{Preemption, preempt};
+pub use resources::{Requests, Resources};
+pub use rules::{InvalidRule, NodeRule, PodTerm, PreferredNodes, Rules, Spread};
+pub use snapshot::{HOSTNAME, Snapshot, ZONE};

@@ -1,0 +1,108 @@
+//! A node as the scheduler sees it: what it offers, and what runs on it in sums.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::meta::Uid;
+use crate::selector::{LabelSet, Labels};
+
+use super::pod::{HostPort, InvalidInput, PodInfo};
+use super::resources::Resources;
+use super::view::NodeView;
+
+/// What a node says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its labels.
+    pub labels: Labels,
+    /// What keeps pods away from it.
+    pub taints: Vec<Taint>,
+    /// Whether it is cordoned.
+    pub unschedulable: bool,
+    /// What its pods may ask for in all.
+    pub allocatable: Resources,
+    /// How many pods it takes.
+    pub max_pods: i64,
+    /// The images it holds, by name, with their size in bytes.
+    pub images: BTreeMap<String, i64>,
+}
+
+impl NodeSpec {
+    /// Reads a node from its JSON.
+    ///
+    /// # Errors
+    /// The JSON is not a node's, or holds a quantity that validation would have refused.
+    pub fn from_json(json: &[u8]) -> Result<Self, InvalidInput> {
+        Self::from_view(&serde_json::from_slice(json)?)
+    }
+
+    pub(crate) fn from_view(view: &NodeView) -> Result<Self, InvalidInput> {
+        let NodeView { metadata, spec, status } = view;
+        let max_pods = match status.allocatable.get("pods") {
+            Some(text) => crate::quantity::Quantity::parse(text)?.value(),
+            None => 0,
+        };
+        let images = status.images.iter().flat_map(|image| {
+            let size = image.size_bytes.unwrap_or_default();
+            image.names.iter().map(move |name| (name.clone(), size))
+        });
+        Ok(Self {
+            name: metadata.name.as_str().into(),
+            labels: metadata.labels.clone(),
+            taints: spec.taints.clone(),
+            unschedulable: spec.unschedulable == Some(true),
+            allocatable: Resources::parse(&status.allocatable)?,
+            max_pods,
+            images: images.collect(),
+        })
+    }
+}
+
+/// A node, and the sums over the pods that are on it or on their way to it.
+#[derive(Clone, Debug, Default)]
+pub struct NodeInfo {
+    /// What the node says of itself.
+    pub spec: NodeSpec,
+    /// Its labels, ready to be matched.
+    pub(crate) labels: LabelSet,
+    /// False for a node of which only pods are known: it was deleted, or is not seen yet.
+    pub(crate) known: bool,
+    /// What its pods ask for in all.
+    pub requested: Resources,
+    /// Milli-CPUs asked for, with a default for containers that name none.
+    pub(crate) assumed_milli_cpu: i64,
+    /// Bytes of memory, likewise.
+    pub(crate) assumed_memory: i64,
+    /// The ports its pods take.
+    pub(crate) ports: Vec<HostPort>,
+    /// Its pods that hold resources.
+    pub pods: Vec<Arc<PodInfo>>,
+}
+
+impl NodeInfo {
+    pub(crate) fn add(&mut self, pod: Arc<PodInfo>) {
+        self.requested.add(&pod.requests.needed);
+        self.assumed_milli_cpu += pod.requests.assumed_milli_cpu;
+        self.assumed_memory += pod.requests.assumed_memory;
+        self.ports.extend(pod.ports.iter().cloned());
+        self.pods.push(pod);
+    }
+
+    pub(crate) fn remove(&mut self, uid: &Uid) -> Option<Arc<PodInfo>> {
+        let at = self.pods.iter().position(|p| p.uid == *uid)?;
+        let pod = self.pods.swap_remove(at);
+        self.requested.subtract(&pod.requests.needed);
+        self.assumed_milli_cpu -= pod.requests.assumed_milli_cpu;
+        self.assumed_memory -= pod.requests.assumed_memory;
+        for port in &pod.ports {
+            if let Some(at) = self.ports.iter().position(|p| p == port) {
+                self.ports.swap_remove(at);
+            }
+        }
+        Some(pod)
+    }
+}

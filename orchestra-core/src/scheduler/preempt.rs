@@ -1,0 +1,137 @@
+//! Making room for a pod by removing pods of lower priority.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::demand::Demand;
+use super::diagnosis::{Diagnosis, counted};
+use super::node::NodeInfo;
+use super::pod::PodInfo;
+use super::snapshot::{NodeId, Snapshot};
+
+/// At least this many nodes are looked at, and at least a tenth of those where it could help.
+const LEAST_CANDIDATES: usize = 100;
+
+/// What to do about a pod that fits nowhere.
+#[derive(Clone, Debug)]
+pub enum Preemption {
+    /// Remove these pods, and the pod will fit on the node.
+    Evict {
+        /// The node.
+        node: Arc<str>,
+        /// The pods to remove, the most important first. Never empty.
+        victims: Vec<Arc<PodInfo>>,
+    },
+    /// No room can be made; why, in Kubernetes' words.
+    Impossible(String),
+}
+
+/// Chooses the node where making room does the least harm: first the lowest of the highest priorities that have to
+/// go, then the least sum of priorities, then the fewest pods, then those that started last.
+///
+/// Pod disruption budgets, once there are any, come before all of these.
+pub fn preempt(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis, seed: u64) -> Preemption {
+    if let Some(reason) = not_eligible(snapshot, pod, diagnosis) {
+        return Preemption::Impossible(reason.to_owned());
+    }
+    let demand = Demand::new(snapshot, pod);
+    let hopeful = |id: &&NodeId| {
+        diagnosis.by_node.get(&snapshot.node(**id).spec.name).is_some_and(|verdict| !verdict.is_final())
+    };
+    let hopeful: Vec<NodeId> = snapshot.listed().iter().filter(hopeful).copied().collect();
+    let wanted = (hopeful.len() / 10).max(LEAST_CANDIDATES);
+    let mut candidates = Vec::new();
+    let mut hopeless = Vec::new();
+    for turn in 0..hopeful.len() {
+        let id = hopeful[(turn + seed as usize % hopeful.len()) % hopeful.len()];
+        match victims_on(&demand, id) {
+            Ok(victims) => candidates.push((id, victims)),
+            Err(reasons) => hopeless.extend(reasons),
+        }
+        if candidates.len() == wanted {
+            break;
+        }
+    }
+    let least = candidates.into_iter().min_by_key(|(_, victims)| harm(victims));
+    match least {
+        Some((id, victims)) => Preemption::Evict { node: snapshot.node(id).spec.name.clone(), victims },
+        None => {
+            let others = diagnosis.nodes - hopeful.len();
+            hopeless.extend(vec!["Preemption is not helpful for scheduling".to_owned(); others]);
+            Preemption::Impossible(counted(diagnosis.nodes, hopeless.iter()))
+        }
+    }
+}
+
+fn not_eligible(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis) -> Option<&'static str> {
+    if !pod.may_preempt {
+        return Some("not eligible due to preemptionPolicy=Never.");
+    }
+    let node = snapshot.node_named(pod.nominated_node.as_deref()?)?;
+    if diagnosis.by_node.get(&node.spec.name).is_some_and(|verdict| verdict.is_final()) {
+        return None;
+    }
+    let leaving = node.pods.iter().any(|p| p.preempted && p.priority < pod.priority);
+    leaving.then_some("not eligible due to a terminating pod on the nominated node.")
+}
+
+/// The fewest and least important pods that must go from a node; or why it does not help if all go that may.
+fn victims_on(demand: &Demand<'_>, id: NodeId) -> Result<Vec<Arc<PodInfo>>, Vec<String>> {
+    let pod = demand.pod;
+    let mut lower: Vec<_> =
+        demand.snapshot.node(id).pods.iter().filter(|p| p.priority < pod.priority).collect();
+    if lower.is_empty() {
+        return Err(vec!["No preemption victims found for incoming pod".to_owned()]);
+    }
+    let mut trial = Trial::new(demand, id);
+    lower.iter().for_each(|p| trial.remove(p));
+    if let Some(verdict) = trial.demand.verdict_as(id, &trial.node) {
+        return Err(verdict.reasons.iter().map(ToString::to_string).collect());
+    }
+    // The important ones are let back first.
+    lower.sort_by_key(|p| (Reverse(p.priority), p.started.unwrap_or(Timestamp::MAX)));
+    let mut victims = Vec::new();
+    for candidate in lower {
+        trial.put_back(candidate);
+        if !trial.demand.fits_as(id, &trial.node) {
+            trial.remove(candidate);
+            victims.push(candidate.clone());
+        }
+    }
+    Ok(victims)
+}
+
+/// A node without some of its pods, and what the rest of the cluster means for the pod then.
+struct Trial<'s> {
+    demand: Demand<'s>,
+    id: NodeId,
+    node: NodeInfo,
+}
+
+impl<'s> Trial<'s> {
+    fn new(demand: &Demand<'s>, id: NodeId) -> Self {
+        Self { demand: demand.clone(), id, node: demand.snapshot.node(id).clone() }
+    }
+
+    fn remove(&mut self, pod: &'s Arc<PodInfo>) {
+        self.node.remove(&pod.uid);
+        self.demand.adjust(pod, self.id, -1);
+    }
+
+    fn put_back(&mut self, pod: &'s Arc<PodInfo>) {
+        self.node.add(pod.clone());
+        self.demand.adjust(pod, self.id, 1);
+    }
+}
+
+/// Orders candidates by the harm done, least first. The victims are in order of importance.
+fn harm(victims: &[Arc<PodInfo>]) -> (i32, i64, usize, Reverse<Timestamp>) {
+    let highest = victims.first().map_or(i32::MIN, |p| p.priority);
+    // Shifted above zero, so that a few pods of negative priority are not preferred to fewer of them.
+    let sum = victims.iter().map(|p| i64::from(p.priority) + i64::from(i32::MAX) + 1).sum();
+    let top = victims.iter().filter(|p| p.priority == highest);
+    let earliest = top.map(|p| p.started.unwrap_or(Timestamp::MAX)).min().unwrap_or(Timestamp::MAX);
+    (highest, sum, victims.len(), Reverse(earliest))
+}

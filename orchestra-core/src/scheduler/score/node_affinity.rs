@@ -1,0 +1,18 @@
+//! Nodes that more, or weightier, preferences of the pod ask for are better.
+
+use super::normalized;
+use crate::scheduler::demand::Demand;
+use crate::scheduler::snapshot::NodeId;
+
+pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
+    let preferred = &demand.pod.rules.preferred_nodes;
+    if preferred.is_empty() {
+        return None;
+    }
+    let weight = |id: &NodeId| {
+        let node = demand.snapshot.node(*id);
+        let wanted = preferred.iter().filter(|p| p.include(&node.spec.name, &node.labels));
+        wanted.map(|p| p.weight).sum()
+    };
+    normalized(nodes.iter().map(weight).collect(), false)
+}

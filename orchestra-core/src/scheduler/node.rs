@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::meta::Uid;
+use crate::quantity::Quantity;
 use crate::selector::{LabelSet, Labels};
 
 use super::pod::{HostPort, InvalidInput, PodInfo};
@@ -37,28 +38,24 @@ impl NodeSpec {
     /// # Errors
     /// The JSON is not a node's, or holds a quantity that validation would have refused.
     pub fn from_json(json: &[u8]) -> Result<Self, InvalidInput> {
-        Self::from_view(&serde_json::from_slice(json)?)
+        Ok(Self::from_view(&serde_json::from_slice(json)?))
     }
 
-    pub(crate) fn from_view(view: &NodeView) -> Result<Self, InvalidInput> {
+    pub(crate) fn from_view(view: &NodeView) -> Self {
         let NodeView { metadata, spec, status } = view;
-        let max_pods = match status.allocatable.get("pods") {
-            Some(text) => crate::quantity::Quantity::parse(text)?.value(),
-            None => 0,
-        };
         let images = status.images.iter().flat_map(|image| {
             let size = image.size_bytes.unwrap_or_default();
             image.names.iter().map(move |name| (name.clone(), size))
         });
-        Ok(Self {
+        Self {
             name: metadata.name.as_str().into(),
             labels: metadata.labels.clone(),
             taints: spec.taints.clone(),
             unschedulable: spec.unschedulable == Some(true),
-            allocatable: Resources::parse(&status.allocatable)?,
-            max_pods,
+            allocatable: Resources::of(&status.allocatable),
+            max_pods: status.allocatable.get("pods").map_or(0, Quantity::value),
             images: images.collect(),
-        })
+        }
     }
 }
 

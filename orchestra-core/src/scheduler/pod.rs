@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 
 use crate::meta::{ObjectName, Uid};
-use crate::quantity::ParseQuantityError;
 use crate::selector::LabelSet;
 
 use super::resources::Requests;
@@ -85,12 +84,9 @@ impl HostPort {
 /// Why the bytes of a pod or node cannot be scheduled with. The API lets none of these through.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidInput {
-    /// It is not the JSON of a pod or node.
+    /// It is not the JSON of a pod or node, or holds an amount that is none.
     #[error("cannot be decoded")]
     Decode(#[from] serde_json::Error),
-    /// It asks for or offers an amount that is none.
-    #[error("holds an invalid quantity")]
-    Quantity(#[from] ParseQuantityError),
     /// One of its selectors is invalid.
     #[error("holds an invalid selector")]
     Rule(#[from] InvalidRule),
@@ -125,7 +121,7 @@ impl PodInfo {
             deleting: metadata.deletion_timestamp.is_some(),
             finished: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
             preempted: metadata.deletion_timestamp.is_some() && was_preempted(view),
-            requests: Requests::of(spec)?,
+            requests: Requests::of(spec),
             ports: host_ports(view),
             images: spec.init_containers.iter().chain(&spec.containers).map(image_name).collect(),
             tolerations: spec.tolerations.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::quantity::{ParseQuantityError, Quantity};
+use crate::quantity::Quantity;
 
 use super::view::{ContainerView, PodSpecView};
 
@@ -27,13 +27,9 @@ pub struct Resources {
 
 impl Resources {
     /// Reads a `requests`, `allocatable` or `overhead` map. The pod count of a node is not among the result.
-    ///
-    /// # Errors
-    /// One of the quantities cannot be parsed.
-    pub(crate) fn parse(quantities: &BTreeMap<String, String>) -> Result<Self, ParseQuantityError> {
+    pub(crate) fn of(quantities: &BTreeMap<String, Quantity>) -> Self {
         let mut resources = Self::default();
-        for (name, text) in quantities {
-            let quantity = Quantity::parse(text)?;
+        for (name, quantity) in quantities {
             match name.as_str() {
                 "cpu" => resources.milli_cpu = quantity.milli_value(),
                 "memory" => resources.memory = quantity.value(),
@@ -42,7 +38,7 @@ impl Resources {
                 other => resources.others.push((other.into(), quantity.value())),
             }
         }
-        Ok(resources)
+        resources
     }
 
     /// How much of a resource outside the common three, by name.
@@ -95,14 +91,11 @@ pub struct Requests {
 impl Requests {
     /// The largest amount in use at any time of the pod's life: its sidecars and containers together, or one init
     /// container with the sidecars started before it, whichever is more; and the sandbox's overhead on top.
-    pub(crate) fn of(spec: &PodSpecView) -> Result<Self, ParseQuantityError> {
-        let pod_level = match &spec.resources {
-            Some(resources) => Some(&resources.requests),
-            None => None,
-        };
+    pub(crate) fn of(spec: &PodSpecView) -> Self {
+        let pod_level = spec.resources.as_ref().map(|resources| &resources.requests);
         let assume_cpu = pod_level.is_none_or(|r| !r.contains_key("cpu"));
         let assume_memory = pod_level.is_none_or(|r| !r.contains_key("memory"));
-        let mut needed = peak(spec, |_| {})?;
+        let mut needed = peak(spec, |_| {});
         let mut assumed = peak(spec, |r| {
             if r.milli_cpu == 0 && assume_cpu {
                 r.milli_cpu = DEFAULT_MILLI_CPU;
@@ -110,22 +103,22 @@ impl Requests {
             if r.memory == 0 && assume_memory {
                 r.memory = DEFAULT_MEMORY;
             }
-        })?;
+        });
         if let Some(requests) = pod_level {
-            let whole = Resources::parse(requests)?;
+            let whole = Resources::of(requests);
             for total in [&mut needed, &mut assumed] {
                 replace_with_pod_level(total, &whole, requests);
             }
         }
-        let overhead = Resources::parse(&spec.overhead)?;
+        let overhead = Resources::of(&spec.overhead);
         needed.add(&overhead);
         assumed.add(&overhead);
-        Ok(Self { needed, assumed_milli_cpu: assumed.milli_cpu, assumed_memory: assumed.memory })
+        Self { needed, assumed_milli_cpu: assumed.milli_cpu, assumed_memory: assumed.memory }
     }
 }
 
 /// Requests of the pod as a whole count instead of its containers', resource by resource.
-fn replace_with_pod_level(total: &mut Resources, whole: &Resources, named: &BTreeMap<String, String>) {
+fn replace_with_pod_level(total: &mut Resources, whole: &Resources, named: &BTreeMap<String, Quantity>) {
     if named.contains_key("cpu") {
         total.milli_cpu = whole.milli_cpu;
     }
@@ -139,31 +132,25 @@ fn replace_with_pod_level(total: &mut Resources, whole: &Resources, named: &BTre
     total.others.sort();
 }
 
-fn peak(spec: &PodSpecView, adjust: impl Fn(&mut Resources)) -> Result<Resources, ParseQuantityError> {
+fn peak(spec: &PodSpecView, adjust: impl Fn(&mut Resources)) -> Resources {
     let of = |container: &ContainerView| {
-        let mut requests = match &container.resources {
-            Some(resources) => Resources::parse(&resources.requests)?,
-            None => Resources::default(),
-        };
+        let requests = container.resources.as_ref().map(|resources| &resources.requests);
+        let mut requests = requests.map(Resources::of).unwrap_or_default();
         adjust(&mut requests);
-        Ok(requests)
+        requests
     };
     let mut sidecars = Resources::default();
     let mut starting = Resources::default();
     for container in &spec.init_containers {
-        let mut now = of(container)?;
+        let mut now = of(container);
+        now.add(&sidecars);
         if container.is_sidecar() {
-            sidecars.add(&now);
-            now = sidecars.clone();
-        } else {
-            now.add(&sidecars);
+            sidecars = now.clone();
         }
         starting.raise_to(&now);
     }
     let mut running = sidecars;
-    for container in &spec.containers {
-        running.add(&of(container)?);
-    }
+    spec.containers.iter().for_each(|container| running.add(&of(container)));
     running.raise_to(&starting);
-    Ok(running)
+    running
 }

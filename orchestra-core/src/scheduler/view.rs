@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{NodeSelectorTerm, Taint, Toleration, TopologySp
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::quantity::Quantity;
+
 /// Reads a JSON `null` as the default, as Kubernetes does.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
@@ -69,7 +71,7 @@ pub(crate) struct PodSpecView {
     #[serde(deserialize_with = "or_default")]
     pub(crate) init_containers: Vec<ContainerView>,
     #[serde(deserialize_with = "or_default")]
-    pub(crate) overhead: BTreeMap<String, String>,
+    pub(crate) overhead: BTreeMap<String, Quantity>,
     pub(crate) resources: Option<ResourcesView>,
     pub(crate) host_network: Option<bool>,
 }
@@ -100,7 +102,7 @@ impl ContainerView {
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct ResourcesView {
     #[serde(default, deserialize_with = "or_default")]
-    pub(crate) requests: BTreeMap<String, String>,
+    pub(crate) requests: BTreeMap<String, Quantity>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -155,7 +157,7 @@ pub(crate) struct NodeSpecView {
 #[serde(default)]
 pub(crate) struct NodeStatusView {
     #[serde(deserialize_with = "or_default")]
-    pub(crate) allocatable: BTreeMap<String, String>,
+    pub(crate) allocatable: BTreeMap<String, Quantity>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) images: Vec<ImageView>,
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::field::Errors;
 use super::{Reason, Status};
 use crate::meta::Object;
+use crate::quantity::ParseQuantityError;
 use crate::store::Durability;
 use crate::watch::IndexedField;
 
@@ -111,6 +112,15 @@ pub trait Rules: Send + Sync + 'static {
     /// How dependents fare when nobody says: `true` leaves them (orphans them), as very old versions did.
     const ORPHAN_BY_DEFAULT: bool = false;
 
+    /// Brings values that have many spellings into the one that is stored: quantities, which may be numbers too.
+    /// Called before anything else looks at an object, whose fields may yet be of any type.
+    ///
+    /// # Errors
+    /// A text that is to be a quantity and is none.
+    fn canonicalize(_object: &mut Value) -> Result<(), ParseQuantityError> {
+        Ok(())
+    }
+
     /// Fills in what the user left out.
     fn default(_object: &mut Value) {}
 
@@ -182,6 +192,7 @@ impl<K: Object> Rules for Plain<K> {
 
 /// [`Rules`] without the type, as the verbs call them.
 pub(crate) trait ErasedRules: Send + Sync {
+    fn canonicalize(&self, object: &mut Value) -> Result<(), ParseQuantityError>;
     fn default(&self, object: &mut Value);
     fn prepare_create(&self, object: &mut Value);
     fn prepare_update(&self, new: &mut Value, old: &Value);
@@ -217,6 +228,10 @@ fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
 }
 
 impl<R: Rules> ErasedRules for Erased<R> {
+    fn canonicalize(&self, object: &mut Value) -> Result<(), ParseQuantityError> {
+        R::canonicalize(object)
+    }
+
     fn default(&self, object: &mut Value) {
         R::default(object);
     }

@@ -2,19 +2,25 @@
 //!
 //! [`builtin`] is the table. The field types are those of [`k8s_openapi`]; nothing of the schema is retyped here.
 
+mod check;
 mod config_map;
 mod controller_revision;
 mod deployment;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod json;
 mod lease;
 mod legacy;
+pub mod meta;
+mod names;
 mod namespace;
 mod node;
 mod pod;
 mod pod_template;
+mod print;
 mod priority_class;
+mod quantities;
 mod replica_set;
 mod replication_controller;
 mod secret;

@@ -1,0 +1,182 @@
+//! Checks that many kinds share.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::names;
+use crate::api::field::{Errors, Path};
+
+/// What is said of a field that may never change.
+pub(super) const IMMUTABLE: &str = "field is immutable";
+/// What is said of a number below zero.
+pub(super) const NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// Says each of some faults of a value.
+pub(super) fn say(errors: &mut Errors, path: &Path, value: &str, faults: Vec<String>) {
+    for fault in faults {
+        errors.invalid(path, value, fault);
+    }
+}
+
+/// The JSON of a value, for an error to show.
+pub(super) fn shown<T: Serialize>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// A name that must be there and be a DNS label.
+pub(super) fn required_label(errors: &mut Errors, path: &Path, name: &str) {
+    if name.is_empty() {
+        errors.required(path, "");
+    } else {
+        say(errors, path, name, names::label(name));
+    }
+}
+
+/// A number that may not be below zero.
+pub(super) fn not_negative(errors: &mut Errors, path: &Path, number: Option<impl Into<i64>>) {
+    if let Some(number) = number.map(Into::into)
+        && number < 0
+    {
+        errors.invalid(path, number, NEGATIVE);
+    }
+}
+
+/// A number within bounds.
+pub(super) fn within(errors: &mut Errors, path: &Path, number: impl Into<i64>, from: i64, to: i64) {
+    let number = number.into();
+    if !(from..=to).contains(&number) {
+        errors.invalid(path, number, format!("must be between {from} and {to}, inclusive"));
+    }
+}
+
+/// The number of a port.
+pub(super) fn port_number(errors: &mut Errors, path: &Path, port: i32) {
+    within(errors, path, port, 1, 65535);
+}
+
+/// A port by number or by name.
+pub(super) fn port(errors: &mut Errors, path: &Path, port: &IntOrString) {
+    match port {
+        IntOrString::Int(number) => port_number(errors, path, *number),
+        IntOrString::String(name) => say(errors, path, name, names::port(name)),
+    }
+}
+
+/// A text out of a few.
+pub(super) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
+    if value.is_empty() {
+        errors.required(path, "");
+    } else if !supported.contains(&value) {
+        errors.not_supported(path, value, supported);
+    }
+}
+
+/// The protocols of ports.
+pub(super) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+
+/// An IP address. Leading zeros and addresses of version 4 inside version 6 are legal in old objects only.
+pub(super) fn ip(errors: &mut Errors, path: &Path, text: &str) -> Option<IpAddr> {
+    let parsed = text.parse().ok();
+    if parsed.is_none() {
+        errors.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+    }
+    parsed
+}
+
+/// Labels.
+pub(super) fn labels(errors: &mut Errors, path: &Path, labels: Option<&BTreeMap<String, String>>) {
+    for (key, value) in labels.into_iter().flatten() {
+        say(errors, path, key, names::qualified(key));
+        say(errors, path, value, names::label_value(value));
+    }
+}
+
+/// A label selector with `matchLabels` and `matchExpressions`.
+pub(super) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelector) {
+    labels(errors, &path.child("matchLabels"), selector.match_labels.as_ref());
+    for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        let values = expression.values.as_deref().unwrap_or_default();
+        match expression.operator.as_str() {
+            "In" | "NotIn" if values.is_empty() => {
+                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
+                &path.child("values"),
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            ),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        }
+        say(errors, &path.child("key"), &expression.key, names::qualified(&expression.key));
+        for (index, value) in values.iter().enumerate() {
+            say(errors, &path.child("values").index(index), value, names::label_value(value));
+        }
+    }
+}
+
+/// A count or a percentage.
+pub(super) fn count_or_percent(errors: &mut Errors, path: &Path, value: &IntOrString) {
+    match value {
+        IntOrString::Int(number) => not_negative(errors, path, Some(*number)),
+        IntOrString::String(text) => {
+            if percent(value).is_none() {
+                errors.invalid(
+                    path,
+                    text.as_str(),
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
+                     '93%', regex used for validation is '[0-9]+%')",
+                );
+            }
+        }
+    }
+}
+
+/// The number of a percentage; `None` for a count, or for a text that is no percentage.
+pub(super) fn percent(value: &IntOrString) -> Option<u64> {
+    let IntOrString::String(text) = value else { return None };
+    let digits = text.strip_suffix('%')?;
+    let fits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    fits.then(|| digits.parse().unwrap_or(u64::MAX))
+}
+
+/// A percentage over a hundred, where that makes no sense.
+pub(super) fn at_most_all(errors: &mut Errors, path: &Path, value: &IntOrString) {
+    if percent(value).is_some_and(|percent| percent > 100) {
+        errors.invalid(path, shown(value), "must not be greater than 100%");
+    }
+}
+
+/// A relative path that does not leave the directory it begins in.
+pub(super) fn descending_path(errors: &mut Errors, path: &Path, text: &str) {
+    if text.starts_with('/') {
+        errors.invalid(path, text, "must be a relative path");
+    }
+    no_backsteps(errors, path, text);
+}
+
+/// A path without `..` in it.
+pub(super) fn no_backsteps(errors: &mut Errors, path: &Path, text: &str) {
+    if text.split('/').any(|step| step == "..") {
+        errors.invalid(path, text, "must not contain '..'");
+    }
+}
+
+/// Says of a value that it stood before.
+pub(super) fn unique<'a>(errors: &mut Errors, seen: &mut HashSet<&'a str>, path: &Path, value: &'a str) {
+    if !seen.insert(value) {
+        errors.duplicate(path, value);
+    }
+}
+
+/// Says of a value that it may not differ from the old one.
+pub(super) fn unchanged<T: PartialEq + Serialize>(errors: &mut Errors, path: &Path, new: &T, old: &T) {
+    if new != old {
+        errors.invalid(path, shown(new), IMMUTABLE);
+    }
+}

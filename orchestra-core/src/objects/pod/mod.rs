@@ -1,0 +1,133 @@
+//! Pods, and the specification of a pod, which templates hold too.
+//!
+//! | file | what it says |
+//! | --- | --- |
+//! | `canonical` | where quantities stand |
+//! | `defaults` | what a manifest may leave out |
+//! | `validate` | what is wrong with a specification; `containers`, `env`, `probes`, `resources`, `volumes`, `security` and `scheduling` with its parts |
+//! | `update` | what may change |
+//! | `status` | the status a pod begins with, and binding |
+//! | `warnings` | what is accepted, but not good |
+//! | `print` | the row in a table |
+
+mod canonical;
+mod containers;
+mod defaults;
+mod env;
+mod print;
+mod probes;
+mod resources;
+mod scheduling;
+mod security;
+mod status;
+mod update;
+mod validate;
+mod volumes;
+mod warnings;
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+
+pub(super) use canonical::spec as canonical_spec;
+pub(super) use defaults::spec as default_spec;
+pub(super) use scheduling::EFFECTS;
+pub(super) use validate::{Place, spec as validate_spec};
+pub(super) use warnings::of as warnings_of;
+
+use super::json::at;
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Rules, Status};
+use crate::quantity::ParseQuantityError;
+use crate::watch::IndexedField;
+
+/// The lists of containers in a specification.
+const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+
+/// The rules of Pod objects.
+pub(super) struct PodRules;
+
+impl Rules for PodRules {
+    type Object = Pod;
+
+    const SHORT_NAMES: &'static [&'static str] = &["po"];
+    const CATEGORIES: &'static [&'static str] = &["all"];
+    const STATUS: bool = true;
+    const SUBRESOURCES: &'static [&'static str] = &[
+        "attach",
+        "binding",
+        "ephemeralcontainers",
+        "eviction",
+        "exec",
+        "log",
+        "portforward",
+        "proxy",
+        "resize",
+    ];
+    const FIELDS: &'static [IndexedField] = &[
+        IndexedField::new("spec.nodeName").lookup(),
+        IndexedField::new("spec.restartPolicy"),
+        IndexedField::new("spec.schedulerName"),
+        IndexedField::new("spec.serviceAccountName"),
+        IndexedField::or("spec.hostNetwork", "false"),
+        IndexedField::new("status.phase"),
+        IndexedField::new("status.podIP"),
+        IndexedField::new("status.podIPs"),
+        IndexedField::new("status.nominatedNodeName"),
+    ];
+    const COLUMNS: &'static [Column] = print::COLUMNS;
+
+    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
+        at(object, &["spec"]).map_or(Ok(()), canonical::spec)
+    }
+
+    fn default(object: &mut Value) {
+        defaults::pod(object);
+    }
+
+    fn prepare_create(object: &mut Value) {
+        status::prepare(object);
+    }
+
+    fn validate(object: &Pod, errors: &mut Errors) {
+        validate::pod(object, errors);
+    }
+
+    fn validate_update(new: &Pod, old: &Pod, errors: &mut Errors) {
+        update::validate(new, old, errors);
+    }
+
+    fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {
+        update::validate_status(new, old, errors);
+    }
+
+    fn warnings(object: &Pod) -> Vec<String> {
+        let spec = object.spec.as_ref();
+        spec.map_or(Vec::new(), |spec| warnings::of(&object.metadata, spec, &Path::root()))
+    }
+
+    fn grace_period(object: &Pod, requested: Option<i64>) -> Option<i64> {
+        let spec = object.spec.as_ref();
+        let scheduled = spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
+        let phase = object.status.as_ref().and_then(|status| status.phase.as_deref());
+        if !scheduled || matches!(phase, Some("Succeeded" | "Failed")) {
+            return Some(0);
+        }
+        let seconds = requested.or_else(|| spec?.termination_grace_period_seconds).unwrap_or_default();
+        Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    fn edit(subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status> {
+        match subresource {
+            "binding" => status::bind(object, body, now),
+            other => Err(status::unknown(other)),
+        }
+    }
+
+    fn cells(object: &Pod, now: Timestamp) -> Vec<Value> {
+        print::cells(object, now)
+    }
+}

@@ -1,0 +1,211 @@
+//! What of a pod may change once it is made: next to nothing, because it may be running.
+
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, Toleration};
+use serde_json::Value;
+
+use crate::api::field::{Errors, Path};
+use crate::objects::check::{self, shown};
+
+const MUTABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
+                       `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only \
+                       additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set \
+                       to 1 if it was previously negative)";
+
+/// Says what is wrong with a change of a pod.
+pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
+    let none = PodSpec::default();
+    let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
+    let path = Path::new("spec");
+    let counts = [
+        ("containers", new.containers.len(), old.containers.len()),
+        ("initContainers", count(&new.init_containers), count(&old.init_containers)),
+    ];
+    for (list, new, old) in counts {
+        if new != old {
+            return errors.forbidden(&path.child(list), "pod updates may not add or remove containers");
+        }
+    }
+    if !deadline(new.active_deadline_seconds, old.active_deadline_seconds, &path, errors) {
+        return;
+    }
+    tolerations(
+        new.tolerations.as_deref().unwrap_or_default(),
+        old.tolerations.as_deref().unwrap_or_default(),
+        &path.child("tolerations"),
+        errors,
+    );
+    gates(new, old, &path.child("schedulingGates"), errors);
+    let differences = differences(&shown(&with_mutable_fields_of(new, old, &path, errors)), &shown(old));
+    if !differences.is_empty() {
+        errors.forbidden(&path, format!("{MUTABLE}\n{}", differences.join("\n")));
+    }
+}
+
+fn count<T>(list: &Option<Vec<T>>) -> usize {
+    list.as_ref().map_or(0, Vec::len)
+}
+
+/// A deadline may be set, and be brought nearer.
+fn deadline(new: Option<i64>, old: Option<i64>, path: &Path, errors: &mut Errors) -> bool {
+    let at = path.child("activeDeadlineSeconds");
+    match (new, old) {
+        (Some(new), _) if !(0..=i64::from(i32::MAX)).contains(&new) => {
+            check::within(errors, &at, new, 0, i64::from(i32::MAX));
+            false
+        }
+        (Some(new), Some(old)) if new > old => {
+            errors.invalid(&at, new, "must be less than or equal to previous value");
+            false
+        }
+        (None, Some(_)) => {
+            errors.invalid(&at, Value::Null, "must not update from a positive integer to nil value");
+            true
+        }
+        _ => true,
+    }
+}
+
+fn tolerations(new: &[Toleration], old: &[Toleration], path: &Path, errors: &mut Errors) {
+    let same = |a: &Toleration, b: &Toleration| {
+        (&a.key, &a.operator, &a.value, &a.effect) == (&b.key, &b.operator, &b.value, &b.effect)
+    };
+    if !old.iter().all(|old| new.iter().any(|new| same(new, old))) {
+        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+    }
+}
+
+fn gates(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
+    let held =
+        |spec: &PodSpec, name: &str| spec.scheduling_gates.iter().flatten().any(|gate| gate.name == name);
+    for (index, gate) in new.scheduling_gates.iter().flatten().enumerate() {
+        if !held(old, &gate.name) {
+            errors.forbidden(
+                &path.index(index).child("name"),
+                format!("only deletion is allowed, but found new scheduling gate '{}'", gate.name),
+            );
+        }
+    }
+}
+
+/// The new specification, with what may change taken back.
+fn with_mutable_fields_of(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) -> PodSpec {
+    let mut spec = new.clone();
+    let take_back = |new: &mut Vec<Container>, old: &[Container]| {
+        for (new, old) in new.iter_mut().zip(old) {
+            new.image.clone_from(&old.image);
+        }
+    };
+    take_back(&mut spec.containers, &old.containers);
+    if let (Some(new), Some(old)) = (&mut spec.init_containers, &old.init_containers) {
+        take_back(new, old);
+    }
+    spec.active_deadline_seconds = old.active_deadline_seconds;
+    spec.tolerations.clone_from(&old.tolerations);
+    spec.scheduling_gates.clone_from(&old.scheduling_gates);
+    if old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0)
+        && spec.termination_grace_period_seconds == Some(1)
+    {
+        spec.termination_grace_period_seconds = old.termination_grace_period_seconds;
+    }
+    if old.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+        narrowed(&mut spec, old, path, errors);
+    }
+    spec
+}
+
+/// A pod that waits at a gate may yet be told to run on fewer nodes.
+fn narrowed(spec: &mut PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
+    let lost = old.node_selector.iter().flatten().any(|(key, value)| {
+        spec.node_selector.as_ref().and_then(|selector| selector.get(key)) != Some(value)
+    });
+    if lost {
+        errors.invalid(
+            &path.child("nodeSelector"),
+            shown(&spec.node_selector),
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
+        );
+    }
+    spec.node_selector.clone_from(&old.node_selector);
+    let had_affinity = old.affinity.as_ref().is_some_and(|affinity| affinity.node_affinity.is_some());
+    if !had_affinity && let Some(affinity) = &mut spec.affinity {
+        affinity.node_affinity = None;
+        if affinity.pod_affinity.is_none() && affinity.pod_anti_affinity.is_none() {
+            spec.affinity.clone_from(&old.affinity);
+        }
+    }
+}
+
+/// The paths at which two values differ, with both values. Missing and empty are the same.
+fn differences(new: &Value, old: &Value) -> Vec<String> {
+    fn empty(value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Array(list) => list.is_empty(),
+            Value::Object(fields) => fields.values().all(empty),
+            _ => false,
+        }
+    }
+    fn walk(path: &Path, new: &Value, old: &Value, found: &mut Vec<String>) {
+        match (new, old) {
+            _ if new == old || (empty(new) && empty(old)) => {}
+            (Value::Object(a), Value::Object(b)) => {
+                let further = b.keys().filter(|key| !a.contains_key(*key));
+                for key in a.keys().chain(further) {
+                    let side =
+                        |fields: &serde_json::Map<_, Value>| fields.get(key).cloned().unwrap_or_default();
+                    walk(&path.child(key), &side(a), &side(b), found);
+                }
+            }
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+                for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                    walk(&path.index(index), a, b, found);
+                }
+            }
+            _ => found.push(format!("  {path}: {old} -> {new}")),
+        }
+    }
+    let mut found = Vec::new();
+    walk(&Path::new("spec"), new, old, &mut found);
+    found
+}
+
+/// Says what is wrong with a new status of a pod.
+pub(super) fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {
+    let none = PodStatus::default();
+    let (now, before) = (new.status.as_ref().unwrap_or(&none), old.status.as_ref().unwrap_or(&none));
+    let path = Path::new("status");
+    if before.qos_class.is_some() {
+        check::unchanged(errors, &path.child("qosClass"), &now.qos_class, &before.qos_class);
+    }
+    for (index, ip) in now.pod_ips.iter().flatten().enumerate() {
+        check::ip(errors, &path.child("podIPs").index(index), &ip.ip);
+    }
+    let policy = old.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
+    ended(
+        now.container_statuses.as_deref().unwrap_or_default(),
+        before.container_statuses.as_deref().unwrap_or_default(),
+        policy,
+        &path.child("containerStatuses"),
+        errors,
+    );
+}
+
+/// What has ended for good does not run again.
+fn ended(new: &[ContainerStatus], old: &[ContainerStatus], policy: &str, path: &Path, errors: &mut Errors) {
+    if policy == "Always" {
+        return;
+    }
+    let end = |container: &ContainerStatus| {
+        container.state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| ended.exit_code)
+    };
+    for (index, before) in old.iter().enumerate() {
+        let for_good = end(before).is_some_and(|code| code == 0 || policy == "Never");
+        let runs = new.iter().any(|now| now.name == before.name && end(now).is_none());
+        if for_good && runs {
+            errors.forbidden(
+                &path.index(index).child("state"),
+                "may not be transitioned to non-terminated state",
+            );
+        }
+    }
+}

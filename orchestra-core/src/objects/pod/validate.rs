@@ -1,0 +1,205 @@
+//! What is wrong with a pod's specification.
+
+use std::collections::HashSet;
+
+use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec};
+
+use super::{containers, resources, scheduling, security, volumes};
+use crate::api::field::{Errors, Path};
+use crate::objects::check::{self, say, shown};
+use crate::objects::names;
+
+/// Where a specification stands. A pod itself is held to a few more rules than a template of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::objects) enum Place {
+    /// In a pod.
+    Pod,
+    /// In a template.
+    Template,
+}
+
+/// Says what is wrong with a pod.
+pub(super) fn pod(pod: &Pod, errors: &mut Errors) {
+    let default = PodSpec::default();
+    let given = pod.spec.as_ref().unwrap_or(&default);
+    let path = Path::new("spec");
+    let node = given.node_name.as_deref().unwrap_or_default();
+    let mirror = "kubernetes.io/config.mirror";
+    if let Some(value) = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(mirror))
+        && node.is_empty()
+    {
+        errors.invalid(
+            &Path::new("metadata.annotations").key(mirror),
+            value.as_str(),
+            "must set spec.nodeName if mirror pod annotation is set",
+        );
+    }
+    spec(given, &path, Place::Pod, errors);
+    if !node.is_empty() && given.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+        errors
+            .forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+    volumes::tokens(given, &path, errors);
+    let lists = [("containers", Some(&given.containers)), ("initContainers", given.init_containers.as_ref())];
+    for (list, held) in lists {
+        containers::only_for_pods(held.into_iter().flatten(), &path.child(list), errors);
+    }
+}
+
+/// Says what is wrong with the specification of a pod.
+pub(in crate::objects) fn spec(spec: &PodSpec, path: &Path, place: Place, errors: &mut Errors) {
+    if spec.termination_grace_period_seconds.is_none() {
+        errors.required(&path.child("terminationGracePeriodSeconds"), "");
+    }
+    let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), path, errors);
+    containers::all(spec, &volumes, path, errors);
+    if let Some(own) = &spec.resources {
+        resources::of_pod(spec, own, &path.child("resources"), errors);
+    }
+    host_ports(spec, path, place, errors);
+    check::one_of(
+        errors,
+        &path.child("restartPolicy"),
+        spec.restart_policy.as_deref().unwrap_or_default(),
+        &["Always", "OnFailure", "Never"],
+    );
+    check::one_of(
+        errors,
+        &path.child("dnsPolicy"),
+        spec.dns_policy.as_deref().unwrap_or_default(),
+        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+    );
+    check::labels(errors, &path.child("nodeSelector"), spec.node_selector.as_ref());
+    security::of_pod(spec, path, errors);
+    scheduling::validate(spec, path, errors);
+    dns(spec, &path.child("dnsConfig"), errors);
+    readiness_gates(spec, &path.child("readinessGates"), errors);
+    named(spec, path, errors);
+    limits(spec, path, errors);
+    host_aliases(spec, &path.child("hostAliases"), errors);
+}
+
+fn host_ports(spec: &PodSpec, path: &Path, place: Place, errors: &mut Errors) {
+    if spec.host_network != Some(true) {
+        return;
+    }
+    for (index, container) in spec.containers.iter().enumerate() {
+        for (at, port) in container.ports.iter().flatten().enumerate() {
+            let host = port.host_port.unwrap_or_default();
+            if (place == Place::Pod || host != 0) && host != port.container_port {
+                let path = path.child("containers").index(index).child("ports").index(at).child("hostPort");
+                errors.invalid(&path, host, "must match `containerPort` when `hostNetwork` is true");
+            }
+        }
+    }
+}
+
+fn dns(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    let none = PodDNSConfig::default();
+    let config = spec.dns_config.as_ref().unwrap_or(&none);
+    let servers = config.nameservers.as_deref().unwrap_or_default();
+    if spec.dns_policy.as_deref() == Some("None") {
+        if spec.dns_config.is_none() {
+            errors.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
+            return;
+        }
+        if servers.is_empty() {
+            errors.required(
+                &path.child("nameservers"),
+                "must provide at least one DNS nameserver when `dnsPolicy` is None",
+            );
+            return;
+        }
+    }
+    if servers.len() > 3 {
+        errors.invalid(&path.child("nameservers"), shown(&servers), "must not have more than 3 nameservers");
+    }
+    for (index, server) in servers.iter().enumerate() {
+        check::ip(errors, &path.child("nameservers").index(index), server);
+    }
+    let searches = config.searches.as_deref().unwrap_or_default();
+    let at = path.child("searches");
+    if searches.len() > 32 {
+        errors.invalid(&at, shown(&searches), "must not have more than 32 search paths");
+    }
+    if searches.join(" ").len() > 2048 {
+        errors.invalid(
+            &at,
+            shown(&searches),
+            "must not have more than 2048 characters (including spaces) in the search list",
+        );
+    }
+    for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
+        // Underscores are allowed here, and nowhere else in a domain.
+        let plain = search.strip_suffix('.').unwrap_or(search);
+        say(errors, &at.index(index), plain, names::subdomain(&plain.replace('_', "a")));
+    }
+    for (index, option) in config.options.iter().flatten().enumerate() {
+        if option.name.as_deref().unwrap_or_default().is_empty() {
+            errors.required(&path.child("options").index(index), "must not be empty");
+        }
+    }
+}
+
+fn readiness_gates(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
+        let path = path.index(index).child("conditionType");
+        say(errors, &path, &gate.condition_type, names::qualified(&gate.condition_type));
+    }
+}
+
+/// The fields that hold one name.
+fn named(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    type Rule = fn(&str) -> Vec<String>;
+    let fields: [(&str, Option<&String>, Rule); 7] = [
+        ("serviceAccountName", spec.service_account_name.as_ref(), names::subdomain),
+        ("nodeName", spec.node_name.as_ref(), names::subdomain),
+        ("hostname", spec.hostname.as_ref(), names::label),
+        ("subdomain", spec.subdomain.as_ref(), names::label),
+        ("priorityClassName", spec.priority_class_name.as_ref(), names::subdomain),
+        ("runtimeClassName", spec.runtime_class_name.as_ref(), names::subdomain),
+        ("hostnameOverride", spec.hostname_override.as_ref(), names::subdomain),
+    ];
+    for (field, value, rule) in fields {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            say(errors, &path.child(field), value, rule(value));
+        }
+    }
+    if let Some(os) = &spec.os {
+        check::one_of(errors, &path.child("os.name"), &os.name, &["linux", "windows"]);
+    }
+}
+
+fn limits(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    if let Some(seconds) = spec.active_deadline_seconds {
+        check::within(errors, &path.child("activeDeadlineSeconds"), seconds, 1, i64::from(i32::MAX));
+    }
+    if let Some(policy) = &spec.preemption_policy {
+        check::one_of(errors, &path.child("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+    }
+    if let Some(overhead) = &spec.overhead {
+        resources::amounts(overhead, &path.child("overhead"), errors);
+    }
+}
+
+fn host_aliases(spec: &PodSpec, path: &Path, errors: &mut Errors) {
+    for (index, alias) in spec.host_aliases.iter().flatten().enumerate() {
+        let path = path.index(index);
+        check::ip(errors, &path.child("ip"), &alias.ip);
+        for (at, name) in alias.hostnames.iter().flatten().enumerate() {
+            say(errors, &path.child("hostnames").index(at), name, names::subdomain(name));
+        }
+    }
+}
+
+/// Says of names that must be unique which stand twice.
+pub(super) fn unique_names<'a>(
+    names: impl Iterator<Item = &'a str>,
+    path: &Path,
+    seen: &mut HashSet<&'a str>,
+    errors: &mut Errors,
+) {
+    for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+        check::unique(errors, seen, &path.index(index).child("name"), name);
+    }
+}

@@ -5,6 +5,7 @@ mod decode;
 pub mod discovery;
 pub mod field;
 pub mod patch;
+pub mod represent;
 mod request;
 mod resource;
 mod rules;

@@ -1,0 +1,530 @@
+//! The forms in which objects go out: as they are, as nothing but their metadata, or as the rows of a table.
+//!
+//! [`Form::negotiate`] finds out what a client wants. A [`Writer`] appends it to a buffer, for one object, a list or
+//! the events of a watch; lists can be written in pieces, so that a long one need not be in memory as a whole. The
+//! bytes at rest are sent as they are wherever the version is the stored one.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::{ObjectList, Reason, Resource, Status, WatchEvent, api_version};
+use crate::meta::Revision;
+use crate::watch::Entry;
+
+/// What of the object a row of a table carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the `includeObject` parameter of a query.
+    ///
+    /// # Errors
+    /// When it is none of the three.
+    pub fn parse(parameter: &str) -> Result<Self, Status> {
+        match parameter {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        }
+    }
+}
+
+/// The version of `meta.k8s.io` that a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaVersion {
+    /// `v1`.
+    V1,
+    /// `v1beta1`, in which only the name differs.
+    V1Beta1,
+}
+
+impl MetaVersion {
+    fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// The form of objects in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Object,
+    /// `PartialObjectMetadata`.
+    Metadata(MetaVersion),
+    /// Rows of a `Table`.
+    Table(MetaVersion),
+}
+
+/// The text format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML, made of the JSON.
+    Yaml,
+}
+
+impl Form {
+    /// The first form and format of an `Accept` header that there is. No header is JSON.
+    ///
+    /// # Errors
+    /// 406 when there is none that both know.
+    pub fn negotiate(accept: &str) -> Result<(Self, Format), Status> {
+        if accept.trim().is_empty() {
+            return Ok((Self::Object, Format::Json));
+        }
+        accept.split(',').find_map(Self::of_media_type).ok_or_else(|| {
+            let message = "only the following media types are accepted: application/json, application/yaml";
+            Status::new(Reason::NotAcceptable, message)
+        })
+    }
+
+    fn of_media_type(media: &str) -> Option<(Self, Format)> {
+        let mut parts = media.split(';').map(str::trim);
+        let format = match parts.next()? {
+            "application/json" | "application/*" | "*/*" => Format::Json,
+            "application/yaml" => Format::Yaml,
+            _ => return None,
+        };
+        let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+        let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let version = match parameter("v") {
+            None | Some("v1") => Some(MetaVersion::V1),
+            Some("v1beta1") => Some(MetaVersion::V1Beta1),
+            Some(_) => None,
+        };
+        match (parameter("as"), parameter("g"), version) {
+            (None, ..) => Some((Self::Object, format)),
+            (Some("Table"), Some("meta.k8s.io"), Some(version)) => Some((Self::Table(version), format)),
+            (
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList"),
+                Some("meta.k8s.io"),
+                Some(version),
+            ) => Some((Self::Metadata(version), format)),
+            _ => None,
+        }
+    }
+}
+
+/// Writes objects of one kind, as one version of it and in one form.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'r> {
+    resource: &'r Resource,
+    group: &'r str,
+    version: &'r str,
+    form: Form,
+    include: IncludeObject,
+    now: Timestamp,
+}
+
+impl<'r> Writer<'r> {
+    /// A writer for a kind as a group and version serve it. `now` is what ages are counted to.
+    pub fn new(
+        resource: &'r Resource,
+        (group, version): (&'r str, &'r str),
+        form: Form,
+        now: Timestamp,
+    ) -> Self {
+        Self { resource, group, version, form, include: IncludeObject::default(), now }
+    }
+
+    /// Carries this much of the object in the rows of a table.
+    #[must_use]
+    pub fn including(self, include: IncludeObject) -> Self {
+        Self { include, ..self }
+    }
+
+    /// Appends one object; as a table, one of one row.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn object(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        match self.form {
+            Form::Object => self.whole(entry, out),
+            Form::Metadata(version) => metadata(entry, version, out),
+            Form::Table(_) => self.table(entry, true, out),
+        }
+    }
+
+    /// Appends a list.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn list(&self, list: &ObjectList, out: &mut Vec<u8>) -> Result<(), Status> {
+        self.list_head(list, out);
+        for (index, entry) in list.objects.iter().enumerate() {
+            self.list_item(entry, index == 0, out)?;
+        }
+        self.list_tail(out);
+        Ok(())
+    }
+
+    /// Appends what comes before the objects of a list.
+    pub fn list_head(&self, list: &ObjectList, out: &mut Vec<u8>) {
+        let meta = ListMeta {
+            resource_version: list.revision.to_string(),
+            continue_token: list.continue_token.as_deref().unwrap_or_default(),
+            remaining_item_count: list.remaining,
+        };
+        let (kind, api_version) = match self.form {
+            Form::Object => (format!("{}List", self.resource.kind), api_version(self.group, self.version)),
+            Form::Metadata(version) => ("PartialObjectMetadataList".into(), version.api_version().into()),
+            Form::Table(version) => ("Table".into(), version.api_version().into()),
+        };
+        head(&kind, &api_version, &meta, out);
+        if let Form::Table(_) = self.form {
+            self.columns(out);
+            out.extend_from_slice(b",\"rows\":[");
+        } else {
+            out.extend_from_slice(b",\"items\":[");
+        }
+    }
+
+    /// Appends one object of a list.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn list_item(&self, entry: &Entry, first: bool, out: &mut Vec<u8>) -> Result<(), Status> {
+        if !first {
+            out.push(b',');
+        }
+        match self.form {
+            Form::Table(_) => self.row(entry, out),
+            _ => self.object(entry, out),
+        }
+    }
+
+    /// Appends what comes after the objects of a list.
+    pub fn list_tail(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"]}\n");
+    }
+
+    /// Appends an event of a watch, as one line. The first event of a table carries its columns.
+    ///
+    /// # Errors
+    /// When what is stored cannot be read.
+    pub fn event(&self, event: &WatchEvent, first: bool, out: &mut Vec<u8>) -> Result<(), Status> {
+        let (kind, entry) = match event {
+            WatchEvent::Added(entry) => ("ADDED", entry),
+            WatchEvent::Modified(entry) => ("MODIFIED", entry),
+            WatchEvent::Deleted(entry) => ("DELETED", entry),
+            WatchEvent::Bookmark { revision, initial_events_end } => {
+                self.bookmark(*revision, *initial_events_end, out);
+                return Ok(());
+            }
+        };
+        out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
+        match self.form {
+            Form::Table(_) => self.table(entry, first, out)?,
+            _ => self.object(entry, out)?,
+        }
+        out.extend_from_slice(b"}\n");
+        Ok(())
+    }
+
+    /// Appends the event that ends a watch which failed.
+    pub fn error(status: &Status, out: &mut Vec<u8>) {
+        write(&json!({"type": "ERROR", "object": status.to_object()}), out);
+        out.push(b'\n');
+    }
+
+    fn bookmark(&self, revision: Revision, initial_events_end: bool, out: &mut Vec<u8>) {
+        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Object => {
+                let api_version = api_version(self.group, self.version);
+                json!({"kind": self.resource.kind, "apiVersion": api_version, "metadata": meta})
+            }
+            Form::Metadata(version) => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": version.api_version(), "metadata": meta})
+            }
+            Form::Table(version) => json!({
+                "kind": "Table",
+                "apiVersion": version.api_version(),
+                "metadata": {"resourceVersion": revision.to_string()},
+                "columnDefinitions": [],
+                "rows": [],
+            }),
+        };
+        write(&json!({"type": "BOOKMARK", "object": object}), out);
+        out.push(b'\n');
+    }
+
+    /// The object as its served version has it.
+    fn whole(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        if self.group == &*self.resource.id.group && self.version == self.resource.version {
+            entry.write_json(out);
+            return Ok(());
+        }
+        let mut object = entry.to_value().map_err(Status::internal)?;
+        if let Some(conversion) = self.resource.conversion(self.group, self.version) {
+            (conversion.from_stored)(&mut object);
+        }
+        object["apiVersion"] = api_version(self.group, self.version).into();
+        write(&object, out);
+        Ok(())
+    }
+
+    fn table(&self, entry: &Entry, columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {
+        let version = match self.form {
+            Form::Table(version) => version,
+            _ => MetaVersion::V1,
+        };
+        let meta = ListMeta {
+            resource_version: entry.revision().to_string(),
+            continue_token: "",
+            remaining_item_count: None,
+        };
+        head("Table", version.api_version(), &meta, out);
+        if columns {
+            self.columns(out);
+        } else {
+            out.extend_from_slice(b",\"columnDefinitions\":null");
+        }
+        out.extend_from_slice(b",\"rows\":[");
+        self.row(entry, out)?;
+        out.extend_from_slice(b"]}");
+        Ok(())
+    }
+
+    fn columns(&self, out: &mut Vec<u8>) {
+        let columns = self.resource.columns.iter().map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.kind,
+                "format": column.format,
+                "description": column.description,
+                "priority": column.priority,
+            })
+        });
+        out.extend_from_slice(b",\"columnDefinitions\":");
+        write(&columns.collect::<Vec<_>>(), out);
+    }
+
+    fn row(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        out.extend_from_slice(b"{\"cells\":");
+        // An object that its own kind cannot read must not take the rest of the table away.
+        let cells = self.resource.rules.cells(entry.bytes(), self.now).unwrap_or_else(|_| {
+            let name = Value::from(entry.name().name());
+            let unknown = std::iter::repeat_n(Value::from("<unknown>"), self.resource.columns.len());
+            std::iter::once(name).chain(unknown.skip(1)).collect()
+        });
+        write(&cells, out);
+        out.extend_from_slice(b",\"object\":");
+        match (self.include, self.form) {
+            (IncludeObject::None, _) => out.extend_from_slice(b"null"),
+            (IncludeObject::Metadata, Form::Table(version)) => metadata(entry, version, out)?,
+            (IncludeObject::Metadata, _) => metadata(entry, MetaVersion::V1, out)?,
+            (IncludeObject::Object, _) => self.whole(entry, out)?,
+        }
+        out.push(b'}');
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMeta<'m> {
+    resource_version: String,
+    #[serde(rename = "continue", skip_serializing_if = "str::is_empty")]
+    continue_token: &'m str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_item_count: Option<u64>,
+}
+
+/// Appends the beginning of an object up to and with its metadata.
+fn head(kind: &str, api_version: &str, meta: &ListMeta<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"kind\":");
+    write(kind, out);
+    out.extend_from_slice(b",\"apiVersion\":");
+    write(api_version, out);
+    out.extend_from_slice(b",\"metadata\":");
+    write(meta, out);
+}
+
+/// Appends an object's `PartialObjectMetadata`.
+fn metadata(entry: &Entry, version: MetaVersion, out: &mut Vec<u8>) -> Result<(), Status> {
+    #[derive(Deserialize)]
+    struct Head<'b> {
+        #[serde(borrow)]
+        metadata: &'b RawValue,
+    }
+    let head: Head<'_> = serde_json::from_slice(entry.bytes()).map_err(Status::internal)?;
+    let fields = head.metadata.get().trim_start_matches('{').trim_start();
+    let comma = if fields.starts_with('}') { "" } else { "," };
+    let api_version = version.api_version();
+    let revision = entry.revision();
+    // Writing to a Vec cannot fail.
+    let _ = write!(
+        out,
+        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{api_version}\",\
+         \"metadata\":{{\"resourceVersion\":\"{revision}\"{comma}{fields}}}"
+    );
+    Ok(())
+}
+
+/// Appends a value whose keys are text, which serializes without fail.
+fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) {
+    let _ = serde_json::to_writer(out, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::objects::builtin;
+
+    const DEPLOYMENT: &str = r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"web","namespace":"a","uid":"u","labels":{"app":"web"}},"spec":{"replicas":2,"selector":{},"template":{}}}"#;
+
+    fn entry() -> Arc<Entry> {
+        Arc::new(Entry::read(Bytes::from_static(DEPLOYMENT.as_bytes()), Revision(7), &[]).unwrap())
+    }
+
+    fn list() -> ObjectList {
+        ObjectList {
+            objects: vec![entry(), entry()],
+            revision: Revision(9),
+            continue_token: Some("more".into()),
+            remaining: Some(3),
+        }
+    }
+
+    fn written(
+        group: &str,
+        form: Form,
+        include: IncludeObject,
+        write: impl Fn(&Writer<'_>, &mut Vec<u8>),
+    ) -> Value {
+        let kinds = builtin();
+        let version = if group == "apps" { "v1" } else { "v1beta1" };
+        let row = kinds.served(group, version, "deployments").unwrap();
+        let writer = Writer::new(row, (group, version), form, Timestamp::UNIX_EPOCH).including(include);
+        let mut out = Vec::new();
+        write(&writer, &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    const TABLE: Form = Form::Table(MetaVersion::V1);
+
+    #[test]
+    fn lists_have_their_metadata_in_every_form() {
+        for (form, kind, items) in [
+            (Form::Object, "DeploymentList", "items"),
+            (Form::Metadata(MetaVersion::V1), "PartialObjectMetadataList", "items"),
+            (TABLE, "Table", "rows"),
+        ] {
+            let list = written("apps", form, IncludeObject::None, |writer, out| {
+                writer.list(&list(), out).unwrap();
+            });
+            assert_eq!(list["kind"], kind);
+            let metadata = json!({"resourceVersion": "9", "continue": "more", "remainingItemCount": 3});
+            assert_eq!(list["metadata"], metadata);
+            assert_eq!(list[items].as_array().map(Vec::len), Some(2));
+        }
+    }
+
+    #[test]
+    fn rows_have_a_cell_for_each_column_and_as_much_of_the_object_as_asked() {
+        let meta = json!({"name": "web", "namespace": "a", "uid": "u", "labels": {"app": "web"}, "resourceVersion": "7"});
+        for (include, object) in [
+            (IncludeObject::None, Value::Null),
+            (
+                IncludeObject::Metadata,
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}),
+            ),
+        ] {
+            let table = written("apps", TABLE, include, |writer, out| writer.object(&entry(), out).unwrap());
+            let columns = table["columnDefinitions"].as_array().unwrap();
+            let row = &table["rows"][0];
+            assert_eq!(row["cells"].as_array().map(Vec::len), Some(columns.len()));
+            assert_eq!((&row["cells"][0], &columns[0]["format"]), (&json!("web"), &json!("name")));
+            assert_eq!(row["object"], object);
+        }
+        let whole = written("apps", TABLE, IncludeObject::Object, |writer, out| {
+            writer.object(&entry(), out).unwrap()
+        });
+        assert_eq!(whole["rows"][0]["object"]["spec"]["replicas"], 2);
+    }
+
+    #[test]
+    fn objects_go_out_in_the_version_that_was_asked_for() {
+        for group in ["apps", "extensions"] {
+            let object = written(group, Form::Object, IncludeObject::None, |writer, out| {
+                writer.object(&entry(), out).unwrap();
+            });
+            let version = if group == "apps" { "apps/v1" } else { "extensions/v1beta1" };
+            assert_eq!(
+                (&object["apiVersion"], &object["metadata"]["resourceVersion"]),
+                (&json!(version), &json!("7"))
+            );
+        }
+    }
+
+    #[test]
+    fn events_are_lines_and_only_the_first_has_columns() {
+        let lines = |form, event: WatchEvent, first| {
+            written("apps", form, IncludeObject::None, |writer, out| {
+                writer.event(&event, first, out).unwrap();
+                assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+            })
+        };
+        let event = lines(TABLE, WatchEvent::Added(entry()), true);
+        assert_eq!(event["type"], "ADDED");
+        assert!(event["object"]["columnDefinitions"].is_array());
+        let event = lines(TABLE, WatchEvent::Deleted(entry()), false);
+        assert!(event["object"]["columnDefinitions"].is_null());
+        let mark = WatchEvent::Bookmark { revision: Revision(8), initial_events_end: true };
+        let event = lines(Form::Object, mark, false);
+        assert_eq!(event["object"]["metadata"]["resourceVersion"], "8");
+        assert_eq!(event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+        let mut out = Vec::new();
+        Writer::error(&Status::expired("too old"), &mut out);
+        let event: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    }
+
+    #[test]
+    fn clients_get_the_form_they_ask_for() {
+        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,\
+                       application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
+                        application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+        for (accept, form) in [
+            (kubectl, Ok((TABLE, Format::Json))),
+            (metadata, Ok((Form::Metadata(MetaVersion::V1), Format::Json))),
+            (
+                "application/json;as=Table;v=v9;g=meta.k8s.io, application/json",
+                Ok((Form::Object, Format::Json)),
+            ),
+            ("application/vnd.kubernetes.protobuf,application/json", Ok((Form::Object, Format::Json))),
+            ("application/yaml", Ok((Form::Object, Format::Yaml))),
+            ("text/html,*/*;q=0.8", Ok((Form::Object, Format::Json))),
+            ("", Ok((Form::Object, Format::Json))),
+            ("text/html", Err(406)),
+        ] {
+            assert_eq!(Form::negotiate(accept).map_err(|status| status.code()), form, "{accept}");
+        }
+    }
+}

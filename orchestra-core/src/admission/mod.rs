@@ -1,0 +1,29 @@
+//! The admissions that every cluster has: what only the cluster knows is filled in, what may not be is refused.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `namespace` | nothing is made in a namespace that is not there or is going |
+//! | `pod` | service account, priority, tolerations of failing nodes |
+//! | `service` | cluster IPs and node ports, each given to one service at a time |
+
+mod namespace;
+mod pod;
+mod service;
+
+use std::sync::Arc;
+
+use crate::api::Caches;
+use crate::api::admission::Admission;
+use crate::clock::SharedClock;
+pub use namespace::NamespaceLifecycle;
+pub use pod::PodDefaults;
+pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
+
+/// The admissions of a cluster with these ranges for services, in order.
+pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> Vec<Arc<dyn Admission>> {
+    vec![
+        Arc::new(NamespaceLifecycle::new(caches)),
+        Arc::new(PodDefaults::new(caches)),
+        Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
+    ]
+}

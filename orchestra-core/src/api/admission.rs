@@ -1,0 +1,92 @@
+//! What is asked before a write: may this be, and does anything have to be filled in that only the cluster knows?
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::request::{Target, User};
+use super::{Resource, Status};
+use crate::meta::ObjectName;
+use crate::store::Txn;
+
+/// What kind of write it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A new object.
+    Create,
+    /// A new state of an object.
+    Update,
+    /// The end of an object.
+    Delete,
+}
+
+/// A write that is about to be made.
+#[derive(Debug)]
+pub struct Attributes<'a> {
+    /// Who asks.
+    pub user: &'a User,
+    /// The kind.
+    pub resource: &'a Resource,
+    /// The object.
+    pub name: &'a ObjectName,
+    /// The subresource, such as `status`; `None` for the object itself.
+    pub subresource: Option<&'a str>,
+    /// What kind of write.
+    pub change: Change,
+    /// The object as it is stored now; `None` for a new one.
+    pub old: Option<&'a Value>,
+    /// Whether nothing will be written.
+    pub dry_run: bool,
+}
+
+/// A step that every write passes, in order: it may change the object, refuse it, or add writes to the transaction in
+/// which it will be stored, such as the allocation of an address.
+#[async_trait]
+pub trait Admission: Send + Sync + fmt::Debug + 'static {
+    /// Looks at a write. For a deletion, `object` is the object as it is.
+    ///
+    /// When the transaction fails because of a key that an admission put into it, the write is admitted again from the
+    /// start.
+    ///
+    /// # Errors
+    /// What the caller is told when it may not be.
+    async fn admit(
+        &self,
+        attributes: &Attributes<'_>,
+        object: &mut Value,
+        txn: &mut Txn,
+    ) -> Result<Vec<String>, Status>;
+}
+
+/// Who may do what.
+#[async_trait]
+pub trait Authorizer: Send + Sync + fmt::Debug + 'static {
+    /// Whether a user may do something.
+    ///
+    /// # Errors
+    /// [Forbidden](super::Reason::Forbidden), in Kubernetes' words.
+    async fn authorize(&self, user: &User, verb: &str, target: &Target) -> Result<(), Status>;
+}
+
+/// Lets everyone who proved who they are do everything, and the others nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Authenticated;
+
+#[async_trait]
+impl Authorizer for Authenticated {
+    async fn authorize(&self, user: &User, verb: &str, target: &Target) -> Result<(), Status> {
+        if user.groups.iter().any(|group| group == "system:authenticated" || group == "system:masters") {
+            return Ok(());
+        }
+        let scope = match &target.namespace {
+            Some(namespace) => format!("in the namespace \"{namespace}\""),
+            None => "at the cluster scope".to_owned(),
+        };
+        let why = format!(
+            "User \"{}\" cannot {verb} resource \"{}\" in API group \"{}\" {scope}",
+            user.name, target.resource, target.group
+        );
+        Err(Status::forbidden(&target.id(), target.name.as_deref().unwrap_or_default(), why))
+    }
+}

@@ -1,0 +1,200 @@
+//! The embedded API server: one generic path for every verb of every kind.
+//!
+//! A request is authorized, then goes to the verb's function with the row of its kind. Reads are answered from the
+//! caches, once they have seen everything that was acknowledged. A write decodes strictly, defaults, admits, validates,
+//! encodes once and commits with a precondition; it is answered when the caches have seen it.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `caches` | the feeder: from the store's watch to the caches |
+//! | `read`, `watch` | get, list, watch |
+//! | `draft` | from a request's body to an object that may be stored |
+//! | `create`, `update`, `delete` | the writes; a patch is an update |
+//! | `sub` | `scale`, and subresources that edit their object |
+
+mod caches;
+mod create;
+mod delete;
+mod draft;
+mod read;
+mod sub;
+mod update;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+pub use caches::Caches;
+
+use super::admission::Admission;
+use super::request::{Kind, Operation, Response, Service, Target, User, WatchOptions, WatchStream};
+use super::{Authorizer, Client, Kinds, Reason, Resource, Status};
+use crate::clock::SharedClock;
+use crate::meta::Revision;
+use crate::store::{Store, StoreError, Txn};
+use crate::watch::Cache;
+
+/// The API over a store, in this process. See the [module](self).
+pub struct Server {
+    store: Arc<dyn Store>,
+    kinds: Arc<Kinds>,
+    caches: Caches,
+    clock: SharedClock,
+    admission: Vec<Arc<dyn Admission>>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the embedded API server")
+    }
+}
+
+/// Makes the admissions of a server, which read its caches.
+pub type AdmissionFactory = Box<dyn FnOnce(&Caches) -> Vec<Arc<dyn Admission>> + Send>;
+
+/// What a [`Server`] is made of.
+pub struct ServerConfig {
+    /// Where the state is.
+    pub store: Arc<dyn Store>,
+    /// The kinds it serves.
+    pub kinds: Arc<Kinds>,
+    /// Time and chance.
+    pub clock: SharedClock,
+    /// Makes what is asked, in this order, before a write.
+    pub admission: AdmissionFactory,
+    /// Who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig").field("kinds", &self.kinds).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// Starts a server: loads the caches and follows the store until `shutdown`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Arc<Self>, StoreError> {
+        let ServerConfig { store, kinds, clock, admission, authorizer } = config;
+        let caches = Caches::start(Arc::clone(&store), &kinds, Arc::clone(&clock), shutdown).await?;
+        let admission = admission(&caches);
+        Ok(Arc::new(Self { store, kinds, caches, clock, admission, authorizer }))
+    }
+
+    /// A client of this server.
+    pub fn client(self: &Arc<Self>, user: User) -> Client {
+        Client::new(Arc::clone(self) as Arc<dyn Service>, user)
+    }
+
+    /// The table of kinds.
+    pub fn kinds(&self) -> &Arc<Kinds> {
+        &self.kinds
+    }
+
+    /// The caches of all kinds.
+    pub fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The row of the kind that a request is about.
+    pub(crate) fn resource(&self, target: &Target) -> Result<&Arc<Resource>, Status> {
+        self.kinds
+            .served(&target.group, &target.version, &target.resource)
+            .ok_or_else(|| Status::new(Reason::NotFound, "the server could not find the requested resource"))
+    }
+
+    fn cache_of(&self, resource: &Resource) -> Result<&Cache, Status> {
+        self.caches
+            .get(&resource.id)
+            .ok_or_else(|| Status::internal(format!("there is no cache of {}", resource.id)))
+    }
+
+    /// Waits until the caches hold every write that was acknowledged to anyone.
+    async fn catch_up(&self) -> Result<(), Status> {
+        let latest = self.store.revision().await?;
+        self.caches.reached(latest).await;
+        Ok(())
+    }
+
+    /// Commits, and waits until the caches hold it.
+    async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
+        let revision = self.store.commit(txn).await?.revision;
+        self.caches.reached(revision).await;
+        Ok(revision)
+    }
+}
+
+#[async_trait]
+impl Service for Server {
+    async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
+        let resource = Arc::clone(self.resource(&target)?);
+        check_scope(&resource, &target)?;
+        self.authorizer.authorize(user, operation.verb(), &target).await?;
+        if target.subresource.as_deref().is_some_and(|sub| sub != "status" || !resource.status) {
+            return self.subresource(user, &resource, &target, operation).await;
+        }
+        match operation {
+            Operation::Get { revision, revision_match } => {
+                self.get(&resource, &target, revision, revision_match).await
+            }
+            Operation::List(options) => self.list(&resource, &target, options).await,
+            Operation::Create { body, options } => self.create(user, &resource, &target, body, options).await,
+            Operation::Update { body, options } => self.update(user, &resource, &target, body, options).await,
+            Operation::Patch { kind, patch, options, .. } => {
+                self.patch(user, &resource, &target, kind, &patch, options).await
+            }
+            Operation::Delete(options) => self.delete(user, &resource, &target, options).await,
+            Operation::DeleteCollection(list, options) => {
+                self.delete_collection(user, &resource, &target, list, options).await
+            }
+        }
+    }
+
+    async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
+        let resource = Arc::clone(self.resource(&target)?);
+        self.authorizer.authorize(user, "watch", &target).await?;
+        self.start_watch(&resource, &target, options).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, Status> {
+        Ok(self.kinds.iter().map(|row| row.info()).collect())
+    }
+
+    async fn cache(&self, target: &Target) -> Result<Cache, Status> {
+        Ok(self.cache_of(self.resource(target)?)?.clone())
+    }
+
+    fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+}
+
+/// A namespace where the kind has none, or none where one object is meant, is a request for something else.
+fn check_scope(resource: &Resource, target: &Target) -> Result<(), Status> {
+    let fits = match target.namespace {
+        Some(_) => resource.is_namespaced(),
+        None => !resource.is_namespaced() || target.name.is_none(),
+    };
+    if fits {
+        return Ok(());
+    }
+    let message = if resource.is_namespaced() {
+        "an empty namespace may not be set when a resource name is provided"
+    } else {
+        "the server could not find the requested resource"
+    };
+    let reason = if resource.is_namespaced() { Reason::BadRequest } else { Reason::NotFound };
+    Err(Status::new(reason, message))
+}

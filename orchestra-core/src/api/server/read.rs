@@ -1,0 +1,199 @@
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::Server;
+use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
+use crate::api::{Resource, Status};
+use crate::meta::{ObjectName, Revision};
+use crate::store::StoreError;
+use crate::watch::{Entry, Query, Snapshot};
+
+/// Where a list goes on: what the wire calls a `continue` token, opaque to callers.
+#[derive(Debug, Deserialize, Serialize)]
+struct Token {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+impl Token {
+    fn encode(revision: Revision, after: &ObjectName) -> String {
+        let start = format!("{}/{}", after.namespace().unwrap_or_default(), after.name());
+        let token = Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+    }
+
+    fn decode(text: &str) -> Result<(Revision, ObjectName), Status> {
+        let invalid = |why: &dyn std::fmt::Display| {
+            Status::bad_request(format!("continue key is not valid: {why}; start the list again without it"))
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
+        let token: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
+        let place = token.start.split_once('/').filter(|_| token.v == TOKEN_VERSION && token.rv > 0);
+        let (namespace, name) = place.ok_or_else(|| invalid(&"it was not made by this server"))?;
+        Ok((Revision(token.rv), ObjectName::new((!namespace.is_empty()).then_some(namespace), name)))
+    }
+}
+
+impl Server {
+    /// The latest state of an object, or why there is none.
+    pub(super) fn current(&self, resource: &Resource, name: &ObjectName) -> Result<Arc<Entry>, Status> {
+        let found = self.cache_of(resource)?.get(name);
+        found.ok_or_else(|| Status::not_found(&resource.id, name.name()))
+    }
+
+    pub(super) async fn get(
+        &self,
+        resource: &Resource,
+        target: &Target,
+        revision: Option<Revision>,
+        revision_match: Option<RevisionMatch>,
+    ) -> Result<Response, Status> {
+        let name = object_name(target)?;
+        if let (Some(revision), Some(RevisionMatch::Exact)) = (revision, revision_match) {
+            let record = self.store.get(&resource.key(&name), Some(revision)).await?;
+            let record = record.ok_or_else(|| Status::not_found(&resource.id, name.name()))?;
+            let entry =
+                Entry::read(record.value, record.modified, resource.fields).map_err(Status::internal)?;
+            return Ok(Response::new(Reply::Object(Arc::new(entry))));
+        }
+        self.at_least(revision).await?;
+        Ok(Response::new(Reply::Object(self.current(resource, &name)?)))
+    }
+
+    /// Waits until the caches are fit to answer for a revision: all that is acknowledged, if none is given.
+    pub(super) async fn at_least(&self, revision: Option<Revision>) -> Result<(), Status> {
+        match revision {
+            None => self.catch_up().await,
+            Some(revision) if revision <= self.caches.revision() => Ok(()),
+            Some(revision) => {
+                self.catch_up().await?;
+                let latest = self.caches.revision();
+                if revision > latest { Err(Status::too_large_revision(revision, latest)) } else { Ok(()) }
+            }
+        }
+    }
+
+    pub(super) async fn list(
+        &self,
+        resource: &Resource,
+        target: &Target,
+        options: ListOptions,
+    ) -> Result<Response, Status> {
+        let list = self.list_objects(resource, target, options).await?;
+        Ok(Response::new(Reply::List(list)))
+    }
+
+    pub(super) async fn list_objects(
+        &self,
+        resource: &Resource,
+        target: &Target,
+        options: ListOptions,
+    ) -> Result<ObjectList, Status> {
+        let query = query(resource, target, options.labels, options.fields)?;
+        if let Some(token) = &options.continue_token {
+            let (revision, after) = Token::decode(token)?;
+            return self.page(resource, &query, revision, Some(&after), options.limit).await;
+        }
+        if let (Some(revision), Some(RevisionMatch::Exact)) = (options.revision, options.revision_match) {
+            return self.page(resource, &query, revision, None, options.limit).await;
+        }
+        self.at_least(options.revision).await?;
+        let cache = self.cache_of(resource)?;
+        if options.limit == 0 {
+            let revision = cache.revision();
+            let objects = cache.list(&query);
+            return Ok(ObjectList { objects, revision, continue_token: None, remaining: None });
+        }
+        let snapshot = cache.snapshot();
+        Ok(page_of(&snapshot, &query, snapshot.revision(), None, options.limit))
+    }
+
+    /// A part of a list as it was at a revision: from the cache if nothing has changed since, else from history.
+    async fn page(
+        &self,
+        resource: &Resource,
+        query: &Query,
+        revision: Revision,
+        after: Option<&ObjectName>,
+        limit: usize,
+    ) -> Result<ObjectList, Status> {
+        self.at_least(Some(revision)).await?;
+        let snapshot = self.cache_of(resource)?.snapshot();
+        if snapshot.changed() <= revision {
+            return Ok(page_of(&snapshot, query, revision, after, limit));
+        }
+        let after = after.map(|name| resource.key(name));
+        let page = self.store.list(&resource.range(), Some(revision), after.as_ref(), 0).await;
+        let page = page.map_err(|error| match error {
+            StoreError::Compacted { .. } => Status::expired(
+                "The provided continue parameter is too old to display a consistent list result. You must start a \
+                 new list without the continue parameter.",
+            ),
+            error => error.into(),
+        })?;
+        let mut entries = Vec::with_capacity(page.records.len());
+        for record in page.records {
+            let entry =
+                Entry::read(record.value, record.modified, resource.fields).map_err(Status::internal)?;
+            entries.push(Arc::new(entry));
+        }
+        Ok(take_page(entries.iter().filter(|entry| query.matches(entry)), query, revision, limit))
+    }
+}
+
+fn page_of(
+    snapshot: &Snapshot,
+    query: &Query,
+    revision: Revision,
+    after: Option<&ObjectName>,
+    limit: usize,
+) -> ObjectList {
+    let all = snapshot.range(query.namespace.as_deref(), after);
+    take_page(all.filter(|entry| query.matches(entry)), query, revision, limit)
+}
+
+fn take_page<'e>(
+    mut matching: impl Iterator<Item = &'e Arc<Entry>>,
+    query: &Query,
+    revision: Revision,
+    limit: usize,
+) -> ObjectList {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let objects: Vec<_> = matching.by_ref().take(limit).cloned().collect();
+    let more = matching.next().is_some();
+    let continue_token = objects.last().filter(|_| more).map(|last| Token::encode(revision, last.name()));
+    // Kubernetes counts what follows only when there are no selectors.
+    let counted = more && query.labels.is_none() && query.fields.is_none();
+    let remaining = counted.then(|| 1 + matching.count() as u64);
+    ObjectList { objects, revision, continue_token, remaining }
+}
+
+/// Which objects a request asks for. A field that the kind does not index cannot be asked for.
+pub(super) fn query(
+    resource: &Resource,
+    target: &Target,
+    labels: Option<crate::selector::Selector>,
+    fields: Option<crate::selector::FieldSelector>,
+) -> Result<Query, Status> {
+    for requirement in fields.iter().flat_map(|fields| fields.requirements()) {
+        let path = requirement.path.as_str();
+        let known = matches!(path, "metadata.name" | "metadata.namespace")
+            || resource.fields.iter().any(|field| field.path == path);
+        if !known {
+            return Err(Status::bad_request(format!("field label not supported: {path}")));
+        }
+    }
+    let labels = labels.filter(|selector| !selector.is_everything());
+    let fields = fields.filter(|selector| !selector.is_everything());
+    Ok(Query { namespace: target.namespace.clone(), labels, fields })
+}
+
+pub(super) fn object_name(target: &Target) -> Result<ObjectName, Status> {
+    target.object_name().ok_or_else(|| Status::bad_request("this needs the name of one object"))
+}

@@ -1,0 +1,193 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Server;
+use super::draft::Draft;
+use super::read::object_name;
+use crate::api::decode::{self, Decoded};
+use crate::api::request::{Body, Operation, PatchKind, Reply, Response, Target, User, WriteOptions};
+use crate::api::{Reason, Resource, ScalePaths, Status, patch};
+use crate::selector::{Labels, Selector};
+use crate::watch::Entry;
+
+impl Server {
+    /// Subresources other than `status`, which is the object itself with other rules.
+    pub(super) async fn subresource(
+        &self,
+        user: &User,
+        resource: &Arc<Resource>,
+        target: &Target,
+        operation: Operation,
+    ) -> Result<Response, Status> {
+        let name = target.subresource.as_deref().unwrap_or_default();
+        match (name, resource.scale, operation) {
+            ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
+            (name, _, Operation::Create { body, options }) if resource.subresources.contains(&name) => {
+                self.edit(user, resource, target, body, options).await
+            }
+            (name, _, Operation::Get { .. }) if !resource.subresources.contains(&name) => {
+                Err(Status::new(Reason::NotFound, "the server could not find the requested resource"))
+            }
+            _ => Err(Status::new(
+                Reason::MethodNotAllowed,
+                "the server does not allow this method on the requested resource",
+            )),
+        }
+    }
+
+    /// Changes the object as a created subresource asks, such as a `binding`.
+    async fn edit(
+        &self,
+        user: &User,
+        resource: &Arc<Resource>,
+        target: &Target,
+        body: Body,
+        options: WriteOptions,
+    ) -> Result<Response, Status> {
+        let name = object_name(target)?;
+        let subresource = target.subresource.as_deref().unwrap_or_default();
+        let body = read(body)?;
+        let now = self.clock.now();
+        let make = |current: &Entry| {
+            let mut object = current.to_value().map_err(Status::internal)?;
+            resource.rules.edit(subresource, &mut object, &body, now)?;
+            Ok(Draft { object, warnings: Vec::new() })
+        };
+        self.change(user, resource, target, &name, &make, options.dry_run).await?;
+        let mut response = Response::new(Reply::Value(
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+        ));
+        response.created = true;
+        Ok(response)
+    }
+
+    async fn scale(
+        &self,
+        user: &User,
+        resource: &Arc<Resource>,
+        target: &Target,
+        paths: ScalePaths,
+        operation: Operation,
+    ) -> Result<Response, Status> {
+        let name = object_name(target)?;
+        let (wanted, dry_run): (Wanted, bool) = match operation {
+            Operation::Get { revision, .. } => {
+                self.at_least(revision).await?;
+                let scale = scale_of(&*self.current(resource, &name)?, paths)?;
+                return Ok(Response::new(Reply::Value(scale)));
+            }
+            Operation::Update { body, options } => (Wanted::Scale(read(body)?), options.dry_run),
+            Operation::Patch { kind, patch, options, .. } => {
+                // A scale has no lists, so the two kinds of merge are one.
+                let kind = if kind == PatchKind::Strategic { PatchKind::Merge } else { kind };
+                (Wanted::Patch(kind, patch), options.dry_run)
+            }
+            _ => {
+                return Err(Status::new(
+                    Reason::MethodNotAllowed,
+                    "the server does not allow this method on the requested resource",
+                ));
+            }
+        };
+        let make = |current: &Entry| {
+            let scale = match &wanted {
+                Wanted::Scale(scale) => scale.clone(),
+                Wanted::Patch(kind, text) => patch::apply(resource, *kind, &scale_of(current, paths)?, text)?,
+            };
+            scaled(current, paths, &scale)
+        };
+        // The object is changed, not its subresource: its own rules see to the rest.
+        let object = Target { subresource: None, ..target.clone() };
+        let response = self.change(user, resource, &object, &name, &make, dry_run).await?;
+        match response.reply {
+            Reply::Object(entry) => Ok(Response::new(Reply::Value(scale_of(&entry, paths)?))),
+            other => Ok(Response::new(other)),
+        }
+    }
+}
+
+enum Wanted {
+    Scale(Value),
+    Patch(PatchKind, bytes::Bytes),
+}
+
+fn read(body: Body) -> Result<Value, Status> {
+    let Decoded { value, .. } = match body {
+        Body::Json(text) => decode::json(&text)?,
+        Body::Yaml(text) => decode::yaml(&text)?,
+        Body::Value(value) => Decoded { value, repeated: Vec::new() },
+    };
+    Ok(value)
+}
+
+fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
+    path.split('.').fold(object, |value, step| &value[step])
+}
+
+/// An object as the `Scale` that its kind's paths say it is.
+fn scale_of(entry: &Entry, paths: ScalePaths) -> Result<Value, Status> {
+    let object = entry.to_value().map_err(Status::internal)?;
+    let mut metadata = json!({});
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(field) {
+            metadata[field] = value.clone();
+        }
+    }
+    let number = |path: &str| at(&object, path).as_i64().unwrap_or(0);
+    let mut status = json!({"replicas": number(paths.status_replicas)});
+    if let Some(selector) = selector_of(at(&object, paths.selector)) {
+        status["selector"] = selector.to_string().into();
+    }
+    Ok(json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": number(paths.spec_replicas)},
+        "status": status,
+    }))
+}
+
+fn selector_of(value: &Value) -> Option<Selector> {
+    if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
+        let selector = serde_json::from_value(value.clone()).ok()?;
+        return Selector::from_label_selector(Some(&selector)).ok();
+    }
+    let labels: Labels = serde_json::from_value(value.clone()).ok()?;
+    Some(Selector::from_map(&labels))
+}
+
+/// The object with as many replicas as a scale asks for.
+fn scaled(current: &Entry, paths: ScalePaths, scale: &Value) -> Result<Draft, Status> {
+    let mut object = current.to_value().map_err(Status::internal)?;
+    let name = current.name().name();
+    for (field, ours) in
+        [("resourceVersion", current.revision().to_string()), ("uid", current.uid().to_string())]
+    {
+        let given = scale["metadata"][field].as_str().unwrap_or_default();
+        if !given.is_empty() && given != ours {
+            let id = crate::meta::GroupResource::new("autoscaling", "scales");
+            return Err(Status::modified(&id, name));
+        }
+    }
+    let replicas = match &scale["spec"]["replicas"] {
+        Value::Null => 0,
+        value => value.as_i64().ok_or_else(|| {
+            Status::bad_request(
+                "Scale in version \"v1\" cannot be handled as a Scale: spec.replicas is not a whole number",
+            )
+        })?,
+    };
+    if replicas < 0 {
+        let mut errors = crate::api::field::Errors::new();
+        let path = crate::api::field::Path::new("spec.replicas");
+        errors.invalid(&path, replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", "Scale", name, &errors));
+    }
+    let mut value = &mut object;
+    for step in paths.spec_replicas.split('.') {
+        value = &mut value[step];
+    }
+    *value = replicas.into();
+    Ok(Draft { object, warnings: Vec::new() })
+}

@@ -1,0 +1,177 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+
+use super::Server;
+use super::read::query;
+use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
+use crate::api::{Resource, Status};
+use crate::meta::Revision;
+use crate::selector::FieldSelector;
+use crate::store::{Change, KeyRange, StoreError};
+use crate::watch::{Cursor, Entry, Event, EventKind, Gone, Query};
+
+/// How often a watch that wants bookmarks gets one when nothing else happens.
+const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Server {
+    pub(super) async fn start_watch(
+        &self,
+        resource: &Arc<Resource>,
+        target: &Target,
+        options: WatchOptions,
+    ) -> Result<WatchStream, Status> {
+        let mut query = query(resource, target, options.labels, options.fields)?;
+        if let Some(name) = &target.name {
+            query.fields = Some(named(query.fields.take(), name)?);
+        }
+        let cache = self.cache_of(resource)?.clone();
+        let after = options.after.filter(|after| *after > Revision::ZERO);
+        let from_start = after.is_none() || options.initial_events;
+        self.at_least(after).await?;
+        let mut waiting = VecDeque::new();
+        let cursor = if from_start {
+            let (objects, cursor) = cache.list_and_watch(&query);
+            waiting.extend(objects.into_iter().map(WatchEvent::Added));
+            if options.initial_events && options.bookmarks {
+                let revision = cursor.after();
+                waiting.push_back(WatchEvent::Bookmark { revision, initial_events_end: true });
+            }
+            cursor
+        } else {
+            let after = after.unwrap_or_default();
+            match cache.watch(after) {
+                Ok(cursor) => cursor,
+                Err(_) => match self.replay(resource, &query, after).await {
+                    Ok((events, revision)) => {
+                        waiting.extend(events);
+                        cache.watch(revision).map_err(too_old)?
+                    }
+                    Err(status) => return Ok(stream::iter([Err(status)]).boxed()),
+                },
+            }
+        };
+        let watch =
+            Watch { query, cursor, waiting, bookmarks: options.bookmarks, clock: Arc::clone(&self.clock) };
+        Ok(stream::unfold(Some(watch), Watch::step).boxed())
+    }
+
+    /// What the store remembers of a time that the log no longer keeps, up to now.
+    async fn replay(
+        &self,
+        resource: &Resource,
+        query: &Query,
+        after: Revision,
+    ) -> Result<(Vec<WatchEvent>, Revision), Status> {
+        let until = self.caches.revision();
+        // All keys, not the kind's alone: so there is a batch at every revision, and this knows when it is done.
+        let mut changes = self.store.watch(&KeyRange::all(), after).await?;
+        let mut events = Vec::new();
+        let mut seen = after;
+        while seen < until {
+            let Some(batch) = changes.next().await else { break };
+            let batch = batch?;
+            if batch.revision > until {
+                break;
+            }
+            seen = batch.revision;
+            let range = resource.range();
+            for change in batch.changes.iter().filter(|change| range.contains(change.key())) {
+                let event = history_event(resource, change, batch.revision).map_err(Status::internal)?;
+                events.extend(shown(query, &event));
+            }
+        }
+        Ok((events, seen))
+    }
+}
+
+struct Watch {
+    query: Query,
+    cursor: Cursor,
+    waiting: VecDeque<WatchEvent>,
+    bookmarks: bool,
+    clock: crate::clock::SharedClock,
+}
+
+impl Watch {
+    /// One item of the stream; an error is the last.
+    async fn step(watch: Option<Self>) -> Option<(Result<WatchEvent, Status>, Option<Self>)> {
+        let mut watch = watch?;
+        match watch.next().await {
+            Ok(event) => Some((Ok(event), Some(watch))),
+            Err(gone) => Some((Err(too_old(gone)), None)),
+        }
+    }
+
+    async fn next(&mut self) -> Result<WatchEvent, Gone> {
+        loop {
+            if let Some(event) = self.waiting.pop_front() {
+                return Ok(event);
+            }
+            let event = if self.bookmarks {
+                tokio::select! {
+                    biased;
+                    event = self.cursor.next() => event?,
+                    () = self.clock.sleep(BOOKMARK_EVERY) => {
+                        let revision = self.cursor.seen();
+                        return Ok(WatchEvent::Bookmark { revision, initial_events_end: false });
+                    }
+                }
+            } else {
+                self.cursor.next().await?
+            };
+            if let Some(event) = shown(&self.query, &event) {
+                return Ok(event);
+            }
+        }
+    }
+}
+
+/// What a watcher with this query sees of an event: an object that comes to match is added, one that ceases to is
+/// deleted, as it was when it still matched, under the revision of the change.
+fn shown(query: &Query, event: &Event) -> Option<WatchEvent> {
+    let object = &event.object;
+    match &event.kind {
+        EventKind::Added => query.matches(object).then(|| WatchEvent::Added(Arc::clone(object))),
+        EventKind::Deleted => query.matches(object).then(|| WatchEvent::Deleted(Arc::clone(object))),
+        EventKind::Modified(previous) => match (query.matches(previous), query.matches(object)) {
+            (false, false) => None,
+            (false, true) => Some(WatchEvent::Added(Arc::clone(object))),
+            (true, true) => Some(WatchEvent::Modified(Arc::clone(object))),
+            (true, false) => Some(WatchEvent::Deleted(Arc::new(previous.at(object.revision())))),
+        },
+    }
+}
+
+fn history_event(
+    resource: &Resource,
+    change: &Change,
+    revision: Revision,
+) -> Result<Event, crate::watch::EntryError> {
+    let entry = |record: &crate::store::Record, revision| {
+        Entry::read(record.value.clone(), revision, resource.fields).map(Arc::new)
+    };
+    Ok(match change {
+        Change::Put { record, previous: None } => {
+            Event { kind: EventKind::Added, object: entry(record, record.modified)? }
+        }
+        Change::Put { record, previous: Some(previous) } => Event {
+            kind: EventKind::Modified(entry(previous, previous.modified)?),
+            object: entry(record, record.modified)?,
+        },
+        Change::Delete { previous } => Event { kind: EventKind::Deleted, object: entry(previous, revision)? },
+    })
+}
+
+fn named(fields: Option<FieldSelector>, name: &str) -> Result<FieldSelector, Status> {
+    let text = match fields {
+        Some(fields) => format!("{fields},metadata.name={name}"),
+        None => format!("metadata.name={name}"),
+    };
+    FieldSelector::parse(&text).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+fn too_old(gone: Gone) -> Status {
+    StoreError::Compacted { requested: gone.requested, oldest: gone.oldest }.into()
+}

@@ -1,0 +1,220 @@
+//! The verbs of the API over an embedded server: what each does, refuses and leaves untouched.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use orchestra_core::api::{
+    Api, Authenticated, Body, Client, DeleteOptions, FieldValidation, ListOptions, Operation, Patch, Reason,
+    Reply, Server, ServerConfig, Target, User, WatchOptions, Watched, WriteOptions,
+};
+use orchestra_core::clock::TokioClock;
+use orchestra_core::meta::Revision;
+use orchestra_core::objects;
+use orchestra_core::selector::Selector;
+use orchestra_core::store::memory::MemoryStore;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+async fn client() -> Client {
+    let clock = TokioClock::simulated(1);
+    let admission_clock = Arc::clone(&clock);
+    let config = ServerConfig {
+        store: Arc::new(MemoryStore::new()),
+        kinds: Arc::new(objects::builtin()),
+        clock,
+        admission: Box::new(move |caches| {
+            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
+        }),
+        authorizer: Arc::new(Authenticated),
+    };
+    let server = Server::start(config, CancellationToken::new()).await.unwrap();
+    let client = server.client(User::admin());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    client.cluster::<Namespace>().create(&namespace).await.unwrap();
+    client
+}
+
+fn config_map(name: &str, value: &str) -> ConfigMap {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {"app": name}}, "data": {"key": value}
+    }))
+    .unwrap()
+}
+
+fn pod(name: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.7.9"}]}
+    }))
+    .unwrap()
+}
+
+fn service(name: &str, spec: serde_json::Value) -> Service {
+    serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_is_created_read_changed_and_removed() {
+    let maps: Api<ConfigMap> = client().await.api("default");
+    let created = maps.create(&config_map("a", "1")).await.unwrap();
+    assert!(created.metadata.uid.is_some() && created.metadata.creation_timestamp.is_some());
+    assert_eq!(maps.get("a").await.unwrap(), created);
+    assert!(maps.create(&config_map("a", "2")).await.unwrap_err().is_already_exists());
+
+    let mut changed = created.clone();
+    changed.data.as_mut().unwrap().insert("key".into(), "2".into());
+    let updated = maps.update(&changed).await.unwrap();
+    assert_ne!(updated.metadata.resource_version, created.metadata.resource_version);
+    assert!(maps.update(&changed).await.unwrap_err().is_conflict(), "a stale version may not overwrite");
+    assert_eq!(
+        maps.update(&updated).await.unwrap(),
+        updated,
+        "an update that changes nothing writes nothing"
+    );
+
+    maps.delete("a").await.unwrap();
+    assert!(maps.get("a").await.unwrap_err().is_not_found());
+    assert_eq!(maps.delete("a").await.unwrap_err().message(), "configmaps \"a\" not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_generated_and_namespaces_must_be_there() {
+    let client = client().await;
+    let mut map = config_map("", "1");
+    map.metadata.name = None;
+    map.metadata.generate_name = Some("web-".into());
+    let created = client.api::<ConfigMap>("default").create(&map).await.unwrap();
+    let name = created.metadata.name.unwrap();
+    assert!(name.starts_with("web-") && name.len() == 9, "{name}");
+    let missing = client.api::<ConfigMap>("nowhere").create(&config_map("a", "1")).await.unwrap_err();
+    assert_eq!(missing.message(), "namespaces \"nowhere\" not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn strict_decoding_names_what_is_wrong() {
+    let client = client().await;
+    let body = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"dta":{"k":"v"},"data":{},"data":{}}"#;
+    let create = |field_validation| {
+        let options = WriteOptions { field_validation, dry_run: true, ..Default::default() };
+        client.call(
+            Target::of::<ConfigMap>(Some("default")),
+            Operation::Create { body: Body::Json(body.to_vec().into()), options },
+        )
+    };
+    let refused = create(FieldValidation::Strict).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::BadRequest);
+    assert_eq!(
+        refused.message(),
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dta\", \
+         duplicate field \"data\""
+    );
+    let warned = create(FieldValidation::Warn).await.unwrap();
+    assert_eq!(warned.warnings, ["unknown field \"dta\"", "duplicate field \"data\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_list_is_read_in_parts_of_one_revision() {
+    let client = client().await;
+    let maps = client.api::<ConfigMap>("default");
+    for index in 0..10 {
+        maps.create(&config_map(&format!("m{index}"), "1")).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut options = ListOptions { limit: 4, ..Default::default() };
+    for last in ["m9", "m8", "m7"] {
+        let target = Target::of::<ConfigMap>(Some("default"));
+        let reply = client.call(target, Operation::List(options.clone())).await.unwrap().reply;
+        let Reply::List(list) = reply else { panic!("not a list") };
+        seen.extend(list.objects.iter().map(|entry| entry.name().name().to_owned()));
+        // What happens between the parts is not seen.
+        maps.delete(last).await.unwrap();
+        maps.create(&config_map(&format!("n{}", seen.len()), "1")).await.unwrap();
+        match list.continue_token {
+            Some(token) => options.continue_token = Some(token),
+            None => break,
+        }
+    }
+    let expected: Vec<String> = (0..10).map(|index| format!("m{index}")).collect();
+    assert_eq!(seen, expected);
+    let made_up = ListOptions { continue_token: Some("bm9uc2Vuc2U".into()), ..Default::default() };
+    assert_eq!(maps.list_with(made_up).await.unwrap_err().code(), 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_follows_a_selector() {
+    let client = client().await;
+    let maps = client.api::<ConfigMap>("default");
+    maps.create(&config_map("web", "1")).await.unwrap();
+    let options = WatchOptions { labels: Some(Selector::parse("app=web").unwrap()), ..Default::default() };
+    let mut events = maps.watch(options).await.unwrap();
+    assert!(matches!(events.next().await, Some(Ok(Watched::Added(_)))));
+    maps.create(&config_map("db", "1")).await.unwrap();
+    maps.patch("db", Patch::Merge(json!({"metadata": {"labels": {"app": "web"}}}))).await.unwrap();
+    match events.next().await {
+        Some(Ok(Watched::Added(map))) => assert_eq!(map.metadata.name.as_deref(), Some("db")),
+        other => panic!("{other:?}"),
+    }
+    maps.patch("db", Patch::Merge(json!({"metadata": {"labels": null}}))).await.unwrap();
+    assert!(matches!(events.next().await, Some(Ok(Watched::Deleted(_)))));
+    let future = WatchOptions { after: Some(Revision(1 << 40)), ..Default::default() };
+    assert_eq!(maps.watch(future).await.err().unwrap().reason(), Reason::Timeout);
+}
+
+#[tokio::test(start_paused = true)]
+async fn finalizers_and_grace_hold_an_object() {
+    let client = client().await;
+    let maps = client.api::<ConfigMap>("default");
+    let mut held = config_map("held", "1");
+    held.metadata.finalizers = Some(vec!["example.org/wait".into()]);
+    maps.create(&held).await.unwrap();
+    maps.delete("held").await.unwrap();
+    assert!(maps.get("held").await.unwrap().metadata.deletion_timestamp.is_some());
+    maps.patch("held", Patch::Merge(json!({"metadata": {"finalizers": null}}))).await.unwrap();
+    assert!(maps.get("held").await.unwrap_err().is_not_found());
+
+    let wrong = DeleteOptions { uid: Some("other".into()), ..Default::default() };
+    maps.create(&config_map("a", "1")).await.unwrap();
+    assert!(maps.delete_with("a", wrong).await.unwrap_err().is_conflict());
+    assert!(maps.find("a").await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_and_spec_are_written_apart() {
+    let pods = client().await.api::<Pod>("default");
+    let created = pods.create(&pod("a")).await.unwrap();
+    let mut change = created.clone();
+    change.status.get_or_insert_default().phase = Some("Running".into());
+    change.spec.as_mut().unwrap().containers[0].image = Some("other".into());
+    let updated = pods.update_status(&change).await.unwrap();
+    assert_eq!(updated.status.unwrap().phase.as_deref(), Some("Running"));
+    assert_eq!(updated.spec.unwrap().containers[0].image.as_deref(), Some("nginx:1.7.9"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_cluster_ip_and_node_port_is_given_once_and_freed() {
+    let client = client().await;
+    let services = client.api::<Service>("default");
+    let mut addresses = std::collections::BTreeSet::new();
+    // A /28 has 16 addresses: the network's, the broadcast, the API server's own, and 13 to give.
+    for index in 0..13 {
+        let made = services
+            .create(&service(&format!("s{index}"), json!({"type": "NodePort", "ports": [{"port": 80}]})))
+            .await
+            .unwrap();
+        let spec = made.spec.unwrap();
+        assert!((30_000..=32_767).contains(&spec.ports.unwrap()[0].node_port.unwrap()));
+        assert!(addresses.insert(spec.cluster_ip.unwrap()));
+    }
+    let full = services.create(&service("more", json!({"ports": [{"port": 80}]}))).await.unwrap_err();
+    assert_eq!(full.reason(), Reason::Invalid);
+    services.delete("s3").await.unwrap();
+    let freed = services.create(&service("more", json!({"ports": [{"port": 80}]}))).await.unwrap();
+    assert!(addresses.contains(&freed.spec.unwrap().cluster_ip.unwrap()));
+    let outside = service("x", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}));
+    let message = services.create(&outside).await.unwrap_err().message().to_owned();
+    assert!(
+        message.contains("provided port is not in the valid range. The range of valid ports is 30000-32767"),
+        "{message}"
+    );
+}

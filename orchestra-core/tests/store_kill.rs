@@ -231,7 +231,7 @@ fn lost(records: &[Record], heard: &Heard, known: &mut Known) {
     let stored: BTreeMap<&Key, u64> = records.iter().map(|record| (&record.key, number_of(record))).collect();
     for task in 0..TASKS {
         let (done, begun) = (heard.done.get(&task), heard.begun.get(&task));
-        for number in known.next..=done.copied().unwrap_or(0) {
+        for number in done.into_iter().flat_map(|done| known.next..=*done) {
             known.pairs.insert((task, number % PAIRS), number);
         }
         for pair_number in 0..PAIRS {

@@ -1,7 +1,15 @@
-use k8s_openapi::api::apps::v1::Deployment;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::{Value, json};
 
-use super::legacy;
-use crate::api::{Conversion, Resource, Rules, ScalePaths};
+use super::check::{self, shown};
+use super::json::{Fields, at, set};
+use super::replicas::{self, SCALE};
+use super::{legacy, print, template};
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, table};
+use crate::quantity::ParseQuantityError;
 
 /// The rules of Deployment objects.
 pub(super) struct DeploymentRules;
@@ -12,11 +20,120 @@ impl Rules for DeploymentRules {
     const SHORT_NAMES: &'static [&'static str] = &["deploy"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
-    const SCALE: Option<ScalePaths> = Some(ScalePaths {
-        spec_replicas: "spec.replicas",
-        status_replicas: "status.replicas",
-        selector: "spec.selector",
-    });
+    const SCALE: Option<ScalePaths> = Some(SCALE);
+    const COLUMNS: &'static [Column] = &[
+        Column::NAME,
+        Column::new("Ready", "How many pods are ready, of how many that are wanted."),
+        Column::new("Up-to-date", "How many pods are made from the template as it is now."),
+        Column::new("Available", "How many pods have been ready for long enough."),
+        Column::AGE,
+        Column::new("Containers", "The names of the containers in the template.").wide(),
+        Column::new("Images", "The images of the containers in the template.").wide(),
+        Column::new("Selector", "Which pods are counted.").wide(),
+    ];
+
+    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
+        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
+    }
+
+    fn default(object: &mut Value) {
+        let Some(spec) = at(object, &["spec"]) else { return };
+        spec.or("replicas", 1);
+        spec.or("revisionHistoryLimit", 10);
+        spec.or("progressDeadlineSeconds", 600);
+        if let Some(strategy) = spec.object_or_new("strategy") {
+            strategy.or_text("type", "RollingUpdate");
+            if strategy.text("type") == "RollingUpdate"
+                && let Some(rolling) = strategy.object_or_new("rollingUpdate")
+            {
+                rolling.or("maxUnavailable", "25%");
+                rolling.or("maxSurge", "25%");
+            }
+        }
+        template::default(spec);
+    }
+
+    fn prepare_create(object: &mut Value) {
+        set(object, "status", json!({}));
+    }
+
+    fn validate(object: &Deployment, errors: &mut Errors) {
+        let path = Path::new("spec");
+        let spec = object.spec.clone().unwrap_or_default();
+        check::not_negative(errors, &path.child("replicas"), spec.replicas);
+        replicas::selection(&spec.selector, &spec.template, "ReplicaSet", &path, errors);
+        strategy(spec.strategy.as_ref(), &path.child("strategy"), errors);
+        check::not_negative(errors, &path.child("minReadySeconds"), spec.min_ready_seconds);
+        check::not_negative(errors, &path.child("revisionHistoryLimit"), spec.revision_history_limit);
+        deadline(&spec, &path.child("progressDeadlineSeconds"), errors);
+    }
+
+    fn validate_update(new: &Deployment, old: &Deployment, errors: &mut Errors) {
+        let selector = |object: &Deployment| object.spec.as_ref().map(|spec| spec.selector.clone());
+        check::unchanged(errors, &Path::new("spec.selector"), &selector(new), &selector(old));
+    }
+
+    fn warnings(object: &Deployment) -> Vec<String> {
+        template::warnings(object.spec.as_ref().map(|spec| &spec.template), &Path::new("spec.template"))
+    }
+
+    fn cells(object: &Deployment, now: Timestamp) -> Vec<Value> {
+        let spec = object.spec.clone().unwrap_or_default();
+        let status = object.status.clone().unwrap_or_default();
+        let (containers, images) = print::containers(Some(&spec.template));
+        let ready = status.ready_replicas.unwrap_or_default();
+        vec![
+            object.metadata.name.clone().into(),
+            format!("{ready}/{}", spec.replicas.unwrap_or_default()).into(),
+            status.updated_replicas.unwrap_or_default().into(),
+            status.available_replicas.unwrap_or_default().into(),
+            table::age(&object.metadata, now).into(),
+            containers.into(),
+            images.into(),
+            print::selector(Some(&spec.selector)).into(),
+        ]
+    }
+}
+
+fn deadline(spec: &DeploymentSpec, path: &Path, errors: &mut Errors) {
+    check::not_negative(errors, path, spec.progress_deadline_seconds);
+    if let Some(seconds) = spec.progress_deadline_seconds
+        && seconds <= spec.min_ready_seconds.unwrap_or_default()
+    {
+        errors.invalid(path, seconds, "must be greater than minReadySeconds");
+    }
+}
+
+fn strategy(strategy: Option<&DeploymentStrategy>, path: &Path, errors: &mut Errors) {
+    let none = DeploymentStrategy::default();
+    let strategy = strategy.unwrap_or(&none);
+    let at = path.child("rollingUpdate");
+    match (strategy.type_.as_deref().unwrap_or_default(), &strategy.rolling_update) {
+        ("Recreate", Some(_)) => {
+            errors.forbidden(&at, "may not be specified when strategy `type` is 'Recreate'");
+        }
+        ("Recreate", None) => {}
+        ("RollingUpdate", None) => errors.required(&at, "this should be defaulted and never be nil"),
+        ("RollingUpdate", Some(rolling)) => {
+            let zero = IntOrString::Int(0);
+            let unavailable = rolling.max_unavailable.as_ref().unwrap_or(&zero);
+            let surge = rolling.max_surge.as_ref().unwrap_or(&zero);
+            check::count_or_percent(errors, &at.child("maxUnavailable"), unavailable);
+            check::count_or_percent(errors, &at.child("maxSurge"), surge);
+            let nothing = |value: &IntOrString| *value == zero || check::percent(value) == Some(0);
+            if nothing(unavailable) && nothing(surge) {
+                errors.invalid(
+                    &at.child("maxUnavailable"),
+                    shown(unavailable),
+                    "may not be 0 when `maxSurge` is 0",
+                );
+            }
+            check::at_most_all(errors, &at.child("maxUnavailable"), unavailable);
+        }
+        (other, _) => {
+            errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]);
+        }
+    }
 }
 
 /// The row of Deployments, which are served under their older versions too.

@@ -82,6 +82,13 @@ pub(super) fn at<'v>(value: &'v mut Value, path: &[&str]) -> Option<&'v mut Map<
     Some(fields)
 }
 
+/// Sets a field of an object.
+pub(super) fn set(object: &mut Value, field: &str, value: Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
 /// Copies a part of one object over that of another; removes it where the first has none.
 pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
     let Some(fields) = new.as_object_mut() else { return };

@@ -2,6 +2,7 @@
 //!
 //! [`builtin`] is the table. The field types are those of [`k8s_openapi`]; nothing of the schema is retyped here.
 
+mod address;
 mod check;
 mod config_map;
 mod controller_revision;
@@ -22,10 +23,12 @@ mod print;
 mod priority_class;
 mod quantities;
 mod replica_set;
+mod replicas;
 mod replication_controller;
 mod secret;
 mod service;
 mod service_account;
+mod template;
 
 use crate::api::{Kinds, Resource};
 

@@ -1,6 +1,16 @@
-use k8s_openapi::api::core::v1::Node;
+use std::collections::{BTreeSet, HashSet};
 
-use crate::api::Rules;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
+use serde_json::Value;
+
+use super::check::{self, say, shown};
+use super::json::{Fields, at};
+use super::print::or_none;
+use super::{names, pod, quantities};
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Rules, table};
+use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of Node objects.
@@ -14,4 +24,150 @@ impl Rules for NodeRules {
     const GENERATION: bool = false;
     const SUBRESOURCES: &'static [&'static str] = &["proxy"];
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("spec.unschedulable", "false")];
+    const COLUMNS: &'static [Column] = &[
+        Column::NAME,
+        Column::new("Status", "Whether the node is ready, and whether pods are placed on it."),
+        Column::new("Roles", "What the node is for."),
+        Column::AGE,
+        Column::new("Version", "The version of the node's agent."),
+        Column::new("Internal-IP", "The node's address within the cluster.").wide(),
+        Column::new("External-IP", "The node's address outside of it.").wide(),
+        Column::new("OS-Image", "The node's operating system.").wide(),
+        Column::new("Kernel-Version", "The version of its kernel.").wide(),
+        Column::new("Container-Runtime", "What runs its containers.").wide(),
+    ];
+
+    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
+        let Some(status) = at(object, &["status"]) else { return Ok(()) };
+        quantities::list(status, "capacity")?;
+        quantities::list(status, "allocatable")
+    }
+
+    /// All that a node has may be used, unless it says how much.
+    fn default(object: &mut Value) {
+        let Some(status) = at(object, &["status"]) else { return };
+        quantities::round_up(status, "capacity");
+        quantities::round_up(status, "allocatable");
+        if let Some(capacity) = status.get("capacity").filter(|held| held.is_object()).cloned() {
+            status.or("allocatable", capacity);
+        }
+    }
+
+    fn validate(object: &Node, errors: &mut Errors) {
+        let spec = object.spec.clone().unwrap_or_default();
+        let path = Path::new("spec");
+        taints(spec.taints.as_deref().unwrap_or_default(), &path.child("taints"), errors);
+        let ranges = spec.pod_cidrs.unwrap_or_default();
+        for (index, range) in ranges.iter().enumerate() {
+            cidr(range, &path.child("podCIDRs").index(index), errors);
+        }
+    }
+
+    fn validate_update(new: &Node, old: &Node, errors: &mut Errors) {
+        let none = NodeSpec::default();
+        let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
+        let path = Path::new("spec");
+        let ranges = |spec: &NodeSpec| spec.pod_cidrs.clone().unwrap_or_default();
+        if !ranges(old).is_empty() && ranges(new) != ranges(old) {
+            errors.forbidden(
+                &path.child("podCIDRs"),
+                "node updates may not change podCIDR except from \"\" to valid",
+            );
+        }
+        let provider = |spec: &NodeSpec| spec.provider_id.clone().unwrap_or_default();
+        if !provider(old).is_empty() && provider(new) != provider(old) {
+            errors.forbidden(
+                &path.child("providerID"),
+                "node updates may not change providerID except from \"\" to valid",
+            );
+        }
+    }
+
+    fn validate_status(new: &Node, _old: &Node, errors: &mut Errors) {
+        let none = NodeStatus::default();
+        let status = new.status.as_ref().unwrap_or(&none);
+        let path = Path::new("status.addresses");
+        let mut seen = HashSet::new();
+        for (index, address) in status.addresses.iter().flatten().enumerate() {
+            if !seen.insert((address.type_.as_str(), address.address.as_str())) {
+                errors.duplicate(&path.index(index), shown(address));
+            }
+        }
+    }
+
+    fn cells(object: &Node, now: Timestamp) -> Vec<Value> {
+        let status = object.status.clone().unwrap_or_default();
+        let address = |kind: &str| {
+            let mut addresses = status.addresses.iter().flatten();
+            or_none(addresses.find(|held| held.type_ == kind).map(|held| held.address.as_str()))
+        };
+        let known = |text: &str| if text.is_empty() { "<unknown>".to_owned() } else { text.to_owned() };
+        let info = status.node_info.clone().unwrap_or_default();
+        vec![
+            object.metadata.name.clone().into(),
+            condition(object, &status).into(),
+            roles(object).into(),
+            table::age(&object.metadata, now).into(),
+            info.kubelet_version.into(),
+            address("InternalIP").into(),
+            address("ExternalIP").into(),
+            known(&info.os_image).into(),
+            known(&info.kernel_version).into(),
+            known(&info.container_runtime_version).into(),
+        ]
+    }
+}
+
+fn condition(node: &Node, status: &NodeStatus) -> String {
+    let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready");
+    let ready = match ready.map(|condition| condition.status.as_str()) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    match node.spec.as_ref().and_then(|spec| spec.unschedulable) {
+        Some(true) => format!("{ready},SchedulingDisabled"),
+        _ => ready.to_owned(),
+    }
+}
+
+fn roles(node: &Node) -> String {
+    let labels = node.metadata.labels.iter().flatten();
+    let roles: BTreeSet<&str> = labels
+        .filter_map(|(key, value)| match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) => Some(role),
+            None => (key == "kubernetes.io/role").then_some(value.as_str()),
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    or_none(Some(&roles.into_iter().collect::<Vec<_>>().join(",")))
+}
+
+fn taints(taints: &[Taint], path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    for (index, taint) in taints.iter().enumerate() {
+        let path = path.index(index);
+        say(errors, &path.child("key"), &taint.key, names::qualified(&taint.key));
+        let value = taint.value.as_deref().unwrap_or_default();
+        let faults = names::label_value(value);
+        if !faults.is_empty() {
+            errors.invalid(&path.child("value"), value, faults.join(";"));
+        }
+        check::one_of(errors, &path.child("effect"), &taint.effect, pod::EFFECTS);
+        if !seen.insert((taint.key.as_str(), taint.effect.as_str())) {
+            errors.duplicate(&path, shown(taint));
+        }
+    }
+}
+
+fn cidr(range: &str, path: &Path, errors: &mut Errors) {
+    let sound =
+        range.split_once('/').is_some_and(|(address, bits)| match (address.parse(), bits.parse::<u8>()) {
+            (Ok(std::net::IpAddr::V4(_)), Ok(bits)) => bits <= 32,
+            (Ok(std::net::IpAddr::V6(_)), Ok(bits)) => bits <= 128,
+            _ => false,
+        });
+    if !sound {
+        errors.invalid(path, range, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    }
 }

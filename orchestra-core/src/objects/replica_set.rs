@@ -1,7 +1,13 @@
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use serde_json::{Value, json};
 
-use super::legacy;
-use crate::api::{Conversion, Resource, Rules, ScalePaths};
+use super::json::{Fields, at, set};
+use super::replicas::{self, COLUMNS, SCALE};
+use super::{check, legacy, print, template};
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, table};
+use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of ReplicaSet objects.
@@ -13,12 +19,59 @@ impl Rules for ReplicaSetRules {
     const SHORT_NAMES: &'static [&'static str] = &["rs"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
-    const SCALE: Option<ScalePaths> = Some(ScalePaths {
-        spec_replicas: "spec.replicas",
-        status_replicas: "status.replicas",
-        selector: "spec.selector",
-    });
+    const SCALE: Option<ScalePaths> = Some(SCALE);
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
+    const COLUMNS: &'static [Column] = COLUMNS;
+
+    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
+        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
+    }
+
+    fn default(object: &mut Value) {
+        if let Some(spec) = at(object, &["spec"]) {
+            spec.or("replicas", 1);
+            template::default(spec);
+        }
+    }
+
+    fn prepare_create(object: &mut Value) {
+        set(object, "status", json!({ "replicas": 0 }));
+    }
+
+    fn validate(object: &ReplicaSet, errors: &mut Errors) {
+        let path = Path::new("spec");
+        let spec = object.spec.clone().unwrap_or_default();
+        check::not_negative(errors, &path.child("replicas"), spec.replicas);
+        check::not_negative(errors, &path.child("minReadySeconds"), spec.min_ready_seconds);
+        let template = spec.template.unwrap_or_default();
+        replicas::selection(&spec.selector, &template, "ReplicaSet", &path, errors);
+    }
+
+    fn validate_update(new: &ReplicaSet, old: &ReplicaSet, errors: &mut Errors) {
+        let selector = |object: &ReplicaSet| object.spec.as_ref().map(|spec| spec.selector.clone());
+        check::unchanged(errors, &Path::new("spec.selector"), &selector(new), &selector(old));
+    }
+
+    fn warnings(object: &ReplicaSet) -> Vec<String> {
+        let template = object.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template::warnings(template, &Path::new("spec.template"))
+    }
+
+    fn cells(object: &ReplicaSet, now: Timestamp) -> Vec<Value> {
+        let spec = object.spec.clone().unwrap_or_default();
+        let status = object.status.clone().unwrap_or_default();
+        let (containers, images) = print::containers(spec.template.as_ref());
+        vec![
+            object.metadata.name.clone().into(),
+            spec.replicas.unwrap_or_default().into(),
+            status.replicas.into(),
+            status.ready_replicas.unwrap_or_default().into(),
+            table::age(&object.metadata, now).into(),
+            containers.into(),
+            images.into(),
+            print::selector(Some(&spec.selector)).into(),
+        ]
+    }
 }
 
 /// The row of ReplicaSets, which are served under their older versions too.
@@ -26,6 +79,6 @@ pub(super) fn row() -> Resource {
     Resource::of::<ReplicaSetRules>().also("extensions", "v1beta1", legacy::LABELS_ONLY).also(
         "apps",
         "v1beta2",
-        legacy::LABELS_ONLY,
+        Conversion::NONE,
     )
 }

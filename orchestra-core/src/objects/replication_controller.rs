@@ -1,6 +1,13 @@
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ReplicationController;
+use serde_json::{Value, json};
 
-use crate::api::{Rules, ScalePaths};
+use super::json::{Fields, at, set};
+use super::replicas::{COLUMNS, SCALE};
+use super::{check, print, template};
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Rules, ScalePaths, table};
+use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of ReplicationController objects.
@@ -12,11 +19,75 @@ impl Rules for ReplicationControllerRules {
     const SHORT_NAMES: &'static [&'static str] = &["rc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
-    const SCALE: Option<ScalePaths> = Some(ScalePaths {
-        spec_replicas: "spec.replicas",
-        status_replicas: "status.replicas",
-        selector: "spec.selector",
-    });
+    const SCALE: Option<ScalePaths> = Some(SCALE);
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
+    const COLUMNS: &'static [Column] = COLUMNS;
     const ORPHAN_BY_DEFAULT: bool = true;
+
+    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
+        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
+    }
+
+    /// Selector and labels left out are those of the template.
+    fn default(object: &mut Value) {
+        let labels = object.pointer("/spec/template/metadata/labels").cloned();
+        let empty = |held: Option<&Value>| {
+            held.is_none_or(|held| held.is_null() || held.as_object().is_some_and(serde_json::Map::is_empty))
+        };
+        if let Some(labels @ Value::Object(_)) = labels {
+            for (path, field) in [("spec", "selector"), ("metadata", "labels")] {
+                if let Some(fields) = at(object, &[path])
+                    && empty(fields.get(field))
+                {
+                    fields.insert(field.to_owned(), labels.clone());
+                }
+            }
+        }
+        if let Some(spec) = at(object, &["spec"]) {
+            spec.or("replicas", 1);
+            if spec.has("template") {
+                template::default(spec);
+            }
+        }
+    }
+
+    fn prepare_create(object: &mut Value) {
+        set(object, "status", json!({ "replicas": 0 }));
+    }
+
+    fn validate(object: &ReplicationController, errors: &mut Errors) {
+        let spec = object.spec.clone().unwrap_or_default();
+        let path = Path::new("spec");
+        check::not_negative(errors, &path.child("minReadySeconds"), spec.min_ready_seconds);
+        let selector = spec.selector.unwrap_or_default();
+        if selector.is_empty() {
+            errors.required(&path.child("selector"), "");
+        }
+        check::not_negative(errors, &path.child("replicas"), spec.replicas);
+        let selector = crate::selector::Selector::from_map(&selector);
+        let selects = |labels: &_| selector.matches(labels);
+        let at = path.child("template");
+        template::of_replicas(spec.template.as_ref(), "ReplicationController", selects, &at, errors);
+    }
+
+    fn warnings(object: &ReplicationController) -> Vec<String> {
+        let template = object.spec.as_ref().and_then(|spec| spec.template.as_ref());
+        template::warnings(template, &Path::new("spec.template"))
+    }
+
+    fn cells(object: &ReplicationController, now: Timestamp) -> Vec<Value> {
+        let spec = object.spec.clone().unwrap_or_default();
+        let status = object.status.clone().unwrap_or_default();
+        let (containers, images) = print::containers(spec.template.as_ref());
+        vec![
+            object.metadata.name.clone().into(),
+            spec.replicas.unwrap_or_default().into(),
+            status.replicas.into(),
+            status.ready_replicas.unwrap_or_default().into(),
+            table::age(&object.metadata, now).into(),
+            containers.into(),
+            images.into(),
+            print::labels(spec.selector.as_ref()).into(),
+        ]
+    }
 }

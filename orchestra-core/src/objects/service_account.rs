@@ -1,6 +1,8 @@
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use serde_json::Value;
 
-use crate::api::Rules;
+use crate::api::{Column, Rules, table};
 
 /// The rules of ServiceAccount objects.
 pub(super) struct ServiceAccountRules;
@@ -10,4 +12,14 @@ impl Rules for ServiceAccountRules {
 
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
     const SUBRESOURCES: &'static [&'static str] = &["token"];
+    const COLUMNS: &'static [Column] =
+        &[Column::NAME, Column::new("Secrets", "How many secrets the account names.").integer(), Column::AGE];
+
+    fn cells(object: &ServiceAccount, now: Timestamp) -> Vec<Value> {
+        vec![
+            object.metadata.name.clone().into(),
+            object.secrets.as_ref().map_or(0, Vec::len).into(),
+            table::age(&object.metadata, now).into(),
+        ]
+    }
 }

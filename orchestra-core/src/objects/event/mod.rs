@@ -1,8 +1,16 @@
+//! Events: what happened to an object, kept for a while and in memory.
+
+mod print;
+
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use serde_json::Value;
 
-use crate::api::{Conversion, Resource, Rules};
+use super::check::say;
+use super::names;
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, Conversion, Resource, Rules};
 use crate::store::Durability;
 use crate::watch::IndexedField;
 
@@ -27,6 +35,48 @@ impl Rules for EventRules {
         IndexedField::new("source").at("source.component"),
         IndexedField::new("type"),
     ];
+    const COLUMNS: &'static [Column] = print::COLUMNS;
+
+    fn validate(object: &Event, errors: &mut Errors) {
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        let about = object.involved_object.namespace.as_deref().unwrap_or_default();
+        // What is about the cluster is kept in the namespace `default`.
+        let fits = if about.is_empty() { matches!(namespace, "" | "default") } else { about == namespace };
+        if !fits {
+            errors.invalid(&Path::new("involvedObject.namespace"), about, "does not match event.namespace");
+        }
+        if object.event_time.is_some() {
+            newer(object, errors);
+        }
+    }
+
+    fn cells(object: &Event, now: Timestamp) -> Vec<Value> {
+        print::cells(object, now)
+    }
+}
+
+/// What an event of the newer form, which has a time of its own, must say.
+fn newer(event: &Event, errors: &mut Errors) {
+    let texts = [
+        ("reportingComponent", &event.reporting_component, 253),
+        ("reportingInstance", &event.reporting_instance, 128),
+        ("action", &event.action, 128),
+        ("reason", &event.reason, 128),
+    ];
+    for (field, text, most) in texts {
+        let path = Path::new(field);
+        match text.as_deref().unwrap_or_default() {
+            "" => errors.required(&path, ""),
+            text if text.len() > most => {
+                errors.invalid(&path, "", format!("can have at most {most} characters"));
+            }
+            text if field == "reportingComponent" => say(errors, &path, text, names::qualified(text)),
+            _ => {}
+        }
+    }
+    if event.message.as_deref().unwrap_or_default().len() > 1024 {
+        errors.invalid(&Path::new("message"), "", "can have at most 1024 characters");
+    }
 }
 
 /// The row of events, which are served in two groups.

@@ -1,0 +1,50 @@
+//! What ReplicaSets and Deployments have in common.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::check::{self, shown};
+use super::template;
+use crate::api::field::{Errors, Path};
+use crate::api::{Column, ScalePaths};
+use crate::selector::Selector;
+
+/// Where everything that keeps replicas says how many.
+pub(super) const SCALE: ScalePaths = ScalePaths {
+    spec_replicas: "spec.replicas",
+    status_replicas: "status.replicas",
+    selector: "spec.selector",
+};
+
+/// The columns of ReplicationControllers and ReplicaSets.
+pub(super) const COLUMNS: &[Column] = &[
+    Column::NAME,
+    Column::new("Desired", "How many replicas are wanted.").integer(),
+    Column::new("Current", "How many replicas there are.").integer(),
+    Column::new("Ready", "How many replicas are ready.").integer(),
+    Column::AGE,
+    Column::new("Containers", "The names of the containers in the template.").wide(),
+    Column::new("Images", "The images of the containers in the template.").wide(),
+    Column::new("Selector", "Which pods are counted.").wide(),
+];
+
+/// Says what is wrong with a selector and the template that it must select. `kind` is named to the user.
+pub(super) fn selection(
+    selector: &LabelSelector,
+    given: &k8s_openapi::api::core::v1::PodTemplateSpec,
+    kind: &str,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let at = path.child("selector");
+    check::selector(errors, &at, selector);
+    match Selector::from_label_selector(Some(selector)) {
+        Ok(compiled) => {
+            if compiled.is_everything() {
+                errors.invalid(&at, shown(selector), "empty selector is invalid for deployment");
+            }
+            let selects = |labels: &_| compiled.matches(labels);
+            template::of_replicas(Some(given), kind, selects, &path.child("template"), errors);
+        }
+        Err(_) => errors.invalid(&at, shown(selector), "invalid label selector"),
+    }
+}

@@ -163,7 +163,6 @@ impl<'a> Planner<'a> {
                     }
                     self.step(Step::PrepareVolumes);
                 }
-                self.refresh_volumes();
                 if self.init(&sandbox) {
                     self.apps(&sandbox);
                 }
@@ -212,15 +211,6 @@ impl<'a> Planner<'a> {
             self.step(Step::Terminate { grace: grace(self.pod, self.spec) });
         }
         true
-    }
-
-    /// Brings volumes up to date when it is time.
-    fn refresh_volumes(&mut self) {
-        match self.memory.volumes_due {
-            Some(due) if due <= self.now => self.step(Step::PrepareVolumes),
-            Some(due) => self.plan.wake_at(due),
-            None => {}
-        }
     }
 
     /// Makes what containers need: volumes, a sandbox, its addresses.

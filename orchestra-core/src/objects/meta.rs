@@ -34,14 +34,11 @@ pub fn validate(meta: &ObjectMeta, scope: Scope, rule: NameRule, errors: &mut Er
     common(meta, &path, errors);
 }
 
-/// Says what is wrong with a change of metadata.
+/// Says what is wrong with a change of metadata. Which version it is a change of is seen to before.
 pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) {
     let path = Path::new("metadata");
     if old.deletion_timestamp.is_some() {
         no_new_finalizers(new, old, &path, errors);
-    }
-    if new.resource_version.as_deref().unwrap_or_default().is_empty() {
-        errors.invalid(&path.child("resourceVersion"), "", "must be specified for an update");
     }
     if new.generation.unwrap_or_default() < old.generation.unwrap_or_default() {
         errors.invalid(

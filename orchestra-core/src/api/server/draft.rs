@@ -1,5 +1,7 @@
 //! From what a request carries to an object that may be stored: the steps that creation and update share.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::Server;
@@ -8,6 +10,7 @@ use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::{Resource, Status};
 use crate::meta::ObjectName;
+use crate::objects;
 
 /// An object on its way into the store, in the stored version, and what its author should know.
 pub(super) struct Draft {
@@ -90,6 +93,7 @@ impl Draft {
                 resource.rules.validate_status(&self.object, old, &mut errors).map_err(undecodable)?;
             }
             _ => {
+                check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 self.warnings.extend(warnings);
                 if let Some(old) = old {
@@ -102,6 +106,20 @@ impl Draft {
         }
         Err(Status::invalid(&resource.id.group, &resource.kind, name.name(), &errors))
     }
+}
+
+fn check_metadata(
+    resource: &Resource,
+    object: &Value,
+    old: Option<&Value>,
+    errors: &mut Errors,
+) -> Result<(), serde_json::Error> {
+    let meta = ObjectMeta::deserialize(&object["metadata"])?;
+    objects::meta::validate(&meta, resource.scope, resource.name_rule, errors);
+    if let Some(old) = old {
+        objects::meta::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+    }
+    Ok(())
 }
 
 /// The object's metadata, made if it is missing.

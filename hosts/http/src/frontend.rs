@@ -1,0 +1,293 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use orchestra_core::api::discovery::{self, Aggregated, Discovery};
+use orchestra_core::api::represent::{Form, IncludeObject, Writer};
+use orchestra_core::api::{
+    Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target,
+    User, WatchStream,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Tokens, authenticate};
+use crate::path::Route;
+use crate::query::QueryString;
+use crate::reply::{self, Body, JSON};
+
+/// The most bytes that a request may carry, as in Kubernetes.
+const MAX_BODY: usize = 3 * 1024 * 1024;
+/// How long a watch lasts when the caller does not say.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// The HTTP face of a [`Server`].
+pub struct Frontend {
+    server: Arc<Server>,
+    tokens: Tokens,
+    closing: CancellationToken,
+}
+
+impl fmt::Debug for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frontend").finish_non_exhaustive()
+    }
+}
+
+/// One request, read.
+struct Call<'r> {
+    user: User,
+    method: &'r Method,
+    headers: &'r HeaderMap,
+    query: QueryString,
+    body: Bytes,
+}
+
+impl Frontend {
+    /// The face of a server, for those who bear one of these tokens or a certificate of the server's authority. Watches
+    /// end when `closing` is cancelled, so that connections can be drained.
+    pub fn new(server: Arc<Server>, tokens: Tokens, closing: CancellationToken) -> Self {
+        Self { server, tokens, closing }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, certificate: Option<&User>) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (head, body) = request.into_parts();
+        let outcome = async {
+            let user = authenticate(&head.headers, certificate, &self.tokens)?;
+            let query = QueryString::parse(head.uri.query())?;
+            let body = collect(body).await?;
+            let call = Call { user, method: &head.method, headers: &head.headers, query, body };
+            self.route(Route::parse(head.uri.path()), &call).await
+        };
+        outcome.await.unwrap_or_else(|status| reply::failure(&status))
+    }
+
+    async fn route(&self, route: Route, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        // Whether the server is up and which one it is may be known to all.
+        match &route {
+            Route::Health => return Ok(reply::text(200, "ok")),
+            Route::Version => return Ok(reply::json(200, &discovery::version())),
+            _ => {}
+        }
+        if call.user == User::anonymous() {
+            return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
+        }
+        if let Route::Resource { target, rest: _, watch } = route {
+            return self.resource(target, watch, call).await;
+        }
+        self.document(&route, call)
+    }
+
+    fn document(&self, route: &Route, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let found = Discovery::new(self.server.kinds());
+        let aggregated = Aggregated::negotiate(accept(call.headers));
+        let unknown = || Status::new(Reason::NotFound, "the server could not find the requested resource");
+        let value = match route {
+            Route::Root => found.paths(&["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]),
+            Route::CoreVersions | Route::Groups => {
+                let core = *route == Route::CoreVersions;
+                if let Some(form) = aggregated {
+                    let body = found.aggregated(core, form).to_string();
+                    return Ok(reply::bytes(200, &form.content_type(), body));
+                }
+                if core { found.core(&host(call.headers)) } else { found.groups() }
+            }
+            Route::Group(group) => found.group(group).ok_or_else(unknown)?,
+            Route::Resources { group, version } => found.resources(group, version).ok_or_else(unknown)?,
+            _ => return Err(unknown()),
+        };
+        Ok(reply::json(200, &value))
+    }
+
+    async fn resource(&self, target: Target, watch: bool, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let resource = self.server.kinds().served(&target.group, &target.version, &target.resource);
+        let resource = resource.cloned().ok_or_else(|| {
+            Status::new(Reason::NotFound, "the server could not find the requested resource")
+        })?;
+        if *call.method == Method::GET && (watch || call.query.is_set("watch")) {
+            return self.watch(&resource, target, call).await;
+        }
+        let operation = operation(call, &resource, &target)?;
+        let form = Form::negotiate(accept(call.headers))?.0;
+        let answer = self.server.call(&call.user, target.clone(), operation).await?;
+        self.write(&resource, &target, form, &answer, &call.query)
+    }
+
+    fn write(
+        &self,
+        resource: &Resource,
+        target: &Target,
+        form: Form,
+        answer: &Answer,
+        query: &QueryString,
+    ) -> Result<Response<Body>, Status> {
+        let writer = self.writer(resource, target, form, query)?;
+        let mut out = Vec::new();
+        match &answer.reply {
+            Reply::Object(entry) => writer.object(entry, &mut out)?,
+            Reply::List(list) => writer.list(list, &mut out)?,
+            Reply::Value(value) => out = value.to_string().into_bytes(),
+        }
+        let code = if answer.created { 201 } else { 200 };
+        let mut response = reply::bytes(code, JSON, out);
+        reply::warn(&mut response, &answer.warnings);
+        Ok(response)
+    }
+
+    fn writer<'r>(
+        &self,
+        resource: &'r Resource,
+        target: &'r Target,
+        form: Form,
+        query: &QueryString,
+    ) -> Result<Writer<'r>, Status> {
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
+        let now = self.server.clock().now();
+        Ok(Writer::new(resource, (&target.group, &target.version), form, now).including(include))
+    }
+
+    async fn watch(&self, resource: &Arc<Resource>, target: Target, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(accept(call.headers))?.0;
+        // Checked here, where an error still has a status code of its own.
+        self.writer(resource, &target, form, &call.query)?;
+        let timeout = call.query.timeout()?.unwrap_or(WATCH_TIMEOUT);
+        let include = IncludeObject::parse(call.query.get("includeObject").unwrap_or_default())?;
+        let events = self.server.watch(&call.user, target.clone(), call.query.watch()?).await?;
+        let writing = Writing {
+            events,
+            resource: Arc::clone(resource),
+            target,
+            form,
+            include,
+            first: true,
+            server: Arc::clone(&self.server),
+        };
+        let closing = self.closing.clone();
+        let chunks = stream::unfold(Some(writing), Writing::step);
+        let chunks = chunks.take_until(async move {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = closing.cancelled() => {}
+            }
+        });
+        Ok(reply::stream(JSON, chunks))
+    }
+}
+
+/// A watch on its way out.
+struct Writing {
+    events: WatchStream,
+    resource: Arc<Resource>,
+    target: Target,
+    form: Form,
+    include: IncludeObject,
+    first: bool,
+    server: Arc<Server>,
+}
+
+impl Writing {
+    /// As many events as there are now, as lines. An error is the last of them.
+    async fn step(writing: Option<Self>) -> Option<(Bytes, Option<Self>)> {
+        const MOST: usize = 128;
+        let mut writing = writing?;
+        let events: Vec<_> = (&mut writing.events).ready_chunks(MOST).next().await?;
+        let mut out = Vec::new();
+        let now = writing.server.clock().now();
+        let version = (&*writing.target.group, &*writing.target.version);
+        let writer = Writer::new(&writing.resource, version, writing.form, now).including(writing.include);
+        for event in events {
+            let written = event.and_then(|event| writer.event(&event, writing.first, &mut out));
+            writing.first = false;
+            if let Err(status) = written {
+                Writer::error(&status, &mut out);
+                return Some((out.into(), None));
+            }
+        }
+        Some((out.into(), Some(writing)))
+    }
+}
+
+/// What a request asks to do.
+fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Operation, Status> {
+    let query = &call.query;
+    let one = target.name.is_some();
+    Ok(match (call.method, one) {
+        (&Method::GET | &Method::HEAD, true) => {
+            let (revision, revision_match) = query.get_options()?;
+            Operation::Get { revision, revision_match }
+        }
+        (&Method::GET | &Method::HEAD, false) => Operation::List(query.list()?),
+        (&Method::POST, _) => Operation::Create { body: given(call)?, options: query.write()? },
+        (&Method::PUT, true) => Operation::Update { body: given(call)?, options: query.write()? },
+        (&Method::PATCH, true) => {
+            let content_type = content_type(call.headers);
+            let kind = PatchKind::from_content_type(content_type)
+                .ok_or_else(|| PatchKind::unsupported(resource))?;
+            let (patch, force) = (call.body.clone(), query.is_set("force"));
+            Operation::Patch { kind, patch, force, options: query.write()? }
+        }
+        (&Method::DELETE, true) => Operation::Delete(query.delete(&call.body)?),
+        (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(&call.body)?),
+        _ => {
+            return Err(Status::new(
+                Reason::MethodNotAllowed,
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+    })
+}
+
+fn given(call: &Call<'_>) -> Result<Given, Status> {
+    match content_type(call.headers) {
+        "" | "application/json" => Ok(Given::Json(call.body.clone())),
+        "application/yaml" => Ok(Given::Yaml(call.body.clone())),
+        other => Err(Status::new(
+            Reason::UnsupportedMediaType,
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json, \
+                 application/yaml; it was {other:?}"
+            ),
+        )),
+    }
+}
+
+async fn collect<B>(body: B) -> Result<Bytes, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Status::new(
+            Reason::RequestEntityTooLarge,
+            format!("Request entity too large: limit is {MAX_BODY}"),
+        )),
+        Err(error) => Err(Status::bad_request(format!("the body of the request cannot be read: {error}"))),
+    }
+}
+
+fn header<'h>(headers: &'h HeaderMap, name: http::HeaderName) -> &'h str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+fn accept(headers: &HeaderMap) -> &str {
+    header(headers, ACCEPT)
+}
+
+/// The media type of the body, without parameters.
+fn content_type(headers: &HeaderMap) -> &str {
+    header(headers, CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
+}
+
+fn host(headers: &HeaderMap) -> String {
+    header(headers, http::header::HOST).to_owned()
+}

@@ -1,0 +1,168 @@
+//! The paths of the Kubernetes API: one grammar, read into what is asked of which resource.
+//!
+//! ```text
+//! /api/v1/…            the core group
+//! /apis/GROUP/VERSION/…
+//!     RESOURCE                                   a collection of the whole cluster
+//!     RESOURCE/NAME[/SUBRESOURCE]                one object
+//!     namespaces/NAMESPACE/RESOURCE[/NAME[/SUBRESOURCE]]
+//!     watch/…                                    the old way to ask for a watch
+//! ```
+
+use std::sync::Arc;
+
+use orchestra_core::api::Target;
+use percent_encoding::percent_decode_str;
+
+/// What a path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/`: the list of paths.
+    Root,
+    /// `/healthz`, `/livez`, `/readyz` and what is below them.
+    Health,
+    /// `/version`.
+    Version,
+    /// `/metrics`.
+    Metrics,
+    /// `/api`: the versions of the core group.
+    CoreVersions,
+    /// `/apis`: the other groups.
+    Groups,
+    /// `/apis/GROUP`.
+    Group(String),
+    /// `/api/v1`, `/apis/GROUP/VERSION`: the resources of a version.
+    Resources {
+        /// The group; empty for the core group.
+        group: String,
+        /// The version.
+        version: String,
+    },
+    /// `/openapi/v2`.
+    OpenApiV2,
+    /// `/openapi/v3`.
+    OpenApiIndex,
+    /// `/openapi/v3/…`: the rest of the path.
+    OpenApiV3(String),
+    /// A resource.
+    Resource {
+        /// Which.
+        target: Target,
+        /// What follows the subresource, as for `proxy`.
+        rest: String,
+        /// Whether the path itself asks for a watch.
+        watch: bool,
+    },
+    /// Nothing that is served.
+    Unknown,
+}
+
+/// The subresources of a namespace, which would otherwise be read as collections in it.
+const OF_NAMESPACES: [&str; 2] = ["status", "finalize"];
+
+impl Route {
+    pub(crate) fn parse(path: &str) -> Self {
+        let decoded: Option<Vec<String>> = path
+            .split('/')
+            .filter(|step| !step.is_empty())
+            .map(|step| percent_decode_str(step).decode_utf8().ok().map(Into::into))
+            .collect();
+        let Some(steps) = decoded else { return Self::Unknown };
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        match steps.as_slice() {
+            [] => Self::Root,
+            ["healthz" | "livez" | "readyz", ..] => Self::Health,
+            ["version"] => Self::Version,
+            ["metrics"] => Self::Metrics,
+            ["openapi", "v2"] => Self::OpenApiV2,
+            ["openapi", "v3"] => Self::OpenApiIndex,
+            ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),
+            ["api"] => Self::CoreVersions,
+            ["apis"] => Self::Groups,
+            ["apis", group] => Self::Group((*group).to_owned()),
+            ["api", version, rest @ ..] => Self::below("", version, rest),
+            ["apis", group, version, rest @ ..] => Self::below(group, version, rest),
+            _ => Self::Unknown,
+        }
+    }
+
+    fn below(group: &str, version: &str, steps: &[&str]) -> Self {
+        let (watch, steps) = match steps {
+            ["watch", rest @ ..] => (true, rest),
+            steps => (false, steps),
+        };
+        let resource = |namespace: Option<&str>, resource: &str, name: Option<&str>, rest: &[&str]| {
+            let (subresource, rest) = match rest {
+                [] => (None, String::new()),
+                [subresource, rest @ ..] => (Some(Arc::from(*subresource)), rest.join("/")),
+            };
+            let target = Target {
+                group: group.into(),
+                version: version.into(),
+                resource: resource.into(),
+                namespace: namespace.map(Into::into),
+                name: name.map(Into::into),
+                subresource,
+            };
+            Self::Resource { target, rest, watch }
+        };
+        match steps {
+            [] => Self::Resources { group: group.to_owned(), version: version.to_owned() },
+            ["namespaces", name, sub] if OF_NAMESPACES.contains(sub) => {
+                resource(None, "namespaces", Some(name), &[sub])
+            }
+            ["namespaces", namespace, plural] => resource(Some(namespace), plural, None, &[]),
+            ["namespaces", namespace, plural, name, rest @ ..] => {
+                resource(Some(namespace), plural, Some(name), rest)
+            }
+            [plural] => resource(None, plural, None, &[]),
+            [plural, name, rest @ ..] => resource(None, plural, Some(name), rest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(path: &str) -> String {
+        match Route::parse(path) {
+            Route::Resource { target, rest, watch } => {
+                let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("-").to_owned();
+                let (namespace, name, sub) = (text(&target.namespace), text(&target.name), text(&target.subresource));
+                let watch = if watch { " watch" } else { "" };
+                format!("{}/{} {} {namespace} {name} {sub} {rest}{watch}", target.group, target.version, target.resource)
+                    .trim_end()
+                    .to_owned()
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths_lead_where_kubernetes_says() {
+        for (path, route) in [
+            ("/", "Root"),
+            ("/healthz/ping", "Health"),
+            ("/api", "CoreVersions"),
+            ("/apis/apps", "Group(\"apps\")"),
+            ("/api/v1", "Resources { group: \"\", version: \"v1\" }"),
+            ("/apis/apps/v1/", "Resources { group: \"apps\", version: \"v1\" }"),
+            ("/api/v1/pods", "/v1 pods - - -"),
+            ("/api/v1/nodes/a/status", "/v1 nodes - a status"),
+            ("/api/v1/namespaces", "/v1 namespaces - - -"),
+            ("/api/v1/namespaces/x", "/v1 namespaces - x -"),
+            ("/api/v1/namespaces/x/finalize", "/v1 namespaces - x finalize"),
+            ("/api/v1/namespaces/x/pods", "/v1 pods x - -"),
+            ("/api/v1/namespaces/x/pods/a/log", "/v1 pods x a log"),
+            ("/api/v1/namespaces/x/services/a/proxy/b/c", "/v1 services x a proxy b/c"),
+            ("/apis/apps/v1/watch/namespaces/x/deployments/a", "apps/v1 deployments x a -  watch"),
+            ("/api/v1/namespaces/x/configmaps/a%20b", "/v1 configmaps x a b -"),
+            ("/openapi/v3/apis/apps/v1", "OpenApiV3(\"apis/apps/v1\")"),
+            ("/nothing", "Unknown"),
+            ("/api/v1/pods/%ff", "Unknown"),
+        ] {
+            assert_eq!(show(path), route, "{path}");
+        }
+    }
+}

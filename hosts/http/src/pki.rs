@@ -1,0 +1,200 @@
+//! Certificates: an authority of the cluster's own, and what it issues.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use time::{Duration, OffsetDateTime};
+
+/// How long the authority is valid.
+const AUTHORITY_YEARS: i64 = 10;
+/// How long what it issues is valid.
+const ISSUED_DAYS: i64 = 365;
+/// Certificates begin a little in the past, for clients whose clocks are behind.
+const BACKDATED: Duration = Duration::minutes(5);
+
+/// Why there is no certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A certificate or key cannot be made or read.
+    #[error("a certificate cannot be made or read: {0}; remove the pki directory to have it made anew")]
+    Certificate(#[from] rcgen::Error),
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// A certificate in PEM form is none.
+    #[error("{0} is not a certificate or key in PEM form")]
+    Pem(&'static str),
+    /// TLS cannot be set up with these certificates.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A certificate and its key, in PEM form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
+}
+
+/// The authority that a cluster's certificates come from.
+#[derive(Debug)]
+pub struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// The authority kept in a directory; made there, if there is none.
+    ///
+    /// # Errors
+    /// When the files cannot be read or written, or are not what they should be.
+    pub fn open(directory: &Path) -> Result<Self, PkiError> {
+        let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PkiError::File { path, source }
+        };
+        if certificate_path.exists() && key_path.exists() {
+            let certificate = fs::read_to_string(&certificate_path).map_err(failed(&certificate_path))?;
+            let key = fs::read_to_string(&key_path).map_err(failed(&key_path))?;
+            let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&key)?)?;
+            return Ok(Self { certificate, issuer });
+        }
+        let (authority, key) = Self::make()?;
+        fs::create_dir_all(directory).map_err(failed(directory))?;
+        write_private(&key_path, &key).map_err(failed(&key_path))?;
+        fs::write(&certificate_path, &authority.certificate).map_err(failed(&certificate_path))?;
+        Ok(authority)
+    }
+
+    /// A new authority, kept nowhere.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn new() -> Result<Self, PkiError> {
+        Self::make().map(|(authority, _)| authority)
+    }
+
+    fn make() -> Result<(Self, String), PkiError> {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named("orchestra-ca", &[]);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.not_before = OffsetDateTime::now_utc() - BACKDATED;
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(365 * AUTHORITY_YEARS);
+        let key = KeyPair::generate()?;
+        let pem = key.serialize_pem();
+        let certificate = params.self_signed(&key)?.pem();
+        Ok((Self { certificate, issuer: Issuer::new(params, key) }, pem))
+    }
+
+    /// The authority's certificate, in PEM form: what a client must trust.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// A certificate for a server that is reached by these names and addresses.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn issue_server(&self, names: &[String], addresses: &[IpAddr]) -> Result<Issued, PkiError> {
+        let mut params = CertificateParams::new(names.to_vec())?;
+        params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+        params.distinguished_name = named("kube-apiserver", &[]);
+        self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// A certificate by which a client proves that it is a user of these groups.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn issue_client(&self, user: &str, groups: &[&str]) -> Result<Issued, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(user, groups);
+        self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    fn issue(&self, mut params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Issued, PkiError> {
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+        params.extended_key_usages = vec![purpose];
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = OffsetDateTime::now_utc() - BACKDATED;
+        params.not_after = OffsetDateTime::now_utc() + Duration::days(ISSUED_DAYS);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        Ok(Issued { certificate, key: key.serialize_pem() })
+    }
+}
+
+fn named(name: &str, groups: &[&str]) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    for group in groups {
+        distinguished.push(DnType::OrganizationName, *group);
+    }
+    distinguished
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// How a server proves who it is, and whose client certificates it believes.
+#[derive(Clone, Debug)]
+pub struct ServerTls(pub(crate) Arc<ServerConfig>);
+
+impl ServerTls {
+    /// A server with a certificate, that believes the clients of an authority. Clients need not have a certificate:
+    /// those without prove who they are by a token.
+    ///
+    /// # Errors
+    /// When the certificates are not what they should be.
+    pub fn new(identity: &Issued, authority: &str) -> Result<Self, PkiError> {
+        let tls = |error: Box<dyn std::error::Error + Send + Sync>| PkiError::Tls(error);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+            let certificate = certificate.map_err(|_| PkiError::Pem("the authority"))?;
+            roots.add(certificate).map_err(|error| tls(error.into()))?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| tls(error.into()))?;
+        let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|_| PkiError::Pem("the server's certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
+            .map_err(|_| PkiError::Pem("the server's key"))?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| tls(error.into()))?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(|error| tls(error.into()))?;
+        // kubectl sends its watches over one connection if it may.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
@@ -20,22 +21,24 @@ pub(crate) struct Decoded {
 /// # Errors
 /// When it is not JSON, is not UTF-8, or is nested deeper than any object can be.
 pub(crate) fn json(text: &[u8]) -> Result<Decoded, Status> {
-    let repeated = RefCell::default();
-    let mut source = serde_json::Deserializer::from_slice(text);
-    let seed = Strict { path: String::new(), repeated: &repeated };
-    let value =
-        seed.deserialize(&mut source).and_then(|value| source.end().map(|()| value)).map_err(|error| {
-            Status::bad_request(format!("the body of the request is not valid JSON: {error}"))
-        })?;
-    Ok(Decoded { value, repeated: repeated.into_inner() })
+    serde_json::from_slice(text)
+        .map_err(|error| Status::bad_request(format!("the body of the request is not valid JSON: {error}")))
 }
 
-/// Reads YAML text.
+/// Reads YAML text of one document.
 ///
 /// # Errors
-/// When it is not YAML.
-pub(crate) fn yaml(_text: &[u8]) -> Result<Decoded, Status> {
-    Err(Status::new(super::Reason::UnsupportedMediaType, "YAML bodies are not read; send JSON"))
+/// When it is not YAML of one document.
+pub(crate) fn yaml(text: &[u8]) -> Result<Decoded, Status> {
+    super::yaml::decode(text).map_err(|error| Status::bad_request(error.to_string()))
+}
+
+impl<'de> Deserialize<'de> for Decoded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let repeated = RefCell::default();
+        let value = Strict { path: String::new(), repeated: &repeated }.deserialize(deserializer)?;
+        Ok(Self { value, repeated: repeated.into_inner() })
+    }
 }
 
 struct Strict<'r> {

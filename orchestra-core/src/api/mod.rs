@@ -14,6 +14,7 @@ pub mod schema;
 pub mod server;
 mod status;
 pub mod table;
+pub mod yaml;
 
 pub use admission::{Admission, Authenticated, Authorizer};
 pub use client::{Api, Client, Patch, Watched};

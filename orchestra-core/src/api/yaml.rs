@@ -1,0 +1,181 @@
+//! YAML as Kubernetes reads and writes it: the JSON that it stands for.
+//!
+//! What counts as a number or a boolean follows the YAML 1.1 that Kubernetes' own parser speaks: `defaultMode: 0644`
+//! is 420, `yes` is true. Keys are text, whatever they look like. References are followed within bounds, so that a
+//! small document cannot become a large one.
+
+use serde_json::Value;
+use serde_saphyr::{DuplicateKeyPolicy, Options};
+
+use super::decode::Decoded;
+
+/// As deep as a document may be nested: reading takes up to 17 KB of stack a level in a debug build.
+const DEEPEST: usize = 64;
+/// As many values as a document may have; one of 3 MiB has fewer.
+const MOST_NODES: usize = 2_000_000;
+/// As many values as references may add.
+const MOST_REPLAYED: usize = 100_000;
+
+/// Why a text is not YAML that stands for JSON.
+#[derive(Debug, thiserror::Error)]
+pub enum YamlError {
+    /// The text is not UTF-8.
+    #[error("error converting YAML to JSON: yaml: the text is not UTF-8: {0}")]
+    NotText(#[from] std::str::Utf8Error),
+    /// It is not YAML, or has no counterpart in JSON, or is made to grow without bounds.
+    #[error("error converting YAML to JSON: yaml: {0}")]
+    Syntax(String),
+    /// There is not one document in it, but none or several.
+    #[error("the body of the request has {0} YAML documents: send one object at a time")]
+    NotOne(usize),
+    /// The value cannot be written.
+    #[error("cannot be written as YAML: {0}")]
+    Write(String),
+}
+
+/// Reads every document of a text. Empty ones are left out.
+///
+/// # Errors
+/// When the text is not YAML.
+pub fn read(text: &[u8]) -> Result<Vec<Value>, YamlError> {
+    Ok(documents(text)?.into_iter().map(|document| document.value).collect())
+}
+
+/// Writes a value as one document.
+///
+/// # Errors
+/// When the value is nested too deep.
+pub fn write(value: &Value) -> Result<String, YamlError> {
+    serde_saphyr::to_string(value).map_err(|error| YamlError::Write(error.to_string()))
+}
+
+/// Reads a text of one document, and finds the keys that stand twice in it.
+pub(crate) fn decode(text: &[u8]) -> Result<Decoded, YamlError> {
+    let mut documents = documents(text)?;
+    match (documents.pop(), documents.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(YamlError::NotOne(0)),
+        (Some(_), others) => Err(YamlError::NotOne(others + 1)),
+    }
+}
+
+fn documents(text: &[u8]) -> Result<Vec<Decoded>, YamlError> {
+    let text = std::str::from_utf8(text)?;
+    serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|error| YamlError::Syntax(error.without_snippet().to_string()))
+}
+
+fn options() -> Options {
+    serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            max_events: 2 * MOST_NODES,
+            max_nodes: MOST_NODES,
+        },
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: MOST_REPLAYED,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn one(text: &str) -> Value {
+        decode(text.as_bytes()).unwrap().value
+    }
+
+    #[test]
+    fn scalars_are_what_kubernetes_takes_them_for() {
+        for (text, value) in [
+            ("0644", json!(420)),
+            ("0o644", json!(420)),
+            ("0x1F", json!(31)),
+            ("-3", json!(-3)),
+            ("1e3", json!(1000.0)),
+            ("0.5", json!(0.5)),
+            ("true", json!(true)),
+            ("yes", json!(true)),
+            ("off", json!(false)),
+            ("'yes'", json!("yes")),
+            ("\"0644\"", json!("0644")),
+            ("~", json!(null)),
+            ("null", json!(null)),
+            ("", json!(null)),
+            ("2020-01-01", json!("2020-01-01")),
+            ("1.2.3", json!("1.2.3")),
+            ("100m", json!("100m")),
+            ("12:30:45", json!("12:30:45")),
+            ("|\n  a\n  b\n", json!("a\nb\n")),
+            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+        ] {
+            assert_eq!(one(&format!("a: {text}")), json!({"a": value}), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_text() {
+        assert_eq!(one("80: a\ntrue: b\n1.5: c\n"), json!({"80": "a", "true": "b", "1.5": "c"}));
+    }
+
+    #[test]
+    fn keys_that_stand_twice_are_found() {
+        let decoded = decode(b"spec:\n  a: 1\n  a: 2\nlist:\n- b: 1\n  b: 2\n").unwrap();
+        assert_eq!(decoded.repeated, ["spec.a", "list[0].b"]);
+        assert_eq!(decoded.value["spec"]["a"], 2);
+    }
+
+    #[test]
+    fn several_documents_are_read_and_empty_ones_left_out() {
+        let text = b"# first\n---\nkind: A\n---\n---\n# nothing\n---\nkind: B\n...\n";
+        assert_eq!(read(text).unwrap(), [json!({"kind": "A"}), json!({"kind": "B"})]);
+        assert!(matches!(decode(text), Err(YamlError::NotOne(2))));
+        assert!(matches!(decode(b""), Err(YamlError::NotOne(0))));
+        assert_eq!(
+            read(br#"{"kind": "A", "list": [1, 2]}"#).unwrap(),
+            [json!({"kind": "A", "list": [1, 2]})]
+        );
+    }
+
+    #[test]
+    fn references_are_followed_but_bombs_are_not() {
+        assert_eq!(one("a: &x {b: 1}\nc: *x\nd:\n  <<: *x\n  e: 2\n")["d"], json!({"b": 1, "e": 2}));
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let refs = vec![format!("*a{}", level - 1); 9].join(", ");
+            bomb.push_str(&format!("a{level}: &a{level} [{refs}]\n"));
+        }
+        assert!(matches!(decode(bomb.as_bytes()), Err(YamlError::Syntax(_))));
+    }
+
+    #[test]
+    fn what_is_not_yaml_is_refused_with_its_line() {
+        for (text, says) in [
+            ("a: 1\n b: 2\n", "line 2"),
+            ("a: [1, 2\n", "line "),
+            ("a: *nobody\n", "line 1"),
+            ("a: 1\n\tb: 2\n", "line 1"),
+            (": :\n  - :\n -", "line "),
+        ] {
+            let error = decode(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("error converting YAML to JSON: yaml: "), "{error}");
+            assert!(error.contains(says), "{text:?}: {error}");
+        }
+        assert!(matches!(decode(b"a: \xff"), Err(YamlError::NotText(_))));
+        assert!(decode("[".repeat(100_000).as_bytes()).is_err());
+        assert!(decode("- ".repeat(5_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let value =
+            json!({"a": "yes", "b": "0644", "c": [1, {"d": null}], "e": "x: y\nz\n", "f": "", "g": 1.5});
+        assert_eq!(one(&write(&value).unwrap()), value);
+    }
+}

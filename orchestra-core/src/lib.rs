@@ -6,6 +6,7 @@ pub mod admission;
 pub mod api;
 pub mod clock;
 pub mod control;
+pub mod controllers;
 pub mod meta;
 pub mod network;
 pub mod node;

@@ -1,0 +1,5 @@
+//! The controllers of the cluster.
+
+mod apply;
+mod pod;
+mod replicas;

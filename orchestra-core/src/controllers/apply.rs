@@ -24,6 +24,27 @@ pub(crate) async fn patch<K: Object>(
     client.call(target::<K>(entry.name()), patch.operation()).await
 }
 
+/// The merge patch that makes the second of two values of the first: what is no longer there is removed.
+pub(crate) fn difference(old: &Value, new: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (old, new) else { return new.clone() };
+    let mut patch = serde_json::Map::new();
+    for key in old.keys().filter(|key| !new.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in new {
+        match old.get(key) {
+            Some(held) if held == value => {}
+            Some(held) => {
+                patch.insert(key.clone(), difference(held, value));
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(patch)
+}
+
 /// Changes the status of an object as it was read.
 pub(crate) async fn patch_status<K: Object>(
     client: &Client,

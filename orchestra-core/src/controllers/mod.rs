@@ -1,5 +1,45 @@
-//! The controllers of the cluster.
+//! The controllers of the cluster: what `kube-controller-manager` is in Kubernetes.
+//!
+//! Each is a [`Reconciler`](crate::control::Reconciler) on the framework of [`control`](crate::control): a `mod.rs`
+//! that observes and applies, and a `plan.rs` that decides and is pure. They talk to nobody but the API, and not to
+//! each other. [`run_all`] runs them until it is told to stop, and can be started again.
 
 mod apply;
+mod claim;
+mod deployment;
 mod pod;
 mod replicas;
+
+use std::future::Future;
+
+use tokio_util::sync::CancellationToken;
+
+use self::replicas::{ReplicaSets, ReplicationControllers};
+use crate::api::Client;
+
+/// How the controllers do what they do. The defaults are Kubernetes'.
+#[derive(Clone, Debug, Default)]
+pub struct Config {}
+
+/// Runs all controllers until `shutdown` resolves and what is under way has ended.
+pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Output = ()>) {
+    let stop = CancellationToken::new();
+    let _guard = stop.clone().drop_guard();
+    let controllers = async {
+        let Config {} = config;
+        let stopped = || stop.clone().cancelled_owned();
+        tokio::join!(
+            deployment::run(client.clone(), stopped()),
+            replicas::run::<ReplicaSets>(client.clone(), stopped()),
+            replicas::run::<ReplicationControllers>(client.clone(), stopped()),
+        )
+    };
+    tokio::pin!(controllers);
+    tokio::select! {
+        _ = &mut controllers => {}
+        () = shutdown => {
+            stop.cancel();
+            controllers.await;
+        }
+    }
+}

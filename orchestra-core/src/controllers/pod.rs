@@ -68,16 +68,16 @@ pub(crate) struct PodIp {
     pub(crate) ip: Box<str>,
 }
 
-/// Where a pod stands. The order is that in which scaling down chooses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+/// Where a pod stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) enum Phase {
     #[default]
     Pending,
-    #[serde(other)]
-    Unknown,
     Running,
     Succeeded,
     Failed,
+    #[serde(other)]
+    Unknown,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

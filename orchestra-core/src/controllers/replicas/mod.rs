@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use self::plan::{Member, Plan, Wanted};
 use self::status::{Failure, Status as SetStatus};
 use super::apply;
+use super::claim::{self, Claim};
 use crate::api::{Client, Status};
 use crate::control::events::{Recorder, reference_to};
 use crate::control::{Action, Context, Controller, Error, Reconciler};
@@ -194,46 +195,10 @@ impl<A: Adapter> Run<'_, A> {
         reference_to::<A::Object>(self.owner)
     }
 
-    /// The reference that makes the owner the controller of a pod.
-    fn reference(&self) -> Value {
-        json!({
-            "apiVersion": A::Object::api_version(),
-            "kind": A::Object::KIND,
-            "name": self.owner.name().name(),
-            "uid": self.owner.uid(),
-            "controller": true,
-            "blockOwnerDeletion": true,
-        })
-    }
-
     async fn claim(&self, plan: &Plan) -> Result<(), Error> {
-        let client = self.context.client();
-        if !plan.adopt.is_empty() && !self.still_there().await? {
-            return Err(Error::from("the owner is going away and adopts no more pods"));
-        }
-        for pod in &plan.adopt {
-            let owners = pod.owners().iter().map(owner_json).chain([self.reference()]).collect();
-            self.set_owners(client, pod, owners).await?;
-        }
-        for pod in &plan.release {
-            let others = pod.owners().iter().filter(|owner| owner.uid != *self.owner.uid());
-            self.set_owners(client, pod, others.map(owner_json).collect()).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether the owner is really there and not being deleted: the cache may not know yet.
-    async fn still_there(&self) -> Result<bool, Status> {
-        let owner = self.context.api::<A::Object>().find(self.owner.name().name()).await?;
-        Ok(owner.is_some_and(|owner| {
-            let meta = owner.meta();
-            meta.uid.as_deref() == Some(self.owner.uid().as_str()) && meta.deletion_timestamp.is_none()
-        }))
-    }
-
-    async fn set_owners(&self, client: &Client, pod: &Entry, owners: Vec<Value>) -> Result<(), Error> {
-        let patch = json!({"metadata": {"ownerReferences": owners}});
-        apply::unless_gone(apply::patch::<Pod>(client, pod, patch).await)
+        let claim = Claim::<A::Object>::new(self.context, self.owner);
+        claim.adopt::<Pod>(&plan.adopt).await?;
+        claim.release::<Pod>(&plan.release).await
     }
 
     async fn manage(&self, plan: &Plan) -> Result<(), (&'static str, Status)> {
@@ -249,17 +214,20 @@ impl<A: Adapter> Run<'_, A> {
         let owner = self.owner.to_value().map_err(Status::internal)?;
         let template = &owner["spec"]["template"];
         let meta = &template["metadata"];
-        let pod = json!({
+        let mut pod = json!({
             "metadata": {
                 "generateName": format!("{}-", self.owner.name().name()),
                 "namespace": self.context.namespace(),
                 "labels": meta["labels"],
                 "annotations": meta["annotations"],
                 "finalizers": meta["finalizers"],
-                "ownerReferences": [self.reference()],
+                "ownerReferences": [claim::reference::<A::Object>(self.owner)],
             },
             "spec": template["spec"],
         });
+        if let Some(meta) = pod["metadata"].as_object_mut() {
+            meta.retain(|_, value| !value.is_null());
+        }
         apply::slow_start(count, || self.create_one(pod.clone())).await
     }
 
@@ -312,15 +280,4 @@ impl<A: Adapter> Run<'_, A> {
         let patch = status::patch(&next);
         apply::unless_gone(apply::patch_status::<A::Object>(self.context.client(), self.owner, patch).await)
     }
-}
-
-fn owner_json(owner: &crate::meta::OwnerRef) -> Value {
-    json!({
-        "apiVersion": owner.api_version,
-        "kind": owner.kind,
-        "name": owner.name,
-        "uid": owner.uid,
-        "controller": owner.controller.then_some(true),
-        "blockOwnerDeletion": owner.block_owner_deletion.then_some(true),
-    })
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::plan::Member;
-use crate::controllers::pod::Pod;
+use crate::controllers::pod::{Phase, Pod};
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
@@ -25,7 +25,7 @@ pub(super) fn sort(members: &mut [&Member], related: &HashMap<&str, usize>, now:
         let ready_for = if pod.is_ready() { magnitude(pod.ready_since(), now) } else { 0 };
         let created = pod.metadata.creation_timestamp.as_ref();
         (
-            (pod.node().is_some(), pod.status.phase, pod.is_ready()),
+            (pod.node().is_some(), phase(pod), pod.is_ready()),
             cost(pod),
             Reverse(doubled),
             ready_for,
@@ -34,6 +34,14 @@ pub(super) fn sort(members: &mut [&Member], related: &HashMap<&str, usize>, now:
             entry.uid().clone(),
         )
     });
+}
+
+fn phase(pod: &Pod) -> u8 {
+    match pod.status.phase {
+        Phase::Pending => 0,
+        Phase::Unknown => 1,
+        Phase::Running | Phase::Succeeded | Phase::Failed => 2,
+    }
 }
 
 fn cost(pod: &Pod) -> i32 {

@@ -1,0 +1,128 @@
+//! Taking objects over that nobody controls, and letting go of those that are not selected any more.
+//!
+//! An object has one controller, named by uid. Every change is made on the object as it was read, so that two owners
+//! never both think that they have it.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::apply;
+use crate::api::Status;
+use crate::control::{Context, Error};
+use crate::meta::{Object, OwnerRef};
+use crate::selector::Selector;
+use crate::watch::{Cache, Entry, Query};
+
+/// One owner's hold on its objects.
+pub(crate) struct Claim<'c, O> {
+    context: &'c Context,
+    owner: &'c Entry,
+    kind: PhantomData<fn() -> O>,
+}
+
+impl<O> fmt::Debug for Claim<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl<'c, O: Object> Claim<'c, O> {
+    pub(crate) fn new(context: &'c Context, owner: &'c Entry) -> Self {
+        Self { context, owner, kind: PhantomData }
+    }
+
+    /// The owner's objects of a kind, after those that are selected and free have been adopted and those that are
+    /// not selected any more released. An owner that is going away does neither.
+    pub(crate) async fn settle<K: Object>(
+        &self,
+        cache: &Cache,
+        selector: &Selector,
+    ) -> Result<Vec<Arc<Entry>>, Error> {
+        let (mut own, release): (Vec<_>, Vec<_>) =
+            self.held(cache).into_iter().partition(|entry| selector.matches(entry.labels()));
+        if self.owner.is_deleting() {
+            return Ok(own);
+        }
+        let query = Query::namespace(self.context.namespace()).labels(selector.clone());
+        let mut free = cache.list(&query);
+        free.retain(|entry| entry.controller().is_none() && !entry.is_deleting());
+        self.adopt::<K>(&free).await?;
+        self.release::<K>(&release).await?;
+        own.extend(free);
+        Ok(own)
+    }
+
+    fn held(&self, cache: &Cache) -> Vec<Arc<Entry>> {
+        let mut held = cache.owned_by(self.owner.uid());
+        held.retain(|entry| entry.controller().is_some_and(|owner| owner.uid == *self.owner.uid()));
+        held
+    }
+
+    /// Makes the owner the controller of objects that have none.
+    pub(crate) async fn adopt<K: Object>(&self, free: &[Arc<Entry>]) -> Result<(), Error> {
+        if !free.is_empty() && !self.still_there().await? {
+            return Err(Error::from("the owner is going away and adopts nothing more"));
+        }
+        for entry in free {
+            let owners = entry.owners().iter().map(owner).chain([reference::<O>(self.owner)]);
+            self.set_owners::<K>(entry, owners.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the owner out of the references of objects.
+    pub(crate) async fn release<K: Object>(&self, held: &[Arc<Entry>]) -> Result<(), Error> {
+        for entry in held {
+            let others = entry.owners().iter().filter(|owner| owner.uid != *self.owner.uid());
+            self.set_owners::<K>(entry, others.map(owner).collect()).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_owners<K: Object>(&self, entry: &Entry, owners: Vec<Value>) -> Result<(), Error> {
+        let patch = json!({"metadata": {"ownerReferences": owners}});
+        apply::unless_gone(apply::patch::<K>(self.context.client(), entry, patch).await)
+    }
+
+    /// Whether the owner is really there and not being deleted: the cache may not know yet.
+    async fn still_there(&self) -> Result<bool, Status> {
+        let owner = self.context.api::<O>().find(self.owner.name().name()).await?;
+        Ok(owner.is_some_and(|owner| {
+            let meta = owner.meta();
+            meta.uid.as_deref() == Some(self.owner.uid().as_str()) && meta.deletion_timestamp.is_none()
+        }))
+    }
+}
+
+/// The reference that makes an owner the controller of an object.
+pub(crate) fn reference<O: Object>(owner: &Entry) -> Value {
+    json!({
+        "apiVersion": O::api_version(),
+        "kind": O::KIND,
+        "name": owner.name().name(),
+        "uid": owner.uid(),
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// A reference as it stands in an object.
+pub(crate) fn owner(owner: &OwnerRef) -> Value {
+    let mut reference = json!({
+        "apiVersion": owner.api_version,
+        "kind": owner.kind,
+        "name": owner.name,
+        "uid": owner.uid,
+    });
+    for (field, value) in
+        [("controller", owner.controller), ("blockOwnerDeletion", owner.block_owner_deletion)]
+    {
+        if value {
+            reference[field] = true.into();
+        }
+    }
+    reference
+}

@@ -1,0 +1,195 @@
+//! A cluster without nodes: a server, the controllers, and a kubelet of a few lines that says of every pod what a
+//! test wants it to say.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use orchestra_core::api::{
+    Api, Authenticated, Client, DeleteOptions, Patch, Server, ServerConfig, User, WatchOptions, Watched,
+};
+use orchestra_core::clock::TokioClock;
+use orchestra_core::controllers::{self, Config};
+use orchestra_core::meta::{Object, Scope};
+use orchestra_core::objects;
+use orchestra_core::store::memory::MemoryStore;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take, in the cluster's time.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+pub struct Cluster {
+    pub client: Client,
+    kubelet: Arc<Mutex<Kubelet>>,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+/// What becomes of pods.
+#[derive(Default)]
+struct Kubelet {
+    /// Images whose pods never become ready.
+    broken: Vec<String>,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let stop = CancellationToken::new();
+        let client = server(stop.clone()).await;
+        let kubelet = Arc::new(Mutex::new(Kubelet::default()));
+        tokio::spawn(controllers::run_all(client.clone(), config, stop.clone().cancelled_owned()));
+        let run = kubelet_for(client.clone(), Arc::clone(&kubelet));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(run));
+        let cluster = Self { client, kubelet, _stop: stop.drop_guard() };
+        cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
+        cluster
+    }
+
+    /// From now on pods of an image never become ready.
+    pub fn breaks(&self, image: &str) {
+        self.kubelet.lock().unwrap().broken.push(image.to_owned());
+    }
+
+    pub fn api<K: Object>(&self) -> Api<K> {
+        self.client.api("default")
+    }
+
+    pub async fn create<K: Object>(&self, object: Value) -> K {
+        let object: K = serde_json::from_value(object).unwrap();
+        let namespace = object.meta().namespace.as_deref().unwrap_or("default");
+        let api = match K::SCOPE {
+            Scope::Namespaced => self.client.api::<K>(namespace),
+            Scope::Cluster => self.client.cluster::<K>(),
+        };
+        api.create(&object).await.unwrap()
+    }
+
+    pub async fn patch<K: Object>(&self, name: &str, patch: Value) -> K {
+        self.api::<K>().patch(name, Patch::Merge(patch)).await.unwrap()
+    }
+
+    /// Waits until something is so.
+    pub async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, is: impl Fn() -> F) -> T {
+        let wait = async {
+            loop {
+                if let Some(found) = is().await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("never: {what}"),
+        }
+    }
+
+    /// Waits until an object is as wanted, or gone.
+    pub async fn until_object<K: Object>(
+        &self,
+        name: &str,
+        what: &str,
+        is: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let last = Mutex::new(Value::Null);
+        let wait = async {
+            loop {
+                let object = serde_json::to_value(self.api::<K>().find(name).await.unwrap()).unwrap();
+                if is(&object) {
+                    return object;
+                }
+                *last.lock().unwrap() = object;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(found) => found,
+            Err(_) => panic!("never: {} {name} {what}; last: {:#}", K::KIND, last.lock().unwrap()),
+        }
+    }
+
+    /// The pods that match, without those on their way out.
+    pub async fn pods(&self, labels: &str) -> Vec<Pod> {
+        let options =
+            orchestra_core::api::ListOptions { labels: Some(labels.parse().unwrap()), ..Default::default() };
+        let mut pods = self.api::<Pod>().list_with(options).await.unwrap();
+        pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
+        pods
+    }
+
+    /// Waits until there are so many pods, all ready.
+    pub async fn until_pods(&self, labels: &str, count: usize) -> Vec<Pod> {
+        self.until(&format!("{count} pods {labels}"), async || {
+            let pods = self.pods(labels).await;
+            (pods.len() == count && pods.iter().all(is_ready)).then_some(pods)
+        })
+        .await
+    }
+
+    /// The events about an object: reasons and messages.
+    pub async fn events(&self, name: &str) -> Vec<(String, String)> {
+        // Until the recorders have written what they have.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut events = self.api::<Event>().list().await.unwrap();
+        events.retain(|event| event.involved_object.name.as_deref() == Some(name));
+        events.sort_by_key(|event| event.metadata.name.clone());
+        events.into_iter().map(|event| (event.reason.unwrap(), event.message.unwrap())).collect()
+    }
+}
+
+/// A server with nothing in it.
+pub async fn server(stop: CancellationToken) -> Client {
+    let clock = TokioClock::simulated(1);
+    let admission_clock = Arc::clone(&clock);
+    let config = ServerConfig {
+        store: Arc::new(MemoryStore::new()),
+        kinds: Arc::new(objects::builtin()),
+        clock,
+        admission: Box::new(move |caches| {
+            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
+        }),
+        authorizer: Arc::new(Authenticated),
+    };
+    Server::start(config, stop).await.unwrap().client(User::admin())
+}
+
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
+    let mut next = 1;
+    let mut watch = client.cluster::<Pod>().watch(WatchOptions::default()).await.unwrap();
+    while let Some(event) = watch.next().await {
+        let (Watched::Added(pod) | Watched::Modified(pod)) = event.unwrap() else { continue };
+        let name = pod.metadata.name.clone().unwrap();
+        let api = client.api::<Pod>(pod.metadata.namespace.as_deref().unwrap());
+        if pod.metadata.deletion_timestamp.is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let options =
+                DeleteOptions { grace_period: Some(0), uid: pod.metadata.uid, ..Default::default() };
+            let _ = api.delete_with(&name, options).await;
+            continue;
+        }
+        let started = pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
+        let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap_or_default();
+        if started || kubelet.lock().unwrap().broken.contains(&image) {
+            continue;
+        }
+        let now = client.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        next += 1;
+        let ip = format!("10.0.{}.{}", next / 250, next % 250);
+        let status = json!({"status": {
+            "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
+        }});
+        let _ = api.patch_status(&name, Patch::Merge(status)).await;
+    }
+}

@@ -1,0 +1,4 @@
+//! The controllers over an embedded server, in virtual time.
+
+mod cluster;
+mod workloads;

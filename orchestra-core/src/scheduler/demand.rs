@@ -25,6 +25,14 @@ impl<'s> Demand<'s> {
         demand
     }
 
+    /// With only the rules that look at nothing but the node. Much cheaper.
+    pub(crate) fn local(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
+        let mut demand =
+            Self { snapshot, pod, spread: SpreadState::default(), inter_pod: None, rules: Vec::new() };
+        demand.rules = filter::applying(&demand);
+        demand
+    }
+
     /// Counts a pod in (1) or out (-1), as if it came to the node or left it.
     pub(crate) fn adjust(&mut self, other: &'s PodInfo, node: NodeId, change: i64) {
         self.spread.adjust(self.pod, other, node, change);

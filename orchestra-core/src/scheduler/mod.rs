@@ -17,10 +17,13 @@ mod node;
 mod plan;
 mod pod;
 mod preempt;
+mod queue;
+mod relevance;
 mod resources;
 mod rules;
 mod score;
 mod snapshot;
+mod state;
 #[cfg(test)]
 mod tests;
 mod topology;

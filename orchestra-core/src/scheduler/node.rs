@@ -14,7 +14,7 @@ use super::resources::Resources;
 use super::view::NodeView;
 
 /// What a node says of itself.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeSpec {
     /// Its name.
     pub name: Arc<str>,

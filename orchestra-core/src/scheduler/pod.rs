@@ -134,6 +134,20 @@ impl PodInfo {
         self.name.namespace().unwrap_or_default()
     }
 
+    /// Whether the other asks for something else, so that it may fit where this one did not.
+    pub(crate) fn asks_differently(&self, other: &Self) -> bool {
+        self.labels != other.labels
+            || self.requests != other.requests
+            || self.tolerations != other.tolerations
+            || self.gates != other.gates
+            || self.priority != other.priority
+    }
+
+    /// Whether it is all the same to other pods which of the two is on a node.
+    pub(crate) fn counts_like(&self, other: &Self) -> bool {
+        self.labels == other.labels && self.requests == other.requests && self.deleting == other.deleting
+    }
+
     /// Whether it takes up room on its node.
     pub fn is_active(&self) -> bool {
         !self.finished

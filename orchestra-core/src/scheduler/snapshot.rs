@@ -181,15 +181,21 @@ impl Snapshot {
         self.nominated.entry(id).or_default().push(pod);
     }
 
-    /// Keeps no room for a pod any more.
-    pub fn withdraw_nomination(&mut self, uid: &Uid) {
+    /// Keeps no room for a pod any more. Returns it with the name of the node when room was kept.
+    pub fn withdraw_nomination(&mut self, uid: &Uid) -> Option<(Arc<PodInfo>, Arc<str>)> {
         if self.nominated.is_empty() {
-            return;
+            return None;
         }
-        self.nominated.retain(|_, pods| {
-            pods.retain(|p| p.uid != *uid);
-            !pods.is_empty()
-        });
+        let holds = |pods: &Vec<Arc<PodInfo>>| pods.iter().position(|p| p.uid == *uid);
+        let (id, at) = self.nominated.iter().find_map(|(id, pods)| Some((*id, holds(pods)?)))?;
+        let pods = self.nominated.get_mut(&id)?;
+        let pod = pods.swap_remove(at);
+        if pods.is_empty() {
+            self.nominated.remove(&id);
+        }
+        let name = self.node(id).spec.name.clone();
+        self.release(id);
+        Some((pod, name))
     }
 
     /// Takes over the labels of a namespace, or that it is gone.
@@ -286,10 +292,9 @@ impl Snapshot {
     /// Gives the place of a node back once neither it nor a pod on it is known.
     fn release(&mut self, id: NodeId) {
         let node = &self.nodes[id.index()];
-        if node.known || !node.pods.is_empty() {
+        if node.known || !node.pods.is_empty() || self.nominated.contains_key(&id) {
             return;
         }
-        self.nominated.remove(&id);
         self.by_name.remove(&node.spec.name);
         self.nodes[id.index()] = NodeInfo::default();
         self.free.push(id);

@@ -1,0 +1,190 @@
+//! What the scheduler knows: the cluster as its caches show it, the pods that wait, and the placements under way.
+//!
+//! Synchronous and without a clock; the driver feeds it what the caches say and does what it decides.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use jiff::Timestamp;
+
+use super::filter::Filter;
+use super::node::NodeSpec;
+use super::plan::{Plan, PlanOptions, plan};
+use super::pod::PodInfo;
+use super::preempt::{Preemption, preempt};
+use super::queue::Queue;
+use super::relevance::Change;
+use super::snapshot::Snapshot;
+use crate::meta::Uid;
+
+/// What to do for a pod.
+#[derive(Clone, Debug)]
+pub(crate) enum Decision {
+    /// Bind it to the node. It is counted there already.
+    Bind { pod: Arc<PodInfo>, node: Arc<str> },
+    /// Tell people why it waits, and make room on a node by removing pods when there is such a node.
+    Wait { pod: Arc<PodInfo>, message: String, room: Option<Room> },
+}
+
+/// Room that is made by removing pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    pub(crate) node: Arc<str>,
+    pub(crate) victims: Vec<Arc<PodInfo>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The scheduler's name, by which pods ask for it.
+    name: Arc<str>,
+    options: PlanOptions,
+    pub(crate) snapshot: Snapshot,
+    queue: Queue,
+    /// Pods being bound, counted on their node before the cache shows them there.
+    assumed: HashMap<Uid, Arc<str>>,
+    /// What has happened since pods were last woken.
+    changes: Vec<Change>,
+}
+
+impl State {
+    pub(crate) fn new(name: Arc<str>, options: PlanOptions) -> Self {
+        Self {
+            name,
+            options,
+            snapshot: Snapshot::new(),
+            queue: Queue::default(),
+            assumed: HashMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set_node(&mut self, spec: NodeSpec) {
+        let name = spec.name.clone();
+        let before = self.snapshot.set_node(spec);
+        let now = self.snapshot.node_named(&name).map(|node| &node.spec);
+        // Heartbeats change nothing that matters here.
+        if before.as_ref() != now {
+            self.changes.push(Change::Node { name });
+        }
+    }
+
+    pub(crate) fn remove_node(&mut self, name: &str) {
+        self.snapshot.remove_node(name);
+        self.changes.push(Change::NodeGone);
+    }
+
+    pub(crate) fn set_namespace(&mut self, name: &str, labels: Option<crate::selector::Labels>) {
+        self.snapshot.set_namespace(name, labels);
+        self.changes.push(Change::Namespace);
+    }
+
+    /// Takes in a pod as the cache shows it now.
+    pub(crate) fn set_pod(&mut self, pod: Arc<PodInfo>) {
+        if let Some(node) = pod.node.clone() {
+            self.assumed.remove(&pod.uid);
+            self.queue.remove(&pod.uid);
+            return self.count(pod, &node);
+        }
+        if let Some(node) = self.assumed.get(&pod.uid).cloned() {
+            return self.count(pod, &node);
+        }
+        if pod.finished || pod.deleting {
+            return self.remove_pod(&pod.uid);
+        }
+        if *pod.scheduler != *self.name {
+            return;
+        }
+        match &pod.nominated_node {
+            Some(node) => self.snapshot.nominate(pod.clone(), node),
+            None => self.withdraw(&pod.uid),
+        }
+        self.snapshot.track(&pod);
+        self.queue.set(pod);
+    }
+
+    pub(crate) fn remove_pod(&mut self, uid: &Uid) {
+        self.assumed.remove(uid);
+        self.queue.remove(uid);
+        self.withdraw(uid);
+        if let Some((pod, node)) = self.snapshot.remove_pod(uid) {
+            self.changes.push(Change::PodGone { pod, node });
+        }
+    }
+
+    /// Counts a pod on its node and notes what that changes for others.
+    fn count(&mut self, pod: Arc<PodInfo>, node: &str) {
+        let before = self.snapshot.remove_pod(&pod.uid);
+        self.withdraw(&pod.uid);
+        self.snapshot.set_pod(pod.clone(), Some(node));
+        match before {
+            Some((before, _)) if !pod.finished && before.counts_like(&pod) => {}
+            Some((before, node)) if pod.finished || pod.deleting => {
+                self.changes.push(Change::PodGone { pod: before, node });
+            }
+            _ => self.changes.push(Change::PodThere { pod }),
+        }
+    }
+
+    fn withdraw(&mut self, uid: &Uid) {
+        if let Some((pod, node)) = self.snapshot.withdraw_nomination(uid) {
+            self.changes.push(Change::PodGone { pod, node });
+        }
+    }
+
+    /// Decides about the next pod that is due; `None` when there is none.
+    pub(crate) fn decide(&mut self, now: Timestamp, seed: u64) -> Option<Decision> {
+        self.wake(now);
+        let pod = self.queue.pop(now)?;
+        let mut diagnosis = match plan(&self.snapshot, &pod, &self.options, seed) {
+            Plan::Place { node, .. } => {
+                self.snapshot.set_pod(pod.clone(), Some(&node));
+                self.assumed.insert(pod.uid.clone(), node.clone());
+                return Some(Decision::Bind { pod, node });
+            }
+            Plan::Unschedulable(diagnosis) => diagnosis,
+        };
+        let room = match preempt(&self.snapshot, &pod, &diagnosis, seed) {
+            Preemption::Evict { node, victims } => Some(Room { node, victims }),
+            Preemption::Impossible(why) => {
+                diagnosis.preemption = why;
+                None
+            }
+        };
+        if let Some(room) = &room {
+            self.snapshot.nominate(pod.clone(), &room.node);
+        }
+        let filters: std::collections::BTreeSet<Filter> = diagnosis.filters();
+        self.queue.park(&pod.uid, filters, now);
+        Some(Decision::Wait { message: diagnosis.to_string(), pod, room })
+    }
+
+    fn wake(&mut self, now: Timestamp) {
+        let changes = std::mem::take(&mut self.changes);
+        if changes.is_empty() || !self.queue.has_parked() {
+            return;
+        }
+        let snapshot = &self.snapshot;
+        self.queue.wake(now, |pod, failed| changes.iter().any(|change| change.helps(snapshot, pod, failed)));
+    }
+
+    /// A binding was refused: the pod waits again, unless the cache has told otherwise.
+    pub(crate) fn binding_failed(&mut self, uid: &Uid, now: Timestamp) {
+        if self.assumed.remove(uid).is_none() {
+            return;
+        }
+        if let Some((pod, node)) = self.snapshot.remove_pod(uid) {
+            self.changes.push(Change::PodGone { pod, node });
+        }
+        self.queue.back_off(uid, now);
+    }
+
+    /// What was to be written about a waiting pod was refused: it is looked at anew soon.
+    pub(crate) fn report_failed(&mut self, uid: &Uid, now: Timestamp) {
+        self.queue.back_off(uid, now);
+    }
+
+    /// When something is due by itself.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        self.queue.deadline()
+    }
+}

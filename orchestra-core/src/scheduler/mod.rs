@@ -7,11 +7,17 @@
 //! - [`Snapshot`] is the state of the cluster, kept up to date one object at a time;
 //! - `filter` holds the rules that decide which nodes can take a pod, `score` those that decide which of them
 //!   suits it best, one file a rule;
-//! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go.
+//! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go;
+//! - `queue` holds the pods that wait, `relevance` says which change may help which of them, and `state` puts
+//!   these together: all of it synchronous, with the time as an argument;
+//! - [`Scheduler`] is the one part that waits: it feeds the state from the caches and does what it decides, through
+//!   the API and with preconditions, so that it can be killed at any point and another goes on.
 
 mod class;
 mod demand;
 mod diagnosis;
+mod driver;
+mod feeds;
 mod filter;
 mod node;
 mod plan;
@@ -28,8 +34,11 @@ mod state;
 mod tests;
 mod topology;
 mod view;
+mod work;
 
 pub use diagnosis::Diagnosis;
+pub use driver::Scheduler;
+pub use feeds::observe;
 pub use filter::{Filter, Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};
 pub use plan::{Plan, PlanOptions, plan};

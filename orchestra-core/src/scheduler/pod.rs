@@ -5,8 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 
-use crate::meta::{ObjectName, Uid};
+use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::LabelSet;
+use crate::watch::Entry;
 
 use super::resources::Requests;
 use super::rules::{InvalidRule, Rules};
@@ -38,6 +39,10 @@ pub struct PodInfo {
     pub may_preempt: bool,
     /// What must be lifted before it may be placed.
     pub gates: Vec<String>,
+    /// The version of it that was read.
+    pub revision: Revision,
+    /// What its condition says of why it waits.
+    pub reported: Option<String>,
     /// When it was created.
     pub created: Option<Timestamp>,
     /// When its node took it in.
@@ -101,6 +106,14 @@ impl PodInfo {
         Self::from_view(&serde_json::from_slice(json)?)
     }
 
+    /// Reads a pod as it is stored.
+    ///
+    /// # Errors
+    /// As [`PodInfo::from_json`].
+    pub fn from_entry(entry: &Entry) -> Result<Self, InvalidInput> {
+        Ok(Self { revision: entry.revision(), ..Self::from_json(entry.bytes())? })
+    }
+
     pub(crate) fn from_view(view: &PodView) -> Result<Self, InvalidInput> {
         let PodView { metadata, spec, status } = view;
         let some = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
@@ -116,6 +129,8 @@ impl PodInfo {
             priority: spec.priority.unwrap_or_default(),
             may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
             gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
+            revision: Revision::ZERO,
+            reported: reported(view),
             created: metadata.creation_timestamp,
             started: status.start_time,
             deleting: metadata.deletion_timestamp.is_some(),
@@ -152,6 +167,12 @@ impl PodInfo {
     pub fn is_active(&self) -> bool {
         !self.finished
     }
+}
+
+fn reported(view: &PodView) -> Option<String> {
+    let mut conditions = view.status.conditions.iter();
+    let waiting = conditions.find(|c| c.r#type == "PodScheduled" && c.status == "False");
+    waiting.filter(|c| c.reason == "Unschedulable").map(|c| c.message.clone())
 }
 
 fn was_preempted(view: &PodView) -> bool {

@@ -24,6 +24,8 @@ pub enum Preemption {
         /// The pods to remove, the most important first. Never empty.
         victims: Vec<Arc<PodInfo>>,
     },
+    /// The pod must not have room made, or it is being made already; why, in Kubernetes' words.
+    NotTried(String),
     /// No room can be made; why, in Kubernetes' words.
     Impossible(String),
 }
@@ -34,7 +36,7 @@ pub enum Preemption {
 /// Pod disruption budgets, once there are any, come before all of these.
 pub fn preempt(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis, seed: u64) -> Preemption {
     if let Some(reason) = not_eligible(snapshot, pod, diagnosis) {
-        return Preemption::Impossible(reason.to_owned());
+        return Preemption::NotTried(reason.to_owned());
     }
     let demand = Demand::new(snapshot, pod);
     let hopeful = |id: &&NodeId| {

@@ -131,9 +131,20 @@ impl Queue {
     /// Gives back a pod whose placing failed for a reason that may pass.
     pub(crate) fn back_off(&mut self, uid: &Uid, now: Timestamp) {
         if self.count_try(uid, now) {
-            let until = self.waiting[uid].ready_at();
+            let until = self.waiting.get(uid).map_or(now, Waiting::ready_at);
             self.put(uid, Place::BackingOff { until, woken: false });
         }
+    }
+
+    /// Has a parked pod tried again as soon as it may.
+    pub(crate) fn retry(&mut self, uid: &Uid) {
+        let Some(waiting) = self.waiting.get(uid) else { return };
+        if !matches!(waiting.place, Place::Parked { .. }) {
+            return;
+        }
+        let (pod, until) = (waiting.pod.clone(), waiting.ready_at());
+        self.unlist(uid, &pod);
+        self.put(uid, Place::BackingOff { until, woken: false });
     }
 
     /// Has the parked pods tried again that a change may help.
@@ -144,7 +155,7 @@ impl Queue {
         });
         let helped: Vec<Uid> = helped.map(|(_, uid)| uid.clone()).collect();
         for uid in helped {
-            let waiting = &self.waiting[&uid];
+            let Some(waiting) = self.waiting.get(&uid) else { continue };
             let (pod, until) = (waiting.pod.clone(), waiting.ready_at());
             self.unlist(&uid, &pod);
             let early = until > now;
@@ -176,7 +187,9 @@ impl Queue {
     }
 
     fn first_woken(&self) -> Option<Uid> {
-        let woken = |uid: &Uid| matches!(self.waiting[uid].place, Place::BackingOff { woken: true, .. });
+        let woken = |uid: &Uid| {
+            self.waiting.get(uid).is_some_and(|w| matches!(w.place, Place::BackingOff { woken: true, .. }))
+        };
         self.backing_off.iter().map(|(_, uid)| uid).find(|uid| woken(uid)).cloned()
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
-use super::filter::Filter;
 use super::node::NodeSpec;
 use super::plan::{Plan, PlanOptions, plan};
 use super::pod::PodInfo;
@@ -22,15 +21,8 @@ use crate::meta::Uid;
 pub(crate) enum Decision {
     /// Bind it to the node. It is counted there already.
     Bind { pod: Arc<PodInfo>, node: Arc<str> },
-    /// Tell people why it waits, and make room on a node by removing pods when there is such a node.
-    Wait { pod: Arc<PodInfo>, message: String, room: Option<Room> },
-}
-
-/// Room that is made by removing pods.
-#[derive(Clone, Debug)]
-pub(crate) struct Room {
-    pub(crate) node: Arc<str>,
-    pub(crate) victims: Vec<Arc<PodInfo>>,
+    /// Tell people why it waits, and remove the victims to make room on the nominated node.
+    Wait { pod: Arc<PodInfo>, message: String, nominated: Option<Arc<str>>, victims: Vec<Arc<PodInfo>> },
 }
 
 #[derive(Debug)]
@@ -139,23 +131,28 @@ impl State {
             Plan::Place { node, .. } => {
                 self.snapshot.set_pod(pod.clone(), Some(&node));
                 self.assumed.insert(pod.uid.clone(), node.clone());
+                self.changes.push(Change::PodThere { pod: pod.clone() });
                 return Some(Decision::Bind { pod, node });
             }
             Plan::Unschedulable(diagnosis) => diagnosis,
         };
-        let room = match preempt(&self.snapshot, &pod, &diagnosis, seed) {
-            Preemption::Evict { node, victims } => Some(Room { node, victims }),
+        let (nominated, victims) = match preempt(&self.snapshot, &pod, &diagnosis, seed) {
+            Preemption::Evict { node, victims } => (Some(node), victims),
+            Preemption::NotTried(why) => {
+                diagnosis.preemption = why;
+                (pod.nominated_node.clone(), Vec::new())
+            }
             Preemption::Impossible(why) => {
                 diagnosis.preemption = why;
-                None
+                (None, Vec::new())
             }
         };
-        if let Some(room) = &room {
-            self.snapshot.nominate(pod.clone(), &room.node);
+        match &nominated {
+            Some(node) => self.snapshot.nominate(pod.clone(), node),
+            None => self.withdraw(&pod.uid),
         }
-        let filters: std::collections::BTreeSet<Filter> = diagnosis.filters();
-        self.queue.park(&pod.uid, filters, now);
-        Some(Decision::Wait { message: diagnosis.to_string(), pod, room })
+        self.queue.park(&pod.uid, diagnosis.filters(), now);
+        Some(Decision::Wait { message: diagnosis.to_string(), pod, nominated, victims })
     }
 
     fn wake(&mut self, now: Timestamp) {
@@ -173,14 +170,26 @@ impl State {
             return;
         }
         if let Some((pod, node)) = self.snapshot.remove_pod(uid) {
+            self.queue.set(pod.clone());
             self.changes.push(Change::PodGone { pod, node });
         }
         self.queue.back_off(uid, now);
     }
 
+    /// Forgets everything but the bindings under way, to be filled again from the caches.
+    pub(crate) fn reset(&mut self) {
+        let assumed = std::mem::take(&mut self.assumed);
+        *self = Self { assumed, ..Self::new(self.name.clone(), self.options) };
+    }
+
+    /// After a reset and a fill: bindings of pods that are gone need not be waited for.
+    pub(crate) fn filled(&mut self) {
+        self.assumed.retain(|uid, _| self.snapshot.node_of(uid).is_some());
+    }
+
     /// What was to be written about a waiting pod was refused: it is looked at anew soon.
-    pub(crate) fn report_failed(&mut self, uid: &Uid, now: Timestamp) {
-        self.queue.back_off(uid, now);
+    pub(crate) fn report_failed(&mut self, uid: &Uid) {
+        self.queue.retry(uid);
     }
 
     /// When something is due by itself.

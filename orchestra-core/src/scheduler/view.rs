@@ -134,6 +134,8 @@ pub(crate) struct ConditionView {
     pub(crate) status: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) reason: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) message: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,16 +205,9 @@ pub(crate) struct PodTermsView {
     pub(crate) preferred: Vec<k8s_openapi::api::core::v1::WeightedPodAffinityTerm>,
 }
 
-/// A namespace, whose labels the `namespaceSelector` of an affinity term looks at.
-#[derive(Debug, Deserialize)]
-pub(crate) struct NamespaceView {
-    pub(crate) metadata: MetaView,
-}
-
 /// A service, whose pods are spread when they say nothing about it themselves.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ServiceView {
-    pub(crate) metadata: MetaView,
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) spec: ServiceSpecView,
 }

@@ -96,7 +96,8 @@ impl Draft {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 self.warnings.extend(warnings);
-                if let Some(old) = old {
+                // What a subresource such as `binding` edits is beyond what an update may change.
+                if let Some(old) = old.filter(|_| subresource.is_none()) {
                     resource.rules.validate_update(&self.object, old, &mut errors).map_err(undecodable)?;
                 }
             }

@@ -237,6 +237,10 @@ fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, o
         metadata(new).remove("resourceVersion");
         return;
     }
+    if subresource.is_some() {
+        // Made from the object that is stored, with the status it is to have.
+        return;
+    }
     let empty = Map::new();
     let kept = old["metadata"].as_object().unwrap_or(&empty);
     let meta = metadata(new);

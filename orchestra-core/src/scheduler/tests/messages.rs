@@ -14,7 +14,7 @@ fn with_preemption(snapshot: &Snapshot, pod: &crate::scheduler::PodInfo) -> Stri
     let Plan::Unschedulable(mut diagnosis) = plan(snapshot, pod, &PlanOptions::default(), 7) else {
         panic!("{} fits", pod.name)
     };
-    if let Preemption::Impossible(why) = preempt(snapshot, pod, &diagnosis, 7) {
+    if let Preemption::Impossible(why) | Preemption::NotTried(why) = preempt(snapshot, pod, &diagnosis, 7) {
         diagnosis.preemption = why;
     }
     diagnosis.to_string()

@@ -26,7 +26,7 @@ fn evicted(snapshot: &Snapshot, pod: &PodInfo) -> (String, Vec<String>) {
         Preemption::Evict { node, victims } => {
             (node.to_string(), victims.iter().map(|v| v.name.name().to_owned()).collect())
         }
-        Preemption::Impossible(why) => panic!("{why}"),
+        Preemption::Impossible(why) | Preemption::NotTried(why) => panic!("{why}"),
     }
 }
 
@@ -77,7 +77,7 @@ fn nobody_is_chased_twice() {
     snapshot.set_pod(leaving.into(), Some("a"));
     let mut new = (*ranked("new", "4", 10)).clone();
     new.nominated_node = Some("a".into());
-    let Preemption::Impossible(why) = make_room(&snapshot, &new) else {
+    let Preemption::NotTried(why) = make_room(&snapshot, &new) else {
         panic!("waits for the one that leaves")
     };
     assert_eq!(why, "not eligible due to a terminating pod on the nominated node.");

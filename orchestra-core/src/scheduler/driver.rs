@@ -1,0 +1,160 @@
+//! The scheduler at work: caches in, bindings out.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::feeds::{Cursors, Feeds};
+use super::plan::PlanOptions;
+use super::pod::DEFAULT_SCHEDULER;
+use super::state::{Decision, State};
+use super::work::{Outcome, Worker};
+use crate::api::{Client, Status};
+use crate::control::events::Recorder;
+
+/// How many writes are under way at once. A store commits those that wait together in one go; more than this gain
+/// nothing and would let decisions run ahead of what is known.
+const WRITES: usize = 128;
+
+/// Places the pods of a cluster that ask for it by name.
+///
+/// ```no_run
+/// # async fn example(client: orchestra_core::api::Client) -> Result<(), orchestra_core::api::Status> {
+/// use orchestra_core::scheduler::Scheduler;
+///
+/// Scheduler::new(client).run(std::future::pending()).await
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scheduler {
+    client: Client,
+    name: Arc<str>,
+    options: PlanOptions,
+}
+
+impl Scheduler {
+    /// The default scheduler of a cluster.
+    pub fn new(client: Client) -> Self {
+        Self { client, name: DEFAULT_SCHEDULER.into(), options: PlanOptions::default() }
+    }
+
+    /// A scheduler for the pods with this `schedulerName`. Several of different names can run side by side.
+    #[must_use]
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Plans in another way than by default.
+    #[must_use]
+    pub fn with_options(self, options: PlanOptions) -> Self {
+        Self { options, ..self }
+    }
+
+    /// Runs until `shutdown` resolves and the writes under way have ended.
+    ///
+    /// It can be stopped, or killed, at any moment: everything it knows it reads again from the cluster, and a
+    /// binding that was made is not made again. Only one scheduler of a name should run at a time; if two do, each
+    /// pod is still bound once, but nodes may be filled beyond what they have.
+    ///
+    /// # Errors
+    /// When pods, nodes, namespaces or services cannot be read.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Status> {
+        let feeds = Feeds::open(&self.client).await?;
+        let recorder = Recorder::new(self.client.clone(), &*self.name, "");
+        let worker = Arc::new(Worker { client: self.client.clone(), recorder, name: self.name.clone() });
+        let mut state = State::new(self.name.clone(), self.options);
+        let cursors = feeds.follow(&mut state);
+        let mut run = Run { client: self.client, feeds, cursors, state, worker, writes: JoinSet::new() };
+        let mut shutdown = pin!(shutdown);
+        loop {
+            run.decide();
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = run.something() => {}
+            }
+        }
+        while run.writes.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+/// A scheduler that runs.
+struct Run {
+    client: Client,
+    feeds: Feeds,
+    cursors: Cursors,
+    state: State,
+    worker: Arc<Worker>,
+    writes: JoinSet<Outcome>,
+}
+
+impl Run {
+    /// Decides about every pod that is due, as far as writes may be started.
+    fn decide(&mut self) {
+        self.take_in();
+        while self.writes.len() < WRITES {
+            let clock = self.client.clock();
+            let Some(decision) = self.state.decide(clock.now(), clock.random()) else { return };
+            let worker = Arc::clone(&self.worker);
+            match decision {
+                Decision::Bind { pod, node } => {
+                    self.writes.spawn(async move { worker.bind(&pod, &node).await })
+                }
+                Decision::Wait { pod, message, nominated, victims } => self.writes.spawn(async move {
+                    worker.report(&pod, &message, nominated.as_deref(), &victims).await
+                }),
+            };
+        }
+    }
+
+    fn take_in(&mut self) {
+        if self.cursors.drain(&mut self.state).is_err() {
+            self.follow_anew();
+        }
+    }
+
+    fn follow_anew(&mut self) {
+        tracing::info!("fell behind the caches; reading them anew");
+        self.cursors = self.feeds.follow(&mut self.state);
+    }
+
+    /// Waits until there is something to decide about: a change, the end of a write, or a pod that is due.
+    async fn something(&mut self) {
+        let clock = self.client.clock();
+        let wait = self.state.deadline().map(|at| {
+            let wait = at.duration_since(clock.now());
+            Duration::try_from(wait).unwrap_or_default()
+        });
+        // Pods that are due while all writes are taken are seen to when one ends.
+        let wait = wait.filter(|_| self.writes.len() < WRITES);
+        let due = async {
+            match wait {
+                Some(wait) => clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.writes.join_next() => match ended {
+                Ok(outcome) => self.settle(outcome),
+                Err(error) => tracing::error!(%error, "a write of the scheduler panicked"),
+            },
+            fed = self.cursors.next() => match fed {
+                Ok(fed) => fed.apply(&mut self.state),
+                Err(_) => self.follow_anew(),
+            },
+            () = due => {}
+        }
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let now = self.client.clock().now();
+        match outcome {
+            Outcome::Done => {}
+            Outcome::NotBound(uid) => self.state.binding_failed(&uid, now),
+            Outcome::NotReported(uid) => self.state.report_failed(&uid),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From the caches to the state.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+
+use super::node::NodeSpec;
+use super::plan::PlanOptions;
+use super::pod::{DEFAULT_SCHEDULER, PodInfo};
+use super::snapshot::Snapshot;
+use super::state::State;
+use super::view::ServiceView;
+use crate::api::{Client, Status};
+use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Gone, Query};
+
+/// The state of a cluster as its caches show it now, to plan and [`explain`](super::explain) with.
+///
+/// # Errors
+/// When one of the kinds cannot be read.
+pub async fn observe(client: &Client) -> Result<Snapshot, Status> {
+    let feeds = Feeds::open(client).await?;
+    let mut state = State::new(DEFAULT_SCHEDULER.into(), PlanOptions::default());
+    feeds.follow(&mut state);
+    Ok(state.snapshot)
+}
+
+/// The caches that placing depends on.
+#[derive(Debug)]
+pub(super) struct Feeds {
+    namespaces: Cache,
+    services: Cache,
+    nodes: Cache,
+    pods: Cache,
+}
+
+/// What comes after the state that the caches were in.
+#[derive(Debug)]
+pub(super) struct Cursors {
+    namespaces: Cursor,
+    services: Cursor,
+    nodes: Cursor,
+    pods: Cursor,
+}
+
+/// One change in one of the caches.
+#[derive(Debug)]
+pub(super) enum Fed {
+    Namespace(Event),
+    Service(Event),
+    Node(Event),
+    Pod(Event),
+}
+
+impl Feeds {
+    pub(super) async fn open(client: &Client) -> Result<Self, Status> {
+        Ok(Self {
+            namespaces: client.cache::<Namespace>().await?,
+            services: client.cache::<Service>().await?,
+            nodes: client.cache::<Node>().await?,
+            pods: client.cache::<Pod>().await?,
+        })
+    }
+
+    /// Fills the state, and gives what comes after.
+    pub(super) fn follow(&self, state: &mut State) -> Cursors {
+        state.reset();
+        let all = Query::all();
+        let (found, namespaces) = self.namespaces.list_and_watch(&all);
+        found.iter().for_each(|entry| set_namespace(state, entry));
+        let (found, services) = self.services.list_and_watch(&all);
+        found.iter().for_each(|entry| set_service(state, entry));
+        let (found, nodes) = self.nodes.list_and_watch(&all);
+        found.iter().for_each(|entry| set_node(state, entry));
+        let (found, pods) = self.pods.list_and_watch(&all);
+        found.iter().for_each(|entry| set_pod(state, entry));
+        state.filled();
+        Cursors { namespaces, services, nodes, pods }
+    }
+}
+
+impl Cursors {
+    /// Waits for the next change. Cancelling it loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Fed, Gone> {
+        // What a pod depends on comes before the pod.
+        tokio::select! {
+            biased;
+            event = self.namespaces.next() => event.map(Fed::Namespace),
+            event = self.services.next() => event.map(Fed::Service),
+            event = self.nodes.next() => event.map(Fed::Node),
+            event = self.pods.next() => event.map(Fed::Pod),
+        }
+    }
+
+    /// Takes in everything that has happened up to now.
+    pub(super) fn drain(&mut self, state: &mut State) -> Result<(), Gone> {
+        while let Some(event) = self.namespaces.try_next()? {
+            Fed::Namespace(event).apply(state);
+        }
+        while let Some(event) = self.services.try_next()? {
+            Fed::Service(event).apply(state);
+        }
+        while let Some(event) = self.nodes.try_next()? {
+            Fed::Node(event).apply(state);
+        }
+        while let Some(event) = self.pods.try_next()? {
+            Fed::Pod(event).apply(state);
+        }
+        Ok(())
+    }
+}
+
+impl Fed {
+    pub(super) fn apply(self, state: &mut State) {
+        let gone = |event: &Event| matches!(event.kind, EventKind::Deleted);
+        match self {
+            Self::Namespace(event) if gone(&event) => state.set_namespace(event.object.name().name(), None),
+            Self::Namespace(event) => set_namespace(state, &event.object),
+            Self::Service(event) if gone(&event) => {
+                let name = event.object.name();
+                state.snapshot.set_service(name.namespace().unwrap_or_default(), name.name(), None);
+            }
+            Self::Service(event) => set_service(state, &event.object),
+            Self::Node(event) if gone(&event) => state.remove_node(event.object.name().name()),
+            Self::Node(event) => set_node(state, &event.object),
+            Self::Pod(event) if gone(&event) => state.remove_pod(event.object.uid()),
+            Self::Pod(Event { kind: EventKind::Modified(before), object })
+                if is_only_news(&before, &object) => {}
+            Self::Pod(event) => set_pod(state, &event.object),
+        }
+    }
+}
+
+/// Whether a bound pod merely reports how it is doing, which is most of all that happens in a cluster.
+fn is_only_news(before: &Entry, now: &Entry) -> bool {
+    let same = |path: &str| before.field(path) == now.field(path);
+    now.field("spec.nodeName").is_some_and(|node| !node.is_empty())
+        && same("spec.nodeName")
+        && same("status.phase")
+        && before.generation() == now.generation()
+        && before.is_deleting() == now.is_deleting()
+        && before.labels() == now.labels()
+        && before.uid() == now.uid()
+}
+
+fn set_namespace(state: &mut State, entry: &Entry) {
+    state.set_namespace(entry.name().name(), Some(entry.labels().clone()));
+}
+
+fn set_service(state: &mut State, entry: &Entry) {
+    let name = entry.name();
+    match serde_json::from_slice::<ServiceView>(entry.bytes()) {
+        Ok(view) => {
+            let namespace = name.namespace().unwrap_or_default();
+            state.snapshot.set_service(namespace, name.name(), Some(view.spec.selector));
+        }
+        Err(error) => tracing::warn!(service = %name, %error, "service ignored: it cannot be read"),
+    }
+}
+
+fn set_node(state: &mut State, entry: &Entry) {
+    match NodeSpec::from_json(entry.bytes()) {
+        Ok(spec) => state.set_node(spec),
+        Err(error) => tracing::warn!(node = %entry.name(), %error, "node ignored: it cannot be read"),
+    }
+}
+
+fn set_pod(state: &mut State, entry: &Entry) {
+    match PodInfo::from_entry(entry) {
+        Ok(pod) => state.set_pod(Arc::new(pod)),
+        Err(error) => tracing::warn!(pod = %entry.name(), %error, "pod ignored: it cannot be read"),
+    }
+}

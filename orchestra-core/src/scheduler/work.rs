@@ -1,0 +1,156 @@
+//! What the scheduler writes. Every write names the pod by uid, and so can be made again without harm.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use serde_json::{Value, json};
+
+use super::pod::PodInfo;
+use crate::api::{Api, Client, DeleteOptions, Patch, Status};
+use crate::control::events::Recorder;
+use crate::meta::Uid;
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) client: Client,
+    pub(super) recorder: Recorder,
+    pub(super) name: Arc<str>,
+}
+
+/// How a write ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Done,
+    /// The pod was not bound.
+    NotBound(Uid),
+    /// What was to be said about the pod was not said, or not all of the room was made for it.
+    NotReported(Uid),
+}
+
+impl Worker {
+    /// Binds a pod to a node.
+    pub(super) async fn bind(&self, pod: &PodInfo, node: &str) -> Outcome {
+        let binding = json!({
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": pod.name.name(), "namespace": pod.namespace(), "uid": pod.uid.as_str()},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        });
+        match self.pods(pod).create_sub(pod.name.name(), "binding", binding).await {
+            Ok(()) => {
+                let message = format!("Successfully assigned {} to {node}", pod.name);
+                self.recorder.normal(&reference(pod), "Scheduled", message);
+                Outcome::Done
+            }
+            Err(status) => {
+                // A pod that is bound already, or gone, is no fault: the cache is about to say so.
+                if !status.is_conflict() && !status.is_not_found() {
+                    tracing::warn!(pod = %pod.name, node, error = %status, "pod not bound");
+                }
+                Outcome::NotBound(pod.uid.clone())
+            }
+        }
+    }
+
+    /// Says why a pod waits, and makes room for it on the node that is nominated.
+    pub(super) async fn report(
+        &self,
+        pod: &PodInfo,
+        message: &str,
+        nominated: Option<&str>,
+        victims: &[Arc<PodInfo>],
+    ) -> Outcome {
+        if pod.reported.as_deref() != Some(message) {
+            self.recorder.warning(&reference(pod), "FailedScheduling", message);
+        }
+        let result = async {
+            self.write_status(pod, message, nominated).await?;
+            for victim in victims.iter().filter(|victim| !victim.deleting) {
+                self.evict(pod, victim, nominated.unwrap_or_default()).await?;
+            }
+            Ok::<(), Status>(())
+        };
+        match result.await {
+            Ok(()) => Outcome::Done,
+            Err(status) => {
+                tracing::debug!(pod = %pod.name, error = %status, "status not written");
+                Outcome::NotReported(pod.uid.clone())
+            }
+        }
+    }
+
+    /// The condition, and the node that room is made on. The precondition keeps it from overtaking a binding.
+    async fn write_status(
+        &self,
+        pod: &PodInfo,
+        message: &str,
+        nominated: Option<&str>,
+    ) -> Result<(), Status> {
+        if pod.reported.as_deref() == Some(message) && nominated == pod.nominated_node.as_deref() {
+            return Ok(());
+        }
+        let mut condition =
+            json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+        if pod.reported.is_none() {
+            condition["lastTransitionTime"] = self.now();
+        }
+        let patch = json!({
+            "metadata": {"uid": pod.uid.as_str(), "resourceVersion": pod.revision.to_string()},
+            "status": {"conditions": [condition], "nominatedNodeName": nominated},
+        });
+        self.pods(pod).patch_status(pod.name.name(), Patch::Strategic(patch)).await.map(drop)
+    }
+
+    /// Removes a pod to make room for another, with all the time it asks for to end.
+    async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) -> Result<(), Status> {
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": format!("{}: preempting to accommodate a higher priority pod", self.name),
+            "lastTransitionTime": self.now(),
+        });
+        let patch = json!({
+            "metadata": {"uid": victim.uid.as_str()},
+            "status": {"conditions": [condition]},
+        });
+        let pods = self.pods(victim);
+        let name = victim.name.name();
+        if gone_is_done(pods.patch_status(name, Patch::Strategic(patch)).await.map(drop))? {
+            return Ok(());
+        }
+        let options = DeleteOptions { uid: Some(victim.uid.to_string()), ..DeleteOptions::default() };
+        gone_is_done(pods.delete_with(name, options).await)?;
+        let message = format!("Preempted by pod {} on node {node}", pod.uid);
+        self.recorder.normal(&reference(victim), "Preempted", message);
+        Ok(())
+    }
+
+    fn pods(&self, pod: &PodInfo) -> Api<Pod> {
+        self.client.api(pod.namespace())
+    }
+
+    /// To the second, as the API keeps times.
+    fn now(&self) -> Value {
+        self.client.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()
+    }
+}
+
+/// Whether the pod was not there any more, or is another by now.
+fn gone_is_done(result: Result<(), Status>) -> Result<bool, Status> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(status) if status.is_not_found() || status.is_conflict() => Ok(true),
+        Err(status) => Err(status),
+    }
+}
+
+fn reference(pod: &PodInfo) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(pod.namespace().to_owned()),
+        name: Some(pod.name.name().to_owned()),
+        uid: Some(pod.uid.to_string()),
+        resource_version: Some(pod.revision.to_string()),
+        field_path: None,
+    }
+}

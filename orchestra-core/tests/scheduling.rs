@@ -1,0 +1,351 @@
+//! The scheduler in a cluster: what becomes of pods, and what people are told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt, Shared};
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use orchestra_core::api::{Authenticated, Client, DeleteOptions, Patch, Server, ServerConfig, User};
+use orchestra_core::clock::TokioClock;
+use orchestra_core::objects;
+use orchestra_core::scheduler::Scheduler;
+use orchestra_core::store::memory::MemoryStore;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+struct TestCluster {
+    client: Client,
+    stop: CancellationToken,
+}
+
+impl Drop for TestCluster {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// A cluster without a scheduler.
+async fn unscheduled() -> TestCluster {
+    let clock = TokioClock::simulated(1);
+    let admission_clock = Arc::clone(&clock);
+    let config = ServerConfig {
+        store: Arc::new(MemoryStore::new()),
+        kinds: Arc::new(objects::builtin()),
+        clock,
+        admission: Box::new(move |caches| {
+            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
+        }),
+        authorizer: Arc::new(Authenticated),
+    };
+    let stop = CancellationToken::new();
+    let server = Server::start(config, stop.clone()).await.unwrap();
+    let client = server.client(User::admin());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    client.cluster::<Namespace>().create(&namespace).await.unwrap();
+    TestCluster { client, stop }
+}
+
+async fn cluster() -> TestCluster {
+    let cluster = unscheduled().await;
+    cluster.schedule();
+    cluster
+}
+
+impl TestCluster {
+    /// Runs a scheduler until the result is dropped or the cluster ends.
+    fn schedule(&self) -> CancellationToken {
+        let stop = self.stop.child_token();
+        let stopped = stop.clone();
+        let scheduler = Scheduler::new(self.client.clone());
+        tokio::spawn(async move { scheduler.run(stopped.cancelled_owned()).await });
+        stop
+    }
+
+    async fn add_node(&self, name: &str, changes: Value) {
+        let mut node = json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}},
+        });
+        lay_over(&mut node, changes);
+        let node: Node = serde_json::from_value(node).unwrap();
+        let nodes = self.client.cluster::<Node>();
+        let mut made = nodes.create(&node).await.unwrap();
+        made.status = node.status;
+        nodes.update_status(&made).await.unwrap();
+    }
+
+    async fn change_node(&self, name: &str, patch: Value) {
+        self.client.cluster::<Node>().patch(name, Patch::Merge(patch)).await.unwrap();
+    }
+
+    async fn add_pod(&self, name: &str, changes: Value) {
+        let mut pod = json!({
+            "metadata": {"name": name},
+            "spec": {"containers": [{"name": "c", "image": "web"}]},
+        });
+        lay_over(&mut pod, changes);
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        self.client.api::<Pod>("default").create(&pod).await.unwrap();
+    }
+
+    async fn pod(&self, name: &str) -> Pod {
+        self.client.api::<Pod>("default").get(name).await.unwrap()
+    }
+
+    async fn node_of(&self, name: &str) -> Option<String> {
+        self.pod(name).await.spec.and_then(|spec| spec.node_name)
+    }
+
+    /// Waits until the pod is bound, at most a minute of the cluster's time.
+    async fn bound(&self, name: &str) -> String {
+        until(|| async { self.node_of(name).await }.boxed()).await
+    }
+
+    /// Waits until the pod is said to be unschedulable, and gives the message.
+    async fn refused(&self, name: &str) -> String {
+        until(|| {
+            async {
+                let conditions = self.pod(name).await.status?.conditions?;
+                let found =
+                    conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+                assert_eq!(found.reason.as_deref(), Some("Unschedulable"));
+                found.message
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    /// Waits for an event about a pod.
+    async fn event(&self, pod: &str, reason: &str) -> Event {
+        until(|| {
+            async {
+                let events = self.client.api::<Event>("default").list().await.unwrap();
+                let about = |e: &Event| e.involved_object.name.as_deref() == Some(pod);
+                events.into_iter().find(|e| about(e) && e.reason.as_deref() == Some(reason))
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    fn now(&self) -> k8s_openapi::jiff::Timestamp {
+        self.client.clock().now()
+    }
+}
+
+async fn until<'a, T>(mut look: impl FnMut() -> BoxFuture<'a, Option<T>>) -> T {
+    for _ in 0..6000 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited a minute in vain");
+}
+
+fn lay_over(base: &mut Value, changes: Value) {
+    match (base, changes) {
+        (Value::Object(base), Value::Object(changes)) => {
+            for (key, value) in changes {
+                lay_over(base.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (base, changes) => *base = changes,
+    }
+}
+
+fn asking(cpu: &str) -> Value {
+    json!({"spec": {"containers": [{"name": "c", "image": "web", "resources": {"requests": {"cpu": cpu}}}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_bound_and_people_are_told() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({})).await;
+    cluster.add_pod("web", asking("1")).await;
+    assert_eq!(cluster.bound("web").await, "a");
+    let conditions = cluster.pod("web").await.status.unwrap().conditions.unwrap();
+    assert!(conditions.iter().any(|c| c.type_ == "PodScheduled" && c.status == "True"));
+    let event = cluster.event("web", "Scheduled").await;
+    assert_eq!(event.message.as_deref(), Some("Successfully assigned default/web to a"));
+    assert_eq!((event.type_.as_deref(), event.count), (Some("Normal"), Some(1)));
+    assert_eq!(event.source.and_then(|s| s.component).as_deref(), Some("default-scheduler"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fits_nowhere_waits_and_goes_at_once_when_a_node_comes() {
+    let cluster = cluster().await;
+    cluster.add_pod("web", asking("1")).await;
+    assert_eq!(cluster.refused("web").await, "no nodes available to schedule pods");
+    cluster.add_node("small", json!({"status": {"allocatable": {"cpu": "500m"}}})).await;
+    let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is \
+                   not helpful for scheduling.";
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(cluster.refused("web").await, message);
+    let event = cluster.event("web", "FailedScheduling").await;
+    assert_eq!(event.type_.as_deref(), Some("Warning"));
+    let before = cluster.now();
+    cluster.add_node("large", json!({})).await;
+    assert_eq!(cluster.bound("web").await, "large");
+    assert!(cluster.now().duration_since(before).as_millis() <= 20, "at once, not after a poll");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_node_does_not_wake_a_large_pod_but_a_freed_one_does() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({})).await;
+    cluster.add_pod("first", asking("3")).await;
+    cluster.bound("first").await;
+    cluster.add_pod("second", asking("2")).await;
+    cluster.refused("second").await;
+    cluster.client.api::<Pod>("default").delete_with("first", now()).await.unwrap();
+    assert_eq!(cluster.bound("second").await, "a");
+}
+
+fn now() -> DeleteOptions {
+    DeleteOptions { grace_period: Some(0), ..DeleteOptions::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cordoned_or_tainted_node_takes_nobody_until_it_is_opened() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({"spec": {"unschedulable": true}})).await;
+    cluster.add_pod("web", json!({})).await;
+    assert!(
+        cluster.refused("web").await.starts_with("0/1 nodes are available: 1 node(s) were unschedulable.")
+    );
+    let taint = json!({"key": "dedicated", "effect": "NoSchedule"});
+    cluster.change_node("a", json!({"spec": {"unschedulable": null, "taints": [taint]}})).await;
+    let tainted = "0/1 nodes are available: 1 node(s) had untolerated taint(s).";
+    cluster.add_pod("other", json!({})).await;
+    assert!(cluster.refused("other").await.starts_with(tainted));
+    cluster.change_node("a", json!({"spec": {"taints": null}})).await;
+    assert_eq!((cluster.bound("web").await, cluster.bound("other").await), ("a".into(), "a".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn host_ports_and_node_selectors() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({"metadata": {"labels": {"disk": "ssd"}}})).await;
+    cluster.add_node("b", json!({})).await;
+    let port = json!([{"name": "c", "image": "web", "ports": [{"containerPort": 80, "hostPort": 80}]}]);
+    for (name, node) in [("one", "a"), ("two", "b")] {
+        let spec = json!({"containers": port, "nodeSelector": {"kubernetes.io/hostname": node}});
+        cluster.add_pod(name, json!({ "spec": spec })).await;
+        assert_eq!(cluster.bound(name).await, node);
+    }
+    cluster.add_pod("three", json!({"spec": {"containers": port, "nodeSelector": {"disk": "ssd"}}})).await;
+    assert_eq!(
+        cluster.refused("three").await,
+        "0/2 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't match \
+         Pod's node affinity/selector. preemption: 0/2 nodes are available: 1 No preemption victims found for incoming \
+         pod, 1 Preemption is not helpful for scheduling."
+    );
+    cluster.change_node("b", json!({"metadata": {"labels": {"disk": "ssd"}}})).await;
+    cluster.client.api::<Pod>("default").delete_with("two", now()).await.unwrap();
+    assert_eq!(cluster.bound("three").await, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_pods_are_spread_evenly() {
+    let cluster = cluster().await;
+    for i in 0..10 {
+        cluster.add_node(&format!("n{i}"), json!({})).await;
+    }
+    let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "rs", "controller": true}]);
+    for i in 0..100 {
+        cluster.add_pod(&format!("p{i}"), json!({"metadata": {"ownerReferences": owner}})).await;
+    }
+    let mut by_node = BTreeMap::<String, usize>::new();
+    for i in 0..100 {
+        *by_node.entry(cluster.bound(&format!("p{i}")).await).or_default() += 1;
+    }
+    assert!(by_node.len() == 10 && by_node.values().all(|n| *n == 10), "{by_node:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn gates_and_other_schedulers_are_left_alone() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({})).await;
+    cluster.add_pod("gated", json!({"spec": {"schedulingGates": [{"name": "example.com/quota"}]}})).await;
+    cluster.add_pod("theirs", json!({"spec": {"schedulerName": "other"}})).await;
+    cluster.add_pod("ours", json!({})).await;
+    cluster.bound("ours").await;
+    tokio::time::sleep(Duration::from_secs(900)).await;
+    assert_eq!((cluster.node_of("gated").await, cluster.node_of("theirs").await), (None, None));
+    let open = Patch::Merge(json!({"spec": {"schedulingGates": null}}));
+    cluster.client.api::<Pod>("default").patch("gated", open).await.unwrap();
+    assert_eq!(cluster.bound("gated").await, "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_important_come_first_and_make_room() {
+    let cluster = cluster().await;
+    cluster.add_node("a", json!({})).await;
+    cluster.add_pod("low", asking("3")).await;
+    cluster.bound("low").await;
+    let class = serde_json::from_value(json!({"metadata": {"name": "important"}, "value": 1000})).unwrap();
+    cluster.client.cluster::<PriorityClass>().create(&class).await.unwrap();
+    let mut high = asking("3");
+    high["spec"]["priorityClassName"] = json!("important");
+    cluster.add_pod("high", high).await;
+    let nominated = until(|| async { cluster.pod("high").await.status?.nominated_node_name }.boxed());
+    assert_eq!(nominated.await, "a");
+    let event = cluster.event("low", "Preempted").await;
+    let uid = cluster.pod("high").await.metadata.uid.unwrap();
+    assert_eq!(event.message, Some(format!("Preempted by pod {uid} on node a")));
+    let low = until(|| {
+        async { Some(cluster.pod("low").await).filter(|p| p.metadata.deletion_timestamp.is_some()) }.boxed()
+    })
+    .await;
+    let target = low.status.unwrap().conditions.unwrap().into_iter().find(|c| c.type_ == "DisruptionTarget");
+    assert_eq!(target.and_then(|c| c.reason).as_deref(), Some("PreemptionByScheduler"));
+    // Nobody slips into the room that is being made.
+    cluster.add_pod("sly", asking("2")).await;
+    cluster.client.api::<Pod>("default").delete_with("low", now()).await.unwrap();
+    assert_eq!(cluster.bound("high").await, "a");
+    assert!(cluster.refused("sly").await.contains("Insufficient cpu"));
+    assert_eq!(cluster.pod("high").await.status.unwrap().nominated_node_name, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_moment_and_started_again_it_goes_on() {
+    let cluster = unscheduled().await;
+    for i in 0..5 {
+        cluster.add_node(&format!("n{i}"), json!({"status": {"allocatable": {"cpu": "4"}}})).await;
+    }
+    for i in 0..20 {
+        cluster.add_pod(&format!("p{i}"), asking("1")).await;
+    }
+    // Dropped between two steps, again and again, and never waited for.
+    let all_bound = async {
+        for i in 0..20 {
+            cluster.bound(&format!("p{i}")).await;
+        }
+    };
+    let done: Shared<_> = all_bound.boxed_local().shared();
+    let mut polls = 1;
+    while done.peek().is_none() {
+        let scheduler = Scheduler::new(cluster.client.clone()).run(std::future::pending());
+        let mut scheduler = Box::pin(scheduler);
+        for _ in 0..polls {
+            tokio::task::yield_now().await;
+            if futures::poll!(&mut scheduler).is_ready() {
+                panic!("the scheduler ended by itself");
+            }
+        }
+        drop(scheduler);
+        polls += 1;
+        assert!(polls < 500, "never finished");
+        let _ = futures::poll!(done.clone());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let mut by_node = BTreeMap::<String, usize>::new();
+    for i in 0..20 {
+        *by_node.entry(cluster.bound(&format!("p{i}")).await).or_default() += 1;
+    }
+    assert!(by_node.values().all(|n| *n <= 4), "no node is filled beyond what it has: {by_node:?}");
+}

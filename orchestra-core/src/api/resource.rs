@@ -62,6 +62,8 @@ pub struct Resource {
     pub scope: Scope,
     /// Whether it has a `status` subresource.
     pub status: bool,
+    /// Whether an object may be created with its status.
+    pub status_at_creation: bool,
     /// Whether `metadata.generation` counts.
     pub generation: bool,
     /// Whether and how it can be scaled.
@@ -101,6 +103,7 @@ impl Resource {
             categories: R::CATEGORIES,
             scope: R::Object::SCOPE,
             status: R::STATUS,
+            status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
             scale: R::SCALE,
             subresources: R::SUBRESOURCES,

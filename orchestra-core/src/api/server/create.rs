@@ -42,6 +42,8 @@ impl Server {
             if let Some(prefix) = &generated {
                 let name = format!("{prefix}{}", random_suffix(&*self.clock, 5));
                 draft.meta().insert("name".to_owned(), name.into());
+                // What is defaulted from the name could not be before.
+                resource.rules.default(&mut draft.object);
             }
             let name = ObjectName::new(
                 namespace.as_deref(),
@@ -88,11 +90,10 @@ impl Server {
         if resource.generation {
             meta.insert("generation".to_owned(), 1.into());
         }
-        if resource.status {
+        if resource.status && !resource.status_at_creation {
             draft.object.as_object_mut().map(|fields| fields.remove("status"));
         }
         resource.rules.prepare_create(&mut draft.object);
-        resource.rules.default(&mut draft.object);
         while prefix.len() > MAX_GENERATED_PREFIX {
             prefix.pop();
         }

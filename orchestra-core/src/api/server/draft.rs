@@ -49,25 +49,29 @@ impl Draft {
         }
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = resource.kind.as_ref().into();
+        let (kind, version) = (&resource.kind, &target.version);
+        resource.rules.canonicalize(&mut object).map_err(|error| {
+            Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {error}"
+            ))
+        })?;
         let unknown = resource
             .rules
             .check(&object)
             .map_err(|bad| decode::mistyped(&resource.kind, &target.version, &bad.error, &bad.path))?;
         decode::prune(&mut object, &unknown);
         drop_nulls(&mut object);
+        resource.rules.default(&mut object);
         let faults: Vec<String> = unknown
             .iter()
             .map(|path| format!("unknown field \"{}\"", decode::readable(path)))
             .chain(repeated.iter().map(|path| format!("duplicate field \"{path}\"")))
             .collect();
         match validation {
-            FieldValidation::Strict if !faults.is_empty() => {
-                let (kind, version) = (&resource.kind, &target.version);
-                Err(Status::bad_request(format!(
-                    "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-                    faults.join(", ")
-                )))
-            }
+            FieldValidation::Strict if !faults.is_empty() => Err(Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+                faults.join(", ")
+            ))),
             FieldValidation::Warn => Ok(Self { object, warnings: faults }),
             _ => Ok(Self { object, warnings: Vec::new() }),
         }

@@ -267,7 +267,6 @@ fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, o
         };
     }
     resource.rules.prepare_update(new, old);
-    resource.rules.default(new);
 }
 
 /// The desired state is what is neither metadata nor status.

@@ -3,6 +3,8 @@
 //!
 //! * [`docker::DockerRuntime`] (feature `docker`, on by default): containers by a Docker daemon on this machine. Begin
 //!   with [`DockerRuntime::connect`](docker::DockerRuntime::connect).
+//! * [`process::ProcessRuntime`]: a container is a process group on this machine; no daemon, no root, no image. A
+//!   program that uses it calls [`process::init`] first in `main`.
 //!
 //! An adapter translates and decides nothing: when to start, restart or remove is the node agent's business, and is
 //! tested there without any of this.
@@ -12,3 +14,5 @@ pub mod docker;
 mod logs;
 mod machine;
 mod netns;
+mod ports;
+pub mod process;

@@ -1,14 +1,13 @@
 //! The lives of sandboxes: made, listed, stopped, removed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions, StartContainerOptions};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use orchestra_core::runtime::{
-    Duplex, Filter, HostPort, Protocol, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId,
-    SandboxSpec, labels, names,
+    Duplex, Filter, HostPort, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId, SandboxSpec, labels,
+    names,
 };
 
 use super::error::{self, About};
@@ -63,7 +62,7 @@ impl DockerRuntime {
                 .flat_map(|container| container.ports.iter().flatten())
                 .any(|taken| taken.public_port == Some(port.host_port))
         };
-        ports.iter().find(|port| published(port) || !can_bind(port)).map(|port| port.host_port)
+        ports.iter().find(|port| published(port) || !crate::ports::is_free(port)).map(|port| port.host_port)
     }
 
     pub(super) async fn end_sandbox(&self, id: &SandboxId) -> Result<()> {
@@ -154,14 +153,4 @@ pub(super) fn label_filter(filter: &Filter) -> Vec<String> {
     wanted.extend(filter.owner.as_ref().map(|owner| format!("{}={owner}", labels::OWNER)));
     wanted.extend(filter.pod_uid.as_ref().map(|uid| format!("{}={uid}", labels::POD_UID)));
     wanted
-}
-
-fn can_bind(port: &HostPort) -> bool {
-    let address = SocketAddr::new(port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.host_port);
-    let in_use = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
-    match port.protocol {
-        Protocol::Tcp => !std::net::TcpListener::bind(address).is_err_and(in_use),
-        Protocol::Udp => !std::net::UdpSocket::bind(address).is_err_and(in_use),
-        Protocol::Sctp => true,
-    }
 }

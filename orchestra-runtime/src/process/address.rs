@@ -1,0 +1,156 @@
+//! Addresses of pods, unique on the machine for all the runtimes that share a range.
+//!
+//! An address is taken by a symbolic link of its name to the sandbox's folder, in a folder all of them know. A link
+//! whose folder is gone belongs to nobody: so what a crash left is found again without anybody having to look for it.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use orchestra_core::runtime::{Result, RuntimeError};
+use rustix::fs::FlockOperation;
+
+use super::record::failed;
+
+/// A range of addresses, such as `10.85.0.0/16`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Range {
+    network: Ipv4Addr,
+    prefix: u8,
+}
+
+impl Range {
+    /// Reads `10.85.0.0/16`. Between a /8 and a /30, so that there is room for a gateway and a pod.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix) = (address.parse::<Ipv4Addr>().ok()?, prefix.parse::<u8>().ok()?);
+        (8..=30).contains(&prefix).then(|| Self::new(address, prefix))
+    }
+
+    /// The range of this prefix that an address is in; a prefix from 8 to 30.
+    pub(super) const fn new(address: Ipv4Addr, prefix: u8) -> Self {
+        let mask = u32::MAX << (32 - prefix);
+        Self { network: Ipv4Addr::from_bits(address.to_bits() & mask), prefix }
+    }
+
+    /// How many leading bits its addresses share.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Its first address that a machine can have: the bridge's, where there is one.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network.to_bits() + 1)
+    }
+
+    /// How many pods fit: all but the network, the gateway and broadcast.
+    fn room(&self) -> u32 {
+        (1u32 << (32 - self.prefix)) - 3
+    }
+
+    fn nth(&self, n: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.network.to_bits() + 2 + n % self.room())
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+/// Gives out the addresses of a range.
+#[derive(Debug, Clone)]
+pub(super) struct Addresses {
+    range: Range,
+    folder: PathBuf,
+}
+
+impl Addresses {
+    pub(super) fn open(range: Range, run: &Path) -> io::Result<Self> {
+        let folder = run.join("addresses").join(format!("{}-{}", range.network, range.prefix));
+        fs::create_dir_all(&folder)?;
+        Ok(Self { range, folder })
+    }
+
+    /// Takes a free address for a sandbox, a different one each time as far as there are enough: whoever still has the
+    /// address of a pod that is gone shall not reach another.
+    pub(super) fn take(&self, sandbox: &Path) -> Result<Ipv4Addr> {
+        let _lock = self.lock().map_err(failed)?;
+        let last = self.folder.join("last");
+        let begin: u32 = fs::read_to_string(&last).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+        for offset in 0..self.range.room() {
+            let n = begin.wrapping_add(offset) % self.range.room();
+            let address = self.range.nth(n);
+            let link = self.folder.join(address.to_string());
+            if link.exists() {
+                continue; // it exists if what it leads to does
+            }
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(sandbox, &link).map_err(failed)?;
+            fs::write(&last, (n + 1).to_string()).map_err(failed)?;
+            return Ok(address);
+        }
+        Err(RuntimeError::Exhausted { message: format!("no addresses left in {}", self.range) })
+    }
+
+    /// Gives an address back, if it is this sandbox's.
+    pub(super) fn give_back(&self, address: Ipv4Addr, sandbox: &Path) -> Result<()> {
+        let _lock = self.lock().map_err(failed)?;
+        let link = self.folder.join(address.to_string());
+        if fs::read_link(&link).is_ok_and(|owner| owner == sandbox) {
+            fs::remove_file(link).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let file = File::options().create(true).truncate(false).write(true).open(self.folder.join("lock"))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        let range = Range::parse("10.85.3.9/16").unwrap();
+        assert_eq!(
+            (range.to_string().as_str(), range.gateway()),
+            ("10.85.0.0/16", Ipv4Addr::new(10, 85, 0, 1))
+        );
+        assert_eq!(range.nth(0), Ipv4Addr::new(10, 85, 0, 2));
+        assert_eq!(range.nth(range.room() - 1), Ipv4Addr::new(10, 85, 255, 254));
+        for bad in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/7", "x/24", "::/64"] {
+            assert_eq!(Range::parse(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_unique_and_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let range = Range::parse("127.85.0.0/29").unwrap();
+        let addresses = Addresses::open(range, folder.path()).unwrap();
+        let sandbox = |n: u32| {
+            let path = folder.path().join(format!("s{n}"));
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let taken: Vec<Ipv4Addr> = (0..5).map(|n| addresses.take(&sandbox(n)).unwrap()).collect();
+        let again = Addresses::open(range, folder.path()).unwrap();
+        assert!(matches!(again.take(&sandbox(9)), Err(RuntimeError::Exhausted { .. })));
+        let distinct: std::collections::BTreeSet<_> = taken.iter().collect();
+        assert_eq!(distinct.len(), 5);
+
+        again.give_back(taken[3], &sandbox(0)).unwrap();
+        assert!(again.take(&sandbox(9)).is_err(), "only its owner gives an address back");
+        again.give_back(taken[3], &sandbox(3)).unwrap();
+        assert_eq!(again.take(&sandbox(9)).unwrap(), taken[3]);
+        fs::remove_dir(sandbox(1)).unwrap();
+        assert_eq!(again.take(&sandbox(10)).unwrap(), taken[1], "of a sandbox that is gone");
+    }
+}

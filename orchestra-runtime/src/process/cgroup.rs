@@ -1,0 +1,211 @@
+//! Limits by control groups, of both versions, where we may make them.
+//!
+//! A container's group is `orchestra/<container id>` under each hierarchy. A machine that gives us none limits nothing,
+//! and the runtime's capabilities say so.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::launch::Limits;
+
+const MOUNT: &str = "/sys/fs/cgroup";
+const PARENT: &str = "orchestra";
+
+/// How control groups are mounted here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+fn version() -> Option<Version> {
+    if Path::new(MOUNT).join("cgroup.controllers").exists() {
+        return Some(Version::Two);
+    }
+    Path::new(MOUNT).join("memory/cgroup.procs").exists().then_some(Version::One)
+}
+
+/// The folders of a container's groups.
+fn folders(id: &OsStr) -> Vec<PathBuf> {
+    match version() {
+        Some(Version::Two) => vec![Path::new(MOUNT).join(PARENT).join(id)],
+        Some(Version::One) => {
+            ["memory", "cpu", "cpuacct"].map(|name| Path::new(MOUNT).join(name).join(PARENT).join(id)).into()
+        }
+        None => Vec::new(),
+    }
+}
+
+/// Whether groups can be made here.
+pub(super) fn usable() -> bool {
+    let probe = format!("probe-{}", std::process::id());
+    let made = make(OsStr::new(&probe), &Limits { memory_bytes: Some(64 << 20), ..Limits::default() });
+    remove(OsStr::new(&probe));
+    made.is_ok()
+}
+
+/// Makes the groups of a container with its limits.
+pub(super) fn make(id: &OsStr, limits: &Limits) -> io::Result<()> {
+    if version() == Some(Version::Two) {
+        let parent = Path::new(MOUNT).join(PARENT);
+        fs::create_dir_all(&parent)?;
+        for folder in [Path::new(MOUNT), &parent] {
+            fs::write(folder.join("cgroup.subtree_control"), "+cpu +memory")?;
+        }
+    }
+    let folders = folders(id);
+    if folders.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "no control groups"));
+    }
+    for folder in &folders {
+        fs::create_dir_all(folder)?;
+    }
+    for (folder, file, value) in settings(&folders, limits) {
+        let path = folder.join(file);
+        if path.exists() {
+            fs::write(path, value)?;
+        }
+    }
+    Ok(())
+}
+
+fn settings<'a>(folders: &'a [PathBuf], limits: &Limits) -> Vec<(&'a Path, &'static str, String)> {
+    let mut all = Vec::new();
+    let period = if limits.cpu_period == 0 { 100_000 } else { limits.cpu_period };
+    match folders {
+        [one] => {
+            if limits.cpu_shares > 0 {
+                // From shares of 2..=262144 to a weight of 1..=10000, as runtimes do.
+                let weight = 1 + (limits.cpu_shares.clamp(2, 262_144) - 2) * 9999 / 262_142;
+                all.push((one.as_path(), "cpu.weight", weight.to_string()));
+            }
+            if let Some(quota) = limits.cpu_quota {
+                all.push((one, "cpu.max", format!("{quota} {period}")));
+            }
+            if let Some(bytes) = limits.memory_bytes {
+                all.push((one, "memory.max", bytes.to_string()));
+                all.push((one, "memory.swap.max", "0".into()));
+                all.push((one, "memory.oom.group", "1".into()));
+            }
+        }
+        [memory, cpu, ..] => {
+            if let Some(bytes) = limits.memory_bytes {
+                all.push((memory.as_path(), "memory.limit_in_bytes", bytes.to_string()));
+                all.push((memory, "memory.memsw.limit_in_bytes", bytes.to_string()));
+            }
+            if limits.cpu_shares > 0 {
+                all.push((cpu, "cpu.shares", limits.cpu_shares.max(2).to_string()));
+            }
+            if let Some(quota) = limits.cpu_quota {
+                all.push((cpu, "cpu.cfs_period_us", period.to_string()));
+                all.push((cpu, "cpu.cfs_quota_us", quota.to_string()));
+            }
+        }
+        _ => {}
+    }
+    all
+}
+
+/// Removes the groups of a container. Those that still have a process in them stay.
+pub(super) fn remove(id: &OsStr) {
+    for folder in folders(id) {
+        let _ = fs::remove_dir(folder);
+    }
+}
+
+/// Whether the kernel has killed something in the container because it used more memory than it may.
+pub(super) fn killed_for_memory(id: &OsStr) -> bool {
+    folders(id).first().is_some_and(|folder| {
+        ["memory.events", "memory.oom_control"]
+            .iter()
+            .filter_map(|file| fs::read_to_string(folder.join(file)).ok())
+            .any(|text| {
+                text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count != "0")
+            })
+    })
+}
+
+/// Processor time in nanoseconds and memory in use, of all that is in the container.
+pub(super) fn usage(id: &OsStr) -> Option<(u64, u64)> {
+    let figure = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let named = |path: PathBuf, name: &str| {
+        let text = fs::read_to_string(path).ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
+    match version()? {
+        Version::Two => {
+            let folder = Path::new(MOUNT).join(PARENT).join(id);
+            let idle = named(folder.join("memory.stat"), "inactive_file ").unwrap_or_default();
+            let cpu = named(folder.join("cpu.stat"), "usage_usec ")? * 1000;
+            Some((cpu, figure(folder.join("memory.current"))?.saturating_sub(idle)))
+        }
+        Version::One => {
+            let memory = Path::new(MOUNT).join("memory").join(PARENT).join(id);
+            let idle = named(memory.join("memory.stat"), "total_inactive_file ").unwrap_or_default();
+            let used = figure(memory.join("memory.usage_in_bytes"))?.saturating_sub(idle);
+            let cpu = figure(Path::new(MOUNT).join("cpuacct").join(PARENT).join(id).join("cpuacct.usage"))?;
+            Some((cpu, used))
+        }
+    }
+}
+
+/// The groups of a container, open to be joined.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    members: Vec<File>,
+}
+
+impl Cgroups {
+    /// Opens what groups there are.
+    pub(super) fn open(id: &OsStr) -> io::Result<Self> {
+        let members = folders(id)
+            .into_iter()
+            .filter_map(|folder| File::options().write(true).open(folder.join("cgroup.procs")).ok())
+            .collect();
+        Ok(Self { members })
+    }
+
+    /// Moves the calling process into them.
+    pub(super) fn join(&self) -> io::Result<()> {
+        self.members.iter().try_for_each(|mut file| file.write_all(b"0"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_in_both_versions() {
+        let limits = Limits {
+            cpu_shares: 512,
+            cpu_quota: Some(50_000),
+            cpu_period: 100_000,
+            memory_bytes: Some(1 << 20),
+        };
+        let shown = |folders: &[PathBuf]| {
+            settings(folders, &limits)
+                .into_iter()
+                .map(|(folder, file, value)| format!("{}/{file}={value}", folder.display()))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        insta::assert_snapshot!(shown(&["two".into()]), @r"
+        two/cpu.weight=20
+        two/cpu.max=50000 100000
+        two/memory.max=1048576
+        two/memory.swap.max=0
+        two/memory.oom.group=1
+        ");
+        insta::assert_snapshot!(shown(&["memory".into(), "cpu".into(), "cpuacct".into()]), @r"
+        memory/memory.limit_in_bytes=1048576
+        memory/memory.memsw.limit_in_bytes=1048576
+        cpu/cpu.shares=512
+        cpu/cpu.cfs_period_us=100000
+        cpu/cpu.cfs_quota_us=50000
+        ");
+        assert_eq!(settings(&["two".into()], &Limits::default()).len(), 0);
+    }
+}

@@ -1,0 +1,177 @@
+//! A pod's network namespace: pinned by a file, connected to a bridge by a pair of virtual cables.
+//!
+//! The pod reaches the machine and, by way of it, whatever the machine serves; and the other pods on the bridge. There
+//! is no way out to other networks: that takes rules in the machine's firewall, which are not ours to set here.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+use futures::TryStreamExt;
+use orchestra_core::runtime::{Result, RuntimeError};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rustix::mount::UnmountFlags;
+use rustix::thread::UnshareFlags;
+
+use super::address::Range;
+use super::launch;
+use crate::netns;
+
+/// What a pod's own device is called within it.
+const INSIDE: &str = "eth0";
+
+/// Makes the bridge if it is not there, with the gateway's address.
+pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
+    let handle = connect().map_err(|error| failed("netlink", error))?;
+    let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
+    ignore_existing(made).map_err(|error| failed("making the bridge", error))?;
+    let bridge = index(&handle, name).await.map_err(|error| failed("finding the bridge", error))?;
+    let added = handle.address().add(bridge, range.gateway().into(), range.prefix()).execute().await;
+    ignore_existing(added).map_err(|error| failed("giving the bridge its address", error))?;
+    set(&handle, LinkUnspec::new_with_index(bridge).up())
+        .await
+        .map_err(|error| failed("switching the bridge on", error))
+}
+
+/// Makes a namespace, pins it at `pin`, and connects it.
+pub(super) async fn attach(
+    pin: &Path,
+    outside: &str,
+    bridge: &str,
+    address: Ipv4Addr,
+    range: Range,
+) -> Result<()> {
+    let file = pin.to_owned();
+    let pinned = tokio::task::spawn_blocking(move || make_namespace(&file)).await;
+    pinned
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|error| failed("making a network namespace", error))?;
+    let namespace = File::open(pin).map_err(|error| failed("opening the network namespace", error))?;
+    cable(outside, bridge, namespace.as_raw_fd())
+        .await
+        .map_err(|error| failed("connecting the pod", error))?;
+    let (pin, temporary) = (pin.to_owned(), peer(outside));
+    let configured = tokio::task::spawn_blocking(move || {
+        netns::within(&pin, move || on_this_thread(configure(temporary, address, range)))
+    });
+    configured
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|error| failed("giving the pod its address", error))
+}
+
+/// Lets go of a namespace and its cable. What is not there any more is no error.
+pub(super) async fn detach(pin: &Path, outside: &str) -> Result<()> {
+    let handle = connect().map_err(|error| failed("netlink", error))?;
+    if let Ok(device) = index(&handle, outside).await {
+        let removed = handle.link().del(device).execute().await;
+        ignore_missing(removed).map_err(|error| failed("removing the pod's device", error))?;
+    }
+    match rustix::mount::unmount(pin, UnmountFlags::DETACH) {
+        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(failed("releasing the network namespace", error)),
+    }
+    match fs::remove_file(pin) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("releasing the network namespace", error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name of a pod's device on the machine, at most 15 letters, from its address: unique where that is.
+pub(super) fn device(address: Ipv4Addr) -> String {
+    format!("orc{:08x}", address.to_bits())
+}
+
+fn peer(outside: &str) -> String {
+    format!("{outside}p")
+}
+
+fn make_namespace(pin: &Path) -> io::Result<()> {
+    if let Some(folder) = pin.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    File::create(pin)?;
+    let pin = pin.to_owned();
+    let thread = std::thread::Builder::new().name("netns".into()).spawn(move || {
+        launch::unshare(UnshareFlags::NEWNET)?;
+        rustix::mount::mount_bind("/proc/thread-self/ns/net", &pin)?;
+        on_this_thread(async { switch_on("lo").await })
+    })?;
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+}
+
+/// Runs netlink calls where they must run: on a thread that has gone into a namespace.
+fn on_this_thread(work: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn switch_on(name: &str) -> io::Result<()> {
+    let handle = connect()?;
+    let device = index(&handle, name).await?;
+    set(&handle, LinkUnspec::new_with_index(device).up()).await
+}
+
+async fn cable(outside: &str, bridge: &str, namespace: RawFd) -> io::Result<()> {
+    let handle = connect()?;
+    let (bridge, inside) = (index(&handle, bridge).await?, peer(outside));
+    let made = handle.link().add(LinkVeth::new(outside, &inside).build()).execute().await;
+    ignore_existing(made).map_err(io::Error::other)?;
+    let (outside, inside) = (index(&handle, outside).await?, index(&handle, &inside).await?);
+    set(&handle, LinkUnspec::new_with_index(inside).setns_by_fd(namespace)).await?;
+    set(&handle, LinkUnspec::new_with_index(outside).controller(bridge).up()).await
+}
+
+async fn configure(temporary: String, address: Ipv4Addr, range: Range) -> io::Result<()> {
+    let handle = connect()?;
+    let device = index(&handle, &temporary).await?;
+    set(&handle, LinkUnspec::new_with_index(device).name(INSIDE.to_owned())).await?;
+    let added = handle.address().add(device, address.into(), range.prefix()).execute().await;
+    ignore_existing(added).map_err(io::Error::other)?;
+    set(&handle, LinkUnspec::new_with_index(device).up()).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(range.gateway()).build();
+    ignore_existing(handle.route().add(route).execute().await).map_err(io::Error::other)
+}
+
+fn connect() -> io::Result<Handle> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+async fn index(handle: &Handle, name: &str) -> io::Result<u32> {
+    let mut found = handle.link().get().match_name(name.to_owned()).execute();
+    match found.try_next().await.map_err(io::Error::other)? {
+        Some(link) => Ok(link.header.index),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+async fn set(handle: &Handle, change: LinkMessageBuilder<LinkUnspec>) -> io::Result<()> {
+    handle.link().set(change.build()).execute().await.map_err(io::Error::other)
+}
+
+fn ignore_existing(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    ignore(result, rustix::io::Errno::EXIST)
+}
+
+fn ignore_missing(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+    ignore(result, rustix::io::Errno::NODEV)
+}
+
+fn ignore(result: Result<(), rtnetlink::Error>, harmless: rustix::io::Errno) -> Result<(), rtnetlink::Error> {
+    match result {
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -harmless.raw_os_error() => Ok(()),
+        other => other,
+    }
+}
+
+fn failed(what: &str, error: impl std::fmt::Display) -> RuntimeError {
+    RuntimeError::Failed { message: format!("{what}: {error}") }
+}

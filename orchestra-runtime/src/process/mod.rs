@@ -1,0 +1,273 @@
+//! Containers that are process groups on this machine: no daemon, no root, no image.
+//!
+//! A container must give a command, which is a program of this machine. Each is held by a *shim*, this same program
+//! started again (see [`init`]), which outlives the agent, keeps the log, and writes down how it ended. Everything else
+//! is on disk too, so a runtime that is opened on the same folder has the same containers; see `record.rs`.
+//!
+//! | | with root | without |
+//! | --- | --- | --- |
+//! | address | a network namespace on a bridge, from [`Config::pods`] | one of [`Config::loopback`], which the process has to bind: it is in `POD_IP` and `HOST` |
+//! | mounts | a root of its own made of the machine's folders | the same, where the machine allows user namespaces |
+//! | user, groups | yes | only its own |
+//! | limits | by control groups, where they can be made | no |
+//!
+//! [`Runtime::capabilities`] says what was found. Not isolated: processes, other devices, system calls, Linux
+//! capabilities; containers of a pod share nothing but their address. Terminals are not given.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use orchestra_core::runtime::{
+    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex, EventStream,
+    ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
+    RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
+    Session,
+};
+use tokio::sync::broadcast;
+
+mod address;
+mod cgroup;
+mod container;
+mod exec;
+mod helper;
+mod launch;
+mod link;
+mod logfile;
+mod read;
+mod record;
+mod sandbox;
+mod supervise;
+mod watch;
+
+pub use address::Range;
+pub use helper::init;
+
+use helper::{Abilities, Helper};
+use record::Disk;
+
+/// Where a [`ProcessRuntime`] keeps things and what it gives out.
+#[derive(Debug, Clone)]
+pub struct Config {
+    root: PathBuf,
+    run: PathBuf,
+    pods: Range,
+    loopback: Range,
+    bridge: String,
+    helper: Option<PathBuf>,
+}
+
+impl Config {
+    /// Keeps its records in this folder, which must be the same after a restart.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let range = |first, second| Range::new([first, second, 0, 0].into(), 16);
+        Self {
+            root: root.into(),
+            run: run_folder(),
+            pods: range(10, 85),
+            loopback: range(127, 85),
+            bridge: "orchestra0".into(),
+            helper: None,
+        }
+    }
+
+    /// Addresses of pods that have a network namespace; `10.85.0.0/16` unless said otherwise. Runtimes of one machine
+    /// may share a range and a bridge: each address is given once.
+    pub fn pods(mut self, range: Range, bridge: impl Into<String>) -> Self {
+        self.pods = range;
+        self.bridge = bridge.into();
+        self
+    }
+
+    /// Addresses of pods that have none; `127.85.0.0/16` unless said otherwise.
+    pub fn loopback(mut self, range: Range) -> Self {
+        self.loopback = range;
+        self
+    }
+
+    /// What all runtimes of the machine share and a reboot may forget: `/run/orchestra`, or without root
+    /// `$XDG_RUNTIME_DIR/orchestra`.
+    pub fn run(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.run = folder.into();
+        self
+    }
+
+    /// Another program as the helper, one that calls [`init`] first in `main`.
+    pub fn helper(mut self, program: impl Into<PathBuf>) -> Self {
+        self.helper = Some(program.into());
+        self
+    }
+}
+
+fn run_folder() -> PathBuf {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return "/run/orchestra".into();
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| Path::new(folder).is_dir()) {
+        Some(folder) => PathBuf::from(folder).join("orchestra"),
+        None => std::env::temp_dir().join(format!("orchestra-{}", uid.as_raw())),
+    }
+}
+
+/// Containers that are process groups on this machine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ProcessRuntime {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    disk: Disk,
+    helper: Helper,
+    abilities: Abilities,
+    addresses: address::Addresses,
+    boot_id: String,
+    events: broadcast::Sender<RuntimeEvent>,
+    /// Containers whose end somebody waits for already.
+    watched: Mutex<HashSet<String>>,
+}
+
+impl ProcessRuntime {
+    /// Opens a runtime, with all the containers it has, and finds out what this machine allows.
+    ///
+    /// [`RuntimeError::InvalidSpec`] when there is no helper: see [`init`].
+    pub async fn open(config: Config) -> Result<Self> {
+        blocking(move || {
+            let helper = Helper::find(config.helper.as_deref())?;
+            let disk = Disk::open(&config.root).map_err(record::failed)?;
+            let abilities = Abilities::probe(&helper, &disk.scratch()?)?;
+            let range = if abilities.networks { config.pods } else { config.loopback };
+            let addresses = address::Addresses::open(range, &config.run).map_err(record::failed)?;
+            let boot_id = crate::machine::read(Path::new("/")).boot_id;
+            let inner = Inner {
+                config,
+                disk,
+                helper,
+                abilities,
+                addresses,
+                boot_id,
+                events: broadcast::channel(1024).0,
+                watched: Mutex::default(),
+            };
+            Ok(Self { inner: Arc::new(inner) })
+        })
+        .await
+    }
+}
+
+/// Runs something that works on files.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(RuntimeError::Failed { message: error.to_string() }),
+    }
+}
+
+#[async_trait]
+impl Runtime for ProcessRuntime {
+    fn capabilities(&self) -> Capabilities {
+        let found = self.inner.abilities;
+        let mut all = Capabilities::ALL;
+        all.images = false;
+        all.attach = false;
+        all.stats = found.limits;
+        all.mounts = found.mounts;
+        all.limits = found.limits;
+        all
+    }
+
+    async fn info(&self) -> Result<RuntimeInfo> {
+        Ok(RuntimeInfo { name: "process".into(), version: env!("CARGO_PKG_VERSION").into() })
+    }
+
+    async fn machine(&self) -> Result<MachineInfo> {
+        let root = self.inner.config.root.clone();
+        blocking(move || Ok(crate::machine::read(&root))).await
+    }
+
+    async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+        self.make_sandbox(spec).await
+    }
+
+    async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
+        self.end_sandbox(id.as_str()).await
+    }
+
+    async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
+        self.delete_sandbox(id.as_str()).await
+    }
+
+    async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
+        self.make_container(sandbox, spec).await
+    }
+
+    async fn start_container(&self, id: &ContainerId) -> Result<()> {
+        self.run_container(id).await
+    }
+
+    async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+        self.end_container(id.as_str(), grace).await
+    }
+
+    async fn remove_container(&self, id: &ContainerId) -> Result<()> {
+        self.delete_container(id).await
+    }
+
+    async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+        self.list_sandboxes(filter).await
+    }
+
+    async fn container(&self, id: &ContainerId) -> Result<Container> {
+        let (disk, id) = (self.inner.disk.clone(), id.clone());
+        blocking(move || {
+            let (dir, record) = disk.container(id.as_str())?;
+            container::observed(id, &dir, &record)
+        })
+        .await
+    }
+
+    /// Always `None`: there are no images.
+    async fn image(&self, _image: &ImageRef) -> Result<Option<Image>> {
+        Ok(None)
+    }
+
+    async fn pull_image(&self, _: &ImageRef, _: Option<&RegistryCredentials>) -> Result<Image> {
+        Err(RuntimeError::Unsupported { what: "images" })
+    }
+
+    async fn images(&self) -> Result<Vec<Image>> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_image(&self, _image: &ImageRef) -> Result<()> {
+        Ok(())
+    }
+
+    async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+        self.read_logs(id, options).await
+    }
+
+    async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
+        self.run_command(id, command, timeout).await
+    }
+
+    async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+        self.open_exec(id, options).await
+    }
+
+    async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+        self.dial_sandbox(sandbox, port).await
+    }
+
+    async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+        self.figures(filter).await
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        self.watch_events().await
+    }
+}

@@ -1,0 +1,376 @@
+//! What is on disk: one folder a sandbox, one a container, and nothing anywhere else.
+//!
+//! ```text
+//! <root>/sandboxes/<id>/sandbox.json      who it is, its address; `ready` once it can take containers
+//! <root>/containers/<id>/container.json   who it is, and how its process is to be started
+//!                        lock             held by the shim for as long as it lives
+//!                        state.json       written by the shim once the process runs
+//!                        exit.json        written by the shim when it has ended
+//!                        control          a pipe: signal numbers for the process, read by the shim
+//! ```
+//!
+//! A folder appears complete or not at all (it is made under another name and renamed), a file likewise. So whoever is
+//! killed leaves a state that [`Disk`] can read.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use orchestra_core::runtime::{
+    ContainerMeta, ContainerSpec, PodRef, Result, RuntimeError, SandboxMeta, SandboxSpec,
+};
+use rustix::fs::FlockOperation;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::launch::Launch;
+
+/// A sandbox, as `sandbox.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SandboxRecord {
+    pub(super) namespace: String,
+    pub(super) pod: String,
+    pub(super) uid: String,
+    pub(super) attempt: u32,
+    pub(super) owner: String,
+    pub(super) hostname: String,
+    pub(super) host_network: bool,
+    pub(super) created_at: Timestamp,
+    /// The boot it was made in: after another, its network namespace and its processes are gone.
+    pub(super) boot_id: String,
+    pub(super) log_directory: PathBuf,
+    pub(super) ip: Option<Ipv4Addr>,
+    pub(super) netns: Option<PathBuf>,
+    pub(super) ready: bool,
+}
+
+impl SandboxRecord {
+    pub(super) fn new(spec: &SandboxSpec, boot_id: &str) -> Self {
+        let pod = spec.meta.pod.clone();
+        Self {
+            namespace: pod.namespace,
+            pod: pod.name,
+            uid: pod.uid,
+            attempt: spec.meta.attempt,
+            owner: spec.meta.owner.clone(),
+            hostname: spec.hostname.clone(),
+            host_network: spec.namespaces.host_network,
+            created_at: Timestamp::now(),
+            boot_id: boot_id.to_owned(),
+            log_directory: spec.log_directory.clone(),
+            ip: None,
+            netns: None,
+            ready: false,
+        }
+    }
+
+    pub(super) fn meta(&self) -> SandboxMeta {
+        let pod = PodRef { namespace: self.namespace.clone(), name: self.pod.clone(), uid: self.uid.clone() };
+        SandboxMeta { pod, attempt: self.attempt, owner: self.owner.clone() }
+    }
+}
+
+/// A container, as `container.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ContainerRecord {
+    pub(super) sandbox: String,
+    pub(super) name: String,
+    pub(super) attempt: u32,
+    pub(super) hash: String,
+    pub(super) image: String,
+    pub(super) created_at: Timestamp,
+    pub(super) stop_signal: Option<String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) launch: Launch,
+}
+
+impl ContainerRecord {
+    pub(super) fn new(sandbox: &str, spec: &ContainerSpec, launch: Launch) -> Self {
+        Self {
+            sandbox: sandbox.to_owned(),
+            name: spec.meta.name.clone(),
+            attempt: spec.meta.attempt,
+            hash: spec.meta.hash.clone(),
+            image: spec.image.clone(),
+            created_at: Timestamp::now(),
+            stop_signal: spec.stop_signal.clone(),
+            annotations: spec.annotations.clone(),
+            launch,
+        }
+    }
+
+    pub(super) fn meta(&self) -> ContainerMeta {
+        ContainerMeta { name: self.name.clone(), attempt: self.attempt, hash: self.hash.clone() }
+    }
+}
+
+/// That a process runs, as `state.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct StateRecord {
+    pub(super) shim: i32,
+    pub(super) process: i32,
+    pub(super) started_at: Timestamp,
+}
+
+/// That it has ended, as `exit.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ExitRecord {
+    pub(super) code: i32,
+    pub(super) oom_killed: bool,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) finished_at: Timestamp,
+    pub(super) reason: String,
+    pub(super) message: String,
+}
+
+/// A container's folder.
+#[derive(Debug, Clone)]
+pub(super) struct ContainerDir(pub(super) PathBuf);
+
+impl ContainerDir {
+    pub(super) fn record(&self) -> io::Result<ContainerRecord> {
+        read(&self.0.join("container.json"))
+    }
+
+    pub(super) fn state(&self) -> io::Result<Option<StateRecord>> {
+        optional(read(&self.0.join("state.json")))
+    }
+
+    pub(super) fn exit(&self) -> io::Result<Option<ExitRecord>> {
+        optional(read(&self.0.join("exit.json")))
+    }
+
+    pub(super) fn write_state(&self, state: &StateRecord) -> io::Result<()> {
+        write(&self.0.join("state.json"), state)
+    }
+
+    pub(super) fn write_exit(&self, exit: &ExitRecord) -> io::Result<()> {
+        write(&self.0.join("exit.json"), exit)
+    }
+
+    pub(super) fn control(&self) -> PathBuf {
+        self.0.join("control")
+    }
+
+    /// Takes the shim's lock. `None` when another shim has it: whoever holds the file holds the container.
+    pub(super) fn try_lock(&self) -> io::Result<Option<File>> {
+        let file = File::options().create(true).truncate(false).write(true).open(self.0.join("lock"))?;
+        // Somebody who looks whether there is a shim holds it for a moment too.
+        for _ in 0..50 {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(file)),
+                Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(std::time::Duration::from_millis(2)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a shim lives. It alone says whether there is a process: numbers of processes are used again, locks of
+    /// the dead are not kept.
+    pub(super) fn has_shim(&self) -> io::Result<bool> {
+        let Some(file) = optional(File::open(self.0.join("lock")))? else { return Ok(false) };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The folders of one runtime.
+#[derive(Debug, Clone)]
+pub(super) struct Disk {
+    root: PathBuf,
+}
+
+impl Disk {
+    /// Makes the folders, readable by nobody else: environments hold secrets.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        for folder in ["sandboxes", "containers", "tmp"] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
+        }
+        Ok(Self { root: root.canonicalize()? })
+    }
+
+    /// A folder for attempts.
+    pub(super) fn scratch(&self) -> Result<PathBuf> {
+        let scratch = self.root.join("tmp").join(format!("probe.{}", std::process::id()));
+        fs::create_dir_all(&scratch).map_err(failed)?;
+        Ok(scratch)
+    }
+
+    pub(super) fn sandbox_dir(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.root.join("sandboxes").join(checked(id).ok_or_else(|| RuntimeError::no_sandbox(id))?))
+    }
+
+    pub(super) fn sandbox(&self, id: &str) -> Result<SandboxRecord> {
+        match optional(read(&self.sandbox_dir(id)?.join("sandbox.json"))).map_err(failed)? {
+            Some(record) => Ok(record),
+            None => Err(RuntimeError::no_sandbox(id)),
+        }
+    }
+
+    pub(super) fn write_sandbox(&self, id: &str, record: &SandboxRecord) -> Result<()> {
+        write(&self.sandbox_dir(id)?.join("sandbox.json"), record).map_err(failed)
+    }
+
+    pub(super) fn container(&self, id: &str) -> Result<(ContainerDir, ContainerRecord)> {
+        let id = checked(id).ok_or_else(|| RuntimeError::no_container(id))?;
+        let dir = ContainerDir(self.root.join("containers").join(id));
+        match optional(dir.record()).map_err(failed)? {
+            Some(record) => Ok((dir, record)),
+            None => Err(RuntimeError::no_container(id)),
+        }
+    }
+
+    /// Makes a sandbox's folder with its record; `false` when it is there already.
+    pub(super) fn add_sandbox(&self, id: &str, record: &SandboxRecord) -> Result<bool> {
+        self.add("sandboxes", id, "sandbox.json", record).map_err(failed)
+    }
+
+    /// Makes a container's folder with its record; `false` when it is there already.
+    pub(super) fn add_container(&self, id: &str, record: &ContainerRecord) -> Result<bool> {
+        self.add("containers", id, "container.json", record).map_err(failed)
+    }
+
+    fn add(&self, kind: &str, id: &str, file: &str, record: &impl Serialize) -> io::Result<bool> {
+        let id = checked(id).ok_or(io::ErrorKind::InvalidInput)?;
+        let draft = self.root.join("tmp").join(format!("{id}.{}", std::process::id()));
+        fs::create_dir_all(&draft)?;
+        write(&draft.join(file), record)?;
+        match fs::rename(&draft, self.root.join(kind).join(id)) {
+            Ok(()) => Ok(true),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                fs::remove_dir_all(&draft)?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn remove(&self, kind: &str, id: &str) -> Result<()> {
+        let Some(id) = checked(id) else { return Ok(()) };
+        match fs::remove_dir_all(self.root.join(kind).join(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every sandbox, readable ones only.
+    pub(super) fn sandboxes(&self) -> Result<Vec<(String, SandboxRecord)>> {
+        self.all("sandboxes", |path| read(&path.join("sandbox.json")))
+    }
+
+    /// Every container.
+    pub(super) fn containers(&self) -> Result<Vec<(String, ContainerDir, ContainerRecord)>> {
+        let all = self.all("containers", |path| {
+            let dir = ContainerDir(path.to_owned());
+            dir.record().map(|record| (dir, record))
+        })?;
+        Ok(all.into_iter().map(|(id, (dir, record))| (id, dir, record)).collect())
+    }
+
+    fn all<T>(&self, kind: &str, read: impl Fn(&Path) -> io::Result<T>) -> Result<Vec<(String, T)>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.root.join(kind)).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            match optional(read(&entry.path())) {
+                Ok(Some(record)) => found.push((entry.file_name().to_string_lossy().into_owned(), record)),
+                Ok(None) => {} // removed in this moment
+                Err(error) => tracing::warn!(path = %entry.path().display(), %error, "unreadable record"),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Ids are names of folders: one that could be a path is no id of ours.
+fn checked(id: &str) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    (!id.is_empty() && id.len() < 200 && id.bytes().all(plain)).then_some(id)
+}
+
+/// An id made of who it is, so that making the same twice is noticed: a readable part, and a hash of all of it.
+pub(super) fn id(readable: &str, parts: &[&str]) -> String {
+    // FNV-1a, 128 bits: stable between versions of this program, which std's hasher is not.
+    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    for part in parts {
+        for byte in part.bytes().chain([0]) {
+            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+    let kept: String = readable
+        .chars()
+        .take(40)
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .collect();
+    format!("{kept}-{hash:032x}")
+}
+
+/// An error of the file system, as the port has it.
+pub(super) fn failed(error: io::Error) -> RuntimeError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
+            RuntimeError::Exhausted { message: error.to_string() }
+        }
+        _ => RuntimeError::Failed { message: error.to_string() },
+    }
+}
+
+fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+    serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
+}
+
+fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    fs::write(&draft, serde_json::to_vec_pretty(record)?)?;
+    fs::rename(draft, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_tell_apart_and_are_no_paths() {
+        let one = id("web", &["default", "web", "u1", "0"]);
+        assert_eq!(one, id("web", &["default", "web", "u1", "0"]));
+        assert_ne!(one, id("web", &["default", "webu", "1", "0"]));
+        assert_eq!(checked(&one), Some(one.as_str()));
+        assert_eq!(checked(&id("../a.b", &["x"])).map(|id| id.starts_with("---a-b-")), Some(true));
+        for bad in ["", "..", "a/b", "a.b", "a\0b"] {
+            assert_eq!(checked(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_tells_whether_a_shim_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = ContainerDir(folder.path().to_owned());
+        assert!(!dir.has_shim().unwrap());
+        let held = dir.try_lock().unwrap().unwrap();
+        assert!(dir.has_shim().unwrap() && dir.try_lock().unwrap().is_none());
+        drop(held);
+        assert!(!dir.has_shim().unwrap());
+    }
+}

@@ -1,0 +1,183 @@
+//! The lives of sandboxes: here a record, an address, and with root a network namespace.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use orchestra_core::runtime::{
+    Duplex, EventKind, Filter, Protocol, Result, RunningSandbox, RuntimeError, RuntimeEvent, Sandbox,
+    SandboxId, SandboxSpec, SandboxState, names,
+};
+use tokio::net::TcpStream;
+
+use super::record::{SandboxRecord, id};
+use super::{ProcessRuntime, blocking, container, link};
+
+impl ProcessRuntime {
+    pub(super) async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+        for port in &spec.host_ports {
+            if port.protocol == Protocol::Sctp {
+                return Err(RuntimeError::Unsupported { what: "host ports of SCTP" });
+            }
+            if !crate::ports::is_free(port) {
+                return Err(RuntimeError::PortInUse { port: port.host_port });
+            }
+        }
+        let (meta, disk) = (&spec.meta, self.inner.disk.clone());
+        let parts =
+            [&meta.owner, &meta.pod.namespace, &meta.pod.name, &meta.pod.uid, &meta.attempt.to_string()];
+        let id = id(&meta.pod.name, &parts.map(String::as_str));
+        let mut record = SandboxRecord::new(spec, &self.inner.boot_id);
+        let added = {
+            let (id, record) = (id.clone(), record.clone());
+            blocking(move || disk.add_sandbox(&id, &record)).await?
+        };
+        if !added {
+            return Err(RuntimeError::AlreadyExists { what: "sandbox", name: names::sandbox(meta) });
+        }
+        if let Err(error) = self.connect_sandbox(&id, &mut record).await {
+            // What cannot be taken back now shows in a list as a sandbox that is not ready.
+            let _ = self.delete_sandbox(&id).await;
+            return Err(error);
+        }
+        Ok(RunningSandbox { ips: ips(&record), netns: record.netns.clone(), id: SandboxId::from(id) })
+    }
+
+    async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord) -> Result<()> {
+        if !record.host_network {
+            let (addresses, folder) = (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?);
+            let address = blocking(move || addresses.take(&folder)).await?;
+            record.ip = Some(address);
+            if self.inner.abilities.networks {
+                record.netns = Some(self.pin(id));
+            }
+            // Before anything is made that has to be taken away again.
+            self.save(id, record).await?;
+            if let Some(pin) = &record.netns {
+                let (config, device) = (&self.inner.config, link::device(address));
+                link::have_bridge(&config.bridge, config.pods).await?;
+                link::detach(pin, &device).await?;
+                link::attach(pin, &device, &config.bridge, address, config.pods).await?;
+            }
+        }
+        record.ready = true;
+        self.save(id, record).await
+    }
+
+    async fn save(&self, id: &str, record: &SandboxRecord) -> Result<()> {
+        let (disk, id, record) = (self.inner.disk.clone(), id.to_owned(), record.clone());
+        blocking(move || disk.write_sandbox(&id, &record)).await
+    }
+
+    fn pin(&self, id: &str) -> PathBuf {
+        self.inner.config.run.join("netns").join(id)
+    }
+
+    async fn find_sandbox(&self, id: &str) -> Result<Option<SandboxRecord>> {
+        let (disk, id) = (self.inner.disk.clone(), id.to_owned());
+        match blocking(move || disk.sandbox(&id)).await {
+            Ok(record) => Ok(Some(record)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn end_sandbox(&self, id: &str) -> Result<()> {
+        let Some(mut record) = self.find_sandbox(id).await? else { return Ok(()) };
+        if record.ready {
+            // First, so that no container is added to those ended below.
+            record.ready = false;
+            self.save(id, &record).await?;
+        }
+        for container in self.members(id).await? {
+            self.end_container(&container, std::time::Duration::ZERO).await?;
+        }
+        if let (Some(pin), Some(address)) = (&record.netns, record.ip) {
+            link::detach(pin, &link::device(address)).await?;
+        }
+        let kind = EventKind::SandboxStopped(SandboxId::from(id));
+        let _ = self.inner.events.send(RuntimeEvent { pod: record.meta().pod, kind });
+        Ok(())
+    }
+
+    pub(super) async fn delete_sandbox(&self, id: &str) -> Result<()> {
+        let Some(record) = self.find_sandbox(id).await? else { return Ok(()) };
+        self.end_sandbox(id).await?;
+        for container in self.members(id).await? {
+            self.delete_container(&container.as_str().into()).await?;
+        }
+        let (inner, id) = (self.inner.clone(), id.to_owned());
+        blocking(move || {
+            if let Some(address) = record.ip {
+                inner.addresses.give_back(address, &inner.disk.sandbox_dir(&id)?)?;
+            }
+            inner.disk.remove("sandboxes", &id)
+        })
+        .await
+    }
+
+    async fn members(&self, sandbox: &str) -> Result<Vec<String>> {
+        let (disk, sandbox) = (self.inner.disk.clone(), sandbox.to_owned());
+        blocking(move || {
+            let all = disk.containers()?.into_iter();
+            Ok(all.filter(|(_, _, record)| record.sandbox == sandbox).map(|(id, _, _)| id).collect())
+        })
+        .await
+    }
+
+    pub(super) async fn list_sandboxes(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+        let (inner, filter) = (self.inner.clone(), filter.clone());
+        blocking(move || {
+            let mut found: BTreeMap<String, Sandbox> = inner
+                .disk
+                .sandboxes()?
+                .into_iter()
+                .filter(|(_, record)| filter.matches(&record.meta()))
+                .map(|(id, record)| (id.clone(), observed(id, &record, &inner.boot_id)))
+                .collect();
+            for (id, dir, record) in inner.disk.containers()? {
+                let Some(sandbox) = found.get_mut(&record.sandbox) else { continue };
+                sandbox.containers.push(container::observed(id.into(), &dir, &record)?);
+            }
+            let mut sandboxes: Vec<Sandbox> = found.into_values().collect();
+            for sandbox in &mut sandboxes {
+                sandbox.containers.sort_by_key(|container| (container.created_at, container.meta.attempt));
+            }
+            sandboxes.sort_by_key(|sandbox| (sandbox.meta.attempt, sandbox.created_at));
+            Ok(sandboxes)
+        })
+        .await
+    }
+
+    pub(super) async fn dial_sandbox(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+        let Some(record) = self.find_sandbox(id.as_str()).await? else {
+            return Err(RuntimeError::no_sandbox(id));
+        };
+        if let Some(netns) = &record.netns {
+            return Ok(Box::new(crate::netns::connect(netns, port).await?));
+        }
+        let address = SocketAddr::from((record.ip.unwrap_or(Ipv4Addr::LOCALHOST), port));
+        match TcpStream::connect(address).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(RuntimeError::Failed { message: format!("connecting to {address}: {error}") }),
+        }
+    }
+}
+
+fn ips(record: &SandboxRecord) -> Vec<IpAddr> {
+    record.ip.map(IpAddr::V4).into_iter().collect()
+}
+
+fn observed(id: String, record: &SandboxRecord, boot_id: &str) -> Sandbox {
+    let ready = record.ready && record.boot_id == boot_id;
+    Sandbox {
+        id: SandboxId::from(id),
+        meta: record.meta(),
+        state: if ready { SandboxState::Ready } else { SandboxState::NotReady },
+        created_at: record.created_at,
+        ips: ips(record),
+        netns: record.netns.clone().filter(|_| ready),
+        host_network: record.host_network,
+        containers: Vec::new(),
+    }
+}

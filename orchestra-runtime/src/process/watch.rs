@@ -1,0 +1,97 @@
+//! Waiting for containers to end, without asking again and again.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use orchestra_core::runtime::{
+    ContainerId, ContainerState, EventKind, EventStream, Filter, PodRef, Result, RuntimeError, RuntimeEvent,
+};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::broadcast;
+
+use super::ProcessRuntime;
+use super::record::{ContainerDir, failed};
+
+impl ProcessRuntime {
+    pub(super) async fn watch_events(&self) -> Result<EventStream> {
+        let receiver = self.inner.events.subscribe();
+        // Containers of an earlier life of the agent have nobody who waits for them yet.
+        for sandbox in self.list_sandboxes(&Filter::default()).await? {
+            for container in sandbox.containers {
+                if matches!(container.state, ContainerState::Running { .. }) {
+                    let (dir, _) = self.inner.disk.container(container.id.as_str())?;
+                    self.watch(container.id, dir, sandbox.meta.pod.clone());
+                }
+            }
+        }
+        let events = stream::unfold(Some(receiver), |receiver| async {
+            let mut receiver = receiver?;
+            match receiver.recv().await {
+                Ok(event) => Some((Ok(event), Some(receiver))),
+                Err(broadcast::error::RecvError::Closed) => None,
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    let message = format!("{lost} events were not read in time");
+                    Some((Err(RuntimeError::Failed { message }), None))
+                }
+            }
+        });
+        Ok(events.boxed())
+    }
+
+    /// Tells of a container's end, once.
+    pub(super) fn watch(&self, id: ContainerId, dir: ContainerDir, pod: PodRef) {
+        let lock = || self.inner.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !lock().insert(id.to_string()) {
+            return;
+        }
+        // Not the runtime itself: a task must not keep alive what nobody uses any more.
+        let inner = std::sync::Arc::downgrade(&self.inner);
+        tokio::spawn(async move {
+            if let Err(error) = ended(&dir).await {
+                tracing::warn!(container = %id, %error, "cannot wait for a container");
+            }
+            let Some(inner) = inner.upgrade() else { return };
+            let kind = EventKind::Exited(id.clone());
+            inner.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(id.as_str());
+            let _ = inner.events.send(RuntimeEvent { pod, kind });
+        });
+    }
+}
+
+/// Waits until a container's shim is gone, and with it the container.
+pub(super) async fn ended(dir: &ContainerDir) -> Result<()> {
+    loop {
+        if !dir.has_shim().map_err(failed)? {
+            return Ok(());
+        }
+        let handle = match dir.state().map_err(failed)?.and_then(|state| Pid::from_raw(state.shim)) {
+            Some(shim) => rustix::process::pidfd_open(shim, PidfdFlags::empty()),
+            None => Err(Errno::SRCH),
+        };
+        match handle {
+            Ok(handle) => {
+                // Asked again: only if the shim lived after its handle was got is the handle the shim's.
+                if !dir.has_shim().map_err(failed)? {
+                    return Ok(());
+                }
+                drop(readable(handle)?.readable().await.map_err(failed)?);
+            }
+            // It is about to say who it is, or about to be gone.
+            Err(Errno::SRCH) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => return Err(failed(error.into())),
+        }
+    }
+}
+
+/// A handle of a process is readable when it has ended.
+#[allow(
+    deprecated,
+    reason = "its successor is unsafe, for the sake of descriptors that are not owned; this one is"
+)]
+fn readable(handle: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, Interest::READABLE).map_err(failed)
+}

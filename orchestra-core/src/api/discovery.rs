@@ -216,6 +216,7 @@ impl<'k> Discovery<'k> {
             paths.extend(versions.into_iter().map(|version| format!("/{}", root(group, version))));
         }
         paths.sort();
+        paths.dedup();
         json!({"paths": paths})
     }
 }
@@ -279,6 +280,16 @@ fn subresources(row: &Resource) -> impl Iterator<Item = Subresource> + '_ {
     })
 }
 
+/// Adds the names by which a kind is asked for together with others, or in short. Only the group that it is stored in
+/// has them: `kubectl` warns of short names that two groups have, and would list the objects of a category twice.
+fn add_names(entry: &mut Value, row: &Resource, group: &str) {
+    for (field, names) in [("shortNames", row.short_names), ("categories", row.categories)] {
+        if !names.is_empty() && group == &*row.id.group {
+            entry[field] = json!(names);
+        }
+    }
+}
+
 fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
     let mut main = json!({
         "name": row.id.resource,
@@ -287,12 +298,7 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
         "kind": row.kind,
         "verbs": VERBS,
     });
-    if !row.short_names.is_empty() {
-        main["shortNames"] = json!(row.short_names);
-    }
-    if !row.categories.is_empty() {
-        main["categories"] = json!(row.categories);
-    }
+    add_names(&mut main, row, group);
     let below = subresources(row).map(|sub| {
         let mut entry = json!({
             "name": format!("{}/{}", row.id.resource, sub.name),
@@ -323,12 +329,7 @@ fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
         "singularResource": row.singular,
         "verbs": VERBS,
     });
-    if !row.short_names.is_empty() {
-        entry["shortNames"] = json!(row.short_names);
-    }
-    if !row.categories.is_empty() {
-        entry["categories"] = json!(row.categories);
-    }
+    add_names(&mut entry, row, group);
     let mut below: Vec<Value> = subresources(row)
         .map(|sub| {
             let response = match sub.kind {

@@ -5,6 +5,8 @@ mod client;
 mod decode;
 pub mod discovery;
 pub mod field;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 pub mod patch;
 pub mod represent;
 mod request;

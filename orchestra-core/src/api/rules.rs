@@ -212,6 +212,11 @@ pub(crate) trait ErasedRules: Send + Sync {
     -> Result<(), serde_json::Error>;
     fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64>;
     fn cells(&self, json: &[u8], now: Timestamp) -> Result<Vec<Value>, serde_json::Error>;
+    #[cfg(feature = "openapi")]
+    fn schema(
+        &self,
+        generator: &mut k8s_openapi::schemars::SchemaGenerator,
+    ) -> Option<k8s_openapi::schemars::Schema>;
 }
 
 /// A field of an object does not fit the type.
@@ -230,6 +235,14 @@ fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
 }
 
 impl<R: Rules> ErasedRules for Erased<R> {
+    #[cfg(feature = "openapi")]
+    fn schema(
+        &self,
+        generator: &mut k8s_openapi::schemars::SchemaGenerator,
+    ) -> Option<k8s_openapi::schemars::Schema> {
+        R::Object::schema(generator)
+    }
+
     fn canonicalize(&self, object: &mut Value) -> Result<(), ParseQuantityError> {
         R::canonicalize(object)
     }

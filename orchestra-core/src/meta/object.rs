@@ -1,4 +1,6 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+#[cfg(feature = "openapi")]
+use k8s_openapi::schemars::{JsonSchema as Described, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,6 +68,13 @@ pub trait Object: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The object's metadata, to be changed.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
 
+    /// The schema of the objects, for OpenAPI documents; `None` lets any field pass. A type that implements
+    /// [`JsonSchema`](Described) gives `Some(generator.subschema_for::<Self>())`.
+    #[cfg(feature = "openapi")]
+    fn schema(_generator: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+
     /// Group and version as they stand in `apiVersion`.
     fn api_version() -> String {
         match Self::GROUP {
@@ -89,12 +98,20 @@ impl ScopeMarker for k8s_openapi::ClusterResourceScope {
     const SCOPE: Scope = Scope::Cluster;
 }
 
+/// With OpenAPI documents, every type of `k8s-openapi` describes itself; without, nothing is asked of it.
+#[cfg(not(feature = "openapi"))]
+pub trait Described {}
+
+#[cfg(not(feature = "openapi"))]
+impl<K> Described for K {}
+
 impl<K> Object for K
 where
     K: k8s_openapi::Resource
         + k8s_openapi::Metadata<Ty = ObjectMeta>
         + Serialize
         + DeserializeOwned
+        + Described
         + Send
         + Sync
         + 'static,
@@ -105,6 +122,11 @@ where
     const KIND: &'static str = K::KIND;
     const PLURAL: &'static str = K::URL_PATH_SEGMENT;
     const SCOPE: Scope = <K::Scope as ScopeMarker>::SCOPE;
+
+    #[cfg(feature = "openapi")]
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<K>())
+    }
 
     fn meta(&self) -> &ObjectMeta {
         self.metadata()

@@ -142,6 +142,13 @@ pub struct Step {
     pub place: Place,
 }
 
+impl TypeRef {
+    /// The fields of which something is known.
+    pub fn fields(&self) -> &'static [Field] {
+        self.0.fields
+    }
+}
+
 impl Place {
     /// The place of a kind's objects; `None` for a kind that is not one of Kubernetes' own.
     pub fn of(resource: &Resource) -> Option<Self> {

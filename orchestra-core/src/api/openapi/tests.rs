@@ -1,0 +1,181 @@
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::api::schema::Place;
+use crate::api::{PatchKind, Resource};
+use crate::meta::{Object, Scope};
+use crate::objects::builtin;
+
+fn document(path: &str) -> Value {
+    let openapi = OpenApi::new(builtin());
+    serde_json::from_slice(&openapi.group_version(path).unwrap().bytes).unwrap()
+}
+
+fn property<'d>(document: &'d Value, definition: &str, field: &str) -> &'d Value {
+    &document["components"]["schemas"][definition]["properties"][field]
+}
+
+const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
+
+#[test]
+fn fields_carry_descriptions_types_and_how_they_merge() {
+    let core = document("api/v1");
+    let containers = property(&core, POD_SPEC, "containers");
+    assert_eq!(containers["items"]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
+    assert!(containers["description"].as_str().unwrap().starts_with("List of containers"));
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    let volumes = property(&core, POD_SPEC, "volumes");
+    assert_eq!(volumes["x-kubernetes-patch-strategy"], "merge,retainKeys");
+    assert_eq!(property(&core, POD_SPEC, "tolerations")["x-kubernetes-list-type"], "atomic");
+    assert_eq!(property(&core, POD_SPEC, "nodeSelector")["x-kubernetes-map-type"], "atomic");
+    let spec = property(&core, "io.k8s.api.core.v1.Pod", "spec");
+    assert_eq!(spec["allOf"][0]["$ref"], format!("#/components/schemas/{POD_SPEC}"));
+}
+
+#[test]
+fn writes_declare_field_validation_and_the_patches_they_take() {
+    let core = document("api/v1");
+    let one = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];
+    let many = &core["paths"]["/api/v1/namespaces/{namespace}/pods"];
+    for operation in [&one["patch"], &one["put"], &many["post"]] {
+        let names: Vec<_> =
+            operation["parameters"].as_array().unwrap().iter().map(|held| &held["name"]).collect();
+        assert!(names.contains(&&json!("fieldValidation")) && names.contains(&&json!("dryRun")), "{names:?}");
+        assert_eq!(operation["x-kubernetes-group-version-kind"]["kind"], "Pod");
+    }
+    let patches = one["patch"]["requestBody"]["content"].as_object().unwrap();
+    assert!(patches.contains_key(PatchKind::Strategic.content_type()));
+}
+
+/// Every reference leads somewhere, and every kind that is served can be found by its group, version and kind.
+#[test]
+fn documents_are_whole() {
+    let openapi = OpenApi::new(builtin());
+    let v2: Value = serde_json::from_slice(&openapi.v2().bytes).unwrap();
+    let mut documents = vec![(v2, "definitions", "#/definitions/")];
+    for path in openapi.versions.keys() {
+        let mut v3 = document(path);
+        documents.push((v3["components"].take(), "schemas", "#/components/schemas/"));
+    }
+    let mut kinds = BTreeSet::new();
+    for (document, place, prefix) in &documents {
+        let schemas = document[*place].as_object().unwrap();
+        for target in references(document) {
+            assert!(schemas.contains_key(target.strip_prefix(prefix).unwrap()), "{target}");
+        }
+        for kind in schemas.values().filter_map(|schema| schema["x-kubernetes-group-version-kind"].as_array())
+        {
+            kinds.extend(kind.iter().map(ToString::to_string));
+        }
+    }
+    for row in openapi.rows() {
+        for suffix in ["", "List"] {
+            let wanted = row.group_version_kind(suffix).to_string();
+            assert!(kinds.contains(&wanted), "{wanted}");
+        }
+    }
+}
+
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) => {
+            let own = fields.get("$ref").and_then(Value::as_str);
+            own.into_iter().chain(fields.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The table of facts names only fields that the types have, and every way from an object to a fact is in it.
+#[test]
+fn the_facts_fit_the_types() {
+    let v3 = document("api/v1");
+    let apps = document("apis/apps/v1");
+    let slices = document("apis/discovery.k8s.io/v1");
+    let mut checked = 0;
+    for document in [&v3, &apps, &slices] {
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for (name, schema) in schemas {
+            let Place::Type(held) = Place::of_definition(name) else { continue };
+            for field in held.fields() {
+                let property = &schema["properties"][field.name];
+                assert!(property.is_object(), "{name} has no field {}", field.name);
+                checked += 1;
+            }
+        }
+        for (name, schema) in schemas.iter().filter(|(name, _)| !name.ends_with("List")) {
+            let kind = schema["x-kubernetes-group-version-kind"][0]["kind"].as_str();
+            let relative = name.strip_prefix("io.k8s.api.").and_then(|name| name.rsplit_once('.'));
+            let place = match (kind, relative) {
+                (Some(kind), Some((package, _))) => {
+                    Place::Object { package: package.into(), kind: kind.into() }
+                }
+                _ => Place::of_definition(name),
+            };
+            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+                for target in references(property) {
+                    let target = target.trim_start_matches("#/components/schemas/");
+                    let leads = matches!(place.step(field).place, Place::Type(_));
+                    let matters = matches!(Place::of_definition(target), Place::Type(held) if !held.fields().is_empty());
+                    assert!(
+                        leads || !matters,
+                        "{name}.{field} leads to {target}, which the table does not say"
+                    );
+                }
+            }
+        }
+    }
+    assert!(checked > 60, "only {checked} facts were checked");
+}
+
+#[derive(Serialize, Deserialize)]
+struct Website {
+    metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+}
+
+impl Object for Website {
+    const GROUP: &'static str = "example.org";
+    const VERSION: &'static str = "v1";
+    const KIND: &'static str = "Website";
+    const PLURAL: &'static str = "websites";
+    const SCOPE: Scope = Scope::Cluster;
+
+    fn meta(&self) -> &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[test]
+fn kinds_of_the_embedder_let_every_field_pass() {
+    let openapi = OpenApi::new(Kinds::new([Resource::plain::<Website>()]));
+    let document: Value =
+        serde_json::from_slice(&openapi.group_version("apis/example.org/v1").unwrap().bytes).unwrap();
+    let schema = &document["components"]["schemas"]["org.example.v1.Website"];
+    assert_eq!(schema["x-kubernetes-preserve-unknown-fields"], true);
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["group"], "example.org");
+    let patches =
+        &document["paths"]["/apis/example.org/v1/websites/{name}"]["patch"]["requestBody"]["content"];
+    assert!(patches.get(PatchKind::Strategic.content_type()).is_none());
+    assert!(openapi.group_version("apis/example.org/v2").is_none());
+}
+
+#[test]
+fn the_index_leads_to_every_version_by_its_content() {
+    let openapi = OpenApi::new(builtin());
+    let index: Value = serde_json::from_slice(&openapi.index().bytes).unwrap();
+    for (path, entry) in index["paths"].as_object().unwrap() {
+        let tag = openapi.group_version(path).unwrap().tag;
+        assert_eq!(entry["serverRelativeURL"], format!("/openapi/v3/{path}?hash={tag}"));
+    }
+    let other = OpenApi::new(Kinds::new([Resource::plain::<Website>()]));
+    assert_ne!(other.index().tag, openapi.index().tag);
+}

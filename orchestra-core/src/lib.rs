@@ -1,5 +1,8 @@
 //! Kubernetes as a library: a whole container cluster that another program can hold in a variable.
 
+// The macros of this crate name it by its name, also when they are used inside it.
+extern crate self as orchestra_core;
+
 pub use k8s_openapi;
 
 pub mod admission;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::intern::{Key, Pair};
 use super::requirement::{Operator, Requirement};
 use super::{Labels, Selector};
@@ -79,6 +81,25 @@ impl fmt::Debug for LabelSet {
 pub struct CompiledSelector {
     selector: Selector,
     checks: Box<[Check]>,
+    tests: Box<[Test]>,
+}
+
+/// So many tests are made without looking at the outcome of one before the next: which of them fails is what a
+/// processor cannot foresee, and to guess wrong costs more than all four.
+const AT_ONCE: usize = 4;
+
+/// A check in the form in which it is made: numbers only, no steps that depend on the labels.
+#[derive(Clone)]
+enum Test {
+    /// Whether this pair is there.
+    Pair(u32, bool),
+    /// Whether one of these pairs is there.
+    Pairs(SmallVec<[u32; 4]>, bool),
+    /// Whether this key is there.
+    Key(u32, bool),
+    /// The key's value is a number from the first to the second.
+    Within(u32, i64, i64),
+    Never,
 }
 
 /// A requirement over interned labels.
@@ -100,17 +121,22 @@ pub(super) enum Check {
 
 impl CompiledSelector {
     pub(super) fn new(selector: &Selector) -> Self {
-        let checks = if selector.is_nothing() {
+        let checks: Box<[Check]> = if selector.is_nothing() {
             [Check::Never].into()
         } else {
             selector.requirements().iter().map(Check::new).collect()
         };
-        CompiledSelector { selector: selector.clone(), checks }
+        CompiledSelector {
+            selector: selector.clone(),
+            tests: checks.iter().map(Check::test).collect(),
+            checks,
+        }
     }
 
     /// Whether a set of labels fulfils every requirement.
     pub fn matches(&self, labels: &LabelSet) -> bool {
-        self.checks.iter().all(|check| check.holds(labels.pairs()))
+        let hold = |tests: &[Test]| tests.iter().fold(true, |all, test| all & test.holds(labels.pairs()));
+        self.tests.chunks(AT_ONCE).all(hold)
     }
 
     /// The selector this was made of.
@@ -154,20 +180,41 @@ impl Check {
         }
     }
 
-    fn holds(&self, labels: &[Pair]) -> bool {
+    fn test(&self) -> Test {
+        let pairs = |pairs: &[Pair], wanted| match pairs {
+            [only] => Test::Pair(only.id(), wanted),
+            several => Test::Pairs(several.iter().map(Pair::id).collect(), wanted),
+        };
         match self {
-            Check::Any(pairs) => labels.iter().any(|label| pairs.iter().any(|pair| pair.id() == label.id())),
-            Check::None(pairs) => {
-                !labels.iter().any(|label| pairs.iter().any(|pair| pair.id() == label.id()))
-            }
-            Check::Has(key) => labels.iter().any(|label| label.key() == key.id()),
-            Check::Lacks(key) => !labels.iter().any(|label| label.key() == key.id()),
-            Check::Within(key, low, high) => labels
-                .iter()
-                .find(|label| label.key() == key.id())
-                .and_then(Pair::number)
-                .is_some_and(|number| (*low..=*high).contains(&number)),
-            Check::Never => false,
+            Check::Any(wanted) => pairs(wanted, true),
+            Check::None(unwanted) => pairs(unwanted, false),
+            Check::Has(key) => Test::Key(key.id(), true),
+            Check::Lacks(key) => Test::Key(key.id(), false),
+            Check::Within(key, low, high) => Test::Within(key.id(), *low, *high),
+            Check::Never => Test::Never,
         }
     }
+}
+
+impl Test {
+    fn holds(&self, labels: &[Pair]) -> bool {
+        match self {
+            Test::Pair(id, wanted) => has_pair(labels, *id) == *wanted,
+            Test::Pairs(ids, wanted) => {
+                ids.iter().fold(false, |found, id| found | has_pair(labels, *id)) == *wanted
+            }
+            Test::Key(id, wanted) => {
+                labels.iter().fold(false, |found, label| found | (label.key() == *id)) == *wanted
+            }
+            Test::Within(id, low, high) => {
+                let number = labels.iter().find(|label| label.key() == *id).and_then(Pair::number);
+                number.is_some_and(|number| (*low..=*high).contains(&number))
+            }
+            Test::Never => false,
+        }
+    }
+}
+
+fn has_pair(labels: &[Pair], id: u32) -> bool {
+    labels.iter().fold(false, |found, label| found | (label.id() == id))
 }

@@ -19,6 +19,7 @@ mod field;
 mod grammar;
 pub mod index;
 mod intern;
+mod nearest;
 mod node;
 mod overlap;
 mod parse;
@@ -35,11 +36,45 @@ pub use field::{FieldOperator, FieldParseError, FieldRequirement, FieldSelector}
 pub use grammar::{Fault, MAX_NAME, MAX_PREFIX, key_faults, value_faults};
 pub use index::{IndexKey, LabelIndex, Selected, Selection, SelectionIter};
 pub use intern::Interned;
+pub use nearest::Nearest;
 pub use node::{CompiledNodeSelector, NodeSelector, NodeSelectorTerm};
 pub use overlap::Overlap;
 pub use parse::{Expected, ParseError, ParseFault};
 pub use requirement::{InvalidRequirement, Operator, Requirement, RequirementFault};
 pub use reverse::SelectorIndex;
+
+/// A [`Selector`] that is checked while the program is compiled: its syntax, and that every key and value is one that
+/// a label can have. It is the selector that parsing the same text would give.
+///
+/// Keys are words or strings, values are strings; `==`, `!=`, `in [..]`, `notin [..]`, `>`, `<`, a key alone, and
+/// `!key`.
+///
+/// ```
+/// use orchestra_core::selector::{Selector, selector};
+///
+/// let front = selector!(app == "web", "example.com/tier" in ["a", "b"], replicas > 2, !legacy);
+/// assert_eq!(front, Selector::parse("app=web,example.com/tier in (a,b),replicas>2,!legacy")?);
+/// # Ok::<_, orchestra_core::selector::ParseError>(())
+/// ```
+///
+/// ```compile_fail
+/// # use orchestra_core::selector::selector;
+/// let bad = selector!(app == "-web");
+/// ```
+pub use orchestra_macros::selector;
+
+/// What the [`selector!`] macro expands to: a selector of parts that the macro has checked.
+#[doc(hidden)]
+pub fn checked<const N: usize>(parts: [(&str, Operator, &[&str]); N]) -> Selector {
+    let requirement = |(key, operator, values): (&str, Operator, &[&str])| {
+        Requirement::unchecked(
+            key.to_owned(),
+            operator,
+            values.iter().map(|value| (*value).to_owned()).collect(),
+        )
+    };
+    Selector::of(parts.into_iter().map(requirement).collect())
+}
 
 /// What an object carries in `metadata.labels`.
 pub type Labels = BTreeMap<String, String>;

@@ -8,6 +8,7 @@
 //! lies between, and neither is `a<0`, as no label value begins with a sign.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::grammar::MAX_NAME;
 use super::requirement::{Operator, Requirement, number};
@@ -22,6 +23,17 @@ pub struct Overlap<'a, Id> {
     pub selector: &'a Selector,
     /// Labels that both select.
     pub example: Labels,
+}
+
+impl<Id: fmt::Display> fmt::Display for Overlap<'_, Id> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Overlap { id, selector, example } = self;
+        write!(f, "the selector overlaps with that of {id} ({selector}): both select an object ")?;
+        match Selector::from_map(example) {
+            none if none.is_everything() => write!(f, "without labels"),
+            labels => write!(f, "labelled {labels}"),
+        }
+    }
 }
 
 /// What is asked of one label.

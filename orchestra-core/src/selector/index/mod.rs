@@ -43,6 +43,7 @@ mod posting;
 mod select;
 
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -55,7 +56,7 @@ use crate::meta::ObjectName;
 pub use select::{Selected, Selection, SelectionIter};
 
 /// What objects are indexed under: ordered by namespace first, and within a namespace as a list is to be ordered.
-pub trait IndexKey: Ord + Clone {
+pub trait IndexKey: Ord + Hash + Clone {
     /// The namespace; empty for an object of the cluster.
     fn namespace(&self) -> &str;
 }
@@ -66,7 +67,7 @@ impl IndexKey for ObjectName {
     }
 }
 
-impl<N: AsRef<str> + Ord + Clone, M: Ord + Clone> IndexKey for (N, M) {
+impl<N: AsRef<str> + Ord + Hash + Clone, M: Ord + Hash + Clone> IndexKey for (N, M) {
     fn namespace(&self) -> &str {
         self.0.as_ref()
     }
@@ -133,7 +134,7 @@ impl<K: IndexKey> LabelIndex<K> {
     /// Puts an object in; one that is in it is given these labels. What it had and keeps is not touched.
     pub fn insert(&mut self, key: K, labels: &LabelSet) {
         match self.blocks.find(&key) {
-            Some((_, block, offset)) => self.relabel(block, offset, labels),
+            Some((block, offset)) => self.relabel(block, offset, labels),
             None => self.add(key, labels),
         }
     }
@@ -143,7 +144,7 @@ impl<K: IndexKey> LabelIndex<K> {
     pub fn update(&mut self, key: &K, old: &LabelSet, new: &LabelSet) {
         if old != new {
             match self.blocks.find(key) {
-                Some((_, block, offset)) => self.relabel(block, offset, new),
+                Some((block, offset)) => self.relabel(block, offset, new),
                 None => self.add(key.clone(), new),
             }
         }
@@ -151,9 +152,9 @@ impl<K: IndexKey> LabelIndex<K> {
 
     /// Takes an object out; false if it was not there.
     pub fn remove(&mut self, key: &K) -> bool {
-        let Some((place, ..)) = self.blocks.find(key) else { return false };
+        let Some((block, offset)) = self.blocks.find(key) else { return false };
         let mut moved = std::mem::take(&mut self.moved);
-        if let Some((block, offset, row)) = self.blocks.remove(place, &mut moved) {
+        if let Some(row) = self.blocks.remove(block, offset, &mut moved) {
             let slot = slot(block, offset);
             for pair in &row.pairs {
                 self.unlist(*pair, slot, true);
@@ -170,9 +171,10 @@ impl<K: IndexKey> LabelIndex<K> {
         Selection::new(self, selector, namespace)
     }
 
-    /// The different labels in the index, each with the number of objects that carry it.
-    pub(super) fn labels(&self) -> impl Iterator<Item = (&Pair, usize)> {
-        self.pairs.values().map(|entry| (&entry.pair, entry.slots.len()))
+    /// The different labels in the index, those of one key together.
+    pub(super) fn pairs_by_key(&self) -> impl Iterator<Item = Vec<&Pair>> {
+        let pair = |id: &u32| self.pairs.get(id).map(|entry| &entry.pair);
+        self.keys.values().map(move |key| key.pairs.iter().filter_map(pair).collect())
     }
 
     fn add(&mut self, key: K, labels: &LabelSet) {

@@ -232,12 +232,10 @@ impl<'a, K: IndexKey> Selected<'a, K> {
 
     /// Whether an object is among them.
     pub fn contains(&self, key: &K) -> bool {
-        let Some((place, number, offset)) = self.index.blocks.find(key) else { return false };
-        let place_of = |(number, _): &(u32, Bits)| self.index.blocks.place_of(*number);
-        let at = self.blocks.binary_search_by_key(&place.block, place_of);
-        at.ok()
-            .and_then(|at| self.blocks.get(at))
-            .is_some_and(|(found, bits)| *found == number && bits.has(offset))
+        let Some((number, offset)) = self.index.blocks.find(key) else { return false };
+        let place_of = |number: u32| self.index.blocks.place_of(number);
+        let at = self.blocks.binary_search_by_key(&place_of(number), |(found, _)| place_of(*found));
+        at.ok().and_then(|at| self.blocks.get(at)).is_some_and(|(_, bits)| bits.has(offset))
     }
 
     /// In the order of their keys.

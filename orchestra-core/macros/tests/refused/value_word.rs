@@ -1,0 +1,5 @@
+use orchestra_macros::selector;
+
+fn main() {
+    selector!(app == web);
+}

@@ -46,6 +46,11 @@ impl BackOff {
         (now < until).then_some((until, entry.wait))
     }
 
+    /// Until when to wait, and how long in all, since a key was last noted.
+    pub fn until_next(&self, key: &str, now: Timestamp) -> Option<(Timestamp, Duration)> {
+        self.until(key, self.entries.get(key)?.updated, now)
+    }
+
     /// Notes that it is tried again now, so that the next wait is longer.
     pub fn next(&mut self, key: &str, ended: Timestamp, now: Timestamp) {
         let wait = match self.entries.get(key) {

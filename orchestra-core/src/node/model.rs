@@ -1,7 +1,8 @@
 //! What the agent knows of one pod: what it wants, what the runtime shows, and what only the agent remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
@@ -173,6 +174,12 @@ pub struct Memory {
     pub first_seen: Option<Timestamp>,
     /// Its volumes are on disk.
     pub volumes_ready: bool,
+    /// Where they are, by name.
+    pub volumes: BTreeMap<String, PathBuf>,
+    /// When those made from ConfigMaps and Secrets are to be brought up to date.
+    pub volumes_due: Option<Timestamp>,
+    /// Its hosts file, where it has one of its own.
+    pub hosts_file: Option<PathBuf>,
     /// The sandbox that is connected, and its addresses.
     pub attached: Option<(SandboxId, Vec<IpAddr>)>,
     /// Containers that wait, and why.
@@ -181,8 +188,16 @@ pub struct Memory {
     pub not_before: BTreeMap<String, Timestamp>,
     /// When the pod's own preparations (volumes, sandbox, network) may be tried again.
     pub prepare_not_before: Option<Timestamp>,
+    /// How often in a row they have failed.
+    pub prepare_failures: u32,
     /// Waits between restarts.
     pub crashes: BackOff,
+    /// Waits between pulls.
+    pub pulls: BackOff,
+    /// When its end began.
+    pub ending_since: Option<Timestamp>,
+    /// Containers that were told to end with it: their hooks have run.
+    pub announced: BTreeSet<ContainerId>,
     /// What the probes found, for running containers that have any.
     pub probed: BTreeMap<ContainerId, Probed>,
     /// What ended containers left in their termination message files.

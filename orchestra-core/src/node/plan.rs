@@ -111,7 +111,7 @@ impl Plan {
 pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan {
     let Some(spec) = &pod.spec else { return Plan::default() };
     if memory.gone {
-        let step = if seen.is_up() { Step::Terminate { grace: grace(pod, spec) } } else { Step::Release };
+        let step = if seen.is_up() { Step::Terminate { grace: LEAST_GRACE } } else { Step::Release };
         return Plan::of([step]);
     }
     if pod.metadata.deletion_timestamp.is_some() {
@@ -126,11 +126,14 @@ pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan
     plan.plan
 }
 
+/// What containers get whose pod is out of the API already: whoever took it out did not want to wait.
+const LEAST_GRACE: Duration = Duration::from_secs(1);
+
 /// How long containers get to end: what the deletion says, else the pod; at least a second.
 fn grace(pod: &Pod, spec: &PodSpec) -> Duration {
     let seconds =
         pod.metadata.deletion_grace_period_seconds.or(spec.termination_grace_period_seconds).unwrap_or(30);
-    Duration::from_secs(seconds.max(1).unsigned_abs())
+    Duration::from_secs(seconds.max(0).unsigned_abs()).max(LEAST_GRACE)
 }
 
 struct Planner<'a> {
@@ -163,6 +166,7 @@ impl<'a> Planner<'a> {
                     }
                     self.step(Step::PrepareVolumes);
                 }
+                self.refresh_volumes();
                 if self.init(&sandbox) {
                     self.apps(&sandbox);
                 }
@@ -211,6 +215,15 @@ impl<'a> Planner<'a> {
             self.step(Step::Terminate { grace: grace(self.pod, self.spec) });
         }
         true
+    }
+
+    /// Brings volumes up to date when it is time.
+    fn refresh_volumes(&mut self) {
+        match self.memory.volumes_due {
+            Some(due) if due <= self.now => self.step(Step::PrepareVolumes),
+            Some(due) => self.plan.wake_at(due),
+            None => {}
+        }
     }
 
     /// Makes what containers need: volumes, a sandbox, its addresses.

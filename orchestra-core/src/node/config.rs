@@ -1,0 +1,67 @@
+//! What can be set about a node agent.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Taint;
+
+use super::translate::ClusterDns;
+
+/// What can be set about a node agent. The defaults are the kubelet's.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Labels of the node, beside those of its host name, system and architecture.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the node.
+    pub annotations: BTreeMap<String, String>,
+    /// Taints of the node when it registers.
+    pub taints: Vec<Taint>,
+    /// The node's addresses, the primary first. Pods on the host's network have them.
+    pub addresses: Vec<IpAddr>,
+    /// Tells this cluster from others that share a machine's runtime.
+    pub cluster: String,
+    /// How pods look up names.
+    pub dns: ClusterDns,
+    /// Where logs go, for runtimes that write files.
+    pub log_root: PathBuf,
+    /// Where the agent answers requests for logs and the like, for an API server elsewhere.
+    pub endpoint_port: Option<u16>,
+    /// How often the node says that it lives.
+    pub heartbeat: Duration,
+    /// After how long without a sign of life it counts as lost.
+    pub lease: Duration,
+    /// How often the node's status is written though nothing in it changed.
+    pub status_period: Duration,
+    /// How often volumes made from ConfigMaps and Secrets are brought up to date.
+    pub volume_period: Duration,
+    /// Whether events are written. A thousand fake nodes do without.
+    pub events: bool,
+    /// Most pods at a time, where the machine's own figure is not to count.
+    pub max_pods: Option<u32>,
+    /// How much of the machine is kept from pods, in thousandths of a core and bytes.
+    pub reserved: (u64, u64),
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            taints: Vec::new(),
+            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            cluster: "orchestra".into(),
+            dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".into() },
+            log_root: "/var/log/pods".into(),
+            endpoint_port: None,
+            heartbeat: Duration::from_secs(10),
+            lease: Duration::from_secs(40),
+            status_period: Duration::from_secs(300),
+            volume_period: Duration::from_secs(60),
+            events: true,
+            max_pods: None,
+            reserved: (0, 0),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What all pods of one agent share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret, Service};
+
+use super::config::Config;
+use super::fields::Facts;
+use super::ports::{Prober, VolumeHost};
+use super::sources::{Needs, Sources};
+use super::status::NodeFacts;
+use crate::api::{Client, Status};
+use crate::clock::SharedClock;
+use crate::control::events::{Recorder, reference};
+use crate::network::Network;
+use crate::runtime::{Filter, MachineInfo, Runtime};
+use crate::watch::{Cache, Query};
+
+/// What all pods of one agent share.
+pub(super) struct Context {
+    pub(super) name: String,
+    pub(super) client: Client,
+    pub(super) runtime: Arc<dyn Runtime>,
+    pub(super) network: Arc<dyn Network>,
+    pub(super) volumes: Arc<dyn VolumeHost>,
+    pub(super) prober: Arc<dyn Prober>,
+    pub(super) recorder: Option<Recorder>,
+    pub(super) config: Config,
+    pub(super) machine: MachineInfo,
+    pub(super) facts: NodeFacts,
+    /// The services of the cluster, for the variables that tell of them.
+    pub(super) services: Option<Cache>,
+    /// What is older than this was made by an agent before.
+    pub(super) began: Timestamp,
+}
+
+impl Context {
+    pub(super) fn clock(&self) -> &SharedClock {
+        self.client.clock()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
+    /// The word for cluster and node by which this agent knows its own containers.
+    pub(super) fn owner(&self) -> String {
+        owner(&self.config, &self.name)
+    }
+
+    pub(super) fn filter(&self, uid: &str) -> Filter {
+        Filter::owner(self.owner()).and_pod(uid)
+    }
+
+    /// What the downward API knows beside the pod.
+    pub(super) fn pod_facts(&self, ips: &[std::net::IpAddr]) -> Facts {
+        Facts {
+            host_ips: self.facts.host_ips.iter().map(ToString::to_string).collect(),
+            pod_ips: ips.iter().map(ToString::to_string).collect(),
+            machine: self.machine.clone(),
+        }
+    }
+
+    /// Reads what a pod refers to. What is not there is left out.
+    pub(super) async fn sources(&self, namespace: &str, needs: &Needs) -> Result<Sources, Status> {
+        let mut sources = Sources::default();
+        for name in &needs.config_maps {
+            let found = self.client.api::<ConfigMap>(namespace).find(name).await?;
+            sources.config_maps.extend(found.map(|map| (name.clone(), map)));
+        }
+        for name in &needs.secrets {
+            let found = self.client.api::<Secret>(namespace).find(name).await?;
+            sources.secrets.extend(found.map(|secret| (name.clone(), secret)));
+        }
+        Ok(sources)
+    }
+
+    /// The services a pod of this namespace may be told of.
+    pub(super) fn services(&self, namespace: &str) -> Vec<Service> {
+        let Some(cache) = &self.services else { return Vec::new() };
+        let own = cache.list(&Query::namespace(namespace));
+        let api = (namespace != "default").then(|| cache.list(&Query::namespace("default")));
+        let all = own.into_iter().chain(api.into_iter().flatten());
+        all.filter_map(|entry| entry.decode().ok()).collect()
+    }
+
+    pub(super) fn normal(&self, about: &ObjectReference, reason: &str, message: impl Into<String>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.normal(about, reason, message);
+        }
+    }
+
+    pub(super) fn warning(&self, about: &ObjectReference, reason: &str, message: impl Into<String>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.warning(about, reason, message);
+        }
+    }
+}
+
+/// The word for cluster and node by which an agent knows its own containers.
+pub(super) fn owner(config: &Config, node: &str) -> String {
+    format!("{}/{node}", config.cluster)
+}
+
+/// What an event about a pod, or a container of it, is about.
+pub(super) fn about(pod: &Pod, container: Option<&str>) -> ObjectReference {
+    let mut about = reference(pod);
+    about.field_path = container.map(|name| {
+        let init = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_ref());
+        let is_init = init.is_some_and(|init| init.iter().any(|container| container.name == name));
+        let list = if is_init { "initContainers" } else { "containers" };
+        format!("spec.{list}{{{name}}}")
+    });
+    about
+}
+
+/// Tokens that projected volumes ask for, by path.
+pub(super) type Tokens = BTreeMap<String, String>;

@@ -1,0 +1,169 @@
+//! A machine in memory: files that nobody reads but tests, and doors that answer as they were told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::ports::{HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+use super::volumes::Files;
+use crate::runtime::PodRef;
+
+type Answer = dyn Fn(&HttpProbe) -> Result<HttpAnswer, ProbeError> + Send + Sync;
+
+/// A [`VolumeHost`] and [`Prober`] in memory. Clones are the same machine.
+#[derive(Clone, Default)]
+pub struct FakeHost {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    volumes: BTreeMap<(String, String), Files>,
+    pod_files: BTreeMap<(String, String), Vec<u8>>,
+    http: Option<Arc<Answer>>,
+    closed: bool,
+}
+
+impl FakeHost {
+    /// A machine on which every probe passes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Answers HTTP probes from now on.
+    pub fn on_http(
+        &self,
+        answer: impl Fn(&HttpProbe) -> Result<HttpAnswer, ProbeError> + Send + Sync + 'static,
+    ) {
+        self.lock().http = Some(Arc::new(answer));
+    }
+
+    /// Closes all doors for TCP and gRPC probes, or opens them.
+    pub fn close(&self, closed: bool) {
+        self.lock().closed = closed;
+    }
+
+    /// The files of a volume.
+    pub fn volume(&self, pod_uid: &str, volume: &str) -> Option<Files> {
+        self.lock().volumes.get(&(pod_uid.to_owned(), volume.to_owned())).cloned()
+    }
+
+    /// Writes a file of a pod, as its container would.
+    pub fn write(&self, pod_uid: &str, name: &str, content: &[u8]) {
+        self.lock().pod_files.insert((pod_uid.to_owned(), name.to_owned()), content.to_vec());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(pod: &PodRef, rest: &str) -> PathBuf {
+        Path::new("/fake/pods").join(&pod.uid).join(rest)
+    }
+}
+
+impl std::fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FakeHost").field("volumes", &self.lock().volumes.len()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl VolumeHost for FakeHost {
+    async fn empty_dir(
+        &self,
+        pod: &PodRef,
+        volume: &str,
+        _memory: bool,
+        _size_limit: Option<u64>,
+    ) -> Result<PathBuf, HostError> {
+        self.lock().volumes.entry((pod.uid.clone(), volume.to_owned())).or_default();
+        Ok(Self::path(pod, volume))
+    }
+
+    async fn host_path(&self, path: &Path, _kind: &str) -> Result<PathBuf, HostError> {
+        Ok(path.to_owned())
+    }
+
+    async fn files(&self, pod: &PodRef, volume: &str, files: &Files) -> Result<PathBuf, HostError> {
+        self.lock().volumes.insert((pod.uid.clone(), volume.to_owned()), files.clone());
+        Ok(Self::path(pod, volume))
+    }
+
+    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, HostError> {
+        let inside = Path::new(sub_path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        match inside {
+            true => Ok(volume.join(sub_path)),
+            false => Err(HostError::SubPathEscapes { sub_path: sub_path.to_owned() }),
+        }
+    }
+
+    async fn pod_file(
+        &self,
+        pod: &PodRef,
+        name: &str,
+        content: &[u8],
+        replace: bool,
+    ) -> Result<PathBuf, HostError> {
+        // Empty files are what nobody reads: a hundred thousand of them need not be remembered.
+        if !content.is_empty() {
+            let mut state = self.lock();
+            let key = (pod.uid.clone(), name.to_owned());
+            if replace || !state.pod_files.contains_key(&key) {
+                state.pod_files.insert(key, content.to_vec());
+            }
+        }
+        Ok(Self::path(pod, name))
+    }
+
+    async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError> {
+        let found =
+            self.lock().pod_files.get(&(pod.uid.clone(), name.to_owned())).cloned().unwrap_or_default();
+        Ok(found.into_iter().take(most).collect())
+    }
+
+    async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {
+        let mut state = self.lock();
+        state.volumes.retain(|(pod, _), _| pod != uid);
+        state.pod_files.retain(|(pod, _), _| pod != uid);
+        Ok(())
+    }
+
+    async fn pods(&self) -> Result<Vec<String>, HostError> {
+        let state = self.lock();
+        let mut uids: Vec<String> =
+            state.volumes.keys().chain(state.pod_files.keys()).map(|(uid, _)| uid.clone()).collect();
+        uids.dedup();
+        Ok(uids)
+    }
+}
+
+#[async_trait]
+impl Prober for FakeHost {
+    async fn http(&self, request: &HttpProbe) -> Result<HttpAnswer, ProbeError> {
+        let answer = self.lock().http.clone();
+        match answer {
+            Some(answer) => answer(request),
+            None => Ok(HttpAnswer { status: 200, body: String::new() }),
+        }
+    }
+
+    async fn tcp(&self, address: SocketAddr, _timeout: Duration) -> Result<(), ProbeError> {
+        match self.lock().closed {
+            false => Ok(()),
+            true => Err(ProbeError::Connect {
+                message: format!("dial tcp {address}: connect: connection refused"),
+            }),
+        }
+    }
+
+    async fn grpc(&self, address: SocketAddr, _service: &str, timeout: Duration) -> Result<bool, ProbeError> {
+        self.tcp(address, timeout).await.map(|()| true)
+    }
+}

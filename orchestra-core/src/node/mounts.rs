@@ -1,0 +1,149 @@
+//! Putting a pod's volumes on disk, and working out what of them each container sees.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ServiceAccount, Volume, VolumeMount};
+use serde_json::json;
+
+use super::apply::VolumePaths;
+use super::context::{Context, Tokens};
+use super::env::Environment;
+use super::expand::expand;
+use super::model::Memory;
+use super::sources::Needs;
+use super::translate::{pod_ref, propagation};
+use super::volumes::{Content, content};
+use crate::api::{Body, Operation, Reply, Target, WriteOptions};
+use crate::runtime::{ContainerMeta, Mount, Propagation};
+
+/// Puts all volumes of a pod on disk. What stands in the way is in the words of a `FailedMount` event.
+pub(super) async fn prepare(ctx: &Context, pod: &Pod, ips: &[IpAddr]) -> Result<VolumePaths, String> {
+    let mut paths = VolumePaths::new();
+    let Some(spec) = &pod.spec else { return Ok(paths) };
+    let Some(volumes) = spec.volumes.as_ref().filter(|volumes| !volumes.is_empty()) else { return Ok(paths) };
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let sources =
+        ctx.sources(namespace, &Needs::of_volumes(spec)).await.map_err(|error| error.to_string())?;
+    let facts = ctx.pod_facts(ips);
+    let reference = pod_ref(pod);
+    for volume in volumes {
+        let failed = |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
+        let tokens = tokens(ctx, pod, volume).await.map_err(failed)?;
+        let content =
+            content(pod, volume, &facts, &sources, &tokens).map_err(|error| failed(error.to_string()))?;
+        let made = match content {
+            Content::EmptyDir { memory, size_limit } => {
+                ctx.volumes.empty_dir(&reference, &volume.name, memory, size_limit).await
+            }
+            Content::HostPath { path, kind } => ctx.volumes.host_path(Path::new(&path), &kind).await,
+            Content::Files(files) => ctx.volumes.files(&reference, &volume.name, &files).await,
+        };
+        paths.insert(volume.name.clone(), made.map_err(|error| failed(error.to_string()))?);
+    }
+    Ok(paths)
+}
+
+/// The tokens that a projected volume asks for, by path.
+async fn tokens(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Tokens, String> {
+    let mut tokens = BTreeMap::new();
+    let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    for source in sources.filter_map(|source| source.service_account_token.as_ref()) {
+        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let target = Target::of::<ServiceAccount>(pod.metadata.namespace.as_deref())
+            .named(account.unwrap_or("default"))
+            .sub("token");
+        let audiences: Vec<&str> = source.audience.iter().map(String::as_str).collect();
+        let body = json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {
+                "audiences": audiences,
+                "expirationSeconds": source.expiration_seconds.unwrap_or(3600),
+                "boundObjectRef": {
+                    "apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid,
+                },
+            },
+        });
+        let operation = Operation::Create { body: Body::Value(body), options: WriteOptions::default() };
+        let answer = ctx.client.call(target, operation).await;
+        let answer = answer.map_err(|error| format!("failed to fetch token: {error}"))?;
+        if let Reply::Value(value) = answer.reply {
+            let token = value["status"]["token"].as_str().unwrap_or_default();
+            tokens.insert(source.path.clone(), token.to_owned());
+        }
+    }
+    Ok(tokens)
+}
+
+/// What a container sees of the machine's files. What is wrong is in the words of its status.
+pub(super) async fn of_container(
+    ctx: &Context,
+    pod: &Pod,
+    wanted: &Wanted,
+    meta: &ContainerMeta,
+    env: &Environment,
+    memory: &Memory,
+) -> Result<Vec<Mount>, String> {
+    let mut mounts = Vec::new();
+    for mount in wanted.volume_mounts.iter().flatten() {
+        mounts.push(volume(ctx, mount, env, &memory.volumes).await?);
+    }
+    if !ctx.runtime.capabilities().mounts {
+        return Ok(mounts);
+    }
+    let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
+    if let Some(hosts) = memory.hosts_file.as_ref().filter(|_| !taken(&mounts, "/etc/hosts")) {
+        mounts.push(plain(hosts, "/etc/hosts", false));
+    }
+    let message_path = wanted.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+    if !taken(&mounts, message_path) && !message_path.is_empty() {
+        let name = super::messages::file_name(meta);
+        match ctx.volumes.pod_file(&pod_ref(pod), &name, b"", true).await {
+            Ok(file) => mounts.push(plain(&file, message_path, false)),
+            Err(error) => {
+                tracing::warn!(container = wanted.name, %error, "no file for the termination message")
+            }
+        }
+    }
+    Ok(mounts)
+}
+
+async fn volume(
+    ctx: &Context,
+    mount: &VolumeMount,
+    env: &Environment,
+    paths: &VolumePaths,
+) -> Result<Mount, String> {
+    let missing = || format!("cannot find volume \"{}\" to mount into container", mount.name);
+    let mut path = paths.get(&mount.name).ok_or_else(missing)?.clone();
+    let known = |name: &str| env.get(name).map(str::to_owned);
+    let expanded = mount.sub_path_expr.as_deref().map(|expr| expand(expr, known));
+    let sub_path = expanded.or_else(|| mount.sub_path.clone()).filter(|sub| !sub.is_empty());
+    if let Some(sub_path) = sub_path {
+        let made = ctx.volumes.sub_path(&path, &sub_path).await;
+        path = made.map_err(|error| {
+            format!("failed to prepare subPath for volumeMount \"{}\": {error}", mount.name)
+        })?;
+    }
+    Ok(Mount {
+        host_path: path,
+        container_path: absolute(&mount.mount_path),
+        read_only: mount.read_only == Some(true),
+        propagation: propagation(mount.mount_propagation.as_deref()),
+    })
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+fn plain(host_path: &Path, container_path: &str, read_only: bool) -> Mount {
+    Mount {
+        host_path: host_path.to_owned(),
+        container_path: container_path.to_owned(),
+        read_only,
+        propagation: Propagation::Private,
+    }
+}

@@ -1,0 +1,264 @@
+//! The Node object: what the agent says of its machine. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec,
+    NodeStatus, NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+
+use super::config::Config;
+use crate::quantity::{Format, Quantity};
+use crate::runtime::{Image, MachineInfo, RuntimeInfo};
+
+/// Whether the node can run pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Ready,
+    /// It cannot; why.
+    NotReady(String),
+}
+
+/// Most images a node names, the largest of those it has.
+const IMAGES: usize = 50;
+
+/// The labels every node has.
+fn labels(name: &str, machine: &MachineInfo, config: &Config) -> BTreeMap<String, String> {
+    let mut labels = config.labels.clone();
+    for (key, value) in [
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", &machine.os),
+        ("kubernetes.io/arch", &machine.arch),
+        ("beta.kubernetes.io/os", &machine.os),
+        ("beta.kubernetes.io/arch", &machine.arch),
+    ] {
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    labels
+}
+
+/// The node as it registers.
+pub fn new_node(name: &str, machine: &MachineInfo, config: &Config) -> Node {
+    Node {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels(name, machine, config)),
+            annotations: Some(config.annotations.clone()).filter(|map| !map.is_empty()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            taints: Some(config.taints.clone()).filter(|taints| !taints.is_empty()),
+            ..NodeSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// The labels that a node which was there before must be given. `None` when it has them all.
+pub fn missing_labels(
+    node: &Node,
+    name: &str,
+    machine: &MachineInfo,
+    config: &Config,
+) -> Option<BTreeMap<String, String>> {
+    let none = BTreeMap::new();
+    let has = node.metadata.labels.as_ref().unwrap_or(&none);
+    let missing: BTreeMap<_, _> = labels(name, machine, config)
+        .into_iter()
+        .filter(|(key, value)| has.get(key) != Some(value))
+        .collect();
+    (!missing.is_empty()).then_some(missing)
+}
+
+/// The status of a node. What others have written into it is kept.
+pub fn node_status(
+    old: &NodeStatus,
+    name: &str,
+    machine: &MachineInfo,
+    runtime: &RuntimeInfo,
+    images: &[Image],
+    config: &Config,
+    health: &Health,
+    now: Timestamp,
+) -> NodeStatus {
+    let capacity = capacity(machine, config);
+    let mut allocatable = capacity.clone();
+    for (what, kept) in [("cpu", config.reserved.0), ("memory", config.reserved.1)] {
+        let amount =
+            if what == "cpu" { machine.cpu_millis } else { machine.memory_bytes }.saturating_sub(kept);
+        allocatable.insert(what.to_owned(), if what == "cpu" { milli(amount) } else { bytes(amount) });
+    }
+    NodeStatus {
+        capacity: Some(capacity),
+        allocatable: Some(allocatable),
+        addresses: Some(addresses(name, config)),
+        conditions: Some(conditions(old, health, now)),
+        node_info: Some(system_info(machine, runtime)),
+        daemon_endpoints: config.endpoint_port.map(|port| NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
+        }),
+        images: Some(images_shown(images)).filter(|images| !images.is_empty()),
+        ..old.clone()
+    }
+}
+
+fn capacity(machine: &MachineInfo, config: &Config) -> BTreeMap<String, Text> {
+    BTreeMap::from([
+        ("cpu".to_owned(), milli(machine.cpu_millis)),
+        ("memory".to_owned(), bytes(machine.memory_bytes)),
+        ("ephemeral-storage".to_owned(), bytes(machine.ephemeral_storage_bytes)),
+        ("pods".to_owned(), Text(config.max_pods.unwrap_or(machine.pods).to_string())),
+    ])
+}
+
+fn milli(amount: u64) -> Text {
+    let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+    Text(Quantity::from_milli(amount, Format::DecimalSi).to_string())
+}
+
+/// Bytes in KiB, as kubelets write them.
+fn bytes(amount: u64) -> Text {
+    Text(format!("{}Ki", amount / 1024))
+}
+
+fn addresses(name: &str, config: &Config) -> Vec<NodeAddress> {
+    let internal =
+        config.addresses.iter().map(|ip| NodeAddress { type_: "InternalIP".into(), address: ip.to_string() });
+    let host = NodeAddress { type_: "Hostname".into(), address: name.to_owned() };
+    internal.chain([host]).collect()
+}
+
+fn system_info(machine: &MachineInfo, runtime: &RuntimeInfo) -> NodeSystemInfo {
+    NodeSystemInfo {
+        architecture: machine.arch.clone(),
+        boot_id: machine.boot_id.clone(),
+        container_runtime_version: runtime.reported(),
+        kernel_version: machine.kernel_version.clone(),
+        kube_proxy_version: String::new(),
+        kubelet_version: KUBELET_VERSION.to_owned(),
+        machine_id: machine.machine_id.clone(),
+        operating_system: machine.os.clone(),
+        os_image: machine.os_image.clone(),
+        system_uuid: machine.system_uuid.clone(),
+        ..NodeSystemInfo::default()
+    }
+}
+
+/// The Kubernetes version the agent behaves as, with its own behind it.
+const KUBELET_VERSION: &str = concat!("v1.36.0+orchestra-", env!("CARGO_PKG_VERSION"));
+
+fn images_shown(images: &[Image]) -> Vec<ContainerImage> {
+    let mut images: Vec<&Image> = images.iter().collect();
+    images.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then_with(|| a.id.cmp(&b.id)));
+    let shown = images.into_iter().take(IMAGES).map(|image| ContainerImage {
+        names: Some(image.digests.iter().chain(&image.tags).cloned().collect()),
+        size_bytes: i64::try_from(image.size_bytes).ok(),
+    });
+    shown.collect()
+}
+
+/// The four conditions of a node, and those that others have written.
+fn conditions(old: &NodeStatus, health: &Health, now: Timestamp) -> Vec<NodeCondition> {
+    let (ready, reason, message) = match health {
+        Health::Ready => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
+        Health::NotReady(why) => ("False", "KubeletNotReady", why.clone()),
+    };
+    let enough = |what: &str| format!("kubelet has {what}");
+    let ours = [
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory", enough("sufficient memory available")),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", enough("no disk pressure")),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", enough("sufficient PID available")),
+        ("Ready", ready, reason, message),
+    ];
+    let known = old.conditions.as_deref().unwrap_or_default();
+    let ours_too: Vec<&str> = ours.iter().map(|(type_, ..)| *type_).collect();
+    let foreign = known.iter().filter(|c| !ours_too.contains(&c.type_.as_str())).cloned();
+    let ours = ours.map(|(type_, status, reason, message)| {
+        let same = known.iter().find(|known| known.type_ == type_ && known.status == status);
+        NodeCondition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: same
+                .and_then(|known| known.last_transition_time.clone())
+                .or(Some(Time(now))),
+        }
+    });
+    foreign.chain(ours).collect()
+}
+
+/// Whether a status says something new, beside the time at which it was said.
+pub fn says_something_new(old: &NodeStatus, new: &NodeStatus) -> bool {
+    let timeless = |status: &NodeStatus| {
+        let mut status = status.clone();
+        for condition in status.conditions.iter_mut().flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        status
+    };
+    timeless(old) != timeless(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(old: &NodeStatus, health: &Health, second: i64) -> NodeStatus {
+        let machine = MachineInfo { cpu_millis: 2500, memory_bytes: 1 << 30, ..MachineInfo::default() };
+        let runtime = RuntimeInfo { name: "fake".into(), version: "1".into() };
+        let config = Config { reserved: (500, 1 << 20), ..Config::default() };
+        let now = Timestamp::from_second(second).unwrap();
+        node_status(old, "n1", &machine, &runtime, &[], &config, health, now)
+    }
+
+    #[test]
+    fn what_is_reserved_is_not_allocatable() {
+        let status = status(&NodeStatus::default(), &Health::Ready, 0);
+        let of = |map: &Option<BTreeMap<String, Text>>, what: &str| map.as_ref().unwrap()[what].0.clone();
+        assert_eq!(
+            (of(&status.capacity, "cpu"), of(&status.allocatable, "cpu")),
+            ("2500m".into(), "2".into())
+        );
+        assert_eq!(of(&status.allocatable, "memory"), format!("{}Ki", (1 << 20) - 1024));
+        assert_eq!(of(&status.capacity, "pods"), "110");
+        let addresses: Vec<_> = status.addresses.unwrap().into_iter().map(|a| (a.type_, a.address)).collect();
+        assert_eq!(
+            addresses,
+            [("InternalIP".to_owned(), "127.0.0.1".to_owned()), ("Hostname".to_owned(), "n1".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_condition_keeps_the_time_of_its_last_change() {
+        let first = status(&NodeStatus::default(), &Health::Ready, 10);
+        let second = status(&first, &Health::Ready, 20);
+        assert!(!says_something_new(&first, &second), "only the heartbeat differs");
+        let third = status(&second, &Health::NotReady("container runtime is down".into()), 30);
+        assert!(says_something_new(&second, &third));
+        let ready = |status: &NodeStatus| {
+            let found = status.conditions.as_ref().unwrap().iter().find(|c| c.type_ == "Ready").unwrap();
+            let since = found.last_transition_time.as_ref().unwrap().0.as_second();
+            (found.status.clone(), since)
+        };
+        assert_eq!((ready(&second), ready(&third)), (("True".into(), 10), ("False".into(), 30)));
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let mut old = NodeStatus::default();
+        let foreign = NodeCondition {
+            type_: "NetworkUnavailable".into(),
+            status: "False".into(),
+            ..NodeCondition::default()
+        };
+        old.conditions = Some(vec![foreign.clone()]);
+        let new = status(&old, &Health::Ready, 0).conditions.unwrap();
+        assert_eq!((new.len(), &new[0]), (5, &foreign));
+    }
+}

@@ -1,0 +1,7 @@
+//! The node agent over fakes, in virtual time: what a pod's author and `kubectl` see.
+#![cfg(feature = "testing")]
+
+mod adoption;
+mod configuration;
+mod lifecycle;
+mod world;

@@ -1,0 +1,226 @@
+//! An API server in memory with one node agent over fakes, in virtual time.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use orchestra_core::api::{Api, Authenticated, Client, DeleteOptions, Server, ServerConfig, User};
+use orchestra_core::clock::{SharedClock, TokioClock};
+use orchestra_core::k8s_openapi;
+use orchestra_core::network::fake::FakeNetwork;
+use orchestra_core::node::fake::FakeHost;
+use orchestra_core::node::{Agent, Config, LocalNode};
+use orchestra_core::objects;
+use orchestra_core::runtime::fake::FakeRuntime;
+use orchestra_core::runtime::{ContainerId, Filter, Runtime, Sandbox};
+use orchestra_core::store::memory::MemoryStore;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub const NODE: &str = "n1";
+const DEADLINE: Duration = Duration::from_secs(3600);
+
+pub struct World {
+    pub client: Client,
+    pub clock: SharedClock,
+    pub runtime: FakeRuntime,
+    pub network: FakeNetwork,
+    pub host: FakeHost,
+    agent: Option<JoinHandle<()>>,
+    _server: CancellationToken,
+}
+
+impl World {
+    /// A cluster whose agent runs.
+    pub async fn start() -> Self {
+        let mut world = Self::without_agent().await;
+        world.start_agent();
+        world
+    }
+
+    pub async fn without_agent() -> Self {
+        let clock = TokioClock::simulated(7);
+        let token = CancellationToken::new();
+        let config = ServerConfig {
+            store: Arc::new(MemoryStore::new()),
+            kinds: Arc::new(objects::builtin()),
+            clock: clock.clone(),
+            admission: Box::new(|_| Vec::new()),
+            authorizer: Arc::new(Authenticated),
+        };
+        let server = Server::start(config, token.clone()).await.unwrap();
+        Self {
+            client: server.client(User::admin()),
+            runtime: FakeRuntime::new(clock.clone()),
+            network: FakeNetwork::new(),
+            host: FakeHost::new(),
+            clock,
+            agent: None,
+            _server: token,
+        }
+    }
+
+    fn new_agent(&self) -> Agent {
+        let host = Arc::new(self.host.clone());
+        let (runtime, network) = (Arc::new(self.runtime.clone()), Arc::new(self.network.clone()));
+        Agent::new(NODE, self.client.clone(), runtime, network)
+            .volumes(host.clone())
+            .prober(host)
+            .config(Config { addresses: vec!["10.0.0.1".parse().unwrap()], ..Config::default() })
+    }
+
+    pub fn start_agent(&mut self) {
+        let agent = self.new_agent();
+        self.agent = Some(tokio::spawn(agent.run(std::future::pending())));
+    }
+
+    /// Kills the agent as `kill -9` would: in the middle of whatever it does.
+    pub async fn kill_agent(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.abort();
+            let _ = agent.await;
+        }
+    }
+
+    pub fn service(&self) -> LocalNode {
+        self.new_agent().service()
+    }
+
+    pub fn pods(&self) -> Api<Pod> {
+        self.client.api("default")
+    }
+
+    /// Makes a pod on the node, with what its author wrote.
+    pub async fn create(&self, name: &str, spec: Value) -> Pod {
+        let mut spec = spec;
+        spec["nodeName"] = json!(NODE);
+        let pod = json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
+        self.pods().create(&serde_json::from_value(pod).unwrap()).await.unwrap()
+    }
+
+    pub async fn get(&self, name: &str) -> Pod {
+        self.pods().get(name).await.unwrap()
+    }
+
+    /// Waits until a pod is as it should be.
+    pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Pod) -> bool) -> Pod {
+        let wait = async {
+            loop {
+                if let Some(pod) = self.pods().find(name).await.unwrap()
+                    && is(&pod)
+                {
+                    return pod;
+                }
+                self.sleep(0.05).await;
+            }
+        };
+        match tokio::time::timeout(DEADLINE, wait).await {
+            Ok(pod) => pod,
+            Err(_) => panic!(
+                "{name} never was {what}: {:#?}",
+                self.pods().find(name).await.unwrap().map(|p| p.status)
+            ),
+        }
+    }
+
+    pub async fn until_ready(&self, name: &str) -> Pod {
+        self.until(name, "ready", |pod| condition(pod, "Ready") == "True").await
+    }
+
+    pub async fn until_phase(&self, name: &str, phase: &str) -> Pod {
+        self.until(name, phase, |pod| self::phase(pod) == phase).await
+    }
+
+    pub async fn until_gone(&self, name: &str) {
+        let wait = async {
+            while self.pods().find(name).await.unwrap().is_some() {
+                self.sleep(0.05).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("the pod goes");
+    }
+
+    /// Waits until the runtime has nothing left.
+    pub async fn until_empty(&self) {
+        let wait = async {
+            while !self.sandboxes().await.is_empty() {
+                self.sleep(0.05).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("everything is removed");
+    }
+
+    pub async fn delete(&self, name: &str, grace: Option<i64>) {
+        let options = DeleteOptions { grace_period: grace, ..DeleteOptions::default() };
+        self.pods().delete_with(name, options).await.unwrap();
+    }
+
+    pub async fn sleep(&self, seconds: f64) {
+        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    }
+
+    pub async fn sandboxes(&self) -> Vec<Sandbox> {
+        self.runtime.list(&Filter::default()).await.unwrap()
+    }
+
+    /// The newest life of a container that the runtime has.
+    pub async fn container(&self, pod: &Pod, name: &str) -> ContainerId {
+        let uid = pod.metadata.uid.clone().unwrap();
+        let filter = Filter { owner: None, pod_uid: Some(uid) };
+        let sandboxes = self.runtime.list(&filter).await.unwrap();
+        let lives = sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
+        lives.filter(|life| life.meta.name == name).max_by_key(|life| life.meta.attempt).unwrap().id.clone()
+    }
+
+    /// What was said of a pod, one line an event, in order of time: `Normal Started (x2) Container started`.
+    pub async fn events(&self, pod: &str) -> String {
+        // The recorder writes in the background.
+        self.sleep(0.01).await;
+        let mut events: Vec<Event> = self.client.api::<Event>("default").list().await.unwrap();
+        events.retain(|event| event.involved_object.name.as_deref() == Some(pod));
+        events.sort_by_key(|event| {
+            let number = event.metadata.resource_version.clone().unwrap_or_default();
+            (event.first_timestamp.as_ref().map(|time| time.0), number.parse::<u64>().unwrap_or(0))
+        });
+        let mut text = String::new();
+        for event in events {
+            let count = event.count.filter(|count| *count > 1).map(|count| format!(" (x{count})"));
+            let _ = writeln!(
+                text,
+                "{} {}{} {}",
+                event.type_.unwrap_or_default(),
+                event.reason.unwrap_or_default(),
+                count.unwrap_or_default(),
+                event.message.unwrap_or_default()
+            );
+        }
+        text
+    }
+}
+
+pub fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+pub fn condition<'a>(pod: &'a Pod, type_: &str) -> &'a str {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let found = conditions.and_then(|all| all.iter().find(|condition| condition.type_ == type_));
+    found.map(|condition| condition.status.as_str()).unwrap_or_default()
+}
+
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    all.find(|container| container.name == name)
+}
+
+/// Why a container waits; empty when it does not.
+pub fn waiting<'a>(pod: &'a Pod, name: &str) -> &'a str {
+    let state = container(pod, name).and_then(|container| container.state.as_ref());
+    state
+        .and_then(|state| state.waiting.as_ref())
+        .and_then(|waiting| waiting.reason.as_deref())
+        .unwrap_or_default()
+}

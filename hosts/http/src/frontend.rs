@@ -10,8 +10,8 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
 use orchestra_core::api::represent::{Form, IncludeObject, Writer};
 use orchestra_core::api::{
-    Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target,
-    User, WatchStream,
+    Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service,
+    Status, Target, User, WatchStream,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -92,7 +92,15 @@ impl Frontend {
         let aggregated = Aggregated::negotiate(accept(call.headers));
         let unknown = || Status::new(Reason::NotFound, "the server could not find the requested resource");
         let value = match route {
-            Route::Root => found.paths(&["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]),
+            Route::Root => found.paths(&[
+                "/healthz",
+                "/livez",
+                "/metrics",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ]),
             Route::CoreVersions | Route::Groups => {
                 let core = *route == Route::CoreVersions;
                 if let Some(form) = aggregated {
@@ -155,7 +163,12 @@ impl Frontend {
         Ok(Writer::new(resource, (&target.group, &target.version), form, now).including(include))
     }
 
-    async fn watch(&self, resource: &Arc<Resource>, target: Target, call: &Call<'_>) -> Result<Response<Body>, Status> {
+    async fn watch(
+        &self,
+        resource: &Arc<Resource>,
+        target: Target,
+        call: &Call<'_>,
+    ) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(accept(call.headers))?.0;
         // Checked here, where an error still has a status code of its own.
         self.writer(resource, &target, form, &call.query)?;
@@ -230,8 +243,8 @@ fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Op
         (&Method::PUT, true) => Operation::Update { body: given(call)?, options: query.write()? },
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
-            let kind = PatchKind::from_content_type(content_type)
-                .ok_or_else(|| PatchKind::unsupported(resource))?;
+            let kind =
+                PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
             let (patch, force) = (call.body.clone(), query.is_set("force"));
             Operation::Patch { kind, patch, force, options: query.write()? }
         }

@@ -129,11 +129,15 @@ mod tests {
         match Route::parse(path) {
             Route::Resource { target, rest, watch } => {
                 let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("-").to_owned();
-                let (namespace, name, sub) = (text(&target.namespace), text(&target.name), text(&target.subresource));
+                let (namespace, name, sub) =
+                    (text(&target.namespace), text(&target.name), text(&target.subresource));
                 let watch = if watch { " watch" } else { "" };
-                format!("{}/{} {} {namespace} {name} {sub} {rest}{watch}", target.group, target.version, target.resource)
-                    .trim_end()
-                    .to_owned()
+                format!(
+                    "{}/{} {} {namespace} {name} {sub} {rest}{watch}",
+                    target.group, target.version, target.resource
+                )
+                .trim_end()
+                .to_owned()
             }
             other => format!("{other:?}"),
         }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use orchestra_core::api::{
-    DeleteOptions, FieldValidation, ListOptions, Propagation, RevisionMatch, Status, WatchOptions, WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, Propagation, RevisionMatch, Status, WatchOptions,
+    WriteOptions,
 };
 use orchestra_core::meta::Revision;
 use orchestra_core::selector::{FieldSelector, Selector};
@@ -47,14 +48,18 @@ impl QueryString {
 
     pub(crate) fn number<T: FromStr>(&self, name: &str) -> Result<Option<T>, Status> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let invalid = |_| Status::bad_request(format!("{name}: Invalid value: {text:?}: must be a whole number"));
+        let invalid =
+            |_| Status::bad_request(format!("{name}: Invalid value: {text:?}: must be a whole number"));
         text.parse().map(Some).map_err(invalid)
     }
 
     fn revision(&self) -> Result<Option<Revision>, Status> {
         let Some(text) = self.get("resourceVersion") else { return Ok(None) };
-        let invalid =
-            |_| Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: must be a number from an earlier read"));
+        let invalid = |_| {
+            Status::bad_request(format!(
+                "resourceVersion: Invalid value: {text:?}: must be a number from an earlier read"
+            ))
+        };
         text.parse().map(Some).map_err(invalid)
     }
 
@@ -158,7 +163,9 @@ impl QueryString {
         options.revision = match preconditions.resource_version.as_deref() {
             None | Some("") => None,
             Some(text) => Some(text.parse().map_err(|_| {
-                Status::bad_request(format!("preconditions.resourceVersion: Invalid value: {text:?}: must be a number"))
+                Status::bad_request(format!(
+                    "preconditions.resourceVersion: Invalid value: {text:?}: must be a number"
+                ))
             })?),
         };
         Ok(options)
@@ -215,12 +222,9 @@ mod tests {
 
     #[test]
     fn what_is_misspelled_is_refused() {
-        for query in [
-            "limit=many",
-            "resourceVersion=new",
-            "labelSelector=a%20in",
-            "resourceVersionMatch=Maybe",
-        ] {
+        for query in
+            ["limit=many", "resourceVersion=new", "labelSelector=a%20in", "resourceVersionMatch=Maybe"]
+        {
             assert_eq!(parse(query).list().unwrap_err().code(), 400, "{query}");
         }
         assert_eq!(parse("fieldValidation=Never").write().unwrap_err().code(), 400);
@@ -230,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_body_says_more_than_the_query() {
-        let body = br#"{"gracePeriodSeconds":0,"propagationPolicy":"Foreground","preconditions":{"uid":"u"}}"#;
+        let body =
+            br#"{"gracePeriodSeconds":0,"propagationPolicy":"Foreground","preconditions":{"uid":"u"}}"#;
         let options = parse("gracePeriodSeconds=9").delete(body).unwrap();
         assert_eq!(options.grace_period, Some(0));
         assert_eq!(options.propagation, Some(Propagation::Foreground));

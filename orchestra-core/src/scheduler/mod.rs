@@ -8,6 +8,7 @@
 //! - `filter` holds the rules that decide which nodes can take a pod, `score` those that decide which of them
 //!   suits it best, one file a rule;
 //! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go;
+//! - [`explain`] says it all: every rule that every node fails, and the smallest change that would place the pod;
 //! - `queue` holds the pods that wait, `relevance` says which change may help which of them, and `state` puts
 //!   these together: all of it synchronous, with the time as an argument;
 //! - [`Scheduler`] is the one part that waits: it feeds the state from the caches and does what it decides, through
@@ -17,6 +18,7 @@ mod class;
 mod demand;
 mod diagnosis;
 mod driver;
+mod explain;
 mod feeds;
 mod filter;
 mod node;
@@ -38,6 +40,7 @@ mod work;
 
 pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
+pub use explain::{Change, Explanation, Remedy, explain};
 pub use feeds::observe;
 pub use filter::{Filter, Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};

@@ -46,6 +46,16 @@ impl Resources {
         self.others.iter().find(|(n, _)| &**n == name).map_or(0, |(_, amount)| *amount)
     }
 
+    /// Changes how much of a resource there is, by name.
+    pub(crate) fn set(&mut self, name: &str, amount: i64) {
+        match name {
+            "cpu" => self.milli_cpu = amount,
+            "memory" => self.memory = amount,
+            "ephemeral-storage" => self.ephemeral_storage = amount,
+            other => self.others.iter_mut().filter(|(n, _)| &**n == other).for_each(|(_, a)| *a = amount),
+        }
+    }
+
     /// Whether nothing at all is asked for.
     pub fn is_zero(&self) -> bool {
         let common = self.milli_cpu | self.memory | self.ephemeral_storage;

@@ -1,9 +1,11 @@
 //! The pure parts of the scheduler, on clusters written down as JSON.
 
 mod affinity;
+mod explaining;
 mod messages;
 mod placing;
 mod preemption;
+mod queueing;
 mod requests;
 mod spreading;
 

@@ -7,6 +7,8 @@
 //! Implementations must be indistinguishable from above; `testing::contract::store` is the suite that says so.
 //! [`memory`] is the default when embedded.
 
+#[cfg(feature = "etcd")]
+pub mod etcd;
 mod ledger;
 pub mod memory;
 #[cfg(feature = "redb")]

@@ -1,0 +1,152 @@
+//! A watch that outlives the connections it is made of.
+
+use std::time::Duration;
+
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Client, Error, Event, EventType, WatchOptions, WatchResponse,
+    WatchStream,
+};
+use futures::stream::{self, StreamExt};
+
+use super::{EtcdStore, LARGEST_ANSWER, translate};
+use crate::meta::Revision;
+use crate::store::{Batch, Change, Changes, KeyRange, StoreError};
+
+/// The longest pause before a watch connects again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+struct Watch {
+    store: EtcdStore,
+    range: KeyRange,
+    /// The revision up to which everything has been seen.
+    seen: Revision,
+    stream: Option<WatchStream>,
+    pause: Duration,
+}
+
+/// The changes in a range after a revision that is known to be kept.
+pub(super) fn follow(store: EtcdStore, range: KeyRange, after: Revision) -> Changes {
+    let watch = Watch { store, range, seen: after, stream: None, pause: Duration::ZERO };
+    let batches = stream::unfold(Some(watch), |watch| async {
+        let mut watch = watch?;
+        match watch.next().await {
+            Ok(batches) => Some((stream::iter(batches.into_iter().map(Ok).collect::<Vec<_>>()), Some(watch))),
+            Err(error) => Some((stream::iter(vec![Err(error)]), None)),
+        }
+    });
+    batches.flatten().boxed()
+}
+
+impl Watch {
+    /// The next batches, after as many reconnections as it takes.
+    async fn next(&mut self) -> Result<Vec<Batch>, StoreError> {
+        loop {
+            match self.receive().await {
+                Ok(answer) if answer.canceled() => {
+                    self.stream = None;
+                    if answer.compact_revision() > 0 {
+                        let oldest = translate::revision(answer.compact_revision());
+                        return Err(StoreError::Compacted { requested: self.seen, oldest });
+                    }
+                }
+                Ok(answer) => {
+                    self.pause = Duration::ZERO;
+                    let batches = self.batches(&answer)?;
+                    if let Some(last) = batches.last() {
+                        self.seen = last.revision;
+                        return Ok(batches);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, seen = %self.seen, "the watch of etcd broke; connecting again");
+                    self.stream = None;
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self) -> Result<WatchResponse, Error> {
+        if self.stream.is_none() {
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE);
+        }
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            None => self.stream.insert(self.connect().await?),
+        };
+        stream.message().await?.ok_or_else(|| Error::WatchError("the stream ended".into()))
+    }
+
+    async fn connect(&self) -> Result<WatchStream, Error> {
+        let keys = &self.store.keys;
+        let options = WatchOptions::new()
+            .with_range(keys.encode_end(&self.range))
+            .with_start_revision(translate::number(self.seen.next()))
+            .with_prev_key()
+            .with_progress_notify();
+        let mut client = self.store.client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
+        client.watch(keys.encode(&self.range.start), Some(options)).await
+    }
+
+    /// What an answer tells: the changes of each revision together, which etcd never splits; or progress.
+    fn batches(&self, answer: &WatchResponse) -> Result<Vec<Batch>, StoreError> {
+        if answer.events().is_empty() && !answer.created() {
+            let revision = translate::header(answer.header())?;
+            let news = revision > self.seen;
+            return Ok(news.then(|| Batch { revision, changes: [].into() }).into_iter().collect());
+        }
+        let revision_of = |event: &Event| event.kv().map_or(0, |kv| kv.mod_revision());
+        let mut batches = Vec::new();
+        for events in answer.events().chunk_by(|a, b| revision_of(a) == revision_of(b)) {
+            let revision = translate::revision(revision_of(&events[0]));
+            if revision <= self.seen {
+                continue;
+            }
+            let changes =
+                events.iter().map(|event| self.change(event, revision)).collect::<Result<_, _>>()?;
+            batches.push(Batch { revision, changes });
+        }
+        Ok(batches)
+    }
+
+    fn change(&self, event: &Event, revision: Revision) -> Result<Change, StoreError> {
+        let keys = &self.store.keys;
+        let previous = event.prev_kv().map(|kv| keys.record(kv.clone())).transpose()?;
+        // What it replaced was compacted before etcd could send it.
+        let gone = StoreError::Compacted { requested: self.seen, oldest: revision };
+        match (event.event_type(), event.kv(), previous) {
+            (EventType::Put, Some(kv), previous) => {
+                let record = keys.record(kv.clone())?;
+                if record.created < record.modified && previous.is_none() {
+                    Err(gone)
+                } else {
+                    Ok(Change::Put { record, previous })
+                }
+            }
+            (_, _, Some(previous)) => Ok(Change::Delete { previous }),
+            _ => Err(gone),
+        }
+    }
+}
+
+/// The oldest revision that etcd keeps, as it says itself when asked to watch from the first.
+pub(super) async fn oldest(client: &Client) -> Result<Revision, Error> {
+    let options = WatchOptions::new().with_start_revision(1).with_progress_notify();
+    let mut stream = client.watch_client().watch("\0", Some(options)).await?;
+    // Should nothing be compacted after all, it would say no more than that it watches.
+    while let Ok(answer) = tokio::time::timeout(LONGEST_PAUSE, stream.message()).await {
+        match answer? {
+            Some(answer) if answer.canceled() => return Ok(translate::revision(answer.compact_revision())),
+            Some(answer) if answer.created() => {}
+            _ => break,
+        }
+    }
+    Ok(Revision::ZERO)
+}
+
+/// Whether a member has raised the alarm that it has no space.
+pub(super) async fn is_full(client: &Client) -> bool {
+    let asked =
+        client.maintenance_client().alarm(AlarmAction::Get, AlarmType::Nospace, None::<AlarmOptions>).await;
+    asked.is_ok_and(|answer| answer.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
+}

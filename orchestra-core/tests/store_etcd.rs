@@ -1,0 +1,320 @@
+//! The store of several masters against real etcd, alone and as a cluster whose members fail.
+//!
+//! Needs `etcd` on the path (Debian: `etcd-server`). Without it these tests do nothing, unless `CI` or
+//! `ORCHESTRA_TEST_DAEMONS` is set: then they fail.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt;
+use orchestra_core::meta::Revision;
+use orchestra_core::store::etcd::{EtcdOptions, EtcdStore};
+use orchestra_core::store::{Batch, Key, KeyRange, Store, StoreError, Txn};
+use orchestra_core::testing::contract::store as contract;
+use orchestra_core::testing::contract::store::linear::{self, Recorder};
+
+/// Some members of one cluster on loopback, killed when dropped.
+struct Cluster {
+    members: Vec<Member>,
+    directory: tempfile::TempDir,
+    scheme: &'static str,
+    extra: Vec<String>,
+}
+
+struct Member {
+    client: u16,
+    peer: u16,
+    process: Option<Child>,
+}
+
+/// Whether to run: there is an etcd, or its absence is a failure.
+fn etcd() -> bool {
+    let found = Command::new("etcd").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let needed = ["CI", "ORCHESTRA_TEST_DAEMONS"].iter().any(|name| std::env::var_os(name).is_some());
+    assert!(found || !needed, "etcd is not on the path; install etcd-server");
+    found
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+}
+
+impl Cluster {
+    fn start(count: usize) -> Self {
+        Self::start_with(count, "http", Vec::new())
+    }
+
+    fn start_with(count: usize, scheme: &'static str, extra: Vec<String>) -> Self {
+        let ports = free_ports(2 * count);
+        let members =
+            ports.chunks(2).map(|pair| Member { client: pair[0], peer: pair[1], process: None }).collect();
+        let mut cluster = Self { members, directory: tempfile::tempdir().unwrap(), scheme, extra };
+        for number in 0..count {
+            cluster.run(number);
+        }
+        cluster
+    }
+
+    fn run(&mut self, number: usize) {
+        let peers = self.members.iter().enumerate();
+        let peers: Vec<_> =
+            peers.map(|(n, member)| format!("m{n}=http://127.0.0.1:{}", member.peer)).collect();
+        let member = &self.members[number];
+        let client = format!("{}://127.0.0.1:{}", self.scheme, member.client);
+        let peer = format!("http://127.0.0.1:{}", member.peer);
+        let mut command = Command::new("etcd");
+        command.args(["--name", &format!("m{number}"), "--initial-cluster", &peers.join(",")]);
+        command.arg("--data-dir").arg(self.directory.path().join(format!("m{number}")));
+        command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+        command.args(["--log-level", "fatal", "--logger", "zap"]).args(&self.extra);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.members[number].process = Some(process);
+    }
+
+    fn kill(&mut self, number: usize) {
+        if let Some(mut process) = self.members[number].process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn signal(&self, number: usize, signal: &str) {
+        let id = self.members[number].process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        let url = |member: &Member| format!("{}://127.0.0.1:{}", self.scheme, member.client);
+        self.members.iter().map(url).collect()
+    }
+
+    async fn store(&self, options: EtcdOptions) -> EtcdStore {
+        in_time("etcd to answer", || async {
+            EtcdStore::connect(&self.endpoints(), options.clone()).await.ok()
+        })
+        .await
+    }
+
+    /// The member that leads.
+    async fn leader(&self) -> usize {
+        in_time("a leader", || async {
+            for (number, url) in self.endpoints().iter().enumerate() {
+                let mut client = etcd_client::Client::connect([url], None).await.ok()?;
+                let status =
+                    tokio::time::timeout(Duration::from_secs(1), client.status()).await.ok()?.ok()?;
+                if status.header()?.member_id() == status.leader() {
+                    return Some(number);
+                }
+            }
+            None
+        })
+        .await
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for number in 0..self.members.len() {
+            self.kill(number);
+        }
+    }
+}
+
+/// Asks until there is an answer, for half a minute.
+async fn in_time<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let asked = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), asked).await;
+    answer.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_contract() {
+    if !etcd() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let store = cluster.store(EtcdOptions::default()).await;
+    contract::check(Arc::new(store.clone())).await;
+    contract::check(Arc::new(store)).await;
+    contract::check_durable(|| cluster.store(EtcdOptions::default())).await;
+}
+
+#[tokio::test]
+async fn others_in_the_same_etcd_are_not_seen() {
+    if !etcd() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let ours = cluster.store(EtcdOptions::default()).await;
+    let options = EtcdOptions { prefix: "/orchestra-other".into(), ..EtcdOptions::default() };
+    let theirs = cluster.store(options).await;
+    let key = Key::new("/pods/a");
+    let start = ours.revision().await.unwrap();
+    let mut watch = ours.watch(&KeyRange::all(), start).await.unwrap();
+    theirs.commit(Txn::new().put(key.clone(), "theirs")).await.unwrap();
+    assert_eq!(ours.get(&key, None).await.unwrap(), None);
+    let revision = ours.commit(Txn::new().create(key.clone(), "ours")).await.unwrap().revision;
+    let batch = watch.next().await.unwrap().unwrap();
+    assert_eq!((batch.revision, batch.changes.len()), (revision, 1));
+    let page = theirs.list(&KeyRange::all(), None, None, 0).await.unwrap();
+    assert_eq!(page.records.iter().map(|record| &*record.value).collect::<Vec<_>>(), [b"theirs"]);
+}
+
+#[tokio::test]
+async fn a_user_and_tls() {
+    if !etcd() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=etcd"])
+        .args(["-addext", "subjectAltName=DNS:etcd.test,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &path("key.pem"), "-out", &path("cert.pem")])
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let extra = vec!["--cert-file".into(), path("cert.pem"), "--key-file".into(), path("key.pem")];
+    let cluster = Cluster::start_with(1, "https", extra);
+    let authority = Some(std::fs::read(path("cert.pem")).unwrap());
+    let mut options =
+        EtcdOptions { authority, server_name: Some("etcd.test".into()), ..EtcdOptions::default() };
+    let store = cluster.store(options.clone()).await;
+    store.commit(Txn::new().put(Key::new("/a"), "1")).await.unwrap();
+
+    let tls = etcd_client::TlsOptions::new()
+        .ca_certificate(etcd_client::Certificate::from_pem(options.authority.as_ref().unwrap()))
+        .domain_name("etcd.test");
+    let admin = etcd_client::ConnectOptions::new().with_tls(tls);
+    let mut admin = etcd_client::Client::connect(cluster.endpoints(), Some(admin)).await.unwrap();
+    admin.user_add("root", "secret", None).await.unwrap();
+    admin.user_grant_role("root", "root").await.unwrap();
+    admin.auth_enable().await.unwrap();
+    let endpoints = cluster.endpoints();
+    for user in [None, Some(("root".to_owned(), "wrong".to_owned()))] {
+        options.user = user;
+        let refused = EtcdStore::connect(&endpoints, options.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    }
+    options.user = Some(("root".into(), "secret".into()));
+    let store = EtcdStore::connect(&endpoints, options.clone()).await.unwrap();
+    assert!(store.get(&Key::new("/a"), None).await.unwrap().is_some());
+    assert!(!format!("{options:?}").contains("secret"));
+}
+
+/// Writers that go on whatever happens.
+struct Writers {
+    recorder: Arc<Recorder>,
+    acknowledged: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Writers {
+    fn start(store: &EtcdStore) -> Self {
+        let recorder = Arc::new(Recorder::new(Arc::new(store.clone())));
+        let (acknowledged, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let tasks = (0..6).map(|task| {
+            let (recorder, acknowledged, stop) = (recorder.clone(), acknowledged.clone(), stop.clone());
+            tokio::spawn(async move {
+                for number in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let own = Key::new(format!("/w/{task}"));
+                    let shared = Key::new(format!("/w/shared-{}", number % 3));
+                    let txn = Txn::new()
+                        .put(own.clone(), format!("{number}"))
+                        .put(shared, format!("{task}.{number}"));
+                    match recorder.commit(txn).await {
+                        Ok(_) => drop(acknowledged.fetch_add(1, Ordering::SeqCst)),
+                        Err(StoreError::Unavailable(_)) => {
+                            tokio::time::sleep(Duration::from_millis(20)).await
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                    if number % 5 == 0 {
+                        let _ = recorder.get(&own).await;
+                    }
+                }
+            })
+        });
+        let tasks = tasks.collect();
+        Self { recorder, acknowledged, stop, tasks }
+    }
+
+    async fn more(&self, count: u64, what: &str) {
+        let wanted = self.acknowledged.load(Ordering::SeqCst) + count;
+        in_time(what, || async { (self.acknowledged.load(Ordering::SeqCst) >= wanted).then_some(()) }).await;
+    }
+
+    async fn finish(self) -> Arc<Recorder> {
+        self.stop.store(true, Ordering::SeqCst);
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+        self.recorder
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_fail_and_nothing_is_lost() {
+    if !etcd() {
+        return;
+    }
+    let mut cluster = Cluster::start(3);
+    let store =
+        cluster.store(EtcdOptions { timeout: Duration::from_secs(2), ..EtcdOptions::default() }).await;
+    let start = store.commit(Txn::new().put(Key::new("/start"), "x")).await.unwrap().revision;
+    let range = KeyRange::prefix("/w/");
+    let watch = store.watch(&range, start).await.unwrap();
+    let live = tokio::spawn(watched(watch));
+
+    let writers = Writers::start(&store);
+    writers.more(100, "writes with all members").await;
+    let killed = (cluster.leader().await + 1) % 3;
+    cluster.kill(killed);
+    writers.more(100, "writes with a member killed").await;
+    cluster.run(killed);
+    writers.more(100, "writes with the member back").await;
+    let leader = cluster.leader().await;
+    cluster.signal(leader, "-STOP");
+    writers.more(100, "writes with the leader paused").await;
+    cluster.signal(leader, "-CONT");
+    writers.more(100, "writes with the old leader back").await;
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    writers.more(100, "writes with the leader killed").await;
+    let recorder = writers.finish().await;
+    in_time("the end", || async { store.commit(Txn::new().put(Key::new("/w/end"), "x")).await.ok() }).await;
+
+    let live = tokio::time::timeout(Duration::from_secs(30), live).await.expect("the watch goes on").unwrap();
+    linear::check(Vec::new(), start, &live, recorder.calls())
+        .expect("no write lost, no event missed or repeated");
+}
+
+async fn watched(mut watch: orchestra_core::store::Changes) -> Vec<Batch> {
+    let mut batches: Vec<Batch> = Vec::new();
+    loop {
+        let batch = watch.next().await.unwrap().unwrap();
+        assert!(batch.revision > batches.last().map_or(Revision::ZERO, |last| last.revision));
+        let ends = batch.changes.iter().any(|change| change.key().as_str() == "/w/end");
+        batches.extend((!batch.changes.is_empty()).then_some(batch));
+        if ends {
+            return batches;
+        }
+    }
+}

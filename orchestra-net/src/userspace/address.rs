@@ -1,0 +1,94 @@
+//! Cluster addresses on this machine's loopback device, so that they can be listened at.
+//!
+//! Each carries a label of ours. Whatever has that label and is not wanted is taken away, also what an earlier life of
+//! this program left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::TryStreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+
+const LOOPBACK: &str = "lo";
+
+/// The label of one network's addresses: at most 15 letters that begin with the device's name.
+pub(super) fn label(owner: &str) -> String {
+    // FNV-1a, which is the same in every version of this program.
+    let hash =
+        owner.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{LOOPBACK}:orc{hash:08x}")
+}
+
+/// Gives the machine these addresses and takes away others of this label. What could not be added is in the answer.
+pub(super) async fn set(label: &str, wanted: &BTreeSet<Ipv4Addr>) -> io::Result<BTreeMap<Ipv4Addr, String>> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let done = set_with(&handle, label, wanted).await;
+    connection.abort();
+    done
+}
+
+async fn set_with(
+    handle: &Handle,
+    label: &str,
+    wanted: &BTreeSet<Ipv4Addr>,
+) -> io::Result<BTreeMap<Ipv4Addr, String>> {
+    let device = device(handle).await?;
+    let mut present = labelled(handle, device, label).await?;
+    let mut failed = BTreeMap::new();
+    for address in wanted {
+        if present.remove(address).is_none()
+            && let Err(error) = add(handle, device, label, *address).await
+        {
+            failed.insert(*address, error.to_string());
+        }
+    }
+    for (address, message) in present {
+        if let Err(error) = handle.address().del(message).execute().await {
+            tracing::warn!(%address, %error, "cannot take an address away");
+        }
+    }
+    Ok(failed)
+}
+
+async fn device(handle: &Handle) -> io::Result<u32> {
+    let mut found = handle.link().get().match_name(LOOPBACK).execute();
+    let device = found.try_next().await.map_err(io::Error::other)?;
+    device.map(|device| device.header.index).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+async fn labelled(
+    handle: &Handle,
+    device: u32,
+    label: &str,
+) -> io::Result<BTreeMap<Ipv4Addr, AddressMessage>> {
+    let all = handle.address().get().set_link_index_filter(device).execute();
+    let ours = all.try_filter_map(|message| async move { Ok(ours(&message, label).map(|ip| (ip, message))) });
+    ours.try_collect().await.map_err(io::Error::other)
+}
+
+fn ours(message: &AddressMessage, label: &str) -> Option<Ipv4Addr> {
+    let labelled =
+        message.attributes.iter().any(|it| matches!(it, AddressAttribute::Label(it) if it == label));
+    let address = message.attributes.iter().find_map(|it| match it {
+        AddressAttribute::Local(IpAddr::V4(ip)) => Some(*ip),
+        _ => None,
+    });
+    address.filter(|_| labelled)
+}
+
+async fn add(handle: &Handle, device: u32, label: &str, address: Ipv4Addr) -> io::Result<()> {
+    let mut request = handle.address().add(device, address.into(), 32);
+    request.message_mut().attributes.push(AddressAttribute::Label(label.to_owned()));
+    match request.execute().await {
+        Ok(()) => Ok(()),
+        Err(rtnetlink::Error::NetlinkError(error)) => match error.to_io() {
+            // Somebody else's, but there.
+            error if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            error => Err(error),
+        },
+        Err(error) => Err(io::Error::other(error)),
+    }
+}

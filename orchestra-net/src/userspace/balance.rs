@@ -1,0 +1,173 @@
+//! Which endpoint takes the next connection.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use orchestra_core::network::Affinity;
+
+use super::plan::Backend;
+
+/// How many clients are remembered before those that have been silent for too long are looked for.
+const PRUNE_AT: usize = 1024;
+
+/// Takes endpoints in turn, and remembers where clients went when they are to stay there.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    endpoints: Vec<SocketAddr>,
+    affinity: Affinity,
+    next: usize,
+    clients: HashMap<IpAddr, (SocketAddr, Instant)>,
+    prune_at: usize,
+}
+
+impl Balancer {
+    pub(super) fn new(backend: &Backend) -> Self {
+        let state = State {
+            endpoints: backend.endpoints.clone(),
+            affinity: backend.affinity,
+            next: 0,
+            clients: HashMap::new(),
+            prune_at: PRUNE_AT,
+        };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Leads elsewhere from now on. Clients whose endpoint is still there keep it.
+    pub(super) fn update(&self, backend: &Backend) {
+        let mut state = self.lock();
+        state.endpoints.clone_from(&backend.endpoints);
+        state.affinity = backend.affinity;
+        let State { endpoints, clients, affinity, .. } = &mut *state;
+        clients.retain(|_, (endpoint, _)| *affinity != Affinity::None && endpoints.contains(endpoint));
+    }
+
+    /// Whether an endpoint is still one of these.
+    pub(super) fn has(&self, endpoint: SocketAddr) -> bool {
+        self.lock().endpoints.contains(&endpoint)
+    }
+
+    /// The endpoint for a client, other than those that were tried. `None` when all were.
+    pub(super) fn pick(&self, client: IpAddr, now: Instant, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let mut state = self.lock();
+        let kept = match state.affinity {
+            Affinity::ClientIp(timeout) => state.kept(client, now, timeout, tried),
+            Affinity::None => None,
+        };
+        let endpoint = kept.or_else(|| state.in_turn(tried))?;
+        if let Affinity::ClientIp(timeout) = state.affinity {
+            state.clients.insert(client, (endpoint, now));
+            state.prune(now, timeout);
+        }
+        Some(endpoint)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn kept(
+        &self,
+        client: IpAddr,
+        now: Instant,
+        timeout: Duration,
+        tried: &[SocketAddr],
+    ) -> Option<SocketAddr> {
+        let (endpoint, seen) = self.clients.get(&client)?;
+        let fresh = now.saturating_duration_since(*seen) <= timeout;
+        (fresh && !tried.contains(endpoint)).then_some(*endpoint)
+    }
+
+    fn in_turn(&mut self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let count = self.endpoints.len();
+        for offset in 0..count {
+            let at = (self.next + offset) % count;
+            let endpoint = self.endpoints[at];
+            if !tried.contains(&endpoint) {
+                self.next = at + 1;
+                return Some(endpoint);
+            }
+        }
+        None
+    }
+
+    fn prune(&mut self, now: Instant, timeout: Duration) {
+        if self.clients.len() >= self.prune_at {
+            self.clients.retain(|_, (_, seen)| now.saturating_duration_since(*seen) <= timeout);
+            // Twice what is left, so that looking through all costs little a connection.
+            self.prune_at = PRUNE_AT.max(self.clients.len() * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn backend(last: &[u8], affinity: Affinity) -> Backend {
+        let endpoints = last.iter().map(|last| SocketAddr::from(([10, 0, 0, *last], 80))).collect();
+        Backend { owner: "default/web".into(), port: 80, endpoints, affinity }
+    }
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn picks(balancer: &Balancer, now: Instant, count: usize) -> Vec<u8> {
+        let last = |address: SocketAddr| match address.ip() {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(_) => 0,
+        };
+        (0..count).filter_map(|_| balancer.pick(client(1), now, &[]).map(last)).collect()
+    }
+
+    #[test]
+    fn each_in_turn() {
+        let (balancer, now) = (Balancer::new(&backend(&[1, 2, 3], Affinity::None)), Instant::now());
+        assert_eq!(picks(&balancer, now, 5), [1, 2, 3, 1, 2]);
+        balancer.update(&backend(&[4], Affinity::None));
+        assert_eq!(picks(&balancer, now, 2), [4, 4]);
+        balancer.update(&backend(&[], Affinity::None));
+        assert_eq!(balancer.pick(client(1), now, &[]), None);
+    }
+
+    #[test]
+    fn a_client_stays_until_it_has_been_silent() {
+        let sticky = Affinity::ClientIp(Duration::from_secs(10));
+        let (balancer, begin) = (Balancer::new(&backend(&[1, 2, 3], sticky)), Instant::now());
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        assert_eq!(picks(&balancer, at(0), 3), [1, 1, 1]);
+        assert_ne!(balancer.pick(client(2), at(0), &[]), balancer.pick(client(1), at(0), &[]));
+        assert_eq!(picks(&balancer, at(9), 1), [1]);
+        assert_eq!(picks(&balancer, at(19), 1), [1], "each connection begins the time anew");
+        assert_eq!(picks(&balancer, at(30), 1), [3]);
+        balancer.update(&backend(&[1, 2], sticky));
+        assert_ne!(picks(&balancer, at(30), 1), [3], "its endpoint is gone");
+    }
+
+    proptest! {
+        #[test]
+        fn never_one_that_was_tried_and_all_are_tried(count in 1u8..20, sticky: bool, start in 0usize..40) {
+            let affinity = if sticky { Affinity::ClientIp(Duration::from_secs(1)) } else { Affinity::None };
+            let last: Vec<u8> = (0..count).collect();
+            let (balancer, now) = (Balancer::new(&backend(&last, affinity)), Instant::now());
+            picks(&balancer, now, start);
+            let mut tried = Vec::new();
+            while let Some(endpoint) = balancer.pick(client(1), now, &tried) {
+                prop_assert!(!tried.contains(&endpoint));
+                tried.push(endpoint);
+            }
+            prop_assert_eq!(tried.len(), usize::from(count));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A service network that carries the traffic itself.
+//!
+//! For each address and port of a service it listens with a socket, and passes what arrives to the endpoints in turn.
+//! Cluster addresses outside of `127.0.0.0/8` are first given to the machine's loopback device, which takes root; pods
+//! on a bridge and programs of the machine then both reach them. Without root, take cluster addresses from a loopback
+//! range, such as `127.96.0.0/16`.
+//!
+//! Tasks: one a socket that listens, one a TCP connection, one a UDP client. They end with the [`UserspaceNetwork`],
+//! but connections that are being carried end by themselves.
+//!
+//! What a proxy in user space cannot do: the pod sees the machine's address, not its client's; a port that a program of
+//! the machine has taken at *all* addresses cannot be had at a cluster address either (it is named in
+//! [`Applied`]); a local traffic policy without local endpoints refuses connections instead of dropping them; IPv6
+//! cluster addresses are served only if the machine has them; there is no health check port.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use orchestra_core::network::{
+    Applied, AttachRequest, Attachment, HostPort, Network, NetworkError, PodRef, PortFailure, Protocol,
+    Result, SandboxId, ServicePlan,
+};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+mod address;
+mod balance;
+mod plan;
+mod tcp;
+mod udp;
+
+use balance::Balancer;
+use plan::{Backend, Listen, Wanted};
+
+/// A service network in user space. Pods keep the addresses their runtime gave them.
+#[derive(Debug)]
+pub struct UserspaceNetwork {
+    label: String,
+    node_addresses: Vec<IpAddr>,
+    shared: bool,
+    serves_host_ports: bool,
+    udp_idle: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: ServicePlan,
+    /// Whether addresses may have to be taken away: nothing is touched before there is a plan.
+    planned: bool,
+    host_ports: BTreeMap<SandboxId, (String, IpAddr, Vec<HostPort>)>,
+    sockets: BTreeMap<Listen, Socket>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    backend: Backend,
+    balancer: Arc<Balancer>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Default for UserspaceNetwork {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl UserspaceNetwork {
+    /// A network with node ports at all addresses of the machine.
+    pub fn new() -> Self {
+        Self {
+            label: address::label("default"),
+            node_addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            shared: false,
+            serves_host_ports: false,
+            udp_idle: Duration::from_secs(60),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whose addresses these are, one word for cluster and node. Networks of one machine need different ones, and the
+    /// same one again after a restart, so that each takes away what it left and nothing else.
+    pub fn owner(mut self, owner: &str) -> Self {
+        self.label = address::label(owner);
+        self
+    }
+
+    /// Node ports at these addresses only.
+    pub fn node_addresses(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.node_addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Lets other networks of the same user listen at the same addresses (`SO_REUSEPORT`); the kernel spreads
+    /// connections among them. For several nodes of *one* cluster on one machine, which all carry the same services.
+    pub fn shared(mut self, shared: bool) -> Self {
+        self.shared = shared;
+        self
+    }
+
+    /// Also carries the host ports of pods, for runtimes that do not (processes; Docker does it itself).
+    pub fn host_ports(mut self, serves: bool) -> Self {
+        self.serves_host_ports = serves;
+        self
+    }
+
+    /// How long a UDP client may be silent before it is forgotten; 60 s unless said otherwise.
+    pub fn udp_idle(mut self, idle: Duration) -> Self {
+        self.udp_idle = idle;
+        self
+    }
+
+    /// Brings the sockets in line with the plan and the pods.
+    async fn reconcile(&self, state: &mut State) -> Result<Vec<PortFailure>> {
+        let mut wanted = Wanted::of(&state.plan, &self.node_addresses);
+        for (pod, ip, ports) in state.host_ports.values() {
+            wanted.add_host_ports(pod, *ip, ports);
+        }
+        let changes = plan::changes(
+            state.sockets.iter().map(|(listen, socket)| (listen, &socket.backend)),
+            &wanted.sockets,
+        );
+        for listen in changes.close {
+            state.sockets.remove(&listen);
+        }
+        let mut missing = BTreeMap::new();
+        if state.planned {
+            let set = address::set(&self.label, &wanted.addresses).await;
+            missing =
+                set.map_err(|error| NetworkError::Unavailable { message: format!("netlink: {error}") })?;
+        }
+        for (listen, backend) in changes.update {
+            if let Some(socket) = state.sockets.get_mut(&listen) {
+                socket.balancer.update(&backend);
+                socket.backend = backend;
+            }
+        }
+        let mut failures = wanted.failures;
+        for (listen, backend) in changes.open {
+            let owner = backend.owner.clone();
+            let balancer = Arc::new(Balancer::new(&backend));
+            match self.open(&listen, &balancer) {
+                Ok(task) => drop(state.sockets.insert(listen, Socket { backend, balancer, task })),
+                Err(error) => failures.push(plan::failure(&owner, &listen, why(&listen, &error, &missing))),
+            }
+        }
+        Ok(failures)
+    }
+
+    fn open(&self, listen: &Listen, balancer: &Arc<Balancer>) -> io::Result<JoinHandle<()>> {
+        let balancer = balancer.clone();
+        Ok(match listen.protocol {
+            Protocol::Tcp => tokio::spawn(tcp::serve(tcp::listen(listen.address, self.shared)?, balancer)),
+            Protocol::Udp => {
+                tokio::spawn(udp::serve(udp::listen(listen.address, self.shared)?, balancer, self.udp_idle))
+            }
+            Protocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+}
+
+fn why(listen: &Listen, error: &io::Error, missing: &BTreeMap<Ipv4Addr, String>) -> String {
+    let refused = match listen.address.ip() {
+        IpAddr::V4(ip) => missing.get(&ip),
+        IpAddr::V6(_) => None,
+    };
+    match refused {
+        Some(refused) => format!(
+            "{} cannot be given to this machine ({refused}): run as root, or take cluster addresses from 127.0.0.0/8",
+            listen.address.ip()
+        ),
+        None if error.kind() == io::ErrorKind::AddrInUse => {
+            format!("{listen} is already in use on this machine")
+        }
+        None => format!("listening at {listen}: {error}"),
+    }
+}
+
+#[async_trait]
+impl Network for UserspaceNetwork {
+    async fn attach(&self, request: &AttachRequest) -> Result<Attachment> {
+        let Some(ip) = request.runtime_ips.first() else {
+            return Err(NetworkError::NoAddress { sandbox: request.sandbox.to_string() });
+        };
+        if self.serves_host_ports && !request.host_ports.is_empty() {
+            let pod = format!("{}/{}", request.pod.namespace, request.pod.name);
+            let mut state = self.state.lock().await;
+            state.host_ports.insert(request.sandbox.clone(), (pod.clone(), *ip, request.host_ports.clone()));
+            let failures = self.reconcile(&mut state).await?;
+            if let Some(failure) = failures.into_iter().find(|failure| failure.service == pod) {
+                return Err(NetworkError::Failed { message: failure.message });
+            }
+        }
+        Ok(Attachment { ips: request.runtime_ips.clone() })
+    }
+
+    async fn detach(&self, sandbox: &SandboxId, _pod: &PodRef) -> Result<()> {
+        let mut state = self.state.lock().await;
+        if state.host_ports.remove(sandbox).is_some() {
+            self.reconcile(&mut state).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, plan: &ServicePlan) -> Result<Applied> {
+        let mut state = self.state.lock().await;
+        state.plan = plan.clone();
+        state.planned = true;
+        Ok(Applied { failures: self.reconcile(&mut state).await? })
+    }
+
+    async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
+        let mut state = self.state.lock().await;
+        let before = state.host_ports.len();
+        state.host_ports.retain(|sandbox, _| sandboxes.contains(sandbox));
+        if state.host_ports.len() != before {
+            self.reconcile(&mut state).await?;
+        }
+        Ok(())
+    }
+}

@@ -7,6 +7,8 @@
 mod apply;
 mod claim;
 mod deployment;
+mod endpoint_slices;
+mod endpoints;
 mod pod;
 mod replicas;
 
@@ -32,6 +34,9 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
             deployment::run(client.clone(), stopped()),
             replicas::run::<ReplicaSets>(client.clone(), stopped()),
             replicas::run::<ReplicationControllers>(client.clone(), stopped()),
+            endpoints::run(client.clone(), stopped()),
+            endpoint_slices::run(client.clone(), stopped()),
+            endpoint_slices::run_mirroring(client.clone(), stopped()),
         )
     };
     tokio::pin!(controllers);

@@ -33,12 +33,14 @@ pub(crate) struct Spec {
     pub(crate) hostname: Option<Box<str>>,
     pub(crate) subdomain: Option<Box<str>>,
     pub(crate) containers: Vec<Container>,
+    pub(crate) init_containers: Option<Vec<Container>>,
     pub(crate) tolerations: Option<Vec<k8s_openapi::api::core::v1::Toleration>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Container {
+    pub(crate) restart_policy: Option<Box<str>>,
     pub(crate) ports: Option<Vec<Port>>,
 }
 
@@ -148,6 +150,30 @@ impl Pod {
     pub(crate) fn restarts(&self) -> i32 {
         let counts = self.status.container_statuses.iter().flatten().map(|status| status.restart_count);
         counts.max().unwrap_or_default()
+    }
+
+    /// Its addresses, the first one first.
+    pub(crate) fn addresses(&self) -> Vec<&str> {
+        let listed: Vec<&str> = self.status.pod_ips.iter().flatten().map(|held| &*held.ip).collect();
+        let all =
+            if listed.is_empty() { self.status.pod_ip.as_deref().into_iter().collect() } else { listed };
+        all.into_iter().filter(|address| !address.is_empty()).collect()
+    }
+
+    /// The number of a named port.
+    pub(crate) fn port(&self, name: &str, protocol: &str) -> Option<i32> {
+        let sidecars = self.spec.init_containers.iter().flatten();
+        let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+        let ports = self
+            .spec
+            .containers
+            .iter()
+            .chain(sidecars)
+            .flat_map(|container| container.ports.iter().flatten());
+        let mut named = ports.filter(|port| port.name.as_deref() == Some(name));
+        named
+            .find(|port| port.protocol.as_deref().unwrap_or("TCP") == protocol)
+            .map(|port| port.container_port)
     }
 
     /// The node it is bound to.

@@ -1,0 +1,88 @@
+//! Endpoints: for each Service, one object with the addresses of the pods that it selects.
+
+mod plan;
+pub(super) mod service;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use serde_json::json;
+
+use self::plan::{CONTROLLER, MANAGED_BY, OVER_CAPACITY, Plan};
+use self::service::{Backend, selector_of};
+use super::apply;
+use crate::api::Client;
+use crate::control::{Action, Context, Controller, Error};
+use crate::meta::Object;
+use crate::selector::Selector;
+use crate::watch::{Entry, Query};
+
+/// Runs the controller.
+pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
+    Controller::new::<Service>(client)
+        .named(CONTROLLER)
+        .selects::<Pod>(selector_of)
+        // Those that users make of themselves are left alone, also before there is a Service.
+        .watches::<Endpoints, _, _>(|entry| is_ours(entry).then(|| entry.name().clone()))
+        .concurrency(5)
+        .run(reconcile, shutdown)
+        .await;
+}
+
+fn is_ours(endpoints: &Entry) -> bool {
+    endpoints.labels().get(MANAGED_BY).map(String::as_str) == Some(CONTROLLER)
+}
+
+async fn reconcile(context: Context) -> Result<Action, Error> {
+    let held = context.cache::<Endpoints>().await?.get(context.name());
+    let Some(entry) = context.entry::<Service>().await? else {
+        if let Some(held) = held {
+            apply::delete::<Endpoints>(context.client(), held.name(), held.uid()).await?;
+        }
+        return Ok(Action::Done);
+    };
+    let service = entry.view::<service::Service>()?;
+    let Some(selector) = service.selector() else { return Ok(Action::Done) };
+    let plan = plan::plan(&entry, &service, &backends(&context, selector).await?);
+    match held {
+        Some(held) => update(&context, &held, plan).await?,
+        None => create(&context, &entry, plan).await?,
+    }
+    Ok(Action::Done)
+}
+
+/// The pods that a Service selects.
+pub(super) async fn backends(context: &Context, selector: Selector) -> Result<Vec<Backend>, Error> {
+    let pods = context.cache::<Pod>().await?;
+    let pods = pods.list(&Query::namespace(context.namespace()).labels(selector));
+    Ok(pods.into_iter().map(Backend::new).collect::<Result<_, _>>()?)
+}
+
+async fn create(context: &Context, service: &Arc<Entry>, plan: Plan) -> Result<(), Error> {
+    let mut metadata = json!({"name": service.name().name(), "labels": plan.labels});
+    if plan.truncated {
+        metadata["annotations"] = json!({OVER_CAPACITY: "truncated"});
+    }
+    let object = json!({"metadata": metadata, "subsets": plan.subsets});
+    match apply::create::<Endpoints>(context.client(), context.namespace(), object).await {
+        Err(status) if !apply::namespace_terminating(&status) => Err(status.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn update(context: &Context, held: &Entry, plan: Plan) -> Result<(), Error> {
+    let object: Endpoints = held.decode()?;
+    let annotations = object.meta().annotations.as_ref();
+    let truncated = annotations.is_some_and(|annotations| annotations.contains_key(OVER_CAPACITY));
+    let same_subsets = object.subsets.as_deref().unwrap_or_default() == plan.subsets;
+    if same_subsets && *held.labels() == plan.labels && truncated == plan.truncated {
+        return Ok(());
+    }
+    let labels = apply::difference(&json!(held.labels()), &json!(plan.labels));
+    let mut patch = json!({"metadata": {"labels": labels}, "subsets": plan.subsets});
+    if truncated != plan.truncated {
+        patch["metadata"]["annotations"] = json!({OVER_CAPACITY: plan.truncated.then_some("truncated")});
+    }
+    apply::patch::<Endpoints>(context.client(), held, patch).await?;
+    Ok(())
+}

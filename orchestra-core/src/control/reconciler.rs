@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::api::{Api, Client, Service, Status, Target};
+use crate::api::{Api, Client, Kind, Service, Status, Target};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Object, ObjectName};
 use crate::watch::{Cache, Entry};
@@ -136,6 +136,14 @@ impl Context {
     /// When there is no such kind, or it may not be read.
     pub async fn cache<K: Object>(&self) -> Result<Cache, Status> {
         self.inner.caches.get(Target::of::<K>(None)).await
+    }
+
+    /// As [`Context::cache`], of a kind given as a value.
+    ///
+    /// # Errors
+    /// As [`Context::cache`].
+    pub async fn cache_of(&self, kind: &Kind) -> Result<Cache, Status> {
+        self.inner.caches.get(kind.target(None)).await
     }
 
     /// The object this run is for, out of the cache of its kind.

@@ -9,6 +9,7 @@ mod claim;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
+mod namespace;
 mod pod;
 mod replicas;
 
@@ -21,14 +22,17 @@ use crate::api::Client;
 
 /// How the controllers do what they do. The defaults are Kubernetes'.
 #[derive(Clone, Debug, Default)]
-pub struct Config {}
+pub struct Config {
+    /// The certificate of the cluster's authority in PEM, which every namespace has in a ConfigMap for its pods.
+    /// `None`: there is none, as in a cluster without TLS.
+    pub root_ca: Option<String>,
+}
 
 /// Runs all controllers until `shutdown` resolves and what is under way has ended.
 pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Output = ()>) {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
     let controllers = async {
-        let Config {} = config;
         let stopped = || stop.clone().cancelled_owned();
         tokio::join!(
             deployment::run(client.clone(), stopped()),
@@ -37,6 +41,13 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
             endpoints::run(client.clone(), stopped()),
             endpoint_slices::run(client.clone(), stopped()),
             endpoint_slices::run_mirroring(client.clone(), stopped()),
+            namespace::run(client.clone(), stopped()),
+            namespace::run_accounts(client.clone(), stopped()),
+            async {
+                if let Some(certificate) = config.root_ca {
+                    namespace::run_root_ca(client.clone(), certificate, stopped()).await;
+                }
+            },
         )
     };
     tokio::pin!(controllers);

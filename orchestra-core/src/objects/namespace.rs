@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::json::{Fields, at, keep};
 use super::{meta, print};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, NameRule, Rules, table};
+use crate::api::{Column, NameRule, Reason, Rules, Status, table};
 use crate::watch::IndexedField;
 
 /// The label by which a selector finds a namespace of a given name.
@@ -59,6 +59,19 @@ impl Rules for NamespaceRules {
     fn holds(object: &Value) -> bool {
         let finalizers = object.pointer("/spec/finalizers").and_then(Value::as_array);
         finalizers.is_some_and(|finalizers| !finalizers.is_empty())
+    }
+
+    /// Replaces `spec.finalizers`, which no update may change: what was to be done before the namespace goes is done.
+    fn edit(subresource: &str, object: &mut Value, body: &Value, _now: Timestamp) -> Result<(), Status> {
+        if subresource != "finalize" {
+            let message = "the server does not allow this method on the requested resource";
+            return Err(Status::new(Reason::MethodNotAllowed, message));
+        }
+        object["spec"]["finalizers"] = match &body["spec"]["finalizers"] {
+            Value::Null => json!([]),
+            finalizers => finalizers.clone(),
+        };
+        Ok(())
     }
 
     fn validate(object: &Namespace, errors: &mut Errors) {

@@ -24,6 +24,14 @@ impl Server {
         match (name, resource.scale, operation) {
             ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
             (name, _, Operation::Create { body, options }) if resource.subresources.contains(&name) => {
+                self.edit(user, resource, target, body, options).await?;
+                let mut response = Response::new(Reply::Value(
+                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+                ));
+                response.created = true;
+                Ok(response)
+            }
+            (name, _, Operation::Update { body, options }) if resource.subresources.contains(&name) => {
                 self.edit(user, resource, target, body, options).await
             }
             (name, _, Operation::Get { .. }) if !resource.subresources.contains(&name) => {
@@ -36,7 +44,7 @@ impl Server {
         }
     }
 
-    /// Changes the object as a created subresource asks, such as a `binding`.
+    /// Changes the object as a subresource asks that is created, such as a `binding`, or replaced, such as `finalize`.
     async fn edit(
         &self,
         user: &User,
@@ -50,16 +58,15 @@ impl Server {
         let body = read(body)?;
         let now = self.clock.now();
         let make = |current: &Entry| {
+            let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            if !given.is_empty() && given != current.revision().to_string() {
+                return Err(Status::modified(&resource.id, name.name()));
+            }
             let mut object = current.to_value().map_err(Status::internal)?;
             resource.rules.edit(subresource, &mut object, &body, now)?;
             Ok(Draft { object, warnings: Vec::new() })
         };
-        self.change(user, resource, target, &name, &make, options.dry_run).await?;
-        let mut response = Response::new(Reply::Value(
-            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-        ));
-        response.created = true;
-        Ok(response)
+        self.change(user, resource, target, &name, &make, options.dry_run).await
     }
 
     async fn scale(

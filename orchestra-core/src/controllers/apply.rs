@@ -56,7 +56,7 @@ pub(crate) async fn patch_status<K: Object>(
 }
 
 /// Adds to a merge patch that it is meant for this version of this object.
-fn guarded(entry: &Entry, mut patch: Value) -> Value {
+pub(crate) fn guarded(entry: &Entry, mut patch: Value) -> Value {
     patch["metadata"]["uid"] = entry.uid().as_str().into();
     patch["metadata"]["resourceVersion"] = entry.revision().to_string().into();
     patch

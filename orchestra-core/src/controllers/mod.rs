@@ -9,23 +9,47 @@ mod claim;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
+mod event_expiry;
+mod garbage;
 mod namespace;
+mod node_lifecycle;
 mod pod;
+mod pod_garbage;
 mod replicas;
+mod taint_eviction;
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
 use crate::api::Client;
 
 /// How the controllers do what they do. The defaults are Kubernetes'.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
+    /// How long nodes may be silent.
+    pub nodes: NodeTimes,
+    /// How many pods that have ended are kept: 12,500.
+    pub finished_pods: usize,
+    /// How long an Event is kept after it was last written: an hour.
+    pub event_life: Duration,
     /// The certificate of the cluster's authority in PEM, which every namespace has in a ConfigMap for its pods.
     /// `None`: there is none, as in a cluster without TLS.
     pub root_ca: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nodes: NodeTimes::default(),
+            finished_pods: 12_500,
+            event_life: Duration::from_secs(3600),
+            root_ca: None,
+        }
+    }
 }
 
 /// Runs all controllers until `shutdown` resolves and what is under way has ended.
@@ -42,6 +66,12 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
             endpoint_slices::run(client.clone(), stopped()),
             endpoint_slices::run_mirroring(client.clone(), stopped()),
             namespace::run(client.clone(), stopped()),
+            node_lifecycle::run(client.clone(), config.nodes, stopped()),
+            taint_eviction::run(client.clone(), stopped()),
+            pod_garbage::run_orphans(client.clone(), stopped()),
+            pod_garbage::run_finished(client.clone(), config.finished_pods, stopped()),
+            event_expiry::run(client.clone(), config.event_life, stopped()),
+            garbage::run(client.clone(), stopped()),
             namespace::run_accounts(client.clone(), stopped()),
             async {
                 if let Some(certificate) = config.root_ca {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
 use orchestra_core::api::{
     Api, Authenticated, Client, DeleteOptions, Patch, Server, ServerConfig, User, WatchOptions, Watched,
 };
@@ -32,6 +33,8 @@ pub struct Cluster {
 struct Kubelet {
     /// Images whose pods never become ready.
     broken: Vec<String>,
+    /// Nodes that are alive. Pods go to them in turn; if there are none, pods run without.
+    alive: Vec<String>,
 }
 
 impl Cluster {
@@ -47,13 +50,40 @@ impl Cluster {
         let run = kubelet_for(client.clone(), Arc::clone(&kubelet));
         tokio::spawn(stop.clone().run_until_cancelled_owned(run));
         let cluster = Self { client, kubelet, _stop: stop.drop_guard() };
-        cluster.create::<Namespace>(json!({"metadata": {"name": "default"}})).await;
+        for namespace in ["default", "kube-node-lease"] {
+            cluster.create::<Namespace>(json!({"metadata": {"name": namespace}})).await;
+        }
         cluster
     }
 
     /// From now on pods of an image never become ready.
     pub fn breaks(&self, image: &str) {
         self.kubelet.lock().unwrap().broken.push(image.to_owned());
+    }
+
+    /// Adds a node that is alive.
+    pub async fn node(&self, name: &str) {
+        let now = now(&self.client);
+        self.create::<Node>(json!({
+            "metadata": {"name": name},
+            "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": now}]},
+        }))
+        .await;
+        self.kubelet.lock().unwrap().alive.push(name.to_owned());
+        tokio::spawn(heartbeats(self.client.clone(), Arc::clone(&self.kubelet), name.to_owned()));
+    }
+
+    /// From now on nothing is heard of a node.
+    pub fn kill(&self, node: &str) {
+        self.kubelet.lock().unwrap().alive.retain(|alive| alive != node);
+    }
+
+    /// A node that was killed comes back.
+    pub async fn revive(&self, name: &str) {
+        self.kubelet.lock().unwrap().alive.push(name.to_owned());
+        let conditions = json!([{"type": "Ready", "status": "True", "lastHeartbeatTime": now(&self.client)}]);
+        let status = Patch::Merge(json!({"status": {"conditions": conditions}}));
+        self.client.cluster::<Node>().patch_status(name, status).await.unwrap();
     }
 
     pub fn api<K: Object>(&self) -> Api<K> {
@@ -164,6 +194,24 @@ pub fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+fn now(client: &Client) -> String {
+    client.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Renews a node's lease as long as it is alive.
+async fn heartbeats(client: Client, kubelet: Arc<Mutex<Kubelet>>, node: String) {
+    let leases = client.api::<Lease>("kube-node-lease");
+    let lease = json!({"metadata": {"name": node}, "spec": {"holderIdentity": node}});
+    let _ = leases.create(&serde_json::from_value(lease).unwrap()).await;
+    loop {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        if kubelet.lock().unwrap().alive.contains(&node) {
+            let time = client.clock().now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            let _ = leases.patch(&node, Patch::Merge(json!({"spec": {"renewTime": time}}))).await;
+        }
+    }
+}
+
 async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
     let mut next = 1;
     let mut watch = client.cluster::<Pod>().watch(WatchOptions::default()).await.unwrap();
@@ -171,6 +219,13 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
         let (Watched::Added(pod) | Watched::Modified(pod)) = event.unwrap() else { continue };
         let name = pod.metadata.name.clone().unwrap();
         let api = client.api::<Pod>(pod.metadata.namespace.as_deref().unwrap());
+        let alive = kubelet.lock().unwrap().alive.clone();
+        let spec = pod.spec.as_ref().unwrap();
+        if let Some(node) = &spec.node_name
+            && !alive.contains(node)
+        {
+            continue;
+        }
         if pod.metadata.deletion_timestamp.is_some() {
             tokio::time::sleep(Duration::from_millis(100)).await;
             let options =
@@ -178,12 +233,19 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
             let _ = api.delete_with(&name, options).await;
             continue;
         }
+        if spec.node_name.is_none() && !alive.is_empty() {
+            next += 1;
+            let target = json!({"kind": "Node", "name": alive[next % alive.len()]});
+            let binding = json!({"metadata": {"name": name}, "target": target});
+            api.create_sub(&name, "binding", binding).await.unwrap();
+            continue;
+        }
         let started = pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
-        let image = pod.spec.as_ref().unwrap().containers[0].image.clone().unwrap_or_default();
+        let image = spec.containers[0].image.clone().unwrap_or_default();
         if started || kubelet.lock().unwrap().broken.contains(&image) {
             continue;
         }
-        let now = client.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = now(&client);
         next += 1;
         let ip = format!("10.0.{}.{}", next / 250, next % 250);
         let status = json!({"status": {

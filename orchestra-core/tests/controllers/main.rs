@@ -1,4 +1,7 @@
 //! The controllers over an embedded server, in virtual time.
 
 mod cluster;
+mod deletion;
+mod endpoints;
+mod nodes;
 mod workloads;

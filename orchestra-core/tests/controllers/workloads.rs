@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
-fn replica_set(name: &str, replicas: i32) -> Value {
+pub fn replica_set(name: &str, replicas: i32) -> Value {
     json!({
         "metadata": {"name": name},
         "spec": {
@@ -22,7 +22,7 @@ fn replica_set(name: &str, replicas: i32) -> Value {
     })
 }
 
-fn deployment(name: &str, replicas: i32) -> Value {
+pub fn deployment(name: &str, replicas: i32) -> Value {
     let mut deployment = replica_set(name, replicas);
     deployment["spec"]["progressDeadlineSeconds"] = 600.into();
     deployment

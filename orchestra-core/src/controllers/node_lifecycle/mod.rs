@@ -1,0 +1,219 @@
+//! Nodes: those that fall silent are reported as unknown and tainted, and their pods as not ready; those that come
+//! back are cleared.
+//!
+//! A node is heard of by its lease in `kube-node-lease` or by its status. What counts is when a change was seen here,
+//! by this clock, not what time the node says it is.
+
+mod plan;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::plan::{Grace, Health, Plan};
+use super::apply;
+use crate::api::{Client, Reply};
+use crate::control::events::{Recorder, reference_to};
+use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::meta::{ObjectName, Revision};
+use crate::selector::FieldSelector;
+use crate::watch::{Entry, Query};
+
+const NAME: &str = "node-controller";
+const LEASES: &str = "kube-node-lease";
+
+/// How long nodes may be silent.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeTimes {
+    /// How long a node may be silent before it counts as unknown: 40 s.
+    pub monitor_grace: Duration,
+    /// How long a node that has never reported may take for its first report: 60 s.
+    pub startup_grace: Duration,
+}
+
+impl Default for NodeTimes {
+    fn default() -> Self {
+        Self { monitor_grace: Duration::from_secs(40), startup_grace: Duration::from_secs(60) }
+    }
+}
+
+struct Nodes {
+    recorder: Recorder,
+    grace: Grace,
+    heard: Mutex<HashMap<ObjectName, Heard>>,
+}
+
+/// The last sign of life of a node.
+#[derive(Clone, Debug, PartialEq)]
+struct Heard {
+    lease: Option<Revision>,
+    heartbeat: Option<Timestamp>,
+    at: Timestamp,
+    ready: bool,
+}
+
+/// Runs the controller.
+pub(super) async fn run(client: Client, times: NodeTimes, shutdown: impl Future<Output = ()>) {
+    let duration = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+    let nodes = Nodes {
+        recorder: Recorder::new(client.clone(), NAME, ""),
+        grace: Grace {
+            running: duration(times.monitor_grace),
+            starting: duration(times.startup_grace.max(times.monitor_grace)),
+        },
+        heard: Mutex::default(),
+    };
+    Controller::new::<Node>(client)
+        .named(NAME)
+        .watches::<Lease, _, _>(node_of_lease)
+        .reads::<Pod>()
+        .concurrency(8)
+        .run(nodes, shutdown)
+        .await;
+}
+
+fn node_of_lease(lease: &Entry) -> Option<ObjectName> {
+    let name = lease.name();
+    (name.namespace() == Some(LEASES)).then(|| ObjectName::cluster(name.name()))
+}
+
+#[async_trait]
+impl Reconciler for Nodes {
+    async fn reconcile(&self, context: Context) -> Result<Action, Error> {
+        let Some(entry) = context.entry::<Node>().await? else {
+            self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(context.name());
+            return Ok(Action::Done);
+        };
+        let node: Node = entry.decode()?;
+        let lease = context.cache::<Lease>().await?;
+        let lease = lease.get(&ObjectName::namespaced(LEASES, context.name().name()));
+        let lease = lease.map(|lease| lease.revision());
+        let (heard, was_ready) = self.listen(&node, context.name(), lease, context.now());
+        let health = self.health(&context).await?;
+        let plan = plan::plan(&node, heard, was_ready, self.grace, health, context.now());
+        self.apply(&context, &entry, &plan).await?;
+        Ok(Action::again(plan.again.and_then(|again| Duration::try_from(again).ok())))
+    }
+}
+
+impl Nodes {
+    /// When the node was last heard of, and whether it was ready then. The first time it is looked at counts as a
+    /// sign of life: the controller may have been away.
+    fn listen(
+        &self,
+        node: &Node,
+        name: &ObjectName,
+        lease: Option<Revision>,
+        now: Timestamp,
+    ) -> (Timestamp, bool) {
+        let conditions =
+            node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let beats = conditions.iter().filter_map(|condition| Some(condition.last_heartbeat_time.as_ref()?.0));
+        let heartbeat = beats.max();
+        let mut all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |ready| Heard { lease, heartbeat, at: now, ready };
+        let heard = all.entry(name.clone()).or_insert_with(|| fresh(false));
+        let was_ready = std::mem::replace(&mut heard.ready, plan::ready(conditions) == "True");
+        if (heard.lease, heard.heartbeat) != (lease, heartbeat) {
+            *heard = fresh(heard.ready);
+        }
+        (heard.at, was_ready)
+    }
+
+    async fn health(&self, context: &Context) -> Result<Health, Error> {
+        let nodes = context.cache::<Node>().await?.snapshot();
+        let (mut ready, mut failing) = (0, 0);
+        for entry in nodes.range(None, None) {
+            let view = entry.view::<View>()?;
+            match plan::ready(&view.status.conditions) {
+                "True" => ready += 1,
+                _ => failing += 1,
+            }
+        }
+        Ok(plan::health(ready, failing))
+    }
+
+    async fn apply(
+        &self,
+        context: &Context,
+        entry: &std::sync::Arc<Entry>,
+        plan: &Plan,
+    ) -> Result<(), Error> {
+        let client = context.client();
+        let mut entry = std::sync::Arc::clone(entry);
+        if let Some(conditions) = &plan.conditions {
+            let status = json!({ "conditions": conditions });
+            if let Reply::Object(changed) = apply::patch_status::<Node>(client, &entry, status).await?.reply {
+                entry = changed;
+            }
+        }
+        if plan.lost {
+            let message = format!("Node {} status is now: NodeNotReady", context.name().name());
+            self.recorder.normal(&reference_to::<Node>(&entry), "NodeNotReady", message);
+        }
+        if plan.unready {
+            self.mark_pods(context).await?;
+        }
+        if let Some(taints) = &plan.taints {
+            let taints = if taints.is_empty() { Value::Null } else { json!(taints) };
+            apply::patch::<Node>(client, &entry, json!({"spec": {"taints": taints}})).await?;
+        }
+        Ok(())
+    }
+
+    /// Reports that the pods of a node are not ready: nobody knows whether they are.
+    async fn mark_pods(&self, context: &Context) -> Result<(), Error> {
+        for entry in pods_on(context, context.name().name()).await? {
+            let view = entry.view::<PodView>()?;
+            let mut conditions = view.status.conditions.clone();
+            let ready = conditions
+                .iter_mut()
+                .find(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+            let Some(ready) = ready else { continue };
+            ready["status"] = "False".into();
+            ready["lastTransitionTime"] =
+                json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(context.now()));
+            let status = json!({ "conditions": conditions });
+            self.recorder.warning(&reference_to::<Pod>(&entry), "NodeNotReady", "Node is not ready");
+            apply::unless_gone(apply::patch_status::<Pod>(context.client(), &entry, status).await)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct View {
+    #[serde(default)]
+    status: NodeStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatus {
+    conditions: Vec<NodeCondition>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PodView {
+    #[serde(default)]
+    status: PodStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodStatus {
+    conditions: Vec<Value>,
+}
+
+/// The pods that are bound to a node; with an empty name, those that are bound to none.
+pub(super) async fn pods_on(context: &Context, node: &str) -> Result<Vec<std::sync::Arc<Entry>>, Error> {
+    let pods = context.cache::<Pod>().await?;
+    Ok(pods.list(&Query::all().fields(FieldSelector::parse(&format!("spec.nodeName={node}"))?)))
+}

@@ -1,0 +1,126 @@
+//! Driving pods from nodes whose taints they do not tolerate, or no longer.
+
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use self::plan::Notice;
+use super::node_lifecycle::pods_on;
+use super::{apply, pod};
+use crate::api::Client;
+use crate::control::events::{Recorder, reference_to};
+use crate::control::predicate::{self, Predicate};
+use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::meta::ObjectName;
+use crate::watch::Entry;
+
+const NAME: &str = "taint-eviction-controller";
+
+struct Evictions {
+    recorder: Recorder,
+}
+
+/// Runs the controller.
+pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
+    let recorder = Recorder::new(client.clone(), NAME, "");
+    let bound = predicate::field_changed("spec.nodeName").and(predicate::deleted.not());
+    Controller::new::<Node>(client)
+        .named(NAME)
+        .watches::<Pod, _, _>(node_of)
+        .when(bound)
+        .run(Evictions { recorder }, shutdown)
+        .await;
+}
+
+/// The node that a pod is bound to.
+pub(super) fn node_of(pod: &Entry) -> Option<ObjectName> {
+    let node = pod.field("spec.nodeName").unwrap_or_default();
+    (!node.is_empty()).then(|| ObjectName::cluster(node))
+}
+
+#[derive(Debug, Deserialize)]
+struct View {
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    taints: Vec<Taint>,
+}
+
+#[async_trait]
+impl Reconciler for Evictions {
+    async fn reconcile(&self, context: Context) -> Result<Action, Error> {
+        let Some(entry) = context.entry::<Node>().await? else { return Ok(Action::Done) };
+        let node = entry.view::<View>()?;
+        if !node.spec.taints.iter().any(|taint| taint.effect == "NoExecute") {
+            return Ok(Action::Done);
+        }
+        let mut next: Option<Timestamp> = None;
+        for entry in pods_on(&context, context.name().name()).await? {
+            let pod = pod::Pod::of(&entry)?;
+            if entry.is_deleting() || pod.has_ended() {
+                continue;
+            }
+            let tolerations = pod.spec.tolerations.as_deref().unwrap_or_default();
+            match plan::plan(&node.spec.taints, tolerations, context.now()) {
+                Notice::None => {}
+                Notice::At(at) if at <= context.now() => self.evict(&context, &entry).await?,
+                Notice::At(at) => next = Some(next.map_or(at, |held| held.min(at))),
+            }
+        }
+        let left = next.and_then(|at| Duration::try_from(at.duration_since(context.now())).ok());
+        Ok(Action::again(left))
+    }
+}
+
+impl Evictions {
+    async fn evict(&self, context: &Context, entry: &Arc<Entry>) -> Result<(), Error> {
+        let message = format!("Marking for deletion Pod {}", entry.name());
+        self.recorder.normal(&reference_to::<Pod>(entry), "TaintManagerEviction", message);
+        let condition = disruption(
+            "DeletionByTaintManager",
+            "Taint manager: deleting due to NoExecute taint",
+            context.now(),
+        );
+        apply::unless_gone(report(context, entry, json!({}), condition).await)?;
+        apply::delete::<Pod>(context.client(), entry.name(), entry.uid()).await?;
+        Ok(())
+    }
+}
+
+/// The condition that says that a pod did not end by itself.
+pub(super) fn disruption(reason: &str, message: &str, now: Timestamp) -> Value {
+    json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": Time(now),
+    })
+}
+
+/// Puts a condition into a pod's status, with what else is to change there.
+pub(super) async fn report(
+    context: &Context,
+    entry: &Entry,
+    mut status: Value,
+    condition: Value,
+) -> Result<crate::api::Response, crate::api::Status> {
+    let pod = entry.to_value().map_err(crate::api::Status::internal)?;
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|held| held["type"] != condition["type"]);
+    conditions.push(condition);
+    status["conditions"] = conditions.into();
+    apply::patch_status::<Pod>(context.client(), entry, status).await
+}

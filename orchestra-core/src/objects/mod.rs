@@ -1,6 +1,36 @@
 //! The built-in kinds: one file a kind says what is defaulted, what is invalid, what may change and what is printed.
 //!
-//! [`builtin`] is the table. The field types are those of [`k8s_openapi`]; nothing of the schema is retyped here.
+//! [`builtin`] is the table. Each row comes from an implementation of [`Rules`](crate::api::Rules); all else about a
+//! kind, its routes, discovery, tables, garbage collection and client, follows from the row. The field types are those
+//! of [`k8s_openapi`]; nothing of the schema is retyped here.
+//!
+//! What needs more than the object itself is not here but with the API's admission: which service account and priority
+//! a pod gets, the five minutes for which it tolerates a lost node, which cluster IP and node ports a Service gets.
+//!
+//! Beside the kinds: `json` fills in fields, `quantities` brings amounts into their stored spelling, `names` and
+//! `check` know what values may be and say so in the API server's words, [`meta`] is about metadata, `template` about
+//! pods in other objects, `print` about cells, `legacy` about versions that Kubernetes no longer serves.
+//!
+//! # Adding a kind
+//!
+//! `priority_class.rs` was written by this list.
+//!
+//! 1. Write `objects/<kind>.rs` with a `struct <Kind>Rules` and `impl Rules for` it. `type Object` is the type from
+//!    [`k8s_openapi`], or a serde struct that implements [`Object`](crate::meta::Object). With that alone it works.
+//! 2. Set the constants that differ from their defaults: short names, whether it has a status, a generation, a scale,
+//!    which names it may have, which fields selectors may ask for. Each one's doc says what it does.
+//! 3. `default`: what Kubernetes fills in, with `json::Fields`. It is called on every request and must be idempotent.
+//!    If there are quantities, `canonicalize`, too.
+//! 4. `prepare_create`, `prepare_update`, `prepare_status`: what only the system may set.
+//! 5. `validate` and `validate_update`, with Kubernetes' paths and messages. Take what `check` and `names` have.
+//! 6. `COLUMNS` and `cells`, in the same number and order, wide ones included.
+//! 7. Add `mod <kind>;` and a row to [`builtin`], where discovery is to list it. Other versions or groups of it are
+//!    added to the row with [`Resource::also`].
+//! 8. Add it to the tables in `objects/tests`: a manifest and what is stored of it (`defaults`), manifests and why they
+//!    are refused (`invalid`), what may not change (`updates`), an object and its row (`cells`). The properties in
+//!    `tests/properties.rs` cover it without being told.
+//!
+//! What it does, if anything, is then a controller's: see [`control`](crate::control).
 
 mod address;
 mod check;

@@ -25,9 +25,6 @@ mod validate;
 mod volumes;
 mod warnings;
 
-#[cfg(test)]
-mod tests;
-
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;

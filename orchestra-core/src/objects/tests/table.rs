@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::builtin;
+use crate::objects::builtin;
 
 #[test]
 fn old_manifests_become_what_the_later_versions_say() {

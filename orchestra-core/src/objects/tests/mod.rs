@@ -1,0 +1,101 @@
+//! The rules of the built-in kinds, asked as the API asks them: by table, in JSON.
+
+mod cells;
+mod defaults;
+mod invalid;
+mod properties;
+mod table;
+mod updates;
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::builtin;
+use crate::api::Resource;
+use crate::api::field::Errors;
+
+/// The row of the kind that a manifest is of.
+fn row(manifest: &Value) -> Arc<Resource> {
+    let text = |field: &str| manifest[field].as_str().unwrap_or_default();
+    Arc::clone(builtin().by_kind(text("apiVersion"), text("kind")).expect("a built-in kind"))
+}
+
+/// A manifest as it would be stored.
+fn stored(manifest: &Value) -> Value {
+    let row = row(manifest);
+    let mut object = manifest.clone();
+    row.rules.canonicalize(&mut object).expect("quantities");
+    row.rules.default(&mut object);
+    if row.status && !row.status_at_creation {
+        object.as_object_mut().unwrap().remove("status");
+    }
+    row.rules.prepare_create(&mut object);
+    object
+}
+
+/// What is wrong with a manifest.
+fn faults(manifest: &Value) -> Vec<String> {
+    let mut errors = Errors::new();
+    row(manifest).rules.validate(&stored(manifest), &mut errors).expect("an object of the kind");
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// What is wrong with a change from one stored object to a manifest.
+fn change(new: &Value, old: &Value) -> (Value, Vec<String>) {
+    let row = row(old);
+    let mut object = new.clone();
+    row.rules.canonicalize(&mut object).expect("quantities");
+    row.rules.default(&mut object);
+    row.rules.prepare_update(&mut object, old);
+    let mut errors = Errors::new();
+    row.rules.validate(&object, &mut errors).expect("an object of the kind");
+    row.rules.validate_update(&object, old, &mut errors).expect("an object of the kind");
+    (object, errors.iter().map(ToString::to_string).collect())
+}
+
+/// A pod with one container, and whatever else is given of its specification.
+fn pod(spec: Value) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": "p", "namespace": "default" },
+        "spec": { "containers": [{ "name": "c", "image": "nginx" }] },
+    });
+    merge(&mut pod["spec"], spec);
+    pod
+}
+
+/// A Deployment with a template of one container, and whatever else is given of its specification.
+fn deployment(spec: Value) -> Value {
+    let mut deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "d", "namespace": "default" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{ "name": "c", "image": "nginx:1.25" }] },
+            },
+        },
+    });
+    merge(&mut deployment["spec"], spec);
+    deployment
+}
+
+/// A Service, with whatever is given of its specification.
+fn service(spec: Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": { "name": "s", "namespace": "default" },
+        "spec": spec,
+    })
+}
+
+fn merge(into: &mut Value, from: Value) {
+    for (key, value) in from.as_object().expect("fields") {
+        into[key] = value.clone();
+    }
+}

@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::json::{Fields, at};
 use crate::api::Conversion;
 
 /// `extensions/v1beta1`: selector and labels left out are the template's labels, and a Deployment has no deadline,
@@ -12,8 +13,8 @@ pub(super) const EXTENSIONS_V1BETA1: Conversion = Conversion {
     to_stored: |object| {
         labels_from_template(object);
         let Some(spec) = spec(object) else { return };
-        fill(spec, "progressDeadlineSeconds", json!(i32::MAX));
-        fill(spec, "revisionHistoryLimit", json!(i32::MAX));
+        spec.or("progressDeadlineSeconds", json!(i32::MAX));
+        spec.or("revisionHistoryLimit", json!(i32::MAX));
         roll_by_one(spec);
         spec.remove("rollbackTo");
     },
@@ -25,7 +26,7 @@ pub(super) const APPS_V1BETA1: Conversion = Conversion {
     to_stored: |object| {
         labels_from_template(object);
         let Some(spec) = spec(object) else { return };
-        fill(spec, "revisionHistoryLimit", json!(2));
+        spec.or("revisionHistoryLimit", json!(2));
         spec.remove("rollbackTo");
     },
     ..Conversion::NONE
@@ -35,38 +36,29 @@ pub(super) const APPS_V1BETA1: Conversion = Conversion {
 pub(super) const LABELS_ONLY: Conversion = Conversion { to_stored: labels_from_template, ..Conversion::NONE };
 
 fn spec(object: &mut Value) -> Option<&mut Map<String, Value>> {
-    object.get_mut("spec")?.as_object_mut()
-}
-
-fn fill(fields: &mut Map<String, Value>, name: &str, value: Value) {
-    let held = fields.entry(name).or_insert(Value::Null);
-    if held.is_null() {
-        *held = value;
-    }
+    at(object, &["spec"])
 }
 
 fn labels_from_template(object: &mut Value) {
     let Some(labels @ Value::Object(_)) = object.pointer("/spec/template/metadata/labels").cloned() else {
         return;
     };
-    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        if meta.get("labels").and_then(Value::as_object).is_none_or(Map::is_empty) {
-            meta.insert("labels".to_owned(), labels.clone());
-        }
+    if let Some(meta) = at(object, &["metadata"])
+        && meta.get("labels").and_then(Value::as_object).is_none_or(Map::is_empty)
+    {
+        meta.insert("labels".to_owned(), labels.clone());
     }
     if let Some(spec) = spec(object) {
-        fill(spec, "selector", json!({ "matchLabels": labels }));
+        spec.or("selector", json!({ "matchLabels": labels }));
     }
 }
 
 fn roll_by_one(spec: &mut Map<String, Value>) {
-    fill(spec, "strategy", json!({}));
-    let Some(strategy) = spec.get_mut("strategy").and_then(Value::as_object_mut) else { return };
-    if strategy.get("type").is_none_or(|kind| kind == "RollingUpdate") {
-        fill(strategy, "rollingUpdate", json!({}));
-        if let Some(rolling) = strategy.get_mut("rollingUpdate").and_then(Value::as_object_mut) {
-            fill(rolling, "maxSurge", json!(1));
-            fill(rolling, "maxUnavailable", json!(1));
-        }
+    let Some(strategy) = spec.object_or_new("strategy") else { return };
+    if matches!(strategy.text("type"), "" | "RollingUpdate")
+        && let Some(rolling) = strategy.object_or_new("rollingUpdate")
+    {
+        rolling.or("maxSurge", 1);
+        rolling.or("maxUnavailable", 1);
     }
 }

@@ -96,10 +96,8 @@ fn of_type(object: &Secret, data: &BTreeMap<String, ByteString>, path: &Path, er
         "kubernetes.io/basic-auth" if !data.contains_key("username") && !data.contains_key("password") => {
             require(&["username", "password"]);
         }
-        "kubernetes.io/ssh-auth" => {
-            if data.get("ssh-privatekey").is_none_or(|key| key.0.is_empty()) {
-                errors.required(&path.key("ssh-privatekey"), "");
-            }
+        "kubernetes.io/ssh-auth" if data.get("ssh-privatekey").is_none_or(|key| key.0.is_empty()) => {
+            errors.required(&path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => require(&["tls.crt", "tls.key"]),
         _ => {}

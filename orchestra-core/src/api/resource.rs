@@ -23,7 +23,15 @@ pub struct Served {
     pub version: &'static str,
     /// How objects differ between this version and the stored one.
     pub conversion: Conversion,
+    /// The schema of the objects in this version, where it is not the stored one's.
+    #[cfg(feature = "openapi")]
+    pub(crate) schema: Option<SchemaOf>,
 }
+
+/// [`Object::schema`] of some type.
+#[cfg(feature = "openapi")]
+pub(crate) type SchemaOf =
+    fn(&mut k8s_openapi::schemars::SchemaGenerator) -> Option<k8s_openapi::schemars::Schema>;
 
 /// How objects of a served version become stored ones and back. `apiVersion` is seen to already.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +133,26 @@ impl Resource {
     /// Serves the kind under another group or version too.
     #[must_use]
     pub fn also(mut self, group: &'static str, version: &'static str, conversion: Conversion) -> Self {
-        self.also.push(Served { group, version, conversion });
+        self.also.push(Served {
+            group,
+            version,
+            conversion,
+            #[cfg(feature = "openapi")]
+            schema: None,
+        });
+        self
+    }
+
+    /// Serves the kind also as another type has it: in the group and version of that type, with its fields.
+    #[must_use]
+    pub fn also_as<K: Object>(mut self, conversion: Conversion) -> Self {
+        self.also.push(Served {
+            group: K::GROUP,
+            version: K::VERSION,
+            conversion,
+            #[cfg(feature = "openapi")]
+            schema: Some(K::schema),
+        });
         self
     }
 

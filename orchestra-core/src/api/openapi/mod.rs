@@ -14,6 +14,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
+use k8s_openapi::schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use super::discovery::{Discovery, MINOR, root};
@@ -140,6 +141,16 @@ pub(crate) struct Row<'k> {
 }
 
 impl Row<'_> {
+    /// The schema of its objects in this version; `None` if nothing is known of them.
+    fn schema(&self, generator: &mut SchemaGenerator) -> Option<Schema> {
+        let mut also = self.resource.also.iter();
+        let served = also.find(|served| (served.group, served.version) == (self.group, self.version));
+        match served.and_then(|served| served.schema) {
+            Some(schema) => schema(generator),
+            None => self.resource.rules.schema(generator),
+        }
+    }
+
     /// The name of the schema of its objects: Kubernetes' own, or the group backwards.
     fn definition(&self) -> String {
         let kind = &*self.resource.kind;

@@ -24,14 +24,12 @@ pub(super) fn reference(name: &str, dialect: Dialect) -> Value {
 /// The schemas of these kinds, of their lists, and of everything that they refer to.
 pub(super) fn all(rows: &[Row<'_>], dialect: Dialect) -> Map<String, Value> {
     let mut generator = SchemaSettings::openapi3().into_generator();
-    let roots: Vec<_> = rows.iter().map(|row| (row, row.resource.rules.schema(&mut generator))).collect();
+    let roots: Vec<_> = rows.iter().map(|row| (row, row.schema(&mut generator))).collect();
     describe_common(&mut generator);
-    let roots: Vec<(&Row<'_>, Option<Value>)> =
-        roots.into_iter().map(|(row, schema)| (row, schema.map(|schema| schema.to_value()))).collect();
     let mut schemas: Map<String, Value> = generator.take_definitions(true);
     for (row, root) in roots {
         let schema = match root {
-            Some(root) => resolve(&root, &schemas),
+            Some(root) => resolve(root.to_value(), &schemas),
             None => permissive(dialect),
         };
         add_kind(&mut schemas, row, schema);
@@ -56,9 +54,9 @@ fn describe_common(generator: &mut SchemaGenerator) {
 }
 
 /// The schema that a reference leads to, or the schema itself.
-fn resolve(schema: &Value, schemas: &Map<String, Value>) -> Value {
+fn resolve(schema: Value, schemas: &Map<String, Value>) -> Value {
     let name = schema["$ref"].as_str().and_then(|target| target.strip_prefix(COMPONENTS));
-    name.and_then(|name| schemas.get(name)).unwrap_or(schema).clone()
+    name.and_then(|name| schemas.get(name)).cloned().unwrap_or(schema)
 }
 
 /// The schema of a kind of which nothing is known. Version 2 cannot say "these fields and any other".
@@ -74,11 +72,12 @@ fn permissive(dialect: Dialect) -> Value {
 /// Adds the schemas of a kind and of its list under the names that they have in this version.
 fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) {
     let name = row.definition();
-    let own =
-        |name: &str, what: &str| json!({"type": "string", "description": format!("{what} of this {name}.")});
+    let text = |description: &str| json!({"type": "string", "description": description});
+    let (api_version, own_kind) =
+        (text("Group and version of this object."), text("The kind of this object."));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-        properties.entry("apiVersion").or_insert_with(|| own("object", "Group and version"));
-        properties.entry("kind").or_insert_with(|| own("object", "The kind"));
+        properties.entry("apiVersion").or_insert_with(|| api_version.clone());
+        properties.entry("kind").or_insert_with(|| own_kind.clone());
         let meta = || reference(&format!("{META}.ObjectMeta"), Dialect::V3);
         properties.entry("metadata").or_insert_with(meta);
     }
@@ -92,8 +91,8 @@ fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) 
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": own("list", "Group and version"),
-            "kind": own("list", "The kind"),
+            "apiVersion": api_version,
+            "kind": own_kind,
             "metadata": reference(&format!("{META}.ListMeta"), Dialect::V3),
             "items": {
                 "description": "The objects.",

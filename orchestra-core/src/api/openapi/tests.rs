@@ -37,6 +37,14 @@ fn fields_carry_descriptions_types_and_how_they_merge() {
 }
 
 #[test]
+fn a_version_with_fields_of_its_own_has_them() {
+    let events = document("apis/events.k8s.io/v1");
+    assert!(property(&events, "io.k8s.api.events.v1.Event", "regarding").is_object());
+    let core = document("api/v1");
+    assert!(property(&core, "io.k8s.api.core.v1.Event", "involvedObject").is_object());
+}
+
+#[test]
 fn writes_declare_field_validation_and_the_patches_they_take() {
     let core = document("api/v1");
     let one = &core["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];

@@ -81,7 +81,7 @@ fn newer(event: &Event, errors: &mut Errors) {
 
 /// The row of events, which are served in two groups.
 pub(super) fn row() -> Resource {
-    Resource::of::<EventRules>().also("events.k8s.io", "v1", EVENTS_V1)
+    Resource::of::<EventRules>().also_as::<k8s_openapi::api::events::v1::Event>(EVENTS_V1)
 }
 
 /// `events.k8s.io/v1`, which has other names for much the same.

@@ -69,16 +69,14 @@ impl Aggregated {
         accept.split(',').find_map(|media| {
             let mut parts = media.split(';').map(str::trim);
             let base = parts.next()?;
-            let parameter = |name: &str| {
-                let mut pairs = media.split(';').filter_map(|part| part.trim().split_once('='));
-                pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
-            };
-            let asks = parameter("as") == Some("APIGroupDiscoveryList")
-                && parameter("g") == Some("apidiscovery.k8s.io");
-            match (base, asks, parameter("v")) {
-                ("application/json", true, Some("v2")) => Some(Some(Self::V2)),
-                ("application/json", true, Some("v2beta1")) => Some(Some(Self::V2Beta1)),
-                ("application/json", false, _) | ("*/*", ..) => Some(None),
+            let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+            let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+            match (base, parameter("as"), parameter("g"), parameter("v")) {
+                ("application/json", Some("APIGroupDiscoveryList"), Some("apidiscovery.k8s.io"), version) => {
+                    let known = [Self::V2, Self::V2Beta1].into_iter();
+                    known.map(Some).find(|known| known.map(Self::version) == version)
+                }
+                ("application/json" | "*/*", None, ..) => Some(None),
                 _ => None,
             }
         })?

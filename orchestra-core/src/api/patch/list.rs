@@ -1,5 +1,7 @@
 //! The lists of a strategic merge patch: what tells their elements apart, and in which order they end up.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use crate::api::Status;
@@ -37,15 +39,42 @@ impl Element {
         }
     }
 
-    fn same(self, left: &Value, right: &Value) -> bool {
+    /// What tells an element from the others, as JSON text.
+    pub(super) fn identity(self, item: &Value) -> Option<String> {
         match self {
-            Self::Primitive => left == right,
-            Self::Keyed(key) => left.get(key).is_some() && left.get(key) == right.get(key),
+            Self::Primitive => Some(item.to_string()),
+            Self::Keyed(key) => item.get(key).map(Value::to_string),
+        }
+    }
+}
+
+/// Where the elements of a list stand. Lists of a hundred thousand elements fit in a request, so nothing here may
+/// compare each with each.
+pub(super) struct Index {
+    element: Element,
+    at: HashMap<String, usize>,
+}
+
+impl Index {
+    /// The first place of each element.
+    pub(super) fn of(list: &[Value], element: Element) -> Self {
+        let mut index = Self { element, at: HashMap::with_capacity(list.len()) };
+        for (place, item) in list.iter().enumerate() {
+            index.add(item, place);
+        }
+        index
+    }
+
+    /// Adds an element, unless it is there already.
+    pub(super) fn add(&mut self, item: &Value, place: usize) {
+        if let Some(identity) = self.element.identity(item) {
+            self.at.entry(identity).or_insert(place);
         }
     }
 
-    fn position(self, list: &[Value], item: &Value) -> Option<usize> {
-        list.iter().position(|held| self.same(held, item))
+    /// Where an element stands.
+    pub(super) fn get(&self, item: &Value) -> Option<usize> {
+        self.at.get(&self.element.identity(item)?).copied()
     }
 }
 
@@ -61,14 +90,15 @@ pub(super) fn mixed() -> Status {
 
 /// Puts the elements that `order` names in its order, and the others between them as `before` had them.
 pub(super) fn reorder(merged: Vec<Value>, order: &[Value], before: &[Value], element: Element) -> Vec<Value> {
+    let (order, before) = (Index::of(order, element), Index::of(before, element));
     let (mut named, mut others): (Vec<_>, Vec<_>) =
-        merged.into_iter().partition(|item| element.position(order, item).is_some());
-    named.sort_by_key(|item| element.position(order, item));
-    others.sort_by_key(|item| element.position(before, item).unwrap_or(usize::MAX));
+        merged.into_iter().partition(|item| order.get(item).is_some());
+    named.sort_by_cached_key(|item| order.get(item));
+    others.sort_by_cached_key(|item| before.get(item).unwrap_or(usize::MAX));
     let mut all = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(name), Some(other)) = (named.peek(), others.peek()) {
-        let places = (element.position(before, other), element.position(before, name));
+        let places = (before.get(other), before.get(name));
         let other_first = matches!(places, (Some(other), Some(name)) if other < name);
         all.extend(if other_first { others.next() } else { named.next() });
     }
@@ -81,7 +111,8 @@ pub(super) fn reorder(merged: Vec<Value>, order: &[Value], before: &[Value], ele
 pub(super) fn check_order(patch: &[Value], order: &[Value], element: Element) -> Result<(), Status> {
     let mut left = order.iter();
     for item in patch.iter().filter(|item| item.get("$patch").is_none()) {
-        if !left.any(|named| element.same(named, item)) {
+        let identity = element.identity(item);
+        if !left.any(|named| identity.is_some() && element.identity(named) == identity) {
             let render = |list: &[Value]| serde_json::to_string(list).unwrap_or_default();
             let message = format!(
                 "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::list::{self, Element};
+use super::list::{self, Element, Index};
 use crate::api::Status;
 use crate::api::schema::{Field, Place};
 
@@ -35,7 +35,8 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
         if let Some(field) = key.strip_prefix(DELETE_FROM) {
             let gone = primitives(value, &key)?;
             if let Some(Value::Array(held)) = target.get_mut(field) {
-                held.retain(|item| !gone.contains(item));
+                let gone = Index::of(&gone, Element::Primitive);
+                held.retain(|item| gone.get(item).is_none());
             }
             continue;
         }
@@ -46,7 +47,7 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
 
 fn replace_or_delete(target: &mut Object, patch: Object, directive: &Value) -> Result<(), Status> {
     *target = match directive.as_str() {
-        Some("replace") => patch,
+        Some("replace") => plain_fields(patch)?,
         Some("delete") => Object::new(),
         _ => return Err(unknown_directive(directive)),
     };
@@ -82,26 +83,26 @@ fn merge_list(
     held: Vec<Value>,
     patch: Vec<Value>,
     facts: Option<Field>,
-    place: &Place,
+    within: &Place,
 ) -> Result<Vec<Value>, Status> {
     let element = Element::of(facts, &held, &patch)?;
     let before = held.clone();
-    let Element::Keyed(key) = element else {
-        let mut merged = held;
-        for item in &patch {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
-        return Ok(list::reorder(merged, &patch, &before, element));
+    let (mut merged, patch) = match element {
+        Element::Primitive => (held, patch),
+        Element::Keyed(key) => special_elements(held, patch, key)?,
     };
-    let (mut merged, patch) = special_elements(held, patch, key)?;
+    let mut index = Index::of(&merged, element);
     for item in &patch {
-        let wanted = list::key_of(item, key)?;
-        let Value::Object(fields) = item.clone() else { return Err(list::mixed()) };
-        match merged.iter_mut().find(|held| held.get(key) == Some(wanted)) {
-            Some(held) => merge(held, fields, place)?,
-            None => merged.push(without_directives(item.clone())?),
+        if let Element::Keyed(key) = element {
+            list::key_of(item, key)?;
+        }
+        match (index.get(item), item) {
+            (Some(place), Value::Object(fields)) => merge(&mut merged[place], fields.clone(), within)?,
+            (Some(_), _) => {}
+            (None, item) => {
+                index.add(item, merged.len());
+                merged.push(without_directives(item.clone())?);
+            }
         }
     }
     Ok(list::reorder(merged, &patch, &before, element))
@@ -114,14 +115,15 @@ fn special_elements(
     key: &'static str,
 ) -> Result<(Vec<Value>, Vec<Value>), Status> {
     let mut plain = Vec::with_capacity(patch.len());
+    let mut gone = Vec::new();
     let mut replace = false;
     for item in patch {
         match item.get(PATCH) {
             None => plain.push(item),
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
-                    let gone = list::key_of(&item, key)?.clone();
-                    held.retain(|item| item.get(key) != Some(&gone));
+                    list::key_of(&item, key)?;
+                    gone.push(item);
                 }
                 Some("replace") => replace = true,
                 Some("merge") => {
@@ -131,9 +133,8 @@ fn special_elements(
             },
         }
     }
-    if replace {
-        held.clear();
-    }
+    let gone = Index::of(&gone, Element::Keyed(key));
+    held.retain(|item| !replace && gone.get(item).is_none());
     Ok((held, plain))
 }
 
@@ -205,26 +206,28 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
 /// What a patch's value becomes where there is nothing to merge it with.
 fn without_directives(value: Value) -> Result<Value, Status> {
     match value {
-        Value::Object(mut fields) => {
-            match fields.remove(PATCH).as_ref().map(|directive| (directive, directive.as_str())) {
-                None => {}
-                Some((_, Some("replace"))) => return Ok(Value::Object(fields)),
-                Some((_, Some("delete"))) => return Ok(Value::Object(Object::new())),
-                Some((directive, _)) => return Err(unknown_directive(directive)),
+        Value::Object(mut fields) => match fields.remove(PATCH) {
+            None => plain_fields(fields).map(Value::Object),
+            Some(directive) => {
+                let mut target = Object::new();
+                replace_or_delete(&mut target, fields, &directive)?;
+                Ok(Value::Object(target))
             }
-            let directive =
-                |key: &str| key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
-            let kept = fields.into_iter().filter(|(key, value)| !value.is_null() && !directive(key));
-            let cleaned: Result<Object, Status> =
-                kept.map(|(key, value)| Ok((key, without_directives(value)?))).collect();
-            cleaned.map(Value::Object)
-        }
+        },
         Value::Array(items) => {
             let plain = items.into_iter().filter(|item| item.get(PATCH).is_none());
             plain.map(without_directives).collect::<Result<_, _>>().map(Value::Array)
         }
         value => Ok(value),
     }
+}
+
+/// The fields of a patch that are neither directives nor deletions.
+fn plain_fields(fields: Object) -> Result<Object, Status> {
+    let directive =
+        |key: &str| key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
+    let kept = fields.into_iter().filter(|(key, value)| !value.is_null() && !directive(key));
+    kept.map(|(key, value)| Ok((key, without_directives(value)?))).collect()
 }
 
 fn primitives(value: Value, key: &str) -> Result<Vec<Value>, Status> {

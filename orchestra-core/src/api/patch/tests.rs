@@ -50,6 +50,20 @@ fn strategic_patches_merge_lists_by_their_keys() {
     }
 }
 
+/// A request may carry this many elements; comparing each with each would take minutes.
+#[test]
+fn long_lists_are_merged_in_no_time() {
+    let env = |value: &str, count: usize| -> Vec<Value> {
+        (0..count).rev().map(|index| json!({"name": format!("e{index}"), "value": value})).collect()
+    };
+    let pod = |env: Vec<Value>| json!({"spec": {"containers": [{"name": "a", "env": env}]}});
+    let patched =
+        patch(&pods(), PatchKind::Strategic, &pod(env("1", 60_000)), &pod(env("2", 50_000))).unwrap();
+    let merged = patched["spec"]["containers"][0]["env"].as_array().unwrap();
+    assert_eq!(merged.len(), 60_000);
+    assert_eq!(merged.iter().filter(|item| item["value"] == "2").count(), 50_000);
+}
+
 #[test]
 fn directives_do_what_they_say() {
     for (name, current, change, want) in [

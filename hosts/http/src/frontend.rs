@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
+use orchestra_core::api::openapi::OpenApi;
 use orchestra_core::api::represent::{Form, IncludeObject, Writer};
 use orchestra_core::api::{
     Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service,
@@ -16,6 +17,7 @@ use orchestra_core::api::{
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Tokens, authenticate};
+use crate::openapi;
 use crate::path::Route;
 use crate::query::QueryString;
 use crate::reply::{self, Body, JSON};
@@ -30,6 +32,7 @@ pub struct Frontend {
     server: Arc<Server>,
     tokens: Tokens,
     closing: CancellationToken,
+    documents: OpenApi,
 }
 
 impl fmt::Debug for Frontend {
@@ -51,7 +54,8 @@ impl Frontend {
     /// The face of a server, for those who bear one of these tokens or a certificate of the server's authority. Watches
     /// end when `closing` is cancelled, so that connections can be drained.
     pub fn new(server: Arc<Server>, tokens: Tokens, closing: CancellationToken) -> Self {
-        Self { server, tokens, closing }
+        let documents = OpenApi::new(server.kinds().clone());
+        Self { server, tokens, closing, documents }
     }
 
     /// Answers one request.
@@ -111,7 +115,10 @@ impl Frontend {
             }
             Route::Group(group) => found.group(group).ok_or_else(unknown)?,
             Route::Resources { group, version } => found.resources(group, version).ok_or_else(unknown)?,
-            _ => return Err(unknown()),
+            _ => {
+                let document = openapi::answer(&self.documents, route, call.headers, &call.query);
+                return document.ok_or_else(unknown);
+            }
         };
         Ok(reply::json(200, &value))
     }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `path`, `query` | requests, read into the terms of the core; pure |
 //! | `frontend` | routes and answers; decides nothing that the core decides |
+//! | `openapi` | OpenAPI documents |
 //! | `serve` | the accept loop, TLS, draining |
 //! | `auth` | from a certificate or a token to a user |
 //! | `pki`, `kubeconfig` | what a client needs to trust and be trusted |
@@ -16,6 +17,7 @@
 mod auth;
 mod frontend;
 mod kubeconfig;
+mod openapi;
 mod path;
 mod pki;
 mod query;

@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use k8s_openapi::schemars::{Schema, SchemaGenerator};
@@ -55,7 +55,7 @@ impl Document {
 /// The documents of a table of kinds.
 #[derive(Debug)]
 pub struct OpenApi {
-    kinds: Kinds,
+    kinds: Arc<Kinds>,
     index: OnceLock<Document>,
     versions: BTreeMap<String, OnceLock<Document>>,
     v2: OnceLock<Document>,
@@ -64,7 +64,8 @@ pub struct OpenApi {
 
 impl OpenApi {
     /// The documents for these kinds. Costs nothing until one is asked for.
-    pub fn new(kinds: Kinds) -> Self {
+    pub fn new(kinds: impl Into<Arc<Kinds>>) -> Self {
+        let kinds = kinds.into();
         let groups = Discovery::new(&kinds).group_versions();
         let each =
             groups.iter().flat_map(|(group, versions)| versions.iter().map(|version| root(group, version)));

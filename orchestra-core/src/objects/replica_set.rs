@@ -6,7 +6,7 @@ use super::json::{Fields, at, set};
 use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, legacy, print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, table};
+use crate::api::{Column, Conversion, Resource, Rules, ScalePaths};
 use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
@@ -58,19 +58,15 @@ impl Rules for ReplicaSetRules {
     }
 
     fn cells(object: &ReplicaSet, now: Timestamp) -> Vec<Value> {
-        let spec = object.spec.clone().unwrap_or_default();
-        let status = object.status.clone().unwrap_or_default();
-        let (containers, images) = print::containers(spec.template.as_ref());
-        vec![
-            object.metadata.name.clone().into(),
-            spec.replicas.unwrap_or_default().into(),
-            status.replicas.into(),
-            status.ready_replicas.unwrap_or_default().into(),
-            table::age(&object.metadata, now).into(),
-            containers.into(),
-            images.into(),
-            print::selector(Some(&spec.selector)).into(),
-        ]
+        let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
+        let counts = [
+            spec.and_then(|spec| spec.replicas),
+            status.map(|status| status.replicas),
+            status.and_then(|status| status.ready_replicas),
+        ];
+        let given = spec.and_then(|spec| spec.template.as_ref());
+        let selector = print::selector(spec.map(|spec| &spec.selector));
+        replicas::cells(&object.metadata, counts, given, selector, now)
     }
 }
 

@@ -1,11 +1,14 @@
-//! What ReplicaSets and Deployments have in common.
+//! What ReplicationControllers, ReplicaSets and Deployments have in common.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde_json::Value;
 
 use super::check::{self, shown};
-use super::template;
+use super::{print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, ScalePaths};
+use crate::api::{Column, ScalePaths, table};
 use crate::selector::Selector;
 
 /// Where everything that keeps replicas says how many.
@@ -27,10 +30,32 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::new("Selector", "Which pods are counted.").wide(),
 ];
 
+/// The cells of a ReplicationController or ReplicaSet. `counts`: replicas that are wanted, that are, and are ready.
+pub(super) fn cells(
+    meta: &ObjectMeta,
+    counts: [Option<i32>; 3],
+    given: Option<&PodTemplateSpec>,
+    selector: String,
+    now: Timestamp,
+) -> Vec<Value> {
+    let (containers, images) = print::containers(given);
+    let [wanted, current, ready] = counts.map(Option::unwrap_or_default);
+    vec![
+        meta.name.clone().into(),
+        wanted.into(),
+        current.into(),
+        ready.into(),
+        table::age(meta, now).into(),
+        containers.into(),
+        images.into(),
+        selector.into(),
+    ]
+}
+
 /// Says what is wrong with a selector and the template that it must select. `kind` is named to the user.
 pub(super) fn selection(
     selector: &LabelSelector,
-    given: &k8s_openapi::api::core::v1::PodTemplateSpec,
+    given: &PodTemplateSpec,
     kind: &str,
     path: &Path,
     errors: &mut Errors,

@@ -3,10 +3,10 @@ use k8s_openapi::api::core::v1::ReplicationController;
 use serde_json::{Value, json};
 
 use super::json::{Fields, at, set};
-use super::replicas::{COLUMNS, SCALE};
+use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, ScalePaths, table};
+use crate::api::{Column, Rules, ScalePaths};
 use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
@@ -76,18 +76,14 @@ impl Rules for ReplicationControllerRules {
     }
 
     fn cells(object: &ReplicationController, now: Timestamp) -> Vec<Value> {
-        let spec = object.spec.clone().unwrap_or_default();
-        let status = object.status.clone().unwrap_or_default();
-        let (containers, images) = print::containers(spec.template.as_ref());
-        vec![
-            object.metadata.name.clone().into(),
-            spec.replicas.unwrap_or_default().into(),
-            status.replicas.into(),
-            status.ready_replicas.unwrap_or_default().into(),
-            table::age(&object.metadata, now).into(),
-            containers.into(),
-            images.into(),
-            print::labels(spec.selector.as_ref()).into(),
-        ]
+        let (spec, status) = (object.spec.as_ref(), object.status.as_ref());
+        let counts = [
+            spec.and_then(|spec| spec.replicas),
+            status.map(|status| status.replicas),
+            status.and_then(|status| status.ready_replicas),
+        ];
+        let given = spec.and_then(|spec| spec.template.as_ref());
+        let selector = print::labels(spec.and_then(|spec| spec.selector.as_ref()));
+        replicas::cells(&object.metadata, counts, given, selector, now)
     }
 }

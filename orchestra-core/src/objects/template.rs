@@ -1,6 +1,6 @@
 //! Templates of pods, as controllers hold them.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
 use serde_json::{Map, Value};
 
 use super::json::Fields;
@@ -25,12 +25,14 @@ pub(super) fn default(owner: &mut Map<String, Value>) {
 
 /// Says what is wrong with a template.
 pub(super) fn validate(template: &PodTemplateSpec, path: &Path, errors: &mut Errors) {
-    let meta = template.metadata.clone().unwrap_or_default();
-    check::labels(errors, &path.child("labels"), meta.labels.as_ref());
-    meta::annotations(&meta, &path.child("annotations"), errors);
-    let spec = template.spec.clone().unwrap_or_default();
-    pod::validate_spec(&spec, &path.child("spec"), pod::Place::Template, errors);
-    if spec.ephemeral_containers.is_some_and(|containers| !containers.is_empty()) {
+    if let Some(meta) = &template.metadata {
+        check::labels(errors, &path.child("labels"), meta.labels.as_ref());
+        meta::annotations(meta, &path.child("annotations"), errors);
+    }
+    let none = PodSpec::default();
+    let spec = template.spec.as_ref().unwrap_or(&none);
+    pod::validate_spec(spec, &path.child("spec"), pod::Place::Template, errors);
+    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
         errors.forbidden(
             &path.child("spec.ephemeralContainers"),
             "ephemeral containers not allowed in pod template",
@@ -57,8 +59,8 @@ pub(super) fn of_replicas(
         );
     }
     validate(template, path, errors);
-    let spec = template.spec.clone().unwrap_or_default();
-    if let Some(policy) = spec.restart_policy.filter(|policy| policy != "Always") {
+    let Some(spec) = &template.spec else { return };
+    if let Some(policy) = spec.restart_policy.as_deref().filter(|policy| *policy != "Always") {
         errors.not_supported(&path.child("spec.restartPolicy"), policy, &["Always"]);
     }
     if spec.active_deadline_seconds.is_some() {

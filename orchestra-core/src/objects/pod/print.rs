@@ -23,8 +23,9 @@ pub(super) const COLUMNS: &[Column] = &[
 ];
 
 pub(super) fn cells(pod: &Pod, now: Timestamp) -> Vec<Value> {
-    let (spec, status) = (pod.spec.clone().unwrap_or_default(), pod.status.clone().unwrap_or_default());
-    let summary = Summary::of(pod, &spec, &status);
+    let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
+    let (spec, status) = (pod.spec.as_ref().unwrap_or(&no_spec), pod.status.as_ref().unwrap_or(&no_status));
+    let summary = Summary::of(pod, spec, status);
     let restarts = match summary.last_restart {
         Some(time) if summary.restarts > 0 => {
             format!("{} ({} ago)", summary.restarts, table::since(Some(&Time(time)), now))
@@ -41,7 +42,7 @@ pub(super) fn cells(pod: &Pod, now: Timestamp) -> Vec<Value> {
         or_none(ip).into(),
         or_none(spec.node_name.as_deref()).into(),
         or_none(status.nominated_node_name.as_deref()).into(),
-        gates(&spec, &status).into(),
+        gates(spec, status).into(),
     ]
 }
 
@@ -108,6 +109,7 @@ impl Summary {
     ) -> Option<(i32, Option<Timestamp>)> {
         let by_name: BTreeMap<&str, &Container> =
             containers.iter().map(|container| (container.name.as_str(), container)).collect();
+        let unknown = ContainerState::default();
         let mut sidecars = (0, None);
         let mut done = true;
         for (index, container) in status.init_container_statuses.iter().flatten().enumerate() {
@@ -117,7 +119,7 @@ impl Summary {
                 sidecars.0 += container.restart_count;
                 sidecars.1 = sidecars.1.max(last_end(container));
             }
-            let state = container.state.clone().unwrap_or_default();
+            let state = container.state.as_ref().unwrap_or(&unknown);
             if state.terminated.as_ref().is_some_and(|ended| ended.exit_code == 0) {
                 continue;
             }
@@ -125,7 +127,7 @@ impl Summary {
                 self.ready += usize::from(container.ready);
                 continue;
             }
-            self.reason = match unfinished(&state) {
+            self.reason = match unfinished(state) {
                 Some(reason) => format!("Init:{reason}"),
                 None => format!("Init:{index}/{}", containers.len()),
             };
@@ -137,14 +139,15 @@ impl Summary {
 
     /// Goes over the containers, the last first: of several that have something to say, the first says it.
     fn run(&mut self, status: &PodStatus) {
+        let unknown = ContainerState::default();
         let mut running = false;
         for container in status.container_statuses.iter().flatten().rev() {
             self.count_restarts(container);
-            let state = container.state.clone().unwrap_or_default();
+            let state = container.state.as_ref().unwrap_or(&unknown);
             let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
             if let Some(reason) = waiting.filter(|reason| !reason.is_empty()) {
                 self.reason = reason.to_owned();
-            } else if let Some(reason) = ended(&state) {
+            } else if let Some(reason) = ended(state) {
                 self.reason = reason;
             } else if container.ready && state.running.is_some() {
                 running = true;

@@ -14,9 +14,11 @@ use orchestra_core::api::{
     Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service,
     Status, Target, User, WatchStream,
 };
+use orchestra_core::node::Directory;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Tokens, authenticate};
+use crate::logs;
 use crate::openapi;
 use crate::path::Route;
 use crate::query::QueryString;
@@ -30,6 +32,7 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The HTTP face of a [`Server`].
 pub struct Frontend {
     server: Arc<Server>,
+    directory: Directory,
     tokens: Tokens,
     closing: CancellationToken,
     documents: OpenApi,
@@ -51,11 +54,16 @@ struct Call<'r> {
 }
 
 impl Frontend {
-    /// The face of a server, for those who bear one of these tokens or a certificate of the server's authority. Watches
-    /// end when `closing` is cancelled, so that connections can be drained.
-    pub fn new(server: Arc<Server>, tokens: Tokens, closing: CancellationToken) -> Self {
+    /// The face of a server, for those who bear one of these tokens or a certificate of the server's authority. Nodes
+    /// are reached by `directory`. Watches end when `closing` is cancelled, so that connections can be drained.
+    pub fn new(
+        server: Arc<Server>,
+        directory: Directory,
+        tokens: Tokens,
+        closing: CancellationToken,
+    ) -> Self {
         let documents = OpenApi::new(server.kinds().clone());
-        Self { server, tokens, closing, documents }
+        Self { server, directory, tokens, closing, documents }
     }
 
     /// Answers one request.
@@ -128,6 +136,10 @@ impl Frontend {
         let resource = resource.cloned().ok_or_else(|| {
             Status::new(Reason::NotFound, "the server could not find the requested resource")
         })?;
+        if logs::is_asked_for(call.method, &target) {
+            let client = self.server.client(call.user.clone());
+            return logs::answer(&self.directory, &client, &target, &call.query, &self.closing).await;
+        }
         if *call.method == Method::GET && (watch || call.query.is_set("watch")) {
             return self.watch(&resource, target, call).await;
         }

@@ -16,7 +16,9 @@
 
 mod auth;
 mod frontend;
+mod host;
 mod kubeconfig;
+mod logs;
 mod openapi;
 mod path;
 mod pki;
@@ -26,6 +28,7 @@ mod serve;
 
 pub use auth::Tokens;
 pub use frontend::Frontend;
+pub use host::ApiHost;
 pub use kubeconfig::Kubeconfig;
 pub use pki::{Authority, Issued, PkiError, ServerTls};
 pub use serve::serve;

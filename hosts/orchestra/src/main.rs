@@ -1,2 +1,53 @@
+//! `orchestra up` is a whole cluster on one machine.
 //!
-fn main() {}
+//! | module | what |
+//! | --- | --- |
+//! | `cli` | the command line |
+//! | `up` | the cluster in the foreground |
+//! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
+//! | `demo` | a throw-away cluster that shows itself |
+
+mod backend;
+mod cli;
+mod control;
+mod demo;
+mod progress;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
+    orchestra_runtime::process::init();
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Up(options) => up::run(options).await,
+            Command::Demo(options) => demo::run(options).await,
+            Command::Start(options) => control::send(&options, "start").await,
+            Command::Stop(options) => control::send(&options, "stop").await,
+            Command::Status(options) => control::status(&options).await,
+        }
+    });
+    // What is left are threads that wait for input that no longer matters.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The chain, once: each cause behind the last.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

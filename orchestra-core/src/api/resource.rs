@@ -52,6 +52,7 @@ impl Conversion {
         Self { to_stored: |_| {}, from_stored: |_| {}, field: |name| name, same_shape: true };
 }
 
+#[derive(Clone)]
 /// One row of the table: a kind, and everything about it that is not an object.
 pub struct Resource {
     /// Its group and plural name.

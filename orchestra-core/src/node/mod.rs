@@ -21,6 +21,7 @@ mod apply;
 pub mod backoff;
 mod config;
 mod context;
+mod directory;
 pub mod env;
 pub mod expand;
 pub mod fake;
@@ -50,6 +51,7 @@ pub mod volumes;
 
 pub use agent::Agent;
 pub use config::Config;
+pub use directory::{Dialer, Directory, LogQuery};
 pub use images::{PullPolicy, pull_policy};
 pub use ports::{HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
 pub use probe::{Counter, ProbeKind};

@@ -23,6 +23,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +46,7 @@ pub struct Server {
     clock: SharedClock,
     admission: Vec<Arc<dyn Admission>>,
     authorizer: Arc<dyn Authorizer>,
+    serving: AtomicBool,
 }
 
 impl fmt::Debug for Server {
@@ -85,7 +87,8 @@ impl Server {
         let ServerConfig { store, kinds, clock, admission, authorizer } = config;
         let caches = Caches::start(Arc::clone(&store), &kinds, Arc::clone(&clock), shutdown).await?;
         let admission = admission(&caches);
-        Ok(Arc::new(Self { store, kinds, caches, clock, admission, authorizer }))
+        let serving = AtomicBool::new(true);
+        Ok(Arc::new(Self { store, kinds, caches, clock, admission, authorizer, serving }))
     }
 
     /// A client of this server.
@@ -106,6 +109,18 @@ impl Server {
     /// The store behind it.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Refuses every request from now on, or takes them again. What is under way goes on.
+    pub fn set_serving(&self, serving: bool) {
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    fn check_serving(&self) -> Result<(), Status> {
+        if self.serving.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Status::new(Reason::ServiceUnavailable, "the API server is stopped").retry_after(1))
     }
 
     /// The row of the kind that a request is about.
@@ -139,6 +154,7 @@ impl Server {
 #[async_trait]
 impl Service for Server {
     async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
+        self.check_serving()?;
         let resource = Arc::clone(self.resource(&target)?);
         check_scope(&resource, &target)?;
         self.authorizer.authorize(user, operation.verb(), &target).await?;
@@ -163,6 +179,7 @@ impl Service for Server {
     }
 
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
+        self.check_serving()?;
         let resource = Arc::clone(self.resource(&target)?);
         self.authorizer.authorize(user, "watch", &target).await?;
         self.start_watch(&resource, &target, options).await

@@ -1,0 +1,121 @@
+//! What runs the containers: chosen by the command line and by what this machine has.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash as _, Hasher as _};
+use std::net::{IpAddr, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use orchestra_core::admission::ServiceRanges;
+use orchestra_core::cluster::{Builder, Node};
+use orchestra_core::node;
+use orchestra_net::UserspaceNetwork;
+use orchestra_runtime::docker::DockerRuntime;
+use orchestra_runtime::process::{self, ProcessRuntime};
+
+use crate::cli::{Runtime, Up};
+
+/// Cluster IPs of a cluster whose pods have loopback addresses: anyone may listen there.
+const LOOPBACK_SERVICES: &str = "127.96.0.0/16";
+
+/// A runtime, and where its node keeps things.
+pub(crate) struct Backend {
+    kind: Kind,
+    node: String,
+    directory: PathBuf,
+}
+
+enum Kind {
+    /// Containers in name only, on so many nodes.
+    Fake(usize),
+    Docker(DockerRuntime),
+    Process(ProcessRuntime),
+}
+
+/// Chooses as the options say.
+pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Backend> {
+    let kind = match options.runtime {
+        Runtime::Fake => Kind::Fake(options.nodes),
+        Runtime::Docker => {
+            let runtime = DockerRuntime::connect().await;
+            Kind::Docker(runtime.context("no Docker daemon answers; start one, or use --runtime process")?)
+        }
+        Runtime::Process => Kind::Process(open_process(directory).await?),
+        Runtime::Auto => match DockerRuntime::connect().await {
+            Ok(runtime) => Kind::Docker(runtime),
+            Err(_) => Kind::Process(open_process(directory).await?),
+        },
+    };
+    Ok(Backend { kind, node: options.node_name.clone(), directory: directory.to_owned() })
+}
+
+/// Processes of this machine.
+pub(crate) async fn process(directory: &Path, node: &str) -> anyhow::Result<Backend> {
+    let kind = Kind::Process(open_process(directory).await?);
+    Ok(Backend { kind, node: node.to_owned(), directory: directory.to_owned() })
+}
+
+async fn open_process(directory: &Path) -> anyhow::Result<ProcessRuntime> {
+    let config = process::Config::new(directory.join("containers"));
+    ProcessRuntime::open(config).await.context("processes cannot be run as containers")
+}
+
+impl Backend {
+    pub(crate) fn describe(&self) -> String {
+        match &self.kind {
+            Kind::Fake(nodes) => format!("fake, {nodes} nodes: containers run in name only"),
+            Kind::Docker(_) => "Docker".to_owned(),
+            Kind::Process(_) if is_root() => {
+                "processes of this machine, each pod in a network of its own".to_owned()
+            }
+            Kind::Process(_) => {
+                "processes of this machine, each pod with a loopback address of its own".to_owned()
+            }
+        }
+    }
+
+    /// Adds the nodes to a cluster that is to be started.
+    pub(crate) fn add_to(self, builder: Builder) -> anyhow::Result<Builder> {
+        let name = identity(&self.directory);
+        let network = UserspaceNetwork::new().owner(&name);
+        let config = node::Config {
+            cluster: name,
+            log_root: self.directory.join("logs"),
+            addresses: vec![own_address()],
+            ..node::Config::default()
+        };
+        let node = Node::new(self.node).config(config);
+        Ok(match self.kind {
+            Kind::Fake(nodes) => builder.fake_nodes(nodes),
+            Kind::Docker(runtime) => builder.node(node, runtime, network),
+            Kind::Process(runtime) => {
+                let ranges = if is_root() { ServiceRanges::default() } else { LOOPBACK_SERVICES.parse()? };
+                builder.service_ranges(ranges).node(node, runtime, network.host_ports(true))
+            }
+        })
+    }
+}
+
+/// A word for the cluster of a data directory, the same at every start: by it the cluster tells what is its own among
+/// the containers and addresses of the machine.
+fn identity(directory: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    directory.hash(&mut hasher);
+    format!("{:08x}", hasher.finish() as u32)
+}
+
+/// The address by which this machine is known to others: the one it would send from. Nothing is sent.
+fn own_address() -> IpAddr {
+    let probe = || {
+        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+        // An address set aside for documentation: routed like any other, reached by nobody.
+        socket.connect(("192.0.2.1", 9))?;
+        socket.local_addr()
+    };
+    probe().map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}

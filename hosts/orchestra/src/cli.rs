@@ -1,0 +1,90 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes in one program: a whole cluster on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "orchestra", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a cluster in the foreground, until Ctrl-C
+    Up(Up),
+    /// Show a throw-away cluster deploy, heal, scale and roll a small application
+    Demo(Demo),
+    /// Start a part of a running cluster that was stopped
+    Start(Part),
+    /// Stop a part of a running cluster, to see what happens without it
+    Stop(Part),
+    /// Show which parts of a running cluster are running
+    Status(DataDir),
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DataDir {
+    /// Where the cluster keeps its state
+    #[arg(long, value_name = "DIR", default_value_os_t = default_data_dir())]
+    pub(crate) data_dir: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Where to serve the Kubernetes API
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
+    pub(crate) listen: SocketAddr,
+    /// Where to write the kubeconfig [default: DIR/kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
+    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
+    pub(crate) runtime: Runtime,
+    /// How many nodes, with the fake runtime
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) nodes: usize,
+    /// The name of the node, with a real runtime
+    #[arg(long, value_name = "NAME", default_value = "local")]
+    pub(crate) node_name: String,
+    /// Show logs; twice for more
+    #[arg(short, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Demo {
+    /// Do not pause between the steps
+    #[arg(long)]
+    pub(crate) fast: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Part {
+    /// kube-apiserver, kube-scheduler, kube-controller-manager, kubelet or kube-proxy; of one node: kubelet/NODE
+    pub(crate) part: String,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    /// Docker if a daemon answers, else processes
+    Auto,
+    /// Containers by Docker
+    Docker,
+    /// Containers as process groups of this machine: no daemon, no root, no image
+    Process,
+    /// Containers in name only
+    Fake,
+}
+
+fn default_data_dir() -> PathBuf {
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("orchestra")
+}

@@ -1,0 +1,167 @@
+//! The cluster in the foreground.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::Node;
+use orchestra_core::cluster::{Builder, Cluster};
+use orchestra_core::store::redb::RedbStore;
+use orchestra_http::{ApiHost, Authority, Kubeconfig, ServerTls, Tokens};
+use tokio::net::TcpListener;
+
+use crate::backend::{self, Backend};
+use crate::cli::Up;
+use crate::control;
+use crate::progress::Progress;
+
+/// How long the first node may take to become ready before the line says that it is still on its way.
+const NODE_READY: Duration = Duration::from_secs(15);
+
+pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
+    log_to_stderr(options.verbose);
+    let progress = Progress::new();
+    let started = Instant::now();
+    let directory = absolute(&options.data.data_dir)?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
+
+    progress.begin("state", &directory.display().to_string());
+    let store = RedbStore::open(&directory)?;
+    progress.done();
+
+    progress.begin("runtime", "");
+    let backend = backend::choose(&options, &directory).await?;
+    progress.finish(&backend.describe());
+
+    progress.begin("API", &format!("https://{}", options.listen));
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!("cannot listen on {}; name another address with --listen", options.listen)
+    })?;
+    let address = listener.local_addr()?;
+    let authority = Authority::open(&directory.join("pki"))?;
+    let cluster = Arc::new(start(store, backend, address).await?);
+    let tls = server_tls(&authority, address.ip())?;
+    let api = ApiHost::new(
+        listener,
+        tls,
+        Arc::clone(cluster.server()),
+        cluster.directory().clone(),
+        Tokens::new(),
+    )?;
+    let api = Arc::new(api);
+    progress.finish(&format!("https://{address}"));
+
+    let kubeconfig = write_kubeconfig(&options, &directory, &authority, address)?;
+    progress.begin("nodes", "");
+    progress.finish(&nodes_ready(&cluster).await);
+    progress.close();
+    println!("ready in {} ms\n", started.elapsed().as_millis());
+    println!("  export KUBECONFIG={}", kubeconfig.display());
+    println!("  kubectl get nodes\n");
+    println!("Ctrl-C stops the cluster; its containers run on, and the next `up` finds them.");
+
+    tokio::select! {
+        served = control::serve(&directory, Arc::clone(&cluster), Arc::clone(&api)) => served?,
+        signal = interrupted() => signal?,
+    }
+    println!("\nstopping");
+    api.stop().await;
+    cluster.stop_all().await;
+    Ok(())
+}
+
+async fn start(store: RedbStore, backend: Backend, address: SocketAddr) -> anyhow::Result<Cluster> {
+    let reachable = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
+    let builder: Builder = Cluster::builder().store(store).api_address(reachable, address.port());
+    Ok(backend.add_to(builder)?.start().await?)
+}
+
+fn server_tls(authority: &Authority, address: IpAddr) -> anyhow::Result<ServerTls> {
+    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from);
+    let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 96, 0, 1])];
+    if !address.is_unspecified() && !addresses.contains(&address) {
+        addresses.push(address);
+    }
+    let identity = authority.issue_server(&names, &addresses)?;
+    Ok(ServerTls::new(&identity, authority.certificate())?)
+}
+
+fn write_kubeconfig(
+    options: &Up,
+    directory: &Path,
+    authority: &Authority,
+    address: SocketAddr,
+) -> anyhow::Result<PathBuf> {
+    let path = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
+    let host = if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port())
+    } else {
+        address
+    };
+    let config = Kubeconfig {
+        server: format!("https://{host}"),
+        authority: authority.certificate().to_owned(),
+        identity: authority.issue_client("kubernetes-admin", &["system:masters"])?,
+    };
+    config.write(&path).with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
+    Ok(path)
+}
+
+/// Waits for the nodes to be ready, and says how they are.
+async fn nodes_ready(cluster: &Cluster) -> String {
+    let nodes = cluster.client().cluster::<Node>();
+    let deadline = Instant::now() + NODE_READY;
+    loop {
+        let all = nodes.list().await.unwrap_or_default();
+        let ready = all.iter().filter(|node| is_ready(node)).count();
+        if !all.is_empty() && ready == all.len() {
+            return match all.as_slice() {
+                [one] => format!("{} is Ready", one.metadata.name.as_deref().unwrap_or_default()),
+                many => format!("{} are Ready", many.len()),
+            };
+        }
+        if Instant::now() > deadline {
+            return format!("{ready} of {} are Ready so far; `kubectl describe nodes` says why", all.len());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn interrupted() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    if path.as_os_str().is_empty() {
+        bail!("--data-dir is empty; name a directory");
+    }
+    Ok(std::path::absolute(path)?)
+}
+
+fn log_to_stderr(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = match verbose {
+        0 => return,
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::new(format!(
+        "warn,orchestra={level},orchestra_core={level},orchestra_http={level},orchestra_runtime={level},orchestra_net={level}"
+    ));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

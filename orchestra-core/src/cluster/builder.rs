@@ -1,0 +1,298 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::part::{Component, Part};
+use super::{Cluster, bootstrap};
+use crate::admission::{self, ServiceRanges};
+use crate::api::{Authenticated, Authorizer, Client, Resource, Server, ServerConfig, Status, User};
+use crate::clock::{SharedClock, TokioClock};
+use crate::controllers;
+use crate::network::Network;
+use crate::network::fake::FakeNetwork;
+use crate::node::{self, Agent, Directory, Prober, VolumeHost};
+use crate::objects;
+use crate::proxy;
+use crate::runtime::Runtime;
+use crate::runtime::fake::FakeRuntime;
+use crate::scheduler::Scheduler;
+use crate::store::memory::MemoryStore;
+use crate::store::{Store, StoreError};
+
+/// Why a cluster does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[from] StoreError),
+    /// What every cluster has from the start cannot be made.
+    #[error("the cluster's own objects cannot be made: {0}")]
+    Bootstrap(#[from] Status),
+}
+
+/// A node that runs in this process: its name, and what its agent needs beside a runtime and a network.
+#[derive(Clone)]
+pub struct Node {
+    name: String,
+    config: node::Config,
+    volumes: Option<Arc<dyn VolumeHost>>,
+    prober: Option<Arc<dyn Prober>>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// A node of that name, whose volumes are kept in memory and whose probes pass until it is given real ones.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), config: node::Config::default(), volumes: None, prober: None }
+    }
+
+    /// How its agent does what it does.
+    #[must_use]
+    pub fn config(mut self, config: node::Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Where its volumes are kept.
+    #[must_use]
+    pub fn volumes(mut self, volumes: impl VolumeHost) -> Self {
+        self.volumes = Some(Arc::new(volumes));
+        self
+    }
+
+    /// How its pods are probed.
+    #[must_use]
+    pub fn prober(mut self, prober: impl Prober) -> Self {
+        self.prober = Some(Arc::new(prober));
+        self
+    }
+}
+
+struct Setup {
+    node: Node,
+    runtime: Arc<dyn Runtime>,
+    network: Arc<dyn Network>,
+}
+
+/// A cluster to be started. What is not said has a default: everything in memory, no nodes.
+#[derive(Default)]
+pub struct Builder {
+    store: Option<Arc<dyn Store>>,
+    clock: Option<SharedClock>,
+    kinds: Vec<Resource>,
+    nodes: Vec<Setup>,
+    fake_nodes: usize,
+    fake_config: Option<node::Config>,
+    ranges: ServiceRanges,
+    controllers: controllers::Config,
+    authorizer: Option<Arc<dyn Authorizer>>,
+    address: Option<(IpAddr, u16)>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("nodes", &self.nodes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// Where the state is kept; in memory by default.
+    #[must_use]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Time and chance; the machine's by default.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Adds a kind, beside the built-in ones.
+    #[must_use]
+    pub fn kind(mut self, resource: Resource) -> Self {
+        self.kinds.push(resource);
+        self
+    }
+
+    /// Adds a node that runs its pods by a runtime and connects them by a network.
+    #[must_use]
+    pub fn node(mut self, node: Node, runtime: impl Runtime, network: impl Network) -> Self {
+        self.nodes.push(Setup { node, runtime: Arc::new(runtime), network: Arc::new(network) });
+        self
+    }
+
+    /// Adds nodes named `fake-0`, `fake-1` … whose containers run in name only.
+    #[must_use]
+    pub fn fake_nodes(mut self, count: usize) -> Self {
+        self.fake_nodes = count;
+        self
+    }
+
+    /// How the agents of the fake nodes do what they do.
+    #[must_use]
+    pub fn fake_node_config(mut self, config: node::Config) -> Self {
+        self.fake_config = Some(config);
+        self
+    }
+
+    /// The cluster IPs and node ports that services may have.
+    #[must_use]
+    pub fn service_ranges(mut self, ranges: ServiceRanges) -> Self {
+        self.ranges = ranges;
+        self
+    }
+
+    /// How the controllers do what they do.
+    #[must_use]
+    pub fn controllers(mut self, config: controllers::Config) -> Self {
+        self.controllers = config;
+        self
+    }
+
+    /// Who may do what; by default, whoever proved who they are may do everything.
+    #[must_use]
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
+        self
+    }
+
+    /// Where a host serves the API, for the `kubernetes` service.
+    #[must_use]
+    pub fn api_address(mut self, address: IpAddr, port: u16) -> Self {
+        self.address = Some((address, port));
+        self
+    }
+
+    /// Starts the cluster. The API answers when this returns; nodes and controllers are on their way.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        let clock = self.clock.clone().unwrap_or_else(TokioClock::system);
+        let stop = CancellationToken::new();
+        let server = self.server(&clock, stop.clone()).await?;
+        let client = server.client(User::named("system:apiserver").in_group("system:masters"));
+        bootstrap::namespaces(&client).await?;
+        bootstrap::api_service(&client, &self.ranges, self.address).await?;
+        let directory = Directory::default();
+        let mut parts = BTreeMap::new();
+        parts.insert(Component::Scheduler, scheduler(component_client(&server, "system:kube-scheduler")));
+        let manager = component_client(&server, "system:kube-controller-manager");
+        parts.insert(Component::ControllerManager, manage(manager, self.controllers.clone()));
+        for setup in self.setups(&clock) {
+            add_node(&server, &directory, &mut parts, setup);
+        }
+        for part in parts.values() {
+            part.start();
+        }
+        Ok(Cluster { server, parts, directory, stop })
+    }
+
+    async fn server(&self, clock: &SharedClock, stop: CancellationToken) -> Result<Arc<Server>, StoreError> {
+        let mut kinds = objects::builtin();
+        for kind in &self.kinds {
+            kinds.add(kind.clone());
+        }
+        let (ranges, admission_clock) = (self.ranges.clone(), Arc::clone(clock));
+        let config = ServerConfig {
+            store: self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new())),
+            kinds: Arc::new(kinds),
+            clock: Arc::clone(clock),
+            admission: Box::new(move |caches| admission::standard(caches, &admission_clock, ranges)),
+            authorizer: self.authorizer.clone().unwrap_or_else(|| Arc::new(Authenticated)),
+        };
+        Server::start(config, stop).await
+    }
+
+    /// The nodes that were given, and the fake ones.
+    fn setups(self, clock: &SharedClock) -> Vec<Setup> {
+        let mut setups = self.nodes;
+        let config = self.fake_config.unwrap_or_default();
+        setups.extend((0..self.fake_nodes).map(|index| Setup {
+            node: Node::new(format!("fake-{index}")).config(config.clone()),
+            runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))),
+            network: Arc::new(FakeNetwork::with_range(fake_range(index), 24)),
+        }));
+        setups
+    }
+}
+
+fn component_client(server: &Arc<Server>, name: &str) -> Client {
+    server.client(User::named(name).in_group("system:masters"))
+}
+
+fn scheduler(client: Client) -> Part {
+    Part::new(move |stop| {
+        let client = client.clone();
+        Box::pin(async move {
+            if let Err(error) = Scheduler::new(client).run(stop.cancelled_owned()).await {
+                error!(%error, "the scheduler stopped");
+            }
+        })
+    })
+}
+
+fn manage(client: Client, config: controllers::Config) -> Part {
+    Part::new(move |stop| {
+        Box::pin(controllers::run_all(client.clone(), config.clone(), stop.cancelled_owned()))
+    })
+}
+
+fn add_node(
+    server: &Arc<Server>,
+    directory: &Directory,
+    parts: &mut BTreeMap<Component, Part>,
+    setup: Setup,
+) {
+    let Setup { node, runtime, network } = setup;
+    let name = node.name.clone();
+    let user = User::named(format!("system:node:{name}")).in_group("system:nodes");
+    let client = server.client(user);
+    let agent = {
+        let (client, network) = (client.clone(), Arc::clone(&network));
+        move || {
+            let mut agent =
+                Agent::new(node.name.clone(), client.clone(), Arc::clone(&runtime), Arc::clone(&network));
+            if let Some(volumes) = &node.volumes {
+                agent = agent.volumes(Arc::clone(volumes));
+            }
+            if let Some(prober) = &node.prober {
+                agent = agent.prober(Arc::clone(prober));
+            }
+            agent.config(node.config.clone())
+        }
+    };
+    directory.insert(name.clone(), Arc::new(agent().service()));
+    parts.insert(
+        Component::Kubelet(name.clone()),
+        Part::new(move |stop| Box::pin(agent().run(stop.cancelled_owned()))),
+    );
+    let proxied = name.clone();
+    let proxy = Part::new(move |stop| {
+        let (client, name, network) = (client.clone(), proxied.clone(), Arc::clone(&network));
+        Box::pin(async move {
+            if let Err(error) = proxy::run(client, name, network, stop.cancelled_owned()).await {
+                error!(%error, "a service proxy stopped");
+            }
+        })
+    });
+    parts.insert(Component::Proxy(name), proxy);
+}
+
+/// The first address of a fake node's pods: each node has a range of its own below 10.128.0.0.
+fn fake_range(index: usize) -> Ipv4Addr {
+    let [_, _, high, low] = (index as u32).to_be_bytes();
+    Ipv4Addr::new(10, 128 | high & 0x7f, low, 0)
+}

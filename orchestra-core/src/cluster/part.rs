@@ -1,0 +1,92 @@
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A part of a cluster that can be stopped and started by itself.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Component {
+    /// Gives pods their nodes.
+    Scheduler,
+    /// Runs the controllers.
+    ControllerManager,
+    /// The agent of one node.
+    Kubelet(String),
+    /// The service proxy of one node.
+    Proxy(String),
+}
+
+impl Component {
+    /// The part of that name, as [`Component`] prints it: `kube-scheduler`, `kube-controller-manager`,
+    /// `kubelet/NODE`, `kube-proxy/NODE`.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            None => match name {
+                "kube-scheduler" | "scheduler" => Some(Self::Scheduler),
+                "kube-controller-manager" | "controller-manager" => Some(Self::ControllerManager),
+                _ => None,
+            },
+            Some(("kubelet", node)) => Some(Self::Kubelet(node.to_owned())),
+            Some(("kube-proxy", node)) => Some(Self::Proxy(node.to_owned())),
+            Some(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheduler => f.write_str("kube-scheduler"),
+            Self::ControllerManager => f.write_str("kube-controller-manager"),
+            Self::Kubelet(node) => write!(f, "kubelet/{node}"),
+            Self::Proxy(node) => write!(f, "kube-proxy/{node}"),
+        }
+    }
+}
+
+type Make = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// How a part is run, and its task while it runs.
+pub(super) struct Part {
+    make: Make,
+    running: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+}
+
+impl Part {
+    pub(super) fn new(
+        make: impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { make: Box::new(make), running: Mutex::default() }
+    }
+
+    pub(super) fn start(&self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.as_ref().is_none_or(|(_, task)| task.is_finished()) {
+            let token = CancellationToken::new();
+            let task = tokio::spawn((self.make)(token.clone()));
+            *running = Some((token, task));
+        }
+    }
+
+    pub(super) async fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((token, task)) = running {
+            token.cancel();
+            // A part that panicked has stopped too.
+            let _ = task.await;
+        }
+    }
+
+    pub(super) fn cancel(&self) {
+        if let Some((token, _)) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
+            token.cancel();
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().is_some_and(|(_, task)| !task.is_finished())
+    }
+}

@@ -1,0 +1,132 @@
+//! Where the agents of the nodes are reached: the way from `kubectl logs` to a container.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Node, Pod};
+
+use super::service::{LogRequest, NodeService};
+use crate::api::{Client, Reason, Status};
+use crate::meta::GroupResource;
+use crate::runtime::{ByteStream, LogOptions, PodRef};
+
+/// Reaches the agents of nodes that are not in this process.
+#[async_trait]
+pub trait Dialer: Send + Sync + fmt::Debug + 'static {
+    /// The agent of a node.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    async fn dial(&self, node: &Node) -> Result<Arc<dyn NodeService>, Status>;
+}
+
+/// Which part of which container's logs.
+#[derive(Clone, Debug, Default)]
+pub struct LogQuery {
+    /// The container; `None` if the pod has but one.
+    pub container: Option<String>,
+    /// Of the life before the present one.
+    pub previous: bool,
+    /// Which part.
+    pub options: LogOptions,
+}
+
+/// The agents by the name of their node. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Directory(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    local: RwLock<HashMap<String, Arc<dyn NodeService>>>,
+    dialer: RwLock<Option<Arc<dyn Dialer>>>,
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let local = self.0.local.read().unwrap_or_else(PoisonError::into_inner);
+        f.debug_set().entries(local.keys()).finish()
+    }
+}
+
+impl Directory {
+    /// Adds an agent of this process.
+    pub fn insert(&self, node: impl Into<String>, service: Arc<dyn NodeService>) {
+        self.0.local.write().unwrap_or_else(PoisonError::into_inner).insert(node.into(), service);
+    }
+
+    /// Says how other agents are reached.
+    pub fn dial_with(&self, dialer: Arc<dyn Dialer>) {
+        *self.0.dialer.write().unwrap_or_else(PoisonError::into_inner) = Some(dialer);
+    }
+
+    /// The agent of a node.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it cannot be reached.
+    pub async fn find(&self, client: &Client, node: &str) -> Result<Arc<dyn NodeService>, Status> {
+        let local = self.0.local.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned();
+        if let Some(service) = local {
+            return Ok(service);
+        }
+        let dialer = self.0.dialer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let unreachable = || Status::internal(format!("no agent of node {node} is known to this server"));
+        dialer.ok_or_else(unreachable)?.dial(&client.cluster::<Node>().get(node).await?).await
+    }
+
+    /// What a container wrote. `client` is whoever asks.
+    ///
+    /// # Errors
+    /// In Kubernetes' words: no such pod, no such container, no node yet, or what the node says.
+    pub async fn logs(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        query: LogQuery,
+    ) -> Result<ByteStream, Status> {
+        let pod = client.api::<Pod>(namespace).get(name).await?;
+        let container = container_of(&pod, name, query.container.as_deref())?;
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        if node.is_empty() {
+            return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
+        }
+        let request = LogRequest {
+            pod: PodRef {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                uid: pod.metadata.uid.clone().unwrap_or_default(),
+            },
+            container,
+            previous: query.previous,
+            options: query.options,
+        };
+        self.find(client, &node).await?.logs(&request).await
+    }
+}
+
+/// The container that is meant.
+fn container_of(pod: &Pod, name: &str, wanted: Option<&str>) -> Result<String, Status> {
+    let Some(spec) = &pod.spec else {
+        return Err(Status::not_found(&GroupResource::of::<Pod>(), name));
+    };
+    let init = spec.init_containers.iter().flatten().map(|container| container.name.as_str());
+    let regular: Vec<&str> = spec.containers.iter().map(|container| container.name.as_str()).collect();
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| container.name.as_str());
+    match wanted {
+        Some(wanted) => {
+            let mut all = regular.iter().copied().chain(init).chain(ephemeral);
+            all.find(|held| *held == wanted).map(str::to_owned).ok_or_else(|| {
+                Status::new(Reason::BadRequest, format!("container {wanted} is not valid for pod {name}"))
+            })
+        }
+        None => match regular.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            many => Err(Status::bad_request(format!(
+                "a container name must be specified for pod {name}, choose one of: [{}]",
+                many.join(" ")
+            ))),
+        },
+    }
+}

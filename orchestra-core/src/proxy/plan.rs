@@ -1,0 +1,284 @@
+//! From services and endpoint slices to what one node should do.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::network::{Affinity, Endpoint, Protocol, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy};
+
+/// The label that says which service a slice belongs to.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// How long a client stays with its endpoint unless the service says otherwise.
+const AFFINITY_SECONDS: u64 = 10_800;
+
+/// What the proxy reads of a service.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct ServiceView {
+    metadata: Meta,
+    #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
+    status: Status,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Meta {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Vec<String>,
+    ports: Vec<Port>,
+    session_affinity: String,
+    session_affinity_config: AffinityConfig,
+    internal_traffic_policy: String,
+    external_traffic_policy: String,
+    health_check_node_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AffinityConfig {
+    #[serde(rename = "clientIP")]
+    client_ip: ClientIp,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ClientIp {
+    timeout_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Port {
+    name: String,
+    protocol: String,
+    port: u16,
+    node_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Status {
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    ingress: Vec<Ingress>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Ingress {
+    ip: String,
+}
+
+/// What the proxy reads of an endpoint slice.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Slice {
+    metadata: Meta,
+    endpoints: Vec<SliceEndpoint>,
+    ports: Vec<SlicePort>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SliceEndpoint {
+    addresses: Vec<String>,
+    conditions: Conditions,
+    node_name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    ready: Option<bool>,
+    serving: Option<bool>,
+    terminating: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct SlicePort {
+    name: Option<String>,
+    protocol: Option<String>,
+    port: Option<u16>,
+}
+
+/// What a node should do for these services, whose endpoints are in these slices.
+pub(super) fn plan<'v>(
+    node: &str,
+    services: impl Iterator<Item = &'v ServiceView>,
+    slices: impl Iterator<Item = &'v Slice>,
+) -> ServicePlan {
+    let mut by_service: BTreeMap<(&str, &str), Vec<&Slice>> = BTreeMap::new();
+    for slice in slices {
+        if let Some(service) = slice.metadata.labels.get(SERVICE_NAME) {
+            by_service.entry((&slice.metadata.namespace, service)).or_default().push(slice);
+        }
+    }
+    let entry = |service: &ServiceView| {
+        let key = (service.metadata.namespace.as_str(), service.metadata.name.as_str());
+        entry(node, service, by_service.get(&key).map(Vec::as_slice).unwrap_or_default())
+    };
+    let mut services: Vec<ServiceEntry> = services.filter_map(entry).collect();
+    services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    ServicePlan { services }
+}
+
+/// A service without an address of its own, or without ports, is nothing that a proxy serves.
+fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<ServiceEntry> {
+    let spec = &service.spec;
+    let addresses =
+        |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>();
+    let cluster_ips = addresses(&spec.cluster_ips);
+    if spec.kind == "ExternalName" || cluster_ips.is_empty() || spec.ports.is_empty() {
+        return None;
+    }
+    let mut external_ips = addresses(&spec.external_ips);
+    external_ips.extend(
+        service.status.load_balancer.ingress.iter().filter_map(|ingress| ingress.ip.parse::<IpAddr>().ok()),
+    );
+    let seconds = spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(AFFINITY_SECONDS);
+    Some(ServiceEntry {
+        namespace: service.metadata.namespace.clone(),
+        name: service.metadata.name.clone(),
+        cluster_ips,
+        external_ips,
+        affinity: match spec.session_affinity.as_str() {
+            "ClientIP" => Affinity::ClientIp(Duration::from_secs(seconds)),
+            _ => Affinity::None,
+        },
+        internal_policy: policy(&spec.internal_traffic_policy),
+        external_policy: policy(&spec.external_traffic_policy),
+        health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
+        ports: spec.ports.iter().map(|port| service_port(node, port, slices)).collect(),
+    })
+}
+
+fn policy(text: &str) -> TrafficPolicy {
+    if text == "Local" { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+}
+
+fn protocol(text: &str) -> Protocol {
+    match text {
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    }
+}
+
+fn service_port(node: &str, port: &Port, slices: &[&Slice]) -> ServicePort {
+    let wanted = protocol(&port.protocol);
+    let mut ready = Vec::new();
+    let mut ending = Vec::new();
+    for slice in slices {
+        let matching = slice.ports.iter().filter(|offered| {
+            offered.name.as_deref().unwrap_or_default() == port.name
+                && protocol(offered.protocol.as_deref().unwrap_or_default()) == wanted
+        });
+        let numbers: Vec<u16> = matching.filter_map(|offered| offered.port).collect();
+        for endpoint in &slice.endpoints {
+            let conditions = &endpoint.conditions;
+            let local = endpoint.node_name.as_deref() == Some(node);
+            let addresses = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+            let all = addresses.flat_map(|ip| numbers.iter().map(move |number| SocketAddr::new(ip, *number)));
+            let all = all.map(|address| Endpoint { address, local });
+            // Kubernetes: a missing `ready` counts as true, a missing `serving` as what `ready` says.
+            let is_ready = conditions.ready.unwrap_or(true);
+            if is_ready {
+                ready.extend(all);
+            } else if conditions.serving.unwrap_or(is_ready) && conditions.terminating == Some(true) {
+                ending.extend(all);
+            }
+        }
+    }
+    let mut endpoints = if ready.is_empty() { ending } else { ready };
+    endpoints.sort_unstable_by_key(|endpoint| endpoint.address);
+    endpoints.dedup();
+    ServicePort {
+        name: port.name.clone(),
+        protocol: wanted,
+        port: port.port,
+        node_port: port.node_port.filter(|port| *port != 0),
+        endpoints,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn service(name: &str, spec: Value) -> ServiceView {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec}))
+            .unwrap()
+    }
+
+    fn slice(service: &str, endpoints: Value) -> Slice {
+        serde_json::from_value(json!({
+            "metadata": {"name": "x", "namespace": "default", "labels": {SERVICE_NAME: service}},
+            "endpoints": endpoints,
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        }))
+        .unwrap()
+    }
+
+    fn addresses(plan: &ServicePlan) -> Vec<String> {
+        plan.services
+            .iter()
+            .flat_map(|service| &service.ports)
+            .flat_map(|port| &port.endpoints)
+            .map(|endpoint| format!("{}{}", endpoint.address, if endpoint.local { " local" } else { "" }))
+            .collect()
+    }
+
+    fn web() -> ServiceView {
+        service(
+            "web",
+            json!({"clusterIPs": ["10.96.0.9"], "ports": [{"name": "http", "port": 80, "nodePort": 30080}]}),
+        )
+    }
+
+    #[test]
+    fn ready_endpoints_take_all_and_ending_ones_only_when_alone() {
+        let ending = json!({"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}});
+        let ready = json!({"addresses": ["10.0.0.1"], "nodeName": "a", "conditions": {"ready": true}});
+        let both = plan("a", [&web()].into_iter(), [&slice("web", json!([ending, ready]))].into_iter());
+        assert_eq!(addresses(&both), ["10.0.0.1:8080 local"]);
+        let alone = plan("a", [&web()].into_iter(), [&slice("web", json!([ending]))].into_iter());
+        assert_eq!(addresses(&alone), ["10.0.0.2:8080"]);
+        assert_eq!(alone.services[0].ports[0].node_port, Some(30080));
+    }
+
+    #[test]
+    fn what_has_no_address_is_not_served() {
+        let services = [
+            service("headless", json!({"clusterIPs": ["None"], "ports": [{"port": 80}]})),
+            service(
+                "name",
+                json!({"type": "ExternalName", "clusterIPs": ["10.96.0.3"], "ports": [{"port": 80}]}),
+            ),
+            service("bare", json!({"clusterIPs": ["10.96.0.4"]})),
+        ];
+        assert_eq!(plan("a", services.iter(), std::iter::empty()), ServicePlan::default());
+    }
+}

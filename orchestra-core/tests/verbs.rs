@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
 use orchestra_core::api::{
     Api, Authenticated, Body, Client, DeleteOptions, FieldValidation, ListOptions, Operation, Patch, Reason,
     Reply, Server, ServerConfig, Target, User, WatchOptions, Watched, WriteOptions,
 };
 use orchestra_core::clock::TokioClock;
-use orchestra_core::meta::Revision;
+use orchestra_core::meta::{Object, Revision};
 use orchestra_core::objects;
 use orchestra_core::selector::Selector;
 use orchestra_core::store::memory::MemoryStore;
@@ -217,4 +218,66 @@ async fn every_cluster_ip_and_node_port_is_given_once_and_freed() {
         message.contains("provided port is not in the valid range. The range of valid ports is 30000-32767"),
         "{message}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_selector_that_selects_nothing_is_told_what_was_meant() {
+    let client = client().await;
+    let pods = client.api::<Pod>("default");
+    for index in 0..3 {
+        let mut pod = pod(&format!("web-{index}"));
+        pod.metadata.labels = Some([("app".to_owned(), "web".to_owned())].into());
+        pods.create(&pod).await.unwrap();
+    }
+    let list = |labels: &str, namespace| {
+        let options = ListOptions { labels: Some(labels.parse().unwrap()), ..Default::default() };
+        client.call(Target::of::<Pod>(Some(namespace)), Operation::List(options))
+    };
+    let meant = "nothing is labelled app=wbe; did you mean app=web, which selects 3 objects?";
+    assert_eq!(list("app=wbe", "default").await.unwrap().warnings, [meant]);
+    assert!(list("app=web", "default").await.unwrap().warnings.is_empty());
+    assert!(list("app=wbe", "kube-system").await.unwrap().warnings.is_empty(), "no such pods there");
+
+    let spec = json!({"selector": {"app": "wbe"}, "ports": [{"port": 80}]});
+    let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec});
+    let created = create::<Service>(&client, &body).await;
+    assert_eq!(created, [meant]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_overlaps_another_is_told_of_it() {
+    let client = client().await;
+    let deployment = |name: &str, app: &str| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {
+                "selector": {"matchLabels": {"app": app}},
+                "template": {
+                    "metadata": {"labels": {"app": app, "tier": "front"}},
+                    "spec": {"containers": [{"name": "c", "image": "nginx:1.7.9"}]}
+                }
+            }
+        })
+    };
+    assert!(create::<Deployment>(&client, &deployment("web", "web")).await.is_empty());
+    assert!(create::<Deployment>(&client, &deployment("api", "api")).await.is_empty());
+    assert_eq!(
+        create::<Deployment>(&client, &deployment("web-2", "web")).await,
+        [
+            "the selector overlaps with that of deployments.apps \"web\" (app=web): both select an object labelled app=web"
+        ]
+    );
+    let mut replicas = deployment("front", "web");
+    replicas["kind"] = "ReplicaSet".into();
+    replicas["spec"]["selector"] =
+        json!({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front"]}]});
+    let warnings = create::<ReplicaSet>(&client, &replicas).await;
+    assert!(warnings.iter().any(|warning| warning.contains("\"api\" (app=api)")), "{warnings:?}");
+}
+
+/// Creates an object, and says what the answer warns of.
+async fn create<K: Object>(client: &Client, object: &serde_json::Value) -> Vec<String> {
+    let body = Body::Json(serde_json::to_vec(object).unwrap().into());
+    let operation = Operation::Create { body, options: WriteOptions::default() };
+    client.call(Target::of::<K>(Some("default")), operation).await.unwrap().warnings
 }

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | service account, priority, tolerations of failing nodes |
+//! | `selectors` | warnings of selectors that overlap, and of those that select nothing |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
 mod namespace;
 mod pod;
+mod selectors;
 mod service;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::api::admission::Admission;
 use crate::clock::SharedClock;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
+pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 
 /// The admissions of a cluster with these ranges for services, in order.
@@ -24,6 +27,7 @@ pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> 
     vec![
         Arc::new(NamespaceLifecycle::new(caches)),
         Arc::new(PodDefaults::new(caches)),
+        Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
     ]
 }

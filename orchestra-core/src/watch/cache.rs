@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use super::log::Log;
 use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField, Progress};
 use crate::meta::{ObjectName, Revision, Uid};
-use crate::selector::{FieldSelector, Selector};
+use crate::selector::{FieldSelector, LabelIndex, LabelSet, Nearest, Selector};
 
 /// How many events of a kind are kept for watchers by default.
 const DEFAULT_EVENTS: usize = 10_000;
@@ -116,6 +116,17 @@ impl fmt::Debug for Snapshot {
     }
 }
 
+/// Objects that a label selector selects, as they were at one revision.
+#[derive(Clone, Debug)]
+pub struct Labelled {
+    /// The objects, in order of namespace and name.
+    pub objects: Vec<Arc<Entry>>,
+    /// The revision.
+    pub revision: Revision,
+    /// The last revision that changed an object of the kind.
+    pub changed: Revision,
+}
+
 struct Shared {
     state: RwLock<State>,
     log: Arc<Log>,
@@ -129,6 +140,7 @@ struct State {
     changed: Revision,
     owned: HashMap<Uid, BTreeSet<ObjectName>>,
     by_field: HashMap<(&'static str, Box<str>), BTreeSet<ObjectName>>,
+    by_label: LabelIndex<ObjectName>,
 }
 
 impl State {
@@ -136,6 +148,9 @@ impl State {
         let previous = self.objects.insert(entry.name().clone(), Arc::clone(&entry));
         if let Some(previous) = &previous {
             self.unindex(previous, lookups);
+        }
+        if previous.as_ref().is_none_or(|previous| previous.labels() != entry.labels()) {
+            self.by_label.insert(entry.name().clone(), &LabelSet::new(entry.labels()));
         }
         for owner in entry.owners() {
             self.owned.entry(owner.uid.clone()).or_default().insert(entry.name().clone());
@@ -149,6 +164,7 @@ impl State {
 
     fn remove(&mut self, name: &ObjectName, lookups: &[&'static str]) -> Option<Arc<Entry>> {
         let previous = self.objects.remove(name)?;
+        self.by_label.remove(name);
         self.unindex(&previous, lookups);
         Some(previous)
     }
@@ -208,6 +224,9 @@ impl Cache {
         if let Some(found) = self.by_lookup(query) {
             return found;
         }
+        if let Some(labelled) = self.labelled(query, None, usize::MAX) {
+            return labelled.objects;
+        }
         let snapshot = self.snapshot();
         let all = snapshot.range(query.namespace.as_deref(), None);
         all.filter(|entry| query.matches(entry)).cloned().collect()
@@ -223,6 +242,31 @@ impl Cache {
             let found = names.into_iter().flat_map(|names| state.named(names));
             found.filter(|entry| query.matches(entry)).cloned().collect()
         }))
+    }
+
+    /// Answers a query with a label selector from the index: up to `limit` objects after `after`, in order of
+    /// namespace and name. None if the query has no label selector.
+    pub fn labelled(&self, query: &Query, after: Option<&ObjectName>, limit: usize) -> Option<Labelled> {
+        let selector = query.labels.as_ref()?.compile();
+        // As for a snapshot: read before the objects.
+        let revision = self.revision();
+        Some(self.read(|state| {
+            let mut selection = state.by_label.select(&selector, query.namespace.as_deref());
+            if let Some(after) = after {
+                selection = selection.after(after);
+            }
+            let entries = selection.iter().filter_map(|name| state.objects.get(name));
+            let matching = entries.filter(|entry| {
+                query.fields.as_ref().is_none_or(|fields| fields.matches(|path| entry.field(path)))
+            });
+            let objects = matching.take(limit).cloned().collect();
+            Labelled { objects, revision: revision.max(state.changed), changed: state.changed }
+        }))
+    }
+
+    /// The label that a selector which selects nothing was probably meant to name; see [`LabelIndex::nearest`].
+    pub fn nearest_label(&self, selector: &Selector, namespace: Option<&str>) -> Option<Nearest> {
+        self.read(|state| state.by_label.nearest(selector, namespace))
     }
 
     /// The objects that name an owner in their references.
@@ -280,6 +324,10 @@ impl Cache {
     /// The objects asked for, and the events after that state: nothing missed between them, nothing twice.
     pub fn list_and_watch(&self, query: &Query) -> (Vec<Arc<Entry>>, Cursor) {
         loop {
+            if let Some(Labelled { objects, revision, .. }) = self.labelled(query, None, usize::MAX) {
+                let Ok(cursor) = self.watch(revision) else { continue };
+                return (objects, cursor);
+            }
             let snapshot = self.snapshot();
             let Ok(cursor) = self.watch(snapshot.revision()) else { continue };
             let all = snapshot.range(query.namespace.as_deref(), None);

@@ -22,7 +22,7 @@ mod fields;
 mod log;
 mod progress;
 
-pub use cache::{Cache, CacheWriter, Query, Snapshot, Update};
+pub use cache::{Cache, CacheWriter, Labelled, Query, Snapshot, Update};
 pub use entry::{Entry, EntryError};
 pub use fields::{FieldValues, IndexedField};
 pub use log::{Cursor, Event, EventKind, Gone};

@@ -9,7 +9,7 @@ use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatc
 use crate::api::{Resource, Status};
 use crate::meta::{ObjectName, Revision};
 use crate::store::StoreError;
-use crate::watch::{Entry, Query, Snapshot};
+use crate::watch::{Cache, Entry, Query};
 
 /// Where a list goes on: what the wire calls a `continue` token, opaque to callers.
 #[derive(Debug, Deserialize, Serialize)]
@@ -85,8 +85,15 @@ impl Server {
         target: &Target,
         options: ListOptions,
     ) -> Result<Response, Status> {
+        let selector = options.labels.clone().filter(|_| options.continue_token.is_none());
         let list = self.list_objects(resource, target, options).await?;
-        Ok(Response::new(Reply::List(list)))
+        let nothing = selector.filter(|_| list.objects.is_empty());
+        let mut response = Response::new(Reply::List(list));
+        if let Some(selector) = nothing {
+            let nearest = self.cache_of(resource)?.nearest_label(&selector, target.namespace.as_deref());
+            response.warnings.extend(nearest.map(|nearest| nearest.to_string()));
+        }
+        Ok(response)
     }
 
     pub(super) async fn list_objects(
@@ -110,8 +117,7 @@ impl Server {
             let objects = cache.list(&query);
             return Ok(ObjectList { objects, revision, continue_token: None, remaining: None });
         }
-        let snapshot = cache.snapshot();
-        Ok(page_of(&snapshot, &query, snapshot.revision(), None, options.limit))
+        Ok(page_of(cache, &query, None, None, options.limit).0)
     }
 
     /// A part of a list as it was at a revision: from the cache if nothing has changed since, else from history.
@@ -124,9 +130,9 @@ impl Server {
         limit: usize,
     ) -> Result<ObjectList, Status> {
         self.at_least(Some(revision)).await?;
-        let snapshot = self.cache_of(resource)?.snapshot();
-        if snapshot.changed() <= revision {
-            return Ok(page_of(&snapshot, query, revision, after, limit));
+        let (page, changed) = page_of(self.cache_of(resource)?, query, Some(revision), after, limit);
+        if changed <= revision {
+            return Ok(page);
         }
         let after = after.map(|name| resource.key(name));
         let page = self.store.list(&resource.range(), Some(revision), after.as_ref(), 0).await;
@@ -147,15 +153,25 @@ impl Server {
     }
 }
 
+/// A page from the cache, said to be of a revision or else of the latest; and the last revision that changed
+/// anything, after which the page is what it would have been at the revision asked for.
 fn page_of(
-    snapshot: &Snapshot,
+    cache: &Cache,
     query: &Query,
-    revision: Revision,
+    revision: Option<Revision>,
     after: Option<&ObjectName>,
     limit: usize,
-) -> ObjectList {
+) -> (ObjectList, Revision) {
+    // One more than asked for tells whether the list goes on.
+    let enough = if limit == 0 { usize::MAX } else { limit.saturating_add(1) };
+    if let Some(labelled) = cache.labelled(query, after, enough) {
+        let revision = revision.unwrap_or(labelled.revision);
+        return (take_page(labelled.objects.iter(), query, revision, limit), labelled.changed);
+    }
+    let snapshot = cache.snapshot();
     let all = snapshot.range(query.namespace.as_deref(), after);
-    take_page(all.filter(|entry| query.matches(entry)), query, revision, limit)
+    let matching = all.filter(|entry| query.matches(entry));
+    (take_page(matching, query, revision.unwrap_or(snapshot.revision()), limit), snapshot.changed())
 }
 
 fn take_page<'e>(

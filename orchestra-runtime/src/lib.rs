@@ -5,12 +5,14 @@
 //!   with [`DockerRuntime::connect`](docker::DockerRuntime::connect).
 //! * [`process::ProcessRuntime`]: a container is a process group on this machine; no daemon, no root, no image. A
 //!   program that uses it calls [`process::init`] first in `main`.
+//! * [`host`]: the node agent's two small ports beside the runtime, for volumes and probes.
 //!
 //! An adapter translates and decides nothing: when to start, restart or remove is the node agent's business, and is
 //! tested there without any of this.
 
 #[cfg(feature = "docker")]
 pub mod docker;
+pub mod host;
 mod logs;
 mod machine;
 mod netns;

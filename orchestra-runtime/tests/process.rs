@@ -292,12 +292,15 @@ async fn mounts_are_seen_by_the_container_alone() {
     std::fs::create_dir(&volume).unwrap();
     std::fs::write(volume.join("a"), "from the volume\n").unwrap();
     std::fs::write(&file, "one file\n").unwrap();
+    let message = place.path("message");
+    std::fs::write(&message, "").unwrap();
     let sandbox = runtime.run_sandbox(&place.sandbox("mounts")).await.unwrap();
     // At the root, within a folder of the machine, through a symbolic link, within another mount, and over a file.
     let mut spec = container(
         "app",
         "cat /orchestra-data/a /usr/share/orchestra/deep/a /var/run/orchestra-test/a /orchestra-data/inner/f; \
          cat /etc/hostname; echo new > /orchestra-data/b; \
+         echo done > /dev/termination-log; echo x > /dev/null; ls -d /dev/pts; \
          (echo no > /usr/share/orchestra/deep/c) 2>/dev/null || echo read only; ls /usr/bin/env",
     );
     spec.mounts = vec![
@@ -306,11 +309,16 @@ async fn mounts_are_seen_by_the_container_alone() {
         mount(&volume, "/var/run/orchestra-test", false),
         mount(&file, "/orchestra-data/inner/f", false),
         mount(&file, "/etc/hostname", true),
+        mount(&message, "/dev/termination-log", false),
     ];
     let printed = output(&runtime, &sandbox.id, &spec).await;
-    let expected =
-        format!("{}{}read only\n/usr/bin/env\n", "from the volume\n".repeat(3), "one file\n".repeat(2));
+    let expected = format!(
+        "{}{}/dev/pts\nread only\n/usr/bin/env\n",
+        "from the volume\n".repeat(3),
+        "one file\n".repeat(2)
+    );
     assert_eq!(printed, expected);
+    assert_eq!(std::fs::read_to_string(message).unwrap(), "done\n");
     assert_eq!(std::fs::read_to_string(volume.join("b")).unwrap(), "new\n");
     for nowhere in ["/orchestra-data", "/usr/share/orchestra", "/run/orchestra-test"] {
         assert!(!Path::new(nowhere).exists(), "{nowhere} was made on the machine");

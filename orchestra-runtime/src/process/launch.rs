@@ -172,7 +172,11 @@ impl Launch {
         // A mount of its own, as overlays refuse a layer that cannot be bound.
         rustix::mount::mount("tmpfs", &scratch, "tmpfs", MountFlags::empty(), c"mode=700")?;
         for entry in fs::read_dir("/")? {
-            mirror(&entry?.path(), &root)?;
+            let path = entry?.path();
+            match path == Path::new("/dev") {
+                true => mirror_devices(&path, &root.join("dev"))?,
+                false => mirror(&path, &root)?,
+            }
         }
         let mut root = Root { path: root, scratch, placed: Vec::new(), overlaid: Vec::new() };
         for mount in &self.mounts {
@@ -192,6 +196,22 @@ fn root(dir: &Path) -> PathBuf {
     dir.join("rootfs")
 }
 
+/// Shows the machine's devices one by one: every container has something mounted in that folder, and an overlay over it
+/// would hide what is mounted there and, in a user namespace, make no device usable.
+fn mirror_devices(devices: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(devices)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let numbered = |kind: &str| name.strip_prefix(kind).is_some_and(|rest| !rest.is_empty());
+        // Terminals and memory disks by the hundred are of no use to a container.
+        if !["tty", "vcs", "loop", "ram"].into_iter().any(numbered) {
+            mirror(&path, to)?;
+        }
+    }
+    Ok(())
+}
+
 /// Shows one entry of the machine's root in the new one.
 fn mirror(path: &Path, root: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
@@ -201,11 +221,9 @@ fn mirror(path: &Path, root: &Path) -> io::Result<()> {
     } else if kind.is_dir() {
         fs::create_dir(&to)?;
         rustix::mount::mount_bind_recursive(path, &to).map_err(io::Error::from)
-    } else if kind.is_file() {
+    } else {
         File::create(&to)?;
         rustix::mount::mount_bind(path, &to).map_err(io::Error::from)
-    } else {
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ use orchestra_core::cluster::{Builder, Node};
 use orchestra_core::node;
 use orchestra_net::UserspaceNetwork;
 use orchestra_runtime::docker::DockerRuntime;
+use orchestra_runtime::host::{NetProber, Volumes};
 use orchestra_runtime::process::{self, ProcessRuntime};
 
 use crate::cli::{Runtime, Up};
@@ -85,7 +86,8 @@ impl Backend {
             addresses: vec![own_address()],
             ..node::Config::default()
         };
-        let node = Node::new(self.node).config(config);
+        let volumes = Volumes::new(self.directory.join("volumes"));
+        let node = Node::new(self.node).config(config).volumes(volumes).prober(NetProber);
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
             Kind::Docker(runtime) => builder.node(node, runtime, network),

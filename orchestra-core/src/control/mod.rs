@@ -44,3 +44,6 @@ mod writes;
 
 pub use controller::Controller;
 pub use reconciler::{Action, Context, Error, Reconciler};
+
+#[cfg(test)]
+mod tests;

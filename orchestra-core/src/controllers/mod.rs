@@ -17,6 +17,8 @@ mod pod;
 mod pod_garbage;
 mod replicas;
 mod taint_eviction;
+#[cfg(test)]
+mod testing;
 
 use std::future::Future;
 use std::time::Duration;

@@ -96,7 +96,10 @@ impl Reconciler for Nodes {
         let lease = lease.get(&ObjectName::namespaced(LEASES, context.name().name()));
         let lease = lease.map(|lease| lease.revision());
         let (heard, was_ready) = self.listen(&node, context.name(), lease, context.now());
-        let health = self.health(&context).await?;
+        let health = match plan::is_well(&node, heard, self.grace, context.now()) {
+            true => Health::Normal,
+            false => self.health(&context).await?,
+        };
         let plan = plan::plan(&node, heard, was_ready, self.grace, health, context.now());
         self.apply(&context, &entry, &plan).await?;
         Ok(Action::again(plan.again.and_then(|again| Duration::try_from(again).ok())))

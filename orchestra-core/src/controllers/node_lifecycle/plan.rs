@@ -19,6 +19,8 @@ const BY_CONDITION: [(&str, &str, &str); 6] = [
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
 ];
+/// How often a failing node is looked at while too many fail.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// How long a node may be silent.
@@ -63,6 +65,12 @@ pub(super) struct Plan {
     pub(super) again: Option<SignedDuration>,
 }
 
+/// Whether a node is ready and was heard of lately, so that the health of the others does not matter.
+pub(super) fn is_well(node: &Node, heard: Timestamp, grace: Grace, now: Timestamp) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+    ready(conditions.unwrap_or_default()) == "True" && now.duration_since(heard) <= grace.running
+}
+
 /// Judges a node by when it was last heard of, and whether it was ready when it was last looked at.
 pub(super) fn plan(
     node: &Node,
@@ -78,13 +86,19 @@ pub(super) fn plan(
     let silent = now.duration_since(heard);
     let conditions = if silent > allowed { silenced(node, &held, now) } else { held.clone() };
     let (before, ready) = (ready(&held), ready(&conditions));
+    let again = if silent <= allowed {
+        Some(allowed - silent + SignedDuration::from_millis(1))
+    } else {
+        // What the others do may change what is to be done about this one.
+        (health == Health::Disrupted).then_some(LOOK_AGAIN)
+    };
     let lost = (was_ready || before == "True") && ready != "True";
     let taints = taints(node, &conditions, health, now);
     let held_taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
     Plan {
         lost,
         unready: lost || (!never && ready == "Unknown"),
-        again: (silent <= allowed).then(|| allowed - silent + SignedDuration::from_millis(1)),
+        again,
         conditions: (conditions != held).then_some(conditions),
         taints: (taints != held_taints).then_some(taints),
     }

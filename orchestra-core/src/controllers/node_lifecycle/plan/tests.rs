@@ -1,1 +1,102 @@
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Node;
+use serde_json::{Value, json};
 
+use super::{Grace, Health, Plan, health, plan, ready};
+use crate::controllers::testing::{at, over, text};
+
+const GRACE: Grace =
+    Grace { running: SignedDuration::from_secs(40), starting: SignedDuration::from_secs(60) };
+
+fn node(ready: &str, change: &Value) -> Node {
+    let conditions = json!([
+        {"type": "Ready", "status": ready, "lastTransitionTime": text(0)},
+        {"type": "MemoryPressure", "status": "False"},
+        {"type": "DiskPressure", "status": "False"},
+        {"type": "PIDPressure", "status": "False"},
+    ]);
+    let node = json!({"metadata": {"name": "n1"}, "status": {"conditions": conditions}});
+    serde_json::from_value(over(node, change)).unwrap()
+}
+
+fn decide(node: &Node, silent: i64, health: Health) -> Plan {
+    plan(node, at(0), false, GRACE, health, at(silent))
+}
+
+fn taints(plan: &Plan) -> Vec<String> {
+    let taints = plan.taints.iter().flatten();
+    taints.map(|taint| format!("{}:{}", taint.key.rsplit('/').next().unwrap(), taint.effect)).collect()
+}
+
+#[test]
+fn a_node_that_is_heard_of_is_looked_at_again_when_its_grace_ends() {
+    let plan = decide(&node("True", &json!({})), 15, Health::Normal);
+    let again = SignedDuration::from_millis(25_001);
+    assert_eq!(plan, Plan { again: Some(again), ..Plan::default() });
+}
+
+#[test]
+fn a_silent_node_is_unknown_and_tainted() {
+    let plan = decide(&node("True", &json!({})), 41, Health::Normal);
+    let conditions = plan.conditions.clone().unwrap();
+    assert!(conditions.iter().all(|condition| condition.status == "Unknown"));
+    assert_eq!(conditions[0].reason.as_deref(), Some("NodeStatusUnknown"));
+    assert_eq!(conditions[0].message.as_deref(), Some("Kubelet stopped posting node status."));
+    assert!(plan.lost && plan.unready);
+    assert_eq!(taints(&plan), ["unreachable:NoSchedule", "unreachable:NoExecute"]);
+    // Said once.
+    let said =
+        node("Unknown", &json!({"status": {"conditions": conditions}, "spec": {"taints": plan.taints}}));
+    let again = decide(&said, 100, Health::Normal);
+    assert_eq!((again.conditions, again.taints, again.lost), (None, None, false));
+}
+
+#[test]
+fn a_node_that_never_reported_has_longer_and_drives_no_pods_away_before() {
+    let silent = node("True", &json!({"status": {"conditions": []}}));
+    let waiting = decide(&silent, 50, Health::Normal);
+    assert_eq!((&waiting.conditions, &waiting.taints), (&None, &None));
+    let plan = decide(&silent, 61, Health::Normal);
+    let conditions = plan.conditions.unwrap();
+    assert_eq!(ready(&conditions), "Unknown");
+    assert_eq!(conditions[0].reason.as_deref(), Some("NodeStatusNeverUpdated"));
+}
+
+#[test]
+fn taints_follow_the_conditions_and_leave_others_alone() {
+    let own = json!([
+        {"key": "example.org/gpu", "effect": "NoSchedule"},
+        {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": text(0)},
+    ]);
+    let back = decide(&node("True", &json!({"spec": {"taints": own}})), 1, Health::Normal);
+    assert_eq!(taints(&back), ["gpu:NoSchedule"]);
+    let not_ready = decide(&node("False", &json!({"spec": {"taints": own}})), 1, Health::Normal);
+    assert_eq!(taints(&not_ready), ["gpu:NoSchedule", "not-ready:NoSchedule", "not-ready:NoExecute"]);
+    let pressed = json!({
+        "spec": {"unschedulable": true},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]},
+    });
+    assert_eq!(
+        taints(&decide(&node("True", &pressed), 1, Health::Normal)),
+        ["disk-pressure:NoSchedule", "unschedulable:NoSchedule"]
+    );
+}
+
+#[test]
+fn when_most_nodes_fail_none_of_them_drives_pods_away() {
+    let plan = decide(&node("True", &json!({})), 41, Health::Disrupted);
+    assert_eq!(taints(&plan), ["unreachable:NoSchedule"]);
+    for (ready, failing, expected) in [
+        (3, 0, Health::Normal),
+        (0, 0, Health::Normal),
+        (0, 1, Health::Disrupted),
+        (1, 1, Health::Normal),
+        (1, 2, Health::Normal),
+        (2, 3, Health::Disrupted),
+        (3, 3, Health::Normal),
+        (40, 60, Health::Normal),
+        (0, 100, Health::Disrupted),
+    ] {
+        assert_eq!(health(ready, failing), expected, "{ready} ready, {failing} failing");
+    }
+}

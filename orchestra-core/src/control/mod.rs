@@ -35,6 +35,7 @@
 
 mod controller;
 pub mod events;
+pub mod leader;
 pub mod predicate;
 pub mod queue;
 mod reconciler;

@@ -113,6 +113,14 @@ impl Ledger {
         }
     }
 
+    /// Goes on to a revision without a change.
+    pub(super) fn skip_to(&mut self, revision: Revision) {
+        if revision > self.revision {
+            self.revision = revision;
+            self.remember(Batch { revision, changes: Arc::new([]) });
+        }
+    }
+
     /// Forgets the commits up to and with `before`.
     pub(super) fn forget_before(&mut self, before: Revision) {
         while self.commits.front().is_some_and(|batch| batch.revision <= before) {

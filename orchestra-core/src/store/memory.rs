@@ -96,4 +96,9 @@ impl Store for MemoryStore {
         self.shared.write(|ledger| ledger.forget_before(before));
         Ok(())
     }
+
+    async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
+        self.shared.write(|ledger| ledger.skip_to(revision));
+        Ok(())
+    }
 }

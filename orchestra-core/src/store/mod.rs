@@ -7,8 +7,10 @@
 //! Implementations must be indistinguishable from above; `testing::contract::store` is the suite that says so.
 //! [`memory`] is the default when embedded.
 
+pub mod backup;
 #[cfg(feature = "etcd")]
 pub mod etcd;
+pub mod history;
 mod ledger;
 pub mod memory;
 #[cfg(feature = "redb")]
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 
 use crate::meta::Revision;
 pub use txn::{Committed, Durability, Expect, Guard, Txn, Write};
@@ -206,7 +209,7 @@ impl StoreError {
 
 /// An ordered map of bytes with a history, transactions and watches. See the [module](self).
 ///
-/// To write one: six methods, each with its contract in its comment. All may be called from many tasks at once and
+/// To write one: six methods (two more have defaults), each with its contract in its comment. All may be called from many tasks at once and
 /// cancelled at any point; a cancelled commit has happened wholly or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
@@ -250,6 +253,22 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Forgets the history before a revision: what was read at older ones is `Compacted` from then on. Records as
     /// they are at `before` and later stay. Compacting what is compacted does nothing.
     async fn compact(&self, before: Revision) -> Result<(), StoreError>;
+
+    /// Makes every later commit's revision greater than `revision`, for a store that goes on from a backup of
+    /// another. A store that can count only by committing does so; one that cannot overrides it.
+    async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
+        let key = Key::new("/orchestra/skipped");
+        while self.revision().await? < revision {
+            let counted = (0..64).map(|_| self.commit(Txn::new().put(key.clone(), "")));
+            futures::future::try_join_all(counted).await?;
+        }
+        self.commit(Txn::new().delete(key)).await.map(drop)
+    }
+
+    /// When the commit of a revision was made, if the store takes note of that.
+    async fn time_of(&self, _revision: Revision) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

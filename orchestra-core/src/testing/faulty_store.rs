@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, SharedClock, TokioClock};
@@ -132,6 +133,16 @@ impl Store for FaultyStore {
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         self.reach()?;
         self.store.compact(before).await
+    }
+
+    async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
+        self.reach()?;
+        self.store.skip_to(revision).await
+    }
+
+    async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
+        self.reach()?;
+        self.store.time_of(revision).await
     }
 }
 

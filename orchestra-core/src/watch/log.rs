@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tokio::sync::watch;
@@ -76,6 +77,8 @@ impl Drop for Segment {
 /// The writing end, and what is shared of it.
 pub(super) struct Log {
     kept: RwLock<VecDeque<Arc<Segment>>>,
+    /// The number of the first event that is kept, where a cursor sees it without the lock.
+    first: AtomicU64,
     /// How many events have been written, ever.
     written: watch::Sender<u64>,
     progress: Arc<Progress>,
@@ -87,6 +90,7 @@ impl Log {
     pub(super) fn new(progress: Arc<Progress>, keep: usize) -> Self {
         Self {
             kept: RwLock::new(VecDeque::from([Segment::new(0, Revision::ZERO)])),
+            first: AtomicU64::new(0),
             written: watch::Sender::new(0),
             progress,
             segments: keep.div_ceil(SEGMENT) + 1,
@@ -117,6 +121,7 @@ impl Log {
         while kept.len() > self.segments {
             kept.pop_front();
         }
+        self.note_first(&kept);
         drop(kept);
         self.written.send_if_modified(|held| {
             *held = written;
@@ -132,6 +137,7 @@ impl Log {
         let written = *self.written.borrow() + 1;
         kept.clear();
         kept.push_back(Segment::new(written, after));
+        self.note_first(&kept);
         drop(kept);
         self.written.send_replace(written);
     }
@@ -154,9 +160,15 @@ impl Log {
         Ok(cursor)
     }
 
-    fn oldest(&self) -> (u64, Revision) {
+    fn note_first(&self, kept: &VecDeque<Arc<Segment>>) {
+        if let Some(segment) = kept.front() {
+            self.first.store(segment.first, Ordering::Release);
+        }
+    }
+
+    fn oldest(&self) -> Revision {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.front().map_or((0, Revision::ZERO), |segment| (segment.first, segment.after))
+        kept.front().map_or(Revision::ZERO, |segment| segment.after)
     }
 }
 
@@ -218,6 +230,10 @@ impl Cursor {
     /// [`Gone`], as [`Cursor::try_next`]. A cache whose writer has gone away yields nothing more and never returns.
     pub async fn next(&mut self) -> Result<Event, Gone> {
         loop {
+            if let Some(event) = self.try_next()? {
+                return Ok(event);
+            }
+            // What is written from here on wakes it; what was written until here is seen now.
             self.written.borrow_and_update();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
@@ -229,9 +245,8 @@ impl Cursor {
     }
 
     fn check(&self) -> Result<(), Gone> {
-        let (oldest_number, oldest) = self.log.oldest();
-        if self.segment.first + (self.index as u64) < oldest_number {
-            return Err(Gone { requested: self.after, oldest });
+        if self.segment.first + (self.index as u64) < self.log.first.load(Ordering::Acquire) {
+            return Err(Gone { requested: self.after, oldest: self.log.oldest() });
         }
         Ok(())
     }

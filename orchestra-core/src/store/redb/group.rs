@@ -78,6 +78,14 @@ impl Group {
         Ok(self.revision)
     }
 
+    /// Leaves out the revisions up to one.
+    pub(super) fn skip_to(&mut self, revision: Revision) {
+        if revision > self.revision {
+            self.revision = revision;
+            self.batches.push(Batch { revision, changes: [].into() });
+        }
+    }
+
     /// Notes what of a change the file must have.
     fn keep(&mut self, change: &Change, fleeting: &BTreeSet<Key>, past: &Past) -> Option<(Op, Key)> {
         let key = change.key().clone();

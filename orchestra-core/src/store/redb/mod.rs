@@ -32,6 +32,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::ledger::{Keep, Ledger, Older, Shared, rest_of};
@@ -223,5 +224,13 @@ impl Store for RedbStore {
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         self.ask(|answer| Job::Compact(before, answer)).await
+    }
+
+    async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
+        self.ask(|answer| Job::Skip(revision, answer)).await
+    }
+
+    async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
+        look_up(self.inner.past.clone(), move |past| past.time_of(revision)).await
     }
 }

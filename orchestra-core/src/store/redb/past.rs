@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use jiff::Timestamp;
 use redb::{ReadOnlyTable, ReadTransaction};
 
 use super::disk::{Disk, read_state};
@@ -105,6 +106,14 @@ impl Past {
             batches.push(Batch { revision: memory, changes: Arc::new([]) });
         }
         Ok(narrow(batches.into_iter(), range))
+    }
+
+    /// When a durable commit was made.
+    pub(super) fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
+        let txn = self.disk.begin_read()?;
+        let row = txn.open_table(CHANGES).map_err(translate)?.get(revision.0).map_err(storage)?;
+        let row = row.map(|row| Row::decode(revision, row.value())).transpose()?;
+        Ok(row.and_then(|row| Timestamp::from_millisecond(row.time).ok()))
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Job {
     Commit(Txn, i64, oneshot::Sender<Result<Committed, StoreError>>),
     /// Forgetting the past before a revision.
     Compact(Revision, oneshot::Sender<Result<(), StoreError>>),
+    /// Going on after a revision.
+    Skip(Revision, oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// The thread's state.
@@ -115,17 +117,24 @@ impl Writer {
         let trim = jobs.is_empty();
         let mut group = self.group();
         let mut now = self.state.time;
-        let (mut answers, mut compactions) = (Vec::with_capacity(jobs.len()), Vec::new());
+        let (mut answers, mut others) = (Vec::with_capacity(jobs.len()), Vec::new());
+        let mut before = None;
         for job in jobs {
             match job {
                 Job::Commit(txn, time, answer) => {
                     now = now.max(time);
                     answers.push((answer, group.add(txn, now, &self.past)));
                 }
-                Job::Compact(before, answer) => compactions.push((before, answer)),
+                Job::Compact(wanted, answer) => {
+                    before = before.max(Some(wanted));
+                    others.push(answer);
+                }
+                Job::Skip(revision, answer) => {
+                    group.skip_to(revision);
+                    others.push(answer);
+                }
             }
         }
-        let before = compactions.iter().map(|(before, _)| *before).max();
         let outcome = resolved.and_then(|()| self.write(group, before, now, trim));
         // Nobody waits for the answer to a call that was cancelled.
         for (answer, verdict) in answers {
@@ -135,7 +144,7 @@ impl Writer {
             };
             let _ = answer.send(verdict);
         }
-        for (_, answer) in compactions {
+        for answer in others {
             let _ = answer.send(outcome.as_ref().map(|()| ()).map_err(again));
         }
     }

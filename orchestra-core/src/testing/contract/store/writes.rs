@@ -11,6 +11,7 @@ pub(super) async fn check(store: &dyn Store) {
     nothing(store).await;
     sizes(store).await;
     cancelled(store).await;
+    skipped(store).await;
 }
 
 async fn single(store: &dyn Store) {
@@ -148,4 +149,19 @@ async fn cancelled(store: &dyn Store) {
     }
     let lefts = records.iter().filter(|record| record.key.as_str().contains("/left/")).count();
     assert_eq!(records.len(), 2 * lefts + 1, "half of a transaction");
+}
+
+/// A store that goes on from a backup gives greater revisions from then on.
+async fn skipped(store: &dyn Store) {
+    let area = Area::clear("skipped", store).await;
+    let wanted = Revision(put(store, &area.key("a"), "1").await.0 + 100);
+    let mut watch =
+        store.watch(&area.range(), store.revision().await.expect("revision")).await.expect("watch");
+    for _ in 0..2 {
+        store.skip_to(wanted).await.expect("skip");
+    }
+    let next = put(store, &area.key("a"), "2").await;
+    assert!(next > wanted, "{next} after skipping to {wanted}");
+    let batches = super::until(&mut watch, next).await.expect("watch");
+    assert_eq!(batches.len(), 1, "nothing is changed by it");
 }

@@ -1,0 +1,298 @@
+//! Which of several masters runs the controllers: the one that holds a Lease.
+//!
+//! Every candidate looks at one Lease object. Who holds it renews it; who does not waits until it has not *seen* a
+//! renewal for a whole term, by its own clock and from when it looked, since clocks of machines differ. Both write
+//! with the revision that they read, so of two that try, one is refused. A leader that cannot renew stops before its
+//! term is over for anybody else.
+//!
+//! [`Election`] decides and is pure; [`lead`] asks it and does what it says.
+
+use std::future::Future;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{Either, select};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Client, Status};
+use crate::clock::SharedClock;
+
+/// Who stands for election, for what, and how patiently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The name of this process, which no other has.
+    pub identity: String,
+    /// The namespace of the Lease.
+    pub namespace: String,
+    /// The name of the Lease.
+    pub name: String,
+    /// How long a leader that says nothing stays leader. Whole seconds.
+    pub term: Duration,
+    /// How long a leader goes on that cannot renew. Shorter than the term.
+    pub patience: Duration,
+    /// How often the Lease is looked at and renewed. Shorter than the patience.
+    pub period: Duration,
+}
+
+impl Candidate {
+    /// A candidate for running the controllers, with the times of Kubernetes: 15, 10 and 2 seconds.
+    pub fn new(identity: impl Into<String>) -> Self {
+        Self {
+            identity: identity.into(),
+            namespace: "kube-system".into(),
+            name: "orchestra-controllers".into(),
+            term: Duration::from_secs(15),
+            patience: Duration::from_secs(10),
+            period: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What a candidate is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write this, guarded by the revision that was read: it makes or keeps the candidate leader.
+    Write(LeaseSpec),
+    /// Somebody else leads. Look again after a period.
+    Wait,
+}
+
+/// One candidate's view of the election.
+#[derive(Clone, Debug)]
+pub struct Election {
+    candidate: Candidate,
+    /// The Lease as it was seen last, and when it was first seen so.
+    observed: Option<(LeaseSpec, Timestamp)>,
+    renewed: Option<Timestamp>,
+}
+
+impl Election {
+    /// A candidate that has not looked yet.
+    pub fn new(candidate: Candidate) -> Self {
+        Self { candidate, observed: None, renewed: None }
+    }
+
+    /// What to do, given the Lease as it is now.
+    pub fn decide(&mut self, lease: Option<&LeaseSpec>, now: Timestamp) -> Step {
+        let Some(lease) = lease else {
+            return Step::Write(self.spec(None, now));
+        };
+        if self.observed.as_ref().is_none_or(|(seen, _)| seen != lease) {
+            self.observed = Some((lease.clone(), now));
+        }
+        let holder = lease.holder_identity.as_deref().unwrap_or_default();
+        if holder == self.candidate.identity || holder.is_empty() || self.is_over(now) {
+            Step::Write(self.spec(Some(lease), now))
+        } else {
+            Step::Wait
+        }
+    }
+
+    /// Notes that what [`decide`](Self::decide) said to write at `when` was written.
+    pub fn written(&mut self, spec: LeaseSpec, when: Timestamp) {
+        self.observed = Some((spec, when));
+        self.renewed = Some(when);
+    }
+
+    /// Notes that somebody else leads.
+    pub fn lost(&mut self) {
+        self.renewed = None;
+    }
+
+    /// Whether this candidate leads and may go on: its last renewal is not older than its patience.
+    pub fn leads(&self, now: Timestamp) -> bool {
+        self.renewed.is_some_and(|renewed| passed(renewed, now) < self.candidate.patience)
+    }
+
+    /// Whether the holder has not been seen to renew for the term that it asked for.
+    fn is_over(&self, now: Timestamp) -> bool {
+        let Some((lease, since)) = &self.observed else { return false };
+        let asked = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        passed(*since, now) >= asked.map_or(self.candidate.term, Duration::from_secs)
+    }
+
+    fn spec(&self, lease: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
+        let held = lease.filter(|lease| lease.holder_identity.as_deref() == Some(&self.candidate.identity));
+        let transitions = lease.and_then(|lease| lease.lease_transitions).unwrap_or(0);
+        LeaseSpec {
+            holder_identity: Some(self.candidate.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.candidate.term.as_secs()).ok(),
+            acquire_time: held.and_then(|held| held.acquire_time.clone()).or(Some(MicroTime(now))),
+            renew_time: Some(MicroTime(now)),
+            lease_transitions: Some(transitions + i32::from(lease.is_some() && held.is_none())),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn passed(since: Timestamp, now: Timestamp) -> Duration {
+    now.duration_since(since).try_into().unwrap_or_default()
+}
+
+/// Runs `work` whenever, and only while, this candidate leads, until `shutdown`; then gives the lead up, so that the
+/// next need not wait for the term to end.
+///
+/// `work` is made anew each time the lead is won. Its token is cancelled when the lead is lost; it is dropped a
+/// moment later, whatever it then does.
+pub async fn lead<W: Future<Output = ()>>(
+    client: &Client,
+    clock: &SharedClock,
+    candidate: Candidate,
+    mut work: impl FnMut(CancellationToken) -> W,
+    shutdown: impl Future<Output = ()>,
+) {
+    let shutdown = shutdown.shared();
+    let mut election = Election::new(candidate.clone());
+    while shutdown.peek().is_none() {
+        attempt(client, clock, &candidate, &mut election).await;
+        if election.leads(clock.now()) {
+            let token = CancellationToken::new();
+            let renewing = async {
+                while election.leads(clock.now()) {
+                    clock.sleep(candidate.period).await;
+                    renew(client, clock, &candidate, &mut election).await;
+                }
+            };
+            let working = work(token.clone());
+            let ends = select(Box::pin(renewing), shutdown.clone());
+            tracing::info!(identity = candidate.identity, "leading");
+            match select(Box::pin(working), ends).await {
+                Either::Left(((), _)) => tracing::debug!("the work of the leader ended"),
+                Either::Right((_, working)) => {
+                    token.cancel();
+                    // Time to stop in good order, but none to act for another's term.
+                    drop(working.now_or_never());
+                }
+            }
+            tracing::info!(identity = candidate.identity, "no longer leading");
+        } else {
+            select(clock.sleep(candidate.period), shutdown.clone()).await;
+        }
+    }
+    give_up(client, clock, &candidate, &election).await;
+}
+
+/// Tries to renew, for no longer than the leader may go on.
+async fn renew(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &mut Election) {
+    let bound = candidate.patience.saturating_sub(candidate.period);
+    select(Box::pin(attempt(client, clock, candidate, election)), clock.sleep(bound)).await;
+}
+
+/// Looks at the Lease once and writes it if that is what to do.
+async fn attempt(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &mut Election) {
+    if let Err(status) = try_once(client, clock, candidate, election).await {
+        tracing::debug!(error = %status, "the lease was not renewed");
+    }
+}
+
+async fn try_once(
+    client: &Client,
+    clock: &SharedClock,
+    candidate: &Candidate,
+    election: &mut Election,
+) -> Result<(), Status> {
+    let leases = client.api::<Lease>(&candidate.namespace);
+    let found = leases.find(&candidate.name).await?;
+    let now = clock.now();
+    let spec = found.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
+    let Step::Write(spec) = election.decide(spec.as_ref(), now) else {
+        election.lost();
+        return Ok(());
+    };
+    let stored = match found {
+        Some(lease) => leases.update(&Lease { spec: Some(spec), ..lease }).await?,
+        None => {
+            let metadata = ObjectMeta {
+                name: Some(candidate.name.clone()),
+                namespace: Some(candidate.namespace.clone()),
+                ..ObjectMeta::default()
+            };
+            leases.create(&Lease { metadata, spec: Some(spec) }).await?
+        }
+    };
+    election.written(stored.spec.unwrap_or_default(), now);
+    Ok(())
+}
+
+/// Leaves the Lease without a holder, if this candidate holds it.
+async fn give_up(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &Election) {
+    if !election.leads(clock.now()) {
+        return;
+    }
+    let leases = client.api::<Lease>(&candidate.namespace);
+    if let Ok(Some(mut lease)) = leases.find(&candidate.name).await
+        && let Some(spec) = &mut lease.spec
+        && spec.holder_identity.as_deref() == Some(&candidate.identity)
+    {
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        if let Err(status) = leases.update(&lease).await {
+            tracing::debug!(error = %status, "the lease was not given up; it will run out");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn write(election: &mut Election, lease: Option<&LeaseSpec>, now: i64) -> Option<LeaseSpec> {
+        match election.decide(lease, at(now)) {
+            Step::Write(spec) => Some(spec),
+            Step::Wait => None,
+        }
+    }
+
+    #[test]
+    fn a_lease_passes_on_when_its_term_has_been_seen_to_end() {
+        let mut a = Election::new(Candidate::new("a"));
+        let mut b = Election::new(Candidate::new("b"));
+        let held = write(&mut a, None, 0).expect("nobody leads");
+        a.written(held.clone(), at(0));
+        assert!(a.leads(at(9)) && !a.leads(at(10)), "it stops before its term is over");
+        // However old the lease says it is: a term is counted from when it was first seen.
+        assert_eq!(write(&mut b, Some(&held), 100), None);
+        assert_eq!(write(&mut b, Some(&held), 114), None);
+        let renewed = write(&mut a, Some(&held), 114).expect("a leader renews");
+        assert_eq!((renewed.acquire_time.clone(), renewed.lease_transitions), (held.acquire_time, Some(0)));
+        assert_eq!(write(&mut b, Some(&renewed), 115), None, "it was renewed");
+        let taken = write(&mut b, Some(&renewed), 130).expect("its term has ended");
+        assert_eq!((taken.holder_identity.as_deref(), taken.lease_transitions), (Some("b"), Some(1)));
+        assert_eq!(write(&mut a, Some(&taken), 131), None, "the old leader waits like any other");
+    }
+
+    #[test]
+    fn a_lease_that_was_given_up_is_free_at_once() {
+        let given_up = LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() };
+        assert!(write(&mut Election::new(Candidate::new("b")), Some(&given_up), 0).is_some());
+    }
+
+    proptest::proptest! {
+        /// Whatever the order in which two candidates look, and whatever their clocks: never two lead.
+        #[test]
+        fn never_two_lead(turns in proptest::collection::vec((0..2usize, 0..12i64), 1..80), skew in -1000..1000i64) {
+            let mut both = [Election::new(Candidate::new("a")), Election::new(Candidate::new("b"))];
+            let clock = |who: usize, now: i64| at(now + 10_000 + if who == 1 { skew } else { 0 });
+            let (mut lease, mut now): (Option<LeaseSpec>, i64) = (None, 0);
+            for (who, pause) in turns {
+                now += pause;
+                match both[who].decide(lease.as_ref(), clock(who, now)) {
+                    Step::Write(spec) => {
+                        both[who].written(spec.clone(), clock(who, now));
+                        lease = Some(spec);
+                    }
+                    Step::Wait => both[who].lost(),
+                }
+                let leading = (0..2).filter(|who| both[*who].leads(clock(*who, now))).count();
+                proptest::prop_assert!(leading <= 1, "two lead at {now}");
+            }
+        }
+    }
+}

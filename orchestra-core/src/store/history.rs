@@ -1,0 +1,109 @@
+//! What a record has been.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use jiff::Timestamp;
+
+use super::{Change, Key, KeyRange, Record, Store, StoreError};
+use crate::meta::Revision;
+
+/// How long a store that does not say how far it has come may take for the next change of its past.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// One version of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The commit that made it.
+    pub revision: Revision,
+    /// When that was, if the store knows.
+    pub time: Option<Timestamp>,
+    /// The record as it was from then on; `None` from a deletion on.
+    pub record: Option<Record>,
+}
+
+/// The versions of a record that the store still has, oldest first. The first may have begun before what is kept.
+///
+/// # Errors
+/// Those of the store.
+pub async fn versions(store: &dyn Store, key: &Key) -> Result<Vec<Version>, StoreError> {
+    let mut from = Revision::ZERO;
+    loop {
+        match since(store, key, from).await {
+            // Begin with the oldest there is; while it is read, it may go on.
+            Err(StoreError::Compacted { oldest, .. }) if oldest > from => from = oldest,
+            versions => return versions,
+        }
+    }
+}
+
+async fn since(store: &dyn Store, key: &Key, from: Revision) -> Result<Vec<Version>, StoreError> {
+    let first = if from == Revision::ZERO { None } else { store.get(key, Some(from)).await? };
+    let mut found: Vec<(Revision, Option<Record>)> = Vec::new();
+    found.extend(first.map(|record| (record.modified, Some(record))));
+    let range = KeyRange { start: key.clone(), end: Some(Key::new(format!("{key}\0"))) };
+    let (latest, now) = (store.revision().await?, store.get(key, None).await?);
+    let last = now.map_or(latest, |record| record.modified);
+    let mut changes = store.watch(&range, from).await?;
+    let mut seen = from;
+    while seen < last {
+        let Ok(Some(batch)) = tokio::time::timeout(QUIET, changes.next()).await else { break };
+        let batch = batch?;
+        seen = batch.revision;
+        found.extend(batch.changes.iter().map(|change| match change {
+            Change::Put { record, .. } => (seen, Some(record.clone())),
+            Change::Delete { .. } => (seen, None),
+        }));
+    }
+    let mut versions = Vec::with_capacity(found.len());
+    for (revision, record) in found {
+        versions.push(Version { revision, time: store.time_of(revision).await?, record });
+    }
+    Ok(versions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Txn;
+    use crate::store::memory::MemoryStore;
+
+    async fn check(store: &dyn Store, timed: bool) {
+        let key = Key::new("/pods/a");
+        assert_eq!(versions(store, &key).await.unwrap(), []);
+        for txn in [
+            Txn::new().put(key.clone(), "1"),
+            Txn::new().put(Key::new("/pods/b"), "x"),
+            Txn::new().put(key.clone(), "2"),
+            Txn::new().delete(key.clone()),
+            Txn::new().put(key.clone(), "3").put(Key::new("/pods/ab"), "x"),
+            Txn::new().put(Key::new("/pods/b"), "y"),
+        ] {
+            store.commit(txn).await.unwrap();
+        }
+        let seen = versions(store, &key).await.unwrap();
+        let text = |version: &Version| {
+            (version.revision.0, version.record.as_ref().map(|record| record.value.to_vec()))
+        };
+        let told: Vec<_> = seen.iter().map(text).collect();
+        let expected =
+            [(1, Some(b"1".to_vec())), (3, Some(b"2".to_vec())), (4, None), (5, Some(b"3".to_vec()))];
+        assert_eq!(told, expected);
+        assert!(seen.iter().all(|version| version.time.is_some() == timed));
+        store.compact(Revision(3)).await.unwrap();
+        let told: Vec<_> = versions(store, &key).await.unwrap().iter().map(text).collect();
+        assert_eq!(told, expected[1..]);
+    }
+
+    #[tokio::test]
+    async fn every_version_that_is_kept_is_told() {
+        check(&MemoryStore::new(), false).await;
+    }
+
+    #[cfg(feature = "redb")]
+    #[tokio::test]
+    async fn a_file_also_tells_when() {
+        let dir = tempfile::tempdir().unwrap();
+        check(&crate::store::redb::RedbStore::open(dir.path()).unwrap(), true).await;
+    }
+}

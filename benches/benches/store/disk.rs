@@ -146,7 +146,7 @@ pub(crate) fn reopen(c: &mut Criterion) {
     let store = Arc::new(RedbStore::open(directory.path().join("live")).expect("a store"));
     runtime.block_on(async {
         for chunk in 0..200 {
-            let put = |txn: Txn, number| txn.put(key(chunk * 500 + number), vec![b'x'; 1024]);
+            let put = |txn: Txn, number: u64| txn.put(key(chunk * 500 + number), vec![b'x'; 1024]);
             store.commit((0..500).fold(Txn::new(), put)).await.expect("a commit");
         }
     });

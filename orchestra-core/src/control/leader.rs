@@ -102,9 +102,16 @@ impl Election {
         self.renewed = None;
     }
 
-    /// Whether this candidate leads and may go on: its last renewal is not older than its patience.
+    /// How long this candidate may go on as leader without renewing: until its last renewal is as old as its
+    /// patience. Nothing if it does not lead.
+    pub fn time_left(&self, now: Timestamp) -> Duration {
+        let left = |renewed| self.candidate.patience.saturating_sub(passed(renewed, now));
+        self.renewed.map_or(Duration::ZERO, left)
+    }
+
+    /// Whether this candidate leads and may go on.
     pub fn leads(&self, now: Timestamp) -> bool {
-        self.renewed.is_some_and(|renewed| passed(renewed, now) < self.candidate.patience)
+        !self.time_left(now).is_zero()
     }
 
     /// Whether the holder has not been seen to renew for the term that it asked for.
@@ -152,7 +159,7 @@ pub async fn lead<W: Future<Output = ()>>(
             let token = CancellationToken::new();
             let renewing = async {
                 while election.leads(clock.now()) {
-                    clock.sleep(candidate.period).await;
+                    clock.sleep(candidate.period.min(election.time_left(clock.now()))).await;
                     renew(client, clock, &candidate, &mut election).await;
                 }
             };
@@ -177,7 +184,7 @@ pub async fn lead<W: Future<Output = ()>>(
 
 /// Tries to renew, for no longer than the leader may go on.
 async fn renew(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &mut Election) {
-    let bound = candidate.patience.saturating_sub(candidate.period);
+    let bound = election.time_left(clock.now());
     select(Box::pin(attempt(client, clock, candidate, election)), clock.sleep(bound)).await;
 }
 

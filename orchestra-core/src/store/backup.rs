@@ -137,18 +137,17 @@ pub async fn restore(store: &dyn Store, from: &Path) -> Result<Summary, BackupEr
     }
     store.skip_to(summary.revision).await?;
     let mut reader = Reader::open(from)?;
-    loop {
-        let mut txn = Txn::new();
-        while txn.writes.len() < CHUNK
-            && let Some((key, value)) = reader.next()?
-        {
-            txn = txn.create(key, value);
+    let mut txn = Txn::new();
+    while let Some((key, value)) = reader.next()? {
+        txn = txn.create(key, value);
+        if txn.writes.len() == CHUNK {
+            store.commit(std::mem::take(&mut txn)).await?;
         }
-        if txn.writes.is_empty() {
-            return Ok(summary);
-        }
+    }
+    if !txn.writes.is_empty() {
         store.commit(txn).await?;
     }
+    Ok(summary)
 }
 
 struct Reader<'p> {

@@ -14,6 +14,7 @@ use super::config::Config;
 use super::context::{Context, owner};
 use super::fake::FakeHost;
 use super::mailbox::Mailbox;
+use super::no_host::NoHost;
 use super::orphans;
 use super::pod_loop::PodLoop;
 use super::ports::{Prober, VolumeHost};
@@ -52,8 +53,8 @@ pub struct Agent {
     client: Client,
     runtime: Arc<dyn Runtime>,
     network: Arc<dyn Network>,
-    volumes: Arc<dyn VolumeHost>,
-    prober: Arc<dyn Prober>,
+    volumes: Option<Arc<dyn VolumeHost>>,
+    prober: Option<Arc<dyn Prober>>,
     config: Config,
 }
 
@@ -64,29 +65,31 @@ impl fmt::Debug for Agent {
 }
 
 impl Agent {
-    /// An agent for a node. Volumes are kept in memory and probes always pass until it is given real ones.
+    /// An agent for a node.
+    ///
+    /// Until it is given a place for volumes and a prober it does without: pods that want them are told so, except on a
+    /// [simulated](crate::runtime::Capabilities::simulated) runtime, where volumes are remembered and probes pass.
     pub fn new(
         name: impl Into<String>,
         client: Client,
         runtime: Arc<dyn Runtime>,
         network: Arc<dyn Network>,
     ) -> Self {
-        let host = Arc::new(FakeHost::new());
-        let config = Config::default();
-        Self { name: name.into(), client, runtime, network, volumes: host.clone(), prober: host, config }
+        let (volumes, prober, config) = (None, None, Config::default());
+        Self { name: name.into(), client, runtime, network, volumes, prober, config }
     }
 
     /// Where volumes are kept.
     #[must_use]
     pub fn volumes(mut self, volumes: Arc<dyn VolumeHost>) -> Self {
-        self.volumes = volumes;
+        self.volumes = Some(volumes);
         self
     }
 
     /// How pods are probed over the network.
     #[must_use]
     pub fn prober(mut self, prober: Arc<dyn Prober>) -> Self {
-        self.prober = prober;
+        self.prober = Some(prober);
         self
     }
 
@@ -134,13 +137,20 @@ impl Agent {
         }
         let recorder =
             self.config.events.then(|| Recorder::new(self.client.clone(), "kubelet", self.name.clone()));
+        let simulated = self.runtime.capabilities().simulated;
+        let volumes = self
+            .volumes
+            .unwrap_or_else(|| if simulated { Arc::new(FakeHost::new()) } else { Arc::new(NoHost) });
+        let prober = self
+            .prober
+            .unwrap_or_else(|| if simulated { Arc::new(FakeHost::new()) } else { Arc::new(NoHost) });
         let facts = NodeFacts { host_ips: self.config.addresses.clone(), runtime: info.name.clone() };
         let ctx = Context {
             name: self.name,
             runtime: self.runtime,
             network: self.network,
-            volumes: self.volumes,
-            prober: self.prober,
+            volumes,
+            prober,
             recorder,
             config: self.config,
             machine,

@@ -33,6 +33,7 @@ mod mailbox;
 mod messages;
 pub mod model;
 mod mounts;
+mod no_host;
 pub mod object;
 mod orphans;
 pub mod plan;

@@ -74,17 +74,24 @@ pub fn missing_labels(
     (!missing.is_empty()).then_some(missing)
 }
 
+/// What a node's status is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The node's name.
+    pub name: &'a str,
+    /// The machine.
+    pub machine: &'a MachineInfo,
+    /// The runtime.
+    pub runtime: &'a RuntimeInfo,
+    /// What is on the machine.
+    pub images: &'a [Image],
+    /// What was set.
+    pub config: &'a Config,
+}
+
 /// The status of a node. What others have written into it is kept.
-pub fn node_status(
-    old: &NodeStatus,
-    name: &str,
-    machine: &MachineInfo,
-    runtime: &RuntimeInfo,
-    images: &[Image],
-    config: &Config,
-    health: &Health,
-    now: Timestamp,
-) -> NodeStatus {
+pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Timestamp) -> NodeStatus {
+    let Facts { name, machine, runtime, images, config } = facts;
     let capacity = capacity(machine, config);
     let mut allocatable = capacity.clone();
     for (what, kept) in [("cpu", config.reserved.0), ("memory", config.reserved.1)] {
@@ -214,7 +221,8 @@ mod tests {
         let runtime = RuntimeInfo { name: "fake".into(), version: "1".into() };
         let config = Config { reserved: (500, 1 << 20), ..Config::default() };
         let now = Timestamp::from_second(second).unwrap();
-        node_status(old, "n1", &machine, &runtime, &[], &config, health, now)
+        let facts = Facts { name: "n1", machine: &machine, runtime: &runtime, images: &[], config: &config };
+        node_status(old, facts, health, now)
     }
 
     #[test]

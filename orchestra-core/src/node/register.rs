@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::backoff::between;
 use super::context::Context;
-use super::object::{Health, missing_labels, new_node, node_status, says_something_new};
+use super::object::{Facts, Health, missing_labels, new_node, node_status, says_something_new};
 use crate::api::{Patch, Status};
 use crate::runtime::RuntimeInfo;
 
@@ -109,7 +109,18 @@ impl Registrar {
         now: Timestamp,
     ) -> NodeStatus {
         let ctx = &self.ctx;
-        node_status(old, &ctx.name, &ctx.machine, &self.runtime, images, &ctx.config, health, now)
+        node_status(
+            old,
+            Facts {
+                name: &ctx.name,
+                machine: &ctx.machine,
+                runtime: &self.runtime,
+                images,
+                config: &ctx.config,
+            },
+            health,
+            now,
+        )
     }
 
     /// The node, made if it is not there, with the labels it must have.

@@ -21,10 +21,12 @@ pub struct Capabilities {
     pub limits: bool,
     /// The runtime gives every sandbox an address itself (see [`RunningSandbox::ips`](super::RunningSandbox::ips)).
     pub addresses: bool,
+    /// Containers run in name only, so there is nothing to mount into them and nobody to knock at.
+    pub simulated: bool,
 }
 
 impl Capabilities {
-    /// Everything.
+    /// Everything a real runtime can have.
     pub const ALL: Self = Self {
         images: true,
         exec: true,
@@ -34,6 +36,7 @@ impl Capabilities {
         mounts: true,
         limits: true,
         addresses: true,
+        simulated: false,
     };
 }
 

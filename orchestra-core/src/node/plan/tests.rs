@@ -2,11 +2,11 @@ use super::*;
 use crate::runtime::{ContainerMeta, Exit, PodRef, Sandbox, SandboxMeta};
 use serde_json::{Value, json};
 
-fn at(second: i64) -> Timestamp {
+pub(in crate::node) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()
 }
 
-fn pod(spec: Value) -> Pod {
+pub(in crate::node) fn pod(spec: Value) -> Pod {
     let mut spec = spec;
     for list in ["containers", "initContainers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
@@ -69,11 +69,11 @@ fn life(sandbox: u32, number: usize, text: &str) -> Container {
     }
 }
 
-fn ready(containers: &[&str]) -> Observed {
+pub(in crate::node) fn ready(containers: &[&str]) -> Observed {
     Observed::new(vec![sandbox(0, SandboxState::Ready, containers)])
 }
 
-fn settled() -> Memory {
+pub(in crate::node) fn settled() -> Memory {
     Memory { volumes_ready: true, attached: Some(("s0".into(), Vec::new())), ..Memory::default() }
 }
 

@@ -17,7 +17,7 @@ use crate::runtime::{
 #[async_trait]
 impl Runtime for FakeRuntime {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: true, mounts: true, limits: true, ..Capabilities::default() }
+        Capabilities { images: true, mounts: true, limits: true, simulated: true, ..Capabilities::default() }
     }
 
     async fn info(&self) -> Result<RuntimeInfo> {

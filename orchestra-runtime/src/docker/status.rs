@@ -133,11 +133,13 @@ pub(super) fn could_not_start(state: &DockerState) -> bool {
 fn exit(state: &DockerState, created_at: Timestamp) -> Exit {
     let started_at = time(state.started_at.as_deref());
     let failed = could_not_start(state);
+    let finished_at = time(state.finished_at.as_deref()).or(started_at).unwrap_or(created_at);
     Exit {
         code: code(state),
         oom_killed: state.oom_killed.unwrap_or_default(),
         started_at,
-        finished_at: time(state.finished_at.as_deref()).or(started_at).unwrap_or(created_at),
+        // The end of a very short life is noted before its beginning, now and then.
+        finished_at: started_at.map_or(finished_at, |started_at| finished_at.max(started_at)),
         reason: if failed { "ContainerCannotRun".into() } else { String::new() },
         message: state.error.clone().unwrap_or_default(),
     }

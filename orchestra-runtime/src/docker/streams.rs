@@ -11,7 +11,8 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::{
     AttachContainerOptions, LogsOptions, ResizeContainerTTYOptions, ResizeExecOptions,
 };
-use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, ContainerId, ExecOptions, ExecOutput, LogOptions, Result, RuntimeError,
     Session, TerminalSize,
@@ -33,6 +34,15 @@ type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 impl DockerRuntime {
     pub(super) async fn read_logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
         self.inspect(id).await?;
+        let mut options = options.clone();
+        if options.tail_lines == Some(0) {
+            // Docker takes 0 for all. None of what is there now is all from now on.
+            if !options.follow {
+                return Ok(stream::empty().boxed());
+            }
+            options.tail_lines = None;
+            options.since = options.since.max(Some(Timestamp::now()));
+        }
         // Docker takes whole seconds only. So the second is asked for, with times, and the rest is left out here.
         let with_times = options.timestamps || options.since.is_some();
         let asked = LogsOptions {

@@ -1,0 +1,146 @@
+//! A Docker daemon of our own: its data, socket, containers' namespaces and network apart from any other on the machine.
+//!
+//! It runs in a network namespace of its own, so that its bridge and firewall rules touch nothing. Tests that need it
+//! fail without it when `ORCHESTRA_TEST_DAEMONS=1`, which is how `.ci/run` calls them, and say that they are skipped
+//! otherwise.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use orchestra_runtime::docker::DockerRuntime;
+
+/// The image that tests run: busybox, as `orchestra-test/busybox:1`.
+pub const IMAGE: &str = "orchestra-test/busybox:1";
+
+/// A running daemon. It ends, and its folder goes, when this is dropped.
+pub struct Daemon {
+    folder: tempfile::TempDir,
+    child: Child,
+}
+
+impl Daemon {
+    /// A daemon with the test image, or `None` where tests may go without.
+    pub async fn start() -> Option<Self> {
+        let wanted = std::env::var("ORCHESTRA_TEST_DAEMONS").is_ok_and(|value| value == "1");
+        if !wanted {
+            eprintln!("skipped: needs dockerd; set ORCHESTRA_TEST_DAEMONS=1 to run it");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let child = spawn(folder.path());
+        let daemon = Self { folder, child };
+        daemon.answers().await;
+        daemon.load_image();
+        Some(daemon)
+    }
+
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.folder.path().join("docker.sock").display())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub async fn connect(&self) -> DockerRuntime {
+        DockerRuntime::connect_to(&self.host()).await.unwrap()
+    }
+
+    /// Ends it without warning; its containers are left to their shims.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again where it was.
+    pub async fn restart(&mut self) {
+        for left in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = std::fs::remove_file(self.path(left));
+        }
+        // The namespace lives on in the containers' end of the bridge only; so it is kept by a descriptor of ours.
+        self.child = spawn(self.folder.path());
+        self.answers().await;
+    }
+
+    async fn answers(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = DockerRuntime::connect_to(&self.host()).await {
+            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+            let last: Vec<&str> = log.lines().rev().take(5).collect();
+            assert!(Instant::now() < deadline, "dockerd does not answer: {error}\n{last:#?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn load_image(&self) {
+        let root = self.path("image");
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+        std::fs::copy(busybox.expect("busybox of busybox-static"), root.join("bin/busybox")).unwrap();
+        for applet in
+            ["sh", "sleep", "echo", "cat", "true", "id", "hostname", "env", "wget", "httpd", "tail", "ls"]
+        {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        for folder in ["tmp", "etc", "proc", "dev"] {
+            std::fs::create_dir(root.join(folder)).unwrap();
+        }
+        let tar = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().expect("tar").stdout;
+        let mut import = Command::new("docker")
+            .args(["-H", &self.host(), "import", "-", IMAGE])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("docker");
+        import.stdin.take().unwrap().write_all(&tar).unwrap();
+        assert!(import.wait().unwrap().success());
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Asked to end it ends its containers too.
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.kill();
+        // What it left mounted keeps its folder from being removed.
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
+        let below = self.folder.path().to_string_lossy().into_owned();
+        for path in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+            if path.starts_with(&below) {
+                let _ = rustix::mount::unmount(path, rustix::mount::UnmountFlags::DETACH);
+            }
+        }
+    }
+}
+
+/// `exec` all the way, so that the child is the daemon itself.
+fn spawn(folder: &Path) -> Child {
+    let script = "ip link set lo up && exec dockerd --live-restore --data-root \"$0/data\" --exec-root \"$0/exec\" \
+                  --pidfile \"$0/pid\" -H \"unix://$0/docker.sock\" >>\"$0/log\" 2>&1";
+    let netns = folder.join("netns");
+    let pinned = netns.exists();
+    if !pinned {
+        std::fs::write(&netns, "").unwrap();
+        let made = Command::new("unshare").arg(format!("--net={}", netns.display())).arg("true").status();
+        assert!(made.expect("unshare of util-linux").success());
+    }
+    Command::new("nsenter")
+        .arg(format!("--net={}", netns.display()))
+        .args(["sh", "-c", script])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("nsenter of util-linux")
+}

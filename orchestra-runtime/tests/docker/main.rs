@@ -1,0 +1,226 @@
+//! The Docker runtime against a real daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use orchestra_core::runtime::*;
+use orchestra_core::testing::contract::runtime::{Subject, check};
+use orchestra_runtime::docker::DockerRuntime;
+
+mod daemon;
+
+use daemon::{Daemon, IMAGE};
+
+fn sandbox(pod: &str) -> SandboxSpec {
+    SandboxSpec {
+        meta: SandboxMeta {
+            pod: PodRef { namespace: "test".into(), name: pod.into(), uid: format!("uid-{pod}") },
+            attempt: 0,
+            owner: "test/node".into(),
+        },
+        hostname: pod.into(),
+        dns: None,
+        host_ports: vec![],
+        namespaces: Namespaces::default(),
+        sysctls: Default::default(),
+        labels: Default::default(),
+        annotations: Default::default(),
+        log_directory: "/unused".into(),
+        cgroup_parent: None,
+    }
+}
+
+fn container(name: &str, script: &str) -> ContainerSpec {
+    ContainerSpec {
+        meta: ContainerMeta { name: name.into(), attempt: 0, hash: "h".into() },
+        image: IMAGE.into(),
+        image_id: String::new(),
+        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+        args: vec![],
+        env: vec![],
+        working_dir: None,
+        mounts: vec![],
+        devices: vec![],
+        security: SecurityContext::default(),
+        resources: Resources::default(),
+        stdin: false,
+        stdin_once: false,
+        tty: false,
+        stop_signal: None,
+        labels: Default::default(),
+        annotations: Default::default(),
+        log_path: "unused".into(),
+    }
+}
+
+async fn started(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
+    let id = runtime.create_container(sandbox, spec).await.unwrap();
+    runtime.start_container(&id).await.unwrap();
+    id
+}
+
+async fn ended(runtime: &DockerRuntime, id: &ContainerId) -> Exit {
+    let wait = async {
+        loop {
+            if let Some(exit) = runtime.container(id).await.unwrap().state.exit() {
+                return exit.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it ends")
+}
+
+async fn output(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
+    let id = started(runtime, sandbox, spec).await;
+    ended(runtime, &id).await;
+    let stream = runtime.logs(&id, &LogOptions::default()).await.unwrap();
+    let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
+    String::from_utf8(pieces.concat()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fulfils_the_contract() {
+    let Some(daemon) = Daemon::start().await else { return };
+    check(&Subject::new(Arc::new(daemon.connect().await)).image(IMAGE)).await;
+}
+
+#[tokio::test]
+async fn no_daemon_is_unavailable() {
+    let error = DockerRuntime::connect_to("unix:///nowhere/docker.sock").await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    let error = DockerRuntime::connect_to("tcp://192.0.2.1:2375").await.unwrap_err();
+    assert!(matches!(error, RuntimeError::InvalidSpec { .. }), "{error:?}");
+}
+
+/// One daemon for what follows: each start costs a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_on_a_real_daemon() {
+    let Some(mut daemon) = Daemon::start().await else { return };
+    let runtime = daemon.connect().await;
+    what_a_container_gets(&daemon, &runtime).await;
+    failures_have_kinds(&runtime).await;
+    sessions(&runtime).await;
+    lost_sandbox(&daemon, &runtime).await;
+    the_daemon_goes_and_comes_back(&mut daemon, &runtime).await;
+}
+
+async fn what_a_container_gets(daemon: &Daemon, runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("gets")).await.unwrap();
+    assert_eq!(made.ips.len(), 1);
+    let volume = daemon.path("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let mut spec =
+        container("app", "hostname; echo $A; id -u; id -G; cat /v/f; echo x 2>/dev/null > /v/g || echo ro");
+    spec.env = vec![("A".into(), "a b".into())];
+    std::fs::write(volume.join("f"), "file\n").unwrap();
+    spec.mounts = vec![Mount {
+        host_path: volume,
+        container_path: "/v".into(),
+        read_only: true,
+        propagation: Propagation::Private,
+    }];
+    spec.security.run_as_user = Some(1000);
+    spec.security.run_as_group = Some(2000);
+    spec.security.supplemental_groups = vec![3000];
+    spec.resources.oom_score_adj = -997;
+    let printed = output(runtime, &made.id, &spec).await;
+    assert!(
+        printed.starts_with("gets\na b\n1000\n2000 3000\nfile\n") && printed.ends_with("ro\n"),
+        "{printed}"
+    );
+
+    let mut hungry = container("hungry", "exec tail /dev/zero");
+    hungry.resources.memory_bytes = Some(16 << 20);
+    let id = started(runtime, &made.id, &hungry).await;
+    let exit = ended(runtime, &id).await;
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    let long = started(runtime, &made.id, &container("long", "exec sleep 600")).await;
+    let stats = runtime.stats(&Filter::owner("test/node")).await.unwrap();
+    assert!(stats.iter().any(|one| one.container == "long" && one.memory_working_set_bytes > 0), "{stats:?}");
+    runtime.stop_container(&long, Duration::from_secs(1)).await.unwrap();
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+async fn failures_have_kinds(runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("fails")).await.unwrap();
+    for (program, code) in [("/no/such", 127), ("/etc", 126)] {
+        let spec = ContainerSpec { command: vec![program.into()], ..container(&format!("c{code}"), "") };
+        let id = runtime.create_container(&made.id, &spec).await.unwrap();
+        match runtime.start_container(&id).await {
+            Err(RuntimeError::StartFailed { exit_code, .. }) => assert_eq!(exit_code, code, "{program}"),
+            other => panic!("{program}: {other:?}"),
+        }
+    }
+    let port = HostPort { protocol: Protocol::Tcp, host_port: 18_099, container_port: 80, host_ip: None };
+    let with_port = |pod: &str| SandboxSpec { host_ports: vec![port.clone()], ..sandbox(pod) };
+    let first = runtime.run_sandbox(&with_port("port-one")).await.unwrap();
+    let second = runtime.run_sandbox(&with_port("port-two")).await;
+    assert_eq!(second, Err(RuntimeError::PortInUse { port: 18_099 }));
+    let left = runtime.list(&Filter::default().and_pod("uid-port-two")).await.unwrap();
+    assert!(left.is_empty(), "nothing is left of what failed: {left:?}");
+    for id in [first.id, made.id] {
+        runtime.remove_sandbox(&id).await.unwrap();
+    }
+    let image = ImageRef::parse("127.0.0.1:1/none:v1").unwrap();
+    let error = runtime.pull_image(&image, None).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::Pull { .. }), "{error:?}");
+}
+
+async fn sessions(runtime: &DockerRuntime) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let made = runtime.run_sandbox(&sandbox("exec")).await.unwrap();
+    let id = started(runtime, &made.id, &container("app", "exec sleep 600")).await;
+    let script = ["sh", "-c", "echo oops >&2; cat; exit 4"].map(str::to_owned);
+    let streams = AttachOptions { stdin: true, stdout: true, stderr: true, tty: false };
+    let options = ExecOptions { command: script.to_vec(), streams };
+    let mut session = runtime.exec(&id, &options).await.unwrap();
+    let mut stdin = session.stdin.take().unwrap();
+    stdin.write_all(b"hello").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    session.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
+    session.stderr.take().unwrap().read_to_string(&mut stderr).await.unwrap();
+    assert_eq!((stdout.as_str(), stderr.as_str(), session.exit.await), ("hello", "oops\n", Ok(4)));
+    let slow = ["sleep", "60"].map(str::to_owned);
+    let timeout = Duration::from_millis(300);
+    assert_eq!(runtime.exec_sync(&id, &slow, timeout).await, Err(RuntimeError::Timeout { after: timeout }));
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// Somebody removes the pause container by hand: its containers are still found, and removed.
+async fn lost_sandbox(daemon: &Daemon, runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("lost")).await.unwrap();
+    let id = started(runtime, &made.id, &container("app", "exec sleep 600")).await;
+    let docker = std::process::Command::new("docker")
+        .args(["-H", &daemon.host(), "rm", "-f", made.id.as_str()])
+        .output()
+        .unwrap();
+    assert!(docker.status.success());
+    let found = runtime.list(&Filter::default().and_pod("uid-lost")).await.unwrap();
+    assert_eq!((found.len(), found[0].state, &found[0].id), (1, SandboxState::NotReady, &made.id));
+    assert_eq!(found[0].containers[0].id, id);
+    runtime.remove_sandbox(&made.id).await.unwrap();
+    assert!(runtime.list(&Filter::default().and_pod("uid-lost")).await.unwrap().is_empty());
+}
+
+async fn the_daemon_goes_and_comes_back(daemon: &mut Daemon, runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("adopt")).await.unwrap();
+    let id = started(runtime, &made.id, &container("app", "echo up; exec sleep 600")).await;
+    let before = runtime.container(&id).await.unwrap();
+    let mut events = runtime.events().await.unwrap();
+    daemon.kill();
+    assert!(runtime.list(&Filter::default()).await.unwrap_err().is_unavailable(), "not: no containers");
+    assert!(runtime.container(&id).await.unwrap_err().is_unavailable());
+    assert!(runtime.info().await.unwrap_err().is_unavailable());
+    let cut_off = async { while events.next().await.is_some_and(|event| event.is_ok()) {} };
+    tokio::time::timeout(Duration::from_secs(20), cut_off).await.expect("the stream of events ends");
+
+    daemon.restart().await;
+    let after = runtime.container(&id).await.unwrap();
+    assert_eq!(after, before, "the same container, not started again");
+    let found = runtime.list(&Filter::owner("test/node")).await.unwrap();
+    assert_eq!((found.len(), found[0].state, &found[0].ips), (1, SandboxState::Ready, &made.ips));
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}

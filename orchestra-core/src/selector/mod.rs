@@ -4,14 +4,38 @@
 //! cluster:
 //!
 //! ```
-//! use orchestra_core::selector::{Labels, Selector};
+//! use orchestra_core::selector::{Labels, Selector, selector};
 //!
 //! let selector = Selector::parse("app in (web, api), !legacy")?;
 //! let pod = Labels::from([("app".into(), "web".into())]);
 //! assert!(selector.matches(&pod));
 //! assert_eq!(selector.to_string(), "app in (api,web),!legacy");
+//! assert_eq!(selector, selector!(app in ["web", "api"], !legacy));
 //! # Ok::<_, orchestra_core::selector::ParseError>(())
 //! ```
+//!
+//! # What to use for what
+//! | question | answer |
+//! | --- | --- |
+//! | does this one object match? | [`Selector::matches`] |
+//! | does each of many objects, or many selectors? | [`Selector::compile`] once, [`LabelSet::new`] once an object, [`CompiledSelector::matches`]: no allocation, integers only |
+//! | which of the objects I hold match? | [`LabelIndex`] ([module](index)): a set, a page in key order, one namespace |
+//! | which of the selectors I hold match this object? | [`SelectorIndex`] |
+//! | can anything match, can both, does one say all of the other? | [`Selector::is_satisfiable`], [`Selector::overlap`], [`Selector::contains`] |
+//! | nothing matched: what was meant? | [`LabelIndex::nearest`] |
+//! | fields, nodes | [`FieldSelector`], [`NodeSelector`] |
+//! | may a label be called that? | [`key_faults`], [`value_faults`] |
+//!
+//! # Meaning
+//! That of Kubernetes v1.36, in its words. A requirement that a label *not* be something holds for an object without
+//! the label; one that it *be* something, or compare with a number, does not. The empty selector selects everything,
+//! and a selector that is not there (a null `labelSelector`) nothing.
+//!
+//! # How it is put together
+//! `grammar` is what a label may look like, and is shared with the macro crate; `requirement`, `parse`, `convert`,
+//! `field`, `node` are the forms of selectors; `intern` gives labels numbers and takes them back when nobody uses
+//! them; `compiled` matches numbers; `index` and `reverse` keep sets of them; `overlap` and `nearest` reason. What
+//! each costs is measured in `BENCHMARKS.md`.
 
 mod compiled;
 mod convert;

@@ -2,7 +2,7 @@
 
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response};
-use orchestra_core::api::openapi::{Document, OpenApi, V2_PROTOBUF};
+use orchestra_core::api::openapi::{Document, OpenApi, V2_PROTOBUF, V2_PROTOBUF_ANSWER};
 
 use crate::path::Route;
 use crate::query::QueryString;
@@ -19,7 +19,7 @@ pub(crate) fn answer(
     query: &QueryString,
 ) -> Option<Response<Body>> {
     let (document, content_type) = match route {
-        Route::OpenApiV2 if asks_for_protobuf(headers) => (documents.v2_protobuf(), V2_PROTOBUF),
+        Route::OpenApiV2 if asks_for_protobuf(headers) => (documents.v2_protobuf(), V2_PROTOBUF_ANSWER),
         Route::OpenApiV2 => (documents.v2(), JSON),
         Route::OpenApiIndex => (documents.index(), JSON),
         Route::OpenApiV3(path) => (documents.group_version(path)?, JSON),
@@ -34,7 +34,7 @@ pub(crate) fn answer(
 
 fn asks_for_protobuf(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept.split([',', ';']).any(|media| media.trim() == V2_PROTOBUF)
+    accept.split([',', ';']).any(|media| matches!(media.trim(), V2_PROTOBUF | V2_PROTOBUF_ANSWER))
 }
 
 fn send(document: &Document, content_type: &str, headers: &HeaderMap) -> Response<Body> {
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn kubectl_gets_protobuf_and_others_json() {
         let kubectl = ask("/openapi/v2", Some((ACCEPT, V2_PROTOBUF))).unwrap();
-        assert_eq!(kubectl.headers()["content-type"], V2_PROTOBUF);
+        assert_eq!(kubectl.headers()["content-type"], V2_PROTOBUF_ANSWER);
         let other = ask("/openapi/v2", Some((ACCEPT, "application/json"))).unwrap();
         assert_eq!(other.headers()["content-type"], JSON);
     }

@@ -48,7 +48,8 @@ impl Volumes {
     }
 
     fn file(&self, pod: &PodRef, name: &str) -> Result<PathBuf, HostError> {
-        Ok(self.pod(&pod.uid)?.join("files").join(plain(name)?))
+        let within = relative(name).ok_or_else(|| HostError::SubPathEscapes { sub_path: name.to_owned() })?;
+        Ok(self.pod(&pod.uid)?.join("files").join(within))
     }
 }
 

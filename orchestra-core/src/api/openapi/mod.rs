@@ -23,6 +23,9 @@ use super::{Kinds, Resource};
 /// The media type in which clients ask for the document of version 2.
 pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
+/// The media type in which it is answered: the same without the `@`, which Go's parser of media types refuses.
+pub const V2_PROTOBUF_ANSWER: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// The versions of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {

@@ -1,0 +1,5 @@
+//! What a person types into `kubectl` after `orchestra up`, on every version of `kubectl` that is to work.
+
+mod seeds;
+mod support;
+mod verbs;

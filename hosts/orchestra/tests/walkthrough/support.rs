@@ -1,0 +1,220 @@
+//! A cluster as a person starts it, and `kubectl` as a person types it.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything may take. Generous: machines that run tests are busy.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// `orchestra up`, in a directory of its own, on a port that was free.
+pub(crate) struct Up {
+    child: Child,
+    pub(crate) directory: TempDir,
+    arguments: Vec<String>,
+}
+
+impl Up {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let child = launch(directory.path(), &arguments);
+        Self { child, directory, arguments }
+    }
+
+    /// Ends the program as Ctrl-C does, and starts it again.
+    pub(crate) fn restart(&mut self) {
+        self.interrupt();
+        self.child = launch(self.directory.path(), &self.arguments);
+    }
+
+    /// Ends the program as a power cut does, and starts it again.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = launch(self.directory.path(), &self.arguments);
+    }
+
+    fn interrupt(&mut self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "Ctrl-C is not a failure");
+    }
+
+    /// Runs `orchestra VERB PART` on this cluster.
+    pub(crate) fn part(&self, verb: &str, part: &str) {
+        let output = Command::new(env!("CARGO_BIN_EXE_orchestra"))
+            .args([verb, part, "--data-dir"])
+            .arg(self.directory.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{verb} {part}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(directory: &Path, arguments: &[String]) -> Child {
+    // A port that a first start took from the system is kept, so that a kubeconfig stays right over a restart.
+    let port_file = directory.join("port");
+    let port = std::fs::read_to_string(&port_file).unwrap_or_else(|_| {
+        let port =
+            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        std::fs::write(&port_file, &port).unwrap();
+        port
+    });
+    let mut child = Command::new(env!("CARGO_BIN_EXE_orchestra"))
+        .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+        .arg(directory)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    let ready = lines.by_ref().map_while(Result::ok).any(|line| {
+        said.push_str(&line);
+        said.push('\n');
+        line.starts_with("ready in")
+    });
+    assert!(ready, "up ended before it was ready:\n{said}");
+    // What is said later must go somewhere, or the program would wait for a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+/// One version of `kubectl`.
+#[derive(Clone, Debug)]
+pub(crate) struct Kubectl {
+    program: PathBuf,
+    config: PathBuf,
+    cache: PathBuf,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) success: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Kubectl {
+    /// The versions that this machine has among those that the walkthrough is for, or the one there is.
+    pub(crate) fn versions() -> Vec<PathBuf> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found =
+            std::env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|file| file.exists());
+        let Some(found) = found else { return Vec::new() };
+        let folder = found.canonicalize().ok().and_then(|file| file.parent().map(Path::to_owned));
+        let versions = ["1.27", "1.30", "1.33"].map(|version| format!("kubectl.{version}"));
+        let all: Vec<PathBuf> = folder
+            .iter()
+            .flat_map(|folder| versions.iter().map(move |name| folder.join(name)))
+            .filter(|file| file.exists())
+            .collect();
+        if all.is_empty() { vec![found] } else { all }
+    }
+
+    pub(crate) fn new(program: &Path, up: &Up) -> Self {
+        let directory = up.directory.path();
+        Self {
+            program: program.to_owned(),
+            config: directory.join("kubeconfig"),
+            cache: directory.join("kubectl-cache"),
+        }
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(&self.program);
+        command.args(words(line)).arg("--cache-dir").arg(&self.cache).env("KUBECONFIG", &self.config);
+        command
+    }
+
+    /// Runs a command line, whatever comes of it.
+    pub(crate) fn run(&self, line: &str) -> Said {
+        said(self.command(line).output().unwrap())
+    }
+
+    /// Runs a command line that must succeed, and returns what it printed.
+    pub(crate) fn ok(&self, line: &str) -> String {
+        let said = self.run(line);
+        assert!(said.success, "{} {line}\n{}{}", self.program.display(), said.out, said.err);
+        said.out
+    }
+
+    /// Runs a command line that must fail, and returns what it complained of.
+    pub(crate) fn fails(&self, line: &str) -> String {
+        let said = self.run(line);
+        assert!(!said.success, "{} {line} should have failed:\n{}", self.program.display(), said.out);
+        said.err
+    }
+
+    /// Runs a command line with a manifest on its standard input.
+    pub(crate) fn with_input(&self, line: &str, input: &str) -> Said {
+        let mut command = self.command(line);
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        said(child.wait_with_output().unwrap())
+    }
+
+    /// Applies a manifest, which must succeed.
+    pub(crate) fn apply(&self, manifest: &str) -> String {
+        let said = self.with_input("apply -f -", manifest);
+        assert!(said.success, "{} apply:\n{}{}", self.program.display(), said.out, said.err);
+        said.out
+    }
+
+    /// Runs a command line again and again until what it prints is as it should be.
+    pub(crate) fn until(&self, line: &str, done: impl Fn(&str) -> bool) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = self.run(line);
+            if said.success && done(&said.out) {
+                return said.out;
+            }
+            assert!(Instant::now() < deadline, "{line} never came right:\n{}{}", said.out, said.err);
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn said(output: std::process::Output) -> Said {
+    Said {
+        success: output.status.success(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The words of a command line; single quotes keep blanks together.
+fn words(line: &str) -> Vec<String> {
+    let pieces = line.split('\'').enumerate();
+    let mut words = Vec::new();
+    for (index, piece) in pieces {
+        if index % 2 == 1 {
+            // What was quoted belongs to the word before it, if there is no blank between.
+            words.push((piece.to_owned(), true));
+        } else {
+            words.extend(piece.split_whitespace().map(|word| (word.to_owned(), false)));
+        }
+    }
+    let mut joined: Vec<String> = Vec::new();
+    for (word, quoted) in words {
+        match joined.last_mut() {
+            Some(last) if quoted && last.ends_with('=') => last.push_str(&word),
+            _ => joined.push(word),
+        }
+    }
+    joined
+}

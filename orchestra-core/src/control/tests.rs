@@ -244,7 +244,7 @@ async fn nothing_runs_for_an_object_before_its_own_writes_were_seen() {
         writes: AtomicUsize::new(0),
     });
     let client = Client::new(Arc::clone(&service) as Arc<dyn Service>, User::admin());
-    // Creates a child if it sees none, and would like to look again at once.
+    // Creates a child if it sees none, and would like to look again soon.
     let reconcile = |context: Context| async move {
         let secrets = context.cache::<Secret>().await?;
         if !secrets.is_empty() {
@@ -252,7 +252,7 @@ async fn nothing_runs_for_an_object_before_its_own_writes_were_seen() {
         }
         let child = serde_json::from_value(json!({"metadata": {"name": "child"}}))?;
         context.api::<Secret>().create(&child).await?;
-        Ok::<_, Error>(Action::Again(Duration::ZERO))
+        Ok::<_, Error>(Action::Again(Duration::from_secs(1)))
     };
     let controller = Controller::new::<ConfigMap>(client).owns::<Secret>();
     tokio::spawn(controller.run(reconcile, std::future::pending()));

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 pub struct Cluster {
     pub client: Client,
     kubelet: Arc<Mutex<Kubelet>>,
+    config: Config,
+    controllers: Mutex<Option<(CancellationToken, tokio::task::JoinHandle<()>)>>,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -46,14 +48,30 @@ impl Cluster {
         let stop = CancellationToken::new();
         let client = server(stop.clone()).await;
         let kubelet = Arc::new(Mutex::new(Kubelet::default()));
-        tokio::spawn(controllers::run_all(client.clone(), config, stop.clone().cancelled_owned()));
         let run = kubelet_for(client.clone(), Arc::clone(&kubelet));
         tokio::spawn(stop.clone().run_until_cancelled_owned(run));
-        let cluster = Self { client, kubelet, _stop: stop.drop_guard() };
+        let controllers = Mutex::default();
+        let cluster = Self { client, kubelet, config, controllers, _stop: stop.drop_guard() };
+        cluster.start_controllers();
         for namespace in ["default", "kube-node-lease"] {
             cluster.create::<Namespace>(json!({"metadata": {"name": namespace}})).await;
         }
         cluster
+    }
+
+    /// Starts the controllers.
+    pub fn start_controllers(&self) {
+        let stop = CancellationToken::new();
+        let run =
+            controllers::run_all(self.client.clone(), self.config.clone(), stop.clone().cancelled_owned());
+        *self.controllers.lock().unwrap() = Some((stop, tokio::spawn(run)));
+    }
+
+    /// Stops the controllers and waits until they have.
+    pub async fn stop_controllers(&self) {
+        let (stop, run) = self.controllers.lock().unwrap().take().unwrap();
+        stop.cancel();
+        run.await.unwrap();
     }
 
     /// From now on pods of an image never become ready.

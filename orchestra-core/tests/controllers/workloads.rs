@@ -155,3 +155,59 @@ async fn a_rollout_that_does_not_progress_times_out_and_keeps_what_works() {
     assert!(settled.elapsed() >= Duration::from_secs(3600));
     assert_eq!(cluster.pods("app=web").await.len(), 5);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_stays_within_its_bounds_at_every_moment() {
+    let cluster = Cluster::start().await;
+    let mut web = deployment("web", 10);
+    web["spec"]["strategy"] =
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 3}});
+    cluster.create::<Deployment>(web).await;
+    cluster.until_pods("app=web", 10).await;
+    cluster.patch::<Deployment>("web", image("nginx:1.8")).await;
+    let new = |pod: &Pod| pod.spec.as_ref().unwrap().containers[0].image.as_deref() == Some("nginx:1.8");
+    cluster
+        .until("all are new", async || {
+            let pods = cluster.pods("app=web").await;
+            let ready = pods.iter().filter(|pod| crate::cluster::is_ready(pod)).count();
+            assert!(pods.len() <= 12 && ready >= 7, "{} pods, {ready} ready", pods.len());
+            (pods.len() == 10 && ready == 10 && pods.iter().all(new)).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_recreates_never_has_pods_of_two_templates() {
+    let cluster = Cluster::start().await;
+    let mut web = deployment("web", 3);
+    web["spec"]["strategy"] = json!({"type": "Recreate"});
+    cluster.create::<Deployment>(web).await;
+    cluster.until_pods("app=web", 3).await;
+    cluster.patch::<Deployment>("web", image("nginx:1.8")).await;
+    cluster
+        .until("all are new", async || {
+            let pods = cluster.api::<Pod>().list().await.unwrap();
+            let new =
+                |pod: &&Pod| pod.spec.as_ref().unwrap().containers[0].image.as_deref() == Some("nginx:1.8");
+            let count = pods.iter().filter(new).count();
+            assert!(count == 0 || count == pods.len(), "{count} of {} are new", pods.len());
+            (count == 3).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_controllers_can_be_stopped_and_started_at_run_time() {
+    let cluster = Cluster::start().await;
+    cluster.create::<ReplicaSet>(replica_set("web", 2)).await;
+    cluster.until_pods("app=web", 2).await;
+    cluster.stop_controllers().await;
+    let pods = cluster.pods("app=web").await;
+    cluster.api::<Pod>().delete(pods[0].metadata.name.as_deref().unwrap()).await.unwrap();
+    cluster.create::<ReplicaSet>(replica_set("later", 1)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!((cluster.pods("app=web").await.len(), cluster.pods("app=later").await.len()), (1, 0));
+    cluster.start_controllers();
+    cluster.until_pods("app=web", 2).await;
+    cluster.until_pods("app=later", 1).await;
+}

@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 use orchestra_runtime::docker::DockerRuntime;
 
 /// The image that tests run: busybox, as `orchestra-test/busybox:1`.
-pub const IMAGE: &str = "orchestra-test/busybox:1";
+pub(crate) const IMAGE: &str = "orchestra-test/busybox:1";
 
 /// A running daemon. It ends, and its folder goes, when this is dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     folder: tempfile::TempDir,
     child: Child,
 }
 
 impl Daemon {
     /// A daemon with the test image, or `None` where tests may go without.
-    pub async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         let wanted = std::env::var("ORCHESTRA_TEST_DAEMONS").is_ok_and(|value| value == "1");
         if !wanted {
             eprintln!("skipped: needs dockerd; set ORCHESTRA_TEST_DAEMONS=1 to run it");
@@ -36,34 +36,29 @@ impl Daemon {
         Some(daemon)
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.folder.path().join("docker.sock").display())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub async fn connect(&self) -> DockerRuntime {
+    pub(crate) async fn connect(&self) -> DockerRuntime {
         DockerRuntime::connect_to(&self.host()).await.unwrap()
     }
 
     /// Ends it without warning; its containers are left to their shims.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again where it was.
-    pub async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         for left in ["pid", "exec/containerd/containerd.pid"] {
             let _ = std::fs::remove_file(self.path(left));
         }
-        // The namespace lives on in the containers' end of the bridge only; so it is kept by a descriptor of ours.
         self.child = spawn(self.folder.path());
         self.answers().await;
     }
@@ -129,9 +124,9 @@ impl Drop for Daemon {
 fn spawn(folder: &Path) -> Child {
     let script = "ip link set lo up && exec dockerd --live-restore --data-root \"$0/data\" --exec-root \"$0/exec\" \
                   --pidfile \"$0/pid\" -H \"unix://$0/docker.sock\" >>\"$0/log\" 2>&1";
+    // Pinned by a file, so that the next daemon finds it with the containers that are still in it.
     let netns = folder.join("netns");
-    let pinned = netns.exists();
-    if !pinned {
+    if !netns.exists() {
         std::fs::write(&netns, "").unwrap();
         let made = Command::new("unshare").arg(format!("--net={}", netns.display())).arg("true").status();
         assert!(made.expect("unshare of util-linux").success());

@@ -95,6 +95,7 @@ impl Target {
 
     /// A subresource.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "targets are not subtracted")]
     pub fn sub(mut self, subresource: impl Into<Arc<str>>) -> Self {
         self.subresource = Some(subresource.into());
         self

@@ -37,7 +37,6 @@ impl<P> fmt::Debug for Controller<P> {
 
 impl Controller<()> {
     /// A controller of the objects of kind `P`, which runs for an object whenever it changes.
-    #[expect(clippy::new_ret_no_self, reason = "so that the kind is named once, where it is chosen")]
     pub fn new<P: Object>(client: Client) -> Controller<P> {
         Controller {
             name: P::KIND.to_lowercase(),

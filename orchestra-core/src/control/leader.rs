@@ -171,7 +171,7 @@ pub async fn lead<W: Future<Output = ()>>(
                 Either::Right((_, working)) => {
                     token.cancel();
                     // Time to stop in good order, but none to act for another's term.
-                    drop(working.now_or_never());
+                    let _ = working.now_or_never();
                 }
             }
             tracing::info!(identity = candidate.identity, "no longer leading");

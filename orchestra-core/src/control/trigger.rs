@@ -132,8 +132,11 @@ pub(super) async fn patiently(caches: &Caches, target: &Target) -> Cache {
 #[derive(Clone)]
 pub(super) struct Selectors {
     index: Arc<Mutex<SelectorIndex<ObjectName>>>,
-    selector: Arc<dyn Fn(&Entry) -> Option<Selector> + Send + Sync>,
+    selector: Arc<SelectorOf>,
 }
+
+/// Reads an object's selector.
+type SelectorOf = dyn Fn(&Entry) -> Option<Selector> + Send + Sync;
 
 impl Selectors {
     pub(super) fn new(selector: impl Fn(&Entry) -> Option<Selector> + Send + Sync + 'static) -> Self {

@@ -28,8 +28,6 @@ pub(super) struct NoImage {
     pub(super) waiting: Waiting,
     /// When to try again, or at least to look again.
     pub(super) retry: Duration,
-    /// Says `Error: …` in an event, beside what was said already.
-    pub(super) announce: bool,
 }
 
 /// The policy of a container: what it says, else as its image's tag suggests.
@@ -55,12 +53,12 @@ pub(super) async fn ensure(
     let image = ImageRef::parse(name).map_err(|error| {
         let message = format!("Failed to apply default image tag \"{name}\": {}", error);
         ctx.warning(about, "InspectFailed", message.clone());
-        NoImage::new("InvalidImageName", message, Duration::from_secs(60), true)
+        NoImage::new("InvalidImageName", message, Duration::from_secs(60))
     })?;
     let present = ctx.runtime.image(&image).await.map_err(|error| {
         let message = format!("Failed to inspect image \"{name}\": {error}");
         ctx.warning(about, "InspectFailed", message.clone());
-        NoImage::new("ImageInspectError", message, Duration::from_secs(10), true)
+        NoImage::new("ImageInspectError", message, Duration::from_secs(10))
     })?;
     match (present, pull_policy(wanted, &image)) {
         (Some(present), PullPolicy::IfNotPresent | PullPolicy::Never) => {
@@ -73,7 +71,7 @@ pub(super) async fn ensure(
         (None, PullPolicy::Never) => {
             let message = format!("Container image \"{name}\" is not present with pull policy of Never");
             ctx.warning(about, "ErrImageNeverPull", message.clone());
-            Err(NoImage::new("ErrImageNeverPull", message, Duration::from_secs(10), true))
+            Err(NoImage::new("ErrImageNeverPull", message, Duration::from_secs(10)))
         }
         (_, PullPolicy::Always | PullPolicy::IfNotPresent) => pull(ctx, pod, &image, about, pulls).await,
     }
@@ -91,7 +89,7 @@ async fn pull(
     if let Some((until, _)) = pulls.until_next(key, began) {
         let message = format!("Back-off pulling image \"{image}\"");
         ctx.normal(about, "BackOff", message.clone());
-        return Err(NoImage::new("ImagePullBackOff", message, between(began, until), true));
+        return Err(NoImage::new("ImagePullBackOff", message, between(began, until)));
     }
     ctx.normal(about, "Pulling", format!("Pulling image \"{image}\""));
     let credentials = credentials(ctx, pod, image).await;
@@ -114,7 +112,7 @@ async fn pull(
                 _ => "ErrImagePull",
             };
             ctx.warning(about, "Failed", failed(image, &error));
-            Err(NoImage::new(reason, error.to_string(), SHOW_BACK_OFF_AFTER, true))
+            Err(NoImage::new(reason, error.to_string(), SHOW_BACK_OFF_AFTER))
         }
     }
 }
@@ -131,8 +129,8 @@ fn millis(wait: Duration) -> u64 {
 }
 
 impl NoImage {
-    fn new(reason: &'static str, message: String, retry: Duration, announce: bool) -> Self {
-        Self { waiting: Waiting { reason, message }, retry, announce }
+    fn new(reason: &'static str, message: String, retry: Duration) -> Self {
+        Self { waiting: Waiting { reason, message }, retry }
     }
 }
 

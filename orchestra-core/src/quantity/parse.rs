@@ -43,7 +43,7 @@ fn is_left_as_written(text: &str, quantity: Quantity) -> bool {
     let digits = parts.whole.len().max(1) + parts.fraction.len();
     match format {
         Format::BinarySi => {
-            let fits = 15 - digits as i64 - i64::from(exponent) * 3 / 10 - 1 >= 0;
+            let fits = 15 - digits as i64 - i64::from(exponent) * 3 / 10 > 0;
             let last = parts.whole.parse::<i64>().unwrap_or(0);
             fits && parts.fraction.is_empty() && last & 7 != 0
         }

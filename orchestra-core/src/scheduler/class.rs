@@ -3,7 +3,7 @@
 //! The replicas of a workload are one class. A rule is matched once against a class and then costs one addition
 //! for each node the class is on, so that spreading over 150,000 pods looks at a few hundred label sets.
 
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};
@@ -65,9 +65,7 @@ fn affinity(rules: &Rules) -> Option<&str> {
 }
 
 fn hash(namespace: &str, labels: &LabelSet, controller: Option<&Uid>, rules: &Rules) -> u64 {
-    let mut hasher = FxBuildHasher.build_hasher();
-    (namespace, labels, controller, affinity(rules)).hash(&mut hasher);
-    hasher.finish()
+    FxBuildHasher.hash_one((namespace, labels, controller, affinity(rules)))
 }
 
 /// All classes that have a pod on some node.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Builder, Database, DatabaseError, StorageBackend};
 
-use crate::clock::{Clock, SharedClock, TokioClock};
+use crate::clock::{SharedClock, TokioClock};
 use crate::store::redb::Medium;
 
 /// The smallest part of a write that a disk does as a whole.

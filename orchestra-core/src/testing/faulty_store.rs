@@ -8,7 +8,7 @@ use futures::stream;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::clock::{Clock, SharedClock, TokioClock};
+use crate::clock::{SharedClock, TokioClock};
 use crate::meta::Revision;
 use crate::store::{Changes, Committed, Key, KeyRange, Page, Record, Store, StoreError, Txn};
 

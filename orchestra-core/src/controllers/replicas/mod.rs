@@ -105,7 +105,6 @@ fn wanted<A: Adapter>(entry: &Entry, set: &Set) -> Option<Wanted> {
     Some(Wanted {
         uid: entry.uid().clone(),
         deleting: entry.is_deleting(),
-        generation: entry.generation(),
         replicas: set.spec.replicas.unwrap_or(1),
         min_ready_seconds: set.spec.min_ready_seconds,
         // A selector that is empty would take every pod; it is not valid, and nothing good can come of it.

@@ -34,7 +34,6 @@ impl Member {
 pub(crate) struct Wanted {
     pub(crate) uid: Uid,
     pub(crate) deleting: bool,
-    pub(crate) generation: i64,
     pub(crate) replicas: i32,
     pub(crate) min_ready_seconds: i32,
     pub(crate) selector: Selector,

@@ -145,7 +145,7 @@ impl Writer {
             let _ = answer.send(verdict);
         }
         for answer in others {
-            let _ = answer.send(outcome.as_ref().map(|()| ()).map_err(again));
+            let _ = answer.send(outcome.as_ref().copied().map_err(again));
         }
     }
 

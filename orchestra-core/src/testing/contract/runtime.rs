@@ -359,12 +359,13 @@ impl Subject {
     async fn logs(&self, id: &ContainerId, options: LogOptions) -> String {
         let read = async {
             let stream = self.runtime.logs(id, &options).await.expect("logs");
-            stream.try_fold(Vec::new(), |mut all, chunk| async move {
+            let all = stream.try_fold(Vec::new(), |mut all, chunk| async move {
                 all.extend_from_slice(&chunk);
                 Ok(all)
-            })
+            });
+            all.await
         };
-        let bytes = tokio::time::timeout(self.deadline, async { read.await.await });
+        let bytes = tokio::time::timeout(self.deadline, read);
         String::from_utf8(bytes.await.expect("logs end").expect("logs")).expect("utf-8")
     }
 

@@ -14,7 +14,6 @@ fn wanted(replicas: i32) -> Wanted {
     Wanted {
         uid: Uid::from(OWNER),
         deleting: false,
-        generation: 1,
         replicas,
         min_ready_seconds: 0,
         selector: Selector::parse("app=web").unwrap(),

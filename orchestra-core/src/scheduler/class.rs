@@ -3,7 +3,7 @@
 //! The replicas of a workload are one class. A rule is matched once against a class and then costs one addition
 //! for each node the class is on, so that spreading over 150,000 pods looks at a few hundred label sets.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashTable};

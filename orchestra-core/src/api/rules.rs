@@ -265,8 +265,13 @@ impl<R: Rules> ErasedRules for Erased<R> {
 
     fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped> {
         let mut unknown = Vec::new();
-        let decoded: Result<R::Object, _> =
-            serde_ignored::deserialize(object, |path| unknown.push(path.to_string()));
+        let decoded: Result<R::Object, _> = serde_ignored::deserialize(object, |path| {
+            let path = path.to_string();
+            // Every object has these, also of a type that has no fields for them.
+            if !matches!(path.as_str(), "apiVersion" | "kind") {
+                unknown.push(path);
+            }
+        });
         match decoded {
             Ok(_) => Ok(unknown),
             // Following the path costs time, so it is followed only when something is wrong.

@@ -18,6 +18,7 @@ use orchestra_core::node::Directory;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Tokens, authenticate};
+use crate::join::Enrolment;
 use crate::logs;
 use crate::openapi;
 use crate::path::Route;
@@ -35,6 +36,7 @@ pub struct Frontend {
     directory: Directory,
     tokens: Tokens,
     closing: CancellationToken,
+    enrolment: Option<Arc<Enrolment>>,
     documents: OpenApi,
 }
 
@@ -63,7 +65,13 @@ impl Frontend {
         closing: CancellationToken,
     ) -> Self {
         let documents = OpenApi::new(server.kinds().clone());
-        Self { server, directory, tokens, closing, documents }
+        Self { server, directory, tokens, closing, documents, enrolment: None }
+    }
+
+    /// Lets nodes join that show a token.
+    #[must_use]
+    pub fn enrolling(self, enrolment: Option<Arc<Enrolment>>) -> Self {
+        Self { enrolment, ..self }
     }
 
     /// Answers one request.
@@ -74,6 +82,10 @@ impl Frontend {
     {
         let (head, body) = request.into_parts();
         let outcome = async {
+            if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(head.uri.path())) {
+                // Those who come here are not known yet.
+                return enrolment.answer(&head.method, head.uri.path(), &collect(body).await?);
+            }
             let user = authenticate(&head.headers, certificate, &self.tokens)?;
             let query = QueryString::parse(head.uri.query())?;
             let body = collect(body).await?;

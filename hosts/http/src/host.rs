@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::frontend::Frontend;
+use crate::join::Enrolment;
 use crate::pki::ServerTls;
 use crate::serve::serve;
 use orchestra_core::node::Directory;
@@ -20,13 +21,14 @@ pub struct ApiHost {
     server: Arc<Server>,
     directory: Directory,
     tokens: Tokens,
+    enrolment: Option<Arc<Enrolment>>,
     tls: ServerTls,
     address: SocketAddr,
     serving: Mutex<Option<(CancellationToken, JoinHandle<io::Result<()>>)>>,
 }
 
 impl ApiHost {
-    /// Serves an API server on a listener.
+    /// Serves an API server on a listener. Nodes may join if there is an enrolment.
     ///
     /// # Errors
     /// When the listener has no address.
@@ -36,9 +38,10 @@ impl ApiHost {
         server: Arc<Server>,
         directory: Directory,
         tokens: Tokens,
+        enrolment: Option<Arc<Enrolment>>,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let host = Self { server, directory, tokens, tls, address, serving: Mutex::default() };
+        let host = Self { server, directory, tokens, enrolment, tls, address, serving: Mutex::default() };
         host.run(listener);
         Ok(host)
     }
@@ -84,6 +87,7 @@ impl ApiHost {
             self.tokens.clone(),
             token.clone(),
         );
+        let frontend = frontend.enrolling(self.enrolment.clone());
         let task = tokio::spawn(serve(listener, self.tls.clone(), Arc::new(frontend), token.clone()));
         *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some((token, task));
     }

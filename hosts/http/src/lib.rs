@@ -12,23 +12,33 @@
 //! | `openapi` | OpenAPI documents |
 //! | `serve` | the accept loop, TLS, draining |
 //! | `auth` | from a certificate or a token to a user |
-//! | `pki`, `kubeconfig` | what a client needs to trust and be trusted |
+//! | `pki`, `tls`, `kubeconfig` | what a client needs to trust and be trusted |
+//! | `join` | how a node becomes one of the cluster: a token, a certificate |
+//! | `remote` | a master elsewhere, as a service of the core |
+//! | `nodes` | the agents of nodes elsewhere, served and asked |
 
 mod auth;
 mod frontend;
 mod host;
+mod join;
 mod kubeconfig;
 mod logs;
+mod nodes;
 mod openapi;
 mod path;
 mod pki;
 mod query;
+mod remote;
 mod reply;
 mod serve;
+mod tls;
 
 pub use auth::Tokens;
 pub use frontend::Frontend;
 pub use host::ApiHost;
+pub use join::{Enrolment, Identity, JoinError, JoinToken, TokenError, join};
 pub use kubeconfig::Kubeconfig;
+pub use nodes::{HttpDialer, serve_node};
 pub use pki::{Authority, Issued, PkiError, ServerTls};
+pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use serve::serve;

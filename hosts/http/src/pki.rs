@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType,
+    KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -52,6 +52,25 @@ pub struct Issued {
     pub certificate: String,
     /// Its private key.
     pub key: String,
+}
+
+impl Issued {
+    pub(crate) fn read(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), PkiError> {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|_| PkiError::Pem("the certificate"))?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|_| PkiError::Pem("the key"))?;
+        Ok((chain, key))
+    }
+}
+
+/// The certificates of authorities that are to be believed.
+pub(crate) fn roots(authority: &str) -> Result<RootCertStore, PkiError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
+        let certificate = certificate.map_err(|_| PkiError::Pem("the authority"))?;
+        roots.add(certificate).map_err(|error| PkiError::Tls(error.into()))?;
+    }
+    Ok(roots)
 }
 
 /// The authority that a cluster's certificates come from.
@@ -133,20 +152,40 @@ impl Authority {
         self.issue(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        purpose: ExtendedKeyUsagePurpose,
-    ) -> Result<Issued, PkiError> {
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
-        params.extended_key_usages = vec![purpose];
-        params.use_authority_key_identifier_extension = true;
-        params.not_before = OffsetDateTime::now_utc() - BACKDATED;
-        params.not_after = OffsetDateTime::now_utc() + Duration::days(ISSUED_DAYS);
+    /// A certificate for the agent of a node, by which it is the user `system:node:NAME`, and serves under
+    /// [`node_host`]. `public_key` is the agent's, in PEM form: the private key is its own.
+    ///
+    /// # Errors
+    /// When the key is none, or the name cannot stand in a certificate.
+    pub(crate) fn issue_node(&self, name: &str, public_key: &str) -> Result<String, PkiError> {
+        let mut params = CertificateParams::new([node_host(name)])?;
+        params.distinguished_name = named(&format!("system:node:{name}"), &["system:nodes"]);
+        let usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        let key = SubjectPublicKeyInfo::from_pem(public_key)?;
+        Ok(issued(params, usages).signed_by(&key, &self.issuer)?.pem())
+    }
+
+    fn issue(&self, params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Issued, PkiError> {
         let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        let certificate = issued(params, vec![purpose]).signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { certificate, key: key.serialize_pem() })
     }
+}
+
+/// The name under which the agent of a node serves. Not its address and not its own name: whoever joins chooses those,
+/// and could choose the master's.
+pub(crate) fn node_host(node: &str) -> String {
+    format!("{node}.nodes.orchestra.internal")
+}
+
+/// What all certificates have that are not an authority's.
+fn issued(mut params: CertificateParams, purposes: Vec<ExtendedKeyUsagePurpose>) -> CertificateParams {
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = purposes;
+    params.use_authority_key_identifier_extension = true;
+    params.not_before = OffsetDateTime::now_utc() - BACKDATED;
+    params.not_after = OffsetDateTime::now_utc() + Duration::days(ISSUED_DAYS);
+    params
 }
 
 fn named(name: &str, groups: &[&str]) -> DistinguishedName {
@@ -158,7 +197,7 @@ fn named(name: &str, groups: &[&str]) -> DistinguishedName {
     distinguished
 }
 
-fn write_private(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
@@ -178,20 +217,12 @@ impl ServerTls {
     pub fn new(identity: &Issued, authority: &str) -> Result<Self, PkiError> {
         let tls = |error: Box<dyn std::error::Error + Send + Sync>| PkiError::Tls(error);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
-            let certificate = certificate.map_err(|_| PkiError::Pem("the authority"))?;
-            roots.add(certificate).map_err(|error| tls(error.into()))?;
-        }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| tls(error.into()))?;
-        let chain =
-            CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|_| PkiError::Pem("the server's certificate"))?;
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
-            .map_err(|_| PkiError::Pem("the server's key"))?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(authority)?), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| tls(error.into()))?;
+        let (chain, key) = identity.read()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| tls(error.into()))?

@@ -2,7 +2,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use async_trait::async_trait;
+use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -17,6 +18,7 @@ use tracing::{debug, warn};
 use crate::auth::certified;
 use crate::frontend::Frontend;
 use crate::pki::ServerTls;
+use crate::reply::Body;
 
 /// How long a client may take over the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -31,6 +33,29 @@ pub async fn serve(
     listener: TcpListener,
     tls: ServerTls,
     frontend: Arc<Frontend>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    accept(listener, tls, frontend, shutdown).await
+}
+
+/// Something that answers requests, given the user of the connection's certificate.
+#[async_trait]
+pub(crate) trait Answer: Send + Sync + 'static {
+    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> Response<Body>;
+}
+
+#[async_trait]
+impl Answer for Frontend {
+    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> Response<Body> {
+        Self::answer(self, request, certificate).await
+    }
+}
+
+/// Answers whoever connects to a listener, until `shutdown`; then lets the requests under way finish.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: ServerTls,
+    frontend: Arc<impl Answer>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let acceptor = TlsAcceptor::from(tls.0);
@@ -67,7 +92,7 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
-    frontend: Arc<Frontend>,
+    frontend: Arc<impl Answer>,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;

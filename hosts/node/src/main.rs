@@ -1,2 +1,147 @@
-//!
-fn main() {}
+//! `orchestra-node`: joins a master and runs the pods that it is given, in the foreground, until a signal. Containers run
+//! on when it stops, and are found again when it starts.
+
+mod backend;
+mod options;
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use orchestra_core::node::{Agent, Config};
+use orchestra_core::proxy;
+use orchestra_http::{Credential, Identity, Remote, RemoteConfig, ServerTls, join, serve_node};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tracing_subscriber::EnvFilter;
+
+use options::Options;
+
+/// How soon a master that is away is asked again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
+    orchestra_runtime::process::init();
+    let options = Options::parse();
+    log_to_stderr(options.verbose);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no threads can be started")
+        .and_then(|runtime| runtime.block_on(until_signal(options)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn until_signal(options: Options) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = CancellationToken::new();
+    let mut running = std::pin::pin!(run(options, stop.clone()));
+    tokio::select! {
+        outcome = &mut running => return outcome,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    stop.cancel();
+    running.await
+}
+
+async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let name = options.name.clone().unwrap_or_else(machine_name);
+    let directory = std::path::absolute(&options.data_dir)?;
+    let Some(identity) = stop.run_until_cancelled(identify(&options, &directory, &name)).await else {
+        return Ok(());
+    };
+    let identity = identity?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!("cannot listen on {}; name another address with --listen", options.listen)
+    })?;
+    let remote = Remote::connect(RemoteConfig {
+        url: options.join.clone(),
+        authority: identity.authority.clone(),
+        credential: Credential::Certificate(identity.issued.clone()),
+    })?;
+    let client = remote.client();
+    let backend = backend::choose(options.runtime, &directory, &name, client.clock()).await?;
+    let config = Config {
+        addresses: vec![options.address.map_or_else(|| own_address(&options.join), Ok)?],
+        cluster: name.clone(),
+        log_root: directory.join("logs"),
+        endpoint_port: Some(listener.local_addr()?.port()),
+        heartbeat: options.heartbeat,
+        ..Config::default()
+    };
+    let agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network)).config(config);
+    let tls = ServerTls::new(&identity.issued, &identity.authority)?;
+    println!("{name} is a node of the cluster at {}", options.join);
+    let stopped = || stop.clone().cancelled_owned();
+    let (served, (), proxied) = tokio::join!(
+        serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
+        agent.run(stopped()),
+        proxy::run(client, name, backend.network, stopped()),
+    );
+    served?;
+    Ok(proxied?)
+}
+
+/// The certificate that the node has, or one that it gets by joining. Waits for a master that is away.
+async fn identify(options: &Options, directory: &Path, name: &str) -> anyhow::Result<Identity> {
+    let pki = directory.join("pki");
+    if let Some(identity) = Identity::load(&pki, options.token.as_ref(), name) {
+        return Ok(identity);
+    }
+    let Some(token) = &options.token else {
+        bail!("this node has not joined yet; give it the --token that the master prints");
+    };
+    let identity = loop {
+        match join(&options.join, token, name).await {
+            Ok(identity) => break identity,
+            Err(error) if error.is_transient() => warn!(%error, "trying again"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(AGAIN).await;
+    };
+    info!(name, "joined");
+    identity.save(&pki).with_context(|| format!("the certificate cannot be kept in {}", pki.display()))?;
+    Ok(identity)
+}
+
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().to_lowercase()
+}
+
+/// The address from which this machine reaches the master. Nothing is sent.
+fn own_address(master: &str) -> anyhow::Result<IpAddr> {
+    let host = master.trim_start_matches("https://").trim_end_matches('/');
+    let probe = || {
+        let socket = UdpSocket::bind(if host.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" })?;
+        socket.connect(host)?;
+        Ok::<_, std::io::Error>(socket.local_addr()?.ip())
+    };
+    probe().with_context(|| format!("no way leads to {master}; say with --address which address this node has"))
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let ours = ["orchestra_node", "orchestra_core", "orchestra_http", "orchestra_runtime", "orchestra_net"];
+    let filter = ours.map(|name| format!("{name}={level}")).join(",");
+    let filter = EnvFilter::new(format!("warn,{filter}"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

@@ -50,6 +50,7 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
         Arc::clone(cluster.server()),
         cluster.directory().clone(),
         Tokens::new(),
+        None,
     )?;
     let api = Arc::new(api);
     progress.finish(&format!("https://{address}"));

@@ -1,0 +1,74 @@
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, future};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use orchestra_core::api::{Reason, Status, User};
+use orchestra_core::node::NodeService;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{MASTER, logs};
+use crate::pki::ServerTls;
+use crate::reply::{self, Body};
+use crate::serve::{Answer, accept};
+
+/// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve_node(
+    listener: TcpListener,
+    tls: ServerTls,
+    service: Arc<dyn NodeService>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let door = Door { service, closing: shutdown.clone() };
+    accept(listener, tls, Arc::new(door), shutdown).await
+}
+
+struct Door {
+    service: Arc<dyn NodeService>,
+    closing: CancellationToken,
+}
+
+#[async_trait]
+impl Answer for Door {
+    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> Response<Body> {
+        let outcome = self.respond(&request, certificate).await;
+        outcome.unwrap_or_else(|status| reply::failure(&status))
+    }
+}
+
+impl Door {
+    async fn respond(&self, request: &Request<Incoming>, user: Option<&User>) -> Result<Response<Body>, Status> {
+        let (method, uri) = (request.method(), request.uri());
+        if (method, uri.path()) == (&Method::GET, "/healthz") {
+            return Ok(reply::text(200, "ok"));
+        }
+        match user {
+            None => return Err(Status::new(Reason::Unauthorized, "Unauthorized")),
+            Some(user) if user.name != MASTER => {
+                let message = format!("the user {} may not ask the agent of a node; the master may", user.name);
+                return Err(Status::new(Reason::Forbidden, message));
+            }
+            Some(_) => {}
+        }
+        match logs::read(uri.path(), uri.query()) {
+            Some(wanted) if *method == Method::GET => self.logs(wanted?).await,
+            _ => Err(Status::new(Reason::NotFound, "the agent of a node does not serve this path")),
+        }
+    }
+
+    async fn logs(&self, wanted: orchestra_core::node::LogRequest) -> Result<Response<Body>, Status> {
+        let chunks = self.service.logs(&wanted).await?.filter_map(|chunk| {
+            // The head has been sent: all that is left to say of an error is the end.
+            future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok().map(Bytes::from))
+        });
+        Ok(reply::stream("text/plain", chunks.take_until(self.closing.clone().cancelled_owned())))
+    }
+}

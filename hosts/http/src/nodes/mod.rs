@@ -1,0 +1,17 @@
+//! The agents of nodes in other processes: what the master asks them, over HTTPS.
+//!
+//! [`serve_node`] is the node's side, [`HttpDialer`] the master's. Both have certificates of the cluster's authority: the
+//! agent answers the master's client certificate and nobody else, and the master believes only the node that it means.
+//!
+//! The path is the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`. The pod's uid is a
+//! parameter too, so that a pod of the same name that came later is not mistaken for it.
+
+mod dial;
+mod door;
+mod logs;
+
+pub use dial::HttpDialer;
+pub use door::serve_node;
+
+/// Whom the agents answer.
+const MASTER: &str = "kube-apiserver-kubelet-client";

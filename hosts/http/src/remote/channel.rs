@@ -1,0 +1,218 @@
+//! One server to send requests to: a pool of TLS connections, HTTP/2 where the server speaks it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use orchestra_core::api::{Reason, Status};
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::answer;
+use super::request::Call;
+use crate::tls::ClientTls;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How often a connection that carries a watch is tried, and how long the other side may take to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// A server that is not one to send requests to.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// The URL is none, or not one of HTTPS.
+    #[error("{0:?} is not the address of a server; it should be as https://10.0.0.1:6443")]
+    Url(String),
+    /// The token cannot be sent.
+    #[error("the token has letters that no token has")]
+    Token,
+}
+
+/// A server, and what this program proves itself to it with. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub(crate) struct Channel {
+    client: Client<Connector, Full<Bytes>>,
+    /// Scheme, host and port.
+    base: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
+impl Channel {
+    /// A server at a URL such as `https://10.0.0.1:6443`, whose certificate must be for `name`, or for the URL's host.
+    pub(crate) fn new(
+        url: &str,
+        tls: &ClientTls,
+        name: Option<ServerName<'static>>,
+        token: Option<&str>,
+    ) -> Result<Self, AddressError> {
+        let wrong = || AddressError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| wrong())?;
+        let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+        let authorization = token.map(|token| {
+            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| AddressError::Token)?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let connector = Connector { tls: TlsConnector::from(tls.0.clone()), name };
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(PING.0)
+            .http2_keep_alive_timeout(PING.1)
+            .build(connector);
+        Ok(Self { client, base: format!("https://{authority}"), authorization: authorization.transpose()? })
+    }
+
+    /// Sends a request, and waits for the head of the answer. A failure that was answered is an error too.
+    pub(crate) async fn open(&self, call: Call, accept: &'static str) -> Result<Response<Incoming>, Status> {
+        let request = self.request(call, accept)?;
+        let response = match timeout(ANSWER, self.client.request(request)).await {
+            Ok(answered) => answered.map_err(|error| self.unreachable(&error))?,
+            Err(_) => return Err(self.silent()),
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = self.collect(response.into_body()).await?;
+        Err(answer::failure(status, &body))
+    }
+
+    /// Sends a request, and waits for the whole answer.
+    pub(crate) async fn call(
+        &self,
+        call: Call,
+        accept: &'static str,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Status> {
+        let (head, body) = self.open(call, accept).await?.into_parts();
+        Ok((head.status, head.headers, self.collect(body).await?))
+    }
+
+    fn request(&self, call: Call, accept: &'static str) -> Result<Request<Full<Bytes>>, Status> {
+        let mut request = Request::builder().method(call.method).uri(format!("{}{}", self.base, call.path));
+        if let Some(headers) = request.headers_mut() {
+            headers.insert(ACCEPT, HeaderValue::from_static(accept));
+            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("orchestra/", env!("CARGO_PKG_VERSION"))));
+            if !call.content_type.is_empty() {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
+            }
+            headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        }
+        request.body(Full::new(call.body)).map_err(|error| Status::bad_request(error.to_string()))
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, Status> {
+        match timeout(ANSWER, body.collect()).await {
+            Ok(collected) => Ok(collected.map_err(|error| self.unreachable(&error))?.to_bytes()),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// The connection failed: the same request may succeed later.
+    pub(crate) fn unreachable(&self, error: &(dyn StdError + 'static)) -> Status {
+        let mut cause = error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        Status::new(Reason::ServiceUnavailable, format!("the server at {} cannot be reached: {cause}", self.base))
+    }
+
+    fn silent(&self) -> Status {
+        let seconds = ANSWER.as_secs();
+        Status::new(Reason::Timeout, format!("the server at {} did not answer within {seconds} s", self.base))
+    }
+}
+
+/// Makes connections.
+#[derive(Clone)]
+struct Connector {
+    tls: TlsConnector,
+    /// Whom the certificate must name, if not the host that is connected to.
+    name: Option<ServerName<'static>>,
+}
+
+impl tower_service::Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Stream>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Self { tls, name } = self.clone();
+        Box::pin(async move {
+            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let named = |_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no name and no address");
+            let name = match name {
+                Some(name) => name,
+                None => ServerName::try_from(host.clone()).map_err(named)?,
+            };
+            let connecting = async {
+                let stream = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
+                stream.set_nodelay(true)?;
+                tls.connect(name, stream).await
+            };
+            match timeout(CONNECT, connecting).await {
+                Ok(connected) => Ok(Stream(TokioIo::new(connected?))),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection was made in time")),
+            }
+        })
+    }
+}
+
+/// A TLS connection that tells the pool which version of HTTP was agreed on.
+struct Stream(TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        let (_, session) = self.0.inner().get_ref();
+        let connected = Connected::new();
+        if session.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,252 @@
+//! A master elsewhere, made to look like one here.
+//!
+//! ```text
+//! Operation ─► request ─► channel ══ HTTPS ══► answer ─► Reply
+//!                                            └ events ─► WatchStream ─► reflector ─► Cache
+//! ```
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `request`, `answer` | to HTTP and back; pure |
+//! | `channel` | connections, and what becomes of it when they fail |
+//! | `events` | the lines of a watch |
+//! | `reflector` | the caches |
+
+mod answer;
+mod channel;
+mod events;
+mod reflector;
+mod request;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use orchestra_core::api::{
+    Client, Kind, Kinds, Operation, Response, Service, Status, Target, User, WatchOptions, WatchStream,
+};
+use orchestra_core::clock::{SharedClock, TokioClock};
+use orchestra_core::meta::{GroupResource, Scope};
+use orchestra_core::objects;
+use orchestra_core::watch::{Cache, IndexedField};
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::pki::{Issued, PkiError};
+use crate::tls::ClientTls;
+use answer::Reader;
+pub use channel::AddressError;
+pub(crate) use channel::Channel;
+use reflector::Reflector;
+pub(crate) use request::{Call, escape};
+
+const JSON: &str = "application/json";
+const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// What a program proves itself to a master with.
+#[derive(Clone)]
+pub enum Credential {
+    /// A bearer token.
+    Token(String),
+    /// A certificate of the cluster's authority, with its key.
+    Certificate(Issued),
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token",
+            Self::Certificate(_) => "Certificate",
+        })
+    }
+}
+
+/// Where a master is, and how it and this program know each other.
+#[derive(Clone, Debug)]
+pub struct RemoteConfig {
+    /// As `https://10.0.0.1:6443`.
+    pub url: String,
+    /// The certificate of the cluster's authority, in PEM form.
+    pub authority: String,
+    /// Who this program is.
+    pub credential: Credential,
+}
+
+/// Why a master cannot be spoken to at all. That it is away is none of these: calls say so, and can be made again.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The address is none.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The certificates are none.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+}
+
+/// A [`Service`] that is a master elsewhere, over HTTPS.
+///
+/// Who calls is whoever the credential belongs to; the user that a call names is not sent. Caches are shared: there is
+/// one list and one watch of a kind, however many ask for it, until the `Remote` is dropped.
+///
+/// ```no_run
+/// # fn example(kubeconfig: orchestra_http::RemoteConfig) -> Result<(), orchestra_http::ConnectError> {
+/// use orchestra_http::Remote;
+///
+/// let client = Remote::connect(kubeconfig)?.client();
+/// # Ok(()) }
+/// ```
+pub struct Remote {
+    connection: Connection,
+    clock: SharedClock,
+    caches: Mutex<HashMap<GroupResource, Arc<OnceCell<Cache>>>>,
+    stop: CancellationToken,
+    _stop_with_this: DropGuard,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the API server at {:?}", self.connection.channel)
+    }
+}
+
+impl Remote {
+    /// A master. Connections are made when they are needed, so this succeeds while it is away. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When the address or the certificates are not what they should be.
+    pub fn connect(config: RemoteConfig) -> Result<Arc<Self>, ConnectError> {
+        let (identity, token) = match &config.credential {
+            Credential::Token(token) => (None, Some(token.as_str())),
+            Credential::Certificate(identity) => (Some(identity), None),
+        };
+        let tls = ClientTls::new(&config.authority, identity)?;
+        let channel = Channel::new(&config.url, &tls, None, token)?;
+        let stop = CancellationToken::new();
+        Ok(Arc::new(Self {
+            connection: Connection { channel, kinds: Arc::new(objects::builtin()) },
+            clock: TokioClock::system(),
+            caches: Mutex::default(),
+            _stop_with_this: stop.clone().drop_guard(),
+            stop,
+        }))
+    }
+
+    /// A client of this master.
+    pub fn client(self: &Arc<Self>) -> Client {
+        Client::new(Arc::clone(self) as Arc<dyn Service>, User::default())
+    }
+
+    async fn reflect(&self, target: Target) -> Result<Cache, Status> {
+        let indexed = self.connection.indexed(&target);
+        let filling = Reflector::fill(self.connection.clone(), Arc::clone(&self.clock), target, indexed);
+        let reflector = filling.await?;
+        let cache = reflector.cache().clone();
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(reflector.run()));
+        Ok(cache)
+    }
+}
+
+#[async_trait]
+impl Service for Remote {
+    async fn call(&self, _: &User, target: Target, operation: Operation) -> Result<Response, Status> {
+        self.connection.call(&target, operation).await
+    }
+
+    async fn watch(&self, _: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
+        self.connection.watch(&target, &options).await
+    }
+
+    async fn cache(&self, target: &Target) -> Result<Cache, Status> {
+        let cell = {
+            let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(caches.entry(target.id()).or_default())
+        };
+        let collection = Target { namespace: None, name: None, subresource: None, ..target.clone() };
+        cell.get_or_try_init(|| self.reflect(collection)).await.cloned()
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, Status> {
+        let mut kinds = Vec::new();
+        for path in ["/api", "/apis"] {
+            let (_, _, body) = self.connection.channel.call(Call::get(path), DISCOVERY).await?;
+            let document: Value = serde_json::from_slice(&body).map_err(answer::unreadable)?;
+            self.connection.discovered(&document, &mut kinds);
+        }
+        Ok(kinds)
+    }
+
+    fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+}
+
+/// A channel to a master, with what is known of its kinds beforehand.
+#[derive(Clone, Debug)]
+struct Connection {
+    channel: Channel,
+    kinds: Arc<Kinds>,
+}
+
+impl Connection {
+    /// What is indexed of a kind here: nothing, of kinds that only the server knows.
+    fn indexed(&self, target: &Target) -> &'static [IndexedField] {
+        let row = self.kinds.served(&target.group, &target.version, &target.resource);
+        row.map_or(&[], |row| row.fields)
+    }
+
+    fn reader(&self, target: &Target) -> Reader {
+        Reader::new(target, self.indexed(target))
+    }
+
+    async fn call(&self, target: &Target, operation: Operation) -> Result<Response, Status> {
+        let (code, headers, body) = self.channel.call(Call::of(target, operation), JSON).await?;
+        let reply = self.reader(target).reply(&body)?;
+        Ok(Response {
+            reply,
+            warnings: answer::warnings(&headers),
+            created: code == http::StatusCode::CREATED,
+        })
+    }
+
+    async fn watch(&self, target: &Target, options: &WatchOptions) -> Result<WatchStream, Status> {
+        let response = self.channel.open(Call::watch(target, options), JSON).await?;
+        Ok(events::events(self.channel.clone(), response.into_body(), self.reader(target)))
+    }
+
+    /// Adds the kinds of an aggregated discovery document, each in the version that the server prefers, and not those
+    /// that are known to be another group's under an old name.
+    fn discovered(&self, document: &Value, kinds: &mut Vec<Kind>) {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        for group in list(&document["items"]) {
+            let name = group["metadata"]["name"].as_str().unwrap_or_default();
+            let mut seen = BTreeSet::new();
+            for version in list(&group["versions"]) {
+                for resource in list(&version["resources"]) {
+                    let Some(kind) = discovered(name, &version["version"], &resource) else { continue };
+                    let row = self.kinds.served(name, &kind.version, &kind.id.resource);
+                    let elsewhere = row.is_some_and(|row| row.id != kind.id);
+                    if !elsewhere && seen.insert(kind.id.resource.clone()) {
+                        kinds.push(kind);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A kind of a discovery document, if its objects can be listed.
+fn discovered(group: &str, version: &Value, resource: &Value) -> Option<Kind> {
+    let verbs = resource["verbs"].as_array()?;
+    if !verbs.iter().any(|verb| verb == "list") {
+        return None;
+    }
+    Some(Kind {
+        id: GroupResource::new(group, resource["resource"].as_str()?),
+        version: version.as_str()?.into(),
+        kind: resource["responseKind"]["kind"].as_str()?.into(),
+        scope: if resource["scope"] == "Namespaced" { Scope::Namespaced } else { Scope::Cluster },
+    })
+}

@@ -1,0 +1,58 @@
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use orchestra_http::JoinToken;
+
+/// A node of a cluster: it runs the pods that the master gives it.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "orchestra-node", version)]
+pub(crate) struct Options {
+    /// The master, as https://10.0.0.1:6443
+    #[arg(long, value_name = "URL")]
+    pub(crate) join: String,
+    /// The join token that the master prints; not needed by a node that has joined before
+    #[arg(long, value_name = "TOKEN", env = "ORCHESTRA_JOIN_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<JoinToken>,
+    /// The name of the node [default: that of this machine]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
+    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
+    pub(crate) runtime: Runtime,
+    /// The address of this node [default: the one from which it reaches the master]
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+    /// Where the master asks for logs
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10250")]
+    pub(crate) listen: SocketAddr,
+    /// Where the node keeps its certificate and what its pods need
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/orchestra/node")]
+    pub(crate) data_dir: PathBuf,
+    /// How often the node says that it lives
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(crate) heartbeat: Duration,
+    /// Show logs; twice for more
+    #[arg(short, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Runtime {
+    /// Docker if a daemon answers, else processes
+    Auto,
+    /// Containers by Docker
+    Docker,
+    /// Containers as process groups of this machine: no daemon, no root, no image
+    Process,
+    /// Containers in name only
+    Fake,
+}
+
+/// A length of time such as `10s` or `500ms`, and not none.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a length of time such as 10s or 500ms");
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Duration::try_from(parsed).ok().filter(|time| !time.is_zero()).ok_or_else(wrong)
+}

@@ -1,0 +1,166 @@
+//! A master in this process and nodes that are programs of their own, over the loopback interface: they join with a
+//! token, run a Deployment, are asked for logs, and are killed.
+
+use std::fmt::Debug;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use clap::Parser as _;
+use futures::TryStreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use orchestra_core::api::{Api, Client};
+use orchestra_core::meta::Object;
+use orchestra_core::node::LogQuery;
+use orchestra_core::watch::Query;
+use orchestra_master::{Master, Options};
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn master(directory: &Path) -> Master {
+    let mut options = Options::parse_from([
+        "orchestra-master",
+        "--listen=127.0.0.1:0",
+        "--node-monitor-grace-period=2s",
+        "--node-startup-grace-period=10s",
+    ]);
+    options.data_dir = directory.to_owned();
+    Master::start(&options).await.unwrap()
+}
+
+fn node(master: &Master, directory: &Path, name: &str, token: &str) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
+        .args(["--join", master.url(), "--token", token, "--name", name, "--runtime=fake"])
+        .args(["--listen=127.0.0.1:0", "--heartbeat=300ms", "--data-dir"])
+        .arg(directory.join(name))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until the objects of a kind are as they should be.
+async fn until<K: Object + Debug>(client: &Client, what: &str, done: impl Fn(&[K]) -> bool) -> Vec<K> {
+    let cache = client.cache::<K>().await.unwrap();
+    let mut seen = Vec::new();
+    let waiting = async {
+        loop {
+            let (entries, mut events) = cache.list_and_watch(&Query::all());
+            seen = entries.iter().map(|entry| entry.decode().unwrap()).collect();
+            if done(&seen) {
+                return;
+            }
+            let _ = events.next().await;
+        }
+    };
+    assert!(timeout(DEADLINE, waiting).await.is_ok(), "never: {what}; but {seen:#?}");
+    seen
+}
+
+fn name<K: Object>(object: &K) -> &str {
+    object.meta().name.as_deref().unwrap_or_default()
+}
+
+fn condition(node: &Node) -> &str {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().find(|condition| condition.type_ == "Ready").map_or("", |ready| &ready.status)
+}
+
+fn host(pod: &Pod) -> &str {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default()
+}
+
+/// The pods that are not on their way out and are ready.
+fn ready(pods: &[Pod]) -> Vec<&Pod> {
+    let ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    pods.iter().filter(ready).collect()
+}
+
+fn spread(pods: &[Pod], nodes: &[&str]) -> bool {
+    let ready = ready(pods);
+    ready.len() == 3 && nodes.iter().all(|node| ready.iter().any(|pod| host(pod) == *node))
+}
+
+async fn deploy(client: &Client) {
+    let gone = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1});
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+                "initContainers": [{"name": "greet", "image": "busybox", "command": ["echo", "hello"]}],
+                "containers": [{"name": "main", "image": "nginx"}],
+                "tolerations": [gone("node.kubernetes.io/unreachable"), gone("node.kubernetes.io/not-ready")],
+            }},
+        },
+    }))
+    .unwrap();
+    let api: Api<Deployment> = client.api("default");
+    api.create(&deployment).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_join_run_pods_and_are_lost_and_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = master(&directory.path().join("master")).await;
+    let (client, token) = (master.client(), master.token().to_string());
+    let start = |name: &str| node(&master, directory.path(), name, &token);
+    let _a = start("a");
+    let mut b = start("b");
+    let _c = start("c");
+    let all_ready = |nodes: &[Node]| nodes.len() == 3 && nodes.iter().all(|node| condition(node) == "True");
+    until(&client, "three nodes are ready", all_ready).await;
+
+    deploy(&client).await;
+    let pods = until::<Pod>(&client, "a pod on each node", |pods| spread(pods, &["a", "b", "c"])).await;
+    for pod in &pods {
+        let query = LogQuery { container: Some("greet".into()), ..LogQuery::default() };
+        let logs = master.cluster().directory().logs(&client, "default", name(pod), query).await.unwrap();
+        let text: Vec<_> = logs.try_collect().await.unwrap();
+        assert_eq!(text.concat(), b"hello\n", "logs from {}", host(pod));
+    }
+
+    b.kill().await.unwrap();
+    let lost = |nodes: &[Node]| nodes.iter().any(|node| name(node) == "b" && condition(node) == "Unknown");
+    until(&client, "the killed node is not ready", lost).await;
+    let moved = |pods: &[Pod]| spread(pods, &["a", "c"]) && ready(pods).iter().all(|pod| host(pod) != "b");
+    until(&client, "its pod came back elsewhere", moved).await;
+
+    // The certificate that it was given is enough to come back.
+    let _b = start("b");
+    until(&client, "the node is back", all_ready).await;
+    until::<Pod>(&client, "what it had is cleared away", |pods| pods.len() == 3).await;
+    master.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_told_and_the_program_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let master = master(&directory.path().join("master")).await;
+    let token = master.token().to_string();
+    let (front, secret) = token.rsplit_once('.').unwrap();
+    let other_cluster = format!("orc1.{}.{secret}", "0".repeat(32));
+    for (token, told) in [
+        (format!("{front}.0123456789abcdef"), "the join token is not the one of this cluster"),
+        (other_cluster, "is not the master that this token is for"),
+        ("secret".to_owned(), "this is not a join token"),
+    ] {
+        let program = node(&master, directory.path(), "a", &token);
+        let output = timeout(DEADLINE, program.wait_with_output()).await.expect("the program ends").unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(told), "{token}: {said}");
+        assert!(!directory.path().join("a/pki/node.key").exists());
+    }
+    assert!(master.client().cluster::<Node>().list().await.unwrap().is_empty());
+    master.stop().await;
+}

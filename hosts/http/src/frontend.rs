@@ -82,7 +82,8 @@ impl Frontend {
     {
         let (head, body) = request.into_parts();
         let outcome = async {
-            if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(head.uri.path())) {
+            if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(head.uri.path()))
+            {
                 // Those who come here are not known yet.
                 return enrolment.answer(&head.method, head.uri.path(), &collect(body).await?);
             }

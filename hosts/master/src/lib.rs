@@ -68,8 +68,11 @@ impl Master {
         let url = format!("https://{address}");
         let kubeconfig = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
         let admin = authority.issue_client("kubernetes-admin", &["system:masters"])?;
-        let config =
-            Kubeconfig { server: url.clone(), authority: authority.certificate().to_owned(), identity: admin };
+        let config = Kubeconfig {
+            server: url.clone(),
+            authority: authority.certificate().to_owned(),
+            identity: admin,
+        };
         config
             .write(&kubeconfig)
             .with_context(|| format!("the kubeconfig {} cannot be written", kubeconfig.display()))?;

@@ -32,7 +32,10 @@ pub(crate) async fn choose(
     let network = UserspaceNetwork::new().owner(owner);
     if wanted == Runtime::Fake {
         let network = FakeNetwork::with_range(fake_range(owner), 24);
-        return Ok(Backend { runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))), network: Arc::new(network) });
+        return Ok(Backend {
+            runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))),
+            network: Arc::new(network),
+        });
     }
     if wanted != Runtime::Process {
         match DockerRuntime::connect().await {
@@ -51,7 +54,8 @@ pub(crate) async fn choose(
 /// The first address of the pods of a fake node: most nodes of a cluster have a range of their own.
 fn fake_range(owner: &str) -> Ipv4Addr {
     // FNV-1a: the same range at every start.
-    let hash = owner.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        owner.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let [_, _, high, low] = hash.to_be_bytes();
     Ipv4Addr::new(10, 128 | high & 0x7f, low, 0)
 }

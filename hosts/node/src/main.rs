@@ -15,6 +15,7 @@ use clap::Parser as _;
 use orchestra_core::node::{Agent, Config};
 use orchestra_core::proxy;
 use orchestra_http::{Credential, Identity, Remote, RemoteConfig, ServerTls, join, serve_node};
+use orchestra_runtime::host::{NetProber, Volumes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,12 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         heartbeat: options.heartbeat,
         ..Config::default()
     };
-    let agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network)).config(config);
+    let real = !backend.runtime.capabilities().simulated;
+    let mut agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network))
+        .config(config);
+    if real {
+        agent = agent.volumes(Arc::new(Volumes::new(directory.join("volumes")))).prober(Arc::new(NetProber));
+    }
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {}", options.join);
     let stopped = || stop.clone().cancelled_owned();
@@ -130,7 +136,8 @@ fn own_address(master: &str) -> anyhow::Result<IpAddr> {
         socket.connect(host)?;
         Ok::<_, std::io::Error>(socket.local_addr()?.ip())
     };
-    probe().with_context(|| format!("no way leads to {master}; say with --address which address this node has"))
+    probe()
+        .with_context(|| format!("no way leads to {master}; say with --address which address this node has"))
 }
 
 fn log_to_stderr(verbose: u8) {

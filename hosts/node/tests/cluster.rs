@@ -78,7 +78,8 @@ fn host(pod: &Pod) -> &str {
 /// The pods that are not on their way out and are ready.
 fn ready(pods: &[Pod]) -> Vec<&Pod> {
     let ready = |pod: &&Pod| {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let conditions =
+            pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         pod.metadata.deletion_timestamp.is_none()
             && conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
     };
@@ -91,7 +92,8 @@ fn spread(pods: &[Pod], nodes: &[&str]) -> bool {
 }
 
 async fn deploy(client: &Client) {
-    let gone = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1});
+    let gone =
+        |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1});
     let deployment: Deployment = serde_json::from_value(json!({
         "metadata": {"name": "web"},
         "spec": {

@@ -109,12 +109,15 @@ impl Identity {
     }
 
     fn is_good(&self, name: &str) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(self.issued.certificate.as_bytes()) else { return false };
+        let Ok(der) = CertificateDer::from_pem_slice(self.issued.certificate.as_bytes()) else {
+            return false;
+        };
         let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
         let user = format!("system:node:{name}");
         let mut names = certificate.subject().iter_common_name();
         let end = certificate.validity().not_after.to_datetime();
-        names.any(|held| held.as_str().is_ok_and(|held| held == user)) && end - RENEW_BEFORE > OffsetDateTime::now_utc()
+        names.any(|held| held.as_str().is_ok_and(|held| held == user))
+            && end - RENEW_BEFORE > OffsetDateTime::now_utc()
     }
 
     /// Keeps the identity in a directory, the key readable by its owner only.

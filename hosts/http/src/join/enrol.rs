@@ -73,8 +73,9 @@ impl Enrolment {
             )));
         }
         let issued = self.authority.issue_node(&request.name, &request.public_key);
-        let certificate = issued
-            .map_err(|error| Status::bad_request(format!("no certificate can be made for this key: {error}")))?;
+        let certificate = issued.map_err(|error| {
+            Status::bad_request(format!("no certificate can be made for this key: {error}"))
+        })?;
         Ok(Answer { certificate })
     }
 }

@@ -70,7 +70,9 @@ mod tests {
         assert!(!token.knows(Authority::new().unwrap().certificate()));
         assert!(!format!("{token:?}").contains("0123456789abcdef"));
         let text = token.to_string();
-        for wrong in ["", "orc1", &text[1..], &text[..30], &text.replace("orc1", "orc2"), &format!("{text}.x")] {
+        for wrong in
+            ["", "orc1", &text[1..], &text[..30], &text.replace("orc1", "orc2"), &format!("{text}.x")]
+        {
             assert!(wrong.parse::<JoinToken>().is_err(), "{wrong}");
         }
         assert!(Enrolment::new(Arc::new(Authority::new().unwrap()), "short").is_err());

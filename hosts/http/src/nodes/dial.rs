@@ -61,7 +61,10 @@ fn address(node: &Node) -> Option<SocketAddr> {
     let port = u16::try_from(endpoint.port).ok().filter(|port| *port != 0)?;
     let addresses = status.addresses.iter().flatten();
     let of = |kind: &str| -> Option<IpAddr> {
-        addresses.clone().filter(|address| address.type_ == kind).find_map(|address| address.address.parse().ok())
+        addresses
+            .clone()
+            .filter(|address| address.type_ == kind)
+            .find_map(|address| address.address.parse().ok())
     };
     Some(SocketAddr::new(of("InternalIP").or_else(|| of("ExternalIP"))?, port))
 }
@@ -114,13 +117,18 @@ mod tests {
     fn agents_are_where_their_nodes_say() {
         let node = |addresses, port: i64| -> Node {
             let daemons = json!({"kubeletEndpoint": {"Port": port}});
-            serde_json::from_value(json!({"status": {"addresses": addresses, "daemonEndpoints": daemons}})).unwrap()
+            serde_json::from_value(json!({"status": {"addresses": addresses, "daemonEndpoints": daemons}}))
+                .unwrap()
         };
-        let both = json!([{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.2"}]);
+        let both =
+            json!([{"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.2"}]);
         assert_eq!(address(&node(both.clone(), 10250)), Some("10.0.0.2:10250".parse().unwrap()));
         assert_eq!(address(&node(both.clone(), 0)), None);
         assert_eq!(address(&node(both, 65_536)), None);
         assert_eq!(address(&node(json!([{"type": "InternalIP", "address": "nowhere"}]), 1)), None);
-        assert_eq!(address(&node(json!([{"type": "InternalIP", "address": "::1"}]), 1)), Some("[::1]:1".parse().unwrap()));
+        assert_eq!(
+            address(&node(json!([{"type": "InternalIP", "address": "::1"}]), 1)),
+            Some("[::1]:1".parse().unwrap())
+        );
     }
 }

@@ -45,7 +45,11 @@ impl Answer for Door {
 }
 
 impl Door {
-    async fn respond(&self, request: &Request<Incoming>, user: Option<&User>) -> Result<Response<Body>, Status> {
+    async fn respond(
+        &self,
+        request: &Request<Incoming>,
+        user: Option<&User>,
+    ) -> Result<Response<Body>, Status> {
         let (method, uri) = (request.method(), request.uri());
         if (method, uri.path()) == (&Method::GET, "/healthz") {
             return Ok(reply::text(200, "ok"));
@@ -53,7 +57,8 @@ impl Door {
         match user {
             None => return Err(Status::new(Reason::Unauthorized, "Unauthorized")),
             Some(user) if user.name != MASTER => {
-                let message = format!("the user {} may not ask the agent of a node; the master may", user.name);
+                let message =
+                    format!("the user {} may not ask the agent of a node; the master may", user.name);
                 return Err(Status::new(Reason::Forbidden, message));
             }
             Some(_) => {}

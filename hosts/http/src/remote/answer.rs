@@ -90,7 +90,11 @@ impl Reader {
                 revision: revision(&value["metadata"])?,
                 initial_events_end: value["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true",
             },
-            other => return Err(Status::internal(format!("the server sent a watch event of the unknown type {other:?}"))),
+            other => {
+                return Err(Status::internal(format!(
+                    "the server sent a watch event of the unknown type {other:?}"
+                )));
+            }
         })
     }
 }
@@ -166,13 +170,19 @@ mod tests {
         assert_eq!((entry.revision(), entry.to_value().unwrap()), (Revision(7), object));
         let scale = json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta});
         assert!(matches!(read(scale), Reply::Value(_)));
-        assert!(matches!(read(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}})), Reply::Value(_)));
+        assert!(matches!(
+            read(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}})),
+            Reply::Value(_)
+        ));
         let list = json!({
             "kind": "DeploymentList", "apiVersion": "apps/v1", "items": [{"metadata": meta}],
             "metadata": {"resourceVersion": "9", "continue": "more", "remainingItemCount": 3},
         });
         let Reply::List(list) = read(list) else { panic!("a list") };
-        assert_eq!((list.revision, list.continue_token.as_deref(), list.remaining), (Revision(9), Some("more"), Some(3)));
+        assert_eq!(
+            (list.revision, list.continue_token.as_deref(), list.remaining),
+            (Revision(9), Some("more"), Some(3))
+        );
         assert_eq!(list.objects[0].to_value().unwrap()["kind"], "Deployment");
     }
 
@@ -187,7 +197,14 @@ mod tests {
         }}});
         let event = reader.event(mark.to_string().as_bytes()).unwrap();
         assert!(matches!(event, WatchEvent::Bookmark { revision: Revision(8), initial_events_end: true }));
-        for line in ["", "{", "[]", r#"{"type":"ADDED"}"#, r#"{"type":"ADDED","object":{}}"#, r#"{"type":"NEW","object":{}}"#] {
+        for line in [
+            "",
+            "{",
+            "[]",
+            r#"{"type":"ADDED"}"#,
+            r#"{"type":"ADDED","object":{}}"#,
+            r#"{"type":"NEW","object":{}}"#,
+        ] {
             assert_eq!(reader.event(line.as_bytes()).unwrap_err().reason(), Reason::InternalError, "{line}");
         }
     }

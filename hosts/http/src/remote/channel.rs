@@ -71,9 +71,12 @@ impl Channel {
     ) -> Result<Self, AddressError> {
         let wrong = || AddressError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+        let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
         let authorization = token.map(|token| {
-            let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| AddressError::Token)?;
+            let mut value =
+                HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| AddressError::Token)?;
             value.set_sensitive(true);
             Ok(value)
         });
@@ -116,7 +119,10 @@ impl Channel {
         let mut request = Request::builder().method(call.method).uri(format!("{}{}", self.base, call.path));
         if let Some(headers) = request.headers_mut() {
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
-            headers.insert(USER_AGENT, HeaderValue::from_static(concat!("orchestra/", env!("CARGO_PKG_VERSION"))));
+            headers.insert(
+                USER_AGENT,
+                HeaderValue::from_static(concat!("orchestra/", env!("CARGO_PKG_VERSION"))),
+            );
             if !call.content_type.is_empty() {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
             }
@@ -138,7 +144,10 @@ impl Channel {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        Status::new(Reason::ServiceUnavailable, format!("the server at {} cannot be reached: {cause}", self.base))
+        Status::new(
+            Reason::ServiceUnavailable,
+            format!("the server at {} cannot be reached: {cause}", self.base),
+        )
     }
 
     fn silent(&self) -> Status {
@@ -198,7 +207,11 @@ impl Connection for Stream {
 }
 
 impl Read for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }

@@ -91,7 +91,10 @@ impl Reflector {
         let revision = loop {
             let operation = Operation::List(options.clone());
             let Reply::List(page) = self.connection.call(&self.target, operation).await?.reply else {
-                return Err(Status::internal(format!("{} is not answered with a list", self.target.resource)));
+                return Err(Status::internal(format!(
+                    "{} is not answered with a list",
+                    self.target.resource
+                )));
             };
             objects.extend(page.objects);
             options.continue_token = page.continue_token;
@@ -113,7 +116,9 @@ impl Reflector {
                     let revision = entry.revision();
                     self.apply(revision, Update::Put(entry));
                 }
-                WatchEvent::Deleted(entry) => self.apply(entry.revision(), Update::Delete(entry.name().clone())),
+                WatchEvent::Deleted(entry) => {
+                    self.apply(entry.revision(), Update::Delete(entry.name().clone()))
+                }
                 WatchEvent::Bookmark { revision, .. } => self.advance(revision),
             }
         }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::Method;
 use orchestra_core::api::{
-    Body, DeleteOptions, FieldValidation, ListOptions, Operation, Propagation, RevisionMatch, Target, WatchOptions,
-    WriteOptions,
+    Body, DeleteOptions, FieldValidation, ListOptions, Operation, Propagation, RevisionMatch, Target,
+    WatchOptions, WriteOptions,
 };
 use orchestra_core::meta::Revision;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -221,7 +221,9 @@ mod tests {
             Target::of::<Node>(None).named("system:edge/1"),
         ] {
             let call = Call::of(&target, Operation::GET);
-            let Route::Resource { target: read, .. } = Route::parse(&call.path) else { panic!("{}", call.path) };
+            let Route::Resource { target: read, .. } = Route::parse(&call.path) else {
+                panic!("{}", call.path)
+            };
             assert_eq!(read, target);
         }
     }
@@ -237,7 +239,8 @@ mod tests {
             revision_match: Some(RevisionMatch::Exact),
         };
         let call = Call::of(&Target::of::<Pod>(None), Operation::List(list.clone()));
-        let read = QueryString::parse(call.path.split_once('?').map(|(_, query)| query)).unwrap().list().unwrap();
+        let read =
+            QueryString::parse(call.path.split_once('?').map(|(_, query)| query)).unwrap().list().unwrap();
         assert_eq!(format!("{read:?}"), format!("{list:?}"));
         let given = DeleteOptions {
             dry_run: true,
@@ -254,8 +257,12 @@ mod tests {
     #[test]
     fn a_patch_says_of_which_kind_it_is() {
         let options = WriteOptions { dry_run: true, ..WriteOptions::default() };
-        let patch =
-            Operation::Patch { kind: PatchKind::Merge, patch: Bytes::from_static(b"{}"), force: false, options };
+        let patch = Operation::Patch {
+            kind: PatchKind::Merge,
+            patch: Bytes::from_static(b"{}"),
+            force: false,
+            options,
+        };
         let call = Call::of(&Target::of::<Node>(None).named("n"), patch);
         assert_eq!((call.method, call.content_type), (Method::PATCH, "application/merge-patch+json"));
         assert_eq!(call.path, "/api/v1/nodes/n?dryRun=All");

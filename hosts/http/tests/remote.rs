@@ -1,0 +1,163 @@
+//! A master elsewhere is used as one here: every operation, watches, caches that outlive the server's absence.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use orchestra_core::api::{
+    Api, Body, Client, DeleteOptions, Kind, ListOptions, Operation, Patch, Reason, Reply, Service as _,
+    Target, WatchEvent, WatchOptions, WriteOptions,
+};
+use orchestra_core::cluster::Cluster;
+use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
+use orchestra_core::meta::{ObjectName, Revision};
+use orchestra_http::{ApiHost, Authority, Credential, Remote, RemoteConfig, ServerTls, Tokens};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// A namespace in which nobody else makes ConfigMaps: the cluster has no root certificate to hand out.
+const NAMESPACE: &str = "kube-public";
+
+struct Served {
+    cluster: Cluster,
+    api: ApiHost,
+    authority: Authority,
+}
+
+impl Served {
+    async fn start() -> Self {
+        let authority = Authority::new().unwrap();
+        let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let identity = authority.issue_server(&[], &[address]).unwrap();
+        let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
+        let cluster = Cluster::builder().start().await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
+        let api = ApiHost::new(listener, tls, server, nodes, Tokens::new(), None).unwrap();
+        Self { cluster, api, authority }
+    }
+
+    fn remote(&self) -> Arc<Remote> {
+        let identity = self.authority.issue_client("tester", &["system:masters"]).unwrap();
+        self.remote_as(Credential::Certificate(identity))
+    }
+
+    fn remote_as(&self, credential: Credential) -> Arc<Remote> {
+        let (url, authority) =
+            (format!("https://{}", self.api.address()), self.authority.certificate().to_owned());
+        Remote::connect(RemoteConfig { url, authority, credential }).unwrap()
+    }
+}
+
+fn config_map(name: &str, value: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"key": value}})).unwrap()
+}
+
+fn maps(client: &Client) -> Api<ConfigMap> {
+    client.api(NAMESPACE)
+}
+
+async fn seen(client: &Client, object: &ConfigMap) {
+    let revision: Revision = object.metadata.resource_version.as_deref().unwrap().parse().unwrap();
+    let cache = client.cache::<ConfigMap>().await.unwrap();
+    assert!(timeout(DEADLINE, cache.reached(revision)).await.is_ok(), "never reached {revision}");
+}
+
+#[tokio::test]
+async fn operations_do_what_they_do_here() {
+    let served = Served::start().await;
+    let client = served.remote().client();
+    let (near, far) = (maps(&served.cluster.client()), maps(&client));
+    let made = far.create(&config_map("a", "1")).await.unwrap();
+    assert_eq!(near.get("a").await.unwrap(), made);
+    assert_eq!(far.get("a").await.unwrap(), made);
+    let again = far.create(&config_map("a", "1")).await.unwrap_err();
+    assert_eq!(again, near.create(&config_map("a", "1")).await.unwrap_err());
+    let patched = far.patch("a", Patch::Merge(json!({"data": {"key": "2"}}))).await.unwrap();
+    assert_eq!(patched.data.as_ref().unwrap()["key"], "2");
+    assert!(far.update(&made).await.unwrap_err().is_conflict());
+    let target = Target::of::<ConfigMap>(Some(NAMESPACE)).named("a");
+    let another = DeleteOptions { uid: Some("another".into()), ..DeleteOptions::default() };
+    assert!(client.call(target.clone(), Operation::Delete(another)).await.unwrap_err().is_conflict());
+    let deleted = client.call(target, Operation::Delete(DeleteOptions::default())).await.unwrap();
+    assert!(matches!(deleted.reply, Reply::Value(status) if status["status"] == "Success"));
+    assert_eq!(far.find("a").await.unwrap(), None);
+    assert_eq!(far.get("a").await.unwrap_err(), near.get("a").await.unwrap_err());
+}
+
+#[tokio::test]
+async fn warnings_pages_and_kinds_come_through() {
+    let served = Served::start().await;
+    let (remote, near) = (served.remote(), served.cluster.client());
+    let target = Target::of::<ConfigMap>(Some(NAMESPACE));
+    let body = Body::Json(r#"{"metadata":{"name":"a"},"dat":{}}"#.into());
+    let create = Operation::Create { body, options: WriteOptions::default() };
+    let made = remote.client().call(target.clone(), create).await.unwrap();
+    assert!(made.created);
+    assert_eq!(made.warnings, ["unknown field \"dat\""]);
+    for name in ["b", "c"] {
+        maps(&near).create(&config_map(name, "1")).await.unwrap();
+    }
+    let options = ListOptions { limit: 2, ..ListOptions::default() };
+    let first = remote.client().call(target, Operation::List(options)).await.unwrap();
+    let Reply::List(list) = first.reply else { panic!("a list") };
+    assert_eq!((list.objects.len(), list.remaining, list.continue_token.is_some()), (2, Some(1), true));
+    let sorted = |mut kinds: Vec<Kind>| {
+        kinds.sort_by(|left, right| left.id.cmp(&right.id));
+        kinds
+    };
+    let (far, near) = (remote.kinds().await.unwrap(), near.service().kinds().await.unwrap());
+    assert_eq!(sorted(far), sorted(near));
+}
+
+#[tokio::test]
+async fn watches_tell_everything_and_caches_outlive_the_server() {
+    let served = Served::start().await;
+    let remote = served.remote();
+    let (near, client) = (maps(&served.cluster.client()), remote.client());
+    near.create(&config_map("a", "1")).await.unwrap();
+    let target = Target::of::<ConfigMap>(Some(NAMESPACE)).named("a");
+    let options = WatchOptions { initial_events: true, bookmarks: true, ..WatchOptions::default() };
+    let mut events = client.watch(target.clone(), options).await.unwrap();
+    let mut next = async || timeout(DEADLINE, events.next()).await.expect("an event").unwrap().unwrap();
+    assert!(matches!(next().await, WatchEvent::Added(_)));
+    assert!(matches!(next().await, WatchEvent::Bookmark { initial_events_end: true, .. }));
+    near.create(&config_map("b", "not watched")).await.unwrap();
+    let updated = near.update(&config_map("a", "2")).await.unwrap();
+    let WatchEvent::Modified(changed) = next().await else { panic!("a change") };
+    assert_eq!(changed.decode::<ConfigMap>().unwrap(), updated);
+
+    let cache = client.cache::<ConfigMap>().await.unwrap();
+    seen(&client, &near.create(&config_map("c", "1")).await.unwrap()).await;
+    let count = cache.len();
+    served.api.stop().await;
+    let away = client.call(target, Operation::GET).await.unwrap_err();
+    assert_eq!(away.reason(), Reason::ServiceUnavailable, "{away}");
+    assert_eq!(cache.len(), count);
+    served.api.start().await.unwrap();
+    let made = near.create(&config_map("d", "1")).await.unwrap();
+    seen(&client, &made).await;
+    let entry = cache.get(&ObjectName::namespaced(NAMESPACE, "d")).unwrap();
+    assert_eq!(entry.decode::<ConfigMap>().unwrap(), made);
+}
+
+#[tokio::test]
+async fn strangers_are_told_so() {
+    let served = Served::start().await;
+    let wrong = served.remote_as(Credential::Token("guessed".into())).client();
+    assert_eq!(maps(&wrong).get("a").await.unwrap_err().reason(), Reason::Unauthorized);
+    let identity = served.authority.issue_client("tester", &["system:masters"]).unwrap();
+    let config = RemoteConfig {
+        url: format!("https://{}", served.api.address()),
+        authority: Authority::new().unwrap().certificate().to_owned(),
+        credential: Credential::Certificate(identity),
+    };
+    let status = maps(&Remote::connect(config.clone()).unwrap().client()).get("a").await.unwrap_err();
+    assert!(status.is_transient() && status.message().contains("cannot be reached"), "{status}");
+    for url in ["", "10.0.0.1", "http://10.0.0.1:6443", "https://"] {
+        assert!(Remote::connect(RemoteConfig { url: url.into(), ..config.clone() }).is_err(), "{url}");
+    }
+}

@@ -93,7 +93,8 @@ async fn warnings_pages_and_kinds_come_through() {
     let served = Served::start().await;
     let (remote, near) = (served.remote(), served.cluster.client());
     let target = Target::of::<ConfigMap>(Some(NAMESPACE));
-    let body = Body::Json(r#"{"metadata":{"name":"a"},"dat":{}}"#.into());
+    let body =
+        Body::Json(r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"dat":{}}"#.into());
     let create = Operation::Create { body, options: WriteOptions::default() };
     let made = remote.client().call(target.clone(), create).await.unwrap();
     assert!(made.created);

@@ -15,6 +15,7 @@ use orchestra_core::api::{
     Status, Target, User, WatchStream,
 };
 use orchestra_core::node::Directory;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Tokens, authenticate};
@@ -280,8 +281,8 @@ fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Op
             let (patch, force) = (call.body.clone(), query.is_set("force"));
             Operation::Patch { kind, patch, force, options: query.write()? }
         }
-        (&Method::DELETE, true) => Operation::Delete(query.delete(&call.body)?),
-        (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(&call.body)?),
+        (&Method::DELETE, true) => Operation::Delete(query.delete(options(call)?)?),
+        (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(options(call)?)?),
         _ => {
             return Err(Status::new(
                 Reason::MethodNotAllowed,
@@ -292,17 +293,21 @@ fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Op
 }
 
 fn given(call: &Call<'_>) -> Result<Given, Status> {
-    match content_type(call.headers) {
-        "" | "application/json" => Ok(Given::Json(call.body.clone())),
-        "application/yaml" => Ok(Given::Yaml(call.body.clone())),
-        other => Err(Status::new(
+    let content_type = content_type(call.headers);
+    Given::of_content_type(content_type, call.body.clone()).ok_or_else(|| {
+        Status::new(
             Reason::UnsupportedMediaType,
             format!(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml; it was {other:?}"
+                 application/yaml, application/vnd.kubernetes.protobuf; it was {content_type:?}"
             ),
-        )),
-    }
+        )
+    })
+}
+
+/// The options in the body, if it has any.
+fn options(call: &Call<'_>) -> Result<Option<Value>, Status> {
+    if call.body.is_empty() { Ok(None) } else { given(call)?.read().map(Some) }
 }
 
 async fn collect<B>(body: B) -> Result<Bytes, Status>

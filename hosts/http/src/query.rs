@@ -12,6 +12,7 @@ use orchestra_core::meta::Revision;
 use orchestra_core::selector::{FieldSelector, Selector};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A query string, taken apart. Of a name that stands twice, the last counts, as in Kubernetes.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +139,7 @@ impl QueryString {
     }
 
     /// The options of a deletion: those of the body, or of the query if there is none.
-    pub(crate) fn delete(&self, body: &[u8]) -> Result<DeleteOptions, Status> {
+    pub(crate) fn delete(&self, body: Option<Value>) -> Result<DeleteOptions, Status> {
         let mut options = DeleteOptions {
             dry_run: self.dry_run()?,
             grace_period: self.number("gracePeriodSeconds")?,
@@ -148,10 +149,8 @@ impl QueryString {
         if self.is_set("orphanDependents") {
             options.propagation = Some(Propagation::Orphan);
         }
-        if body.is_empty() {
-            return Ok(options);
-        }
-        let given: DeleteBody = serde_json::from_slice(body)
+        let Some(body) = body else { return Ok(options) };
+        let given: DeleteBody = serde_json::from_value(body)
             .map_err(|error| Status::bad_request(format!("the body is not a DeleteOptions: {error}")))?;
         let preconditions = given.preconditions.unwrap_or_default();
         options.dry_run |= dry_run(given.dry_run.and_then(|dry_run| dry_run.first().cloned()).as_deref())?;
@@ -234,9 +233,10 @@ mod tests {
 
     #[test]
     fn a_body_says_more_than_the_query() {
-        let body =
-            br#"{"gracePeriodSeconds":0,"propagationPolicy":"Foreground","preconditions":{"uid":"u"}}"#;
-        let options = parse("gracePeriodSeconds=9").delete(body).unwrap();
+        let body = serde_json::json!({
+            "gracePeriodSeconds": 0, "propagationPolicy": "Foreground", "preconditions": { "uid": "u" }
+        });
+        let options = parse("gracePeriodSeconds=9").delete(Some(body)).unwrap();
         assert_eq!(options.grace_period, Some(0));
         assert_eq!(options.propagation, Some(Propagation::Foreground));
         assert_eq!(options.uid.as_deref(), Some("u"));

@@ -7,13 +7,26 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::Status;
+use super::{Body, Status, protobuf};
 
 /// A JSON value, and the paths of the keys that stood twice in it. The last of two wins.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     pub(crate) value: Value,
     pub(crate) repeated: Vec<String>,
+}
+
+/// Reads an object in whichever form it came.
+///
+/// # Errors
+/// As [`json`], [`yaml`] and [`protobuf::decode`].
+pub(crate) fn body(body: Body) -> Result<Decoded, Status> {
+    match body {
+        Body::Json(text) => json(&text),
+        Body::Yaml(text) => yaml(&text),
+        Body::Protobuf(bytes) => Ok(Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }),
+        Body::Value(value) => Ok(Decoded { value, repeated: Vec::new() }),
+    }
 }
 
 /// Reads JSON text.

@@ -8,6 +8,7 @@ pub mod field;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod patch;
+mod protobuf;
 pub mod represent;
 mod request;
 mod resource;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use super::Status;
+use super::{Status, decode, protobuf};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Object, ObjectName, Revision, Scope};
 use crate::selector::{FieldSelector, Selector};
@@ -158,8 +158,30 @@ pub enum Body {
     Json(Bytes),
     /// YAML text.
     Yaml(Bytes),
+    /// Kubernetes' protobuf, which there is of the built-in kinds.
+    Protobuf(Bytes),
     /// A value made by this program.
     Value(Value),
+}
+
+impl Body {
+    /// What the media type of a request says that its body is; `None` for one that objects are not read from.
+    pub fn of_content_type(content_type: &str, body: Bytes) -> Option<Self> {
+        match content_type {
+            "" | "application/json" => Some(Self::Json(body)),
+            "application/yaml" => Some(Self::Yaml(body)),
+            protobuf::MEDIA_TYPE => Some(Self::Protobuf(body)),
+            _ => None,
+        }
+    }
+
+    /// The object as a value. Of fields that stand twice the last counts.
+    ///
+    /// # Errors
+    /// When it is not what it is said to be, or there is no protobuf of its kind.
+    pub fn read(self) -> Result<Value, Status> {
+        decode::body(self).map(|decoded| decoded.value)
+    }
 }
 
 /// What becomes of fields that the kind does not have, or that stand twice.

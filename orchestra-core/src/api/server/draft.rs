@@ -19,18 +19,14 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Reads a body: JSON or YAML, of the kind and version that the URL says, every field known.
+    /// Reads a body, of the kind and version that the URL says, every field known.
     pub(super) fn read(
         resource: &Resource,
         target: &Target,
         body: Body,
         validation: FieldValidation,
     ) -> Result<Self, Status> {
-        let Decoded { value, repeated } = match body {
-            Body::Json(text) => decode::json(&text)?,
-            Body::Yaml(text) => decode::yaml(&text)?,
-            Body::Value(value) => Decoded { value, repeated: Vec::new() },
-        };
+        let Decoded { value, repeated } = decode::body(body)?;
         Self::of(resource, target, value, repeated, validation)
     }
 

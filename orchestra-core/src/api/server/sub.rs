@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::Server;
 use super::draft::Draft;
 use super::read::object_name;
-use crate::api::decode::{self, Decoded};
 use crate::api::request::{Body, Operation, PatchKind, Reply, Response, Target, User, WriteOptions};
 use crate::api::{Reason, Resource, ScalePaths, Status, patch};
 use crate::selector::{Labels, Selector};
@@ -55,7 +54,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let subresource = target.subresource.as_deref().unwrap_or_default();
-        let body = read(body)?;
+        let body = body.read()?;
         let now = self.clock.now();
         let make = |current: &Entry| {
             let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -84,7 +83,7 @@ impl Server {
                 let scale = scale_of(&*self.current(resource, &name)?, paths)?;
                 return Ok(Response::new(Reply::Value(scale)));
             }
-            Operation::Update { body, options } => (Wanted::Scale(read(body)?), options.dry_run),
+            Operation::Update { body, options } => (Wanted::Scale(body.read()?), options.dry_run),
             Operation::Patch { kind, patch, options, .. } => {
                 // A scale has no lists, so the two kinds of merge are one.
                 let kind = if kind == PatchKind::Strategic { PatchKind::Merge } else { kind };
@@ -117,15 +116,6 @@ impl Server {
 enum Wanted {
     Scale(Value),
     Patch(PatchKind, bytes::Bytes),
-}
-
-fn read(body: Body) -> Result<Value, Status> {
-    let Decoded { value, .. } = match body {
-        Body::Json(text) => decode::json(&text)?,
-        Body::Yaml(text) => decode::yaml(&text)?,
-        Body::Value(value) => Decoded { value, repeated: Vec::new() },
-    };
-    Ok(value)
 }
 
 fn at<'v>(object: &'v Value, path: &str) -> &'v Value {

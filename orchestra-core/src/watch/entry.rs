@@ -110,6 +110,8 @@ impl Entry {
         let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
         write_fields(&mut out, rest, false)?;
         out.push(b'}');
+        // They are kept for as long as the object is: without the room that was left to grow.
+        out.shrink_to_fit();
         Ok(out.into())
     }
 

@@ -217,11 +217,20 @@ impl Cursor {
     /// # Errors
     /// [`Gone`] when the log no longer keeps what this cursor has not yet seen.
     pub fn try_next(&mut self) -> Result<Option<Event>, Gone> {
+        Ok(self.try_next_ref()?.cloned())
+    }
+
+    /// As [`Cursor::try_next`], without a copy of the event: for a watcher that passes most of them over. Counting
+    /// the holders of an event is what watchers on several processors wait for.
+    ///
+    /// # Errors
+    /// As [`Cursor::try_next`].
+    pub fn try_next_ref(&mut self) -> Result<Option<&Event>, Gone> {
         self.check()?;
-        let Some(event) = self.peek().cloned() else { return Ok(None) };
+        let Some(revision) = self.peek().map(Event::revision) else { return Ok(None) };
+        self.after = revision;
         self.index += 1;
-        self.after = event.revision();
-        Ok(Some(event))
+        Ok(self.segment.events[self.index - 1].get())
     }
 
     /// Waits for the next event. Cancelling it loses nothing.

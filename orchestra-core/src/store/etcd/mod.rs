@@ -176,7 +176,7 @@ impl EtcdStore {
             (Err(error), Some(at)) if translate::is_out_of_range(&error) => {
                 Err(self.out_of_range(at).await?)
             }
-            (answer, _) => answer.map_err(translate::error),
+            (answer, _) => answer.map_err(unavailable),
         }
     }
 
@@ -203,7 +203,7 @@ impl EtcdStore {
         if translate::is_exhausted(&error) && watch::is_full(&self.client).await {
             return StoreError::OutOfSpace(Box::new(error));
         }
-        translate::error(error)
+        unavailable(error)
     }
 }
 
@@ -309,7 +309,7 @@ impl Store for EtcdStore {
         match done {
             // It is compacted already.
             Err(error) if translate::is_out_of_range(&error) => Ok(()),
-            done => done.map(drop).map_err(translate::error),
+            done => done.map(drop).map_err(unavailable),
         }
     }
 }

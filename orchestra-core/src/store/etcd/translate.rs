@@ -46,10 +46,6 @@ pub(super) fn unavailable(error: Error) -> StoreError {
     StoreError::Unavailable(Box::new(error))
 }
 
-pub(super) fn error(error: Error) -> StoreError {
-    unavailable(error)
-}
-
 pub(super) fn revision(number: i64) -> Revision {
     Revision(u64::try_from(number).unwrap_or(0))
 }

@@ -95,6 +95,7 @@ fn sent(body: Body) -> (&'static str, Bytes) {
     match body {
         Body::Json(bytes) => (JSON, bytes),
         Body::Yaml(bytes) => ("application/yaml", bytes),
+        Body::Protobuf(bytes) => ("application/vnd.kubernetes.protobuf", bytes),
         Body::Value(value) => (JSON, value.to_string().into()),
     }
 }

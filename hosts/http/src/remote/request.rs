@@ -251,7 +251,8 @@ mod tests {
             revision: Some(Revision(9)),
         };
         let call = Call::of(&Target::of::<Pod>(Some("d")).named("a"), Operation::Delete(given.clone()));
-        let read = QueryString::parse(None).unwrap().delete(&call.body).unwrap();
+        let body = serde_json::from_slice(&call.body).unwrap();
+        let read = QueryString::parse(None).unwrap().delete(Some(body)).unwrap();
         assert_eq!(format!("{read:?}"), format!("{given:?}"));
     }
 

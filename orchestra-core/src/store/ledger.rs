@@ -4,10 +4,11 @@
 //! somebody else still holds. The past is the commits themselves, each with what it replaced, so that a read at an
 //! older revision undoes the commits since.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use imbl::OrdMap;
@@ -41,8 +42,78 @@ pub(super) struct Ledger {
     keep: Keep,
 }
 
+/// Records that transactions are checked against and done on.
+pub(super) trait Table {
+    fn get(&self, key: &Key) -> Option<&Record>;
+
+    /// Writes a record, and tells what it is now and what it was.
+    fn put(&mut self, key: Key, value: Bytes, revision: Revision) -> (Record, Option<Record>);
+
+    fn remove(&mut self, key: &Key) -> Option<Record>;
+}
+
+impl Table for Records {
+    fn get(&self, key: &Key) -> Option<&Record> {
+        OrdMap::get(self, key)
+    }
+
+    fn put(&mut self, key: Key, value: Bytes, revision: Revision) -> (Record, Option<Record>) {
+        let mut record = Record { key, value, created: revision, modified: revision };
+        let previous = match self.get_mut(&record.key) {
+            Some(current) => {
+                record.created = current.created;
+                Some(std::mem::replace(current, record.clone()))
+            }
+            None => self.insert(record.key.clone(), record.clone()),
+        };
+        (record, previous)
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Record> {
+        OrdMap::remove(self, key)
+    }
+}
+
+/// What transactions make of records that stay as they are: the records that changed, and the keys that are gone.
+///
+/// Changing a copy of the map instead would copy every node on the way to each key, and count all that they refer to.
+#[derive(Debug, Default)]
+pub(super) struct Changed(HashMap<Key, Option<Record>>);
+
+impl Changed {
+    /// The records as they will be.
+    pub(super) fn over<'r>(&'r mut self, base: &'r Records) -> impl Table + 'r {
+        Over { base, changed: &mut self.0 }
+    }
+}
+
+struct Over<'r> {
+    base: &'r Records,
+    changed: &'r mut HashMap<Key, Option<Record>>,
+}
+
+impl Table for Over<'_> {
+    fn get(&self, key: &Key) -> Option<&Record> {
+        self.changed.get(key).map_or_else(|| self.base.get(key), Option::as_ref)
+    }
+
+    fn put(&mut self, key: Key, value: Bytes, revision: Revision) -> (Record, Option<Record>) {
+        let previous = Table::get(self, &key).cloned();
+        let created = previous.as_ref().map_or(revision, |previous| previous.created);
+        let record = Record { key: key.clone(), value, created, modified: revision };
+        self.changed.insert(key, Some(record.clone()));
+        (record, previous)
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<Record> {
+        let previous = Table::get(self, key).cloned()?;
+        self.changed.insert(key.clone(), None);
+        Some(previous)
+    }
+}
+
 /// Whether every guard of a transaction holds.
-pub(super) fn check_guards(records: &Records, txn: &Txn) -> Result<(), StoreError> {
+pub(super) fn check_guards(records: &impl Table, txn: &Txn) -> Result<(), StoreError> {
     for guard in &txn.guards {
         let current = records.get(&guard.key).map(|record| record.modified);
         let expected = match guard.expect {
@@ -57,17 +128,10 @@ pub(super) fn check_guards(records: &Records, txn: &Txn) -> Result<(), StoreErro
 }
 
 /// Does the writes of a transaction at a revision.
-pub(super) fn apply(records: &mut Records, writes: Vec<Write>, revision: Revision) -> Batch {
+pub(super) fn apply(records: &mut impl Table, writes: Vec<Write>, revision: Revision) -> Batch {
     let changes = writes.into_iter().filter_map(|write| match write {
         Write::Put { key, value, .. } => {
-            let mut record = Record { key: key.clone(), value, created: revision, modified: revision };
-            let previous = match records.get_mut(&key) {
-                Some(current) => {
-                    record.created = current.created;
-                    Some(std::mem::replace(current, record.clone()))
-                }
-                None => records.insert(key, record.clone()),
-            };
+            let (record, previous) = records.put(key, value, revision);
             Some(Change::Put { record, previous })
         }
         Write::Delete { key } => records.remove(&key).map(|previous| Change::Delete { previous }),
@@ -104,10 +168,17 @@ impl Ledger {
         Ok(self.revision)
     }
 
-    /// Goes on to records that were made from this ledger's by these commits.
-    pub(super) fn advance(&mut self, records: Records, batches: Vec<Batch>) {
-        self.records = records;
+    /// Goes on by commits that were made over this ledger's records.
+    pub(super) fn advance(&mut self, batches: Vec<Batch>) {
         for batch in batches {
+            for change in batch.changes.iter() {
+                match change {
+                    Change::Put { record, .. } => {
+                        drop(self.records.insert(record.key.clone(), record.clone()))
+                    }
+                    Change::Delete { previous } => drop(OrdMap::remove(&mut self.records, &previous.key)),
+                }
+            }
             self.revision = batch.revision;
             self.remember(batch);
         }

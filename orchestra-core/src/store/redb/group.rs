@@ -10,7 +10,7 @@ use super::error::{storage, translate};
 use super::format::{CHANGES, HISTORY, META, Op, RECORDS, Row, State, VOLATILE, directory, encode_record};
 use super::past::Past;
 use crate::meta::Revision;
-use crate::store::ledger::{Records, apply, check_guards};
+use crate::store::ledger::{Changed, Records, apply, check_guards};
 use crate::store::{Batch, Change, Durability, Key, Record, StoreError, Txn, Write};
 
 /// How many revisions are set aside at once for commits that are not in the file.
@@ -30,7 +30,7 @@ pub(super) struct Limits {
 
 /// What some transactions make of the store, before anybody sees it.
 pub(super) struct Group {
-    pub(super) records: Records,
+    changed: Changed,
     pub(super) revision: Revision,
     pub(super) batches: Vec<Batch>,
     /// The keys whose records are in memory only.
@@ -48,9 +48,9 @@ struct DiskWrite {
 }
 
 impl Group {
-    pub(super) fn new(records: Records, revision: Revision, unsaved: OrdSet<Key>) -> Self {
+    pub(super) fn new(revision: Revision, unsaved: OrdSet<Key>) -> Self {
         Self {
-            records,
+            changed: Changed::default(),
             revision,
             batches: Vec::new(),
             unsaved,
@@ -60,11 +60,19 @@ impl Group {
         }
     }
 
-    /// Checks and does a transaction in memory.
-    pub(super) fn add(&mut self, txn: Txn, time: i64, past: &Past) -> Result<Revision, StoreError> {
-        check_guards(&self.records, &txn)?;
+    /// Checks and does a transaction over the records that readers see.
+    pub(super) fn add(
+        &mut self,
+        txn: Txn,
+        time: i64,
+        base: &Records,
+        past: &Past,
+    ) -> Result<Revision, StoreError> {
+        let mut records = self.changed.over(base);
+        check_guards(&records, &txn)?;
         let fleeting: BTreeSet<Key> = txn.writes.iter().filter_map(volatile_key).cloned().collect();
-        let batch = apply(&mut self.records, txn.writes, self.revision.next());
+        let batch = apply(&mut records, txn.writes, self.revision.next());
+        drop(records);
         if batch.changes.is_empty() {
             return Ok(self.revision);
         }

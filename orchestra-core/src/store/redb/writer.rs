@@ -1,8 +1,8 @@
 //! The one thread that writes.
 //!
-//! It takes all commits that wait, does them in memory on a copy of the records, writes what must be durable with
-//! one fsync, and only then shows the copy to readers and answers. While it waits for the disk, the next group
-//! gathers. A group that could not be written is dropped with its copy, and nobody has seen it.
+//! It takes all commits that wait, works out what they make of the records, writes what must be durable with one fsync,
+//! and only then changes the records that readers see, and answers. While it waits for the disk, the next group
+//! gathers. A group that could not be written is dropped, and nobody has seen it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -16,6 +16,7 @@ use super::format::State;
 use super::group::{Group, Limits};
 use super::past::Past;
 use crate::meta::Revision;
+use crate::store::ledger::Ledger;
 use crate::store::{Committed, Key, StoreError, Txn};
 
 /// The most commits in a group.
@@ -119,22 +120,25 @@ impl Writer {
         let mut now = self.state.time;
         let (mut answers, mut others) = (Vec::with_capacity(jobs.len()), Vec::new());
         let mut before = None;
-        for job in jobs {
-            match job {
-                Job::Commit(txn, time, answer) => {
-                    now = now.max(time);
-                    answers.push((answer, group.add(txn, now, &self.past)));
-                }
-                Job::Compact(wanted, answer) => {
-                    before = before.max(Some(wanted));
-                    others.push(answer);
-                }
-                Job::Skip(revision, answer) => {
-                    group.skip_to(revision);
-                    others.push(answer);
+        let past = Arc::clone(&self.past);
+        past.shared.read(|ledger| {
+            for job in jobs {
+                match job {
+                    Job::Commit(txn, time, answer) => {
+                        now = now.max(time);
+                        answers.push((answer, group.add(txn, now, ledger.records(), &past)));
+                    }
+                    Job::Compact(wanted, answer) => {
+                        before = before.max(Some(wanted));
+                        others.push(answer);
+                    }
+                    Job::Skip(revision, answer) => {
+                        group.skip_to(revision);
+                        others.push(answer);
+                    }
                 }
             }
-        }
+        });
         let outcome = resolved.and_then(|()| self.write(group, before, now, trim));
         // Nobody waits for the answer to a call that was cancelled.
         for (answer, verdict) in answers {
@@ -151,9 +155,8 @@ impl Writer {
 
     /// A group that begins with what readers see.
     fn group(&self) -> Group {
-        let (records, revision) =
-            self.past.shared.read(|ledger| (ledger.records().clone(), ledger.revision()));
-        Group::new(records, revision, self.unsaved.clone())
+        let revision = self.past.shared.read(Ledger::revision);
+        Group::new(revision, self.unsaved.clone())
     }
 
     /// Makes a group durable if it must be, and shows it.
@@ -208,7 +211,7 @@ impl Writer {
     fn show(&mut self, group: Group) {
         self.past.add_volatile(group.volatile);
         self.unsaved = group.unsaved;
-        self.past.shared.write(|ledger| ledger.advance(group.records, group.batches));
+        self.past.shared.write(|ledger| ledger.advance(group.batches));
     }
 
     /// Gives back the revisions that were set aside and not used.

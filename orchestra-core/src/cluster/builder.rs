@@ -2,15 +2,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::part::{Component, Part};
+use super::part::{Component, Make, Part};
 use super::{Cluster, bootstrap};
 use crate::admission::{self, ServiceRanges};
 use crate::api::{Authenticated, Authorizer, Client, Resource, Server, ServerConfig, Status, User};
 use crate::clock::{SharedClock, TokioClock};
+use crate::control::leader::{Candidate, lead};
 use crate::controllers;
 use crate::network::Network;
 use crate::network::fake::FakeNetwork;
@@ -96,6 +98,13 @@ pub struct Builder {
     controllers: controllers::Config,
     authorizer: Option<Arc<dyn Authorizer>>,
     address: Option<(IpAddr, u16)>,
+    standing: Option<Standing>,
+}
+
+/// As whom, and for how long a term, this master stands for election.
+struct Standing {
+    identity: String,
+    term: Duration,
 }
 
 impl fmt::Debug for Builder {
@@ -175,6 +184,16 @@ impl Builder {
         self
     }
 
+    /// Makes this one of several masters over one store: scheduler and controllers run here only while this master
+    /// holds their Leases, `kube-scheduler` and `kube-controller-manager` in `kube-system`. `identity` is a name that
+    /// no other master has, nor had before. A leader that is not heard of for a `term` (of whole seconds; Kubernetes'
+    /// is [`TERM`](crate::control::leader::TERM)) is succeeded; it stops by itself after two thirds of it.
+    #[must_use]
+    pub fn elect(mut self, identity: impl Into<String>, term: Duration) -> Self {
+        self.standing = Some(Standing { identity: identity.into(), term });
+        self
+    }
+
     /// Starts the cluster. The API answers when this returns; nodes and controllers are on their way.
     ///
     /// # Errors
@@ -188,9 +207,10 @@ impl Builder {
         bootstrap::api_service(&client, &self.ranges, self.address).await?;
         let directory = Directory::default();
         let mut parts = BTreeMap::new();
-        parts.insert(Component::Scheduler, scheduler(component_client(&server, "system:kube-scheduler")));
-        let manager = component_client(&server, "system:kube-controller-manager");
-        parts.insert(Component::ControllerManager, manage(manager, self.controllers.clone()));
+        for component in [Component::Scheduler, Component::ControllerManager] {
+            let part = self.leading(&server, &component);
+            parts.insert(component, part);
+        }
         for setup in self.setups(&clock) {
             add_node(&server, &directory, &mut parts, setup);
         }
@@ -216,6 +236,25 @@ impl Builder {
         Server::start(config, stop).await
     }
 
+    /// A part of which the cluster has one: it runs at once, or when this master is elected.
+    fn leading(&self, server: &Arc<Server>, component: &Component) -> Part {
+        let name = component.to_string();
+        let client = component_client(server, &format!("system:{name}"));
+        let run = match component {
+            Component::Scheduler => scheduler(client.clone()),
+            _ => manage(client.clone(), self.controllers.clone()),
+        };
+        let Some(standing) = &self.standing else { return Part::new(run) };
+        let candidate = Candidate::new(&standing.identity, name).term(standing.term);
+        let run: Arc<Make> = Arc::new(run);
+        Part::new(Box::new(move |stop| {
+            let (client, candidate, run) = (client.clone(), candidate.clone(), Arc::clone(&run));
+            Box::pin(async move {
+                lead(&client, client.clock(), candidate, |token| run(token), stop.cancelled_owned()).await;
+            })
+        }))
+    }
+
     /// The nodes that were given, and the fake ones.
     fn setups(self, clock: &SharedClock) -> Vec<Setup> {
         let mut setups = self.nodes;
@@ -233,8 +272,8 @@ fn component_client(server: &Arc<Server>, name: &str) -> Client {
     server.client(User::named(name).in_group("system:masters"))
 }
 
-fn scheduler(client: Client) -> Part {
-    Part::new(move |stop| {
+fn scheduler(client: Client) -> Make {
+    Box::new(move |stop| {
         let client = client.clone();
         Box::pin(async move {
             if let Err(error) = Scheduler::new(client).run(stop.cancelled_owned()).await {
@@ -244,8 +283,8 @@ fn scheduler(client: Client) -> Part {
     })
 }
 
-fn manage(client: Client, config: controllers::Config) -> Part {
-    Part::new(move |stop| {
+fn manage(client: Client, config: controllers::Config) -> Make {
+    Box::new(move |stop| {
         Box::pin(controllers::run_all(client.clone(), config.clone(), stop.cancelled_owned()))
     })
 }
@@ -277,17 +316,17 @@ fn add_node(
     directory.insert(name.clone(), Arc::new(agent().service()));
     parts.insert(
         Component::Kubelet(name.clone()),
-        Part::new(move |stop| Box::pin(agent().run(stop.cancelled_owned()))),
+        Part::new(Box::new(move |stop| Box::pin(agent().run(stop.cancelled_owned())))),
     );
     let proxied = name.clone();
-    let proxy = Part::new(move |stop| {
+    let proxy = Part::new(Box::new(move |stop| {
         let (client, name, network) = (client.clone(), proxied.clone(), Arc::clone(&network));
         Box::pin(async move {
             if let Err(error) = proxy::run(client, name, network, stop.cancelled_owned()).await {
                 error!(%error, "a service proxy stopped");
             }
         })
-    });
+    }));
     parts.insert(Component::Proxy(name), proxy);
 }
 

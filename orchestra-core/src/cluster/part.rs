@@ -46,7 +46,8 @@ impl fmt::Display for Component {
     }
 }
 
-type Make = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Makes what a part does until its token is cancelled.
+pub(super) type Make = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// How a part is run, and its task while it runs.
 pub(super) struct Part {
@@ -55,10 +56,8 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(
-        make: impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync + 'static,
-    ) -> Self {
-        Self { make: Box::new(make), running: Mutex::default() }
+    pub(super) fn new(make: Make) -> Self {
+        Self { make, running: Mutex::default() }
     }
 
     pub(super) fn start(&self) {

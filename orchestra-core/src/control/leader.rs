@@ -25,7 +25,7 @@ use crate::clock::SharedClock;
 pub struct Candidate {
     /// The name of this process, which no other has.
     pub identity: String,
-    /// The namespace of the Lease.
+    /// The namespace of the Lease: `kube-system`.
     pub namespace: String,
     /// The name of the Lease.
     pub name: String,
@@ -38,18 +38,28 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate for running the controllers, with the times of Kubernetes: 15, 10 and 2 seconds.
-    pub fn new(identity: impl Into<String>) -> Self {
+    /// A candidate for holding the Lease of that name, with the times of Kubernetes: 15, 10 and 2 seconds.
+    pub fn new(identity: impl Into<String>, lease: impl Into<String>) -> Self {
         Self {
             identity: identity.into(),
             namespace: "kube-system".into(),
-            name: "orchestra-controllers".into(),
-            term: Duration::from_secs(15),
-            patience: Duration::from_secs(10),
-            period: Duration::from_secs(2),
+            name: lease.into(),
+            term: TERM,
+            patience: TERM * 2 / 3,
+            period: TERM * 2 / 15,
         }
     }
+
+    /// With another term, of whole seconds and at least one, and the other times in proportion to it.
+    #[must_use]
+    pub fn term(self, term: Duration) -> Self {
+        let term = Duration::from_secs(term.as_secs().max(1));
+        Self { term, patience: term * 2 / 3, period: term * 2 / 15, ..self }
+    }
 }
+
+/// How long a leader that says nothing stays leader, unless another time is asked for.
+pub const TERM: Duration = Duration::from_secs(15);
 
 /// What a candidate is to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -142,8 +152,9 @@ fn passed(since: Timestamp, now: Timestamp) -> Duration {
 /// Runs `work` whenever, and only while, this candidate leads, until `shutdown`; then gives the lead up, so that the
 /// next need not wait for the term to end.
 ///
-/// `work` is made anew each time the lead is won. Its token is cancelled when the lead is lost; it is dropped a
-/// moment later, whatever it then does.
+/// `work` is made anew each time the lead is won. Its token is cancelled when it is to end. At `shutdown` it may take
+/// the time it needs, for as long as the lead is kept; when the lead is lost it is dropped at once, and must leave
+/// nothing behind that goes on.
 pub async fn lead<W: Future<Output = ()>>(
     client: &Client,
     clock: &SharedClock,
@@ -154,32 +165,50 @@ pub async fn lead<W: Future<Output = ()>>(
     let shutdown = shutdown.shared();
     let mut election = Election::new(candidate.clone());
     while shutdown.peek().is_none() {
-        attempt(client, clock, &candidate, &mut election).await;
+        let attempt = attempt(client, clock, &candidate, &mut election);
+        select(Box::pin(attempt), shutdown.clone()).await;
         if election.leads(clock.now()) {
-            let token = CancellationToken::new();
-            let renewing = async {
-                while election.leads(clock.now()) {
-                    clock.sleep(candidate.period.min(election.time_left(clock.now()))).await;
-                    renew(client, clock, &candidate, &mut election).await;
-                }
-            };
-            let working = work(token.clone());
-            let ends = select(Box::pin(renewing), shutdown.clone());
-            tracing::info!(identity = candidate.identity, "leading");
-            match select(Box::pin(working), ends).await {
-                Either::Left(((), _)) => tracing::debug!("the work of the leader ended"),
-                Either::Right((_, working)) => {
-                    token.cancel();
-                    // Time to stop in good order, but none to act for another's term.
-                    let _ = working.now_or_never();
-                }
-            }
-            tracing::info!(identity = candidate.identity, "no longer leading");
-        } else {
-            select(clock.sleep(candidate.period), shutdown.clone()).await;
+            tracing::info!(identity = candidate.identity, lease = candidate.name, "leading");
+            reign(client, clock, &candidate, &mut election, &mut work, &shutdown).await;
+            tracing::info!(identity = candidate.identity, lease = candidate.name, "no longer leading");
+        }
+        // Also after work that ended by itself, so that what cannot be done is not tried without a pause.
+        select(clock.sleep(candidate.period), shutdown.clone()).await;
+    }
+    // Who cannot reach the Lease cannot give it up either; it runs out.
+    select(Box::pin(give_up(client, &candidate)), clock.sleep(candidate.period)).await;
+}
+
+/// Works and renews until the work ends, the lead is lost or `shutdown`.
+async fn reign<W: Future<Output = ()>>(
+    client: &Client,
+    clock: &SharedClock,
+    candidate: &Candidate,
+    election: &mut Election,
+    work: &mut impl FnMut(CancellationToken) -> W,
+    shutdown: &(impl Future<Output = ()> + Clone),
+) {
+    let token = CancellationToken::new();
+    let mut working = Box::pin(work(token.clone()));
+    let mut renewing = Box::pin(async {
+        while election.leads(clock.now()) {
+            clock.sleep(candidate.period.min(election.time_left(clock.now()))).await;
+            renew(client, clock, candidate, election).await;
+        }
+    });
+    let ends = select(&mut renewing, Box::pin(shutdown.clone()));
+    match select(&mut working, ends).await {
+        Either::Left(_) => tracing::debug!("the work of the leader ended"),
+        Either::Right((Either::Left(_), working)) => {
+            token.cancel();
+            // A moment to stop in good order, but none to act in another's term.
+            let _ = working.now_or_never();
+        }
+        Either::Right((Either::Right(_), working)) => {
+            token.cancel();
+            select(working, renewing).await;
         }
     }
-    give_up(client, clock, &candidate, &election).await;
 }
 
 /// Tries to renew, for no longer than the leader may go on.
@@ -225,10 +254,7 @@ async fn try_once(
 }
 
 /// Leaves the Lease without a holder, if this candidate holds it.
-async fn give_up(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &Election) {
-    if !election.leads(clock.now()) {
-        return;
-    }
+async fn give_up(client: &Client, candidate: &Candidate) {
     let leases = client.api::<Lease>(&candidate.namespace);
     if let Ok(Some(mut lease)) = leases.find(&candidate.name).await
         && let Some(spec) = &mut lease.spec
@@ -259,8 +285,8 @@ mod tests {
 
     #[test]
     fn a_lease_passes_on_when_its_term_has_been_seen_to_end() {
-        let mut a = Election::new(Candidate::new("a"));
-        let mut b = Election::new(Candidate::new("b"));
+        let mut a = Election::new(Candidate::new("a", "lease"));
+        let mut b = Election::new(Candidate::new("b", "lease"));
         let held = write(&mut a, None, 0).expect("nobody leads");
         a.written(held.clone(), at(0));
         assert!(a.leads(at(9)) && !a.leads(at(10)), "it stops before its term is over");
@@ -278,14 +304,14 @@ mod tests {
     #[test]
     fn a_lease_that_was_given_up_is_free_at_once() {
         let given_up = LeaseSpec { holder_identity: Some(String::new()), ..LeaseSpec::default() };
-        assert!(write(&mut Election::new(Candidate::new("b")), Some(&given_up), 0).is_some());
+        assert!(write(&mut Election::new(Candidate::new("b", "lease")), Some(&given_up), 0).is_some());
     }
 
     proptest::proptest! {
         /// Whatever the order in which two candidates look, and whatever their clocks: never two lead.
         #[test]
         fn never_two_lead(turns in proptest::collection::vec((0..2usize, 0..12i64), 1..80), skew in -1000..1000i64) {
-            let mut both = [Election::new(Candidate::new("a")), Election::new(Candidate::new("b"))];
+            let mut both = [Election::new(Candidate::new("a", "lease")), Election::new(Candidate::new("b", "lease"))];
             let clock = |who: usize, now: i64| at(now + 10_000 + if who == 1 { skew } else { 0 });
             let (mut lease, mut now): (Option<LeaseSpec>, i64) = (None, 0);
             for (who, pause) in turns {

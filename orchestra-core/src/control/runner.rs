@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::queue::{Queue, Taken};
@@ -26,10 +26,11 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Runs until the queue is closed, then waits for the runs that are under way.
+    /// Runs until the queue is closed, then waits for the runs that are under way. Dropped, it ends them where they
+    /// are.
     pub(super) async fn run(self: Arc<Self>, concurrency: usize) {
         let permits = Arc::new(Semaphore::new(concurrency));
-        let runs = TaskTracker::new();
+        let mut runs = JoinSet::new();
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             let Some(taken) = self.queue.next().await else { break };
             let span = tracing::info_span!(
@@ -52,9 +53,9 @@ impl Runner {
                 runner.finish(&taken, outcome);
             };
             runs.spawn(run.instrument(span));
+            while runs.try_join_next().is_some() {}
         }
-        runs.close();
-        runs.wait().await;
+        while runs.join_next().await.is_some() {}
     }
 
     async fn reconcile(&self, taken: &Taken<ObjectName>, tracked: &Arc<Tracked>) -> Result<Action, Error> {

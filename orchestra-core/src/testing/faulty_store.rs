@@ -1,6 +1,7 @@
 //! A store that fails when it is told to.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -23,6 +24,8 @@ pub struct Faults {
     pub broken_watch: u16,
     /// No call reaches the store at all, as when it is down or cut off.
     pub down: bool,
+    /// How long a watch takes to tell of a commit, as over a slow line.
+    pub lag: Duration,
     /// Commits that write find no room; everything else goes on.
     pub full: bool,
 }
@@ -120,7 +123,10 @@ impl Store for FaultyStore {
                 _ = cuts.changed() => Err(unavailable()),
                 batch = changes.next() => batch?,
             };
-            let chance = store.faults().broken_watch;
+            let Faults { broken_watch: chance, lag, .. } = *store.faults();
+            if !lag.is_zero() {
+                store.chance.sleep(lag).await;
+            }
             match next {
                 Ok(_) if store.happens(chance) => Some((Err(unavailable()), None)),
                 Ok(batch) => Some((Ok(batch), Some((changes, cuts, store)))),

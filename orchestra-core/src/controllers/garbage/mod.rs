@@ -20,7 +20,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use self::graph::{Graph, Key, Place};
@@ -149,7 +149,8 @@ impl Collector {
 
     async fn work(self: Arc<Self>) {
         let permits = Arc::new(Semaphore::new(CONCURRENCY));
-        let runs = TaskTracker::new();
+        // When this is dropped, what is under way ends where it is.
+        let mut runs = JoinSet::new();
         while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
             let Some(taken) = self.queue.next().await else { return };
             let collector = Arc::clone(&self);
@@ -167,6 +168,7 @@ impl Collector {
                 collector.queue.done(&taken.key);
             };
             runs.spawn(run.instrument(span));
+            while runs.try_join_next().is_some() {}
         }
     }
 

@@ -298,7 +298,8 @@ async fn mounts_are_seen_by_the_container_alone() {
     // At the root, within a folder of the machine, through a symbolic link, within another mount, and over a file.
     let mut spec = container(
         "app",
-        "cat /orchestra-data/a /usr/share/orchestra/deep/a /var/run/orchestra-test/a /orchestra-data/inner/f; \
+        "cat /orchestra-data/a /usr/share/orchestra/deep/a /var/run/orchestra-test/a /sys/orchestra-test/a \
+         /orchestra-data/inner/f; \
          cat /etc/hostname; echo new > /orchestra-data/b; \
          echo done > /dev/termination-log; echo x > /dev/null; ls -d /dev/pts; \
          (echo no > /usr/share/orchestra/deep/c) 2>/dev/null || echo read only; ls /usr/bin/env",
@@ -307,6 +308,8 @@ async fn mounts_are_seen_by_the_container_alone() {
         mount(&volume, "/orchestra-data", false),
         mount(&volume, "/usr/share/orchestra/deep", true),
         mount(&volume, "/var/run/orchestra-test", false),
+        // Other file systems are mounted below this one, on every machine.
+        mount(&volume, "/sys/orchestra-test", true),
         mount(&file, "/orchestra-data/inner/f", false),
         mount(&file, "/etc/hostname", true),
         mount(&message, "/dev/termination-log", false),
@@ -314,7 +317,7 @@ async fn mounts_are_seen_by_the_container_alone() {
     let printed = output(&runtime, &sandbox.id, &spec).await;
     let expected = format!(
         "{}{}/dev/pts\nread only\n/usr/bin/env\n",
-        "from the volume\n".repeat(3),
+        "from the volume\n".repeat(4),
         "one file\n".repeat(2)
     );
     assert_eq!(printed, expected);

@@ -96,6 +96,12 @@ impl ObjectName {
         Self { namespace: namespace.unwrap_or_default().into(), name: name.into() }
     }
 
+    /// What an object is called.
+    pub fn of<K: Object>(object: &K) -> Self {
+        let meta = object.meta();
+        Self::new(meta.namespace.as_deref(), meta.name.as_deref().unwrap_or_default())
+    }
+
     /// The namespace; `None` for an object of the whole cluster.
     pub fn namespace(&self) -> Option<&str> {
         (!self.namespace.is_empty()).then_some(&*self.namespace)
@@ -104,6 +110,12 @@ impl ObjectName {
     /// The name within the namespace.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl crate::selector::IndexKey for ObjectName {
+    fn namespace(&self) -> &str {
+        ObjectName::namespace(self).unwrap_or_default()
     }
 }
 

@@ -35,7 +35,7 @@
 //! `grammar` is what a label may look like, and is shared with the macro crate; `requirement`, `parse`, `convert`,
 //! `field`, `node` are the forms of selectors; `intern` gives labels numbers and takes them back when nobody uses
 //! them; `compiled` matches numbers; `index` and `reverse` keep sets of them; `overlap` and `nearest` reason. What
-//! each costs is measured in `BENCHMARKS.md`.
+//! each costs is measured in `BENCHMARKS.md`. The module needs nothing of the rest of this crate.
 
 mod compiled;
 mod convert;

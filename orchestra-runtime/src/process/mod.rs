@@ -38,6 +38,7 @@ mod link;
 mod logfile;
 mod read;
 mod record;
+mod rootfs;
 mod sandbox;
 mod supervise;
 mod watch;

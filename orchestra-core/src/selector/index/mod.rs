@@ -52,19 +52,12 @@ use self::blocks::{Blocks, Pairs, Row};
 use self::posting::{Bits, Posting, slot};
 use super::compiled::{CompiledSelector, LabelSet};
 use super::intern::Pair;
-use crate::meta::ObjectName;
 pub use select::{Selected, Selection, SelectionIter};
 
 /// What objects are indexed under: ordered by namespace first, and within a namespace as a list is to be ordered.
 pub trait IndexKey: Ord + Hash + Clone {
     /// The namespace; empty for an object of the cluster.
     fn namespace(&self) -> &str;
-}
-
-impl IndexKey for ObjectName {
-    fn namespace(&self) -> &str {
-        ObjectName::namespace(self).unwrap_or_default()
-    }
 }
 
 impl<N: AsRef<str> + Ord + Hash + Clone, M: Ord + Hash + Clone> IndexKey for (N, M) {

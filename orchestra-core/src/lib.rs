@@ -1,4 +1,66 @@
 //! Kubernetes as a library: a whole container cluster that another program can hold in a variable.
+//!
+//! This crate is everything that decides. It opens no socket, starts no process and reads no clock of its own: what
+//! touches the world is a port, with an implementation in memory here and real ones in `orchestra-runtime`
+//! (Docker, processes), `orchestra-net` (a service proxy) and the host programs (the API over HTTPS).
+//!
+//! # A cluster in a variable
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use orchestra_core::cluster::Cluster;
+//! use orchestra_core::k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
+//!
+//! let cluster = Cluster::builder().fake_nodes(3).start().await?;
+//! let deployments = cluster.client().api::<Deployment>("default");
+//! deployments
+//!     .create(&serde_json::from_value(serde_json::json!({
+//!         "metadata": {"name": "web"},
+//!         "spec": {
+//!             "replicas": 3,
+//!             "selector": {"matchLabels": {"app": "web"}},
+//!             "template": {
+//!                 "metadata": {"labels": {"app": "web"}},
+//!                 "spec": {"containers": [{"name": "web", "image": "web:1"}]},
+//!             },
+//!         },
+//!     }))?)
+//!     .await?;
+//! let ready = |web: &Deployment| web.status.as_ref().and_then(|status| status.ready_replicas);
+//! deployments.until("web", |web| web.and_then(ready) == Some(3)).await?;
+//! assert_eq!(cluster.client().api::<Pod>("default").list().await?.len(), 3);
+//! cluster.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! # The tour
+//!
+//! Read in this order; each module's own page says how it works and why.
+//!
+//! 1. [`cluster`] puts everything together: [`Cluster::builder`](cluster::Cluster::builder) takes the ports that are
+//!    not to be the default, and the running [`Cluster`](cluster::Cluster) hands out clients and stops and starts its
+//!    parts.
+//! 2. [`api`] is the Kubernetes API without HTTP: one path for every verb of every kind, and [`Client`](api::Client)
+//!    with [`Api<K>`](api::Api), by which everything else reads, writes and watches. [`objects`] are the kinds: what
+//!    each defaults, refuses and prints. [`admission`] is what a write is checked against that is not in the object.
+//! 3. [`store`] is where the state is: a port, with memory, one file (`redb`) and etcd behind it. [`watch`] turns its
+//!    changes into caches and event logs that thousands may follow.
+//! 4. [`selector`] finds objects by their labels, and selectors by an object's labels, without looking at the others.
+//! 5. [`control`] is for writing controllers: give it a function that brings one object closer to what is wanted.
+//!    [`controllers`] are those of Kubernetes, written against it; [`scheduler`] chooses nodes.
+//! 6. [`node`] is the agent that makes pods real by way of a [`runtime::Runtime`], a [`network::Network`] and the
+//!    two small ports beside them; [`proxy`] says what a node's network should do for services.
+//! 7. [`meta`], [`quantity`] and [`clock`] are the words the rest is written in. `testing`, with the feature of that
+//!    name, has the suites that an implementation of a port must pass.
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `redb` | [`store::redb`](store), the state in one file |
+//! | `etcd` | [`store::etcd`](store), the state in an etcd cluster that several masters share |
+//! | `openapi` | OpenAPI with the descriptions of every field, which `kubectl explain` shows |
+//! | `testing` | `testing`: fakes that fail on request, and the contract suites of the ports |
 
 // The macros of this crate name it by its name, also when they are used inside it.
 extern crate self as orchestra_core;

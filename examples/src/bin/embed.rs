@@ -13,7 +13,7 @@ use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::Pod;
 use orchestra_core::selector::selector;
 use orchestra_core::store::redb::RedbStore;
-use orchestra_examples::wait;
+use orchestra_examples::wait::patiently;
 use serde_json::json;
 
 #[derive(Parser)]
@@ -83,11 +83,9 @@ fn web(replicas: i32) -> serde_json::Result<Deployment> {
 /// Waits until so many pods of the deployment run and no others are left, and returns their names.
 async fn until_running(client: &Client, count: usize) -> anyhow::Result<Vec<String>> {
     let options = WatchOptions { labels: Some(selector!(app == "web")), ..Default::default() };
-    let pods = wait::until(&client.api::<Pod>("default"), options, |pods| {
-        pods.len() == count && pods.values().all(is_running)
-    })
-    .await?;
-    Ok(pods.into_keys().collect())
+    let api = client.api::<Pod>("default");
+    let running = api.until_all(options, |pods| pods.len() == count && pods.values().all(is_running));
+    Ok(patiently(running).await?.into_keys().map(|pod| pod.name().to_owned()).collect())
 }
 
 fn is_running(pod: &Pod) -> bool {

@@ -11,7 +11,7 @@ use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::Service;
 use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orchestra_core::meta::{Object, Scope, controller_of};
-use orchestra_examples::wait;
+use orchestra_examples::wait::patiently;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -159,14 +159,12 @@ fn website(name: &str, image: &str, replicas: i32) -> Website {
 
 /// Waits until the controller says that so many replicas are ready for what the website asks for now.
 async fn until_ready(client: &Client, name: &str, replicas: i32) -> anyhow::Result<Option<Website>> {
-    wait::until_one(&client.api::<Website>("default"), name, |site| {
-        let status = |site: &Website| {
-            let status = site.status.as_ref()?;
-            Some(status.observed_generation == site.metadata.generation && status.ready_replicas == replicas)
-        };
-        site.and_then(status).unwrap_or(false)
-    })
-    .await
+    let is_ready = |site: &Website| {
+        let status = site.status.as_ref()?;
+        Some(status.observed_generation == site.metadata.generation && status.ready_replicas == replicas)
+    };
+    let sites = client.api::<Website>("default");
+    patiently(sites.until(name, |site| site.and_then(is_ready).unwrap_or(false))).await
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -186,8 +184,8 @@ async fn main() -> anyhow::Result<()> {
     println!("changed  {:?}", ready.and_then(|site| site.status));
 
     sites.delete("blog").await?;
-    wait::until_one(&client.api::<Deployment>("default"), "blog", |held| held.is_none()).await?;
-    wait::until_one(&client.api::<Service>("default"), "blog", |held| held.is_none()).await?;
+    patiently(client.api::<Deployment>("default").until("blog", |held| held.is_none())).await?;
+    patiently(client.api::<Service>("default").until("blog", |held| held.is_none())).await?;
     println!("deleted  and with it its deployment and its service");
 
     stop.cancel();
@@ -218,7 +216,7 @@ mod tests {
 
         /// Waits until the owned object of that name is as it should be.
         async fn until<K: Object>(&self, is: impl Fn(Option<&K>) -> bool) -> anyhow::Result<Option<K>> {
-            wait::until_one(&self.cluster.client().api::<K>("default"), "blog", is).await
+            patiently(self.cluster.client().api::<K>("default").until("blog", is)).await
         }
     }
 

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use orchestra_core::api::{Api, Client, DeleteOptions, Patch, WatchOptions, Watched};
+use orchestra_core::api::{Client, DeleteOptions, Patch, Status, WatchOptions, Watched};
 use orchestra_core::cluster::Cluster;
 use serde_json::json;
 
@@ -36,7 +36,10 @@ async fn show(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()>
     println!("A cluster of one node, in this process, in {} ms.\n", started.elapsed().as_millis());
     let client = cluster.client();
     let pods = tokio::spawn(narrate(client.clone()));
-    let outcome = story(&client, options).await;
+    let outcome = tokio::select! {
+        outcome = story(&client, options) => outcome,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+    };
     // Whatever happened, no process of the demo may be left behind.
     let cleaned = clean(&client).await;
     pods.abort();
@@ -56,7 +59,7 @@ async fn story(client: &Client, options: &Demo) -> anyhow::Result<()> {
     let victim = pods.list().await?.first().and_then(|pod| pod.metadata.name.clone());
     let victim = victim.context("there is no pod to delete")?;
     pods.delete_with(&victim, DeleteOptions { grace_period: Some(1), ..Default::default() }).await?;
-    gone(&pods, &victim).await?;
+    patiently("the pod to go", pods.until(&victim, |pod| pod.is_none())).await?;
     settled(client, 3).await?;
 
     step(options, "Scaled to five:").await;
@@ -79,7 +82,7 @@ async fn clean(client: &Client) -> anyhow::Result<()> {
         _ => {}
     }
     let pods = client.api::<Pod>("default");
-    until("the pods to go", || async { Ok(pods.list().await?.is_empty()) }).await?;
+    patiently("the pods to go", pods.until_all(WatchOptions::default(), |pods| pods.is_empty())).await?;
     println!("\nNothing is left. `orchestra up` runs a cluster that stays.");
     Ok(())
 }
@@ -116,35 +119,23 @@ async fn step(options: &Demo, text: &str) {
 
 /// Waits until the Deployment has so many pods, all of its latest template, all available, and no others.
 async fn settled(client: &Client, wanted: i32) -> anyhow::Result<()> {
-    let deployments = client.api::<Deployment>("default");
-    let pods = client.api::<Pod>("default");
-    until("the Deployment to settle", || async {
-        let deployment = deployments.get("web").await?;
-        let status = deployment.status.unwrap_or_default();
+    let is_settled = |deployment: &Deployment| {
+        let status = deployment.status.as_ref()?;
         let latest = status.observed_generation == deployment.metadata.generation;
         let counts = [status.replicas, status.updated_replicas, status.available_replicas];
-        let all = counts.iter().all(|count| *count == Some(wanted));
-        Ok(latest && all && pods.list().await?.len() == wanted.unsigned_abs() as usize)
-    })
-    .await
+        Some(latest && counts.iter().all(|count| *count == Some(wanted)))
+    };
+    let deployments = client.api::<Deployment>("default");
+    let settled = deployments.until("web", |web| web.and_then(is_settled).unwrap_or(false));
+    patiently("the Deployment to settle", settled).await?;
+    let pods = client.api::<Pod>("default");
+    let left = pods.until_all(WatchOptions::default(), |pods| pods.len() == wanted.unsigned_abs() as usize);
+    patiently("the other pods to go", left).await.map(drop)
 }
 
-async fn gone(pods: &Api<Pod>, name: &str) -> anyhow::Result<()> {
-    until("the pod to go", || async { Ok(pods.find(name).await?.is_none()) }).await
-}
-
-async fn until<F>(what: &str, mut done: impl FnMut() -> F) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<bool>>,
-{
-    let deadline = Instant::now() + PATIENCE;
-    while !done().await? {
-        if Instant::now() > deadline {
-            bail!("waited {} s for {what}", PATIENCE.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
+async fn patiently<T>(what: &str, future: impl Future<Output = Result<T, Status>>) -> anyhow::Result<T> {
+    let outcome = tokio::time::timeout(PATIENCE, future).await;
+    Ok(outcome.with_context(|| format!("waited {} s for {what}", PATIENCE.as_secs()))??)
 }
 
 /// Says of each pod what becomes of it, as it does.

@@ -1,4 +1,21 @@
 //! The API: one table of kinds, and one generic path for every verb of every kind.
+//!
+//! [`Client`] and [`Api<K>`](Api) are how programs use it: typed reads and writes, watches, and waiting until something
+//! is so. Behind them stands a [`Service`], one method for all verbs: the [`Server`] of this process, or a master
+//! elsewhere over HTTPS. A host that speaks HTTP turns a request into an [`Operation`] on a [`Target`], and what comes
+//! back into a body by [`represent`].
+//!
+//! | module | what lives there |
+//! | --- | --- |
+//! | `resource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
+//! | `server` | the verbs, and the caches that they read from |
+//! | `request` | operations, targets, options and replies, as values |
+//! | `client`, `wait` | the typed side |
+//! | [`schema`], `decode`, [`patch`], [`yaml`], `protobuf` | bodies: reading them strictly, and changing them |
+//! | [`field`] | paths in an object, and what is wrong at one |
+//! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
+//! | `status` | [`Status`]: an error as Kubernetes says it |
+//! | [`admission`] | what else must agree to a write, and who may make it |
 
 pub mod admission;
 mod client;
@@ -17,6 +34,7 @@ pub mod schema;
 pub mod server;
 mod status;
 pub mod table;
+mod wait;
 pub mod yaml;
 
 pub use admission::{Admission, Authenticated, Authorizer};

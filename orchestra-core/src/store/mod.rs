@@ -11,6 +11,8 @@ pub mod backup;
 #[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod history;
+// Some of it only a durable store needs.
+#[cfg_attr(not(feature = "redb"), allow(dead_code))]
 mod ledger;
 pub mod memory;
 #[cfg(feature = "redb")]

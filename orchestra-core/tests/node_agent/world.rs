@@ -13,7 +13,7 @@ use orchestra_core::node::fake::FakeHost;
 use orchestra_core::node::{Agent, Config, LocalNode};
 use orchestra_core::objects;
 use orchestra_core::runtime::fake::FakeRuntime;
-use orchestra_core::runtime::{ContainerId, Filter, Runtime, Sandbox};
+use orchestra_core::runtime::{Filter, Runtime, Sandbox};
 use orchestra_core::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -163,15 +163,6 @@ impl World {
 
     pub async fn sandboxes(&self) -> Vec<Sandbox> {
         self.runtime.list(&Filter::default()).await.unwrap()
-    }
-
-    /// The newest life of a container that the runtime has.
-    pub async fn container(&self, pod: &Pod, name: &str) -> ContainerId {
-        let uid = pod.metadata.uid.clone().unwrap();
-        let filter = Filter { owner: None, pod_uid: Some(uid) };
-        let sandboxes = self.runtime.list(&filter).await.unwrap();
-        let lives = sandboxes.iter().flat_map(|sandbox| &sandbox.containers);
-        lives.filter(|life| life.meta.name == name).max_by_key(|life| life.meta.attempt).unwrap().id.clone()
     }
 
     /// What was said of a pod, one line an event, in order of time: `Normal Started (x2) Container started`.

@@ -28,7 +28,7 @@ use orchestra_core::node::LogQuery;
 use orchestra_core::runtime::LogOptions;
 use orchestra_core::selector::selector;
 use orchestra_core::store::memory::MemoryStore;
-use orchestra_examples::wait;
+use orchestra_examples::wait::patiently;
 use serde_json::json;
 
 use audit::{Audit, AuditedStore};
@@ -98,8 +98,9 @@ impl World {
         let behind = self.registry.until_endpoints("default", "greeter", 80, replicas);
         tokio::time::timeout(Duration::from_secs(120), behind).await?;
         let options = WatchOptions { labels: Some(selector!(app == "greeter")), ..Default::default() };
-        let pods = wait::until(&client.api::<Pod>("default"), options, |pods| pods.len() == replicas).await?;
-        Ok(pods.into_keys().collect())
+        let pods = client.api::<Pod>("default");
+        let pods = patiently(pods.until_all(options, |pods| pods.len() == replicas)).await?;
+        Ok(pods.into_keys().map(|pod| pod.name().to_owned()).collect())
     }
 
     /// The beginning of a pod's log, as it comes.
@@ -151,7 +152,8 @@ mod tests {
         assert!(found.iter().all(|address| address.port() == 8080), "{found:?}");
 
         client.api::<Deployment>("default").delete("greeter").await?;
-        wait::until(&client.api::<Pod>("default"), WatchOptions::default(), |pods| pods.is_empty()).await?;
+        let pods = client.api::<Pod>("default");
+        patiently(pods.until_all(WatchOptions::default(), |pods| pods.is_empty())).await?;
         assert!(world.audit.tallies()["core/pods"].deletes >= 3);
         Ok(())
     }

@@ -123,7 +123,7 @@ fn binding_a_pod_names_its_node_once() {
     let mut object = stored(&pod(json!({})));
     let binding = json!({ "target": { "kind": "Node", "name": "n" }, "metadata": { "name": "p", "annotations": { "a": "b" } } });
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let mut bind = |binding: &Value, object: &mut Value| rules.rules.edit("binding", object, binding, now);
+    let bind = |binding: &Value, object: &mut Value| rules.rules.edit("binding", object, binding, now);
     bind(&binding, &mut object).unwrap();
     assert_eq!(object["spec"]["nodeName"], "n");
     assert_eq!(object["metadata"]["annotations"], json!({ "a": "b" }));

@@ -23,7 +23,7 @@ use crate::join::Enrolment;
 use crate::logs;
 use crate::openapi;
 use crate::path::Route;
-use crate::query::QueryString;
+use crate::query::{QueryString, Write};
 use crate::reply::{self, Body, JSON};
 
 /// The most bytes that a request may carry, as in Kubernetes.
@@ -107,16 +107,18 @@ impl Frontend {
         if call.user == User::anonymous() {
             return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
         }
-        if let Route::Resource { target, rest: _, watch } = route {
-            return self.resource(target, watch, call).await;
-        }
-        self.document(&route, call)
+        let answer = match route {
+            Route::Resource { target, rest, watch } => self.resource(target, &rest, watch, call).await?,
+            _ if !matches!(*call.method, Method::GET | Method::HEAD) => None,
+            route => self.document(&route, call),
+        };
+        Ok(answer.unwrap_or_else(|| reply::text(404, "404 page not found\n")))
     }
 
-    fn document(&self, route: &Route, call: &Call<'_>) -> Result<Response<Body>, Status> {
+    /// A document about the API; `None` if there is none of that path.
+    fn document(&self, route: &Route, call: &Call<'_>) -> Option<Response<Body>> {
         let found = Discovery::new(self.server.kinds());
         let aggregated = Aggregated::negotiate(accept(call.headers));
-        let unknown = || Status::new(Reason::NotFound, "the server could not find the requested resource");
         let value = match route {
             Route::Root => found.paths(&[
                 "/healthz",
@@ -131,36 +133,47 @@ impl Frontend {
                 let core = *route == Route::CoreVersions;
                 if let Some(form) = aggregated {
                     let body = found.aggregated(core, form).to_string();
-                    return Ok(reply::bytes(200, &form.content_type(), body));
+                    return Some(reply::bytes(200, &form.content_type(), body));
                 }
                 if core { found.core(&host(call.headers)) } else { found.groups() }
             }
-            Route::Group(group) => found.group(group).ok_or_else(unknown)?,
-            Route::Resources { group, version } => found.resources(group, version).ok_or_else(unknown)?,
-            _ => {
-                let document = openapi::answer(&self.documents, route, call.headers, &call.query);
-                return document.ok_or_else(unknown);
-            }
+            Route::Group(group) => found.group(group)?,
+            Route::Resources { group, version } => found.resources(group, version)?,
+            _ => return openapi::answer(&self.documents, route, call.headers, &call.query),
         };
-        Ok(reply::json(200, &value))
+        Some(reply::json(200, &value))
     }
 
-    async fn resource(&self, target: Target, watch: bool, call: &Call<'_>) -> Result<Response<Body>, Status> {
-        let resource = self.server.kinds().served(&target.group, &target.version, &target.resource);
-        let resource = resource.cloned().ok_or_else(|| {
-            Status::new(Reason::NotFound, "the server could not find the requested resource")
-        })?;
+    /// Does what is asked of a resource; `None` if nothing is served under its group and version.
+    async fn resource(
+        &self,
+        target: Target,
+        rest: &str,
+        watch: bool,
+        call: &Call<'_>,
+    ) -> Result<Option<Response<Body>>, Status> {
+        let kinds = self.server.kinds();
+        let resource = kinds.served(&target.group, &target.version, &target.resource);
+        let Some(resource) = resource.cloned() else {
+            let served = Discovery::new(kinds).resources(&target.group, &target.version).is_some();
+            return if served { Err(Status::no_such_resource()) } else { Ok(None) };
+        };
+        if !rest.is_empty() {
+            return Err(Status::no_such_resource());
+        }
         if logs::is_asked_for(call.method, &target) {
             let client = self.server.client(call.user.clone());
-            return logs::answer(&self.directory, &client, &target, &call.query, &self.closing).await;
+            return logs::answer(&self.directory, &client, &target, &call.query, &self.closing)
+                .await
+                .map(Some);
         }
         if *call.method == Method::GET && (watch || call.query.is_set("watch")) {
-            return self.watch(&resource, target, call).await;
+            return self.watch(&resource, target, call).await.map(Some);
         }
         let operation = operation(call, &resource, &target)?;
         let form = Form::negotiate(accept(call.headers))?.0;
         let answer = self.server.call(&call.user, target.clone(), operation).await?;
-        self.write(&resource, &target, form, &answer, &call.query)
+        self.write(&resource, &target, form, &answer, &call.query).map(Some)
     }
 
     fn write(
@@ -272,22 +285,21 @@ fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Op
             Operation::Get { revision, revision_match }
         }
         (&Method::GET | &Method::HEAD, false) => Operation::List(query.list()?),
-        (&Method::POST, _) => Operation::Create { body: given(call)?, options: query.write()? },
-        (&Method::PUT, true) => Operation::Update { body: given(call)?, options: query.write()? },
+        (&Method::POST, _) => Operation::Create { body: given(call)?, options: query.write(Write::Create)? },
+        (&Method::PUT, true) => {
+            Operation::Update { body: given(call)?, options: query.write(Write::Update)? }
+        }
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
             let kind =
                 PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
             let (patch, force) = (call.body.clone(), query.is_set("force"));
-            Operation::Patch { kind, patch, force, options: query.write()? }
+            Operation::Patch { kind, patch, force, options: query.write(Write::Patch(kind))? }
         }
         (&Method::DELETE, true) => Operation::Delete(query.delete(options(call)?)?),
         (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(options(call)?)?),
         _ => {
-            return Err(Status::new(
-                Reason::MethodNotAllowed,
-                "the server does not allow this method on the requested resource",
-            ));
+            return Err(Status::method_not_allowed());
         }
     })
 }
@@ -297,17 +309,15 @@ fn given(call: &Call<'_>) -> Result<Given, Status> {
     Given::of_content_type(content_type, call.body.clone()).ok_or_else(|| {
         Status::new(
             Reason::UnsupportedMediaType,
-            format!(
-                "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml, application/vnd.kubernetes.protobuf; it was {content_type:?}"
-            ),
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml, application/vnd.kubernetes.protobuf",
         )
     })
 }
 
 /// The options in the body, if it has any.
 fn options(call: &Call<'_>) -> Result<Option<Value>, Status> {
-    if call.body.is_empty() { Ok(None) } else { given(call)?.read().map(Some) }
+    if call.body.is_empty() { Ok(None) } else { given(call)?.read("DeleteOptions").map(Some) }
 }
 
 async fn collect<B>(body: B) -> Result<Bytes, Status>

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::{Body, Status, protobuf};
@@ -16,34 +17,45 @@ pub(crate) struct Decoded {
     pub(crate) repeated: Vec<String>,
 }
 
-/// Reads an object in whichever form it came.
+/// Reads an object that is to be of a kind, in whichever form it came.
 ///
 /// # Errors
-/// As [`json`], [`yaml`] and [`protobuf::decode`].
-pub(crate) fn body(body: Body) -> Result<Decoded, Status> {
+/// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML of one document; as the
+/// protobuf of a built-in kind.
+pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
     match body {
-        Body::Json(text) => json(&text),
-        Body::Yaml(text) => yaml(&text),
+        Body::Json(text) => serde_json::from_slice(&text).map_err(|error| {
+            let why = match error.classify() {
+                Category::Eof => "unexpected end of JSON input".to_owned(),
+                _ => error.to_string(),
+            };
+            let why = format!("couldn't get version/kind; json parse error: {why}");
+            unrecognized(kind, &why, &text)
+        }),
+        Body::Yaml(text) => {
+            super::yaml::decode(&text).map_err(|error| unrecognized(kind, &error.to_string(), &text))
+        }
         Body::Protobuf(bytes) => Ok(Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }),
         Body::Value(value) => Ok(Decoded { value, repeated: Vec::new() }),
     }
 }
 
-/// Reads JSON text.
-///
-/// # Errors
-/// When it is not JSON, is not UTF-8, or is nested deeper than any object can be.
-pub(crate) fn json(text: &[u8]) -> Result<Decoded, Status> {
-    serde_json::from_slice(text)
-        .map_err(|error| Status::bad_request(format!("the body of the request is not valid JSON: {error}")))
-}
-
-/// Reads YAML text of one document.
-///
-/// # Errors
-/// When it is not YAML of one document.
-pub(crate) fn yaml(text: &[u8]) -> Result<Decoded, Status> {
-    super::yaml::decode(text).map_err(|error| Status::bad_request(error.to_string()))
+/// What Kubernetes says of a body in which it finds no kind, with the beginning of the body: as text, if it looks
+/// like JSON.
+fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+    const SHOWN: usize = 30;
+    let beginning = &body[..body.len().min(SHOWN)];
+    let mut summary = match beginning.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => String::from_utf8_lossy(beginning).into_owned(),
+        Some(_) => beginning.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN {
+        summary.push_str(" ...");
+    }
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+    ))
 }
 
 impl<'de> Deserialize<'de> for Decoded {
@@ -131,36 +143,6 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// Says of an object that does not fit its kind's type what the type wants, in the form that clients know.
-pub(crate) fn mistyped(kind: &str, version: &str, error: &impl fmt::Display, path: &str) -> Status {
-    let text = error.to_string();
-    let what = match text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected ")) {
-        Some((found, wanted)) => {
-            let found = found.split([' ', '`']).next().unwrap_or_default();
-            let found = match found {
-                "integer" | "floating" => "number",
-                "map" => "object",
-                "sequence" => "array",
-                "boolean" => "bool",
-                other => other,
-            };
-            let wanted = match wanted {
-                "i32" => "int32",
-                "i64" => "int64",
-                "f64" => "float64",
-                "a string" => "string",
-                "a boolean" => "bool",
-                "a sequence" => "array",
-                "a map" => "object",
-                other => other.strip_prefix("struct ").unwrap_or(other),
-            };
-            format!("json: cannot unmarshal {found} into Go struct field {kind}.{path} of type {wanted}")
-        }
-        None => format!("{path}: {text}"),
-    };
-    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {what}"))
-}
-
 /// Removes the fields of these paths, as `serde_ignored` writes them: steps joined by dots, `?` for an option.
 pub(crate) fn prune(object: &mut Value, unknown: &[String]) {
     for path in unknown {
@@ -214,6 +196,10 @@ pub(crate) fn readable(path: &str) -> String {
 mod tests {
     use super::*;
 
+    fn json(text: &[u8]) -> Result<Decoded, Status> {
+        body(Body::Json(text.to_vec().into()), "Pod")
+    }
+
     #[test]
     fn repeated_keys_are_named_and_the_last_wins() {
         let read = json(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":3}]}"#).unwrap();
@@ -227,6 +213,13 @@ mod tests {
         for text in [&b"{"[..], b"\xff", b"{} {}", b"", deep.as_bytes()] {
             assert_eq!(json(text).unwrap_err().code(), 400);
         }
+        let message = |text: &[u8]| json(text).unwrap_err().message().to_owned();
+        let cut = "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse \
+                   error: unexpected end of JSON input";
+        assert_eq!(message(b""), format!("{cut} (<empty>)"));
+        assert_eq!(message(b"{"), format!("{cut} ({{)"));
+        assert_eq!(message(b"[["), format!("{cut} (5b5b)"));
+        assert!(message(deep.as_bytes()).ends_with(&format!("({} ...)", "5b".repeat(30))));
     }
 
     #[test]
@@ -237,16 +230,5 @@ mod tests {
         prune(&mut object, &unknown);
         assert_eq!(object, serde_json::json!({"spec": {"list": [{"z": 2}], "m": {"a.b": {}}}}));
         assert_eq!(readable(&unknown[1]), "spec.list[0].y");
-    }
-
-    #[test]
-    fn a_mistyped_field_is_named_with_what_it_should_be() {
-        let status =
-            mistyped("Deployment", "v1", &"invalid type: string \"three\", expected i32", "spec.replicas");
-        assert_eq!(
-            status.message(),
-            "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal string into \
-             Go struct field Deployment.spec.replicas of type int32"
-        );
     }
 }

@@ -54,6 +54,12 @@ const SUBRESOURCES: &[Subresource] = &[
     sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
 ];
 
+/// The kind of what is sent to a subresource of a kind.
+pub(crate) fn subresource_kind<'r>(resource: &'r Resource, name: &str) -> &'r str {
+    let known = SUBRESOURCES.iter().find(|known| known.name == name).map(|known| known.kind);
+    known.filter(|kind| !kind.is_empty()).unwrap_or(&resource.kind)
+}
+
 /// The version of the aggregated form that a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregated {

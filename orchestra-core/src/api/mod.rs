@@ -22,6 +22,7 @@ mod client;
 mod decode;
 pub mod discovery;
 pub mod field;
+mod mistyped;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod patch;

@@ -175,12 +175,12 @@ impl Body {
         }
     }
 
-    /// The object as a value. Of fields that stand twice the last counts.
+    /// The object as a value, which is to be of a kind. Of fields that stand twice the last counts.
     ///
     /// # Errors
     /// When it is not what it is said to be, or there is no protobuf of its kind.
-    pub fn read(self) -> Result<Value, Status> {
-        decode::body(self).map(|decoded| decoded.value)
+    pub fn read(self, kind: &str) -> Result<Value, Status> {
+        decode::body(self, kind).map(|decoded| decoded.value)
     }
 }
 

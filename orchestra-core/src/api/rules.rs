@@ -3,8 +3,9 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Status;
 use super::field::Errors;
-use super::{Reason, Status};
+use super::mistyped::{self, Refusal, Step};
 use crate::meta::Object;
 use crate::quantity::ParseQuantityError;
 use crate::store::Durability;
@@ -170,10 +171,7 @@ pub trait Rules: Send + Sync + 'static {
     /// # Errors
     /// What the caller is told, when the object cannot be changed so.
     fn edit(_subresource: &str, _object: &mut Value, _body: &Value, _now: Timestamp) -> Result<(), Status> {
-        Err(Status::new(
-            Reason::MethodNotAllowed,
-            "the server does not allow this method on the requested resource",
-        ))
+        Err(Status::method_not_allowed())
     }
 
     /// The cells of an object's row.
@@ -199,8 +197,8 @@ pub(crate) trait ErasedRules: Send + Sync {
     fn prepare_create(&self, object: &mut Value);
     fn prepare_update(&self, new: &mut Value, old: &Value);
     fn prepare_status(&self, new: &mut Value, old: &Value);
-    /// Decodes the object to its type, only to see that it can be; names the unknown fields.
-    fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped>;
+    /// Decodes the object to its type, only to see that it can be; names the unknown fields, or says what is mistyped.
+    fn check(&self, object: &Value) -> Result<Vec<String>, String>;
     fn prepare_deletion(&self, object: &mut Value);
     fn holds(&self, object: &Value) -> bool;
     fn edit(&self, subresource: &str, object: &mut Value, body: &Value, now: Timestamp)
@@ -219,19 +217,23 @@ pub(crate) trait ErasedRules: Send + Sync {
     ) -> Option<k8s_openapi::schemars::Schema>;
 }
 
-/// A field of an object does not fit the type.
-pub(crate) struct Mistyped {
-    /// The path of the field.
-    pub(crate) path: String,
-    /// What is wrong with it.
-    pub(crate) error: serde_json::Error,
-}
-
 /// Carries [`Rules`] into a trait object.
 pub(crate) struct Erased<R>(pub(crate) PhantomData<R>);
 
 fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
     K::deserialize(object)
+}
+
+/// Where and why a document is not an object of the type; `None` if it is one.
+fn refusal<K: Object>(document: &Value) -> Option<Refusal> {
+    use serde_path_to_error::Segment;
+    let error = serde_path_to_error::deserialize::<_, K>(document).err()?;
+    let steps = error.path().iter().filter_map(|segment| match segment {
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    Some((steps.collect(), error.inner().to_string()))
 }
 
 impl<R: Rules> ErasedRules for Erased<R> {
@@ -263,7 +265,7 @@ impl<R: Rules> ErasedRules for Erased<R> {
         R::prepare_status(new, old);
     }
 
-    fn check(&self, object: &Value) -> Result<Vec<String>, Mistyped> {
+    fn check(&self, object: &Value) -> Result<Vec<String>, String> {
         let mut unknown = Vec::new();
         let decoded: Result<R::Object, _> = serde_ignored::deserialize(object, |path| {
             let path = path.to_string();
@@ -275,10 +277,10 @@ impl<R: Rules> ErasedRules for Erased<R> {
         match decoded {
             Ok(_) => Ok(unknown),
             // Following the path costs time, so it is followed only when something is wrong.
-            Err(error) => match serde_path_to_error::deserialize::<_, R::Object>(object) {
-                Ok(_) => Err(Mistyped { path: String::new(), error }),
-                Err(error) => Err(Mistyped { path: error.path().to_string(), error: error.into_inner() }),
-            },
+            Err(error) => Err(match refusal::<R::Object>(object) {
+                Some(refused) => mistyped::explain(R::Object::KIND, object, refused, &refusal::<R::Object>),
+                None => error.to_string(),
+            }),
         }
     }
 

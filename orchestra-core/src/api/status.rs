@@ -136,6 +136,26 @@ impl Status {
         status
     }
 
+    /// Nothing is served under such a path.
+    pub fn no_such_resource() -> Self {
+        Self::of_route(Reason::NotFound, "the server could not find the requested resource")
+    }
+
+    /// What is served under this path cannot be done that to.
+    pub fn method_not_allowed() -> Self {
+        Self::of_route(
+            Reason::MethodNotAllowed,
+            "the server does not allow this method on the requested resource",
+        )
+    }
+
+    /// Failures of the router have details, of nothing.
+    fn of_route(reason: Reason, message: &str) -> Self {
+        let mut status = Self::new(reason, message);
+        status.0.details = Some(metav1::StatusDetails::default());
+        status
+    }
+
     /// There is no such object.
     pub fn not_found(resource: &GroupResource, name: &str) -> Self {
         Self::about(Reason::NotFound, resource, name, format!("{resource} \"{name}\" not found"))
@@ -204,7 +224,7 @@ impl Status {
 
     /// A revision that has not been yet.
     pub fn too_large_revision(requested: Revision, latest: Revision) -> Self {
-        let message = format!("Too large resource version: {requested}, current: {latest}");
+        let message = format!("Timeout: Too large resource version: {requested}, current: {latest}");
         let mut status = Self::new(Reason::Timeout, message);
         status.0.details = Some(metav1::StatusDetails {
             causes: Some(vec![metav1::StatusCause {

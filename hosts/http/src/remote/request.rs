@@ -235,14 +235,16 @@ mod tests {
             labels: Some(Selector::parse("app in (a,b),!x").unwrap()),
             fields: Some(FieldSelector::parse("spec.nodeName=n").unwrap()),
             limit: 7,
-            continue_token: Some("a+/=".into()),
+            continue_token: None,
             revision: Some(Revision(3)),
             revision_match: Some(RevisionMatch::Exact),
         };
-        let call = Call::of(&Target::of::<Pod>(None), Operation::List(list.clone()));
-        let read =
-            QueryString::parse(call.path.split_once('?').map(|(_, query)| query)).unwrap().list().unwrap();
-        assert_eq!(format!("{read:?}"), format!("{list:?}"));
+        let rest = ListOptions { continue_token: Some("a+/=".into()), ..ListOptions::default() };
+        for list in [list, rest] {
+            let call = Call::of(&Target::of::<Pod>(None), Operation::List(list.clone()));
+            let query = QueryString::parse(call.path.split_once('?').map(|(_, query)| query)).unwrap();
+            assert_eq!(format!("{:?}", query.list().unwrap()), format!("{list:?}"));
+        }
         let given = DeleteOptions {
             dry_run: true,
             grace_period: Some(0),

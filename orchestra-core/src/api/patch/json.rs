@@ -2,7 +2,7 @@ use json_patch::PatchOperation;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 use serde_json::Value;
 
-use super::malformed;
+use super::{malformed, mistaken, parse};
 use crate::api::{Reason, Status};
 
 /// As many operations as one patch may have.
@@ -14,7 +14,10 @@ const DEEPEST: usize = 100;
 
 /// Applies an RFC 6902 patch.
 pub(super) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations: Vec<Value> = serde_json::from_slice(patch).map_err(malformed)?;
+    let operations = match parse(patch).map_err(malformed)? {
+        Value::Array(operations) => operations,
+        other => return Err(malformed(mistaken(&other, "[]handlers.jsonPatchOp"))),
+    };
     if operations.len() > MOST_OPERATIONS {
         let count = operations.len();
         let message =

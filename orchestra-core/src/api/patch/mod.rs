@@ -10,7 +10,8 @@ mod strategic;
 #[cfg(test)]
 mod tests;
 
-use serde_json::Value;
+use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use super::schema::Place;
 use super::{PatchKind, Reason, Resource, Status};
@@ -66,14 +67,15 @@ pub fn apply(resource: &Resource, kind: PatchKind, current: &Value, patch: &[u8]
     match kind {
         PatchKind::Json => json::apply(current, patch),
         PatchKind::Merge => {
-            let patch = object(patch)?;
+            let patch = Value::Object(object(patch).map_err(malformed)?);
             let mut patched = current.clone();
             json_patch::merge(&mut patched, &patch);
             Ok(patched)
         }
         PatchKind::Strategic => {
             let place = Place::of(resource).ok_or_else(|| PatchKind::unsupported(resource))?;
-            let Value::Object(patch) = object(patch)? else { return Err(malformed("not an object")) };
+            // Of these alone Kubernetes does not say that it was decoding the patch.
+            let patch = object(patch).map_err(Status::bad_request)?;
             let mut patched = current.clone();
             strategic::merge(&mut patched, patch, &place)?;
             Ok(patched)
@@ -82,11 +84,31 @@ pub fn apply(resource: &Resource, kind: PatchKind, current: &Value, patch: &[u8]
     }
 }
 
-fn object(patch: &[u8]) -> Result<Value, Status> {
-    match serde_json::from_slice(patch).map_err(malformed)? {
-        value @ Value::Object(_) => Ok(value),
-        _ => Err(malformed("a patch of this form must be an object")),
+fn object(patch: &[u8]) -> Result<Map<String, Value>, String> {
+    match parse(patch)? {
+        Value::Object(fields) => Ok(fields),
+        other => Err(mistaken(&other, "map[string]interface {}")),
     }
+}
+
+fn parse(patch: &[u8]) -> Result<Value, String> {
+    serde_json::from_slice(patch).map_err(|error| match error.classify() {
+        Category::Eof => "unexpected end of JSON input".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+/// What Go says of a value where another type was meant.
+fn mistaken(found: &Value, wanted: &str) -> String {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
 }
 
 fn malformed(why: impl std::fmt::Display) -> Status {

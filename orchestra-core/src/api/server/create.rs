@@ -29,10 +29,7 @@ impl Server {
         options: WriteOptions,
     ) -> Result<Response, Status> {
         if target.name.is_some() {
-            return Err(Status::new(
-                crate::api::Reason::MethodNotAllowed,
-                "the server does not allow this method on the requested resource",
-            ));
+            return Err(Status::method_not_allowed());
         }
         let mut draft = Draft::read(resource, target, body, options.field_validation)?;
         let namespace = self.settle_namespace(resource, target, &mut draft)?;

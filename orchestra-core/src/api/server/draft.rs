@@ -26,18 +26,22 @@ impl Draft {
         body: Body,
         validation: FieldValidation,
     ) -> Result<Self, Status> {
-        let Decoded { value, repeated } = decode::body(body)?;
-        Self::of(resource, target, value, repeated, validation)
+        let decoded = decode::body(body, &resource.kind)?;
+        let (kind, version) = (&resource.kind, &target.version);
+        Self::of(resource, target, decoded, validation, &|why| {
+            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
+        })
     }
 
-    /// The same for a value that has been read, as after a patch.
+    /// The same for a value that has been read, as after a patch. `refuse` says that it does not fit the kind's type.
     pub(super) fn of(
         resource: &Resource,
         target: &Target,
-        mut object: Value,
-        repeated: Vec<String>,
+        decoded: Decoded,
         validation: FieldValidation,
+        refuse: &dyn Fn(&str) -> Status,
     ) -> Result<Self, Status> {
+        let Decoded { value: mut object, repeated } = decoded;
         check_kind(resource, target, &object)?;
         let conversion = resource.conversion(&target.group, &target.version);
         if let Some(conversion) = conversion {
@@ -45,16 +49,8 @@ impl Draft {
         }
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = resource.kind.as_ref().into();
-        let (kind, version) = (&resource.kind, &target.version);
-        resource.rules.canonicalize(&mut object).map_err(|error| {
-            Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: {error}"
-            ))
-        })?;
-        let unknown = resource
-            .rules
-            .check(&object)
-            .map_err(|bad| decode::mistyped(&resource.kind, &target.version, &bad.error, &bad.path))?;
+        resource.rules.canonicalize(&mut object).map_err(|error| refuse(&error.to_string()))?;
+        let unknown = resource.rules.check(&object).map_err(|why| refuse(&why))?;
         decode::prune(&mut object, &unknown);
         drop_nulls(&mut object);
         resource.rules.default(&mut object);
@@ -64,10 +60,9 @@ impl Draft {
             .chain(repeated.iter().map(|path| format!("duplicate field \"{path}\"")))
             .collect();
         match validation {
-            FieldValidation::Strict if !faults.is_empty() => Err(Status::bad_request(format!(
-                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
-                faults.join(", ")
-            ))),
+            FieldValidation::Strict if !faults.is_empty() => {
+                Err(refuse(&format!("strict decoding error: {}", faults.join(", "))))
+            }
             FieldValidation::Warn => Ok(Self { object, warnings: faults }),
             _ => Ok(Self { object, warnings: Vec::new() }),
         }
@@ -139,26 +134,35 @@ fn unreachable_metadata() -> ! {
     unreachable!("metadata was made an object on the line above")
 }
 
+/// An object that does not say its kind or version is of those that the URL names; one that does must be of them.
 fn check_kind(resource: &Resource, target: &Target, object: &Value) -> Result<(), Status> {
     if !object.is_object() {
-        return Err(Status::bad_request("the body of the request is not an object"));
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
+             it is not an object",
+            resource.kind
+        )));
     }
-    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
     let expected = crate::api::api_version(&target.group, &target.version);
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if kind.is_empty() {
-        return Err(Status::bad_request(format!(
-            "Object 'Kind' is missing; this request is for a {}",
+    let text = |field: &str| match object.get(field).unwrap_or(&Value::Null) {
+        Value::Null => Ok(String::new()),
+        Value::String(text) => Ok(text.clone()),
+        _ => Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
+             {field} is not a string",
             resource.kind
+        ))),
+    };
+    let (api_version, kind) = (text("apiVersion")?, text("kind")?);
+    if !kind.is_empty() && kind != resource.kind {
+        let (_, version) = crate::api::split_api_version(&api_version);
+        return Err(Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: the kind in the data ({kind}) does not match \
+             the expected kind ({})",
+            resource.kind, resource.kind
         )));
     }
-    if kind != resource.kind {
-        return Err(Status::bad_request(format!(
-            "the kind in the data ({kind}) does not match the expected kind ({})",
-            resource.kind
-        )));
-    }
-    if api_version != expected {
+    if !api_version.is_empty() && api_version != expected {
         return Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({expected})"
         )));

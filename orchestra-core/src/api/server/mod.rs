@@ -127,7 +127,7 @@ impl Server {
     pub(crate) fn resource(&self, target: &Target) -> Result<&Arc<Resource>, Status> {
         self.kinds
             .served(&target.group, &target.version, &target.resource)
-            .ok_or_else(|| Status::new(Reason::NotFound, "the server could not find the requested resource"))
+            .ok_or_else(|| Status::no_such_resource())
     }
 
     fn cache_of(&self, resource: &Resource) -> Result<&Cache, Status> {
@@ -181,6 +181,10 @@ impl Service for Server {
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
         self.check_serving()?;
         let resource = Arc::clone(self.resource(&target)?);
+        check_scope(&resource, &target)?;
+        if target.subresource.is_some() {
+            return Err(Status::method_not_allowed());
+        }
         self.authorizer.authorize(user, "watch", &target).await?;
         self.start_watch(&resource, &target, options).await
     }
@@ -207,11 +211,10 @@ fn check_scope(resource: &Resource, target: &Target) -> Result<(), Status> {
     if fits {
         return Ok(());
     }
-    let message = if resource.is_namespaced() {
-        "an empty namespace may not be set when a resource name is provided"
-    } else {
-        "the server could not find the requested resource"
-    };
-    let reason = if resource.is_namespaced() { Reason::BadRequest } else { Reason::NotFound };
-    Err(Status::new(reason, message))
+    if resource.is_namespaced() {
+        return Err(Status::bad_request(
+            "an empty namespace may not be set when a resource name is provided",
+        ));
+    }
+    Err(Status::no_such_resource())
 }

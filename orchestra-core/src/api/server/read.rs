@@ -30,12 +30,20 @@ impl Token {
 
     fn decode(text: &str) -> Result<(Revision, ObjectName), Status> {
         let invalid = |why: &dyn std::fmt::Display| {
-            Status::bad_request(format!("continue key is not valid: {why}; start the list again without it"))
+            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
         };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
         let token: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
-        let place = token.start.split_once('/').filter(|_| token.v == TOKEN_VERSION && token.rv > 0);
-        let (namespace, name) = place.ok_or_else(|| invalid(&"it was not made by this server"))?;
+        if token.v != TOKEN_VERSION {
+            return Err(invalid(&format_args!("server does not recognize this encoded version {}", token.v)));
+        }
+        if token.rv == 0 {
+            return Err(invalid(&"incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        }
+        if token.start.is_empty() {
+            return Err(invalid(&"encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        let (namespace, name) = token.start.split_once('/').ok_or_else(|| invalid(&token.start))?;
         Ok((Revision(token.rv), ObjectName::new((!namespace.is_empty()).then_some(namespace), name)))
     }
 }
@@ -201,6 +209,11 @@ pub(super) fn query(
         let path = requirement.path.as_str();
         let known = matches!(path, "metadata.name" | "metadata.namespace")
             || resource.fields.iter().any(|field| field.path == path);
+        if !known && resource.fields.is_empty() {
+            return Err(Status::bad_request(format!(
+                "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+            )));
+        }
         if !known {
             return Err(Status::bad_request(format!("field label not supported: {path}")));
         }

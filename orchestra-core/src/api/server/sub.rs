@@ -6,7 +6,7 @@ use super::Server;
 use super::draft::Draft;
 use super::read::object_name;
 use crate::api::request::{Body, Operation, PatchKind, Reply, Response, Target, User, WriteOptions};
-use crate::api::{Reason, Resource, ScalePaths, Status, patch};
+use crate::api::{Resource, ScalePaths, Status, discovery, patch};
 use crate::selector::{Labels, Selector};
 use crate::watch::Entry;
 
@@ -34,12 +34,9 @@ impl Server {
                 self.edit(user, resource, target, body, options).await
             }
             (name, _, Operation::Get { .. }) if !resource.subresources.contains(&name) => {
-                Err(Status::new(Reason::NotFound, "the server could not find the requested resource"))
+                Err(Status::no_such_resource())
             }
-            _ => Err(Status::new(
-                Reason::MethodNotAllowed,
-                "the server does not allow this method on the requested resource",
-            )),
+            _ => Err(Status::method_not_allowed()),
         }
     }
 
@@ -54,7 +51,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let subresource = target.subresource.as_deref().unwrap_or_default();
-        let body = body.read()?;
+        let body = body.read(discovery::subresource_kind(resource, subresource))?;
         let now = self.clock.now();
         let make = |current: &Entry| {
             let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -83,17 +80,14 @@ impl Server {
                 let scale = scale_of(&*self.current(resource, &name)?, paths)?;
                 return Ok(Response::new(Reply::Value(scale)));
             }
-            Operation::Update { body, options } => (Wanted::Scale(body.read()?), options.dry_run),
+            Operation::Update { body, options } => (Wanted::Scale(body.read("Scale")?), options.dry_run),
             Operation::Patch { kind, patch, options, .. } => {
                 // A scale has no lists, so the two kinds of merge are one.
                 let kind = if kind == PatchKind::Strategic { PatchKind::Merge } else { kind };
                 (Wanted::Patch(kind, patch), options.dry_run)
             }
             _ => {
-                return Err(Status::new(
-                    Reason::MethodNotAllowed,
-                    "the server does not allow this method on the requested resource",
-                ));
+                return Err(Status::method_not_allowed());
             }
         };
         let make = |current: &Entry| {
@@ -169,9 +163,9 @@ fn scaled(current: &Entry, paths: ScalePaths, scale: &Value) -> Result<Draft, St
     }
     let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
-        value => value.as_i64().ok_or_else(|| {
+        value => value.as_i64().and_then(|count| i32::try_from(count).ok()).ok_or_else(|| {
             Status::bad_request(
-                "Scale in version \"v1\" cannot be handled as a Scale: spec.replicas is not a whole number",
+                "Scale in version \"v1\" cannot be handled as a Scale: spec.replicas is not a number of type int32",
             )
         })?,
     };

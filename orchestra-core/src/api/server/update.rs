@@ -8,8 +8,10 @@ use super::create::ATTEMPTS;
 use super::draft::{Draft, metadata};
 use super::read::object_name;
 use crate::api::admission::{Attributes, Change};
+use crate::api::decode::Decoded;
+use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Reply, Response, Target, User, WriteOptions};
-use crate::api::{Reason, Resource, Status, patch};
+use crate::api::{Resource, Status, patch};
 use crate::meta::{ObjectName, Revision};
 use crate::store::{Expect, StoreError, Txn};
 use crate::watch::Entry;
@@ -180,14 +182,53 @@ fn patched(
         (conversion.from_stored)(&mut object);
         object["apiVersion"] = crate::api::api_version(&target.group, &target.version).into();
     }
-    let object = patch::apply(resource, kind, &object, patch)?;
-    let mut draft = Draft::of(resource, target, object, Vec::new(), validation)?;
-    check_name(&mut draft, current.name().name())?;
+    let value = patch::apply(resource, kind, &object, patch)?;
+    // Which of the patch's fields are to blame is not known: what was to become of the object is shown as a whole, or
+    // of a strategic patch, which Kubernetes does not write as JSON again, the patch.
+    let shown = match kind {
+        PatchKind::Strategic => {
+            serde_json::from_slice(patch).map_or_else(|_| String::new(), |patch| go(&patch))
+        }
+        _ => value.to_string(),
+    };
+    let refuse = |why: &str| {
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("patch"), shown.as_str(), why);
+        Status::invalid("", "", "", &errors)
+    };
+    let decoded = Decoded { value, repeated: Vec::new() };
+    let mut draft = Draft::of(resource, target, decoded, validation, &refuse)?;
     let meta = draft.meta();
-    if meta.get("namespace").and_then(Value::as_str) != current.name().namespace() {
-        return Err(Status::bad_request("the namespace of an object cannot be changed"));
+    let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    match current.name().namespace() {
+        Some(ours) if namespace.is_empty() => {
+            meta.insert("namespace".to_owned(), ours.into());
+        }
+        ours if namespace == ours.unwrap_or_default() => {}
+        _ => {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
     }
+    check_name(&mut draft, current.name().name())?;
     Ok(draft)
+}
+
+/// A value as Go prints it.
+fn go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let mut fields: Vec<_> =
+                fields.iter().map(|(key, value)| format!("{key}:{}", go(value))).collect();
+            fields.sort_unstable();
+            format!("map[{}]", fields.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn check_name(draft: &mut Draft, name: &str) -> Result<(), Status> {
@@ -215,12 +256,12 @@ fn check_preconditions(resource: &Resource, current: &Entry, draft: &mut Draft) 
         Some(version) => match version.parse::<Revision>() {
             Ok(revision) if revision == current.revision() => Ok(()),
             Ok(_) => Err(Status::modified(&resource.id, name)),
-            Err(_) => Err(Status::new(
-                Reason::Invalid,
-                format!(
-                    "metadata.resourceVersion: Invalid value: {version:?}: must be a number from a read of the object"
-                ),
-            )),
+            Err(_) => {
+                let mut errors = Errors::new();
+                let path = Path::new("metadata.resourceVersion");
+                errors.invalid(&path, version, "must be a number from a read of the object");
+                Err(Status::invalid(&resource.id.group, &resource.kind, name, &errors))
+            }
         },
     }
 }

@@ -1,0 +1,95 @@
+//! Whom the server does not know, and what it does not serve.
+
+use http::Method;
+
+use super::support::Served;
+use super::{Case, refused};
+
+#[tokio::test]
+async fn strangers() {
+    let served = Served::start().await;
+    let stranger = |name, value: &str| {
+        Case::get(name, "/api/v1/pods").header("authorization", value).is(401, "Unauthorized", "Unauthorized")
+    };
+    let body = r#"{"metadata":{"name":"m"}}"#;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    refused(
+        &served,
+        vec![
+            stranger("no token", ""),
+            stranger("a wrong token", "Bearer guessed"),
+            stranger("an empty token", "Bearer "),
+            stranger("another scheme", "Basic YTpi"),
+            Case::get("discovery", "/apis").header("authorization", "").is(
+                401,
+                "Unauthorized",
+                "Unauthorized",
+            ),
+            Case::post("a write", maps, body).header("authorization", "").is(
+                401,
+                "Unauthorized",
+                "Unauthorized",
+            ),
+        ],
+    )
+    .await;
+    for open in ["/healthz", "/livez", "/readyz", "/version"] {
+        assert_eq!(served.get(open, &[("authorization", "")]).await.code, 200, "{open}");
+    }
+}
+
+#[tokio::test]
+async fn resources_that_there_are_not() {
+    let served = Served::start().await;
+    let unknown = |name, path: &str| {
+        Case::get(name, path).is(404, "NotFound", "the server could not find the requested resource")
+    };
+    let not_allowed = |name, method, path: &str| {
+        let message = "the server does not allow this method on the requested resource";
+        Case::new(name, method, path).body("{}").is(405, "MethodNotAllowed", message)
+    };
+    refused(
+        &served,
+        vec![
+            unknown("no such resource", "/api/v1/widgets"),
+            unknown("no such resource of a group", "/apis/apps/v1/namespaces/default/widgets/w"),
+            unknown("no such subresource", "/api/v1/namespaces/default/configmaps/m/frob"),
+            unknown("beyond a subresource", "/api/v1/namespaces/default/pods/p/status/frob"),
+            unknown("a node in a namespace", "/api/v1/namespaces/default/nodes"),
+            unknown("a watch of nodes in a namespace", "/api/v1/namespaces/default/nodes?watch=1"),
+            Case::get("no such object", "/api/v1/namespaces/default/pods/p").is(
+                404,
+                "NotFound",
+                "pods \"p\" not found",
+            ),
+            not_allowed("an update of all", Method::PUT, "/api/v1/namespaces/default/pods"),
+            not_allowed("a patch of all", Method::PATCH, "/api/v1/namespaces/default/pods"),
+            not_allowed("a creation of one", Method::POST, "/api/v1/namespaces/default/pods/p"),
+            not_allowed("a method of its own", Method::from_bytes(b"FROB").unwrap(), "/api/v1/pods"),
+            Case::get("no such form", "/api/v1/pods").header("accept", "text/html").is(
+                406,
+                "NotAcceptable",
+                "only the following media types are accepted: application/json, application/yaml",
+            ),
+        ],
+    )
+    .await;
+}
+
+/// What no group serves is no business of the API's, and is answered without a `Status`, as in Kubernetes.
+#[tokio::test]
+async fn paths_that_lead_nowhere() {
+    let served = Served::start().await;
+    for path in [
+        "/nothing",
+        "/api/v7",
+        "/api/v7/pods",
+        "/apis/none.io",
+        "/apis/none.io/v1/widgets",
+        "/api/v1/pods/%ff",
+    ] {
+        let answer = served.get(path, &[]).await;
+        assert_eq!((answer.code, answer.text()), (404, "404 page not found\n"), "{path}");
+        assert!(answer.header("content-type").starts_with("text/plain"), "{path}");
+    }
+}

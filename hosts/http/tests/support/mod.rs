@@ -1,0 +1,113 @@
+//! A master of no nodes on a port of this machine, and a client that sends whatever it is told to.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use orchestra_core::api::User;
+use orchestra_core::cluster::Cluster;
+use orchestra_http::{ApiHost, Authority, ServerTls, Tokens};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+
+/// The token of an administrator.
+pub const TOKEN: &str = "Bearer of-the-administrator";
+
+pub struct Served {
+    // Held for as long as it serves.
+    _cluster: Cluster,
+    pub api: ApiHost,
+    pub authority: Authority,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub code: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        let authority = Authority::new().unwrap();
+        let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+        let identity = authority.issue_server(&[], &[address]).unwrap();
+        let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
+        let cluster = Cluster::builder().start().await.unwrap();
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
+        let tokens = Tokens::new();
+        tokens.insert(TOKEN.trim_start_matches("Bearer "), User::admin());
+        let api = ApiHost::new(listener, tls, server, nodes, tokens, None).unwrap();
+        Self { _cluster: cluster, api, authority }
+    }
+
+    /// Sends a request as the administrator. A header that is given replaces what would be sent, an empty one removes
+    /// it.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let mut request = Request::new(Full::new(body.into()));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().unwrap();
+        request.headers_mut().insert(HOST, "localhost".parse().unwrap());
+        request.headers_mut().insert(AUTHORIZATION, TOKEN.parse().unwrap());
+        request.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+        for (name, value) in headers {
+            request.headers_mut().remove(*name);
+            if !value.is_empty() {
+                request.headers_mut().insert(*name, value.parse().unwrap());
+            }
+        }
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await.unwrap();
+        tokio::spawn(connection);
+        let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { code: head.status.as_u16(), headers: head.headers, body }
+    }
+
+    pub async fn get(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        self.send(Method::GET, path, headers, "").await
+    }
+
+    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        let authority = CertificateDer::from_pem_slice(self.authority.certificate().as_bytes()).unwrap();
+        roots.add(authority).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::from(self.api.address().ip());
+        let stream = TcpStream::connect(self.api.address()).await.unwrap();
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+}

@@ -1,12 +1,44 @@
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use orchestra_core::api::yaml;
+use serde_json::{Value, json};
 
 use crate::pki::Issued;
+use crate::remote::{Credential, RemoteConfig};
+
+/// Why a kubeconfig does not say where a cluster is.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// A file cannot be read.
+    #[error("{} cannot be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: io::Error,
+    },
+    /// It is not YAML.
+    #[error("{} is not a kubeconfig: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It lacks something, or has something that is not understood here.
+    #[error("{} has no {missing}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What is not there.
+        missing: &'static str,
+    },
+}
 
 /// The file that tells `kubectl` where a cluster is and who is asking.
 #[derive(Clone, Debug)]
@@ -57,5 +89,110 @@ impl Kubeconfig {
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(self.render().as_bytes())?;
         fs::rename(&draft, path)
+    }
+}
+
+/// A kubeconfig as it was read, whoever wrote it.
+struct Read<'p> {
+    path: &'p Path,
+    config: Value,
+}
+
+impl Kubeconfig {
+    /// What a file says of its current context: where the cluster is, and a certificate or token to show. Other ways
+    /// to prove oneself, such as programs that print a token, are not understood.
+    ///
+    /// # Errors
+    /// When it cannot be read, or does not say.
+    pub fn read(path: &Path) -> Result<RemoteConfig, KubeconfigError> {
+        let text = fs::read(path);
+        let text = text.map_err(|source| KubeconfigError::File { path: path.to_owned(), source })?;
+        let documents = yaml::read(&text)
+            .map_err(|error| KubeconfigError::Malformed { path: path.to_owned(), why: error.to_string() })?;
+        let config = documents.into_iter().next().unwrap_or_default();
+        let read = Read { path, config };
+        let context = read.named("contexts", "context", &read.config["current-context"]);
+        let context = context.ok_or_else(|| read.missing("current context"))?;
+        let cluster = read.named("clusters", "cluster", &context["cluster"]);
+        let cluster = cluster.ok_or_else(|| read.missing("cluster in the current context"))?;
+        let user = read.named("users", "user", &context["user"]);
+        let user = user.ok_or_else(|| read.missing("user in the current context"))?;
+        let url = cluster["server"].as_str().ok_or_else(|| read.missing("server"))?.to_owned();
+        let authority = read.pem(cluster, "certificate-authority")?;
+        let authority = authority.ok_or_else(|| read.missing("certificate-authority"))?;
+        let credential = match (&user["token"], read.pem(user, "client-certificate")?) {
+            (Value::String(token), _) => Credential::Token(token.clone()),
+            (_, Some(certificate)) => {
+                let key = read.pem(user, "client-key")?.ok_or_else(|| read.missing("client-key"))?;
+                Credential::Certificate(Issued { certificate, key })
+            }
+            _ => return Err(read.missing("client-certificate or token")),
+        };
+        Ok(RemoteConfig { url, authority, credential })
+    }
+}
+
+impl Read<'_> {
+    fn missing(&self, missing: &'static str) -> KubeconfigError {
+        KubeconfigError::Missing { path: self.path.to_owned(), missing }
+    }
+
+    /// The entry of a list that has a name.
+    fn named(&self, list: &str, entry: &str, name: &Value) -> Option<&Value> {
+        let all = self.config[list].as_array()?;
+        all.iter().find(|item| item["name"].is_string() && item["name"] == *name).map(|item| &item[entry])
+    }
+
+    /// What stands in the file itself, or in one that it names.
+    fn pem(&self, of: &Value, field: &'static str) -> Result<Option<String>, KubeconfigError> {
+        if let Some(encoded) = of[format!("{field}-data")].as_str() {
+            let bytes = STANDARD.decode(encoded).ok();
+            return bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(Some).ok_or_else(|| {
+                KubeconfigError::Malformed {
+                    path: self.path.to_owned(),
+                    why: format!("{field}-data is not base64"),
+                }
+            });
+        }
+        let Some(named) = of[field].as_str() else { return Ok(None) };
+        let path = self.path.parent().unwrap_or(Path::new("")).join(named);
+        fs::read_to_string(&path).map(Some).map_err(|source| KubeconfigError::File { path, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let identity = Issued { certificate: "cert".into(), key: "key".into() };
+        let config =
+            Kubeconfig { server: "https://a:1".into(), authority: "ca".into(), identity: identity.clone() };
+        config.write(&path).unwrap();
+        let read = Kubeconfig::read(&path).unwrap();
+        assert_eq!((read.url.as_str(), read.authority.as_str()), ("https://a:1", "ca"));
+        assert!(matches!(read.credential, Credential::Certificate(found) if found == identity));
+    }
+
+    #[test]
+    fn one_of_several_contexts_in_yaml_with_files_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config");
+        fs::write(directory.path().join("ca.crt"), "authority").unwrap();
+        let text = "current-context: b\ncontexts:\n- name: a\n  context: {cluster: x, user: x}\n- name: b\n  \
+                    context: {cluster: y, user: y}\nclusters:\n- name: y\n  cluster: {server: 'https://y', \
+                    certificate-authority: ca.crt}\nusers:\n- name: y\n  user: {token: secret}\n";
+        fs::write(&path, text).unwrap();
+        let read = Kubeconfig::read(&path).unwrap();
+        assert_eq!((read.url.as_str(), read.authority.as_str()), ("https://y", "authority"));
+        assert!(matches!(read.credential, Credential::Token(token) if token == "secret"));
+        for (without, missing) in [("current-context: b", "current context"), ("token: secret", "token")] {
+            fs::write(&path, text.replace(without, "other: x")).unwrap();
+            let error = Kubeconfig::read(&path).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
+        }
     }
 }

@@ -37,7 +37,7 @@ pub use auth::Tokens;
 pub use frontend::Frontend;
 pub use host::ApiHost;
 pub use join::{Enrolment, Identity, JoinError, JoinToken, TokenError, join};
-pub use kubeconfig::Kubeconfig;
+pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use nodes::{HttpDialer, serve_node};
 pub use pki::{Authority, Issued, PkiError, ServerTls};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};

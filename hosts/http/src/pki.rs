@@ -82,7 +82,8 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// The authority kept in a directory; made there, if there is none.
+    /// The authority kept in a directory; made there, if there is none. Of several programs that do so at once, one
+    /// makes it.
     ///
     /// # Errors
     /// When the files cannot be read or written, or are not what they should be.
@@ -92,6 +93,9 @@ impl Authority {
             let path = path.to_owned();
             move |source| PkiError::File { path, source }
         };
+        fs::create_dir_all(directory).map_err(failed(directory))?;
+        let lock = fs::File::open(directory).map_err(failed(directory))?;
+        lock.lock().map_err(failed(directory))?;
         if certificate_path.exists() && key_path.exists() {
             let certificate = fs::read_to_string(&certificate_path).map_err(failed(&certificate_path))?;
             let key = fs::read_to_string(&key_path).map_err(failed(&key_path))?;
@@ -99,7 +103,6 @@ impl Authority {
             return Ok(Self { certificate, issuer });
         }
         let (authority, key) = Self::make()?;
-        fs::create_dir_all(directory).map_err(failed(directory))?;
         write_private(&key_path, &key).map_err(failed(&key_path))?;
         fs::write(&certificate_path, &authority.certificate).map_err(failed(&certificate_path))?;
         Ok(authority)

@@ -6,7 +6,7 @@
 mod options;
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use orchestra_core::api::Client;
+use orchestra_core::clock::{TokioClock, random_uid};
 use orchestra_core::cluster::{Builder, Cluster};
+use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::RedbStore;
 use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, JoinToken, Kubeconfig, ServerTls, Tokens};
 use tokio::net::TcpListener;
 
-pub use options::Options;
+pub use options::{Options, Shared};
 
 /// A running master.
 #[derive(Debug)]
@@ -40,11 +42,11 @@ impl Master {
         let directory = std::path::absolute(&options.data_dir)?;
         fs::create_dir_all(&directory)
             .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
-        let authority = Arc::new(Authority::open(&directory.join("pki"))?);
+        let authority = Arc::new(Authority::open(&options.pki(&directory))?);
         let builder = Cluster::builder()
             .service_ranges(options.service_cluster_ip_range.clone())
             .controllers(options.controllers(authority.certificate()));
-        let builder = if options.in_memory { builder } else { builder.store(RedbStore::open(&directory)?) };
+        let builder = store(options, &directory, builder).await?;
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}; name another address with --listen", options.listen)
         })?;
@@ -61,7 +63,7 @@ impl Master {
     ) -> anyhow::Result<Self> {
         let secret = match &options.token {
             Some(secret) => secret.clone(),
-            None => kept_secret(&directory.join("join-secret"))?,
+            None => kept_secret(&options.pki(directory))?,
         };
         let enrolment = Arc::new(Enrolment::new(Arc::clone(&authority), &secret)?);
         let tls = server_tls(options, &authority, address.ip())?;
@@ -116,16 +118,47 @@ impl Master {
     }
 }
 
-/// The secret of a file, made at random if there is none.
-fn kept_secret(path: &Path) -> anyhow::Result<String> {
-    if let Ok(secret) = fs::read_to_string(path) {
-        return Ok(secret.trim().to_owned());
+/// Says where the state is kept, and stands for election if other masters may share it.
+async fn store(options: &Options, directory: &Path, builder: Builder) -> anyhow::Result<Builder> {
+    let shared = &options.shared;
+    if !shared.etcd.is_empty() {
+        let store = EtcdStore::connect(&shared.etcd, shared.etcd_options()?).await;
+        let store = store.with_context(|| format!("no etcd answers at {}", shared.etcd.join(", ")))?;
+        return Ok(builder
+            .store(store)
+            .elect(shared.leader_identity.clone().unwrap_or_else(identity), shared.leader_term));
     }
-    let secret = JoinToken::random_secret()?;
-    let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    file.and_then(|mut file| file.write_all(secret.as_bytes()))
-        .with_context(|| format!("the join secret cannot be kept in {}", path.display()))?;
-    Ok(secret)
+    Ok(if options.in_memory { builder } else { builder.store(RedbStore::open(directory)?) })
+}
+
+/// A name for this process that no other has, by which people know the machine.
+fn identity() -> String {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let clock = TokioClock::system();
+    format!("{}_{}", host.trim(), random_uid(&*clock))
+}
+
+/// The join secret that is kept beside the authority, made at random if there is none.
+fn kept_secret(pki: &Path) -> anyhow::Result<String> {
+    let path = pki.join("join-secret");
+    let kept = || -> std::io::Result<String> {
+        // Another master of the same directory may be about to make it too.
+        let directory = fs::File::open(pki)?;
+        directory.lock()?;
+        match fs::read_to_string(&path) {
+            Ok(secret) => return Ok(secret.trim().to_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let secret = JoinToken::random_secret().map_err(std::io::Error::other)?;
+        let draft = pki.join("join-secret.new");
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(secret.as_bytes())?;
+        fs::rename(&draft, &path)?;
+        Ok(secret)
+    };
+    kept().with_context(|| format!("the join secret cannot be kept in {}", path.display()))
 }
 
 /// The address by which others reach this machine.
@@ -149,9 +182,17 @@ fn own_address() -> IpAddr {
 }
 
 fn server_tls(options: &Options, authority: &Authority, address: IpAddr) -> anyhow::Result<ServerTls> {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from);
+    let mut names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+        .map(String::from)
+        .to_vec();
     let mut addresses =
         vec![IpAddr::from([127, 0, 0, 1]), options.service_cluster_ip_range.api_server().into(), address];
+    for name in &options.tls_san {
+        match name.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(name.clone()),
+        }
+    }
     addresses.dedup();
     let identity = authority.issue_server(&names, &addresses)?;
     Ok(ServerTls::new(&identity, authority.certificate())?)

@@ -1,10 +1,13 @@
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Parser;
+use anyhow::Context as _;
+use clap::{Args, Parser};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::controllers;
+use orchestra_core::store::etcd::EtcdOptions;
 
 /// The master of a cluster: API, scheduler and controllers. Nodes join it with the line that it prints.
 #[derive(Clone, Debug, Parser)]
@@ -14,18 +17,28 @@ pub struct Options {
     #[arg(long, value_name = "DIR", default_value = "/var/lib/orchestra/master")]
     pub data_dir: PathBuf,
     /// Keep the objects in memory: they are gone when the master stops
-    #[arg(long)]
+    #[arg(long, conflicts_with = "etcd")]
     pub in_memory: bool,
+    /// Where the cluster's authority and its join secret are kept: the same for all masters of a cluster, shared or
+    /// copied [default: DIR/pki]
+    #[arg(long, value_name = "DIR")]
+    pub pki_dir: Option<PathBuf>,
+    /// What several masters share
+    #[command(flatten)]
+    pub shared: Shared,
     /// Where to serve the Kubernetes API
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
     pub listen: SocketAddr,
     /// The address by which nodes reach this machine [default: that of --listen, or the one this machine sends from]
     #[arg(long, value_name = "IP")]
     pub advertise: Option<IpAddr>,
+    /// More names and addresses by which the API is reached, such as those of a load balancer before the masters
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
     /// Where to write the kubeconfig [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// The secret of the join token: 16 letters and digits or more [default: one made at random and kept in DIR]
+    /// The secret of the join token: 16 letters and digits or more [default: one made at random and kept in --pki-dir]
     #[arg(long, value_name = "SECRET", env = "ORCHESTRA_JOIN_SECRET", hide_env_values = true)]
     pub token: Option<String>,
     /// The range of cluster IPs
@@ -48,7 +61,79 @@ pub struct Options {
     pub verbose: u8,
 }
 
+/// How several masters share their state, and which of them leads.
+#[derive(Clone, Debug, Args)]
+pub struct Shared {
+    /// Keep the objects in an etcd cluster, which several masters may share: one or more of its members
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub etcd: Vec<String>,
+    /// The certificate of the authority that signed those of etcd
+    #[arg(long, value_name = "FILE", requires = "etcd")]
+    pub etcd_cacert: Option<PathBuf>,
+    /// The certificate to show to etcd
+    #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_key"])]
+    pub etcd_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_cert"])]
+    pub etcd_key: Option<PathBuf>,
+    /// The user to be to etcd; its password is in ORCHESTRA_ETCD_PASSWORD, or in --etcd-password-file
+    #[arg(long, value_name = "NAME", requires = "etcd")]
+    pub etcd_user: Option<String>,
+    /// A file that holds the password of --etcd-user
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub etcd_password_file: Option<PathBuf>,
+    /// What all keys in etcd begin with
+    #[arg(long, value_name = "PREFIX", default_value = "/orchestra")]
+    pub etcd_prefix: String,
+    /// By what name this master stands for election, which no other has [default: the machine's and a random part]
+    #[arg(long, value_name = "NAME", requires = "etcd")]
+    pub leader_identity: Option<String>,
+    /// How long a leader that is not heard of stays leader: whole seconds, 2 or more
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = term)]
+    pub leader_term: Duration,
+}
+
+impl Shared {
+    /// How to reach etcd.
+    ///
+    /// # Errors
+    /// When a file cannot be read, or there is no password for the user.
+    pub(crate) fn etcd_options(&self) -> anyhow::Result<EtcdOptions> {
+        let read =
+            |path: &PathBuf| fs::read(path).with_context(|| format!("{} cannot be read", path.display()));
+        let user = self.etcd_user.clone().map(|name| anyhow::Ok((name, self.password()?))).transpose()?;
+        Ok(EtcdOptions {
+            user,
+            authority: self.etcd_cacert.as_ref().map(read).transpose()?,
+            identity: self
+                .etcd_cert
+                .as_ref()
+                .zip(self.etcd_key.as_ref())
+                .map(|(certificate, key)| anyhow::Ok((read(certificate)?, read(key)?)))
+                .transpose()?,
+            prefix: self.etcd_prefix.clone(),
+            ..EtcdOptions::default()
+        })
+    }
+
+    fn password(&self) -> anyhow::Result<String> {
+        if let Some(path) = &self.etcd_password_file {
+            let text = fs::read_to_string(path);
+            let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
+            return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+        }
+        std::env::var("ORCHESTRA_ETCD_PASSWORD").context(
+            "--etcd-user needs a password: set ORCHESTRA_ETCD_PASSWORD, or name --etcd-password-file",
+        )
+    }
+}
+
 impl Options {
+    /// Where the authority and the join secret are.
+    pub(crate) fn pki(&self, directory: &Path) -> PathBuf {
+        self.pki_dir.clone().unwrap_or_else(|| directory.join("pki"))
+    }
+
     pub(crate) fn controllers(&self, authority: &str) -> controllers::Config {
         controllers::Config {
             nodes: controllers::NodeTimes {
@@ -60,6 +145,15 @@ impl Options {
             root_ca: Some(authority.to_owned()),
         }
     }
+}
+
+/// The term of a leader.
+fn term(text: &str) -> Result<Duration, String> {
+    let term = duration(text)?;
+    if term.as_secs() >= 2 && term.subsec_nanos() == 0 {
+        return Ok(term);
+    }
+    Err(format!("{text:?} is not a term: whole seconds, 2 or more"))
 }
 
 /// A length of time such as `40s` or `1m30s`.

@@ -1,33 +1,31 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{Method, Request, Response};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
 use orchestra_core::api::openapi::OpenApi;
-use orchestra_core::api::represent::{Form, IncludeObject, Writer};
+use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
 use orchestra_core::api::{
-    Body as Given, Operation, PatchKind, Reason, Reply, Resource, Response as Answer, Server, Service,
-    Status, Target, User, WatchStream,
+    Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target, User,
 };
 use orchestra_core::node::Directory;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Tokens, authenticate};
+use crate::call::{Call, accept, collect, host, operation, verb};
+use crate::health;
 use crate::join::Enrolment;
 use crate::logs;
+use crate::metrics::{Asked, Metrics};
 use crate::openapi;
 use crate::path::Route;
-use crate::query::{QueryString, Write};
-use crate::reply::{self, Body, JSON};
+use crate::query::QueryString;
+use crate::reply::{self, Body, JSON, Wanted};
+use crate::watch::Writing;
 
-/// The most bytes that a request may carry, as in Kubernetes.
-const MAX_BODY: usize = 3 * 1024 * 1024;
 /// How long a watch lasts when the caller does not say.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
@@ -39,21 +37,13 @@ pub struct Frontend {
     closing: CancellationToken,
     enrolment: Option<Arc<Enrolment>>,
     documents: OpenApi,
+    metrics: Metrics,
 }
 
 impl fmt::Debug for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frontend").finish_non_exhaustive()
     }
-}
-
-/// One request, read.
-struct Call<'r> {
-    user: User,
-    method: &'r Method,
-    headers: &'r HeaderMap,
-    query: QueryString,
-    body: Bytes,
 }
 
 impl Frontend {
@@ -66,7 +56,8 @@ impl Frontend {
         closing: CancellationToken,
     ) -> Self {
         let documents = OpenApi::new(server.kinds().clone());
-        Self { server, directory, tokens, closing, documents, enrolment: None }
+        let metrics = Metrics::new(Arc::clone(&server));
+        Self { server, directory, tokens, closing, documents, metrics, enrolment: None }
     }
 
     /// Lets nodes join that show a token.
@@ -94,13 +85,35 @@ impl Frontend {
             let call = Call { user, method: &head.method, headers: &head.headers, query, body };
             self.route(Route::parse(head.uri.path()), &call).await
         };
-        outcome.await.unwrap_or_else(|status| reply::failure(&status))
+        let (began, asked) = (Instant::now(), self.asked(&head));
+        let wanted = Wanted::of(&head.headers);
+        let answer = outcome.await.unwrap_or_else(|status| reply::failure(&status, wanted.format));
+        let took = (asked.verb() != "WATCH").then(|| began.elapsed());
+        self.metrics.answered(&asked, answer.status().as_u16(), took);
+        answer
+    }
+
+    /// What a request is counted as.
+    fn asked(&self, head: &http::request::Parts) -> Asked {
+        let Route::Resource { target, watch, .. } = Route::parse(head.uri.path()) else {
+            return Asked::of(verb(&head.method, true, false), None, None);
+        };
+        let watch = watch || QueryString::parse(head.uri.query()).is_ok_and(|query| query.is_set("watch"));
+        let verb = verb(&head.method, target.name.is_some(), watch);
+        let (group, version) = (&*target.group, &*target.version);
+        let row = self.server.kinds().served(group, version, &target.resource);
+        Asked::of(verb, row.map(|row| (&**row, group, version)), target.subresource.as_deref())
     }
 
     async fn route(&self, route: Route, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let none = || reply::text(404, "404 page not found\n");
         // Whether the server is up and which one it is may be known to all.
         match &route {
-            Route::Health => return Ok(reply::text(200, "ok")),
+            Route::Health(endpoint, check) => {
+                let answer =
+                    health::answer(&self.server, &self.closing, endpoint, check.as_deref(), &call.query);
+                return Ok(answer.await.unwrap_or_else(none));
+            }
             Route::Version => return Ok(reply::json(200, &discovery::version())),
             _ => {}
         }
@@ -110,17 +123,18 @@ impl Frontend {
         let answer = match route {
             Route::Resource { target, rest, watch } => self.resource(target, &rest, watch, call).await?,
             _ if !matches!(*call.method, Method::GET | Method::HEAD) => None,
-            route => self.document(&route, call),
+            Route::Metrics => Some(self.metrics.answer()),
+            route => self.document(&route, call).await?,
         };
-        Ok(answer.unwrap_or_else(|| reply::text(404, "404 page not found\n")))
+        Ok(answer.unwrap_or_else(none))
     }
 
     /// A document about the API; `None` if there is none of that path.
-    fn document(&self, route: &Route, call: &Call<'_>) -> Option<Response<Body>> {
+    async fn document(&self, route: &Route, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
+        let wanted = Wanted::of(call.headers);
         let found = Discovery::new(self.server.kinds());
-        let aggregated = Aggregated::negotiate(accept(call.headers));
         let value = match route {
-            Route::Root => found.paths(&[
+            Route::Root => Some(found.paths(&[
                 "/healthz",
                 "/livez",
                 "/metrics",
@@ -128,20 +142,23 @@ impl Frontend {
                 "/openapi/v3",
                 "/readyz",
                 "/version",
-            ]),
+            ])),
             Route::CoreVersions | Route::Groups => {
                 let core = *route == Route::CoreVersions;
-                if let Some(form) = aggregated {
+                if let Some(form) = Aggregated::negotiate(accept(call.headers)) {
                     let body = found.aggregated(core, form).to_string();
-                    return Some(reply::bytes(200, &form.content_type(), body));
+                    return wanted.json_as(200, &form.content_type(), body).await.map(Some);
                 }
-                if core { found.core(&host(call.headers)) } else { found.groups() }
+                Some(if core { found.core(&host(call.headers)) } else { found.groups() })
             }
-            Route::Group(group) => found.group(group)?,
-            Route::Resources { group, version } => found.resources(group, version)?,
-            _ => return openapi::answer(&self.documents, route, call.headers, &call.query),
+            Route::Group(group) => found.group(group),
+            Route::Resources { group, version } => found.resources(group, version),
+            _ => return openapi::answer(&self.documents, route, call.headers, &call.query).await,
         };
-        Some(reply::json(200, &value))
+        match value {
+            Some(value) => wanted.json(200, value.to_string()).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Does what is asked of a resource; `None` if nothing is served under its group and version.
@@ -173,18 +190,18 @@ impl Frontend {
         let operation = operation(call, &resource, &target)?;
         let form = Form::negotiate(accept(call.headers))?.0;
         let answer = self.server.call(&call.user, target.clone(), operation).await?;
-        self.write(&resource, &target, form, &answer, &call.query).map(Some)
+        self.write(&resource, &target, form, &answer, call).await.map(Some)
     }
 
-    fn write(
+    async fn write(
         &self,
         resource: &Resource,
         target: &Target,
         form: Form,
         answer: &Answer,
-        query: &QueryString,
+        call: &Call<'_>,
     ) -> Result<Response<Body>, Status> {
-        let writer = self.writer(resource, target, form, query)?;
+        let writer = self.writer(resource, target, form, &call.query)?;
         let mut out = Vec::new();
         match &answer.reply {
             Reply::Object(entry) => writer.object(entry, &mut out)?,
@@ -192,7 +209,7 @@ impl Frontend {
             Reply::Value(value) => out = value.to_string().into_bytes(),
         }
         let code = if answer.created { 201 } else { 200 };
-        let mut response = reply::bytes(code, JSON, out);
+        let mut response = Wanted::of(call.headers).json(code, out).await?;
         reply::warn(&mut response, &answer.warnings);
         Ok(response)
     }
@@ -215,12 +232,19 @@ impl Frontend {
         target: Target,
         call: &Call<'_>,
     ) -> Result<Response<Body>, Status> {
-        let form = Form::negotiate(accept(call.headers))?.0;
+        let (form, format) = Form::negotiate(accept(call.headers))?;
+        if format == Format::Yaml {
+            // YAML cannot be told apart event by event.
+            let message = "only the following media types are accepted: application/json;stream=watch";
+            return Err(Status::new(Reason::NotAcceptable, message));
+        }
         // Checked here, where an error still has a status code of its own.
         self.writer(resource, &target, form, &call.query)?;
         let timeout = call.query.timeout()?.unwrap_or(WATCH_TIMEOUT);
         let include = IncludeObject::parse(call.query.get("includeObject").unwrap_or_default())?;
         let events = self.server.watch(&call.user, target.clone(), call.query.watch()?).await?;
+        let served = (&**resource, &*target.group, &*target.version);
+        let counted = self.metrics.watching(&Asked::of("WATCH", Some(served), None));
         let writing = Writing {
             events,
             resource: Arc::clone(resource),
@@ -229,6 +253,7 @@ impl Frontend {
             include,
             first: true,
             server: Arc::clone(&self.server),
+            _counted: counted,
         };
         let closing = self.closing.clone();
         let chunks = stream::unfold(Some(writing), Writing::step);
@@ -240,114 +265,4 @@ impl Frontend {
         });
         Ok(reply::stream(JSON, chunks))
     }
-}
-
-/// A watch on its way out.
-struct Writing {
-    events: WatchStream,
-    resource: Arc<Resource>,
-    target: Target,
-    form: Form,
-    include: IncludeObject,
-    first: bool,
-    server: Arc<Server>,
-}
-
-impl Writing {
-    /// As many events as there are now, as lines. An error is the last of them.
-    async fn step(writing: Option<Self>) -> Option<(Bytes, Option<Self>)> {
-        const MOST: usize = 128;
-        let mut writing = writing?;
-        let events: Vec<_> = (&mut writing.events).ready_chunks(MOST).next().await?;
-        let mut out = Vec::new();
-        let now = writing.server.clock().now();
-        let version = (&*writing.target.group, &*writing.target.version);
-        let writer = Writer::new(&writing.resource, version, writing.form, now).including(writing.include);
-        for event in events {
-            let written = event.and_then(|event| writer.event(&event, writing.first, &mut out));
-            writing.first = false;
-            if let Err(status) = written {
-                Writer::error(&status, &mut out);
-                return Some((out.into(), None));
-            }
-        }
-        Some((out.into(), Some(writing)))
-    }
-}
-
-/// What a request asks to do.
-fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Operation, Status> {
-    let query = &call.query;
-    let one = target.name.is_some();
-    Ok(match (call.method, one) {
-        (&Method::GET | &Method::HEAD, true) => {
-            let (revision, revision_match) = query.get_options()?;
-            Operation::Get { revision, revision_match }
-        }
-        (&Method::GET | &Method::HEAD, false) => Operation::List(query.list()?),
-        (&Method::POST, _) => Operation::Create { body: given(call)?, options: query.write(Write::Create)? },
-        (&Method::PUT, true) => {
-            Operation::Update { body: given(call)?, options: query.write(Write::Update)? }
-        }
-        (&Method::PATCH, true) => {
-            let content_type = content_type(call.headers);
-            let kind =
-                PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
-            let (patch, force) = (call.body.clone(), query.is_set("force"));
-            Operation::Patch { kind, patch, force, options: query.write(Write::Patch(kind))? }
-        }
-        (&Method::DELETE, true) => Operation::Delete(query.delete(options(call)?)?),
-        (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(options(call)?)?),
-        _ => {
-            return Err(Status::method_not_allowed());
-        }
-    })
-}
-
-fn given(call: &Call<'_>) -> Result<Given, Status> {
-    let content_type = content_type(call.headers);
-    Given::of_content_type(content_type, call.body.clone()).ok_or_else(|| {
-        Status::new(
-            Reason::UnsupportedMediaType,
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml, application/vnd.kubernetes.protobuf",
-        )
-    })
-}
-
-/// The options in the body, if it has any.
-fn options(call: &Call<'_>) -> Result<Option<Value>, Status> {
-    if call.body.is_empty() { Ok(None) } else { given(call)?.read("DeleteOptions").map(Some) }
-}
-
-async fn collect<B>(body: B) -> Result<Bytes, Status>
-where
-    B: hyper::body::Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Status::new(
-            Reason::RequestEntityTooLarge,
-            format!("Request entity too large: limit is {MAX_BODY}"),
-        )),
-        Err(error) => Err(Status::bad_request(format!("the body of the request cannot be read: {error}"))),
-    }
-}
-
-fn header<'h>(headers: &'h HeaderMap, name: http::HeaderName) -> &'h str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-fn accept(headers: &HeaderMap) -> &str {
-    header(headers, ACCEPT)
-}
-
-/// The media type of the body, without parameters.
-fn content_type(headers: &HeaderMap) -> &str {
-    header(headers, CONTENT_TYPE).split(';').next().unwrap_or_default().trim()
-}
-
-fn host(headers: &HeaderMap) -> String {
-    header(headers, http::header::HOST).to_owned()
 }

@@ -7,9 +7,11 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `path`, `query` | requests, read into the terms of the core; pure |
-//! | `frontend` | routes and answers; decides nothing that the core decides |
+//! | `path`, `query`, `call` | requests, read into the terms of the core |
+//! | `frontend`, `watch` | routes and answers; decide nothing that the core decides |
+//! | `reply` | answers in the format and encoding that were asked for |
 //! | `openapi` | OpenAPI documents |
+//! | `health`, `metrics` | how the server is, for whoever watches over it |
 //! | `serve` | the accept loop, TLS, draining |
 //! | `auth` | from a certificate or a token to a user |
 //! | `pki`, `tls`, `kubeconfig` | what a client needs to trust and be trusted |
@@ -18,11 +20,14 @@
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
 
 mod auth;
+mod call;
 mod frontend;
+mod health;
 mod host;
 mod join;
 mod kubeconfig;
 mod logs;
+mod metrics;
 mod nodes;
 mod openapi;
 mod path;
@@ -32,6 +37,7 @@ mod remote;
 mod reply;
 mod serve;
 mod tls;
+mod watch;
 
 pub use auth::Tokens;
 pub use frontend::Frontend;

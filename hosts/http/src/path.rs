@@ -19,8 +19,8 @@ use percent_encoding::percent_decode_str;
 pub(crate) enum Route {
     /// `/`: the list of paths.
     Root,
-    /// `/healthz`, `/livez`, `/readyz` and what is below them.
-    Health,
+    /// `/healthz`, `/livez` or `/readyz`, and which of its checks, if one is meant.
+    Health(String, Option<String>),
     /// `/version`.
     Version,
     /// `/metrics`.
@@ -71,7 +71,10 @@ impl Route {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         match steps.as_slice() {
             [] => Self::Root,
-            ["healthz" | "livez" | "readyz", ..] => Self::Health,
+            [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => {
+                let check = Some(check.join("/")).filter(|check| !check.is_empty());
+                Self::Health((*endpoint).to_owned(), check)
+            }
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
             ["openapi", "v2"] => Self::OpenApiV2,
@@ -147,7 +150,8 @@ mod tests {
     fn paths_lead_where_kubernetes_says() {
         for (path, route) in [
             ("/", "Root"),
-            ("/healthz/ping", "Health"),
+            ("/readyz", "Health(\"readyz\", None)"),
+            ("/healthz/ping", "Health(\"healthz\", Some(\"ping\"))"),
             ("/api", "CoreVersions"),
             ("/apis/apps", "Group(\"apps\")"),
             ("/api/v1", "Resources { group: \"\", version: \"v1\" }"),

@@ -52,6 +52,11 @@ impl QueryString {
         self.0.get(name).and_then(|values| values.first()).map(String::as_str)
     }
 
+    /// Everything that a name stands for.
+    pub(crate) fn all(&self, name: &str) -> &[String] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// What a name stands for; nothing is as good as not there.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.first(name).filter(|value| !value.is_empty())
@@ -208,7 +213,7 @@ impl QueryString {
             }
         }
         check_manager(field_manager.unwrap_or_default(), &mut errors);
-        let dry_run = dry_run(self.0.get("dryRun").map_or(&[], Vec::as_slice), &mut errors);
+        let dry_run = dry_run(self.all("dryRun"), &mut errors);
         let field_validation = match self.get("fieldValidation") {
             None | Some("Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, future};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use orchestra_core::api::represent::Format;
 use orchestra_core::api::{Reason, Status, User};
 use orchestra_core::node::NodeService;
 use tokio::net::TcpListener;
@@ -40,7 +41,7 @@ struct Door {
 impl Answer for Door {
     async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> Response<Body> {
         let outcome = self.respond(&request, certificate).await;
-        outcome.unwrap_or_else(|status| reply::failure(&status))
+        outcome.unwrap_or_else(|status| reply::failure(&status, Format::Json))
     }
 }
 

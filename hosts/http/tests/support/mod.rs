@@ -1,5 +1,7 @@
 //! A master of no nodes on a port of this machine, and a client that sends whatever it is told to.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 

@@ -1,0 +1,101 @@
+//! `/healthz`, `/livez` and `/readyz`: whether the server lives, and whether it should be asked anything.
+//!
+//! Each is a list of checks that can be shown (`?verbose`), left out (`?exclude=etcd`) or asked for one by one
+//! (`/readyz/etcd`), with the names and lines of Kubernetes. `etcd` is whichever store keeps the state.
+
+use std::time::Duration;
+
+use http::Response;
+use orchestra_core::api::Server;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::query::QueryString;
+use crate::reply::{self, Body};
+
+/// How long the store may take to answer.
+const STORE: Duration = Duration::from_secs(2);
+/// How long the caches may be behind the store.
+const CACHES: Duration = Duration::from_secs(1);
+
+/// One thing that is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// That there is an answer at all.
+    Ping,
+    /// That the store answers.
+    Store,
+    /// That the caches hold what the store does.
+    Caches,
+    /// That the server is not about to stop.
+    Shutdown,
+}
+
+impl Check {
+    const LIVE: &[Self] = &[Self::Ping, Self::Store];
+    const READY: &[Self] = &[Self::Ping, Self::Store, Self::Caches, Self::Shutdown];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Store => "etcd",
+            Self::Caches => "informer-sync",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    async fn passes(self, server: &Server, closing: &CancellationToken) -> bool {
+        match self {
+            Self::Ping => true,
+            Self::Store => matches!(timeout(STORE, server.store().revision()).await, Ok(Ok(_))),
+            Self::Caches => match timeout(STORE, server.store().revision()).await {
+                Ok(Ok(latest)) => timeout(CACHES, server.caches().reached(latest)).await.is_ok(),
+                _ => false,
+            },
+            Self::Shutdown => !closing.is_cancelled(),
+        }
+    }
+}
+
+/// Answers for one of the three (`endpoint`), as a whole or for one of its checks; `None` if it has no such check.
+pub(crate) async fn answer(
+    server: &Server,
+    closing: &CancellationToken,
+    endpoint: &str,
+    only: Option<&str>,
+    query: &QueryString,
+) -> Option<Response<Body>> {
+    let all = if endpoint == "readyz" { Check::READY } else { Check::LIVE };
+    if let Some(only) = only {
+        let check = all.iter().find(|check| check.name() == only)?;
+        return Some(match check.passes(server, closing).await {
+            true => reply::text(200, "ok"),
+            false => reply::text(500, &format!("internal server error: {only} failed\n")),
+        });
+    }
+    let excluded = query.all("exclude");
+    let mut lines = String::new();
+    let mut failed = false;
+    for check in all {
+        let name = check.name();
+        if excluded.iter().any(|excluded| excluded == name) {
+            lines.push_str(&format!("[+]{name} excluded: ok\n"));
+        } else if check.passes(server, closing).await {
+            lines.push_str(&format!("[+]{name} ok\n"));
+        } else {
+            failed = true;
+            lines.push_str(&format!("[-]{name} failed: reason withheld\n"));
+        }
+    }
+    let unknown = excluded.iter().filter(|name| all.iter().all(|check| check.name() != name.as_str()));
+    let unknown: Vec<String> = unknown.map(|name| format!("{name:?}")).collect();
+    if !unknown.is_empty() {
+        let names = unknown.join(",");
+        lines.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+    }
+    Some(match failed {
+        true => reply::text(500, &format!("{lines}{endpoint} check failed\n")),
+        false if query.is_set("verbose") => reply::text(200, &format!("{lines}{endpoint} check passed\n")),
+        false => reply::text(200, "ok"),
+    })
+}

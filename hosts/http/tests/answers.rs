@@ -3,9 +3,12 @@
 mod support;
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use http::Method;
 use orchestra_core::api::yaml;
+use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::testing::{Faults, FaultyStore};
 use serde_json::json;
 
 use support::Served;
@@ -76,6 +79,20 @@ async fn health_is_told_check_by_check() {
         let answer = served.get(path, &[("authorization", "")]).await;
         assert_eq!((answer.code, answer.text()), (code, &*says), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_server_without_its_store_is_not_well() {
+    let store = FaultyStore::new(Arc::new(MemoryStore::new()), 1);
+    let served = Served::over(store.clone()).await;
+    store.set(Faults { down: true, ..Faults::default() });
+    let answer = served.get("/readyz", &[]).await;
+    let says = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]informer-sync failed: reason withheld\n\
+                [+]shutdown ok\nreadyz check failed\n";
+    assert_eq!((answer.code, answer.text()), (500, says));
+    assert_eq!(served.get("/livez/etcd", &[]).await.code, 500);
+    store.set(Faults::default());
+    assert_eq!(served.get("/livez", &[]).await.code, 200);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use orchestra_core::api::User;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::store::Store;
+use orchestra_core::store::memory::MemoryStore;
 use orchestra_http::{ApiHost, Authority, ServerTls, Tokens};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -52,11 +54,15 @@ impl Answer {
 
 impl Served {
     pub async fn start() -> Self {
+        Self::over(MemoryStore::new()).await
+    }
+
+    pub async fn over(store: impl Store) -> Self {
         let authority = Authority::new().unwrap();
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let identity = authority.issue_server(&[], &[address]).unwrap();
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
-        let cluster = Cluster::builder().start().await.unwrap();
+        let cluster = Cluster::builder().store(store).start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
         let tokens = Tokens::new();

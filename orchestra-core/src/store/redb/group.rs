@@ -201,6 +201,22 @@ impl Group {
     }
 }
 
+/// Writes what was in memory only, as the file is about to be closed.
+pub(super) fn write_last(disk: &Disk, state: &State, fleeting: &[Record]) -> Result<(), StoreError> {
+    let txn = disk.begin_write()?;
+    {
+        let mut records = txn.open_table(RECORDS).map_err(translate)?;
+        let mut buffer = Vec::new();
+        for record in fleeting {
+            encode_record(record, &mut buffer);
+            records.insert(record.key.as_str(), &buffer[..]).map_err(storage)?;
+        }
+        let mut meta = txn.open_table(META).map_err(translate)?;
+        meta.insert("state", &state.encode()[..]).map_err(storage)?;
+    }
+    txn.commit().map_err(translate)
+}
+
 fn volatile_key(write: &Write) -> Option<&Key> {
     match write {
         Write::Put { key, durability: Durability::Volatile, .. } => Some(key),

@@ -5,7 +5,7 @@
 //! that a hundred writers cost one fsync, and acknowledges none before that.
 //!
 //! What is written as [`Volatile`](super::Durability::Volatile) is only in memory, so that a cluster in which
-//! nothing happens but heartbeats writes nothing. Revisions for it are set aside in the file a million at a time,
+//! nothing happens but heartbeats writes nothing; it is written when the store is closed in good order. Revisions for it are set aside in the file a million at a time,
 //! and go on from there after a crash. A watch or a read of the past of such keys does not reach beyond what memory
 //! remembers: it is [`Compacted`](super::StoreError::Compacted).
 //!

@@ -11,7 +11,7 @@ use super::disk::{Disk, read_state};
 use super::error::{storage, translate};
 use super::format::{CHANGES, HISTORY, Op, RECORDS, Row, decode_record, directory};
 use crate::meta::Revision;
-use crate::store::ledger::{Ledger, Shared, merge, narrow, page};
+use crate::store::ledger::{Ledger, Records, Shared, merge, narrow, page};
 use crate::store::{Batch, Change, Key, KeyRange, Page, Record, StoreError};
 
 /// How many commits are read from the file at once.
@@ -35,6 +35,22 @@ impl Past {
     /// Whether keys that begin so are known to be volatile.
     pub(super) fn is_volatile(&self, prefix: &str) -> bool {
         self.volatile.read().unwrap_or_else(PoisonError::into_inner).contains(prefix)
+    }
+
+    /// The records under keys that are known to be volatile.
+    pub(super) fn fleeting(&self, records: &Records) -> Vec<Record> {
+        let prefixes = self.volatile.read().unwrap_or_else(PoisonError::into_inner);
+        let below = |prefix: &String| {
+            let all = records.range(Key::new(prefix.as_str())..).map(|(_, record)| record);
+            let prefix = prefix.clone();
+            all.take_while(move |record| record.key.as_str().starts_with(&prefix))
+        };
+        // A directory may hold another: each record once, as of its own.
+        let own = |prefix: &String, record: &&Record| directory(&record.key) == prefix;
+        prefixes
+            .iter()
+            .flat_map(|prefix| below(prefix).filter(move |record| own(prefix, record)).cloned())
+            .collect()
     }
 
     pub(super) fn add_volatile(&self, prefixes: BTreeSet<String>) {

@@ -171,6 +171,25 @@ async fn volatile_writes_cost_no_write_and_their_revisions_never_come_again() {
     drop(store);
     let store = RedbStore::open(dir.path()).unwrap();
     assert_eq!(store.revision().await.unwrap(), last, "a clean end wastes no revisions");
+    assert_eq!(value(&store, "/leases/node-1", None).await.as_deref(), Some("99"), "nor what was in memory");
+}
+
+#[tokio::test]
+async fn what_a_clean_end_kept_can_be_changed_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(dir.path()).unwrap();
+    for name in ["/events/a", "/events/b", "/events/deep/a"] {
+        beat(&store, name, "1").await;
+    }
+    drop(store);
+    let store = RedbStore::open(dir.path()).unwrap();
+    beat(&store, "/events/a", "2").await;
+    store.commit(Txn::new().delete(key("/events/b"))).await.unwrap();
+    drop(store);
+    let store = RedbStore::open(dir.path()).unwrap();
+    assert_eq!(value(&store, "/events/a", None).await.as_deref(), Some("2"));
+    assert_eq!(value(&store, "/events/b", None).await, None);
+    assert_eq!(value(&store, "/events/deep/a", None).await.as_deref(), Some("1"));
 }
 
 #[tokio::test]

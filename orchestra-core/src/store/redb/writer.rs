@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Retention;
 use super::format::State;
-use super::group::{Group, Limits};
+use super::group::{Group, Limits, write_last};
 use super::past::Past;
 use crate::meta::Revision;
 use crate::store::ledger::Ledger;
@@ -214,15 +214,18 @@ impl Writer {
         self.past.shared.write(|ledger| ledger.advance(group.batches));
     }
 
-    /// Gives back the revisions that were set aside and not used.
+    /// Keeps what is in memory only for the next start, and gives back the revisions that were set aside and not used.
     fn settle(&mut self) {
-        let used = self.past.shared.read(|ledger| ledger.revision());
-        if self.state.reserved > used && self.resolve().is_ok() {
-            self.state.reserved = used;
-            let limits = Limits { since: i64::MIN, bytes: u64::MAX };
-            // Without it revisions skip some numbers, no more.
-            let _ = self.group().write(&self.past.disk, &self.state, limits);
+        let past = Arc::clone(&self.past);
+        let (used, fleeting) =
+            past.shared.read(|ledger| (ledger.revision(), past.fleeting(ledger.records())));
+        let nothing_new = self.state.reserved <= used && self.unsaved.is_empty();
+        if nothing_new || self.resolve().is_err() {
+            return;
         }
+        let state = State { reserved: used, writes: self.state.writes + 1, ..self.state };
+        // Without it revisions skip some numbers and events are forgotten, as after a crash.
+        let _ = write_last(&past.disk, &state, &fleeting);
     }
 }
 

@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use orchestra_core::api::field::{Errors, Path, Problem};
 use orchestra_core::api::{
-    DeleteOptions, FieldValidation, ListOptions, PatchKind, Propagation, RevisionMatch, Status, WatchOptions,
-    WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, RevisionMatch, Status, WatchOptions, WriteOptions,
 };
 use orchestra_core::meta::Revision;
 use orchestra_core::selector::{FieldSelector, Selector};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The most bytes that the name of a field manager may have.
@@ -237,79 +235,15 @@ impl QueryString {
 
     /// The options of a deletion: those of the body, or of the query if there is none.
     pub(crate) fn delete(&self, body: Option<Value>) -> Result<DeleteOptions, Status> {
-        let given = match body {
-            Some(body) => serde_json::from_value(body).map_err(|error| {
-                Status::bad_request(format!(
-                    "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: json: {error}"
-                ))
-            })?,
-            None => DeleteBody {
-                dry_run: self.0.get("dryRun").cloned(),
-                grace_period_seconds: self.number("gracePeriodSeconds")?,
-                orphan_dependents: self.first("orphanDependents").map(|_| self.is_set("orphanDependents")),
-                propagation_policy: self.get("propagationPolicy").map(str::to_owned),
-                preconditions: None,
-            },
-        };
-        given.read()
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct DeleteBody {
-    dry_run: Option<Vec<String>>,
-    grace_period_seconds: Option<i64>,
-    orphan_dependents: Option<bool>,
-    propagation_policy: Option<String>,
-    preconditions: Option<Preconditions>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Preconditions {
-    uid: Option<String>,
-    resource_version: Option<String>,
-}
-
-impl DeleteBody {
-    fn read(self) -> Result<DeleteOptions, Status> {
-        let mut errors = Errors::new();
-        let path = Path::new("propagationPolicy");
-        let policy = self.propagation_policy.as_deref();
-        if let (Some(_), Some(policy)) = (self.orphan_dependents, policy) {
-            let why = "orphanDependents and deletionPropagation cannot be both set";
-            errors.invalid(&path, policy, why);
+        if let Some(body) = body {
+            return DeleteOptions::read(body);
         }
-        let propagation = match policy {
-            // Not orphaning is the deletion of what is owned, after its owner.
-            None => self.orphan_dependents.map(|orphan| match orphan {
-                true => Propagation::Orphan,
-                false => Propagation::Background,
-            }),
-            Some("Orphan") => Some(Propagation::Orphan),
-            Some("Background") => Some(Propagation::Background),
-            Some("Foreground") => Some(Propagation::Foreground),
-            Some(other) => {
-                not_supported(&mut errors, &path, other, &["Foreground", "Background", "Orphan", "nil"]);
-                None
-            }
-        };
-        let dry_run = dry_run(&self.dry_run.unwrap_or_default(), &mut errors);
-        if !errors.is_empty() {
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
-        }
-        let preconditions = self.preconditions.unwrap_or_default();
-        let revision = match preconditions.resource_version.as_deref() {
-            None | Some("") => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Status::bad_request(format!(
-                    "preconditions.resourceVersion: Invalid value: {text:?}: must be a number"
-                ))
-            })?),
-        };
-        let (grace_period, uid) = (self.grace_period_seconds, preconditions.uid);
-        Ok(DeleteOptions { dry_run, grace_period, propagation, uid, revision })
+        DeleteOptions::read(json!({
+            "dryRun": self.0.get("dryRun"),
+            "gracePeriodSeconds": self.number::<i64>("gracePeriodSeconds")?,
+            "orphanDependents": self.first("orphanDependents").map(|_| self.is_set("orphanDependents")),
+            "propagationPolicy": self.get("propagationPolicy"),
+        }))
     }
 }
 
@@ -373,7 +307,7 @@ mod tests {
         });
         let options = parse("gracePeriodSeconds=9").delete(Some(body)).unwrap();
         assert_eq!(options.grace_period, Some(0));
-        assert_eq!(options.propagation, Some(Propagation::Foreground));
+        assert_eq!(options.propagation, Some(orchestra_core::api::Propagation::Foreground));
         assert_eq!(options.uid.as_deref(), Some("u"));
     }
 
@@ -388,7 +322,7 @@ mod tests {
         assert_eq!(parse("limit=-1").list().unwrap().limit, 0);
         assert_eq!(
             parse("orphanDependents=false").delete(None).unwrap().propagation,
-            Some(Propagation::Background)
+            Some(orchestra_core::api::Propagation::Background)
         );
     }
 }

@@ -11,7 +11,7 @@
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
 //! | `client`, `wait` | the typed side |
-//! | [`schema`], `decode`, [`patch`], [`yaml`], `protobuf` | bodies: reading them strictly, and changing them |
+//! | [`schema`], `decode`, `deletion`, [`patch`], [`yaml`], `protobuf` | bodies: reading them strictly, and changing them |
 //! | [`field`] | paths in an object, and what is wrong at one |
 //! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
 //! | `status` | [`Status`]: an error as Kubernetes says it |
@@ -20,6 +20,7 @@
 pub mod admission;
 mod client;
 mod decode;
+mod deletion;
 pub mod discovery;
 pub mod field;
 mod mistyped;

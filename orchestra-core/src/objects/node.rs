@@ -23,7 +23,6 @@ impl Rules for NodeRules {
     const STATUS: bool = true;
     const STATUS_AT_CREATION: bool = true;
     const GENERATION: bool = false;
-    const SUBRESOURCES: &'static [&'static str] = &["proxy"];
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("spec.unschedulable", "false")];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

@@ -11,7 +11,6 @@ impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
-    const SUBRESOURCES: &'static [&'static str] = &["token"];
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Secrets", "How many secrets the account names.").integer(), Column::AGE];
 

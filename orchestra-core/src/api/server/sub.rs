@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::Server;
 use super::draft::Draft;
 use super::read::object_name;
-use crate::api::request::{Body, Operation, PatchKind, Reply, Response, Target, User, WriteOptions};
+use crate::api::request::{
+    Body, DeleteOptions, Operation, PatchKind, Reply, Response, Target, User, WriteOptions,
+};
 use crate::api::{Resource, ScalePaths, Status, discovery, patch};
 use crate::selector::{Labels, Selector};
 use crate::watch::Entry;
@@ -22,22 +24,43 @@ impl Server {
         let name = target.subresource.as_deref().unwrap_or_default();
         match (name, resource.scale, operation) {
             ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
-            (name, _, Operation::Create { body, options }) if resource.subresources.contains(&name) => {
+            (name, ..) if !resource.subresources.contains(&name) => Err(Status::no_such_resource()),
+            ("eviction", _, Operation::Create { body, options }) => {
+                self.evict(user, resource, target, body, options).await
+            }
+            (_, _, Operation::Create { body, options }) => {
                 self.edit(user, resource, target, body, options).await?;
-                let mut response = Response::new(Reply::Value(
-                    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
-                ));
-                response.created = true;
-                Ok(response)
+                Ok(done())
             }
-            (name, _, Operation::Update { body, options }) if resource.subresources.contains(&name) => {
+            (_, _, Operation::Update { body, options }) => {
                 self.edit(user, resource, target, body, options).await
-            }
-            (name, _, Operation::Get { .. }) if !resource.subresources.contains(&name) => {
-                Err(Status::no_such_resource())
             }
             _ => Err(Status::method_not_allowed()),
         }
+    }
+
+    /// Deletes the object as its eviction asks, which is what a drain of a node sends.
+    async fn evict(
+        &self,
+        user: &User,
+        resource: &Arc<Resource>,
+        target: &Target,
+        body: Body,
+        options: WriteOptions,
+    ) -> Result<Response, Status> {
+        let mut body = body.read(discovery::subresource_kind(resource, "eviction"))?;
+        let given = body["metadata"]["name"].as_str().unwrap_or_default();
+        if !given.is_empty() && Some(given) != target.name.as_deref() {
+            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        }
+        let mut deletion = match body["deleteOptions"].take() {
+            Value::Null => DeleteOptions::default(),
+            given => DeleteOptions::read(given)?,
+        };
+        deletion.dry_run |= options.dry_run;
+        let object = Target { subresource: None, ..target.clone() };
+        self.delete(user, resource, &object, deletion).await?;
+        Ok(done())
     }
 
     /// Changes the object as a subresource asks that is created, such as a `binding`, or replaced, such as `finalize`.
@@ -105,6 +128,15 @@ impl Server {
             other => Ok(Response::new(other)),
         }
     }
+}
+
+/// What a subresource that is created answers.
+fn done() -> Response {
+    let status =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    let mut response = Response::new(Reply::Value(status));
+    response.created = true;
+    response
 }
 
 enum Wanted {

@@ -53,17 +53,7 @@ impl Rules for PodRules {
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
-    const SUBRESOURCES: &'static [&'static str] = &[
-        "attach",
-        "binding",
-        "ephemeralcontainers",
-        "eviction",
-        "exec",
-        "log",
-        "portforward",
-        "proxy",
-        "resize",
-    ];
+    const SUBRESOURCES: &'static [&'static str] = &["binding", "eviction", "log"];
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("spec.nodeName").lookup(),
         IndexedField::new("spec.restartPolicy"),

@@ -24,7 +24,6 @@ impl Rules for ServiceRules {
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
     const GENERATION: bool = false;
-    const SUBRESOURCES: &'static [&'static str] = &["proxy"];
     const NAME: NameRule = NameRule::Label1035;
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.clusterIP"), IndexedField::new("spec.type")];

@@ -1,0 +1,92 @@
+//! The options of a deletion, as they are sent.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::field::{Errors, Path, Problem};
+use super::{DeleteOptions, Propagation, Status};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    dry_run: Option<Vec<String>>,
+    grace_period_seconds: Option<i64>,
+    orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    preconditions: Option<Preconditions>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl DeleteOptions {
+    /// Reads a `DeleteOptions` object of `meta.k8s.io/v1`.
+    ///
+    /// # Errors
+    /// 400 when a field is mistyped, 422 when its value is none of those there are.
+    pub fn read(body: Value) -> Result<Self, Status> {
+        let body: Body = serde_json::from_value(body).map_err(|error| {
+            Status::bad_request(format!(
+                "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: json: {error}"
+            ))
+        })?;
+        let mut errors = Errors::new();
+        let propagation = body.propagation(&mut errors);
+        let dry_run = body.dry_run.unwrap_or_default();
+        if dry_run.iter().any(|value| value != "All") {
+            not_supported(&mut errors, "dryRun", json!(dry_run), &["All"]);
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+        }
+        let Preconditions { uid, resource_version } = body.preconditions.unwrap_or_default();
+        let revision = resource_version.filter(|text| !text.is_empty()).map(|text| {
+            text.parse().map_err(|_| {
+                Status::bad_request(format!(
+                    "preconditions.resourceVersion: Invalid value: {text:?}: must be a number"
+                ))
+            })
+        });
+        Ok(Self {
+            dry_run: !dry_run.is_empty(),
+            grace_period: body.grace_period_seconds,
+            propagation,
+            uid,
+            revision: revision.transpose()?,
+        })
+    }
+}
+
+impl Body {
+    fn propagation(&self, errors: &mut Errors) -> Option<Propagation> {
+        let policy = self.propagation_policy.as_deref();
+        if let (Some(_), Some(policy)) = (self.orphan_dependents, policy) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.invalid(&Path::new("propagationPolicy"), policy, why);
+        }
+        match policy {
+            // Not orphaning is the deletion of what is owned, after its owner.
+            None => self.orphan_dependents.map(|orphan| match orphan {
+                true => Propagation::Orphan,
+                false => Propagation::Background,
+            }),
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Background") => Some(Propagation::Background),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some(other) => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                not_supported(errors, "propagationPolicy", other.into(), &known);
+                None
+            }
+        }
+    }
+}
+
+fn not_supported(errors: &mut Errors, path: &'static str, value: Value, supported: &[&str]) {
+    let supported = supported.iter().map(ToString::to_string).collect();
+    errors.push(&Path::new(path), Problem::NotSupported(value, supported));
+}

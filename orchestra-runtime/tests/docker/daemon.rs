@@ -44,10 +44,6 @@ impl Daemon {
         self.folder.path().join(name)
     }
 
-    pub(crate) async fn connect(&self) -> DockerRuntime {
-        DockerRuntime::connect_to(&self.host()).await.unwrap()
-    }
-
     /// Ends it without warning; its containers are left to their shims.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

@@ -83,7 +83,8 @@ async fn output(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSp
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fulfils_the_contract() {
     let Some(daemon) = Daemon::start().await else { return };
-    check(&Subject::new(Arc::new(daemon.connect().await)).image(IMAGE)).await;
+    check(&Subject::new(Arc::new(DockerRuntime::connect_to(&daemon.host()).await.unwrap())).image(IMAGE))
+        .await;
 }
 
 #[tokio::test]
@@ -98,7 +99,7 @@ async fn no_daemon_is_unavailable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_on_a_real_daemon() {
     let Some(mut daemon) = Daemon::start().await else { return };
-    let runtime = daemon.connect().await;
+    let runtime = DockerRuntime::connect_to(&daemon.host()).await.unwrap();
     what_a_container_gets(&daemon, &runtime).await;
     failures_have_kinds(&runtime).await;
     sessions(&runtime).await;

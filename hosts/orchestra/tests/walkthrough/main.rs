@@ -1,5 +1,7 @@
 //! What a person types into `kubectl` after `orchestra up`, on every version of `kubectl` that is to work.
 
+mod docker;
+mod following;
 mod seeds;
 mod support;
 mod verbs;

@@ -1,5 +1,6 @@
 //! A cluster as a person starts it, and `kubectl` as a person types it.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,32 +11,62 @@ use tempfile::TempDir;
 /// How long anything may take. Generous: machines that run tests are busy.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Where programs run: in this network namespace, or in another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// The file that is the namespace.
+    pub(crate) netns: Option<PathBuf>,
+    /// Where Docker answers there.
+    pub(crate) docker: Option<String>,
+}
+
+impl Place {
+    pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = match &self.netns {
+            // Its own process, as `nsenter` becomes the program.
+            Some(netns) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", netns.display())).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.envs(self.docker.as_ref().map(|docker| ("DOCKER_HOST", docker)));
+        command
+    }
+}
+
 /// `orchestra up`, in a directory of its own, on a port that was free.
 pub(crate) struct Up {
     child: Child,
     pub(crate) directory: TempDir,
     arguments: Vec<String>,
+    place: Place,
 }
 
 impl Up {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_at(Place::default(), arguments)
+    }
+
+    pub(crate) fn start_at(place: Place, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let child = launch(directory.path(), &arguments);
-        Self { child, directory, arguments }
+        let child = launch(&place, directory.path(), &arguments);
+        Self { child, directory, arguments, place }
     }
 
     /// Ends the program as Ctrl-C does, and starts it again.
     pub(crate) fn restart(&mut self) {
         self.interrupt();
-        self.child = launch(self.directory.path(), &self.arguments);
+        self.child = launch(&self.place, self.directory.path(), &self.arguments);
     }
 
     /// Ends the program as a power cut does, and starts it again.
     pub(crate) fn kill_and_restart(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = launch(self.directory.path(), &self.arguments);
+        self.child = launch(&self.place, self.directory.path(), &self.arguments);
     }
 
     fn interrupt(&mut self) {
@@ -62,17 +93,10 @@ impl Drop for Up {
     }
 }
 
-fn launch(directory: &Path, arguments: &[String]) -> Child {
-    // A port that a first start took from the system is kept, so that a kubeconfig stays right over a restart.
-    let port_file = directory.join("port");
-    let port = std::fs::read_to_string(&port_file).unwrap_or_else(|_| {
-        let port =
-            std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-        std::fs::write(&port_file, &port).unwrap();
-        port
-    });
-    let mut child = Command::new(env!("CARGO_BIN_EXE_orchestra"))
-        .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"])
+fn launch(place: &Place, directory: &Path, arguments: &[String]) -> Child {
+    let mut child = place
+        .command(env!("CARGO_BIN_EXE_orchestra"))
+        .args(["up", "--listen", &format!("127.0.0.1:{}", port(directory)), "--data-dir"])
         .arg(directory)
         .args(arguments)
         .stdout(Stdio::piped())
@@ -91,10 +115,19 @@ fn launch(directory: &Path, arguments: &[String]) -> Child {
     child
 }
 
+/// The port of an earlier start, so that a kubeconfig stays right over a restart; at first any that is free.
+fn port(directory: &Path) -> u16 {
+    let kubeconfig = std::fs::read_to_string(directory.join("kubeconfig")).unwrap_or_default();
+    let server = kubeconfig.split("https://127.0.0.1:").nth(1).unwrap_or_default();
+    let digits: String = server.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or(0)
+}
+
 /// One version of `kubectl`.
 #[derive(Clone, Debug)]
 pub(crate) struct Kubectl {
     program: PathBuf,
+    place: Place,
     config: PathBuf,
     cache: PathBuf,
 }
@@ -128,13 +161,14 @@ impl Kubectl {
         let directory = up.directory.path();
         Self {
             program: program.to_owned(),
+            place: up.place.clone(),
             config: directory.join("kubeconfig"),
             cache: directory.join("kubectl-cache"),
         }
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new("timeout");
+        let mut command = self.place.command("timeout");
         command.arg("60").arg(&self.program);
         command.args(words(line)).arg("--cache-dir").arg(&self.cache).env("KUBECONFIG", &self.config);
         command
@@ -143,6 +177,35 @@ impl Kubectl {
     /// Runs a command line, whatever comes of it.
     pub(crate) fn run(&self, line: &str) -> Said {
         said(self.command(line).output().unwrap())
+    }
+
+    /// Runs a command line that opens an editor, which is a shell command on the file `$1`.
+    pub(crate) fn edit(&self, line: &str, editor: &str) -> Said {
+        let script = self.cache.with_file_name("editor");
+        std::fs::write(&script, format!("#!/bin/sh\n{editor}\n")).unwrap();
+        // Through `sh`, so that nobody minds that the file was just written.
+        let editor = format!("sh {}", script.display());
+        // What was edited in vain is kept with the other temporary files, and goes with the test's.
+        let temporary = self.cache.parent().unwrap();
+        said(self.command(line).env("KUBE_EDITOR", editor).env("TMPDIR", temporary).output().unwrap())
+    }
+
+    /// Runs a command line that prints for as long as it runs, does something, and reads on until a line is right.
+    pub(crate) fn follow(&self, line: &str, meanwhile: impl FnOnce(), done: impl Fn(&str) -> bool) {
+        let mut child = self.command(line).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let first = lines.next();
+        meanwhile();
+        let mut seen: Vec<String> = first.into_iter().collect();
+        let found = seen.iter().any(|line| done(line))
+            || lines.any(|line| {
+                seen.push(line);
+                seen.last().is_some_and(|line| done(line))
+            });
+        // `timeout` passes its end on to what it runs.
+        let _ = Command::new("kill").arg(child.id().to_string()).status();
+        let _ = child.wait();
+        assert!(found, "{line} ended without it:\n{}", seen.join("\n"));
     }
 
     /// Runs a command line that must succeed, and returns what it printed.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::Response;
 use orchestra_core::api::Server;
+use orchestra_core::meta::Revision;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -47,14 +48,19 @@ impl Check {
     async fn passes(self, server: &Server, closing: &CancellationToken) -> bool {
         match self {
             Self::Ping => true,
-            Self::Store => matches!(timeout(STORE, server.store().revision()).await, Ok(Ok(_))),
-            Self::Caches => match timeout(STORE, server.store().revision()).await {
-                Ok(Ok(latest)) => timeout(CACHES, server.caches().reached(latest)).await.is_ok(),
-                _ => false,
+            Self::Store => latest(server).await.is_some(),
+            Self::Caches => match latest(server).await {
+                Some(latest) => timeout(CACHES, server.caches().reached(latest)).await.is_ok(),
+                None => false,
             },
             Self::Shutdown => !closing.is_cancelled(),
         }
     }
+}
+
+/// The store's revision, if it says.
+async fn latest(server: &Server) -> Option<Revision> {
+    timeout(STORE, server.store().ok()?.revision()).await.ok()?.ok()
 }
 
 /// Answers for one of the three (`endpoint`), as a whole or for one of its checks; `None` if it has no such check.

@@ -48,5 +48,5 @@ pub use request::{
 };
 pub use resource::{Conversion, Kinds, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, NameRule, Plain, Rules, ScalePaths};
-pub use server::{AdmissionFactory, Caches, Server, ServerConfig};
+pub use server::{AdmissionFactory, Borrowed, Caches, Server, ServerConfig};
 pub use status::{Reason, Status};

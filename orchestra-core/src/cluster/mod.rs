@@ -107,15 +107,16 @@ impl Cluster {
         }
     }
 
-    /// Stops everything. Containers run on, and are adopted when a cluster with the same store and runtime starts.
+    /// Stops everything, and lets go of the store, which can be opened again when this returns. Containers run on, and
+    /// are adopted when a cluster with the same store and runtime starts.
     pub async fn shutdown(self) {
         self.stop_all().await;
     }
 
-    /// [`Cluster::shutdown`] for one that is shared. What is asked of it afterwards is answered from what it last knew.
+    /// [`Cluster::shutdown`] for one that is shared. What is asked of it afterwards is refused.
     pub async fn stop_all(&self) {
         futures::future::join_all(self.parts.values().map(Part::stop)).await;
-        self.stop.cancel();
+        self.server.close().await;
     }
 }
 

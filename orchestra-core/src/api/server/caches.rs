@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -23,13 +24,13 @@ pub struct Caches {
 }
 
 impl Caches {
-    /// Fills the caches, and follows the store until `shutdown`.
+    /// Fills the caches, and follows the store until `shutdown`, by the task that is returned.
     pub(super) async fn start(
         store: Arc<dyn Store>,
         kinds: &Arc<Kinds>,
         clock: SharedClock,
         shutdown: CancellationToken,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let progress = Progress::new();
         let writers = kinds
             .iter()
@@ -39,13 +40,13 @@ impl Caches {
         let caches = Self { by_id: Arc::new(by_id), progress: Arc::clone(&progress) };
         let mut feeder = Feeder { store, kinds: Arc::clone(kinds), writers, progress };
         let revision = feeder.fill().await?;
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             tokio::select! {
                 () = feeder.run(revision, clock) => {}
                 () = shutdown.cancelled() => {}
             }
         });
-        Ok(caches)
+        Ok((caches, task))
     }
 
     /// The cache of a kind; `None` if it is not in the table.

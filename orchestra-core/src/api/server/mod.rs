@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `caches` | the feeder: from the store's watch to the caches |
+//! | `held` | the store, until the server is closed |
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object that may be stored |
 //! | `create`, `update`, `delete` | the writes; a patch is an update |
@@ -16,19 +17,23 @@ mod caches;
 mod create;
 mod delete;
 mod draft;
+mod held;
 mod read;
 mod sub;
 mod update;
 mod watch;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use caches::Caches;
+pub use held::Borrowed;
+use held::Held;
 
 use super::admission::Admission;
 use super::request::{Kind, Operation, Response, Service, Target, User, WatchOptions, WatchStream};
@@ -40,9 +45,11 @@ use crate::watch::Cache;
 
 /// The API over a store, in this process. See the [module](self).
 pub struct Server {
-    store: Arc<dyn Store>,
+    store: Held,
     kinds: Arc<Kinds>,
     caches: Caches,
+    feeder: Mutex<Option<JoinHandle<()>>>,
+    stop: CancellationToken,
     clock: SharedClock,
     admission: Vec<Arc<dyn Admission>>,
     authorizer: Arc<dyn Authorizer>,
@@ -79,16 +86,19 @@ impl fmt::Debug for ServerConfig {
 }
 
 impl Server {
-    /// Starts a server: loads the caches and follows the store until `shutdown`.
+    /// Starts a server: loads the caches and follows the store until `shutdown`, or until it is [closed](Self::close).
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Arc<Self>, StoreError> {
         let ServerConfig { store, kinds, clock, admission, authorizer } = config;
-        let caches = Caches::start(Arc::clone(&store), &kinds, Arc::clone(&clock), shutdown).await?;
+        let stop = shutdown.clone();
+        let (caches, feeder) =
+            Caches::start(Arc::clone(&store), &kinds, Arc::clone(&clock), shutdown).await?;
         let admission = admission(&caches);
-        let serving = AtomicBool::new(true);
-        Ok(Arc::new(Self { store, kinds, caches, clock, admission, authorizer, serving }))
+        let (serving, store) = (AtomicBool::new(true), Held::new(store));
+        let feeder = Mutex::new(Some(feeder));
+        Ok(Arc::new(Self { store, kinds, caches, feeder, stop, clock, admission, authorizer, serving }))
     }
 
     /// A client of this server.
@@ -107,8 +117,24 @@ impl Server {
     }
 
     /// The store behind it.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    ///
+    /// # Errors
+    /// 503 when the server is closed.
+    pub fn store(&self) -> Result<Borrowed, Status> {
+        self.store.borrow().ok_or_else(stopped)
+    }
+
+    /// Ends the server and lets go of its store, which can be opened again when this returns, unless the embedder
+    /// has a handle of its own. Calls under way are finished or refused; later ones are refused, whoever still holds
+    /// a client.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(feeder) = feeder {
+            // One that panicked has ended too.
+            let _ = feeder.await;
+        }
+        self.store.release().await;
     }
 
     /// Refuses every request from now on, or takes them again. What is under way goes on.
@@ -120,7 +146,7 @@ impl Server {
         if self.serving.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(Status::new(Reason::ServiceUnavailable, "the API server is stopped").retry_after(1))
+        Err(stopped())
     }
 
     /// The row of the kind that a request is about.
@@ -138,17 +164,32 @@ impl Server {
 
     /// Waits until the caches hold every write that was acknowledged to anyone.
     async fn catch_up(&self) -> Result<(), Status> {
-        let latest = self.store.revision().await?;
-        self.caches.reached(latest).await;
-        Ok(())
+        let latest = self.store()?.revision().await?;
+        if self.reached(latest).await { Ok(()) } else { Err(stopped()) }
     }
 
     /// Commits, and waits until the caches hold it.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
-        let revision = self.store.commit(txn).await?.revision;
-        self.caches.reached(revision).await;
+        let store = self.store.borrow().ok_or(StoreError::Closed)?;
+        let revision = store.commit(txn).await?.revision;
+        drop(store);
+        // What is committed stays so, though a server that is closed does not see it any more.
+        self.reached(revision).await;
         Ok(revision)
     }
+
+    /// Waits until the caches are at a revision; `false` if they will never be, because the server is closed.
+    async fn reached(&self, revision: Revision) -> bool {
+        tokio::select! {
+            biased;
+            () = self.caches.reached(revision) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+fn stopped() -> Status {
+    Status::new(Reason::ServiceUnavailable, "the API server is stopped").retry_after(1)
 }
 
 #[async_trait]

@@ -64,7 +64,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         if let (Some(revision), Some(RevisionMatch::Exact)) = (revision, revision_match) {
-            let record = self.store.get(&resource.key(&name), Some(revision)).await?;
+            let record = self.store()?.get(&resource.key(&name), Some(revision)).await?;
             let record = record.ok_or_else(|| Status::not_found(&resource.id, name.name()))?;
             let entry =
                 Entry::read(record.value, record.modified, resource.fields).map_err(Status::internal)?;
@@ -143,7 +143,7 @@ impl Server {
             return Ok(page);
         }
         let after = after.map(|name| resource.key(name));
-        let page = self.store.list(&resource.range(), Some(revision), after.as_ref(), 0).await;
+        let page = self.store()?.list(&resource.range(), Some(revision), after.as_ref(), 0).await;
         let page = page.map_err(|error| match error {
             StoreError::Compacted { .. } => Status::expired(
                 "The provided continue parameter is too old to display a consistent list result. You must start a \

@@ -66,7 +66,8 @@ impl Server {
     ) -> Result<(Vec<WatchEvent>, Revision), Status> {
         let until = self.caches.revision();
         // All keys, not the kind's alone: so there is a batch at every revision, and this knows when it is done.
-        let mut changes = self.store.watch(&KeyRange::all(), after).await?;
+        let store = self.store()?;
+        let mut changes = store.watch(&KeyRange::all(), after).await?;
         let mut events = Vec::new();
         let mut seen = after;
         while seen < until {

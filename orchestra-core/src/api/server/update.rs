@@ -107,7 +107,10 @@ impl Server {
         let mut txn = Txn::new();
         self.admit(&attributes, &mut draft, &mut txn).await?;
         draft.validate(resource, name, Some(&old), subresource)?;
-        count_generation(resource, &mut draft.object, &old);
+        // A binding gives a pod what its spec asks for, and asks for nothing else.
+        if subresource != Some("binding") {
+            count_generation(resource, &mut draft.object, &old);
+        }
         let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
         let answer = |bytes, revision, warnings| {
             let entry = Entry::read(bytes, revision, resource.fields).map_err(Status::internal)?;

@@ -67,7 +67,7 @@ fn serve(database: &Database, jobs: &mpsc::Receiver<(String, Vec<u8>, oneshot::S
 }
 
 /// The time of one of `total` writes that so many writers make at once.
-fn write<F: Future<Output = ()> + Send + 'static>(
+pub(crate) fn write<F: Future<Output = ()> + Send + 'static>(
     runtime: &Runtime,
     writers: u64,
     total: u64,
@@ -95,7 +95,7 @@ fn write<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// Spreads writes over the keys, as objects of many namespaces are.
-fn scatter(number: u64) -> u64 {
+pub(crate) fn scatter(number: u64) -> u64 {
     number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40
 }
 

@@ -4,6 +4,7 @@
 //! files: set `TMPDIR` to a directory on the disk that is to be measured.
 
 mod disk;
+mod etcd;
 mod watch;
 
 use std::hint::black_box;
@@ -17,7 +18,7 @@ use tokio::runtime::Runtime;
 criterion_group! {
     name = store;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).sample_size(10);
-    targets = memory, watch::cache, watch::fanout, disk::durable, disk::reopen
+    targets = memory, watch::cache, watch::fanout, disk::durable, disk::reopen, etcd::durable
 }
 criterion_main!(store);
 

@@ -127,9 +127,11 @@ fn milli(amount: u64) -> Text {
     Text(Quantity::from_milli(amount, Format::DecimalSi).to_string())
 }
 
-/// Bytes in KiB, as kubelets write them.
+/// Whole KiB, as kubelets write them, in the form in which the API keeps a quantity: what comes back must be what was
+/// written, or every heartbeat would find something new to say.
 fn bytes(amount: u64) -> Text {
-    Text(format!("{}Ki", amount / 1024))
+    let whole = i64::try_from(amount / 1024 * 1024).unwrap_or(i64::MAX);
+    Text(Quantity::from_value(whole, Format::BinarySi).to_string())
 }
 
 fn addresses(name: &str, config: &Config) -> Vec<NodeAddress> {
@@ -217,7 +219,8 @@ mod tests {
     use super::*;
 
     fn status(old: &NodeStatus, health: &Health, second: i64) -> NodeStatus {
-        let machine = MachineInfo { cpu_millis: 2500, memory_bytes: 1 << 30, ..MachineInfo::default() };
+        let machine =
+            MachineInfo { cpu_millis: 2500, memory_bytes: (1 << 30) + 1023, ..MachineInfo::default() };
         let runtime = RuntimeInfo { name: "fake".into(), version: "1".into() };
         let config = Config { reserved: (500, 1 << 20), ..Config::default() };
         let now = Timestamp::from_second(second).unwrap();
@@ -233,7 +236,10 @@ mod tests {
             (of(&status.capacity, "cpu"), of(&status.allocatable, "cpu")),
             ("2500m".into(), "2".into())
         );
-        assert_eq!(of(&status.allocatable, "memory"), format!("{}Ki", (1 << 20) - 1024));
+        assert_eq!(
+            (of(&status.capacity, "memory"), of(&status.allocatable, "memory")),
+            ("1Gi".into(), "1023Mi".into())
+        );
         assert_eq!(of(&status.capacity, "pods"), "110");
         let addresses: Vec<_> = status.addresses.unwrap().into_iter().map(|a| (a.type_, a.address)).collect();
         assert_eq!(

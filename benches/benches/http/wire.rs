@@ -74,6 +74,7 @@ impl Connection {
         let media = if method == Method::PATCH { "application/json-patch+json" } else { "application/json" };
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let request = request.header("content-type", media).body(Full::new(body));
+        self.0.ready().await.expect("an open connection");
         let response = self.0.send_request(request.expect("a request")).await.expect("an answer");
         assert!(response.status().is_success(), "{} for {path}", response.status());
         response

@@ -183,8 +183,8 @@ mod tests {
         let path = directory.path().join("config");
         fs::write(directory.path().join("ca.crt"), "authority").unwrap();
         let text = "current-context: b\ncontexts:\n- name: a\n  context: {cluster: x, user: x}\n- name: b\n  \
-                    context: {cluster: y, user: y}\nclusters:\n- name: y\n  cluster: {server: 'https://y', \
-                    certificate-authority: ca.crt}\nusers:\n- name: y\n  user: {token: secret}\n";
+                    context: {cluster: z, user: z}\nclusters:\n- name: z\n  cluster: {server: 'https://y', \
+                    certificate-authority: ca.crt}\nusers:\n- name: z\n  user: {token: secret}\n";
         fs::write(&path, text).unwrap();
         let read = Kubeconfig::read(&path).unwrap();
         assert_eq!((read.url.as_str(), read.authority.as_str()), ("https://y", "authority"));

@@ -14,11 +14,12 @@
 //! | `health`, `metrics` | how the server is, for whoever watches over it |
 //! | `serve` | the accept loop, TLS, draining |
 //! | `auth` | from a certificate or a token to a user |
-//! | `pki`, `tls`, `kubeconfig` | what a client needs to trust and be trusted |
+//! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
 //! | `remote` | a master elsewhere, as a service of the core |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
 
+mod address;
 mod auth;
 mod call;
 mod frontend;
@@ -39,10 +40,11 @@ mod serve;
 mod tls;
 mod watch;
 
+pub use address::{own_address, reachable_address};
 pub use auth::Tokens;
 pub use frontend::Frontend;
 pub use host::ApiHost;
-pub use join::{Enrolment, Identity, JoinError, JoinToken, TokenError, join};
+pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use nodes::{HttpDialer, serve_node};
 pub use pki::{Authority, Issued, PkiError, ServerTls};

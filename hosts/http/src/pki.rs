@@ -146,6 +146,28 @@ impl Authority {
         self.issue(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
 
+    /// What an API server is known by: under the names that it has in every cluster, on this machine, at these addresses,
+    /// and under further names and addresses.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn issue_api_server(&self, addresses: &[IpAddr], also: &[String]) -> Result<ServerTls, PkiError> {
+        let mut names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+            .map(String::from)
+            .to_vec();
+        let mut known = vec![IpAddr::from([127, 0, 0, 1])];
+        for name in also {
+            match name.parse() {
+                Ok(address) => known.push(address),
+                Err(_) => names.push(name.clone()),
+            }
+        }
+        known.extend(addresses.iter().filter(|address| !address.is_unspecified()));
+        known.sort_unstable();
+        known.dedup();
+        ServerTls::new(&self.issue_server(&names, &known)?, self.certificate())
+    }
+
     /// A certificate by which a client proves that it is a user of these groups.
     ///
     /// # Errors

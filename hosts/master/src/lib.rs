@@ -6,9 +6,7 @@
 mod options;
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +16,9 @@ use orchestra_core::clock::{TokioClock, random_uid};
 use orchestra_core::cluster::{Builder, Cluster};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::RedbStore;
-use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, JoinToken, Kubeconfig, ServerTls, Tokens};
+use orchestra_http::{
+    ApiHost, Authority, Enrolment, HttpDialer, JoinToken, Kubeconfig, Tokens, reachable_address,
+};
 use tokio::net::TcpListener;
 
 pub use options::{Options, Shared};
@@ -50,7 +50,8 @@ impl Master {
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}; name another address with --listen", options.listen)
         })?;
-        let address = SocketAddr::new(advertised(options), listener.local_addr()?.port());
+        let reached = options.advertise.unwrap_or_else(|| reachable_address(options.listen.ip()));
+        let address = SocketAddr::new(reached, listener.local_addr()?.port());
         Self::serve(options, &directory, authority, builder, (listener, address)).await
     }
 
@@ -61,12 +62,12 @@ impl Master {
         builder: Builder,
         (listener, address): (TcpListener, SocketAddr),
     ) -> anyhow::Result<Self> {
-        let secret = match &options.token {
-            Some(secret) => secret.clone(),
-            None => kept_secret(&options.pki(directory))?,
-        };
-        let enrolment = Arc::new(Enrolment::new(Arc::clone(&authority), &secret)?);
-        let tls = server_tls(options, &authority, address.ip())?;
+        let enrolment = Arc::new(match &options.token {
+            Some(secret) => Enrolment::new(Arc::clone(&authority), secret)?,
+            None => Enrolment::open(Arc::clone(&authority), &options.pki(directory))?,
+        });
+        let service = options.service_cluster_ip_range.api_server().into();
+        let tls = authority.issue_api_server(&[address.ip(), service], &options.tls_san)?;
         let url = format!("https://{address}");
         let kubeconfig = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
         let admin = authority.issue_client("kubernetes-admin", &["system:masters"])?;
@@ -136,64 +137,4 @@ fn identity() -> String {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let clock = TokioClock::system();
     format!("{}_{}", host.trim(), random_uid(&*clock))
-}
-
-/// The join secret that is kept beside the authority, made at random if there is none.
-fn kept_secret(pki: &Path) -> anyhow::Result<String> {
-    let path = pki.join("join-secret");
-    let kept = || -> std::io::Result<String> {
-        // Another master of the same directory may be about to make it too.
-        let directory = fs::File::open(pki)?;
-        directory.lock()?;
-        match fs::read_to_string(&path) {
-            Ok(secret) => return Ok(secret.trim().to_owned()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let secret = JoinToken::random_secret().map_err(std::io::Error::other)?;
-        let draft = pki.join("join-secret.new");
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(secret.as_bytes())?;
-        fs::rename(&draft, &path)?;
-        Ok(secret)
-    };
-    kept().with_context(|| format!("the join secret cannot be kept in {}", path.display()))
-}
-
-/// The address by which others reach this machine.
-fn advertised(options: &Options) -> IpAddr {
-    match options.advertise {
-        Some(address) => address,
-        None if options.listen.ip().is_unspecified() => own_address(),
-        None => options.listen.ip(),
-    }
-}
-
-/// The address that this machine would send from. Nothing is sent.
-fn own_address() -> IpAddr {
-    let probe = || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        // An address set aside for documentation: routed like any other, reached by nobody.
-        socket.connect(("192.0.2.1", 9))?;
-        socket.local_addr()
-    };
-    probe().map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
-}
-
-fn server_tls(options: &Options, authority: &Authority, address: IpAddr) -> anyhow::Result<ServerTls> {
-    let mut names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-        .map(String::from)
-        .to_vec();
-    let mut addresses =
-        vec![IpAddr::from([127, 0, 0, 1]), options.service_cluster_ip_range.api_server().into(), address];
-    for name in &options.tls_san {
-        match name.parse() {
-            Ok(address) => addresses.push(address),
-            Err(_) => names.push(name.clone()),
-        }
-    }
-    addresses.dedup();
-    let identity = authority.issue_server(&names, &addresses)?;
-    Ok(ServerTls::new(&identity, authority.certificate())?)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
-use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use anyhow::Context as _;
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::{Builder, Node};
 use orchestra_core::node;
+use orchestra_http::own_address;
 use orchestra_net::UserspaceNetwork;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{NetProber, Volumes};
@@ -105,17 +105,6 @@ fn identity(directory: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     directory.hash(&mut hasher);
     format!("{:08x}", hasher.finish() as u32)
-}
-
-/// The address by which this machine is known to others: the one it would send from. Nothing is sent.
-fn own_address() -> IpAddr {
-    let probe = || {
-        let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-        // An address set aside for documentation: routed like any other, reached by nobody.
-        socket.connect(("192.0.2.1", 9))?;
-        socket.local_addr()
-    };
-    probe().map_or(IpAddr::from([127, 0, 0, 1]), |address| address.ip())
 }
 
 fn is_root() -> bool {

@@ -51,9 +51,19 @@ pub(crate) struct Up {
     /// The name of the node, with a real runtime
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub(crate) node_name: String,
+    /// Let other machines join as nodes, and print the line by which they do; implied when --listen is not loopback
+    #[arg(long)]
+    pub(crate) join: bool,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+impl Up {
+    /// Whether other machines may become nodes.
+    pub(crate) fn is_joinable(&self) -> bool {
+        self.join || !self.listen.ip().is_loopback()
+    }
 }
 
 #[derive(Args, Clone, Debug)]

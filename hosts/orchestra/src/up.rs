@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
-use orchestra_core::cluster::{Builder, Cluster};
+use orchestra_core::cluster::Cluster;
 use orchestra_core::store::redb::RedbStore;
-use orchestra_http::{ApiHost, Authority, Kubeconfig, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
 use tokio::net::TcpListener;
 
-use crate::backend::{self, Backend};
+use crate::backend;
 use crate::cli::Up;
 use crate::control;
 use crate::progress::Progress;
@@ -41,16 +41,27 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
         format!("cannot listen on {}; name another address with --listen", options.listen)
     })?;
     let address = listener.local_addr()?;
-    let authority = Authority::open(&directory.join("pki"))?;
-    let cluster = Arc::new(start(store, backend, address).await?);
-    let tls = server_tls(&authority, address.ip())?;
+    let reached = SocketAddr::new(reachable_address(address.ip()), address.port());
+    let pki = directory.join("pki");
+    let authority = Arc::new(Authority::open(&pki)?);
+    let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
+    let cluster = Arc::new(backend.add_to(builder)?.start().await?);
+    cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
+    let enrolment = match options.is_joinable() {
+        true => Some(Arc::new(Enrolment::open(Arc::clone(&authority), &pki)?)),
+        false => None,
+    };
+    let join = enrolment
+        .as_ref()
+        .map(|enrolment| format!("orchestra-node --join https://{reached} --token {}", enrolment.token()));
+    let tls = authority.issue_api_server(&[reached.ip(), IpAddr::from([10, 96, 0, 1])], &[])?;
     let api = ApiHost::new(
         listener,
         tls,
         Arc::clone(cluster.server()),
         cluster.directory().clone(),
         Tokens::new(),
-        None,
+        enrolment,
     )?;
     let api = Arc::new(api);
     progress.finish(&format!("https://{address}"));
@@ -62,6 +73,9 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     println!("ready in {} ms\n", started.elapsed().as_millis());
     println!("  export KUBECONFIG={}", kubeconfig.display());
     println!("  kubectl get nodes\n");
+    if let Some(join) = join {
+        println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
+    }
     println!("Ctrl-C stops the cluster; its containers run on, and the next `up` finds them.");
 
     tokio::select! {
@@ -72,22 +86,6 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     api.stop().await;
     cluster.stop_all().await;
     Ok(())
-}
-
-async fn start(store: RedbStore, backend: Backend, address: SocketAddr) -> anyhow::Result<Cluster> {
-    let reachable = if address.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { address.ip() };
-    let builder: Builder = Cluster::builder().store(store).api_address(reachable, address.port());
-    Ok(backend.add_to(builder)?.start().await?)
-}
-
-fn server_tls(authority: &Authority, address: IpAddr) -> anyhow::Result<ServerTls> {
-    let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from);
-    let mut addresses = vec![IpAddr::from([127, 0, 0, 1]), IpAddr::from([10, 96, 0, 1])];
-    if !address.is_unspecified() && !addresses.contains(&address) {
-        addresses.push(address);
-    }
-    let identity = authority.issue_server(&names, &addresses)?;
-    Ok(ServerTls::new(&identity, authority.certificate())?)
 }
 
 fn write_kubeconfig(

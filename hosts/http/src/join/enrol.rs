@@ -1,4 +1,8 @@
 use std::fmt;
+use std::fs;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{Method, Response};
@@ -15,6 +19,22 @@ pub struct Enrolment {
     token: JoinToken,
 }
 
+/// Why nodes cannot be let in.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolmentError {
+    /// The secret is none, or none can be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The secret cannot be kept.
+    #[error("the join secret cannot be kept in {path}")]
+    File {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why it is not.
+        source: io::Error,
+    },
+}
+
 impl fmt::Debug for Enrolment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Enrolment").field("token", &self.token).finish_non_exhaustive()
@@ -29,6 +49,18 @@ impl Enrolment {
     pub fn new(authority: Arc<Authority>, secret: &str) -> Result<Self, TokenError> {
         let token = JoinToken::new(authority.certificate(), secret)?;
         Ok(Self { authority, token })
+    }
+
+    /// The same with the secret that is kept in a directory beside the authority, made at random if there is none.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn open(authority: Arc<Authority>, directory: &Path) -> Result<Self, EnrolmentError> {
+        let path = directory.join("join-secret");
+        let random = JoinToken::random_secret()?;
+        let secret =
+            kept_secret(directory, &path, &random).map_err(|source| EnrolmentError::File { path, source })?;
+        Ok(Self::new(authority, &secret)?)
     }
 
     /// What a node must show.
@@ -78,6 +110,22 @@ impl Enrolment {
         })?;
         Ok(Answer { certificate })
     }
+}
+
+fn kept_secret(directory: &Path, path: &Path, random: &str) -> io::Result<String> {
+    // Another master of the same directory may be about to make it too.
+    let lock = fs::File::open(directory)?;
+    lock.lock()?;
+    match fs::read_to_string(path) {
+        Ok(secret) => return Ok(secret.trim().to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let draft = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(random.as_bytes())?;
+    fs::rename(&draft, path)?;
+    Ok(random.to_owned())
 }
 
 /// Whether a name is a DNS subdomain, as names of nodes are. It becomes part of a user's name.

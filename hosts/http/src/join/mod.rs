@@ -9,7 +9,7 @@ mod enrol;
 mod token;
 
 pub use client::{Identity, JoinError, join};
-pub use enrol::Enrolment;
+pub use enrol::{Enrolment, EnrolmentError};
 pub use token::{JoinToken, TokenError};
 
 use serde::{Deserialize, Serialize};

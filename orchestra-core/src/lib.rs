@@ -60,7 +60,7 @@
 //! | `redb` | [`store::redb`](store), the state in one file |
 //! | `etcd` | [`store::etcd`](store), the state in an etcd cluster that several masters share |
 //! | `openapi` | OpenAPI with the descriptions of every field, which `kubectl explain` shows |
-//! | `testing` | `testing`: fakes that fail on request, and the contract suites of the ports |
+//! | `testing` | `testing`: an API server for tests of controllers, fakes that fail on request, the contract suites of the ports |
 
 // The macros of this crate name it by its name, also when they are used inside it.
 extern crate self as orchestra_core;

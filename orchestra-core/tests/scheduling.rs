@@ -1,23 +1,22 @@
 //! The scheduler in a cluster: what becomes of pods, and what people are told.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, Shared};
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use orchestra_core::api::{Authenticated, Client, DeleteOptions, Patch, Server, ServerConfig, User};
-use orchestra_core::clock::TokioClock;
-use orchestra_core::objects;
+use orchestra_core::api::{Client, DeleteOptions, Patch};
 use orchestra_core::scheduler::Scheduler;
-use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::testing::TestServer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// A cluster whose scheduler is the test's.
 struct TestCluster {
     client: Client,
     stop: CancellationToken,
+    _server: TestServer,
 }
 
 impl Drop for TestCluster {
@@ -28,23 +27,8 @@ impl Drop for TestCluster {
 
 /// A cluster without a scheduler.
 async fn unscheduled() -> TestCluster {
-    let clock = TokioClock::simulated(1);
-    let admission_clock = Arc::clone(&clock);
-    let config = ServerConfig {
-        store: Arc::new(MemoryStore::new()),
-        kinds: Arc::new(objects::builtin()),
-        clock,
-        admission: Box::new(move |caches| {
-            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
-        }),
-        authorizer: Arc::new(Authenticated),
-    };
-    let stop = CancellationToken::new();
-    let server = Server::start(config, stop.clone()).await.unwrap();
-    let client = server.client(User::admin());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
-    client.cluster::<Namespace>().create(&namespace).await.unwrap();
-    TestCluster { client, stop }
+    let server = TestServer::start().await;
+    TestCluster { client: server.client(), stop: CancellationToken::new(), _server: server }
 }
 
 async fn cluster() -> TestCluster {

@@ -1,39 +1,19 @@
 //! The verbs of the API over an embedded server: what each does, refuses and leaves untouched.
 
-use std::sync::Arc;
-
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSchedulingGate, Service};
 use orchestra_core::api::{
-    Api, Authenticated, Body, Client, DeleteOptions, FieldValidation, ListOptions, Operation, Patch, Reason,
-    Reply, Server, ServerConfig, Target, User, WatchOptions, Watched, WriteOptions,
+    Api, Body, Client, DeleteOptions, FieldValidation, ListOptions, Operation, Patch, Reason, Reply, Target,
+    WatchOptions, Watched, WriteOptions,
 };
-use orchestra_core::clock::TokioClock;
 use orchestra_core::meta::{Object, Revision};
-use orchestra_core::objects;
 use orchestra_core::selector::Selector;
-use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::testing::TestServer;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-async fn client() -> Client {
-    let clock = TokioClock::simulated(1);
-    let admission_clock = Arc::clone(&clock);
-    let config = ServerConfig {
-        store: Arc::new(MemoryStore::new()),
-        kinds: Arc::new(objects::builtin()),
-        clock,
-        admission: Box::new(move |caches| {
-            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
-        }),
-        authorizer: Arc::new(Authenticated),
-    };
-    let server = Server::start(config, CancellationToken::new()).await.unwrap();
-    let client = server.client(User::admin());
-    let namespace = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
-    client.cluster::<Namespace>().create(&namespace).await.unwrap();
-    client
+async fn server() -> TestServer {
+    TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await
 }
 
 fn config_map(name: &str, value: &str) -> ConfigMap {
@@ -57,7 +37,8 @@ fn service(name: &str, spec: serde_json::Value) -> Service {
 
 #[tokio::test(start_paused = true)]
 async fn an_object_is_created_read_changed_and_removed() {
-    let maps: Api<ConfigMap> = client().await.api("default");
+    let server = server().await;
+    let maps: Api<ConfigMap> = server.api();
     let created = maps.create(&config_map("a", "1")).await.unwrap();
     assert!(created.metadata.uid.is_some() && created.metadata.creation_timestamp.is_some());
     assert_eq!(maps.get("a").await.unwrap(), created);
@@ -81,7 +62,8 @@ async fn an_object_is_created_read_changed_and_removed() {
 
 #[tokio::test(start_paused = true)]
 async fn names_are_generated_and_namespaces_must_be_there() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let mut map = config_map("", "1");
     map.metadata.name = None;
     map.metadata.generate_name = Some("web-".into());
@@ -94,7 +76,8 @@ async fn names_are_generated_and_namespaces_must_be_there() {
 
 #[tokio::test(start_paused = true)]
 async fn strict_decoding_names_what_is_wrong() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let body = br#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"dta":{"k":"v"},"data":{},"data":{}}"#;
     let create = |field_validation| {
         let options = WriteOptions { field_validation, dry_run: true, ..Default::default() };
@@ -116,7 +99,8 @@ async fn strict_decoding_names_what_is_wrong() {
 
 #[tokio::test(start_paused = true)]
 async fn a_long_list_is_read_in_parts_of_one_revision() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let maps = client.api::<ConfigMap>("default");
     for index in 0..10 {
         maps.create(&config_map(&format!("m{index}"), "1")).await.unwrap();
@@ -144,7 +128,8 @@ async fn a_long_list_is_read_in_parts_of_one_revision() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_follows_a_selector() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let maps = client.api::<ConfigMap>("default");
     maps.create(&config_map("web", "1")).await.unwrap();
     let options = WatchOptions { labels: Some(Selector::parse("app=web").unwrap()), ..Default::default() };
@@ -164,7 +149,8 @@ async fn a_watch_follows_a_selector() {
 
 #[tokio::test(start_paused = true)]
 async fn finalizers_and_grace_hold_an_object() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let maps = client.api::<ConfigMap>("default");
     let mut held = config_map("held", "1");
     held.metadata.finalizers = Some(vec!["example.org/wait".into()]);
@@ -182,7 +168,8 @@ async fn finalizers_and_grace_hold_an_object() {
 
 #[tokio::test(start_paused = true)]
 async fn status_and_spec_are_written_apart() {
-    let pods = client().await.api::<Pod>("default");
+    let server = server().await;
+    let pods = server.api::<Pod>();
     let created = pods.create(&pod("a")).await.unwrap();
     let mut change = created.clone();
     change.status.get_or_insert_default().phase = Some("Running".into());
@@ -194,7 +181,8 @@ async fn status_and_spec_are_written_apart() {
 
 #[tokio::test(start_paused = true)]
 async fn every_cluster_ip_and_node_port_is_given_once_and_freed() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let services = client.api::<Service>("default");
     let mut addresses = std::collections::BTreeSet::new();
     // A /28 has 16 addresses: the network's, the broadcast, the API server's own, and 13 to give.
@@ -222,7 +210,8 @@ async fn every_cluster_ip_and_node_port_is_given_once_and_freed() {
 
 #[tokio::test(start_paused = true)]
 async fn a_selector_that_selects_nothing_is_told_what_was_meant() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let pods = client.api::<Pod>("default");
     for index in 0..3 {
         let mut pod = pod(&format!("web-{index}"));
@@ -246,7 +235,8 @@ async fn a_selector_that_selects_nothing_is_told_what_was_meant() {
 
 #[tokio::test(start_paused = true)]
 async fn a_controller_that_overlaps_another_is_told_of_it() {
-    let client = client().await;
+    let server = server().await;
+    let client = server.client();
     let deployment = |name: &str, app: &str| {
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
@@ -280,4 +270,39 @@ async fn create<K: Object>(client: &Client, object: &serde_json::Value) -> Vec<S
     let body = Body::Json(serde_json::to_vec(object).unwrap().into());
     let operation = Operation::Create { body, options: WriteOptions::default() };
     client.call(Target::of::<K>(Some("default")), operation).await.unwrap().warnings
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_is_asked_of_a_pod_counts_as_its_generation() {
+    let server = server().await;
+    let pods = server.api::<Pod>();
+    let made = pods.create(&pod("a")).await.unwrap();
+    assert_eq!(made.metadata.generation, Some(1));
+    let binding = json!({"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n"}});
+    pods.create_sub("a", "binding", binding).await.unwrap();
+    let bound = pods.get("a").await.unwrap();
+    assert_eq!(bound.spec.unwrap().node_name.as_deref(), Some("n"));
+    assert_eq!(bound.metadata.generation, Some(1), "a binding fulfils the spec and does not change it");
+    let image = json!({"spec": {"containers": [{"name": "c", "image": "nginx:1.9.1"}]}});
+    let changed = pods.patch("a", Patch::Strategic(image)).await.unwrap();
+    assert_eq!(changed.metadata.generation, Some(2));
+    pods.patch_status("a", Patch::Merge(json!({"status": {"phase": "Running"}}))).await.unwrap();
+    pods.delete("a").await.unwrap();
+    let deleting = pods.get("a").await.unwrap();
+    assert!(deleting.metadata.deletion_timestamp.is_some());
+    assert_eq!(deleting.metadata.generation, Some(3), "a deletion is asked for too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_with_gates_says_from_the_start_that_it_waits_for_them() {
+    let server = server().await;
+    let mut gated = pod("a");
+    gated.spec.as_mut().unwrap().scheduling_gates = Some(vec![PodSchedulingGate { name: "g".into() }]);
+    let made = server.api::<Pod>().create(&gated).await.unwrap();
+    let conditions = made.status.unwrap().conditions.unwrap();
+    let [condition] = &conditions[..] else { panic!("{conditions:?}") };
+    assert_eq!((&*condition.type_, &*condition.status), ("PodScheduled", "False"));
+    assert_eq!(condition.reason.as_deref(), Some("SchedulingGated"));
+    let message = "Scheduling is blocked due to non-empty scheduling gates";
+    assert_eq!(condition.message.as_deref(), Some(message));
 }

@@ -7,15 +7,11 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Event, Namespace, Node, Pod};
-use orchestra_core::api::{
-    Api, Authenticated, Client, DeleteOptions, Patch, Server, ServerConfig, User, WatchOptions, Watched,
-};
-use orchestra_core::clock::TokioClock;
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use orchestra_core::api::{Api, Client, DeleteOptions, Patch, WatchOptions, Watched};
 use orchestra_core::controllers::{self, Config};
-use orchestra_core::meta::{Object, Scope};
-use orchestra_core::objects;
-use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::meta::Object;
+use orchestra_core::testing::TestServer;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +23,7 @@ pub struct Cluster {
     kubelet: Arc<Mutex<Kubelet>>,
     config: Config,
     controllers: Mutex<Option<(CancellationToken, tokio::task::JoinHandle<()>)>>,
+    server: TestServer,
     _stop: tokio_util::sync::DropGuard,
 }
 
@@ -46,16 +43,14 @@ impl Cluster {
 
     pub async fn with(config: Config) -> Self {
         let stop = CancellationToken::new();
-        let client = server(stop.clone()).await;
+        let server = TestServer::builder().namespace("kube-node-lease").start().await;
+        let client = server.client();
         let kubelet = Arc::new(Mutex::new(Kubelet::default()));
         let run = kubelet_for(client.clone(), Arc::clone(&kubelet));
         tokio::spawn(stop.clone().run_until_cancelled_owned(run));
         let controllers = Mutex::default();
-        let cluster = Self { client, kubelet, config, controllers, _stop: stop.drop_guard() };
+        let cluster = Self { client, kubelet, config, controllers, server, _stop: stop.drop_guard() };
         cluster.start_controllers();
-        for namespace in ["default", "kube-node-lease"] {
-            cluster.create::<Namespace>(json!({"metadata": {"name": namespace}})).await;
-        }
         cluster
     }
 
@@ -109,13 +104,7 @@ impl Cluster {
     }
 
     pub async fn create<K: Object>(&self, object: Value) -> K {
-        let object: K = serde_json::from_value(object).unwrap();
-        let namespace = object.meta().namespace.as_deref().unwrap_or("default");
-        let api = match K::SCOPE {
-            Scope::Namespaced => self.client.api::<K>(namespace),
-            Scope::Cluster => self.client.cluster::<K>(),
-        };
-        api.create(&object).await.unwrap()
+        self.server.create(object).await
     }
 
     pub async fn patch<K: Object>(&self, name: &str, patch: Value) -> K {
@@ -189,22 +178,6 @@ impl Cluster {
         events.sort_by_key(|event| event.metadata.name.clone());
         events.into_iter().map(|event| (event.reason.unwrap(), event.message.unwrap())).collect()
     }
-}
-
-/// A server with nothing in it.
-pub async fn server(stop: CancellationToken) -> Client {
-    let clock = TokioClock::simulated(1);
-    let admission_clock = Arc::clone(&clock);
-    let config = ServerConfig {
-        store: Arc::new(MemoryStore::new()),
-        kinds: Arc::new(objects::builtin()),
-        clock,
-        admission: Box::new(move |caches| {
-            orchestra_core::admission::standard(caches, &admission_clock, "10.96.0.0/28".parse().unwrap())
-        }),
-        authorizer: Arc::new(Authenticated),
-    };
-    Server::start(config, stop).await.unwrap().client(User::admin())
 }
 
 pub fn is_ready(pod: &Pod) -> bool {

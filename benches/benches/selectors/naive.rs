@@ -23,7 +23,7 @@ impl Naive {
                 Operator::NotIn | Operator::NotEquals => Requirement::NotIn(key, values),
                 Operator::Exists => Requirement::Exists(key),
                 Operator::DoesNotExist => Requirement::Missing(key),
-                other => unimplemented!("the benches do not use {other:?}"),
+                other => panic!("the benches do not use {other:?}"),
             }
         };
         Naive(selector.requirements().iter().map(requirement).collect())

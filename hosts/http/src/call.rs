@@ -96,7 +96,7 @@ where
     }
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: http::HeaderName) -> &'h str {
+fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 

@@ -1,6 +1,5 @@
 //! `pods/log`: what a container wrote, as text, as it comes.
 
-use bytes::Bytes;
 use futures::{StreamExt, future};
 use http::{Method, Response};
 use orchestra_core::api::{Client, Status, Target};
@@ -33,7 +32,7 @@ pub(crate) async fn answer(
     let logs = directory.logs(client, namespace, name, wanted).await?;
     let chunks = logs.filter_map(|chunk| {
         // The status has been sent: all that is left to say of an error is the end.
-        future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok().map(Bytes::from))
+        future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok())
     });
     Ok(reply::stream("text/plain", chunks.take_until(closing.clone().cancelled_owned())))
 }

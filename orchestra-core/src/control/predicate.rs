@@ -99,7 +99,7 @@ mod tests {
         let added = Event { kind: EventKind::Added, object: entry(1, "a", "") };
         let gone = Event { kind: EventKind::Deleted, object: entry(1, "a", "") };
         let all = [&spec, &labels, &bound, &added, &gone];
-        let check = |predicate: &dyn Fn(&Event) -> bool| all.map(|event| predicate(event));
+        let check = |predicate: &dyn Fn(&Event) -> bool| all.map(predicate);
         assert_eq!(check(&generation_changed), [true, false, false, true, true]);
         assert_eq!(check(&labels_changed), [false, true, false, true, true]);
         let field = field_changed("spec.nodeName");

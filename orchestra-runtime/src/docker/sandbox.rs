@@ -140,11 +140,9 @@ fn assemble(shown: &[ContainerInspectResponse]) -> Vec<Sandbox> {
     }
     let mut sandboxes: Vec<Sandbox> = sandboxes.into_values().collect();
     for sandbox in &mut sandboxes {
-        sandbox
-            .containers
-            .sort_by(|a, b| (a.created_at, a.meta.attempt).cmp(&(b.created_at, b.meta.attempt)));
+        sandbox.containers.sort_by_key(|container| (container.created_at, container.meta.attempt));
     }
-    sandboxes.sort_by(|a, b| (a.meta.attempt, a.created_at).cmp(&(b.meta.attempt, b.created_at)));
+    sandboxes.sort_by_key(|sandbox| (sandbox.meta.attempt, sandbox.created_at));
     sandboxes
 }
 

@@ -51,9 +51,7 @@ impl DockerRuntime {
             stderr: true,
             since: options.since.map_or(0, |at| i32::try_from(at.as_second()).unwrap_or(i32::MAX)),
             timestamps: with_times,
-            tail: match options.tail_lines {
-                _ => "all".into(),
-            },
+            tail: options.tail_lines.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
             until: 0,
         };
         let container = id.clone();

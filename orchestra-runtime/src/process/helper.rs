@@ -24,10 +24,9 @@ static READY: AtomicBool = AtomicBool::new(false);
 /// Makes this program its own helper. Call it first in `main`, before threads are started and arguments are read:
 ///
 /// ```no_run
-/// fn main() {
-///     orchestra_runtime::process::init();
-///     // the program
-/// }
+/// # fn serve() {}
+/// orchestra_runtime::process::init();
+/// serve(); // The program.
 /// ```
 ///
 /// In a program that was started as a helper this does not return. A program that cannot call it names another one that

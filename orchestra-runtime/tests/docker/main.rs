@@ -75,8 +75,11 @@ async fn ended(runtime: &DockerRuntime, id: &ContainerId) -> Exit {
 async fn output(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
     let id = started(runtime, sandbox, spec).await;
     ended(runtime, &id).await;
-    let stream = runtime.logs(&id, &LogOptions::default()).await.unwrap();
-    let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
+    read(runtime, &id, LogOptions::default()).await
+}
+
+async fn read(runtime: &DockerRuntime, id: &ContainerId, options: LogOptions) -> String {
+    let pieces: Vec<bytes::Bytes> = runtime.logs(id, &options).await.unwrap().try_collect().await.unwrap();
     String::from_utf8(pieces.concat()).unwrap()
 }
 
@@ -101,10 +104,27 @@ async fn pods_on_a_real_daemon() {
     let Some(mut daemon) = Daemon::start().await else { return };
     let runtime = DockerRuntime::connect_to(&daemon.host()).await.unwrap();
     what_a_container_gets(&daemon, &runtime).await;
+    the_end_of_a_log(&runtime).await;
     failures_have_kinds(&runtime).await;
     sessions(&runtime).await;
     lost_sandbox(&daemon, &runtime).await;
     the_daemon_goes_and_comes_back(&mut daemon, &runtime).await;
+}
+
+async fn the_end_of_a_log(runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("tail")).await.unwrap();
+    let id =
+        started(runtime, &made.id, &container("app", "for i in 1 2 3; do echo line $i; done; exit 0")).await;
+    // Following ends with the container.
+    let all = read(runtime, &id, LogOptions { follow: true, ..LogOptions::default() }).await;
+    assert_eq!(all, "line 1\nline 2\nline 3\n");
+    let tail = |lines| LogOptions { tail_lines: Some(lines), ..LogOptions::default() };
+    for (lines, text) in [(0, ""), (1, "line 3\n"), (2, "line 2\nline 3\n"), (9, &*all)] {
+        assert_eq!(read(runtime, &id, tail(lines)).await, text, "the last {lines}");
+    }
+    let stamped = read(runtime, &id, LogOptions { timestamps: true, ..tail(1) }).await;
+    assert!(stamped.ends_with("Z line 3\n") && stamped.lines().count() == 1, "{stamped}");
+    runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
 async fn what_a_container_gets(daemon: &Daemon, runtime: &DockerRuntime) {

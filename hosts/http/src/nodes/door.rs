@@ -2,7 +2,6 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::{StreamExt, future};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -73,7 +72,7 @@ impl Door {
     async fn logs(&self, wanted: orchestra_core::node::LogRequest) -> Result<Response<Body>, Status> {
         let chunks = self.service.logs(&wanted).await?.filter_map(|chunk| {
             // The head has been sent: all that is left to say of an error is the end.
-            future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok().map(Bytes::from))
+            future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok())
         });
         Ok(reply::stream("text/plain", chunks.take_until(self.closing.clone().cancelled_owned())))
     }

@@ -153,7 +153,7 @@ impl Server {
     pub(crate) fn resource(&self, target: &Target) -> Result<&Arc<Resource>, Status> {
         self.kinds
             .served(&target.group, &target.version, &target.resource)
-            .ok_or_else(|| Status::no_such_resource())
+            .ok_or_else(Status::no_such_resource)
     }
 
     fn cache_of(&self, resource: &Resource) -> Result<&Cache, Status> {

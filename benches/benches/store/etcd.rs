@@ -1,16 +1,19 @@
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use etcd_client::Client;
+use etcd_client::{Client, Compare, CompareOp, Txn as EtcdTxn, TxnOp};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use orchestra_core::store::etcd::{EtcdOptions, EtcdStore};
-use orchestra_core::store::{Store, Txn};
+use orchestra_core::store::{Key, Store, Txn};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::disk::{scatter, write};
-use crate::{key, runtime};
+use crate::runtime;
 
 const WRITERS: u64 = 64;
 /// How long etcd may take to answer for the first time.
@@ -60,7 +63,8 @@ impl Drop for Etcd {
     }
 }
 
-/// Writes of a kilobyte by 64 writers, beside puts of the same client with nothing around it.
+/// Creations of a kilobyte by 64 writers, beside the same transaction and a plain put by the same client with nothing
+/// around it. etcd itself takes longer over a transaction than over a put.
 pub(crate) fn durable(c: &mut Criterion) {
     let Some(etcd) = Etcd::start() else {
         return println!("etcd/durable_{WRITERS}: left out, there is no etcd on the path");
@@ -69,30 +73,57 @@ pub(crate) fn durable(c: &mut Criterion) {
     let store = etcd.store(&runtime);
     let client = runtime.block_on(Client::connect([&etcd.url], None)).expect("a connection");
     let mut first = 0;
-    c.bench_function(&format!("etcd/durable_{WRITERS}"), |b| {
-        b.iter_custom(|total| {
-            first += 1 << 20;
+    let mut measure = |id: String, put: Put| {
+        c.bench_function(&id, |b| {
+            b.iter_custom(|total| {
+                first += 1 << 20;
+                let put = Arc::clone(&put);
+                write(&runtime, WRITERS, total, first, move |number| put(number))
+            });
+        });
+    };
+    measure(
+        format!("etcd/durable_{WRITERS}"),
+        Arc::new(move |number| {
             let store = store.clone();
-            write(&runtime, WRITERS, total, first, move |number| {
-                let store = store.clone();
-                async move {
-                    let txn = Txn::new().put(key(scatter(number)), vec![b'x'; 1024]);
-                    store.commit(txn).await.expect("a commit");
-                }
-            })
-        });
-    });
-    c.bench_function(&format!("baseline/etcd_raw_{WRITERS}"), |b| {
-        b.iter_custom(|total| {
-            first += 1 << 20;
-            let client = client.clone();
-            write(&runtime, WRITERS, total, first, move |number| {
-                let mut kv = client.kv_client();
-                async move {
-                    let key = format!("/raw{}", key(scatter(number)));
-                    kv.put(key, vec![b'x'; 1024], None).await.expect("a put");
-                }
-            })
-        });
-    });
+            async move {
+                let txn = Txn::new().create(place("ours", number), vec![b'x'; 1024]);
+                store.commit(txn).await.expect("a commit");
+            }
+            .boxed()
+        }),
+    );
+    let kv = client.kv_client();
+    measure(
+        format!("baseline/etcd_raw_txn_{WRITERS}"),
+        Arc::new(move |number| {
+            let mut kv = kv.clone();
+            async move {
+                let key = place("txn", number).to_string();
+                let absent = Compare::create_revision(key.as_str(), CompareOp::Equal, 0);
+                let put = TxnOp::put(key, vec![b'x'; 1024], None);
+                kv.txn(EtcdTxn::new().when([absent]).and_then([put])).await.expect("a transaction");
+            }
+            .boxed()
+        }),
+    );
+    let kv = client.kv_client();
+    measure(
+        format!("baseline/etcd_raw_put_{WRITERS}"),
+        Arc::new(move |number| {
+            let mut kv = kv.clone();
+            async move {
+                let key = place("put", number).to_string();
+                kv.put(key, vec![b'x'; 1024], None).await.expect("a put");
+            }
+            .boxed()
+        }),
+    );
+}
+
+type Put = Arc<dyn Fn(u64) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// A key that no other number has, among others at random.
+fn place(who: &str, number: u64) -> Key {
+    Key::new(format!("/{who}/pods/{:06x}/{number}", scatter(number)))
 }

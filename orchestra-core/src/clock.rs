@@ -88,6 +88,16 @@ impl SplitMix {
     }
 }
 
+/// A length of time as options of programs give it, such as `40s`, `1m30s` or `72h`.
+///
+/// # Errors
+/// A sentence for the user, when it is none or is negative.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = |_| format!("{text:?} is not a length of time such as 40s, 1m30s or 72h");
+    let parsed: jiff::SignedDuration = text.parse().map_err(wrong)?;
+    Duration::try_from(parsed).map_err(wrong)
+}
+
 /// The alphabet of generated names: no vowels, so no words, and no digits that look like letters.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 

@@ -1,16 +1,21 @@
 //! What a request asks for: its method, headers and body in the terms of the core.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use orchestra_core::api::{Body as Given, Operation, PatchKind, Reason, Resource, Status, Target, User};
+use orchestra_core::api::{
+    Body as Given, Operation, PatchKind, Reason, Resource, Status, Target, User, WriteOptions,
+};
 use serde_json::Value;
 
 use crate::query::{QueryString, Write};
 
 /// The most bytes that a request may carry, as in Kubernetes.
 const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// The user agent of [`Remote`](crate::Remote), without the version.
+const OURS: &str = "orchestra";
 
 /// One request, read.
 pub(crate) struct Call<'r> {
@@ -46,16 +51,18 @@ pub(crate) fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -
             Operation::Get { revision, revision_match }
         }
         (&Method::GET | &Method::HEAD, false) => Operation::List(query.list()?),
-        (&Method::POST, _) => Operation::Create { body: given(call)?, options: query.write(Write::Create)? },
+        (&Method::POST, _) => {
+            Operation::Create { body: given(call)?, options: write_options(call, Write::Create)? }
+        }
         (&Method::PUT, true) => {
-            Operation::Update { body: given(call)?, options: query.write(Write::Update)? }
+            Operation::Update { body: given(call)?, options: write_options(call, Write::Update)? }
         }
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
             let kind =
                 PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
             let (patch, force) = (call.body.clone(), query.is_set("force"));
-            Operation::Patch { kind, patch, force, options: query.write(Write::Patch(kind))? }
+            Operation::Patch { kind, patch, force, options: write_options(call, Write::Patch(kind))? }
         }
         (&Method::DELETE, true) => Operation::Delete(query.delete(options(call)?)?),
         (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(options(call)?)?),
@@ -63,6 +70,18 @@ pub(crate) fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -
             return Err(Status::method_not_allowed());
         }
     })
+}
+
+/// The options of a write. A program that names no field manager is known by its user agent, as in Kubernetes; one of
+/// ours by its user.
+fn write_options(call: &Call<'_>, write: Write) -> Result<WriteOptions, Status> {
+    let mut options = call.query.write(write)?;
+    if options.field_manager.is_none() {
+        let agent = header(call.headers, USER_AGENT).split('/').next().unwrap_or_default();
+        options.field_manager =
+            Some(agent).filter(|agent| !agent.is_empty() && *agent != OURS).map(str::to_owned);
+    }
+    Ok(options)
 }
 
 fn given(call: &Call<'_>) -> Result<Given, Status> {

@@ -12,7 +12,9 @@ use orchestra_core::api::{
     Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target, User,
 };
 use orchestra_core::node::Directory;
+use orchestra_core::store::backup;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::auth::{Tokens, authenticate};
 use crate::call::{Call, accept, collect, host, operation, verb};
@@ -124,9 +126,24 @@ impl Frontend {
             Route::Resource { target, rest, watch } => self.resource(target, &rest, watch, call).await?,
             _ if !matches!(*call.method, Method::GET | Method::HEAD) => None,
             Route::Metrics => Some(self.metrics.answer()),
+            Route::Backup => Some(self.backup(&call.user)?),
             route => self.document(&route, call).await?,
         };
         Ok(answer.unwrap_or_else(none))
+    }
+
+    /// All that the store holds, as it is now. An end that comes too early shows in the backup itself.
+    fn backup(&self, user: &User) -> Result<Response<Body>, Status> {
+        if !user.groups.iter().any(|group| group == "system:masters") {
+            let why = "a backup holds every Secret: it is for the group system:masters only";
+            return Err(Status::new(Reason::Forbidden, why));
+        }
+        let chunks = backup::stream(self.server.store()?).filter_map(async |chunk| {
+            // The stream ends with its first error.
+            chunk.inspect_err(|error| warn!(%error, "a backup was broken off")).ok()
+        });
+        let closing = self.closing.clone();
+        Ok(reply::stream("application/octet-stream", chunks.take_until(closing.cancelled_owned())))
     }
 
     /// A document about the API; `None` if there is none of that path.

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use orchestra_core::api::Target;
+use orchestra_core::api::history::HISTORY;
 use percent_encoding::percent_decode_str;
 
 /// What a path leads to.
@@ -38,6 +39,8 @@ pub(crate) enum Route {
         /// The version.
         version: String,
     },
+    /// `/orchestra/v1/backup`: all that the store holds, which is orchestra's own.
+    Backup,
     /// `/openapi/v2`.
     OpenApiV2,
     /// `/openapi/v3`.
@@ -58,7 +61,7 @@ pub(crate) enum Route {
 }
 
 /// The subresources of a namespace, which would otherwise be read as collections in it.
-const OF_NAMESPACES: [&str; 2] = ["status", "finalize"];
+const OF_NAMESPACES: [&str; 3] = ["status", "finalize", HISTORY];
 
 impl Route {
     pub(crate) fn parse(path: &str) -> Self {
@@ -77,6 +80,7 @@ impl Route {
             }
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
+            ["orchestra", "v1", "backup"] => Self::Backup,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),

@@ -14,8 +14,10 @@ use anyhow::Context as _;
 use orchestra_core::api::Client;
 use orchestra_core::clock::{TokioClock, random_uid};
 use orchestra_core::cluster::{Builder, Cluster};
+use orchestra_core::store::Store;
+use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
-use orchestra_core::store::redb::RedbStore;
+use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
     ApiHost, Authority, Enrolment, HttpDialer, JoinToken, Kubeconfig, Tokens, reachable_address,
 };
@@ -39,9 +41,7 @@ impl Master {
     /// # Errors
     /// When the state cannot be read, or the address is in use.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let directory = std::path::absolute(&options.data_dir)?;
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
+        let directory = data_directory(options)?;
         let authority = Arc::new(Authority::open(&options.pki(&directory))?);
         let builder = Cluster::builder()
             .service_ranges(options.service_cluster_ip_range.clone())
@@ -123,13 +123,41 @@ impl Master {
 async fn store(options: &Options, directory: &Path, builder: Builder) -> anyhow::Result<Builder> {
     let shared = &options.shared;
     if !shared.etcd.is_empty() {
-        let store = EtcdStore::connect(&shared.etcd, shared.etcd_options()?).await;
-        let store = store.with_context(|| format!("no etcd answers at {}", shared.etcd.join(", ")))?;
-        return Ok(builder
-            .store(store)
-            .elect(shared.leader_identity.clone().unwrap_or_else(identity), shared.leader_term));
+        let identity = shared.leader_identity.clone().unwrap_or_else(identity);
+        let builder = builder.store(connect(shared).await?).forget_after(options.history_age);
+        return Ok(builder.elect(identity, shared.leader_term));
     }
-    Ok(if options.in_memory { builder } else { builder.store(RedbStore::open(directory)?) })
+    Ok(if options.in_memory { builder } else { builder.store(open(options, directory)?) })
+}
+
+async fn connect(shared: &Shared) -> anyhow::Result<EtcdStore> {
+    let store = EtcdStore::connect(&shared.etcd, shared.etcd_options()?).await;
+    store.with_context(|| format!("no etcd answers at {}", shared.etcd.join(", ")))
+}
+
+fn open(options: &Options, directory: &Path) -> anyhow::Result<RedbStore> {
+    let options = redb::Options { retention: options.retention(), ..redb::Options::default() };
+    Ok(RedbStore::open_with(directory, options)?)
+}
+
+/// Puts what a backup holds into the store that the options name.
+///
+/// # Errors
+/// When the store holds something already, or the file is not a whole backup; and those of [`Master::start`].
+pub async fn restore(options: &Options, from: &Path) -> anyhow::Result<Summary> {
+    let directory = data_directory(options)?;
+    let store: Box<dyn Store> = match options.shared.etcd.is_empty() {
+        true => Box::new(open(options, &directory)?),
+        false => Box::new(connect(&options.shared).await?),
+    };
+    Ok(backup::restore(&*store, from).await?)
+}
+
+fn data_directory(options: &Options) -> anyhow::Result<PathBuf> {
+    let directory = std::path::absolute(&options.data_dir)?;
+    fs::create_dir_all(&directory)
+        .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
+    Ok(directory)
 }
 
 /// A name for this process that no other has, by which people know the machine.

@@ -21,6 +21,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(file) = &options.restore {
+        let made = orchestra_master::restore(options, file).await?;
+        println!(
+            "{} records of revision {} are restored; start the master without --restore",
+            made.records, made.revision
+        );
+        return Ok(());
+    }
     // Before anything is started: a signal that comes meanwhile must not leave half of it behind.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let master = Master::start(options).await?;

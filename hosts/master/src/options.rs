@@ -6,8 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser};
 use orchestra_core::admission::ServiceRanges;
+use orchestra_core::clock::parse_duration;
 use orchestra_core::controllers;
+use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
+use orchestra_core::store::redb::Retention;
 
 /// The master of a cluster: API, scheduler and controllers. Nodes join it with the line that it prints.
 #[derive(Clone, Debug, Parser)]
@@ -23,6 +26,15 @@ pub struct Options {
     /// copied [default: DIR/pki]
     #[arg(long, value_name = "DIR")]
     pub pki_dir: Option<PathBuf>,
+    /// How long it is remembered what objects were before they changed
+    #[arg(long, value_name = "TIME", default_value = "72h", value_parser = parse_duration)]
+    pub history_age: Duration,
+    /// How much room that may take in DIR; in etcd, the age alone counts
+    #[arg(long, value_name = "BYTES", default_value = "256Mi")]
+    pub history_size: Quantity,
+    /// Put what a backup holds into the data directory or etcd, which must hold nothing yet, and end
+    #[arg(long, value_name = "FILE", conflicts_with = "in_memory")]
+    pub restore: Option<PathBuf>,
     /// What several masters share
     #[command(flatten)]
     pub shared: Shared,
@@ -45,16 +57,16 @@ pub struct Options {
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: ServiceRanges,
     /// How long a node may be silent before it counts as NotReady
-    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_duration)]
     pub node_monitor_grace_period: Duration,
     /// How long a node that has never reported may take for its first report
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub node_startup_grace_period: Duration,
     /// How many pods that have ended are kept
     #[arg(long, value_name = "N", default_value_t = 12_500)]
     pub terminated_pod_gc_threshold: usize,
     /// How long an Event is kept
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     pub event_ttl: Duration,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
@@ -129,6 +141,12 @@ impl Shared {
 }
 
 impl Options {
+    /// How long a file remembers.
+    pub(crate) fn retention(&self) -> Retention {
+        let bytes = self.history_size.value().try_into().unwrap_or(0);
+        Retention { age: self.history_age, bytes }
+    }
+
     /// Where the authority and the join secret are.
     pub(crate) fn pki(&self, directory: &Path) -> PathBuf {
         self.pki_dir.clone().unwrap_or_else(|| directory.join("pki"))
@@ -149,16 +167,9 @@ impl Options {
 
 /// The term of a leader.
 fn term(text: &str) -> Result<Duration, String> {
-    let term = duration(text)?;
+    let term = parse_duration(text)?;
     if term.as_secs() >= 2 && term.subsec_nanos() == 0 {
         return Ok(term);
     }
     Err(format!("{text:?} is not a term: whole seconds, 2 or more"))
-}
-
-/// A length of time such as `40s` or `1m30s`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = |_| format!("{text:?} is not a length of time such as 40s or 1m30s");
-    let parsed: jiff::SignedDuration = text.parse().map_err(wrong)?;
-    Duration::try_from(parsed).map_err(wrong)
 }

@@ -1,7 +1,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use orchestra_core::meta::Revision;
+use orchestra_core::quantity::Quantity;
 
 /// Kubernetes in one program: a whole cluster on this machine.
 #[derive(Debug, Parser)]
@@ -23,6 +26,12 @@ pub(crate) enum Command {
     Stop(Part),
     /// Show which parts of a running cluster are running
     Status(DataDir),
+    /// Show what an object has been, when it changed and who changed it; show a version of it, or go back to one
+    History(History),
+    /// Write all that a running cluster holds to a file
+    Backup(Backup),
+    /// Put what a backup holds into a new data directory
+    Restore(Restore),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -54,6 +63,12 @@ pub(crate) struct Up {
     /// Let other machines join as nodes, and print the line by which they do; implied when --listen is not loopback
     #[arg(long)]
     pub(crate) join: bool,
+    /// How long it is remembered what objects were before they changed
+    #[arg(long, value_name = "TIME", default_value = "72h", value_parser = orchestra_core::clock::parse_duration)]
+    pub(crate) history_age: Duration,
+    /// How much room that may take
+    #[arg(long, value_name = "BYTES", default_value = "256Mi")]
+    pub(crate) history_size: Quantity,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -64,6 +79,62 @@ impl Up {
     pub(crate) fn is_joinable(&self) -> bool {
         self.join || !self.listen.ip().is_loopback()
     }
+}
+
+/// Which cluster, and how to reach it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Access {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// The kubeconfig of the cluster, for one that runs elsewhere [default: DIR/kubeconfig]
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct History {
+    /// The kind, as kubectl takes it: deployments, deployment, deploy
+    pub(crate) kind: String,
+    /// The name of the object
+    pub(crate) name: String,
+    /// Its namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// Show the object as it was at this revision
+    #[arg(long, value_name = "R")]
+    pub(crate) revision: Option<Revision>,
+    /// In which form
+    #[arg(short, long, value_enum, requires = "revision", default_value_t = Output::Yaml)]
+    pub(crate) output: Output,
+    /// Make the object again what it was at this revision; one that is gone is made anew
+    #[arg(long, value_name = "R", conflicts_with = "revision")]
+    pub(crate) restore: Option<Revision>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// YAML
+    Yaml,
+    /// JSON
+    Json,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Backup {
+    /// The file to write. It holds the cluster's Secrets
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Restore {
+    /// A file that `orchestra backup` wrote
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) data: DataDir,
 }
 
 #[derive(Args, Clone, Debug)]

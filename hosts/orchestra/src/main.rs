@@ -5,12 +5,15 @@
 //! | `cli` | the command line |
 //! | `up` | the cluster in the foreground |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
+//! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
 //! | `demo` | a throw-away cluster that shows itself |
 
 mod backend;
+mod backup;
 mod cli;
 mod control;
 mod demo;
+mod history;
 mod progress;
 mod up;
 
@@ -38,6 +41,9 @@ fn main() -> ExitCode {
             Command::Start(options) => control::send(&options, "start").await,
             Command::Stop(options) => control::send(&options, "stop").await,
             Command::Status(options) => control::status(&options).await,
+            Command::History(options) => history::run(&options).await,
+            Command::Backup(options) => backup::run(&options).await,
+            Command::Restore(options) => backup::restore(&options).await,
         }
     });
     // What is left are threads that wait for input that no longer matters.

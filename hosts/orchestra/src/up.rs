@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
 use orchestra_core::cluster::Cluster;
-use orchestra_core::store::redb::RedbStore;
+use orchestra_core::quantity::Quantity;
+use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
 use tokio::net::TcpListener;
 
@@ -29,7 +30,8 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
         .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
 
     progress.begin("state", &directory.display().to_string());
-    let store = RedbStore::open(&directory)?;
+    let retention = Retention { age: options.history_age, bytes: bytes(&options.history_size) };
+    let store = RedbStore::open_with(&directory, redb::Options { retention, ..redb::Options::default() })?;
     progress.done();
 
     progress.begin("runtime", "");
@@ -86,6 +88,10 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     api.stop().await;
     cluster.stop_all().await;
     Ok(())
+}
+
+fn bytes(size: &Quantity) -> u64 {
+    size.value().try_into().unwrap_or(0)
 }
 
 fn write_kubeconfig(

@@ -23,6 +23,7 @@ mod decode;
 mod deletion;
 pub mod discovery;
 pub mod field;
+pub mod history;
 mod mistyped;
 #[cfg(feature = "openapi")]
 pub mod openapi;

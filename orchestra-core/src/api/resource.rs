@@ -270,6 +270,20 @@ impl Kinds {
         named.find(|row| row.conversion(group, version).is_some())
     }
 
+    /// The kind that a person means by a word, as `kubectl` reads it: the plural, the singular, a short name, the kind
+    /// in any case, or the plural and the group, as in `deployments.apps`.
+    pub fn named(&self, word: &str) -> Option<&Arc<Resource>> {
+        let word = word.to_lowercase();
+        let is_named = |row: &&Arc<Resource>| {
+            *row.id.resource == *word || row.singular == word || row.short_names.contains(&word.as_str())
+        };
+        let qualified = |row: &&Arc<Resource>| {
+            let (plural, group) = word.split_once('.').unwrap_or((&word, ""));
+            *row.id.resource == *plural && *row.id.group == *group
+        };
+        self.rows.iter().find(is_named).or_else(|| self.rows.iter().find(qualified))
+    }
+
     /// The kind and name that a store key stands for; `None` for a key that is not of an object.
     pub fn parse_key(&self, key: &Key) -> Option<(&Arc<Resource>, ObjectName)> {
         let text = key.as_str();

@@ -22,6 +22,8 @@ use crate::proxy;
 use crate::runtime::Runtime;
 use crate::runtime::fake::FakeRuntime;
 use crate::scheduler::Scheduler;
+use crate::store::backup::is_half_restored;
+use crate::store::history::forget_older;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
 
@@ -31,6 +33,9 @@ pub enum StartError {
     /// The store cannot be read.
     #[error("the store cannot be read")]
     Store(#[from] StoreError),
+    /// The store holds a part of a backup only.
+    #[error("a backup was not restored to its end: empty the store, and restore it again")]
+    HalfRestored,
     /// What every cluster has from the start cannot be made.
     #[error("the cluster's own objects cannot be made: {0}")]
     Bootstrap(#[from] Status),
@@ -99,6 +104,7 @@ pub struct Builder {
     authorizer: Option<Arc<dyn Authorizer>>,
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
+    history: Option<Duration>,
 }
 
 /// As whom, and for how long a term, this master stands for election.
@@ -194,6 +200,13 @@ impl Builder {
         self
     }
 
+    /// Forgets what objects were before so long, in a store that keeps everything until it is told, as etcd does.
+    #[must_use]
+    pub fn forget_after(mut self, age: Duration) -> Self {
+        self.history = Some(age);
+        self
+    }
+
     /// Starts the cluster. The API answers when this returns; nodes and controllers are on their way.
     ///
     /// # Errors
@@ -201,7 +214,17 @@ impl Builder {
     pub async fn start(self) -> Result<Cluster, StartError> {
         let clock = self.clock.clone().unwrap_or_else(TokioClock::system);
         let stop = CancellationToken::new();
+        if let Some(store) = &self.store
+            && is_half_restored(&**store).await?
+        {
+            return Err(StartError::HalfRestored);
+        }
         let server = self.server(&clock, stop.clone()).await?;
+        if let Some(age) = self.history {
+            let (store, clock) = (server.store()?, Arc::clone(&clock));
+            let forgetting = async move { forget_older(&*store, &clock, age).await };
+            tokio::spawn(stop.clone().run_until_cancelled_owned(forgetting));
+        }
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         bootstrap::namespaces(&client).await?;
         bootstrap::api_service(&client, &self.ranges, self.address).await?;

@@ -5,8 +5,13 @@
 //! over all that is before, so that a file that was cut short is not taken for a whole one. Numbers are little-endian.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt};
 
 use super::{Key, KeyRange, Record, Store, StoreError, Txn};
 use crate::meta::Revision;
@@ -19,6 +24,9 @@ const END: u32 = u32::MAX;
 
 /// How many records are read and written at once: fewer than etcd takes in a transaction.
 const CHUNK: usize = 100;
+
+/// There while a backup is restored.
+const RESTORING: &str = "/orchestra/restoring";
 
 /// The longest key and value that are believed. etcd and the API take far less.
 const LONGEST: u32 = 1 << 30;
@@ -56,6 +64,9 @@ pub enum BackupError {
     /// The store holds records already. Restore into an empty one.
     #[error("the store is not empty; restore into a new data directory or another prefix")]
     NotEmpty,
+    /// What is backed up is elsewhere and cannot be read, or no longer.
+    #[error("what is to be backed up cannot be read")]
+    Source(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store failed. What was restored until then is there.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -67,16 +78,38 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError::Io`], and [`BackupError::Store`], which is [`StoreError::Compacted`] when the store forgets its
 /// past faster than it can be read: try again when there is less to do.
-pub async fn backup(store: &dyn Store, to: &Path) -> Result<Summary, BackupError> {
-    let failed = |source| BackupError::Io { path: to.to_owned(), source };
+pub async fn backup(store: Arc<dyn Store>, to: &Path) -> Result<Summary, BackupError> {
+    save(stream(store), to).await
+}
+
+/// The bytes of a backup as they are sent; what is sent before an error is no whole backup.
+pub fn stream<S>(store: S) -> impl Stream<Item = Result<Bytes, StoreError>> + Send + 'static
+where
+    S: Deref<Target = dyn Store> + Send + Sync + 'static,
+{
+    let writing = Writing { store, file: Summed::new(Vec::new()), place: Place::Start };
+    stream::try_unfold(writing, |mut writing| async move {
+        let more = writing.step().await?;
+        let chunk = Bytes::from(std::mem::take(&mut writing.file.inner));
+        Ok(more.then_some((chunk, writing)))
+    })
+}
+
+/// Writes what [`stream`] gave, here or elsewhere, to a file, which appears under its name when it was found whole.
+///
+/// # Errors
+/// [`BackupError::Io`], [`BackupError::Damaged`] when it is not whole, and [`BackupError::Store`] with the error that
+/// ended the stream.
+pub async fn save<E: Into<BackupError>>(
+    chunks: impl Stream<Item = Result<Bytes, E>>,
+    to: &Path,
+) -> Result<Summary, BackupError> {
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let mut file = Summed::new(BufWriter::new(File::create(&part).map_err(failed)?));
-    let written = write_all(store, &mut file, to).await;
-    let finished = written.and_then(|summary| {
-        let file = file.inner.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().and_then(|()| std::fs::rename(&part, to)).map_err(failed)?;
+    let finished = save_part(chunks, &part).await.and_then(|()| {
+        let summary = Reader::open(&part)?.check()?;
+        std::fs::rename(&part, to).map_err(|source| BackupError::Io { path: to.to_owned(), source })?;
         Ok(summary)
     });
     if finished.is_err() {
@@ -86,32 +119,86 @@ pub async fn backup(store: &dyn Store, to: &Path) -> Result<Summary, BackupError
     finished
 }
 
-async fn write_all(
-    store: &dyn Store,
-    file: &mut Summed<impl Write>,
-    to: &Path,
-) -> Result<Summary, BackupError> {
-    let failed = |source| BackupError::Io { path: to.to_owned(), source };
-    let revision = store.revision().await?;
-    file.write_all(MAGIC).and_then(|()| file.write_all(&revision.0.to_le_bytes())).map_err(failed)?;
-    let mut summary = Summary { revision, records: 0 };
-    let mut last: Option<Key> = None;
-    loop {
-        let page = store.list(&KeyRange::all(), Some(revision), last.as_ref(), CHUNK).await?;
-        for record in &page.records {
-            write_record(file, record).map_err(failed)?;
-        }
-        summary.records += page.records.len() as u64;
-        if page.remaining == 0 {
-            break;
-        }
-        last = page.records.last().map(|record| record.key.clone());
+async fn save_part<E: Into<BackupError>>(
+    chunks: impl Stream<Item = Result<Bytes, E>>,
+    part: &Path,
+) -> Result<(), BackupError> {
+    let failed = |source| BackupError::Io { path: part.to_owned(), source };
+    let mut file = create_private(part).map_err(failed)?;
+    let mut chunks = std::pin::pin!(chunks);
+    while let Some(chunk) = chunks.next().await {
+        file.write_all(&chunk.map_err(Into::into)?).map_err(failed)?;
     }
-    file.write_all(&END.to_le_bytes()).map_err(failed)?;
-    file.write_all(&summary.records.to_le_bytes()).map_err(failed)?;
-    let sum = file.sum.clone().finalize();
-    file.write_all(&sum.to_le_bytes()).and_then(|()| file.flush()).map_err(failed)?;
-    Ok(summary)
+    file.sync_all().map_err(failed)
+}
+
+/// A new file that only its owner may read: there are Secrets in it.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A backup on its way out, a page at a time.
+struct Writing<S> {
+    store: S,
+    /// What has not been sent yet.
+    file: Summed<Vec<u8>>,
+    place: Place,
+}
+
+enum Place {
+    Start,
+    /// Records up to a key have been written, as they are at the revision.
+    At {
+        revision: Revision,
+        after: Option<Key>,
+        records: u64,
+    },
+    End,
+}
+
+impl<S: Deref<Target = dyn Store>> Writing<S> {
+    /// Writes the next part. Returns whether there was one.
+    async fn step(&mut self) -> Result<bool, StoreError> {
+        let unexpected = |error: io::Error| StoreError::Damaged(error.to_string());
+        self.place = match std::mem::replace(&mut self.place, Place::End) {
+            Place::Start => {
+                let revision = self.store.revision().await?;
+                let head = self.file.write_all(MAGIC);
+                head.and_then(|()| self.file.write_all(&revision.0.to_le_bytes())).map_err(unexpected)?;
+                Place::At { revision, after: None, records: 0 }
+            }
+            Place::At { revision, after, records } => {
+                let page = self.store.list(&KeyRange::all(), Some(revision), after.as_ref(), CHUNK).await?;
+                for record in &page.records {
+                    write_record(&mut self.file, record).map_err(unexpected)?;
+                }
+                let records = records + page.records.len() as u64;
+                if page.remaining == 0 {
+                    self.end(records).map_err(unexpected)?;
+                    Place::End
+                } else {
+                    Place::At {
+                        revision,
+                        after: page.records.last().map(|record| record.key.clone()),
+                        records,
+                    }
+                }
+            }
+            Place::End => return Ok(false),
+        };
+        Ok(true)
+    }
+
+    fn end(&mut self, records: u64) -> io::Result<()> {
+        self.file.write_all(&END.to_le_bytes())?;
+        self.file.write_all(&records.to_le_bytes())?;
+        let sum = self.file.sum.clone().finalize();
+        self.file.write_all(&sum.to_le_bytes())
+    }
 }
 
 fn write_record(file: &mut impl Write, record: &Record) -> io::Result<()> {
@@ -126,7 +213,8 @@ fn write_record(file: &mut impl Write, record: &Record) -> io::Result<()> {
 /// Puts the records of a backup into an empty store. Revisions that the store gives from then on are greater than
 /// any that the backed-up store had given, so that nobody takes a new version of an object for an old one.
 ///
-/// The whole file is checked before anything is written.
+/// The whole file is checked before anything is written. A store in which a restore was cut short says so to
+/// [`is_half_restored`], and a cluster does not start on it.
 ///
 /// # Errors
 /// See [`BackupError`].
@@ -136,6 +224,7 @@ pub async fn restore(store: &dyn Store, from: &Path) -> Result<Summary, BackupEr
         return Err(BackupError::NotEmpty);
     }
     store.skip_to(summary.revision).await?;
+    store.commit(Txn::new().create(Key::new(RESTORING), "")).await?;
     let mut reader = Reader::open(from)?;
     let mut txn = Txn::new();
     while let Some((key, value)) = reader.next()? {
@@ -144,10 +233,17 @@ pub async fn restore(store: &dyn Store, from: &Path) -> Result<Summary, BackupEr
             store.commit(std::mem::take(&mut txn)).await?;
         }
     }
-    if !txn.writes.is_empty() {
-        store.commit(txn).await?;
-    }
+    store.commit(txn.delete(Key::new(RESTORING))).await?;
     Ok(summary)
+}
+
+/// Whether a store holds a part of a backup only, because its restore was cut short. It is of no use: restore into an
+/// empty one.
+///
+/// # Errors
+/// Those of the store.
+pub async fn is_half_restored(store: &dyn Store) -> Result<bool, StoreError> {
+    Ok(store.get(&Key::new(RESTORING), None).await?.is_some())
 }
 
 struct Reader<'p> {
@@ -286,13 +382,14 @@ mod tests {
     async fn round_trip(into: &dyn Store) {
         let dir = tempfile::tempdir().unwrap();
         let (path, store) = (dir.path().join("backup"), some().await);
-        let made = backup(&store, &path).await.unwrap();
+        let made = backup(Arc::new(store.clone()), &path).await.unwrap();
         assert_eq!(made, Summary { revision: Revision(250), records: 230 });
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing but the backup is left");
         assert_eq!(restore(into, &path).await.unwrap(), made);
         assert_eq!(content(into).await, content(&store).await);
         let page = into.list(&KeyRange::all(), None, None, 1).await.unwrap();
         assert!(page.records[0].modified > made.revision, "revisions go on from those of the backup");
+        assert!(!is_half_restored(into).await.unwrap());
         assert!(matches!(restore(into, &path).await, Err(BackupError::NotEmpty)));
     }
 
@@ -314,13 +411,30 @@ mod tests {
         assert_eq!((store.revision().await.unwrap(), content(&store).await), before);
     }
 
+    #[cfg(feature = "testing")]
+    #[tokio::test]
+    async fn a_restore_that_was_cut_short_is_known_as_such() {
+        use crate::testing::{Faults, FaultyStore};
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backup");
+        backup(Arc::new(some().await), &path).await.unwrap();
+        for seed in 0..8 {
+            let memory = Arc::new(MemoryStore::new());
+            let into = FaultyStore::new(memory.clone(), seed);
+            into.set(Faults { refused: 400, ..Faults::default() });
+            let done = restore(&into, &path).await.is_ok();
+            let begun = !content(&*memory).await.is_empty();
+            assert_eq!(is_half_restored(&*memory).await.unwrap(), begun && !done, "seed {seed}");
+        }
+    }
+
     #[tokio::test]
     async fn no_byte_can_be_lost_or_changed_unnoticed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("backup");
         let store = MemoryStore::new();
         store.commit(Txn::new().put(Key::new("/a"), "one").put(Key::new("/b"), "two")).await.unwrap();
-        backup(&store, &path).await.unwrap();
+        backup(Arc::new(store.clone()), &path).await.unwrap();
         let whole = std::fs::read(&path).unwrap();
         for at in 0..whole.len() {
             let mut changed = whole.clone();

@@ -1,11 +1,13 @@
 //! What a record has been.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::{Change, Key, KeyRange, Record, Store, StoreError};
+use crate::clock::SharedClock;
 use crate::meta::Revision;
 
 /// How long a store that does not say how far it has come may take for the next change of its past.
@@ -62,8 +64,35 @@ async fn since(store: &dyn Store, key: &Key, from: Revision) -> Result<Vec<Versi
     Ok(versions)
 }
 
+/// Forgets what is older than `age`, in a store that does not do so by itself, such as etcd. Runs until it is dropped.
+/// It counts from when it began to look, so that after a restart the past is kept for longer.
+pub async fn forget_older(store: &dyn Store, clock: &SharedClock, age: Duration) {
+    let pause = (age / 16).clamp(Duration::from_secs(1), Duration::from_secs(300));
+    let mut seen: VecDeque<(Timestamp, Revision)> = VecDeque::new();
+    loop {
+        let now = clock.now();
+        match store.revision().await {
+            Ok(revision) => seen.push_back((now, revision)),
+            Err(error) => tracing::debug!(%error, "cannot look how far the store is"),
+        }
+        let is_due = |(at, _): &(Timestamp, Revision)| *at <= now - age;
+        let mut due = None;
+        while let Some((_, revision)) = seen.pop_front_if(|seen| is_due(seen)) {
+            due = Some(revision);
+        }
+        if let Some(revision) = due
+            && let Err(error) = store.compact(revision).await
+        {
+            tracing::warn!(%error, %revision, "what is past its age cannot be forgotten");
+        }
+        clock.sleep(pause).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::store::Txn;
     use crate::store::memory::MemoryStore;
@@ -93,6 +122,24 @@ mod tests {
         store.compact(Revision(3)).await.unwrap();
         let told: Vec<_> = versions(store, &key).await.unwrap().iter().map(text).collect();
         assert_eq!(told, expected[1..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_past_its_age_is_forgotten() {
+        let (store, clock) = (MemoryStore::new(), crate::clock::TokioClock::simulated(1));
+        let age = Duration::from_secs(3600);
+        let (forgetting, watched) = (store.clone(), Arc::clone(&clock));
+        tokio::spawn(async move { forget_older(&forgetting, &watched, age).await });
+        for minute in 0..180u64 {
+            store.commit(Txn::new().put(Key::new("/a"), minute.to_string())).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let is_kept = async |revision| store.get(&Key::new("/a"), Some(Revision(revision))).await.is_ok();
+            // What was made an hour ago, and what was made an hour and a tenth ago.
+            assert!(is_kept(minute.saturating_sub(58)).await || minute < 59, "minute {minute}");
+            if minute > 70 {
+                assert!(!is_kept(minute - 70).await, "minute {minute}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -20,15 +20,19 @@ mod request;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::TryStreamExt as _;
+use http_body_util::BodyExt as _;
 use orchestra_core::api::{
     Client, Kind, Kinds, Operation, Response, Service, Status, Target, User, WatchOptions, WatchStream,
 };
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::meta::{GroupResource, Scope};
 use orchestra_core::objects;
+use orchestra_core::store::backup::{self, BackupError, Summary};
 use orchestra_core::watch::{Cache, IndexedField};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -42,6 +46,8 @@ pub(crate) use channel::Channel;
 use reflector::Reflector;
 pub(crate) use request::{Call, escape};
 
+/// Where a master gives a backup.
+const BACKUP: &str = "/orchestra/v1/backup";
 const JSON: &str = "application/json";
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -137,6 +143,17 @@ impl Remote {
     /// A client of this master.
     pub fn client(self: &Arc<Self>) -> Client {
         Client::new(Arc::clone(self) as Arc<dyn Service>, User::default())
+    }
+
+    /// Writes all that the master's store holds, as it is now, to a file, which appears when it was found whole.
+    ///
+    /// # Errors
+    /// When the master cannot be reached or refuses, or the file cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<Summary, BackupError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| BackupError::Source(error);
+        let answer = self.connection.channel.open(Call::get(BACKUP), "application/octet-stream").await;
+        let body = answer.map_err(|status| failed(status.into()))?.into_body();
+        backup::save(body.into_data_stream().map_err(|error| failed(error.into())), to).await
     }
 
     async fn reflect(&self, target: Target) -> Result<Cache, Status> {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Server;
 use super::draft::Draft;
+use super::managers::Author;
 use crate::api::admission::{Attributes, Change};
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, Reply, Response, Target, User, WriteOptions};
@@ -117,6 +118,7 @@ impl Server {
         let mut txn = Txn::new();
         self.admit(&attributes, &mut draft, &mut txn).await?;
         draft.validate(resource, name, None, None)?;
+        Author::of(user, None, Some(options)).sign(resource, &mut draft.object, self.clock.now());
         let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
         let key = resource.key(name);
         let revision = if options.dry_run {

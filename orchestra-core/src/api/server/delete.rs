@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::create::ATTEMPTS;
 use super::draft::{Draft, metadata};
+use super::managers::Author;
 use super::read::object_name;
 use super::update::{Failed, is_finished, timestamp};
 use crate::api::admission::{Attributes, Change};
@@ -96,6 +97,9 @@ impl Server {
             return Ok(Response::new(Reply::Value(success(resource, current))));
         }
         self.ask(user, resource, current, &object, options.dry_run).await?;
+        if !options.dry_run {
+            Author::of(user, None, None).sign(resource, &mut object, self.clock.now());
+        }
         let bytes = Entry::encode(&object).map_err(Status::internal)?;
         let revision = if options.dry_run || bytes == current.bytes() {
             current.revision()

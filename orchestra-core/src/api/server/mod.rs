@@ -11,6 +11,7 @@
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object that may be stored |
 //! | `create`, `update`, `delete` | the writes; a patch is an update |
+//! | `managers` | who wrote an object |
 //! | `sub` | `scale`, and subresources that edit their object |
 
 mod caches;
@@ -18,6 +19,7 @@ mod create;
 mod delete;
 mod draft;
 mod held;
+mod managers;
 mod read;
 mod sub;
 mod update;

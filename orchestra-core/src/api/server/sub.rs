@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 use super::Server;
 use super::draft::Draft;
 use super::read::object_name;
+use crate::api::history::{self, HISTORY};
 use crate::api::request::{
     Body, DeleteOptions, Operation, PatchKind, Reply, Response, Target, User, WriteOptions,
 };
 use crate::api::{Resource, ScalePaths, Status, discovery, patch};
 use crate::selector::{Labels, Selector};
+use crate::store;
 use crate::watch::Entry;
 
 impl Server {
@@ -24,6 +26,7 @@ impl Server {
         let name = target.subresource.as_deref().unwrap_or_default();
         match (name, resource.scale, operation) {
             ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
+            (HISTORY, _, Operation::Get { .. }) => self.history(resource, target).await,
             (name, ..) if !resource.subresources.contains(&name) => Err(Status::no_such_resource()),
             ("eviction", _, Operation::Create { body, options }) => {
                 self.evict(user, resource, target, body, options).await
@@ -63,6 +66,16 @@ impl Server {
         Ok(done())
     }
 
+    /// What an object has been, as far as the store still knows.
+    async fn history(&self, resource: &Resource, target: &Target) -> Result<Response, Status> {
+        let name = object_name(target)?;
+        let versions = store::history::versions(&*self.store()?, &resource.key(&name)).await?;
+        if versions.is_empty() {
+            return Err(Status::not_found(&resource.id, name.name()));
+        }
+        Ok(Response::new(Reply::Value(history::table(&versions)?)))
+    }
+
     /// Changes the object as a subresource asks that is created, such as a `binding`, or replaced, such as `finalize`.
     async fn edit(
         &self,
@@ -85,7 +98,7 @@ impl Server {
             resource.rules.edit(subresource, &mut object, &body, now)?;
             Ok(Draft { object, warnings: Vec::new() })
         };
-        self.change(user, resource, target, &name, &make, options.dry_run).await
+        self.change(user, resource, target, &name, &make, &options).await
     }
 
     async fn scale(
@@ -97,17 +110,17 @@ impl Server {
         operation: Operation,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
-        let (wanted, dry_run): (Wanted, bool) = match operation {
+        let (wanted, options): (Wanted, WriteOptions) = match operation {
             Operation::Get { revision, .. } => {
                 self.at_least(revision).await?;
                 let scale = scale_of(&*self.current(resource, &name)?, paths)?;
                 return Ok(Response::new(Reply::Value(scale)));
             }
-            Operation::Update { body, options } => (Wanted::Scale(body.read("Scale")?), options.dry_run),
+            Operation::Update { body, options } => (Wanted::Scale(body.read("Scale")?), options),
             Operation::Patch { kind, patch, options, .. } => {
                 // A scale has no lists, so the two kinds of merge are one.
                 let kind = if kind == PatchKind::Strategic { PatchKind::Merge } else { kind };
-                (Wanted::Patch(kind, patch), options.dry_run)
+                (Wanted::Patch(kind, patch), options)
             }
             _ => {
                 return Err(Status::method_not_allowed());
@@ -122,7 +135,7 @@ impl Server {
         };
         // The object is changed, not its subresource: its own rules see to the rest.
         let object = Target { subresource: None, ..target.clone() };
-        let response = self.change(user, resource, &object, &name, &make, dry_run).await?;
+        let response = self.change(user, resource, &object, &name, &make, &options).await?;
         match response.reply {
             Reply::Object(entry) => Ok(Response::new(Reply::Value(scale_of(&entry, paths)?))),
             other => Ok(Response::new(other)),

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::Server;
 use super::create::ATTEMPTS;
 use super::draft::{Draft, metadata};
+use super::managers::Author;
 use super::read::object_name;
 use crate::api::admission::{Attributes, Change};
 use crate::api::decode::Decoded;
@@ -39,7 +40,7 @@ impl Server {
         check_name(&mut read, name.name())?;
         let (object, warnings) = (read.object, read.warnings);
         let make = move |_: &Entry| Ok(Draft { object: object.clone(), warnings: warnings.clone() });
-        self.change(user, resource, target, &name, &make, options.dry_run).await
+        self.change(user, resource, target, &name, &make, &options).await
     }
 
     pub(super) async fn patch(
@@ -54,7 +55,7 @@ impl Server {
         let name = object_name(target)?;
         let make =
             |current: &Entry| patched(resource, target, current, kind, patch, options.field_validation);
-        self.change(user, resource, target, &name, &make, options.dry_run).await
+        self.change(user, resource, target, &name, &make, &options).await
     }
 
     /// Changes an object, or its status. When the object changes meanwhile, what is to be made of it is made anew,
@@ -66,13 +67,13 @@ impl Server {
         target: &Target,
         name: &ObjectName,
         make: Make<'_>,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Response, Status> {
         self.catch_up().await?;
         for _ in 0..ATTEMPTS {
             let current = self.current(resource, name)?;
             let draft = make(&current)?;
-            if let Some(response) = self.try_change(user, resource, target, &current, draft, dry_run).await? {
+            if let Some(response) = self.try_change(user, resource, target, &current, draft, options).await? {
                 return Ok(response);
             }
             self.catch_up().await?;
@@ -88,7 +89,7 @@ impl Server {
         target: &Target,
         current: &Entry,
         mut draft: Draft,
-        dry_run: bool,
+        options: &WriteOptions,
     ) -> Result<Option<Response>, Status> {
         let name = current.name();
         let subresource = target.subresource.as_deref();
@@ -102,7 +103,7 @@ impl Server {
             subresource,
             change: Change::Update,
             old: Some(&old),
-            dry_run,
+            dry_run: options.dry_run,
         };
         let mut txn = Txn::new();
         self.admit(&attributes, &mut draft, &mut txn).await?;
@@ -118,9 +119,11 @@ impl Server {
             response.warnings = warnings;
             Ok(Some(response))
         };
-        if dry_run || (bytes == current.bytes() && txn.writes.is_empty()) {
+        if options.dry_run || (bytes == current.bytes() && txn.writes.is_empty()) {
             return answer(bytes, current.revision(), draft.warnings);
         }
+        Author::of(user, Some(target), Some(options)).sign(resource, &mut draft.object, self.clock.now());
+        let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
         let finished = is_finished(resource, &draft.object);
         match self.store_change(user, resource, current, &draft.object, bytes.clone(), txn, finished).await {
             Ok(revision) => answer(bytes, revision, draft.warnings),
@@ -295,13 +298,14 @@ fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, o
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "generateName",
+        "managedFields",
     ] {
         match kept.get(field) {
             Some(value) => meta.insert(field.to_owned(), value.clone()),
             None => meta.remove(field),
         };
     }
-    for field in ["resourceVersion", "selfLink", "managedFields"] {
+    for field in ["resourceVersion", "selfLink"] {
         meta.remove(field);
     }
     if let (true, Value::Object(fields)) = (resource.status, &mut *new) {

@@ -1,0 +1,85 @@
+//! A cluster in which nothing happens but heartbeats writes nothing to its disk.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use orchestra_core::cluster::Cluster;
+use orchestra_core::node;
+use orchestra_core::store::redb::RedbStore;
+use serde_json::json;
+
+/// So many beats in a row, of three nodes, leave the disk as it is: about those of five minutes.
+const BEATS: u64 = 500;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Every file of a directory, with when it was last written and what is in it.
+fn content(directory: &Path) -> Vec<(String, SystemTime, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|file| {
+            let file = file.unwrap();
+            let written = file.metadata().unwrap().modified().unwrap();
+            (file.file_name().into_string().unwrap(), written, fs::read(file.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn is_running(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running")
+}
+
+#[tokio::test]
+async fn an_idle_cluster_writes_nothing() {
+    let (started, directory) = (Instant::now(), tempfile::tempdir().unwrap());
+    let store = RedbStore::open(directory.path()).unwrap();
+    // Every five minutes, as in Kubernetes, a node says how it is though nothing has changed. That is written; what
+    // is between is not. Here hearts beat faster, so that five minutes of beats are over in a few seconds.
+    let config = node::Config { heartbeat: Duration::from_millis(50), ..node::Config::default() };
+    let cluster = Cluster::builder().store(store).fake_nodes(3).fake_node_config(config);
+    let cluster = cluster.start().await.unwrap();
+    let client = cluster.client();
+    let labels = json!({"app": "web"});
+    let pod =
+        json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+    let spec = json!({"replicas": 6, "selector": {"matchLabels": labels}, "template": pod});
+    let deployment = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
+    client.api::<Deployment>("default").create(&deployment).await.unwrap();
+    until("six pods run", async || {
+        let pods = client.api::<Pod>("default").list().await.unwrap();
+        pods.len() == 6 && pods.iter().all(is_running)
+    })
+    .await;
+
+    let beat = async || {
+        let leases = client.api::<Lease>("kube-node-lease").list().await.unwrap();
+        leases.into_iter().map(|lease| lease.spec.unwrap().renew_time.unwrap().0).min().unwrap()
+    };
+    // What the start has set going comes to rest, and then nothing is written.
+    let begun = client.cache::<Lease>().await.unwrap().revision();
+    let mut last = content(directory.path());
+    let mut quiet = 0;
+    while quiet < BEATS {
+        assert!(started.elapsed() < PATIENCE, "it never comes to rest");
+        let heard = beat().await;
+        until("every node is heard of again", async || beat().await > heard).await;
+        let now = content(directory.path());
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+    }
+    let now = client.cache::<Lease>().await.unwrap().revision();
+    assert!(now.0 - begun.0 >= BEATS, "each beat was a write");
+}

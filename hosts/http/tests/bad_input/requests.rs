@@ -76,6 +76,27 @@ async fn resources_that_there_are_not() {
     .await;
 }
 
+#[tokio::test]
+async fn subresources_of_the_wrong_type() {
+    let served = Served::start().await;
+    let finalize = "/api/v1/namespaces/default/finalize";
+    let scale = "/apis/apps/v1/namespaces/default/deployments/d/scale";
+    refused(
+        &served,
+        vec![
+            Case::new("finalizers", Method::PUT, finalize).body(r#"{"spec":{"finalizers":"none"}}"#).bad(
+                "Namespace in version \"v1\" cannot be handled as a Namespace: json: cannot unmarshal string into Go \
+                 struct field NamespaceSpec.spec.finalizers of type []string",
+            ),
+            Case::new("a cut body", Method::PUT, scale).body("{").bad(
+                "the object provided is unrecognized (must be of type Scale): couldn't get version/kind; json parse \
+                 error: unexpected end of JSON input ({)",
+            ),
+        ],
+    )
+    .await;
+}
+
 /// What no group serves is no business of the API's, and is answered without a `Status`, as in Kubernetes.
 #[tokio::test]
 async fn paths_that_lead_nowhere() {

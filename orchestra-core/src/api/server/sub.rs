@@ -87,7 +87,8 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let subresource = target.subresource.as_deref().unwrap_or_default();
-        let body = body.read(discovery::subresource_kind(resource, subresource))?;
+        let kind = discovery::subresource_kind(resource, subresource);
+        let body = body.read(kind)?;
         let now = self.clock.now();
         let make = |current: &Entry| {
             let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
@@ -96,6 +97,10 @@ impl Server {
             }
             let mut object = current.to_value().map_err(Status::internal)?;
             resource.rules.edit(subresource, &mut object, &body, now)?;
+            // What the body brought in may be of any type.
+            resource.rules.check(&object).map_err(|why| {
+                Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
+            })?;
             Ok(Draft { object, warnings: Vec::new() })
         };
         self.change(user, resource, target, &name, &make, &options).await

@@ -1,16 +1,79 @@
 //! Garbage collection and namespaces.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod, ServiceAccount};
-use orchestra_core::api::{DeleteOptions, Patch, Propagation};
+use orchestra_core::api::{
+    Client, DeleteOptions, Kind, Operation, Patch, Propagation, Response, Server, Service, Status, Target,
+    User, WatchOptions, WatchStream,
+};
+use orchestra_core::clock::SharedClock;
 use orchestra_core::controllers::Config;
 use orchestra_core::meta::controller_of;
+use orchestra_core::testing::TestServer;
+use orchestra_core::watch::Cache;
 use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::workloads::{deployment, replica_set};
+
+/// A server that keeps ConfigMaps to itself until it is told not to.
+#[derive(Debug)]
+struct Hiding {
+    server: Arc<Server>,
+    hidden: AtomicBool,
+}
+
+#[async_trait]
+impl Service for Hiding {
+    async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
+        self.server.call(user, target, operation).await
+    }
+
+    async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
+        self.server.watch(user, target, options).await
+    }
+
+    async fn cache(&self, target: &Target) -> Result<Cache, Status> {
+        self.server.cache(target).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, Status> {
+        let mut kinds = self.server.kinds().iter().map(|row| row.info()).collect::<Vec<_>>();
+        kinds.retain(|kind| &*kind.id.resource != "configmaps" || !self.hidden.load(Ordering::Relaxed));
+        Ok(kinds)
+    }
+
+    fn clock(&self) -> &SharedClock {
+        self.server.clock()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_kinds_that_come_to_be_served_later_are_collected_too() {
+    let server = TestServer::start().await;
+    let hiding = Arc::new(Hiding { server: Arc::clone(server.server()), hidden: AtomicBool::new(true) });
+    let client = Client::new(Arc::clone(&hiding) as Arc<dyn Service>, User::admin());
+    let controllers =
+        tokio::spawn(orchestra_core::controllers::run_all(client, Config::default(), std::future::pending()));
+    let owner: ServiceAccount = server.create(json!({"metadata": {"name": "owner"}})).await;
+    let reference = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "name": "owner", "uid": owner.metadata.uid,
+    });
+    let owned = json!({"metadata": {"name": "owned", "ownerReferences": [reference]}});
+    server.create::<ConfigMap>(owned).await;
+    server.api::<ServiceAccount>().delete("owner").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(server.api::<ConfigMap>().find("owned").await.unwrap().is_some());
+    hiding.hidden.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(server.api::<ConfigMap>().find("owned").await.unwrap().is_none());
+    controllers.abort();
+}
 
 fn how(propagation: Propagation) -> DeleteOptions {
     DeleteOptions { propagation: Some(propagation), ..DeleteOptions::default() }

@@ -1,7 +1,9 @@
 //! Who owns whom, over the caches of all kinds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::plan::{FOREGROUND, Item, Owner};
@@ -18,9 +20,10 @@ pub(super) struct Key {
     pub(super) name: ObjectName,
 }
 
-/// The kinds with their caches.
+/// The kinds with their caches. Kinds are only ever added, so that a kind keeps its place.
+#[derive(Default)]
 pub(super) struct Graph {
-    pub(super) kinds: Vec<(Kind, Cache)>,
+    kinds: ArcSwap<Vec<(Kind, Cache)>>,
 }
 
 /// Where an owner may be that a reference names.
@@ -32,36 +35,51 @@ pub(super) enum Place {
 }
 
 impl Graph {
-    /// Every kind but events, of which there are many and which own nothing and are owned by nothing.
-    pub(super) async fn of(client: &Client) -> Result<Self, Status> {
-        let mut kinds = Vec::new();
+    /// Adds the kinds that are served and not known yet, but events, of which there are many and which own nothing and
+    /// are owned by nothing. Returns the places of the new ones. Called by one task.
+    pub(super) async fn learn(&self, client: &Client) -> Result<Range<usize>, Status> {
+        let mut kinds = Vec::clone(&self.kinds.load());
+        let known = kinds.len();
         for kind in client.service().kinds().await? {
-            if &*kind.id.resource != "events" {
+            if &*kind.id.resource != "events" && kinds.iter().all(|(held, _)| held.id != kind.id) {
                 let cache = client.service().cache(&kind.target(None)).await?;
                 kinds.push((kind, cache));
             }
         }
-        Ok(Self { kinds })
+        let new = known..kinds.len();
+        if !new.is_empty() {
+            self.kinds.store(Arc::new(kinds));
+        }
+        Ok(new)
+    }
+
+    /// A kind and its cache.
+    pub(super) fn kind(&self, place: usize) -> Option<(Kind, Cache)> {
+        self.kinds.load().get(place).cloned()
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.kinds.get(key.kind)?.1.get(&key.name)
+        self.kinds.load().get(key.kind)?.1.get(&key.name)
     }
 
     /// The objects that name an owner.
-    pub(super) fn dependents<'g>(&'g self, owner: &'g Uid) -> impl Iterator<Item = (Key, Arc<Entry>)> + 'g {
-        let of = |(kind, (_, cache)): (usize, &'g (Kind, Cache))| {
+    pub(super) fn dependents(&self, owner: &Uid) -> Vec<(Key, Arc<Entry>)> {
+        let kinds = self.kinds.load();
+        let of = |(kind, (_, cache)): (usize, &(Kind, Cache))| {
             let owned = cache.owned_by(owner).into_iter();
-            owned.map(move |entry| (Key { kind, name: entry.name().clone() }, entry))
+            owned.map(move |entry| (Key { kind, name: entry.name().clone() }, entry)).collect::<Vec<_>>()
         };
-        self.kinds.iter().enumerate().flat_map(of)
+        kinds.iter().enumerate().flat_map(of).collect()
     }
 
     /// Where the owner is that an object's reference names.
     pub(super) fn place(&self, dependent: &ObjectName, owner: &OwnerRef) -> Place {
         let (group, _) = split_api_version(&owner.api_version);
-        let mut kinds = self.kinds.iter().enumerate();
-        let named = kinds.find(|(_, (kind, _))| &*kind.id.group == group && *kind.kind == *owner.kind);
+        let kinds = self.kinds.load();
+        let named = kinds
+            .iter()
+            .enumerate()
+            .find(|(_, (kind, _))| &*kind.id.group == group && *kind.kind == *owner.kind);
         let Some((kind, (row, _))) = named else { return Place::Nowhere };
         match (row.scope, dependent.namespace()) {
             (Scope::Cluster, _) => Place::At(Key { kind, name: ObjectName::cluster(&*owner.name) }),
@@ -95,7 +113,8 @@ impl Graph {
             let mut owners = dependent.owners().iter();
             owners.any(|owner| owner.uid == *entry.uid() && owner.block_owner_deletion)
         };
-        let dependents: Vec<_> = self.dependents(entry.uid()).map(|(_, dependent)| dependent).collect();
+        let dependents: Vec<_> =
+            self.dependents(entry.uid()).into_iter().map(|(_, dependent)| dependent).collect();
         Ok(Item {
             deleting: entry.is_deleting(),
             finalizers: finalizers(entry)?,
@@ -108,7 +127,7 @@ impl Graph {
 
     /// Where an object of a uid is that a reference looks for elsewhere.
     pub(super) fn elsewhere(&self, key: &Key, uid: &Uid) -> bool {
-        let Some((_, cache)) = self.kinds.get(key.kind) else { return false };
+        let Some((_, cache)) = self.kind(key.kind) else { return false };
         let snapshot = cache.snapshot();
         snapshot.range(None, None).any(|entry| entry.uid() == uid)
     }

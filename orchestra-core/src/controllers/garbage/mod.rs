@@ -1,6 +1,7 @@
 //! Garbage collection: what nobody owns any more goes, in the order that was asked for.
 //!
-//! It works on the references in `metadata.ownerReferences`, by uid, over every kind that is served when it starts:
+//! It works on the references in `metadata.ownerReferences`, by uid, over every kind that is served; kinds
+//! that come to be served later are found within half a minute:
 //!
 //! - an object whose owners are all gone is deleted (*background*);
 //! - an object that is deleted in the *foreground* carries the finalizer `foregroundDeletion` and stays until the
@@ -21,6 +22,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use self::graph::{Graph, Key, Place};
@@ -38,7 +40,10 @@ const NAME: &str = "garbage-collector-controller";
 const CONCURRENCY: usize = 20;
 /// How many owners that are gone for good are remembered.
 const REMEMBERED: usize = 10_000;
+/// How soon kinds that could not be read are read again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How often new kinds are looked for, as in Kubernetes.
+const LEARN: Duration = Duration::from_secs(30);
 
 struct Collector {
     client: Client,
@@ -51,43 +56,42 @@ struct Collector {
 
 /// Runs the collector.
 pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    let stop = tokio_util::sync::CancellationToken::new();
+    let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
-    let work = async {
-        let graph = loop {
-            match Graph::of(&client).await {
-                Ok(graph) => break graph,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot read all kinds, trying again");
-                    tokio::time::sleep(RETRY).await;
-                }
-            }
-        };
-        let recorder = Recorder::new(client.clone(), NAME, "");
-        let collector = Collector {
-            client: client.clone(),
-            graph,
-            queue: Queue::new(),
-            recorder,
-            absent: Mutex::default(),
-        };
-        let collector = Arc::new(collector);
-        for kind in 0..collector.graph.kinds.len() {
-            let follow = Arc::clone(&collector).follow(kind);
-            tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
-        }
-        collector.work().await;
-    };
+    let recorder = Recorder::new(client.clone(), NAME, "");
+    let (graph, queue, absent) = (Graph::default(), Queue::new(), Mutex::default());
+    let collector = Arc::new(Collector { client, graph, queue, recorder, absent });
     tokio::select! {
-        () = work => {}
+        () = Arc::clone(&collector).learn(stop) => {}
+        () = collector.work() => {}
         () = shutdown => {}
     }
 }
 
 impl Collector {
+    /// Finds the kinds, and new ones from time to time; follows each.
+    async fn learn(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            let again = match self.graph.learn(&self.client).await {
+                Ok(new) => {
+                    for kind in new {
+                        let follow = Arc::clone(&self).follow(kind);
+                        tokio::spawn(stop.clone().run_until_cancelled_owned(follow));
+                    }
+                    LEARN
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read all kinds, trying again");
+                    RETRY
+                }
+            };
+            self.client.clock().sleep(again).await;
+        }
+    }
+
     /// Follows one kind: what happens to its objects leads to them, to their owners, or to their dependents.
     async fn follow(self: Arc<Self>, kind: usize) {
-        let Some((row, cache)) = self.graph.kinds.get(kind) else { return };
+        let Some((row, cache)) = self.graph.kind(kind) else { return };
         // Which kind it is is known for as long as the program runs.
         let cause: (Cause, Cause) = (Cause::Listed("owned object"), Cause::Changed("owned object"));
         tracing::trace!(resource = %row.id, "following");
@@ -217,7 +221,7 @@ impl Collector {
         if self.absent.lock().unwrap_or_else(PoisonError::into_inner).contains(&owner.uid) {
             return Ok(Owner::Absent);
         }
-        match self.client.call(self.target(&place), Operation::GET).await {
+        match self.client.call(self.target(&place)?, Operation::GET).await {
             Ok(response) => match response.reply {
                 Reply::Object(entry) if *entry.uid() == owner.uid => return Ok(Owner::Solid),
                 _ => {}
@@ -243,7 +247,7 @@ impl Collector {
 
     /// Tells people that a reference leads out of its namespace.
     fn complain(&self, key: &Key, dependent: &Entry, owner: &OwnerRef) {
-        let Some((kind, _)) = self.graph.kinds.get(key.kind) else { return };
+        let Some((kind, _)) = self.graph.kind(key.kind) else { return };
         let about = ObjectReference {
             api_version: Some(api_version(&kind.id.group, &kind.version)),
             kind: Some(kind.kind.to_string()),
@@ -260,9 +264,9 @@ impl Collector {
         self.recorder.warning(&about, "OwnerRefInvalidNamespace", message);
     }
 
-    fn target(&self, key: &Key) -> Target {
-        let (kind, _) = &self.graph.kinds[key.kind];
-        kind.target(key.name.namespace()).named(key.name.name())
+    fn target(&self, key: &Key) -> Result<Target, Status> {
+        let (kind, _) = self.graph.kind(key.kind).ok_or_else(Status::no_such_resource)?;
+        Ok(kind.target(key.name.namespace()).named(key.name.name()))
     }
 
     async fn delete(
@@ -278,7 +282,7 @@ impl Collector {
             propagation: Some(propagation),
             ..DeleteOptions::default()
         };
-        apply::unless_gone(self.client.call(self.target(key), Operation::Delete(options)).await)
+        apply::unless_gone(self.client.call(self.target(key)?, Operation::Delete(options)).await)
     }
 
     /// Lets no owner wait for an object any more.
@@ -303,6 +307,6 @@ impl Collector {
 
     async fn patch(&self, key: &Key, entry: &Entry, patch: Value) -> Result<(), Error> {
         let patch = Patch::Merge(apply::guarded(entry, patch));
-        apply::unless_gone(self.client.call(self.target(key), patch.operation()).await)
+        apply::unless_gone(self.client.call(self.target(key)?, patch.operation()).await)
     }
 }

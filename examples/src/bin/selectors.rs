@@ -56,3 +56,11 @@ fn main() -> Result<(), ParseError> {
 fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_shown_is_so() {
+        super::main().unwrap();
+    }
+}

@@ -88,7 +88,7 @@ impl<P: Object> Controller<P> {
     pub fn named_by_label<K: Object>(self, label: &'static str) -> Self {
         self.watches::<K, _, _>(move |entry| {
             let name = entry.labels().get(label)?;
-            Some(ObjectName::new(entry.name().namespace(), name))
+            Some(ObjectName::new(entry.name().namespace(), &name))
         })
     }
 

@@ -8,7 +8,7 @@ use super::queue::{Cause, Queue};
 use super::reconciler::Caches;
 use crate::api::{Target, split_api_version};
 use crate::meta::{Object, ObjectName, Scope};
-use crate::selector::{LabelSet, Selector, SelectorIndex};
+use crate::selector::{Selector, SelectorIndex};
 use crate::watch::{Cache, Entry, Event, EventKind};
 
 /// How often a kind that cannot be read is tried again.
@@ -144,10 +144,9 @@ impl Selectors {
     }
 
     fn matching(&self, entry: &Entry) -> Vec<ObjectName> {
-        let labels = LabelSet::new(entry.labels());
         let namespace = entry.name().namespace().unwrap_or_default();
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.matching(namespace, &labels).cloned().collect()
+        index.matching(namespace, entry.labels()).cloned().collect()
     }
 
     /// Follows the kind of the selecting objects for ever. A selected object that is seen before the selector is no

@@ -13,7 +13,7 @@ use super::apply;
 use crate::api::Status;
 use crate::control::{Context, Error};
 use crate::meta::{Object, OwnerRef};
-use crate::selector::Selector;
+use crate::selector::CompiledSelector;
 use crate::watch::{Cache, Entry, Query};
 
 /// One owner's hold on its objects.
@@ -39,7 +39,7 @@ impl<'c, O: Object> Claim<'c, O> {
     pub(crate) async fn settle<K: Object>(
         &self,
         cache: &Cache,
-        selector: &Selector,
+        selector: &CompiledSelector,
     ) -> Result<Vec<Arc<Entry>>, Error> {
         let (mut own, release): (Vec<_>, Vec<_>) =
             self.held(cache).into_iter().partition(|entry| selector.matches(entry.labels()));

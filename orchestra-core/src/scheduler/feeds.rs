@@ -143,7 +143,7 @@ fn is_only_news(before: &Entry, now: &Entry) -> bool {
 }
 
 fn set_namespace(state: &mut State, entry: &Entry) {
-    state.set_namespace(entry.name().name(), Some(entry.labels().clone()));
+    state.set_namespace(entry.name().name(), Some(entry.labels().to_labels()));
 }
 
 fn set_service(state: &mut State, entry: &Entry) {

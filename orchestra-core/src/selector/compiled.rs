@@ -33,6 +33,21 @@ impl LabelSet {
         self.0.is_empty()
     }
 
+    /// The value of a label, if it is there.
+    pub fn get(&self, key: &str) -> Option<String> {
+        self.0.iter().find(|pair| pair.has_key(key)).map(|pair| pair.text().1)
+    }
+
+    /// Whether there is a label of that key.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.0.iter().any(|pair| pair.has_key(key))
+    }
+
+    /// Whether a label is there with that value.
+    pub fn has(&self, key: &str, value: &str) -> bool {
+        self.0.iter().any(|pair| pair.is(key, value))
+    }
+
     /// The labels as text, in the order of their keys.
     pub fn to_labels(&self) -> Labels {
         self.0.iter().map(Pair::text).collect()
@@ -158,6 +173,12 @@ impl fmt::Debug for CompiledSelector {
 impl From<&Selector> for CompiledSelector {
     fn from(selector: &Selector) -> Self {
         CompiledSelector::new(selector)
+    }
+}
+
+impl From<Selector> for CompiledSelector {
+    fn from(selector: Selector) -> Self {
+        CompiledSelector::new(&selector)
     }
 }
 

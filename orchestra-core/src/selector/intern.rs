@@ -97,6 +97,18 @@ impl Pair {
         read().pairs.get(self.pair).and_then(|entry| entry.number)
     }
 
+    /// Whether it is the pair of these texts.
+    pub(super) fn is(&self, key: &str, value: &str) -> bool {
+        let table = read();
+        table.pairs.get(self.pair).is_some_and(|entry| *entry.value == *value)
+            && table.keys.get(self.key).is_some_and(|entry| *entry.text == *key)
+    }
+
+    /// Whether it is a pair of this key.
+    pub(super) fn has_key(&self, key: &str) -> bool {
+        read().keys.get(self.key).is_some_and(|entry| *entry.text == *key)
+    }
+
     /// The texts of key and value.
     pub(super) fn text(&self) -> (String, String) {
         let table = read();

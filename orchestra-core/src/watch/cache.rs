@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use super::log::Log;
 use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField, Progress};
 use crate::meta::{ObjectName, Revision, Uid};
-use crate::selector::{FieldSelector, LabelIndex, LabelSet, Nearest, Selector};
+use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
 
 /// How many events of a kind are kept for watchers by default.
 const DEFAULT_EVENTS: usize = 10_000;
@@ -19,7 +19,7 @@ pub struct Query {
     /// Only those of this namespace.
     pub namespace: Option<Arc<str>>,
     /// Only those with matching labels.
-    pub labels: Option<Selector>,
+    pub labels: Option<CompiledSelector>,
     /// Only those with matching fields.
     pub fields: Option<FieldSelector>,
 }
@@ -37,8 +37,8 @@ impl Query {
 
     /// Only those with matching labels.
     #[must_use]
-    pub fn labels(mut self, selector: Selector) -> Self {
-        self.labels = Some(selector);
+    pub fn labels(mut self, selector: impl Into<CompiledSelector>) -> Self {
+        self.labels = Some(selector.into());
         self
     }
 
@@ -150,7 +150,7 @@ impl State {
             self.unindex(previous, lookups);
         }
         if previous.as_ref().is_none_or(|previous| previous.labels() != entry.labels()) {
-            self.by_label.insert(entry.name().clone(), &LabelSet::new(entry.labels()));
+            self.by_label.insert(entry.name().clone(), entry.labels());
         }
         for owner in entry.owners() {
             self.owned.entry(owner.uid.clone()).or_default().insert(entry.name().clone());
@@ -247,11 +247,11 @@ impl Cache {
     /// Answers a query with a label selector from the index: up to `limit` objects after `after`, in order of
     /// namespace and name. None if the query has no label selector.
     pub fn labelled(&self, query: &Query, after: Option<&ObjectName>, limit: usize) -> Option<Labelled> {
-        let selector = query.labels.as_ref()?.compile();
+        let selector = query.labels.as_ref()?;
         // As for a snapshot: read before the objects.
         let revision = self.revision();
         Some(self.read(|state| {
-            let mut selection = state.by_label.select(&selector, query.namespace.as_deref());
+            let mut selection = state.by_label.select(selector, query.namespace.as_deref());
             if let Some(after) = after {
                 selection = selection.after(after);
             }

@@ -1,5 +1,4 @@
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +9,7 @@ use serde_json::Value;
 
 use super::fields::{FieldValues, IndexedField};
 use crate::meta::{Object, ObjectName, OwnerRef, Revision, Uid};
+use crate::selector::{LabelSet, Labels};
 
 /// Why bytes are not an object at rest.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub struct Entry {
     bytes: Bytes,
     /// Where in `bytes` the fields of `metadata` begin.
     split: usize,
-    labels: Arc<BTreeMap<String, String>>,
+    labels: LabelSet,
     owners: Box<[OwnerRef]>,
     generation: i64,
     deleting: bool,
@@ -48,7 +48,7 @@ struct HeadMeta {
     namespace: Option<String>,
     uid: Uid,
     #[serde(default)]
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Labels>,
     #[serde(default)]
     owner_references: Option<Box<[OwnerRef]>>,
     #[serde(default)]
@@ -78,7 +78,7 @@ impl Entry {
             revision,
             split,
             bytes,
-            labels: Arc::new(meta.labels.unwrap_or_default()),
+            labels: meta.labels.as_ref().into(),
             owners: meta.owner_references.unwrap_or_default(),
             generation: meta.generation,
             deleting: meta.deletion_timestamp.is_some(),
@@ -123,7 +123,7 @@ impl Entry {
             revision,
             bytes: self.bytes.clone(),
             split: self.split,
-            labels: Arc::clone(&self.labels),
+            labels: self.labels.clone(),
             owners: self.owners.clone(),
             generation: self.generation,
             deleting: self.deleting,
@@ -148,7 +148,7 @@ impl Entry {
     }
 
     /// Its labels.
-    pub fn labels(&self) -> &BTreeMap<String, String> {
+    pub fn labels(&self) -> &LabelSet {
         &self.labels
     }
 

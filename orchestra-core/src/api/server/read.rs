@@ -8,6 +8,7 @@ use super::Server;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Resource, Status};
 use crate::meta::{ObjectName, Revision};
+use crate::selector::CompiledSelector;
 use crate::store::StoreError;
 use crate::watch::{Cache, Entry, Query};
 
@@ -218,7 +219,7 @@ pub(super) fn query(
             return Err(Status::bad_request(format!("field label not supported: {path}")));
         }
     }
-    let labels = labels.filter(|selector| !selector.is_everything());
+    let labels = labels.filter(|selector| !selector.is_everything()).map(CompiledSelector::from);
     let fields = fields.filter(|selector| !selector.is_everything());
     Ok(Query { namespace: target.namespace.clone(), labels, fields })
 }

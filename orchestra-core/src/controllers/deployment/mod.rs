@@ -71,7 +71,8 @@ impl Reconciler for Deployments {
             return Ok(Action::Done);
         };
         let sets = context.cache::<ReplicaSet>().await?;
-        let sets = Claim::<Deployment>::new(&context, &entry).settle::<ReplicaSet>(&sets, &selector).await?;
+        let sets =
+            Claim::<Deployment>::new(&context, &entry).settle::<ReplicaSet>(&sets, &selector.into()).await?;
         let observed = observe(&deployment, sets, &context.cache::<Pod>().await?)?;
         let plan = plan::plan(&observed, context.now());
         let run =
@@ -113,7 +114,7 @@ fn template(deployment: &Deployment) -> PodTemplateSpec {
 
 /// Where in `sets` the oldest of the template is. Those with the right hash are compared first: mostly that is all.
 fn position_of(template: &PodTemplateSpec, hash: &str, sets: &[Set]) -> Result<Option<usize>, Error> {
-    let hashed = |set: &Set| set.entry.labels().get(TEMPLATE_HASH).map(String::as_str) == Some(hash);
+    let hashed = |set: &Set| set.entry.labels().has(TEMPLATE_HASH, hash);
     for likely in [true, false] {
         for (index, set) in sets.iter().enumerate().filter(|(_, set)| hashed(set) == likely) {
             if has_template(&set.entry, template)? {

@@ -70,7 +70,7 @@ fn endpoint(
 
 /// The labels of the owner, and those that say whose a slice is.
 fn labels(owner: &Entry, manager: &str, service: &str) -> Labels {
-    let mut labels = owner.labels().clone();
+    let mut labels = owner.labels().to_labels();
     labels.remove(HEADLESS);
     labels.insert(SERVICE_NAME.to_owned(), service.to_owned());
     labels.insert(MANAGED_BY.to_owned(), manager.to_owned());

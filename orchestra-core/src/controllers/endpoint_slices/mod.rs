@@ -49,7 +49,7 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
         return Ok(Action::Done);
     }
     let nodes = context.cache::<Node>().await?;
-    let zone = |node: &str| nodes.get(&ObjectName::cluster(node))?.labels().get(ZONE).cloned();
+    let zone = |node: &str| nodes.get(&ObjectName::cluster(node))?.labels().get(ZONE);
     let backends = backends(&context, selector).await?;
     let desired = desired::of_service(&entry, &service, &backends, CONTROLLER, zone);
     settle::<Service>(&context, CONTROLLER, &desired, &entry).await?;
@@ -80,8 +80,8 @@ async fn mirror(context: Context) -> Result<Action, Error> {
 
 /// Whether Endpoints are a user's own, for a Service that has no selector.
 fn is_mirrored(endpoints: &Entry, service: Option<&Entry>) -> bool {
-    let skipped = endpoints.labels().get(SKIP_MIRROR).map(String::as_str) == Some("true");
-    let managed = endpoints.labels().contains_key(ENDPOINTS_MANAGED_BY);
+    let skipped = endpoints.labels().has(SKIP_MIRROR, "true");
+    let managed = endpoints.labels().has_key(ENDPOINTS_MANAGED_BY);
     let selects = |service: &Entry| {
         let view = service.view::<service::Service>();
         view.is_ok_and(|view| view.spec.selector.as_ref().is_some_and(|selector| !selector.is_empty()))
@@ -102,7 +102,7 @@ async fn settle<O: Object>(
     let entry = |name: &str| entries.iter().find(|entry| entry.name().name() == name);
     for (name, endpoints) in update {
         let Some(entry) = entry(&name) else { continue };
-        let labels = apply::difference(&json!(entry.labels()), &json!(desired.labels));
+        let labels = apply::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
         let patch = json!({"metadata": {"labels": labels}, "endpoints": endpoints});
         apply::patch::<EndpointSlice>(context.client(), entry, patch).await?;
     }
@@ -122,9 +122,7 @@ async fn settle<O: Object>(
 
 async fn held(context: &Context, manager: &str, owner: &Uid) -> Result<Vec<std::sync::Arc<Entry>>, Error> {
     let mut held = context.cache::<EndpointSlice>().await?.owned_by(owner);
-    held.retain(|entry| {
-        !entry.is_deleting() && entry.labels().get(MANAGED_BY).map(String::as_str) == Some(manager)
-    });
+    held.retain(|entry| !entry.is_deleting() && entry.labels().has(MANAGED_BY, manager));
     Ok(held)
 }
 
@@ -145,7 +143,7 @@ fn slice(entry: &Entry) -> Result<Held, Error> {
         name: entry.name().name().to_owned(),
         family,
         ports: slice.ports.into_iter().flatten().map(port).collect(),
-        labels: entry.labels().clone(),
+        labels: entry.labels().to_labels(),
         endpoints: slice.endpoints.unwrap_or_default(),
     })
 }

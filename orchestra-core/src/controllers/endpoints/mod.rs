@@ -14,7 +14,7 @@ use super::apply;
 use crate::api::Client;
 use crate::control::{Action, Context, Controller, Error};
 use crate::meta::Object;
-use crate::selector::Selector;
+use crate::selector::{LabelSet, Selector};
 use crate::watch::{Entry, Query};
 
 /// Runs the controller.
@@ -30,7 +30,7 @@ pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
 }
 
 fn is_ours(endpoints: &Entry) -> bool {
-    endpoints.labels().get(MANAGED_BY).map(String::as_str) == Some(CONTROLLER)
+    endpoints.labels().has(MANAGED_BY, CONTROLLER)
 }
 
 async fn reconcile(context: Context) -> Result<Action, Error> {
@@ -75,10 +75,10 @@ async fn update(context: &Context, held: &Entry, plan: Plan) -> Result<(), Error
     let annotations = object.meta().annotations.as_ref();
     let truncated = annotations.is_some_and(|annotations| annotations.contains_key(OVER_CAPACITY));
     let same_subsets = object.subsets.as_deref().unwrap_or_default() == plan.subsets;
-    if same_subsets && *held.labels() == plan.labels && truncated == plan.truncated {
+    if same_subsets && *held.labels() == LabelSet::new(&plan.labels) && truncated == plan.truncated {
         return Ok(());
     }
-    let labels = apply::difference(&json!(held.labels()), &json!(plan.labels));
+    let labels = apply::difference(&json!(held.labels().to_labels()), &json!(plan.labels));
     let mut patch = json!({"metadata": {"labels": labels}, "subsets": plan.subsets});
     if truncated != plan.truncated {
         patch["metadata"]["annotations"] = json!({OVER_CAPACITY: plan.truncated.then_some("truncated")});

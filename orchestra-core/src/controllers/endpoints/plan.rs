@@ -101,7 +101,7 @@ fn endpoint_port(port: Port) -> EndpointPort {
 }
 
 fn labels(entry: &Entry, service: &Service) -> Labels {
-    let mut labels = entry.labels().clone();
+    let mut labels = entry.labels().to_labels();
     labels.remove(HEADLESS);
     if service.is_headless() {
         labels.insert(HEADLESS.to_owned(), String::new());

@@ -108,13 +108,13 @@ fn wanted<A: Adapter>(entry: &Entry, set: &Set) -> Option<Wanted> {
         replicas: set.spec.replicas.unwrap_or(1),
         min_ready_seconds: set.spec.min_ready_seconds,
         // A selector that is empty would take every pod; it is not valid, and nothing good can come of it.
-        selector: A::selector(&set.spec.selector).filter(|selector| !selector.is_everything())?,
+        selector: A::selector(&set.spec.selector).filter(|selector| !selector.is_everything())?.into(),
         template_labels: set.spec.template.metadata.labels.clone().unwrap_or_default(),
     })
 }
 
 fn selector_of<A: Adapter>(entry: &Entry) -> Option<Selector> {
-    wanted::<A>(entry, &*entry.view::<Set>().ok()?).map(|wanted| wanted.selector)
+    wanted::<A>(entry, &*entry.view::<Set>().ok()?).map(|wanted| wanted.selector.selector().clone())
 }
 
 /// The controller of one of the two kinds.

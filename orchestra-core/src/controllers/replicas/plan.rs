@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::rank;
 use crate::controllers::pod::{Availability, Pod};
 use crate::meta::Uid;
-use crate::selector::{Labels, Selector};
+use crate::selector::{CompiledSelector, Labels};
 use crate::watch::{Entry, EntryError};
 
 /// How many pods are created or deleted in one run at most.
@@ -36,7 +36,7 @@ pub(crate) struct Wanted {
     pub(crate) deleting: bool,
     pub(crate) replicas: i32,
     pub(crate) min_ready_seconds: i32,
-    pub(crate) selector: Selector,
+    pub(crate) selector: CompiledSelector,
     pub(crate) template_labels: Labels,
 }
 
@@ -149,7 +149,7 @@ fn count(wanted: &Wanted, sorted: &Sorted<'_>, now: Timestamp) -> (Counts, Optio
     for member in &sorted.keep {
         counts.replicas += 1;
         let labels = member.entry.labels();
-        let full = wanted.template_labels.iter().all(|(key, value)| labels.get(key) == Some(value));
+        let full = wanted.template_labels.iter().all(|(key, value)| labels.has(key, value));
         counts.fully_labeled += i32::from(full);
         match member.pod.availability(wanted.min_ready_seconds, now) {
             Availability::NotReady => continue,

@@ -16,7 +16,7 @@ fn wanted(replicas: i32) -> Wanted {
         deleting: false,
         replicas,
         min_ready_seconds: 0,
-        selector: Selector::parse("app=web").unwrap(),
+        selector: Selector::parse("app=web").unwrap().into(),
         template_labels: Labels::from([("app".to_owned(), "web".to_owned())]),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Pod};
 use orchestra_core::api::{Client, ListOptions, Operation, Reply, Service, Target, User};
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Builder, Cluster, Component};
@@ -58,6 +58,14 @@ async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> 
         }
     };
     tokio::time::timeout(Duration::from_secs(600), asked).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Where pods reach the API.
+async fn api_address(client: &Client) -> String {
+    let endpoints = client.api::<Endpoints>("default").find("kubernetes").await.unwrap();
+    let subsets = endpoints.and_then(|endpoints| endpoints.subsets).unwrap_or_default();
+    let addresses = subsets.into_iter().flat_map(|subset| subset.addresses.unwrap_or_default());
+    addresses.map(|address| address.ip).collect::<Vec<_>>().join(",")
 }
 
 async fn leader(client: &Client, lease: &str) -> String {
@@ -129,14 +137,19 @@ async fn a_master_that_falls_silent_is_succeeded_and_nothing_is_done_twice() {
     for (seed, after) in [0, 1, 7, 20, 33, 40].into_iter().enumerate() {
         let store = MemoryStore::new();
         let seen = observe(&store);
-        let first = Master::start(&store, "first", 1 + seed as u64).await;
+        let [one, two] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        let first =
+            Master::start_with(&store, "first", 1 + seed as u64, |builder| builder.api_address(one, 6443))
+                .await;
         until("a leader", || async {
             leader(&first.client(), "kube-controller-manager").await == "first"
                 && leader(&first.client(), "kube-scheduler").await == "first"
         })
         .await;
-        let second =
-            Master::start_with(&store, "second", 100 + seed as u64, |builder| builder.fake_nodes(3)).await;
+        let second = Master::start_with(&store, "second", 100 + seed as u64, |builder| {
+            builder.fake_nodes(3).api_address(two, 6443)
+        })
+        .await;
         let client = second.client();
         client.api("default").create(&workload::<ReplicaSet>("web", 40)).await.unwrap();
         until("pods", || async { seen.lock().unwrap().created.len() >= after }).await;
@@ -147,6 +160,7 @@ async fn a_master_that_falls_silent_is_succeeded_and_nothing_is_done_twice() {
                 && leader(&client, "kube-scheduler").await == "second"
         })
         .await;
+        until("pods reach the leader", || async { api_address(&client).await == "10.0.0.2" }).await;
         // A term from the last renewal that was seen, and the pause between two looks.
         assert!(cut.elapsed() <= TERM + Duration::from_secs(4), "it took {:?}", cut.elapsed());
         until("all pods run", || async { running(&client).await == 40 }).await;

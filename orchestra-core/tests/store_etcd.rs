@@ -139,6 +139,24 @@ async fn in_time<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() ->
     answer.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_write_beside_it_holds_up_no_reader() {
+    if !etcd() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let store = cluster.store(EtcdOptions::default()).await;
+    let made = store.commit(Txn::new().put(Key::new("/a"), "1")).await.unwrap().revision;
+    let mut changes = store.watch(&KeyRange::all(), made).await.unwrap();
+    let mut other = etcd_client::Client::connect(cluster.endpoints(), None).await.unwrap();
+    for number in 0..3 {
+        other.put(format!("/elsewhere/{number}"), "", None).await.unwrap();
+        let latest = store.revision().await.unwrap();
+        let reached = async { while changes.next().await.unwrap().unwrap().revision < latest {} };
+        tokio::time::timeout(Duration::from_secs(10), reached).await.expect("the watch gets there");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract() {
     if !etcd() {

@@ -18,6 +18,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use orchestra_core::api::{Client, User};
 use orchestra_core::meta::Revision;
 use orchestra_core::store::etcd::{EtcdOptions, EtcdStore};
+use orchestra_core::store::redb::RedbStore;
 use orchestra_core::store::{Change, KeyRange, Store as _};
 use orchestra_http::{Kubeconfig, Remote};
 use serde_json::json;
@@ -199,4 +200,53 @@ async fn the_leader_of_two_masters_is_killed_and_the_other_goes_on() {
     let first = Master::start(directory.path(), "first", &etcd).await;
     assert_eq!(pods(&first.client).await, 67);
     assert_eq!(leader(&first.client).await.as_deref(), Some("second"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_goes_from_etcd_to_a_file_and_back_to_etcd() {
+    if !etcd_is_there() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let etcd = Etcd::start(directory.path());
+    etcd.store().await;
+    let master = Master::start(directory.path(), "first", &etcd).await;
+    for number in 0..120 {
+        let map = json!({"metadata": {"name": format!("m{number}")}, "data": {"number": number.to_string()}});
+        let map: ConfigMap = serde_json::from_value(map).unwrap();
+        master.client.api::<ConfigMap>("kube-public").create(&map).await.unwrap();
+    }
+    let file = directory.path().join("backup");
+    let config = Kubeconfig::read(&directory.path().join("first/kubeconfig")).unwrap();
+    let made = Remote::connect(config).unwrap().backup(&file).await.unwrap();
+    drop(master);
+
+    let restore = async |prefix: &str, data: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-master"));
+        command.arg("--restore").arg(&file).arg("--data-dir").arg(directory.path().join(data));
+        if !prefix.is_empty() {
+            command.args(["--etcd", &etcd.url, "--etcd-prefix", prefix]);
+        }
+        let output = command.output().await.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (content, said) = restore("/orchestra", "second").await;
+    assert!(!content && said.contains("not empty"), "{said}");
+    for (prefix, data) in [("/other", "second"), ("", "third")] {
+        let (content, said) = restore(prefix, data).await;
+        assert!(content, "{said}");
+    }
+    let other = EtcdOptions { prefix: "/other".into(), ..EtcdOptions::default() };
+    let other = EtcdStore::connect(&[&etcd.url], other).await.unwrap();
+    let records = other.list(&KeyRange::all(), None, None, 0).await.unwrap().records;
+    assert_eq!(records.len() as u64, made.records);
+    assert!(records.iter().all(|record| record.modified > made.revision));
+    let file = RedbStore::open(directory.path().join("third")).unwrap();
+    let same = file.list(&KeyRange::all(), None, None, 0).await.unwrap().records;
+    assert!(
+        records
+            .iter()
+            .map(|record| (&record.key, &record.value))
+            .eq(same.iter().map(|record| (&record.key, &record.value)))
+    );
 }

@@ -227,7 +227,9 @@ impl Builder {
         }
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         bootstrap::namespaces(&client).await?;
-        bootstrap::api_service(&client, &self.ranges, self.address).await?;
+        if self.standing.is_none() {
+            bootstrap::api_service(&client, &self.ranges, self.address).await?;
+        }
         let directory = Directory::default();
         let mut parts = BTreeMap::new();
         for component in [Component::Scheduler, Component::ControllerManager] {
@@ -269,13 +271,31 @@ impl Builder {
         };
         let Some(standing) = &self.standing else { return Part::new(run) };
         let candidate = Candidate::new(&standing.identity, name).term(standing.term);
-        let run: Arc<Make> = Arc::new(run);
+        let run: Arc<Make> = Arc::new(match component {
+            Component::ControllerManager => self.taking_over(server, run),
+            _ => run,
+        });
         Part::new(Box::new(move |stop| {
             let (client, candidate, run) = (client.clone(), candidate.clone(), Arc::clone(&run));
             Box::pin(async move {
                 lead(&client, client.clock(), candidate, |token| run(token), stop.cancelled_owned()).await;
             })
         }))
+    }
+
+    /// Of several masters it is the leader that pods reach by the `kubernetes` service.
+    fn taking_over(&self, server: &Arc<Server>, run: Make) -> Make {
+        let client = server.client(User::named("system:apiserver").in_group("system:masters"));
+        let (ranges, address, run) = (self.ranges.clone(), self.address, Arc::new(run));
+        Box::new(move |stop| {
+            let (client, ranges, run) = (client.clone(), ranges.clone(), Arc::clone(&run));
+            Box::pin(async move {
+                if let Err(error) = bootstrap::api_service(&client, &ranges, address).await {
+                    error!(%error, "pods do not reach this master");
+                }
+                run(stop).await;
+            })
+        })
     }
 
     /// The nodes that were given, and the fake ones.

@@ -7,12 +7,17 @@
 //! Reads are linearizable: they see every write that was acknowledged to anyone, by any master. A call that finds its
 //! member gone is made again of another, except a commit, of which nobody would know whether it happened; it is
 //! [`Unavailable`](super::StoreError::Unavailable). A watch reconnects by itself and goes on where it was.
+//!
+//! Revisions are also taken by others that keep other keys in the same etcd. A watch of all of ours learns of those only
+//! when etcd says so, every ten minutes; when somebody was told of one and so may wait for it, the watch writes a key of
+//! its own, which moves it on. It does not ask etcd for its progress: 3.4 may then say that it is further than it is.
 
 mod translate;
 mod watch;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -115,6 +120,8 @@ pub struct EtcdStore {
     client: Client,
     keys: Keys,
     endpoints: Vec<String>,
+    /// The latest revision that anybody here was told: what a watch must reach sooner or later.
+    told: Arc<tokio::sync::watch::Sender<Revision>>,
 }
 
 impl fmt::Debug for EtcdStore {
@@ -133,7 +140,8 @@ impl EtcdStore {
         let endpoints: Vec<String> = endpoints.iter().map(|endpoint| endpoint.as_ref().to_owned()).collect();
         let client =
             Client::connect(&endpoints, Some(options.connect_options())).await.map_err(unavailable)?;
-        let store = Self { client, keys: Keys::new(options.prefix), endpoints };
+        let told = Arc::new(tokio::sync::watch::Sender::new(Revision::ZERO));
+        let store = Self { client, keys: Keys::new(options.prefix), endpoints, told };
         store.revision().await?;
         Ok(store)
     }
@@ -232,7 +240,13 @@ fn conflict(guards: &[Guard], answers: &[TxnOpResponse]) -> Option<StoreError> {
 impl Store for EtcdStore {
     async fn revision(&self) -> Result<Revision, StoreError> {
         let answer = self.fetch(b"\0".to_vec(), GetOptions::new().with_count_only(), None).await?;
-        translate::header(answer.header())
+        let revision = translate::header(answer.header())?;
+        self.told.send_if_modified(|told| {
+            let news = revision > *told;
+            *told = revision.max(*told);
+            news
+        });
+        Ok(revision)
     }
 
     async fn get(&self, key: &Key, at: Option<Revision>) -> Result<Option<Record>, StoreError> {

@@ -10,7 +10,10 @@ use futures::stream::{self, StreamExt};
 
 use super::{EtcdStore, LARGEST_ANSWER, translate};
 use crate::meta::Revision;
-use crate::store::{Batch, Change, Changes, KeyRange, StoreError};
+use crate::store::{Batch, Change, Changes, Key, KeyRange, StoreError};
+
+/// How long a watch may take to see what somebody was told of, before it is moved on.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The longest pause before a watch connects again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -74,7 +77,13 @@ impl Watch {
             Some(stream) => stream,
             None => self.stream.insert(self.connect().await?),
         };
-        stream.message().await?.ok_or_else(|| Error::WatchError("the stream ended".into()))
+        let nudging = nudge(&self.store, &self.range, self.seen);
+        let message = tokio::select! {
+            biased;
+            message = stream.message() => message,
+            error = nudging => Err(error),
+        };
+        message?.ok_or_else(|| Error::WatchError("the stream ended".into()))
     }
 
     async fn connect(&self) -> Result<WatchStream, Error> {
@@ -125,6 +134,24 @@ impl Watch {
             }
             (_, _, Some(previous)) => Ok(Change::Delete { previous }),
             _ => Err(gone),
+        }
+    }
+}
+
+/// Writes something that a watch of a range will see, each time that somebody was told of a revision that the watch
+/// has not seen shortly after. Ends with the error of such a write.
+async fn nudge(store: &EtcdStore, range: &KeyRange, seen: Revision) -> Error {
+    let key = Key::new("/orchestra/progress");
+    if !range.contains(&key) {
+        return std::future::pending().await;
+    }
+    let mut told = store.told.subscribe();
+    loop {
+        // Cannot fail: the sender is borrowed for as long as this waits.
+        let _ = told.wait_for(|told| *told > seen).await;
+        tokio::time::sleep(PATIENCE).await;
+        if let Err(error) = store.client.kv_client().put(store.keys.encode(&key), "", None).await {
+            return error;
         }
     }
 }

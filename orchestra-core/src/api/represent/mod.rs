@@ -170,6 +170,10 @@ impl<'r> Writer<'r> {
     /// # Errors
     /// When what is stored cannot be read.
     pub fn list(&self, list: &ObjectList, out: &mut Vec<u8>) -> Result<(), Status> {
+        if let Form::Object = self.form {
+            // A long list is written once, and not moved whenever it outgrows its room.
+            out.reserve(list.objects.iter().map(|entry| entry.bytes().len() + 64).sum());
+        }
         self.list_head(list, out);
         for (index, entry) in list.objects.iter().enumerate() {
             self.list_item(entry, index == 0, out)?;

@@ -93,13 +93,15 @@ pub(crate) struct Access {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct History {
-    /// The kind, as kubectl takes it: deployments, deployment, deploy
-    pub(crate) kind: String,
-    /// The name of the object
-    pub(crate) name: String,
+    /// The object, as kubectl takes it: deployment web, or deploy/web
+    #[arg(value_name = "KIND/NAME", num_args = 1..=2, required = true)]
+    pub(crate) object: Vec<String>,
     /// Its namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Show what became of its status too
+    #[arg(long, conflicts_with_all = ["revision", "restore"])]
+    pub(crate) all: bool,
     /// Show the object as it was at this revision
     #[arg(long, value_name = "R")]
     pub(crate) revision: Option<Revision>,

@@ -13,32 +13,44 @@ use crate::cli::{self, Output};
 
 pub(crate) async fn run(options: &cli::History) -> anyhow::Result<()> {
     let remote = connect(&options.access)?;
-    let (client, object) = (remote.client(), target(&remote, options).await?);
+    let (kind, name) = meant(&options.object)?;
+    let (client, object) = (remote.client(), target(&remote, kind, name, &options.namespace).await?);
     if let Some(revision) = options.restore {
         client.restore(object, revision).await?;
-        println!("{} {} is again what it was at revision {revision}", options.kind, options.name);
+        println!("{} {} is again what it was at revision {revision}", kind, name);
     } else if let Some(revision) = options.revision {
         show(client.at(object, revision).await?, options.output)?;
     } else {
-        print!("{}", table(&client.history(object).await?));
+        print!("{}", table(&client.history(object).await?, options.all));
     }
     Ok(())
 }
 
+/// Kind and name, of one word or two.
+fn meant(object: &[String]) -> anyhow::Result<(&str, &str)> {
+    match object {
+        [kind, name] => Some((&**kind, &**name)),
+        [both] => both.split_once('/'),
+        _ => None,
+    }
+    .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
+    .with_context(|| format!("{object:?} does not say which object; write deployment web, or deploy/web"))
+}
+
 /// The object that is meant: of a built-in kind, by any of its names, or of one that the cluster knows.
-async fn target(remote: &Remote, options: &cli::History) -> anyhow::Result<Target> {
-    let kind = match objects::builtin().named(&options.kind) {
+async fn target(remote: &Remote, kind: &str, name: &str, namespace: &str) -> anyhow::Result<Target> {
+    let kind = match objects::builtin().named(kind) {
         Some(row) => row.info(),
         None => {
             let kinds = remote.kinds().await?;
-            let word = options.kind.to_lowercase();
+            let word = kind.to_lowercase();
             let mut named = kinds.into_iter();
             let found = named.find(|kind| *kind.id.resource == *word || kind.kind.to_lowercase() == word);
-            found.with_context(|| format!("the cluster has no kind {:?}", options.kind))?
+            found.with_context(|| format!("the cluster has no kind {kind:?}"))?
         }
     };
-    let namespace = (kind.scope == Scope::Namespaced).then_some(&*options.namespace);
-    Ok(kind.target(namespace).named(&*options.name))
+    let namespace = (kind.scope == Scope::Namespaced).then_some(namespace);
+    Ok(kind.target(namespace).named(name))
 }
 
 fn show(mut object: Value, output: Output) -> anyhow::Result<()> {
@@ -51,14 +63,25 @@ fn show(mut object: Value, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The versions, a line each, in columns.
-fn table(history: &History) -> String {
+/// The versions, a line each, in columns; without `all`, those of the status alone are counted only.
+fn table(history: &History, all: bool) -> String {
     let mut rows = vec![["REVISION", "TIME", "WHO", "WHAT"].map(str::to_owned)];
-    rows.extend(history.versions.iter().map(row));
+    let shown = history.versions.iter().filter(|version| all || !is_status_alone(version));
+    rows.extend(shown.map(row));
+    let left_out = history.versions.len() + 1 - rows.len();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let (revision, time, who) = (width(0), width(1), width(2));
     let line = |[a, b, c, d]: &[String; 4]| format!("{a:<revision$}   {b:<time$}   {c:<who$}   {d}\n");
-    rows.iter().map(line).collect()
+    let mut table: String = rows.iter().map(line).collect();
+    if left_out > 0 {
+        table.push_str(&format!("and {left_out} changes of its status alone, which --all shows\n"));
+    }
+    table
+}
+
+fn is_status_alone(version: &Version) -> bool {
+    let of_status = |field: &String| field.trim_start_matches(['+', '-']).starts_with("status");
+    version.change == Change::Changed && !version.fields.is_empty() && version.fields.iter().all(of_status)
 }
 
 fn row(version: &Version) -> [String; 4] {
@@ -85,6 +108,8 @@ mod tests {
             {"revision": 7, "time": "2026-01-01T00:00:00Z", "manager": "kubectl", "change": "Created"},
             {"revision": 1234, "time": "2026-01-01T00:00:09Z", "manager": "system:kube-scheduler", "change": "Changed",
              "fields": ["spec.replicas", "+metadata.labels.a"]},
+            {"revision": 1250, "time": "2026-01-01T00:00:10Z", "manager": "system:kube-scheduler", "change": "Changed",
+             "fields": ["status.replicas", "+status.conditions"]},
             {"revision": 1300, "time": null, "manager": null, "change": "Deleted"},
         ]});
         let expected = "\
@@ -92,7 +117,21 @@ REVISION   TIME                   WHO                     WHAT
 7          2026-01-01T00:00:00Z   kubectl                 created
 1234       2026-01-01T00:00:09Z   system:kube-scheduler   spec.replicas, +metadata.labels.a
 1300       -                      -                       deleted
+and 1 changes of its status alone, which --all shows
 ";
-        assert_eq!(table(&serde_json::from_value(history).unwrap()), expected);
+        let history = serde_json::from_value(history).unwrap();
+        assert_eq!(table(&history, false), expected);
+        let all = table(&history, true);
+        assert!(all.contains("status.replicas, +status.conditions\n") && !all.contains("--all"), "{all}");
+    }
+
+    #[test]
+    fn an_object_is_named_in_one_word_or_two() {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(meant(&words(&["deploy/web"])).unwrap(), ("deploy", "web"));
+        assert_eq!(meant(&words(&["deployment", "web"])).unwrap(), ("deployment", "web"));
+        for wrong in [&["web"][..], &["/web"], &["deploy/"]] {
+            assert!(meant(&words(wrong)).is_err(), "{wrong:?}");
+        }
     }
 }

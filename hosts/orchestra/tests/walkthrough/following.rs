@@ -17,19 +17,10 @@ spec:
     command: [/bin/sh, -c, "echo second; test -e /proc/self && sleep 0.3; exit 7"]
 "#;
 
-fn kubectl(up: &Up) -> Option<Kubectl> {
-    let newest = Kubectl::versions().pop();
-    if newest.is_none() {
-        assert!(std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_none(), "there is no kubectl");
-        eprintln!("left out: there is no kubectl");
-    }
-    newest.map(|program| Kubectl::new(&program, up))
-}
-
 #[test]
 fn logs_in_all_their_forms() {
     let up = Up::start(&["--runtime", "process"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.apply(COUNTER);
     kubectl.until("logs counter -c one", |log| log == "line 1\nline 2\nline 3\n");
     assert_eq!(kubectl.ok("logs counter -c one --tail=1"), "line 3\n");
@@ -51,7 +42,7 @@ fn logs_in_all_their_forms() {
 #[test]
 fn a_watch_shows_what_happens() {
     let up = Up::start(&["--runtime", "fake"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.apply(COUNTER);
     kubectl.ok("wait --for=condition=Ready pod/counter --timeout=60s");
     kubectl.follow(
@@ -67,7 +58,7 @@ fn a_watch_shows_what_happens() {
 #[test]
 fn an_editor_changes_an_object_and_what_it_broke_is_refused() {
     let up = Up::start(&["--runtime", "fake"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.ok("create deployment web --image=nginx --replicas=2");
     let edited = kubectl.edit("edit deployment web", "sed -i 's/replicas: 2/replicas: 3/' \"$1\"");
     assert!(edited.success && edited.out.contains("deployment.apps/web edited"), "{edited:?}");
@@ -89,7 +80,7 @@ fn an_editor_changes_an_object_and_what_it_broke_is_refused() {
 #[test]
 fn many_objects_in_one_file_come_and_go_together() {
     let up = Up::start(&["--runtime", "fake"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {"k": "2"}}]}"#;
@@ -109,7 +100,7 @@ fn many_objects_in_one_file_come_and_go_together() {
 #[test]
 fn a_node_is_drained_and_its_pods_go_elsewhere() {
     let up = Up::start(&["--runtime", "fake", "--nodes", "2"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.ok("create deployment web --image=nginx --replicas=4");
     kubectl.ok("rollout status deployment/web --timeout=60s");
     let drained = kubectl.ok("drain fake-0 --timeout=60s");

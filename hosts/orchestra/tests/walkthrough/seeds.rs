@@ -17,15 +17,6 @@ const PROCESS: &str = r#"
         command: [/bin/sh, -c, "echo started; trap 'exit 0' TERM; while :; do sleep 0.2; done"]
 "#;
 
-fn kubectl(up: &Up) -> Option<Kubectl> {
-    let newest = Kubectl::versions().pop();
-    if newest.is_none() {
-        assert!(std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_none(), "there is no kubectl");
-        eprintln!("left out: there is no kubectl");
-    }
-    newest.map(|program| Kubectl::new(&program, up))
-}
-
 fn controller(kind: &str, api: &str, replicas: u32, containers: &str) -> String {
     let selector =
         if kind == "ReplicationController" { "{tier: frontend}" } else { "{matchLabels: {tier: frontend}}" };
@@ -39,7 +30,7 @@ fn controller(kind: &str, api: &str, replicas: u32, containers: &str) -> String 
 #[test]
 fn exercise_2_04_scaling_and_healing_and_a_restart_that_restarts_nothing() {
     let mut up = Up::start(&["--runtime", "process"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     let running = |count: usize| {
         kubectl.until("get pods --no-headers", |pods| {
             pods.lines().count() == count
@@ -74,7 +65,7 @@ fn exercise_2_04_scaling_and_healing_and_a_restart_that_restarts_nothing() {
 #[test]
 fn a_replication_controllers_deleted_pod_comes_back() {
     let up = Up::start(&["--runtime", "fake", "--nodes", "3"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.apply(&controller("ReplicationController", "v1", 3, IMAGE));
     let pods = kubectl.until("get pods --no-headers", |pods| pods.matches("Running").count() == 3);
     let victim = pods.split_whitespace().next().unwrap().to_owned();
@@ -89,7 +80,7 @@ fn a_replication_controllers_deleted_pod_comes_back() {
 #[test]
 fn manifests_of_old_api_groups_apply() {
     let up = Up::start(&["--runtime", "fake"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     let manifest = |image: &str| {
         format!(
             "apiVersion: extensions/v1beta1\nkind: Deployment\nmetadata: {{name: nginx-deployment-dev}}\nspec:\n  \
@@ -110,7 +101,7 @@ fn manifests_of_old_api_groups_apply() {
 #[test]
 fn exercise_2_05_each_part_stopped_and_started_by_itself() {
     let up = Up::start(&["--runtime", "fake"]);
-    let Some(kubectl) = kubectl(&up) else { return };
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
     for part in ["kube-scheduler", "kube-controller-manager", "kube-apiserver"] {
         up.part("stop", part);
     }

@@ -157,6 +157,16 @@ impl Kubectl {
         if all.is_empty() { vec![found] } else { all }
     }
 
+    /// The newest, on a cluster; `None` where tests may go without.
+    pub(crate) fn newest(up: &Up) -> Option<Self> {
+        let newest = Self::versions().pop();
+        if newest.is_none() {
+            assert!(std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_none(), "there is no kubectl");
+            eprintln!("left out: there is no kubectl");
+        }
+        newest.map(|program| Self::new(&program, up))
+    }
+
     pub(crate) fn new(program: &Path, up: &Up) -> Self {
         let directory = up.directory.path();
         Self {

@@ -32,7 +32,7 @@ pub(super) fn counted(observed: &Observed<'_>, now: Timestamp) -> DeploymentStat
         available_replicas: some(available),
         // While pods are on their way out there are fewer pods than available ones are reported: that is not below 0.
         unavailable_replicas: some((total(observed) - available).max(0)),
-        terminating_replicas: all().map(|set| set.status().terminating_replicas).sum(),
+        terminating_replicas: all().map(terminating).sum(),
         collision_count: held.collision_count,
         conditions: held.conditions,
     };
@@ -45,6 +45,13 @@ pub(super) fn counted(observed: &Observed<'_>, now: Timestamp) -> DeploymentStat
     };
     set_condition(&mut status, condition);
     status
+}
+
+/// How many pods of a set are on their way out, if its controller says: of a set that it has not seen yet, none.
+fn terminating(set: &Set) -> Option<i32> {
+    let status = set.status();
+    let unseen = status.observed_generation == 0;
+    status.terminating_replicas.or(unseen.then_some(0))
 }
 
 fn total(observed: &Observed<'_>) -> i32 {

@@ -1,7 +1,6 @@
 //! What runs the containers: chosen by the command line and by what this machine has.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash as _, Hasher as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -78,6 +77,7 @@ impl Backend {
 
     /// Adds the nodes to a cluster that is to be started.
     pub(crate) fn add_to(self, builder: Builder) -> anyhow::Result<Builder> {
+        let builder = builder.service_ranges(self.service_ranges()?);
         let name = identity(&self.directory);
         let network = UserspaceNetwork::new().owner(&name);
         let config = node::Config {
@@ -91,10 +91,15 @@ impl Backend {
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
             Kind::Docker(runtime) => builder.node(node, runtime, network),
-            Kind::Process(runtime) => {
-                let ranges = if is_root() { ServiceRanges::default() } else { LOOPBACK_SERVICES.parse()? };
-                builder.service_ranges(ranges).node(node, runtime, network.host_ports(true))
-            }
+            Kind::Process(runtime) => builder.node(node, runtime, network.host_ports(true)),
+        })
+    }
+
+    /// The cluster IPs that its network can carry.
+    pub(crate) fn service_ranges(&self) -> anyhow::Result<ServiceRanges> {
+        Ok(match self.kind {
+            Kind::Process(_) if !is_root() => LOOPBACK_SERVICES.parse()?,
+            _ => ServiceRanges::default(),
         })
     }
 }
@@ -102,9 +107,7 @@ impl Backend {
 /// A word for the cluster of a data directory, the same at every start: by it the cluster tells what is its own among
 /// the containers and addresses of the machine.
 fn identity(directory: &Path) -> String {
-    let mut hasher = DefaultHasher::new();
-    directory.hash(&mut hasher);
-    format!("{:08x}", hasher.finish() as u32)
+    format!("{:08x}", crc32fast::hash(directory.as_os_str().as_bytes()))
 }
 
 fn is_root() -> bool {

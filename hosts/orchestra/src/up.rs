@@ -13,7 +13,7 @@ use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
 use tokio::net::TcpListener;
 
-use crate::backend;
+use crate::backend::{self, Backend};
 use crate::cli::Up;
 use crate::control;
 use crate::progress::Progress;
@@ -39,6 +39,41 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     progress.finish(&backend.describe());
 
     progress.begin("API", &format!("https://{}", options.listen));
+    let running = start(&options, &directory, store, backend).await?;
+    progress.finish(&format!("https://{}", running.address));
+
+    progress.begin("nodes", "");
+    progress.finish(&nodes_ready(&running.cluster).await);
+    progress.close();
+    println!("ready in {} ms\n", started.elapsed().as_millis());
+    running.announce();
+
+    tokio::select! {
+        served = control::serve(&directory, Arc::clone(&running.cluster), Arc::clone(&running.api)) => served?,
+        signal = interrupted() => signal?,
+    }
+    println!("\nstopping");
+    running.api.stop().await;
+    running.cluster.stop_all().await;
+    Ok(())
+}
+
+/// A cluster that is served.
+struct Running {
+    cluster: Arc<Cluster>,
+    api: Arc<ApiHost>,
+    address: SocketAddr,
+    kubeconfig: PathBuf,
+    /// The line by which other machines join, if they may.
+    join: Option<String>,
+}
+
+async fn start(
+    options: &Up,
+    directory: &Path,
+    store: RedbStore,
+    backend: Backend,
+) -> anyhow::Result<Running> {
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("cannot listen on {}; name another address with --listen", options.listen)
     })?;
@@ -46,9 +81,6 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     let reached = SocketAddr::new(reachable_address(address.ip()), address.port());
     let pki = directory.join("pki");
     let authority = Arc::new(Authority::open(&pki)?);
-    let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
-    let cluster = Arc::new(backend.add_to(builder)?.start().await?);
-    cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let enrolment = match options.is_joinable() {
         true => Some(Arc::new(Enrolment::open(Arc::clone(&authority), &pki)?)),
         false => None,
@@ -56,38 +88,26 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     let join = enrolment
         .as_ref()
         .map(|enrolment| format!("orchestra-node --join https://{reached} --token {}", enrolment.token()));
-    let tls = authority.issue_api_server(&[reached.ip(), IpAddr::from([10, 96, 0, 1])], &[])?;
-    let api = ApiHost::new(
-        listener,
-        tls,
-        Arc::clone(cluster.server()),
-        cluster.directory().clone(),
-        Tokens::new(),
-        enrolment,
-    )?;
-    let api = Arc::new(api);
-    progress.finish(&format!("https://{address}"));
+    let tls =
+        authority.issue_api_server(&[reached.ip(), backend.service_ranges()?.api_server().into()], &[])?;
+    let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
+    let cluster = Arc::new(backend.add_to(builder)?.start().await?);
+    cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
+    let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
+    let api = Arc::new(ApiHost::new(listener, tls, server, nodes, Tokens::new(), enrolment)?);
+    let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
+    Ok(Running { cluster, api, address, kubeconfig, join })
+}
 
-    let kubeconfig = write_kubeconfig(&options, &directory, &authority, address)?;
-    progress.begin("nodes", "");
-    progress.finish(&nodes_ready(&cluster).await);
-    progress.close();
-    println!("ready in {} ms\n", started.elapsed().as_millis());
-    println!("  export KUBECONFIG={}", kubeconfig.display());
-    println!("  kubectl get nodes\n");
-    if let Some(join) = join {
-        println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
+impl Running {
+    fn announce(&self) {
+        println!("  export KUBECONFIG={}", self.kubeconfig.display());
+        println!("  kubectl get nodes\n");
+        if let Some(join) = &self.join {
+            println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
+        }
+        println!("Ctrl-C stops the cluster; its containers run on, and the next `up` finds them.");
     }
-    println!("Ctrl-C stops the cluster; its containers run on, and the next `up` finds them.");
-
-    tokio::select! {
-        served = control::serve(&directory, Arc::clone(&cluster), Arc::clone(&api)) => served?,
-        signal = interrupted() => signal?,
-    }
-    println!("\nstopping");
-    api.stop().await;
-    cluster.stop_all().await;
-    Ok(())
 }
 
 fn bytes(size: &Quantity) -> u64 {

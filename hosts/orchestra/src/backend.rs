@@ -64,6 +64,7 @@ async fn open_process(directory: &Path) -> anyhow::Result<ProcessRuntime> {
 impl Backend {
     pub(crate) fn describe(&self) -> String {
         match &self.kind {
+            Kind::Fake(1) => "fake: containers run in name only".to_owned(),
             Kind::Fake(nodes) => format!("fake, {nodes} nodes: containers run in name only"),
             Kind::Docker(_) => "Docker".to_owned(),
             Kind::Process(_) if is_root() => {

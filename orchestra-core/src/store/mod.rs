@@ -192,7 +192,7 @@ pub enum StoreError {
     #[error("the store cannot be reached: {0}")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no room for the write. Nothing was written; reads go on. Make room and try again.
-    #[error("the store is out of space: {0}")]
+    #[error("the store is out of space: {0}; nothing was written, make room on its disk and try again")]
     OutOfSpace(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// What is stored cannot be read back. Not to be tried again.
     #[error("the store is damaged: {0}")]

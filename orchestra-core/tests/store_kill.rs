@@ -1,6 +1,7 @@
 //! Proof by killing: a process that writes is killed at random moments, and what it was told is stored must be there.
 //!
-//! `scripts/kill-test N [SEED]` runs it as often as wanted; an ordinary test run kills a few hundred times.
+//! `scripts/kill-test N [SEED]` runs it as often as wanted; an ordinary test run kills `ORCHESTRA_TEST_KILLS` times, or
+//! else a few hundred.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let seed = number("--seed").unwrap_or_else(|| std::process::id().into());
-    parent(number("--kills").unwrap_or(300), seed)
+    let usual = std::env::var("ORCHESTRA_TEST_KILLS").ok().and_then(|text| text.parse().ok());
+    parent(number("--kills").or(usual).unwrap_or(300), seed)
 }
 
 /// Writes for ever: each task one pair of records after the other, both in one transaction, under a number that goes

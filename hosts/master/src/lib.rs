@@ -1,7 +1,8 @@
 //! The master of a cluster as a value: [`Master::start`] is all that the program does.
 //!
-//! A master is an [`orchestra_core::cluster::Cluster`] without nodes, over a durable store, with the Kubernetes API on a
-//! listener. Nodes join it over HTTPS with a token and are asked for logs over HTTPS.
+//! A master is an [`orchestra_core::cluster::Cluster`] without nodes, with the Kubernetes API on a listener, over a file
+//! in its data directory or an etcd that several masters share. Nodes join it over HTTPS with a token, and are asked for
+//! logs over HTTPS.
 
 mod options;
 

@@ -11,7 +11,9 @@
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
 //! | `client`, `wait` | the typed side |
-//! | [`schema`], `decode`, `deletion`, [`patch`], [`yaml`], `protobuf` | bodies: reading them strictly, and changing them |
+//! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
+//! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
+//! | [`history`] | what an object has been, and the way back |
 //! | [`field`] | paths in an object, and what is wrong at one |
 //! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
 //! | `status` | [`Status`]: an error as Kubernetes says it |

@@ -211,8 +211,8 @@ impl StoreError {
 
 /// An ordered map of bytes with a history, transactions and watches. See the [module](self).
 ///
-/// To write one: six methods (two more have defaults), each with its contract in its comment. All may be called from many tasks at once and
-/// cancelled at any point; a cancelled commit has happened wholly or not at all.
+/// To write one: six methods (two more have defaults), each with its contract in its comment. All may be called from
+/// many tasks at once and cancelled at any point; a cancelled commit has happened wholly or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The latest revision whose commit was acknowledged to anyone, anywhere. A read made at it sees every

@@ -27,8 +27,9 @@ pub enum Durability {
     /// It is on stable storage before the commit is acknowledged.
     #[default]
     Durable,
-    /// It may be lost when the store's process ends, as a heartbeat may. Until then it is like any other write:
-    /// it has a revision, is read, watched and found in history. Costs a durable store no disk write.
+    /// It may be lost when the store's process is killed, as a heartbeat may. Until then it is like any other write:
+    /// it has a revision, is read, watched and found in history. Costs a durable store no disk write, but for one
+    /// when it is closed in good order.
     Volatile,
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use orchestra_core::node::volumes::{FileContent, Files};
-use orchestra_core::node::{HostError, HttpProbe, ProbeError, Prober, VolumeHost};
+use orchestra_core::node::{EmptyDir, HostError, HttpProbe, ProbeError, Prober, VolumeHost};
 use orchestra_core::runtime::PodRef;
 use orchestra_runtime::host::{NetProber, Volumes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,25 +45,25 @@ async fn sets_of_files_change_all_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let volumes = Volumes::new(folder.path());
     let first = files(&[("a", "1"), ("dir/b", "2"), ("gone", "3")]);
-    let path = volumes.files(&pod(), "conf", &first).await.unwrap();
+    let path = volumes.files(&pod(), "conf", &first, None).await.unwrap();
     assert_eq!(shown(&path), map(&[("a", "1"), ("dir", "a folder"), ("gone", "3")]));
     assert_eq!(std::fs::read_to_string(path.join("dir/b")).unwrap(), "2");
     assert_eq!(std::fs::metadata(path.join("a")).unwrap().permissions().mode() & 0o777, 0o640);
 
     let set = std::fs::read_link(path.join("..data")).unwrap();
-    volumes.files(&pod(), "conf", &first).await.unwrap();
+    volumes.files(&pod(), "conf", &first, None).await.unwrap();
     assert_eq!(std::fs::read_link(path.join("..data")).unwrap(), set, "what is right is not written again");
 
     // What a crash in the middle of a change leaves.
     std::fs::create_dir(path.join("..2020_01_01")).unwrap();
     std::os::unix::fs::symlink("nowhere", path.join("..data_tmp")).unwrap();
-    volumes.files(&pod(), "conf", &files(&[("a", "9"), ("new", "4")])).await.unwrap();
+    volumes.files(&pod(), "conf", &files(&[("a", "9"), ("new", "4")]), None).await.unwrap();
     assert_eq!(shown(&path), map(&[("a", "9"), ("new", "4")]));
     let hidden = std::fs::read_dir(&path).unwrap().flatten();
     let hidden = hidden.filter(|entry| entry.file_name().to_string_lossy().starts_with(".."));
     assert_eq!(hidden.count(), 2, "..data and the set it leads to");
     assert!(matches!(
-        volumes.files(&pod(), "conf", &files(&[("../x", "")])).await,
+        volumes.files(&pod(), "conf", &files(&[("../x", "")]), None).await,
         Err(HostError::SubPathEscapes { .. })
     ));
 }
@@ -75,10 +75,11 @@ async fn pods_come_and_go() {
     assert!(volumes.pods().await.unwrap().is_empty());
     for memory in [false, true] {
         let name = format!("cache-{memory}");
-        let path = volumes.empty_dir(&pod(), &name, memory, Some(1 << 20)).await.unwrap();
+        let directory = EmptyDir { memory, size_limit: Some(1 << 20), group: None };
+        let path = volumes.empty_dir(&pod(), &name, &directory).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o777);
         std::fs::write(path.join("kept"), "x").unwrap();
-        let again = volumes.empty_dir(&pod(), &name, memory, Some(1 << 20)).await.unwrap();
+        let again = volumes.empty_dir(&pod(), &name, &directory).await.unwrap();
         assert!(again == path && path.join("kept").exists(), "made once");
         let full = std::fs::write(path.join("big"), vec![0; 2 << 20]);
         assert_eq!(full.is_err(), memory && rustix::process::geteuid().is_root(), "{full:?}");
@@ -91,6 +92,40 @@ async fn pods_come_and_go() {
     for uid in ["..", ".", "", "a/b"] {
         assert!(volumes.remove_pod(uid).await.is_err(), "{uid:?}");
     }
+}
+
+/// `fsGroup`: what containers write to and read belongs to the group, and is passed on to it.
+#[tokio::test]
+async fn volumes_belong_to_the_pods_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let volumes = Volumes::new(folder.path());
+    // Only root may give files to any group; without it the group of this program has to do.
+    let group = if rustix::process::geteuid().is_root() { 3000 } else { rustix::process::getegid().as_raw() };
+    let shown = |path: &Path| {
+        let found = std::fs::metadata(path).unwrap();
+        (format!("{:o}", found.mode() & 0o7777), found.gid())
+    };
+    for memory in [false, true] {
+        let directory = EmptyDir { memory, size_limit: None, group: Some(group) };
+        let path = volumes.empty_dir(&pod(), &format!("cache-{memory}"), &directory).await.unwrap();
+        assert_eq!(shown(&path), ("2777".into(), group));
+        std::fs::write(path.join("made"), "x").unwrap();
+        assert_eq!(shown(&path.join("made")).1, group, "handed on");
+    }
+    let mut set = files(&[("a", "1"), ("dir/b", "2")]);
+    set.values_mut().for_each(|file| file.mode = 0o440);
+    let path = volumes.files(&pod(), "conf", &set, Some(group)).await.unwrap();
+    assert_eq!(shown(&path), ("2755".into(), group));
+    for name in ["a", "dir/b"] {
+        assert_eq!(shown(&path.join(name)), ("440".into(), group), "{name}");
+    }
+    let before = std::fs::read_link(path.join("..data")).unwrap();
+    volumes.files(&pod(), "conf", &set, Some(group)).await.unwrap();
+    assert_eq!(
+        std::fs::read_link(path.join("..data")).unwrap(),
+        before,
+        "what is right is not written again"
+    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 use super::backoff::{add, go_duration};
 use super::context::{Context, about};
 use super::kill::{Killing, terminate};
-use super::model::{FailedProbe, Memory, Observed, Waiting};
+use super::model::{FailedProbe, Memory, Observed, Waiting, containers};
 use super::plan::{KillReason, Step};
 use super::translate::{self, pod_ref};
 use crate::network::AttachRequest;
@@ -91,6 +91,10 @@ impl Executor<'_> {
                 self.back_off(&container, wait);
                 return Ok(false);
             }
+            Step::Refuse(why) => {
+                self.refuse(&why);
+                return Ok(false);
+            }
             Step::Kill { container, id, why } => self.kill(&container, &id, why).await?,
             Step::Forget(id) => self.ctx.runtime.remove_container(&id).await?,
             Step::Fail(failure) => {
@@ -109,7 +113,7 @@ impl Executor<'_> {
 
     pub(super) fn wanted(&self, name: &str) -> Result<Wanted, Stop> {
         let spec = self.spec()?;
-        let found = super::model::containers(spec).find(|(_, wanted)| wanted.name == name);
+        let found = containers(spec).find(|(_, wanted)| wanted.name == name);
         found
             .map(|(_, wanted)| wanted.clone())
             .ok_or_else(|| Stop::Away(format!("there is no container {name}")))
@@ -257,6 +261,20 @@ impl Executor<'_> {
         if self.memory.waiting.insert(name.to_owned(), waiting.clone()).as_ref() != Some(&waiting) {
             let message = format!("Back-off restarting failed container {name} in pod {reference}");
             self.ctx.warning(&about(self.pod, Some(name)), "BackOff", message);
+        }
+    }
+
+    /// Every container that does not run waits with the reason why it will not.
+    fn refuse(&mut self, why: &str) {
+        let Some(spec) = &self.pod.spec else { return };
+        let waiting = Waiting { reason: "CreateContainerConfigError", message: why.to_owned() };
+        let mut news = false;
+        for (_, wanted) in containers(spec) {
+            news |=
+                self.memory.waiting.insert(wanted.name.clone(), waiting.clone()).as_ref() != Some(&waiting);
+        }
+        if news {
+            self.ctx.warning(&about(self.pod, None), "Failed", format!("Error: {why}"));
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ports::{HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+use super::ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
 use super::volumes::Files;
 use crate::runtime::PodRef;
 
@@ -23,6 +23,7 @@ pub struct FakeHost {
 #[derive(Default)]
 struct State {
     volumes: BTreeMap<(String, String), Files>,
+    groups: BTreeMap<(String, String), Option<u32>>,
     pod_files: BTreeMap<(String, String), Vec<u8>>,
     http: Option<Arc<Answer>>,
     closed: bool,
@@ -52,6 +53,11 @@ impl FakeHost {
         self.lock().volumes.get(&(pod_uid.to_owned(), volume.to_owned())).cloned()
     }
 
+    /// The group that a volume belongs to.
+    pub fn group(&self, pod_uid: &str, volume: &str) -> Option<u32> {
+        self.lock().groups.get(&(pod_uid.to_owned(), volume.to_owned())).copied().flatten()
+    }
+
     /// Writes a file of a pod, as its container would.
     pub fn write(&self, pod_uid: &str, name: &str, content: &[u8]) {
         self.lock().pod_files.insert((pod_uid.to_owned(), name.to_owned()), content.to_vec());
@@ -78,10 +84,12 @@ impl VolumeHost for FakeHost {
         &self,
         pod: &PodRef,
         volume: &str,
-        _memory: bool,
-        _size_limit: Option<u64>,
+        directory: &EmptyDir,
     ) -> Result<PathBuf, HostError> {
-        self.lock().volumes.entry((pod.uid.clone(), volume.to_owned())).or_default();
+        let mut state = self.lock();
+        let key = (pod.uid.clone(), volume.to_owned());
+        state.groups.insert(key.clone(), directory.group);
+        state.volumes.entry(key).or_default();
         Ok(Self::path(pod, volume))
     }
 
@@ -89,8 +97,17 @@ impl VolumeHost for FakeHost {
         Ok(path.to_owned())
     }
 
-    async fn files(&self, pod: &PodRef, volume: &str, files: &Files) -> Result<PathBuf, HostError> {
-        self.lock().volumes.insert((pod.uid.clone(), volume.to_owned()), files.clone());
+    async fn files(
+        &self,
+        pod: &PodRef,
+        volume: &str,
+        files: &Files,
+        group: Option<u32>,
+    ) -> Result<PathBuf, HostError> {
+        let mut state = self.lock();
+        let key = (pod.uid.clone(), volume.to_owned());
+        state.groups.insert(key.clone(), group);
+        state.volumes.insert(key, files.clone());
         Ok(Self::path(pod, volume))
     }
 
@@ -131,6 +148,7 @@ impl VolumeHost for FakeHost {
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {
         let mut state = self.lock();
         state.volumes.retain(|(pod, _), _| pod != uid);
+        state.groups.retain(|(pod, _), _| pod != uid);
         state.pod_files.retain(|(pod, _), _| pod != uid);
         Ok(())
     }

@@ -48,12 +48,13 @@ pub mod sources;
 mod start;
 pub mod status;
 pub mod translate;
+mod unsupported;
 pub mod volumes;
 
 pub use agent::Agent;
 pub use config::Config;
 pub use directory::{Dialer, Directory, LogQuery};
 pub use images::{PullPolicy, pull_policy};
-pub use ports::{HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+pub use ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
 pub use probe::{Counter, ProbeKind};
 pub use service::{LocalNode, LogRequest, NodeService};

@@ -204,6 +204,8 @@ pub struct Memory {
     pub messages: BTreeMap<ContainerId, String>,
     /// The pod has failed as a whole.
     pub failure: Option<Failure>,
+    /// Why nothing of the pod may be started here: a field that the runtime does not carry out.
+    pub refused: Option<String>,
 }
 
 impl Memory {

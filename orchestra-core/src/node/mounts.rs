@@ -14,7 +14,7 @@ use super::expand::expand;
 use super::model::Memory;
 use super::sources::Needs;
 use super::translate::{pod_ref, propagation};
-use super::volumes::{Content, content};
+use super::volumes::{Content, content, fs_group};
 use crate::api::{Body, Operation, Reply, Target, WriteOptions};
 use crate::runtime::{ContainerMeta, Mount, Propagation};
 
@@ -34,11 +34,9 @@ pub(super) async fn prepare(ctx: &Context, pod: &Pod, ips: &[IpAddr]) -> Result<
         let content =
             content(pod, volume, &facts, &sources, &tokens).map_err(|error| failed(error.to_string()))?;
         let made = match content {
-            Content::EmptyDir { memory, size_limit } => {
-                ctx.volumes.empty_dir(&reference, &volume.name, memory, size_limit).await
-            }
+            Content::EmptyDir(directory) => ctx.volumes.empty_dir(&reference, &volume.name, &directory).await,
             Content::HostPath { path, kind } => ctx.volumes.host_path(Path::new(&path), &kind).await,
-            Content::Files(files) => ctx.volumes.files(&reference, &volume.name, &files).await,
+            Content::Files(files) => ctx.volumes.files(&reference, &volume.name, &files, fs_group(pod)).await,
         };
         paths.insert(volume.name.clone(), made.map_err(|error| failed(error.to_string()))?);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ports::{HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+use super::ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
 use super::volumes::Files;
 use crate::runtime::PodRef;
 
@@ -19,7 +19,7 @@ fn nothing<T>(what: &'static str) -> Result<T, HostError> {
 
 #[async_trait]
 impl VolumeHost for NoHost {
-    async fn empty_dir(&self, _: &PodRef, _: &str, _: bool, _: Option<u64>) -> Result<PathBuf, HostError> {
+    async fn empty_dir(&self, _: &PodRef, _: &str, _: &EmptyDir) -> Result<PathBuf, HostError> {
         nothing("emptyDir volumes")
     }
 
@@ -27,7 +27,7 @@ impl VolumeHost for NoHost {
         nothing("hostPath volumes")
     }
 
-    async fn files(&self, _: &PodRef, _: &str, _: &Files) -> Result<PathBuf, HostError> {
+    async fn files(&self, _: &PodRef, _: &str, _: &Files, _: Option<u32>) -> Result<PathBuf, HostError> {
         nothing("volumes with files")
     }
 

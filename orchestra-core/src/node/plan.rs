@@ -51,6 +51,8 @@ pub enum Step {
     },
     /// Remove a life of a container that nobody will ask for again.
     Forget(ContainerId),
+    /// Start nothing, and say why.
+    Refuse(String),
     /// Note that the pod has failed as a whole.
     Fail(Failure),
     /// Stop everything: containers first, sidecars after the others, the sandbox last.
@@ -149,6 +151,9 @@ impl<'a> Planner<'a> {
     fn live(&mut self) {
         if self.past_deadline() || self.completed() {
             return;
+        }
+        if let Some(why) = &self.memory.refused {
+            return self.step(Step::Refuse(why.clone()));
         }
         match self.seen.ready_sandbox() {
             None => self.prepare(),
@@ -393,6 +398,7 @@ impl fmt::Display for Step {
             Self::BackOff { container, wait } => write!(f, "back off {container} for {wait:?}"),
             Self::Kill { container, id, why } => write!(f, "kill {container} ({id}): {why:?}"),
             Self::Forget(id) => write!(f, "forget {id}"),
+            Self::Refuse(why) => write!(f, "refuse: {why}"),
             Self::Fail(failure) => write!(f, "fail: {}", failure.reason),
             Self::Terminate { grace } => write!(f, "terminate within {grace:?}"),
             Self::Finish => f.write_str("finish"),

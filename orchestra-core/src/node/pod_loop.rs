@@ -18,6 +18,7 @@ use super::plan::{Step, plan};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::status::status;
+use super::unsupported;
 use crate::runtime::RuntimeError;
 use crate::watch::Entry;
 
@@ -114,6 +115,10 @@ impl PodLoop {
             }
         }
         self.probes.sync(&self.ctx, pod, &seen, &mut self.memory);
+        let supported = self.ctx.runtime.capabilities().fields;
+        self.memory.refused = unsupported::field(pod, &supported).map(|field| {
+            format!("{field} is not supported by the runtime {:?} of this node", self.ctx.facts.runtime)
+        });
         Ok(seen)
     }
 
@@ -163,7 +168,8 @@ impl PodLoop {
         let current = status(pod, &seen, &self.memory, &self.ctx.facts, now);
         match self.tell(pod, current).await {
             Reported::Done | Reported::Gone => {
-                let only_waits = again.steps.iter().all(|step| matches!(step, Step::BackOff { .. }));
+                let only_waits =
+                    again.steps.iter().all(|step| matches!(step, Step::BackOff { .. } | Step::Refuse(_)));
                 if only_waits { Next::Wait(again.wake.or(wake)) } else { Next::Now }
             }
             Reported::Stale => self.away("the pod has changed"),

@@ -15,13 +15,11 @@ use crate::runtime::PodRef;
 #[async_trait]
 pub trait VolumeHost: Send + Sync + 'static {
     /// An empty directory of the pod's own, made if it is not there. What it holds stays until the pod goes.
-    async fn empty_dir(
-        &self,
-        pod: &PodRef,
-        volume: &str,
-        memory: bool,
-        size_limit: Option<u64>,
-    ) -> Result<PathBuf, HostError>;
+    ///
+    /// With a [group](EmptyDir::group) it belongs to that group, which may write to it, and hands it on to what is made
+    /// in it (the mode is 2777).
+    async fn empty_dir(&self, pod: &PodRef, volume: &str, directory: &EmptyDir)
+    -> Result<PathBuf, HostError>;
 
     /// A path of the machine that is what `kind` says (`Directory`, `DirectoryOrCreate`, `File`, `FileOrCreate`,
     /// `Socket`, `CharDevice`, `BlockDevice`, or empty for no check).
@@ -29,7 +27,16 @@ pub trait VolumeHost: Send + Sync + 'static {
 
     /// A directory of the pod's own that holds exactly these files. They appear and change all at once: a reader never
     /// sees some old and some new. Files that are as they should be are not written again.
-    async fn files(&self, pod: &PodRef, volume: &str, files: &Files) -> Result<PathBuf, HostError>;
+    ///
+    /// With a group (the pod's `fsGroup`), files and directories belong to it; the modes of the files allow for that
+    /// already, and directories hand the group on.
+    async fn files(
+        &self,
+        pod: &PodRef,
+        volume: &str,
+        files: &Files,
+        group: Option<u32>,
+    ) -> Result<PathBuf, HostError>;
 
     /// A path within a volume. It is made (as a directory) if it is not there, and does not lead out of the volume, not
     /// even through a symbolic link.
@@ -53,6 +60,17 @@ pub trait VolumeHost: Send + Sync + 'static {
 
     /// Uids of pods that something is kept of.
     async fn pods(&self) -> Result<Vec<String>, HostError>;
+}
+
+/// An empty directory to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EmptyDir {
+    /// In memory instead of on disk.
+    pub memory: bool,
+    /// Most bytes.
+    pub size_limit: Option<u64>,
+    /// The group it belongs to: the pod's `fsGroup`.
+    pub group: Option<u32>,
 }
 
 /// Why a file or directory is not as it should be.

@@ -11,18 +11,14 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::fields::{self, Facts, FieldError};
+use super::ports::EmptyDir;
 use super::sources::Sources;
 
 /// What a volume is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// An empty directory, with the pod and gone with it.
-    EmptyDir {
-        /// In memory instead of on disk.
-        memory: bool,
-        /// Most bytes.
-        size_limit: Option<u64>,
-    },
+    EmptyDir(EmptyDir),
     /// A path of the machine.
     HostPath {
         /// The path.
@@ -92,10 +88,11 @@ pub fn content(
 ) -> Result<Content, VolumeError> {
     if let Some(dir) = &volume.empty_dir {
         let size = dir.size_limit.as_ref().and_then(|q| crate::quantity::Quantity::parse(&q.0).ok());
-        return Ok(Content::EmptyDir {
+        return Ok(Content::EmptyDir(EmptyDir {
             memory: dir.medium.as_deref() == Some("Memory"),
             size_limit: size.and_then(|q| u64::try_from(q.value()).ok()),
-        });
+            group: fs_group(pod),
+        }));
     }
     if let Some(host) = &volume.host_path {
         return Ok(Content::HostPath {
@@ -119,7 +116,19 @@ pub fn content(
     } else {
         return Err(VolumeError::Unsupported);
     }
+    if fs_group(pod).is_some() {
+        files.values_mut().for_each(|file| file.mode |= READABLE_BY_GROUP);
+    }
     Ok(Content::Files(files))
+}
+
+/// What a pod's `fsGroup` adds to the mode of files that containers only read.
+const READABLE_BY_GROUP: u32 = 0o440;
+
+/// The group that a pod's volumes belong to.
+pub fn fs_group(pod: &Pod) -> Option<u32> {
+    let security = pod.spec.as_ref()?.security_context.as_ref()?;
+    security.fs_group.and_then(|group| u32::try_from(group).ok())
 }
 
 fn add_config_map(
@@ -316,7 +325,7 @@ mod tests {
     fn directories_and_what_is_missing() {
         assert_eq!(
             made(json!({"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}})).unwrap(),
-            Content::EmptyDir { memory: true, size_limit: Some(64 << 20) }
+            Content::EmptyDir(EmptyDir { memory: true, size_limit: Some(64 << 20), group: None })
         );
         assert_eq!(
             made(json!({"name": "v", "hostPath": {"path": "/srv", "type": "Directory"}})).unwrap(),

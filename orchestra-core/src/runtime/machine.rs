@@ -1,5 +1,7 @@
 //! What a runtime says about itself and the machine it runs on.
 
+use super::SupportedFields;
+
 /// What can be asked of a runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -23,6 +25,8 @@ pub struct Capabilities {
     pub addresses: bool,
     /// Containers run in name only, so there is nothing to mount into them and nobody to knock at.
     pub simulated: bool,
+    /// Which fields of a pod are carried out. The agent refuses a pod that sets another one.
+    pub fields: SupportedFields,
 }
 
 impl Capabilities {
@@ -37,6 +41,7 @@ impl Capabilities {
         limits: true,
         addresses: true,
         simulated: false,
+        fields: SupportedFields::ALL,
     };
 }
 

@@ -28,6 +28,7 @@ pub mod names;
 mod observed;
 mod spec;
 mod stream;
+mod supported;
 
 pub use error::{PullFailure, Result, RuntimeError};
 pub use image::{Image, ImageRef, RegistryCredentials};
@@ -44,6 +45,7 @@ pub use stream::{
     AttachOptions, ByteStream, Duplex, EventStream, ExecOptions, ExecOutput, LogOptions, Session,
     TerminalSize,
 };
+pub use supported::SupportedFields;
 
 /// A container runtime, as the node agent sees it.
 ///

@@ -4,4 +4,5 @@
 mod adoption;
 mod configuration;
 mod lifecycle;
+mod security;
 mod world;

@@ -91,7 +91,13 @@ impl DockerRuntime {
 #[async_trait]
 impl Runtime for DockerRuntime {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL
+        let mut all = Capabilities::ALL;
+        all.fields.user_namespaces = false;
+        all.fields.unmasked_proc = false;
+        all.fields.selinux = false;
+        all.fields.strict_groups = false;
+        all.fields.recursive_read_only = false;
+        all
     }
 
     async fn info(&self) -> Result<RuntimeInfo> {

@@ -14,12 +14,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use orchestra_core::node::volumes::Files;
-use orchestra_core::node::{HostError, VolumeHost};
+use orchestra_core::node::{EmptyDir, HostError, VolumeHost};
 use orchestra_core::runtime::PodRef;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -60,21 +60,24 @@ impl VolumeHost for Volumes {
         &self,
         pod: &PodRef,
         volume: &str,
-        memory: bool,
-        size_limit: Option<u64>,
+        directory: &EmptyDir,
     ) -> Result<PathBuf, HostError> {
-        let path = self.volume(pod, volume)?;
+        let (path, directory) = (self.volume(pod, volume)?, *directory);
         blocking(path, move |path| {
             let made = !path.exists();
             make_folder(path, 0o777)?;
-            if memory && (made || !is_mount_point(path)?) && rustix::process::geteuid().is_root() {
-                let size = size_limit.map_or(String::new(), |bytes| format!(",size={bytes}"));
+            let is_root = rustix::process::geteuid().is_root();
+            if directory.memory && (made || !is_mount_point(path)?) && is_root {
+                let size = directory.size_limit.map_or(String::new(), |bytes| format!(",size={bytes}"));
                 let options = std::ffi::CString::new(format!("mode=777{size}"))?;
                 let flags = MountFlags::NOSUID | MountFlags::NODEV;
                 match rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str()) {
                     Ok(()) | Err(rustix::io::Errno::PERM) => {}
                     Err(error) => return Err(error.into()),
                 }
+            }
+            if let Some(group) = directory.group {
+                give_to_group(path, group, 0o2777)?;
             }
             Ok(path.to_owned())
         })
@@ -88,15 +91,24 @@ impl VolumeHost for Volumes {
         checked.unwrap_or_else(|error| Err(io_error(&at, io::Error::other(error))))
     }
 
-    async fn files(&self, pod: &PodRef, volume: &str, files: &Files) -> Result<PathBuf, HostError> {
+    async fn files(
+        &self,
+        pod: &PodRef,
+        volume: &str,
+        files: &Files,
+        group: Option<u32>,
+    ) -> Result<PathBuf, HostError> {
         let (path, files) = (self.volume(pod, volume)?, files.clone());
         for name in files.keys() {
             relative(name).ok_or_else(|| HostError::SubPathEscapes { sub_path: name.clone() })?;
         }
         blocking(path, move |path| {
             make_folder(path, 0o755)?;
-            if !is_current(path, &files)? {
-                replace(path, &files)?;
+            if let Some(group) = group {
+                give_to_group(path, group, 0o2755)?;
+            }
+            if !is_current(path, &files, group)? {
+                replace(path, &files, group)?;
             }
             Ok(path.to_owned())
         })
@@ -308,7 +320,7 @@ fn resolve_or_make(volume: &Path, wanted: &Path) -> io::Result<PathBuf> {
 }
 
 /// Whether the files of a set are what they should be, and no others.
-fn is_current(volume: &Path, files: &Files) -> io::Result<bool> {
+fn is_current(volume: &Path, files: &Files, group: Option<u32>) -> io::Result<bool> {
     let data = volume.join(DATA);
     if !data.exists() {
         return Ok(false);
@@ -321,8 +333,10 @@ fn is_current(volume: &Path, files: &Files) -> io::Result<bool> {
     for (name, file) in files {
         let Some(path) = relative(name).filter(|path| present.contains(path)) else { return Ok(false) };
         let path = data.join(path);
-        let mode = fs::metadata(&path)?.permissions().mode() & 0o7777;
-        if mode != file.mode || fs::read(&path)? != file.data {
+        let found = fs::metadata(&path)?;
+        let as_it_should_be =
+            found.mode() & 0o7777 == file.mode && group.is_none_or(|group| found.gid() == group);
+        if !as_it_should_be || fs::read(&path)? != file.data {
             return Ok(false);
         }
     }
@@ -341,10 +355,28 @@ fn collect(folder: &Path, below: &Path, found: &mut BTreeSet<PathBuf>) -> io::Re
     Ok(())
 }
 
-fn replace(volume: &Path, files: &Files) -> io::Result<()> {
+/// Makes a file or folder belong to a group, with this mode.
+fn give_to_group(path: &Path, group: u32, mode: u32) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if found.gid() != group {
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot be given to fsGroup {group}: {error}"))
+        })?;
+    }
+    // Changing the group takes the bit away that hands it on.
+    if found.mode() & 0o7777 != mode || found.gid() != group {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+fn replace(volume: &Path, files: &Files, group: Option<u32>) -> io::Result<()> {
     let new = PathBuf::from(format!("..{}", jiff::Timestamp::now().strftime("%Y_%m_%d_%H_%M_%S.%9f")));
     let folder = volume.join(&new);
     make_folder(&folder, 0o755)?;
+    if let Some(group) = group {
+        give_to_group(&folder, group, 0o2755)?;
+    }
     let mut tops = BTreeSet::new();
     for (name, file) in files {
         let Some(path) = relative(name) else { continue };
@@ -353,6 +385,9 @@ fn replace(volume: &Path, files: &Files) -> io::Result<()> {
         make_folder(at.parent().unwrap_or(&folder), 0o755)?;
         fs::write(&at, &file.data)?;
         fs::set_permissions(&at, fs::Permissions::from_mode(file.mode))?;
+        if let Some(group) = group {
+            give_to_group(&at, group, file.mode)?;
+        }
     }
     let draft = volume.join("..data_tmp");
     let _ = fs::remove_file(&draft);

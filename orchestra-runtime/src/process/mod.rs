@@ -24,7 +24,7 @@ use orchestra_core::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex, EventStream,
     ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
     RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
-    Session,
+    Session, SupportedFields,
 };
 use tokio::sync::broadcast;
 
@@ -168,6 +168,24 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     }
 }
 
+/// What is done of a pod's fields, with the right to change users or without. Processes, System V IPC and users of the
+/// machine are seen in any case.
+fn fields(users: bool) -> SupportedFields {
+    let mut fields = SupportedFields::NONE;
+    fields.run_as_user = true;
+    fields.run_as_group = true;
+    fields.supplemental_groups = users;
+    fields.strict_groups = users;
+    fields.privileged = users;
+    fields.no_new_privileges = true;
+    fields.host_pid = true;
+    fields.host_ipc = true;
+    fields.share_process_namespace = true;
+    // A program without root has no capabilities that could be dropped.
+    fields.drop_capabilities = !users;
+    fields
+}
+
 #[async_trait]
 impl Runtime for ProcessRuntime {
     fn capabilities(&self) -> Capabilities {
@@ -178,6 +196,7 @@ impl Runtime for ProcessRuntime {
         all.stats = found.limits;
         all.mounts = found.mounts;
         all.limits = found.limits;
+        all.fields = fields(found.users);
         all
     }
 

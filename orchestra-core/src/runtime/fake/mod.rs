@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{ContainerId, ContainerSpec, EventKind, Image, MachineInfo, RuntimeError};
+use super::{ContainerId, ContainerSpec, EventKind, Image, MachineInfo, RuntimeError, SupportedFields};
 use crate::clock::SharedClock;
 
 mod behaviour;
@@ -96,12 +96,18 @@ impl FakeRuntime {
     /// A runtime on a machine of this size.
     pub fn with_machine(clock: SharedClock, machine: MachineInfo) -> Self {
         let inner = Inner { clock, machine, state: Mutex::default(), changed: Notify::new() };
+        inner.lock().fields = SupportedFields::ALL;
         Self { inner: Arc::new(inner) }
     }
 
     /// Says what some containers do from their next start on. Of several that match, the last said counts.
     pub fn on(&self, which: On, behaviour: Behaviour) {
         self.inner.lock().scripts.push((which, Arc::new(behaviour)));
+    }
+
+    /// Says which fields of a pod it carries out; all of them until it is told otherwise.
+    pub fn support(&self, fields: SupportedFields) {
+        self.inner.lock().fields = fields;
     }
 
     /// Makes the next call of this kind fail. Several wait in line.

@@ -17,7 +17,15 @@ use crate::runtime::{
 #[async_trait]
 impl Runtime for FakeRuntime {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { images: true, mounts: true, limits: true, simulated: true, ..Capabilities::default() }
+        let fields = self.inner.lock().fields;
+        Capabilities {
+            images: true,
+            mounts: true,
+            limits: true,
+            simulated: true,
+            fields,
+            ..Capabilities::default()
+        }
     }
 
     async fn info(&self) -> Result<RuntimeInfo> {

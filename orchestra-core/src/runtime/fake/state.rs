@@ -15,7 +15,7 @@ use super::behaviour::Behaviour;
 use super::{Call, On};
 use crate::runtime::{
     Container, ContainerId, ContainerMeta, ContainerState, EventKind, Exit, Filter, Image, Result,
-    RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState,
+    RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState, SupportedFields,
 };
 
 #[derive(Default)]
@@ -25,6 +25,7 @@ pub(in crate::runtime) struct State {
     next: u32,
     pub(super) images: FxHashMap<String, Image>,
     pub(super) away: bool,
+    pub(super) fields: SupportedFields,
     pub(super) failures: VecDeque<(Call, RuntimeError)>,
     pub(super) calls: FxHashMap<Call, u64>,
     pub(super) scripts: Vec<(On, Arc<Behaviour>)>,

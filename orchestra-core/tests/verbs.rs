@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSchedulingGate, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, PodSchedulingGate, Service};
 use orchestra_core::api::{
     Api, Body, Client, DeleteOptions, FieldValidation, ListOptions, Operation, Patch, Reason, Reply, Target,
     WatchOptions, Watched, WriteOptions,
@@ -33,6 +33,30 @@ fn pod(name: &str) -> Pod {
 
 fn service(name: &str, spec: serde_json::Value) -> Service {
     serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_of_all_namespaces_is_read_and_never_written_to() {
+    let server = server().await;
+    server.api::<ConfigMap>().create(&config_map("a", "1")).await.unwrap();
+    let everywhere = [
+        Target::of::<ConfigMap>(None),
+        Target::of::<Deployment>(None),
+        Target::of::<Service>(None),
+        // Namespaces go one by one.
+        Target::of::<Namespace>(None),
+    ];
+    for target in everywhere {
+        let delete = Operation::DeleteCollection(ListOptions::default(), DeleteOptions::default());
+        let refused = server.client().call(target.clone(), delete).await.unwrap_err();
+        assert_eq!((refused.code(), refused.reason()), (405, Reason::MethodNotAllowed), "{target:?}");
+        assert!(server.client().call(target, Operation::List(ListOptions::default())).await.is_ok());
+    }
+    let body = Body::Value(json!({"metadata": {"name": "b"}}));
+    let create = Operation::Create { body, options: WriteOptions::default() };
+    let refused = server.client().call(Target::of::<ConfigMap>(None), create).await.unwrap_err();
+    assert_eq!(refused.reason(), Reason::MethodNotAllowed);
+    server.api::<ConfigMap>().get("a").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use orchestra_core::meta::{ObjectName, Revision};
-use orchestra_core::watch::{CacheWriter, Cursor, Entry, Progress, Query, Update};
+use orchestra_core::watch::{CacheWriter, Cursor, Entry, IndexedFields, Progress, Query, Update};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::sync::Arc;
 
@@ -20,12 +20,12 @@ fn pod(number: u64, revision: u64) -> Arc<Entry> {
         "x".repeat(2700)
     );
     let json = bytes::Bytes::copy_from_slice(json.as_bytes());
-    Arc::new(Entry::read(json, Revision(revision), &[]).expect("a pod"))
+    Arc::new(Entry::read(json, Revision(revision), &IndexedFields::none()).expect("a pod"))
 }
 
 fn filled(count: u64) -> CacheWriter {
     let progress = Progress::new();
-    let mut writer = CacheWriter::new(&[], Arc::clone(&progress));
+    let mut writer = CacheWriter::new(&IndexedFields::none(), Arc::clone(&progress));
     writer.fill((0..count).map(|number| pod(number, number + 1)), Revision(count));
     progress.advance(Revision(count));
     writer

@@ -53,7 +53,10 @@ impl Asked {
             return Self { verb, group: none(), version: none(), resource: none(), subresource: none() };
         };
         let known = |sub: &&str| {
-            *sub == "status" || *sub == "scale" || *sub == "log" || resource.subresources.contains(sub)
+            *sub == "status"
+                || *sub == "scale"
+                || *sub == "log"
+                || resource.subresources.iter().any(|held| **held == **sub)
         };
         Self {
             verb,

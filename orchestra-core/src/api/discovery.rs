@@ -12,13 +12,11 @@ use super::{Kinds, Resource, api_version};
 /// The version of Kubernetes whose API this is, as `/version` has it.
 pub const MINOR: &str = "36";
 
-/// The verbs of every kind.
-const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const READ_WRITE: &[&str] = &["get", "patch", "update"];
 
 /// What is known of a subresource by its name.
-struct Subresource {
-    name: &'static str,
+struct Subresource<'n> {
+    name: &'n str,
     group: &'static str,
     version: &'static str,
     /// The kind of what is sent and answered; empty for the kind it is a part of.
@@ -26,18 +24,18 @@ struct Subresource {
     verbs: &'static [&'static str],
 }
 
-const fn sub(
-    name: &'static str,
+const fn sub<'n>(
+    name: &'n str,
     (group, version, kind): (&'static str, &'static str, &'static str),
     verbs: &'static [&'static str],
-) -> Subresource {
+) -> Subresource<'n> {
     Subresource { name, group, version, kind, verbs }
 }
 
 const PARENT: (&str, &str, &str) = ("", "", "");
 
 /// The subresources of Kubernetes. One that is not here is of its parent's kind, to be read and written.
-const SUBRESOURCES: &[Subresource] = &[
+const SUBRESOURCES: &[Subresource<'static>] = &[
     sub("approval", PARENT, READ_WRITE),
     sub("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
     sub("binding", ("", "v1", "Binding"), &["create"]),
@@ -274,20 +272,25 @@ fn group_document(group: &str, versions: &[&str]) -> Value {
 }
 
 /// The subresources of a kind: its status and scale, and those that its row names.
-fn subresources(row: &Resource) -> impl Iterator<Item = Subresource> + '_ {
+fn subresources(row: &Resource) -> impl Iterator<Item = Subresource<'_>> {
     let status = row.status.then_some("status");
-    let scale = row.scale.map(|_| "scale");
-    let others = row.subresources.iter().copied().filter(|name| !matches!(*name, "status" | "scale"));
+    let scale = row.scale.as_ref().map(|_| "scale");
+    let others =
+        row.subresources.iter().map(|name| &**name).filter(|name| !matches!(*name, "status" | "scale"));
     others.chain(status).chain(scale).map(|name| match SUBRESOURCES.iter().find(|held| held.name == name) {
         Some(known) => Subresource { ..*known },
         None => sub(name, PARENT, READ_WRITE),
     })
 }
 
+fn verbs(row: &Resource) -> Vec<&'static str> {
+    row.verbs.iter().map(|verb| verb.as_str()).collect()
+}
+
 /// Adds the names by which a kind is asked for together with others, or in short. Only the group that it is stored in
 /// has them: `kubectl` warns of short names that two groups have, and would list the objects of a category twice.
 fn add_names(entry: &mut Value, row: &Resource, group: &str) {
-    for (field, names) in [("shortNames", row.short_names), ("categories", row.categories)] {
+    for (field, names) in [("shortNames", &row.short_names), ("categories", &row.categories)] {
         if !names.is_empty() && group == &*row.id.group {
             entry[field] = json!(names);
         }
@@ -300,7 +303,7 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
         "singularName": row.singular,
         "namespaced": row.is_namespaced(),
         "kind": row.kind,
-        "verbs": VERBS,
+        "verbs": verbs(row),
     });
     add_names(&mut main, row, group);
     let below = subresources(row).map(|sub| {
@@ -331,7 +334,7 @@ fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
         "responseKind": kind(group, version, &row.kind),
         "scope": if row.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
-        "verbs": VERBS,
+        "verbs": verbs(row),
     });
     add_names(&mut entry, row, group);
     let mut below: Vec<Value> = subresources(row)
@@ -386,6 +389,16 @@ mod tests {
         assert_eq!(found("deployments/scale")["kind"], "Scale");
         assert_eq!(found("deployments/scale")["group"], "autoscaling");
         assert!(Discovery::new(&kinds).resources("apps", "v7").is_none());
+        let core = Discovery::new(&kinds).resources("", "v1").unwrap();
+        let verbs = |name: &str| {
+            let mut entries = core["resources"].as_array().unwrap().iter();
+            entries.find(|entry| entry["name"] == name).unwrap()["verbs"].clone()
+        };
+        assert_eq!(
+            verbs("namespaces"),
+            json!(["create", "delete", "get", "list", "patch", "update", "watch"])
+        );
+        assert!(verbs("services").as_array().unwrap().contains(&"deletecollection".into()));
     }
 
     #[test]

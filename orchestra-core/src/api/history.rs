@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::request::{Body, Operation, Reply, RevisionMatch, Target, WriteOptions};
 use super::{Client, Status};
 use crate::meta::Revision;
-use crate::watch::Entry;
+use crate::watch::{Entry, IndexedFields};
 
 /// The subresource.
 pub const HISTORY: &str = "history";
@@ -139,7 +139,7 @@ pub(super) fn table(versions: &[crate::store::history::Version]) -> Result<Value
     let mut rows = Vec::with_capacity(versions.len());
     for version in versions {
         let object = version.record.as_ref().map(|record| {
-            let entry = Entry::read(record.value.clone(), record.modified, &[]);
+            let entry = Entry::read(record.value.clone(), record.modified, &IndexedFields::none());
             entry.and_then(|entry| entry.to_value()).map_err(Status::internal)
         });
         let object = object.transpose()?;

@@ -7,7 +7,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `resource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
+//! | `kinds`, `resource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
 //! | `client`, `wait` | the typed side |
@@ -26,6 +26,7 @@ mod deletion;
 pub mod discovery;
 pub mod field;
 pub mod history;
+mod kinds;
 mod mistyped;
 #[cfg(feature = "openapi")]
 pub mod openapi;
@@ -44,12 +45,13 @@ pub mod yaml;
 
 pub use admission::{Admission, Authenticated, Authorizer};
 pub use client::{Api, Client, Patch, Watched};
+pub use kinds::Kinds;
 pub use request::{
     Body, DeleteOptions, FieldValidation, Kind, ListOptions, ObjectList, Operation, PatchKind, Propagation,
-    Reply, Response, RevisionMatch, Service, Target, User, WatchEvent, WatchOptions, WatchStream,
+    Reply, Response, RevisionMatch, Service, Target, User, Verb, WatchEvent, WatchOptions, WatchStream,
     WriteOptions,
 };
-pub use resource::{Conversion, Kinds, Resource, Served, api_version, split_api_version};
-pub use rules::{Column, NameRule, Plain, Rules, ScalePaths};
+pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
+pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
 pub use server::{AdmissionFactory, Borrowed, Caches, Server, ServerConfig};
 pub use status::{Reason, Status};

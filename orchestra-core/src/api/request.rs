@@ -287,6 +287,66 @@ pub struct WatchOptions {
     pub initial_events: bool,
 }
 
+/// What can be done with the objects of a kind, in the order in which discovery lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verb {
+    /// Make a new object.
+    Create,
+    /// Remove an object.
+    Delete,
+    /// Remove the objects of a collection that match.
+    DeleteCollection,
+    /// Read one object.
+    Get,
+    /// Read a collection.
+    List,
+    /// Change an object.
+    Patch,
+    /// Replace an object.
+    Update,
+    /// Follow a collection, or one object of it.
+    Watch,
+}
+
+impl Verb {
+    /// Every verb: what most kinds have.
+    pub const ALL: &'static [Self] = &[
+        Self::Create,
+        Self::Delete,
+        Self::DeleteCollection,
+        Self::Get,
+        Self::List,
+        Self::Patch,
+        Self::Update,
+        Self::Watch,
+    ];
+
+    /// The verb, as discovery, authorization and the log name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Patch => "patch",
+            Self::Update => "update",
+            Self::Watch => "watch",
+        }
+    }
+
+    /// Whether it is for the collections of all namespaces at once too.
+    pub fn spans_namespaces(self) -> bool {
+        matches!(self, Self::List | Self::Watch)
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug)]
 pub enum Operation {
@@ -335,15 +395,15 @@ impl Operation {
     pub const GET: Self = Self::Get { revision: None, revision_match: None };
 
     /// The verb, as authorization and the log name it.
-    pub fn verb(&self) -> &'static str {
+    pub fn verb(&self) -> Verb {
         match self {
-            Self::Get { .. } => "get",
-            Self::List(_) => "list",
-            Self::Create { .. } => "create",
-            Self::Update { .. } => "update",
-            Self::Patch { .. } => "patch",
-            Self::Delete(_) => "delete",
-            Self::DeleteCollection(..) => "deletecollection",
+            Self::Get { .. } => Verb::Get,
+            Self::List(_) => Verb::List,
+            Self::Create { .. } => Verb::Create,
+            Self::Update { .. } => Verb::Update,
+            Self::Patch { .. } => Verb::Patch,
+            Self::Delete(_) => Verb::Delete,
+            Self::DeleteCollection(..) => Verb::DeleteCollection,
         }
     }
 }

@@ -3,6 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
+/// What every object has, whatever its kind.
+#[derive(serde::Deserialize)]
+pub(super) struct Head {
+    pub(super) metadata: ObjectMeta,
+}
+
 /// How long ago an object was created, as tables show it.
 pub fn age(meta: &ObjectMeta, now: Timestamp) -> String {
     since(meta.creation_timestamp.as_ref(), now)

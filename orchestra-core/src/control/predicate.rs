@@ -87,7 +87,7 @@ mod tests {
             "metadata": {"name": "a", "uid": "u", "generation": generation, "labels": {"app": app}},
             "spec": {"nodeName": node},
         });
-        Arc::new(Entry::read(Bytes::from(json.to_string()), Revision(1), FIELDS).unwrap())
+        Arc::new(Entry::read(Bytes::from(json.to_string()), Revision(1), &FIELDS.into()).unwrap())
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::clock::{SharedClock, TokioClock};
 use crate::meta::{Object, Revision, controller_of};
 use crate::selector::Selector;
 use crate::store::memory::MemoryStore;
-use crate::watch::{Cache, CacheWriter, Entry, Progress, Update};
+use crate::watch::{Cache, CacheWriter, Entry, IndexedFields, Progress, Update};
 
 async fn client() -> Client {
     let config = ServerConfig {
@@ -191,7 +191,7 @@ const WRITTEN: Revision = Revision(5);
 
 fn secret(name: &str) -> Arc<Entry> {
     let json = json!({"metadata": {"name": name, "namespace": "default", "uid": name}});
-    Arc::new(Entry::read(Bytes::from(json.to_string()), WRITTEN, &[]).unwrap())
+    Arc::new(Entry::read(Bytes::from(json.to_string()), WRITTEN, &IndexedFields::none()).unwrap())
 }
 
 impl Lagging {
@@ -216,7 +216,7 @@ impl Service for Lagging {
     async fn cache(&self, target: &Target) -> Result<Cache, Status> {
         let mut caches = self.caches.lock().unwrap();
         let new = || {
-            let mut writer = CacheWriter::new(&[], Arc::clone(&self.progress));
+            let mut writer = CacheWriter::new(&IndexedFields::none(), Arc::clone(&self.progress));
             let objects = (&*target.resource == "configmaps").then(|| secret("parent"));
             writer.fill(objects, Revision(1));
             writer

@@ -22,7 +22,7 @@ pub(crate) fn text(seconds: i64) -> String {
 }
 
 pub(crate) fn entry(object: &Value) -> Arc<Entry> {
-    Arc::new(Entry::read(Bytes::from(object.to_string()), Revision(1), FIELDS).unwrap())
+    Arc::new(Entry::read(Bytes::from(object.to_string()), Revision(1), &FIELDS.into()).unwrap())
 }
 
 /// The first value with the second laid over it.

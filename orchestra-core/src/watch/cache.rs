@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use imbl::OrdMap;
 
 use super::log::Log;
-use super::{Cursor, Entry, Event, EventKind, Gone, IndexedField, Progress};
+use super::{Cursor, Entry, Event, EventKind, Gone, IndexedFields, Progress};
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
 
@@ -139,12 +139,13 @@ struct State {
     /// The last revision that changed an object of the kind.
     changed: Revision,
     owned: HashMap<Uid, BTreeSet<ObjectName>>,
-    by_field: HashMap<(&'static str, Box<str>), BTreeSet<ObjectName>>,
+    /// By the number of the looked-up field and its value.
+    by_field: HashMap<(usize, Box<str>), BTreeSet<ObjectName>>,
     by_label: LabelIndex<ObjectName>,
 }
 
 impl State {
-    fn insert(&mut self, entry: Arc<Entry>, lookups: &[&'static str]) -> Option<Arc<Entry>> {
+    fn insert(&mut self, entry: Arc<Entry>, lookups: &[Arc<str>]) -> Option<Arc<Entry>> {
         let previous = self.objects.insert(entry.name().clone(), Arc::clone(&entry));
         if let Some(previous) = &previous {
             self.unindex(previous, lookups);
@@ -155,21 +156,21 @@ impl State {
         for owner in entry.owners() {
             self.owned.entry(owner.uid.clone()).or_default().insert(entry.name().clone());
         }
-        for path in lookups {
+        for (number, path) in lookups.iter().enumerate() {
             let value = entry.field(path).unwrap_or_default();
-            self.by_field.entry((path, value.into())).or_default().insert(entry.name().clone());
+            self.by_field.entry((number, value.into())).or_default().insert(entry.name().clone());
         }
         previous
     }
 
-    fn remove(&mut self, name: &ObjectName, lookups: &[&'static str]) -> Option<Arc<Entry>> {
+    fn remove(&mut self, name: &ObjectName, lookups: &[Arc<str>]) -> Option<Arc<Entry>> {
         let previous = self.objects.remove(name)?;
         self.by_label.remove(name);
         self.unindex(&previous, lookups);
         Some(previous)
     }
 
-    fn unindex(&mut self, entry: &Entry, lookups: &[&'static str]) {
+    fn unindex(&mut self, entry: &Entry, lookups: &[Arc<str>]) {
         fn take<K: std::hash::Hash + Eq>(
             map: &mut HashMap<K, BTreeSet<ObjectName>>,
             key: K,
@@ -185,9 +186,9 @@ impl State {
         for owner in entry.owners() {
             take(&mut self.owned, owner.uid.clone(), entry.name());
         }
-        for path in lookups {
+        for (number, path) in lookups.iter().enumerate() {
             let value = entry.field(path).unwrap_or_default();
-            take(&mut self.by_field, (*path, value.into()), entry.name());
+            take(&mut self.by_field, (number, value.into()), entry.name());
         }
     }
 
@@ -200,7 +201,7 @@ impl State {
 #[derive(Clone)]
 pub struct Cache {
     shared: Arc<Shared>,
-    lookups: Arc<[&'static str]>,
+    lookups: Arc<[Arc<str>]>,
 }
 
 impl fmt::Debug for Cache {
@@ -235,10 +236,11 @@ impl Cache {
     /// Answers a query with a looked-up field, such as the pods of a node, from the index.
     fn by_lookup(&self, query: &Query) -> Option<Vec<Arc<Entry>>> {
         let fields = query.fields.as_ref()?;
-        let (path, value) =
-            self.lookups.iter().find_map(|path| Some((*path, fields.required(path)?.to_owned())))?;
+        let mut lookups = self.lookups.iter().enumerate();
+        let (number, value) =
+            lookups.find_map(|(number, path)| Some((number, fields.required(path)?.to_owned())))?;
         Some(self.read(|state| {
-            let names = state.by_field.get(&(path, value.into()));
+            let names = state.by_field.get(&(number, value.into()));
             let found = names.into_iter().flat_map(|names| state.named(names));
             found.filter(|entry| query.matches(entry)).cloned().collect()
         }))
@@ -358,8 +360,9 @@ pub enum Update {
 
 impl CacheWriter {
     /// An empty cache of a kind with these indexed fields, one of those that `progress` speaks of.
-    pub fn new(indexed: &[IndexedField], progress: Arc<Progress>) -> Self {
-        let lookups = indexed.iter().filter(|field| field.lookup).map(|field| field.path).collect();
+    pub fn new(indexed: &IndexedFields, progress: Arc<Progress>) -> Self {
+        let lookups = indexed.iter().filter(|field| field.lookup);
+        let lookups = lookups.map(|field| Arc::clone(&field.path)).collect();
         let shared = Shared {
             state: RwLock::default(),
             log: Arc::new(Log::new(Arc::clone(&progress), DEFAULT_EVENTS)),
@@ -400,7 +403,7 @@ impl CacheWriter {
         state: &mut State,
         revision: Revision,
         update: Update,
-        lookups: &[&'static str],
+        lookups: &[Arc<str>],
     ) -> Option<Event> {
         match update {
             Update::Put(object) => {

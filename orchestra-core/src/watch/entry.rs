@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::fields::{FieldValues, IndexedField};
+use super::fields::{FieldValues, IndexedFields};
 use crate::meta::{Object, ObjectName, OwnerRef, Revision, Uid};
 use crate::selector::{LabelSet, Labels};
 
@@ -64,7 +64,7 @@ impl Entry {
     ///
     /// # Errors
     /// When the bytes are not the JSON of an object with a name and a uid.
-    pub fn read(bytes: Bytes, revision: Revision, indexed: &[IndexedField]) -> Result<Self, EntryError> {
+    pub fn read(bytes: Bytes, revision: Revision, indexed: &IndexedFields) -> Result<Self, EntryError> {
         let head: Head = serde_json::from_slice(&bytes)?;
         let fields = FieldValues::extract(&bytes, indexed)?;
         let meta = head.metadata;
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     fn entry(json: &'static str) -> Entry {
-        Entry::read(Bytes::from_static(json.as_bytes()), Revision(7), &[]).unwrap()
+        Entry::read(Bytes::from_static(json.as_bytes()), Revision(7), &IndexedFields::none()).unwrap()
     }
 
     #[test]

@@ -1,17 +1,21 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// A field by whose value objects of a kind are found, as with `kubectl get pods --field-selector`.
+///
+/// The text is `&'static str` in the constants of [`Rules`](crate::api::Rules), and shared in a row of the table, which
+/// may be made while the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IndexedField {
+pub struct IndexedField<S = &'static str> {
     /// What field selectors call it: as a rule its path from the object's root, such as `spec.nodeName`.
-    pub path: &'static str,
+    pub path: S,
     /// Where its value stands. Differs from `path` for the few fields that go by another name.
-    pub at: &'static str,
+    pub at: S,
     /// The value of an object that does not have the field.
-    pub default: &'static str,
+    pub default: S,
     /// Whether the cache keeps, for each value, the objects that have it. Without, a query by this field is a scan.
     pub lookup: bool,
 }
@@ -40,43 +44,87 @@ impl IndexedField {
     }
 }
 
+impl From<&IndexedField> for IndexedField<Arc<str>> {
+    fn from(field: &IndexedField) -> Self {
+        let IndexedField { path, at, default, lookup } = *field;
+        Self { path: path.into(), at: at.into(), default: default.into(), lookup }
+    }
+}
+
+/// The indexed fields of a kind. Cheap to clone: each of its objects refers to them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexedFields(Arc<[IndexedField<Arc<str>>]>);
+
+impl IndexedFields {
+    /// No fields: only name and namespace can be asked for.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Every field.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &IndexedField<Arc<str>>> {
+        self.0.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<&[IndexedField]> for IndexedFields {
+    fn from(fields: &[IndexedField]) -> Self {
+        Self(fields.iter().map(Into::into).collect())
+    }
+}
+
+impl FromIterator<IndexedField<Arc<str>>> for IndexedFields {
+    fn from_iter<I: IntoIterator<Item = IndexedField<Arc<str>>>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
 /// The values of an object's indexed fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldValues(Box<[(&'static str, Cow<'static, str>)]>);
+pub struct FieldValues {
+    fields: IndexedFields,
+    /// One for each field, in their order; `None` is the field's default.
+    values: Box<[Option<Box<str>>]>,
+}
 
 impl FieldValues {
     /// Takes the indexed fields out of an object's JSON in one pass, building nothing else.
-    pub(crate) fn extract(bytes: &[u8], indexed: &[IndexedField]) -> Result<Self, serde_json::Error> {
-        let mut values: Vec<_> =
-            indexed.iter().map(|field| (field.path, Cow::Borrowed(field.default))).collect();
+    pub(crate) fn extract(bytes: &[u8], indexed: &IndexedFields) -> Result<Self, serde_json::Error> {
+        let mut values = vec![None; indexed.0.len()];
         if !values.is_empty() {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            Walk { wanted: indexed.iter().map(|field| Some(field.at)).collect(), values: &mut values }
+            Walk { wanted: indexed.iter().map(|field| Some(&*field.at)).collect(), values: &mut values }
                 .deserialize(&mut json)?;
         }
-        Ok(Self(values.into()))
+        Ok(Self { fields: indexed.clone(), values: values.into() })
     }
 
     /// The value of a field; `None` if the kind does not index it.
     pub fn get(&self, path: &str) -> Option<&str> {
-        self.0.iter().find(|(held, _)| *held == path).map(|(_, value)| &**value)
+        self.iter().find(|(held, _)| *held == path).map(|(_, value)| value)
     }
 
     /// Every field with its value.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(path, value)| (*path, &**value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let both = self.fields.iter().zip(&self.values);
+        both.map(|(field, value)| (&*field.path, value.as_deref().unwrap_or(&field.default)))
     }
 }
 
 /// Walks one level of an object. `wanted` holds, for each field, what of its path is left, if it leads here.
-struct Walk<'v> {
-    wanted: Vec<Option<&'static str>>,
-    values: &'v mut [(&'static str, Cow<'static, str>)],
+struct Walk<'v, 'f> {
+    wanted: Vec<Option<&'f str>>,
+    values: &'v mut [Option<Box<str>>],
 }
 
-impl Walk<'_> {
-    fn below(&self, key: &str) -> Option<Vec<Option<&'static str>>> {
-        let rest = |path: &'static str| match path.split_once('.') {
+impl<'f> Walk<'_, 'f> {
+    fn below(&self, key: &str) -> Option<Vec<Option<&'f str>>> {
+        let rest = |path: &'f str| match path.split_once('.') {
             Some((first, rest)) => (first == key).then_some(rest),
             None => (path == key).then_some(""),
         };
@@ -85,15 +133,15 @@ impl Walk<'_> {
     }
 
     fn set(self, value: &str) {
-        for (wanted, (_, held)) in self.wanted.iter().zip(self.values) {
+        for (wanted, held) in self.wanted.iter().zip(self.values) {
             if *wanted == Some("") {
-                *held = Cow::Owned(value.to_owned());
+                *held = Some(value.into());
             }
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_> {
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -101,7 +149,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_> {
+impl<'de> Visitor<'de> for Walk<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,7 +218,7 @@ mod tests {
         ];
         let json =
             br#"{"type":"Opaque","spec":{"nodeName":"a","list":[{"nodeName":"b"}]},"status":{"replicas":3}}"#;
-        let values = FieldValues::extract(json, FIELDS).unwrap();
+        let values = FieldValues::extract(json, &FIELDS.into()).unwrap();
         assert_eq!(values.get("spec.nodeName"), Some("a"));
         assert_eq!(values.get("spec.unschedulable"), Some("false"));
         assert_eq!(values.get("status.replicas"), Some("3"));

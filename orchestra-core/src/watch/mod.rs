@@ -24,6 +24,6 @@ mod progress;
 
 pub use cache::{Cache, CacheWriter, Labelled, Query, Snapshot, Update};
 pub use entry::{Entry, EntryError};
-pub use fields::{FieldValues, IndexedField};
+pub use fields::{FieldValues, IndexedField, IndexedFields};
 pub use log::{Cursor, Event, EventKind, Gone};
 pub use progress::Progress;

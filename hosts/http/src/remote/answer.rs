@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use orchestra_core::api::{ObjectList, Reason, Reply, Status, Target, WatchEvent, api_version};
 use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 use orchestra_core::meta::Revision;
-use orchestra_core::watch::{Entry, IndexedField};
+use orchestra_core::watch::{Entry, IndexedFields};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -16,11 +16,11 @@ use serde_json::value::RawValue;
 #[derive(Debug)]
 pub(super) struct Reader {
     api_version: String,
-    indexed: &'static [IndexedField],
+    indexed: IndexedFields,
 }
 
 impl Reader {
-    pub(super) fn new(target: &Target, indexed: &'static [IndexedField]) -> Self {
+    pub(super) fn new(target: &Target, indexed: IndexedFields) -> Self {
         Self { api_version: api_version(&target.group, &target.version), indexed }
     }
 
@@ -62,7 +62,7 @@ impl Reader {
     fn entry(&self, value: &mut Value) -> Result<Arc<Entry>, Status> {
         let revision = revision(&value["metadata"])?;
         let bytes = Entry::encode(value).map_err(unreadable)?;
-        Entry::read(bytes, revision, self.indexed).map(Arc::new).map_err(unreadable)
+        Entry::read(bytes, revision, &self.indexed).map(Arc::new).map_err(unreadable)
     }
 
     /// One line of a watch.
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn objects_lists_and_the_rest_are_told_apart() {
         let target = Target::of::<Deployment>(Some("default"));
-        let reader = Reader::new(&target, &[]);
+        let reader = Reader::new(&target, IndexedFields::none());
         let read = |value: Value| reader.reply(value.to_string().as_bytes()).unwrap();
         let meta = json!({"name": "a", "namespace": "default", "uid": "u", "resourceVersion": "7"});
         let object = json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": meta});
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn events_end_with_what_went_wrong() {
         let target = Target::of::<Pod>(None);
-        let reader = Reader::new(&target, &[]);
+        let reader = Reader::new(&target, IndexedFields::none());
         let error = json!({"type": "ERROR", "object": Status::expired("too old").to_object()}).to_string();
         assert!(reader.event(error.as_bytes()).unwrap_err().is_expired());
         let mark = json!({"type": "BOOKMARK", "object": {"kind": "Pod", "apiVersion": "v1", "metadata": {

@@ -33,7 +33,7 @@ use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::meta::{GroupResource, Scope};
 use orchestra_core::objects;
 use orchestra_core::store::backup::{self, BackupError, Summary};
-use orchestra_core::watch::{Cache, IndexedField};
+use orchestra_core::watch::{Cache, IndexedFields};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -158,7 +158,7 @@ impl Remote {
 
     async fn reflect(&self, target: Target) -> Result<Cache, Status> {
         let indexed = self.connection.indexed(&target);
-        let filling = Reflector::fill(self.connection.clone(), Arc::clone(&self.clock), target, indexed);
+        let filling = Reflector::fill(self.connection.clone(), Arc::clone(&self.clock), target, &indexed);
         let reflector = filling.await?;
         let cache = reflector.cache().clone();
         tokio::spawn(self.stop.clone().run_until_cancelled_owned(reflector.run()));
@@ -209,9 +209,9 @@ struct Connection {
 
 impl Connection {
     /// What is indexed of a kind here: nothing, of kinds that only the server knows.
-    fn indexed(&self, target: &Target) -> &'static [IndexedField] {
+    fn indexed(&self, target: &Target) -> IndexedFields {
         let row = self.kinds.served(&target.group, &target.version, &target.resource);
-        row.map_or(&[], |row| row.fields)
+        row.map_or_else(IndexedFields::none, |row| row.fields.clone())
     }
 
     fn reader(&self, target: &Target) -> Reader {

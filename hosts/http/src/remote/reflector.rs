@@ -11,7 +11,7 @@ use futures::StreamExt;
 use orchestra_core::api::{ListOptions, Operation, Reply, Status, Target, WatchEvent, WatchOptions};
 use orchestra_core::clock::SharedClock;
 use orchestra_core::meta::{ObjectName, Revision};
-use orchestra_core::watch::{Cache, CacheWriter, Entry, IndexedField, Progress, Update};
+use orchestra_core::watch::{Cache, CacheWriter, Entry, IndexedFields, Progress, Update};
 use tracing::debug;
 
 use super::Connection;
@@ -43,7 +43,7 @@ impl Reflector {
         connection: Connection,
         clock: SharedClock,
         target: Target,
-        indexed: &[IndexedField],
+        indexed: &IndexedFields,
     ) -> Result<Self, Status> {
         let progress = Progress::new();
         let writer = CacheWriter::new(indexed, Arc::clone(&progress));
@@ -234,7 +234,9 @@ mod tests {
         let remote = Remote::connect(config).unwrap();
         let target = Target::of::<ConfigMap>(None);
         let filled =
-            Reflector::fill(remote.connection.clone(), TokioClock::system(), target, &[]).await.unwrap();
+            Reflector::fill(remote.connection.clone(), TokioClock::system(), target, &IndexedFields::none())
+                .await
+                .unwrap();
         let cache = filled.cache().clone();
         let (_, mut events) = cache.list_and_watch(&Query::all());
         tokio::spawn(filled.run());

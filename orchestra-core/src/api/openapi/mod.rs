@@ -148,8 +148,8 @@ impl Row<'_> {
     /// The schema of its objects in this version; `None` if nothing is known of them.
     fn schema(&self, generator: &mut SchemaGenerator) -> Option<Schema> {
         let mut also = self.resource.also.iter();
-        let served = also.find(|served| (served.group, served.version) == (self.group, self.version));
-        match served.and_then(|served| served.schema) {
+        let served = also.find(|served| (&*served.group, &*served.version) == (self.group, self.version));
+        match served.and_then(|served| served.schema.as_ref()) {
             Some(schema) => schema(generator),
             None => self.resource.rules.schema(generator),
         }

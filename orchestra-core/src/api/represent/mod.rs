@@ -278,7 +278,7 @@ impl<'r> Writer<'r> {
 
     /// The object as its served version has it.
     fn whole(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
-        if self.group == &*self.resource.id.group && self.version == self.resource.version {
+        if self.group == &*self.resource.id.group && self.version == &*self.resource.version {
             entry.write_json(out);
             return Ok(());
         }

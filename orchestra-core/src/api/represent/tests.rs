@@ -8,7 +8,14 @@ use crate::objects::builtin;
 const DEPLOYMENT: &str = r#"{"kind":"Deployment","apiVersion":"apps/v1","metadata":{"name":"web","namespace":"a","uid":"u","labels":{"app":"web"}},"spec":{"replicas":2,"selector":{},"template":{}}}"#;
 
 fn entry() -> Arc<Entry> {
-    Arc::new(Entry::read(Bytes::from_static(DEPLOYMENT.as_bytes()), Revision(7), &[]).unwrap())
+    Arc::new(
+        Entry::read(
+            Bytes::from_static(DEPLOYMENT.as_bytes()),
+            Revision(7),
+            &crate::watch::IndexedFields::none(),
+        )
+        .unwrap(),
+    )
 }
 
 fn list() -> ObjectList {

@@ -34,7 +34,7 @@ impl Caches {
         let progress = Progress::new();
         let writers = kinds
             .iter()
-            .map(|row| (row.id.clone(), CacheWriter::new(row.fields, Arc::clone(&progress))))
+            .map(|row| (row.id.clone(), CacheWriter::new(&row.fields, Arc::clone(&progress))))
             .collect::<HashMap<_, _>>();
         let by_id = writers.iter().map(|(id, writer)| (id.clone(), writer.cache().clone())).collect();
         let caches = Self { by_id: Arc::new(by_id), progress: Arc::clone(&progress) };
@@ -150,7 +150,7 @@ fn update(row: &Resource, name: ObjectName, change: &Change) -> Option<Update> {
 
 /// One unreadable record must not take the cluster down; it is reported and left out.
 fn read(row: &Resource, record: Record) -> Option<Arc<Entry>> {
-    match Entry::read(record.value, record.modified, row.fields) {
+    match Entry::read(record.value, record.modified, &row.fields) {
         Ok(entry) => Some(Arc::new(entry)),
         Err(error) => {
             error!(key = %record.key, %error, "a record is not an object and is left out");

@@ -140,7 +140,7 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         };
-        let entry = Entry::read(bytes, revision, resource.fields).map_err(Status::internal)?;
+        let entry = Entry::read(bytes, revision, &resource.fields).map_err(Status::internal)?;
         let mut response = Response::new(Reply::Object(Arc::new(entry)));
         response.warnings = draft.warnings;
         response.created = true;

@@ -112,7 +112,7 @@ impl Server {
             );
             self.commit_change(txn).await?
         };
-        let entry = Entry::read(bytes, revision, resource.fields).map_err(Status::internal)?;
+        let entry = Entry::read(bytes, revision, &resource.fields).map_err(Status::internal)?;
         Ok(Response::new(Reply::Object(Arc::new(entry))))
     }
 

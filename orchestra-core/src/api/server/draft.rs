@@ -48,7 +48,7 @@ impl Draft {
             (conversion.to_stored)(&mut object);
         }
         object["apiVersion"] = resource.api_version().into();
-        object["kind"] = resource.kind.as_ref().into();
+        object["kind"] = (*resource.kind).into();
         resource.rules.canonicalize(&mut object).map_err(|error| refuse(&error.to_string()))?;
         let unknown = resource.rules.check(&object).map_err(|why| refuse(&why))?;
         decode::prune(&mut object, &unknown);
@@ -154,7 +154,7 @@ fn check_kind(resource: &Resource, target: &Target, object: &Value) -> Result<()
         ))),
     };
     let (api_version, kind) = (text("apiVersion")?, text("kind")?);
-    if !kind.is_empty() && kind != resource.kind {
+    if !kind.is_empty() && *kind != *resource.kind {
         let (_, version) = crate::api::split_api_version(&api_version);
         return Err(Status::bad_request(format!(
             "{kind} in version {version:?} cannot be handled as a {}: the kind in the data ({kind}) does not match \

@@ -38,7 +38,7 @@ pub use held::Borrowed;
 use held::Held;
 
 use super::admission::Admission;
-use super::request::{Kind, Operation, Response, Service, Target, User, WatchOptions, WatchStream};
+use super::request::{Kind, Operation, Response, Service, Target, User, Verb, WatchOptions, WatchStream};
 use super::{Authorizer, Client, Kinds, Reason, Resource, Status};
 use crate::clock::SharedClock;
 use crate::meta::Revision;
@@ -200,9 +200,12 @@ impl Service for Server {
         self.check_serving()?;
         let resource = Arc::clone(self.resource(&target)?);
         check_scope(&resource, &target)?;
-        self.authorizer.authorize(user, operation.verb(), &target).await?;
+        self.authorizer.authorize(user, operation.verb().as_str(), &target).await?;
         if target.subresource.as_deref().is_some_and(|sub| sub != "status" || !resource.status) {
             return self.subresource(user, &resource, &target, operation).await;
+        }
+        if !resource.serves(operation.verb(), &target) {
+            return Err(Status::method_not_allowed());
         }
         match operation {
             Operation::Get { revision, revision_match } => {
@@ -228,7 +231,10 @@ impl Service for Server {
         if target.subresource.is_some() {
             return Err(Status::method_not_allowed());
         }
-        self.authorizer.authorize(user, "watch", &target).await?;
+        self.authorizer.authorize(user, Verb::Watch.as_str(), &target).await?;
+        if !resource.serves(Verb::Watch, &target) {
+            return Err(Status::method_not_allowed());
+        }
         self.start_watch(&resource, &target, options).await
     }
 

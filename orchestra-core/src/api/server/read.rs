@@ -68,7 +68,7 @@ impl Server {
             let record = self.store()?.get(&resource.key(&name), Some(revision)).await?;
             let record = record.ok_or_else(|| Status::not_found(&resource.id, name.name()))?;
             let entry =
-                Entry::read(record.value, record.modified, resource.fields).map_err(Status::internal)?;
+                Entry::read(record.value, record.modified, &resource.fields).map_err(Status::internal)?;
             return Ok(Response::new(Reply::Object(Arc::new(entry))));
         }
         self.at_least(revision).await?;
@@ -155,7 +155,7 @@ impl Server {
         let mut entries = Vec::with_capacity(page.records.len());
         for record in page.records {
             let entry =
-                Entry::read(record.value, record.modified, resource.fields).map_err(Status::internal)?;
+                Entry::read(record.value, record.modified, &resource.fields).map_err(Status::internal)?;
             entries.push(Arc::new(entry));
         }
         Ok(take_page(entries.iter().filter(|entry| query.matches(entry)), query, revision, limit))
@@ -209,7 +209,7 @@ pub(super) fn query(
     for requirement in fields.iter().flat_map(|fields| fields.requirements()) {
         let path = requirement.path.as_str();
         let known = matches!(path, "metadata.name" | "metadata.namespace")
-            || resource.fields.iter().any(|field| field.path == path);
+            || resource.fields.iter().any(|field| &*field.path == path);
         if !known && resource.fields.is_empty() {
             return Err(Status::bad_request(format!(
                 "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""

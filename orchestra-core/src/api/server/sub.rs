@@ -24,10 +24,12 @@ impl Server {
         operation: Operation,
     ) -> Result<Response, Status> {
         let name = target.subresource.as_deref().unwrap_or_default();
-        match (name, resource.scale, operation) {
+        match (name, &resource.scale, operation) {
             ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
             (HISTORY, _, Operation::Get { .. }) => self.history(resource, target).await,
-            (name, ..) if !resource.subresources.contains(&name) => Err(Status::no_such_resource()),
+            (name, ..) if !resource.subresources.iter().any(|held| &**held == name) => {
+                Err(Status::no_such_resource())
+            }
             ("eviction", _, Operation::Create { body, options }) => {
                 self.evict(user, resource, target, body, options).await
             }
@@ -111,7 +113,7 @@ impl Server {
         user: &User,
         resource: &Arc<Resource>,
         target: &Target,
-        paths: ScalePaths,
+        paths: &ScalePaths<Arc<str>>,
         operation: Operation,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
@@ -167,7 +169,7 @@ fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
 }
 
 /// An object as the `Scale` that its kind's paths say it is.
-fn scale_of(entry: &Entry, paths: ScalePaths) -> Result<Value, Status> {
+fn scale_of(entry: &Entry, paths: &ScalePaths<Arc<str>>) -> Result<Value, Status> {
     let object = entry.to_value().map_err(Status::internal)?;
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
@@ -176,15 +178,15 @@ fn scale_of(entry: &Entry, paths: ScalePaths) -> Result<Value, Status> {
         }
     }
     let number = |path: &str| at(&object, path).as_i64().unwrap_or(0);
-    let mut status = json!({"replicas": number(paths.status_replicas)});
-    if let Some(selector) = selector_of(at(&object, paths.selector)) {
+    let mut status = json!({"replicas": number(&paths.status_replicas)});
+    if let Some(selector) = selector_of(at(&object, &paths.selector)) {
         status["selector"] = selector.to_string().into();
     }
     Ok(json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": {"replicas": number(paths.spec_replicas)},
+        "spec": {"replicas": number(&paths.spec_replicas)},
         "status": status,
     }))
 }
@@ -199,7 +201,7 @@ fn selector_of(value: &Value) -> Option<Selector> {
 }
 
 /// The object with as many replicas as a scale asks for.
-fn scaled(current: &Entry, paths: ScalePaths, scale: &Value) -> Result<Draft, Status> {
+fn scaled(current: &Entry, paths: &ScalePaths<Arc<str>>, scale: &Value) -> Result<Draft, Status> {
     let mut object = current.to_value().map_err(Status::internal)?;
     let name = current.name().name();
     for (field, ours) in

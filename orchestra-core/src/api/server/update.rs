@@ -114,7 +114,7 @@ impl Server {
         }
         let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
         let answer = |bytes, revision, warnings| {
-            let entry = Entry::read(bytes, revision, resource.fields).map_err(Status::internal)?;
+            let entry = Entry::read(bytes, revision, &resource.fields).map_err(Status::internal)?;
             let mut response = Response::new(Reply::Object(Arc::new(entry)));
             response.warnings = warnings;
             Ok(Some(response))

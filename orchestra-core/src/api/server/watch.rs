@@ -151,7 +151,7 @@ fn history_event(
     revision: Revision,
 ) -> Result<Event, crate::watch::EntryError> {
     let entry = |record: &crate::store::Record, revision| {
-        Entry::read(record.value.clone(), revision, resource.fields).map(Arc::new)
+        Entry::read(record.value.clone(), revision, &resource.fields).map(Arc::new)
     };
     Ok(match change {
         Change::Put { record, previous: None } => {

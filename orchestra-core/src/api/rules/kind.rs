@@ -1,0 +1,259 @@
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Rules;
+use crate::api::Status;
+use crate::api::field::Errors;
+use crate::api::mistyped::{self, Refusal, Step};
+use crate::api::table;
+use crate::meta::Object;
+use crate::quantity::ParseQuantityError;
+
+/// The rules of a kind by value, over objects as JSON: what a row of the table holds.
+///
+/// All functions are pure, and each has a default that fits a kind with nothing special and objects of any shape. What
+/// each is for is said at the function of the same name of [`Rules`].
+pub trait KindRules: Send + Sync + 'static {
+    /// Brings values that have many spellings into the one that is stored.
+    ///
+    /// # Errors
+    /// A text that is to be a quantity and is none.
+    fn canonicalize(&self, _object: &mut Value) -> Result<(), ParseQuantityError> {
+        Ok(())
+    }
+
+    /// Says whether an object has the shape of the kind, and names the fields that the kind does not know.
+    ///
+    /// # Errors
+    /// What is mistyped.
+    fn check(&self, _object: &Value) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Fills in what the user left out. Idempotent.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Makes an object fit to be created.
+    fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Makes the new state of an object fit to replace the old.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Makes a new status fit to replace the old.
+    fn prepare_status(&self, _new: &mut Value, _old: &Value) {}
+
+    /// Says what is wrong with an object, and what its author should know nevertheless.
+    ///
+    /// # Errors
+    /// When the object has not the shape of the kind.
+    fn validate(&self, _object: &Value, _errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        Ok(Vec::new())
+    }
+
+    /// Says what is wrong with a change, beside what [`KindRules::validate`] finds in its outcome.
+    ///
+    /// # Errors
+    /// When one of the objects has not the shape of the kind.
+    fn validate_update(
+        &self,
+        _new: &Value,
+        _old: &Value,
+        _errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// Says what is wrong with a new status.
+    ///
+    /// # Errors
+    /// When one of the objects has not the shape of the kind.
+    fn validate_status(
+        &self,
+        _new: &Value,
+        _old: &Value,
+        _errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// The seconds of grace that a deletion gives; `None` for a kind whose objects are deleted at once.
+    fn grace_period(&self, _object: &Value, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Makes an object say that it is being deleted, beside its metadata.
+    fn prepare_deletion(&self, _object: &mut Value) {}
+
+    /// Whether an object that is being deleted must stay for a reason of its kind.
+    fn holds(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// Changes the object as the creation of a subresource asks.
+    ///
+    /// # Errors
+    /// What the caller is told, when the object cannot be changed so.
+    fn edit(
+        &self,
+        _subresource: &str,
+        _object: &mut Value,
+        _body: &Value,
+        _now: Timestamp,
+    ) -> Result<(), Status> {
+        Err(Status::method_not_allowed())
+    }
+
+    /// The cells of an object's row, of the object as it is stored.
+    ///
+    /// # Errors
+    /// When the object has not the shape of the kind.
+    fn cells(&self, json: &[u8], now: Timestamp) -> Result<Vec<Value>, serde_json::Error> {
+        let object: table::Head = serde_json::from_slice(json)?;
+        Ok(vec![object.metadata.name.clone().into(), table::age(&object.metadata, now).into()])
+    }
+
+    /// The schema of the objects; `None` lets any field pass.
+    #[cfg(feature = "openapi")]
+    fn schema(
+        &self,
+        _generator: &mut k8s_openapi::schemars::SchemaGenerator,
+    ) -> Option<k8s_openapi::schemars::Schema> {
+        None
+    }
+}
+
+/// [`Rules`] as [`KindRules`]: objects are read as their type where the rules want one.
+#[derive(Debug)]
+pub struct Typed<R>(PhantomData<R>);
+
+impl<R> Typed<R> {
+    /// The rules by value.
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R> Default for Typed<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
+    K::deserialize(object)
+}
+
+/// Where and why a document is not an object of the type; `None` if it is one.
+fn refusal<K: Object>(document: &Value) -> Option<Refusal> {
+    use serde_path_to_error::Segment;
+    let error = serde_path_to_error::deserialize::<_, K>(document).err()?;
+    let steps = error.path().iter().filter_map(|segment| match segment {
+        Segment::Map { key } => Some(Step::Key(key.clone())),
+        Segment::Seq { index } => Some(Step::Index(*index)),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    Some((steps.collect(), error.inner().to_string()))
+}
+
+impl<R: Rules> KindRules for Typed<R> {
+    #[cfg(feature = "openapi")]
+    fn schema(
+        &self,
+        generator: &mut k8s_openapi::schemars::SchemaGenerator,
+    ) -> Option<k8s_openapi::schemars::Schema> {
+        R::Object::schema(generator)
+    }
+
+    fn canonicalize(&self, object: &mut Value) -> Result<(), ParseQuantityError> {
+        R::canonicalize(object)
+    }
+
+    fn default(&self, object: &mut Value) {
+        R::default(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        R::prepare_create(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value) {
+        R::prepare_update(new, old);
+    }
+
+    fn prepare_status(&self, new: &mut Value, old: &Value) {
+        R::prepare_status(new, old);
+    }
+
+    fn check(&self, object: &Value) -> Result<Vec<String>, String> {
+        let mut unknown = Vec::new();
+        let decoded: Result<R::Object, _> = serde_ignored::deserialize(object, |path| {
+            let path = path.to_string();
+            // Every object has these, also of a type that has no fields for them.
+            if !matches!(path.as_str(), "apiVersion" | "kind") {
+                unknown.push(path);
+            }
+        });
+        match decoded {
+            Ok(_) => Ok(unknown),
+            // Following the path costs time, so it is followed only when something is wrong.
+            Err(error) => Err(match refusal::<R::Object>(object) {
+                Some(refused) => mistyped::explain(R::Object::KIND, object, refused, &refusal::<R::Object>),
+                None => error.to_string(),
+            }),
+        }
+    }
+
+    fn prepare_deletion(&self, object: &mut Value) {
+        R::prepare_deletion(object);
+    }
+
+    fn holds(&self, object: &Value) -> bool {
+        R::holds(object)
+    }
+
+    fn edit(
+        &self,
+        subresource: &str,
+        object: &mut Value,
+        body: &Value,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        R::edit(subresource, object, body, now)
+    }
+
+    fn validate(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        let object = typed::<R::Object>(object)?;
+        R::validate(&object, errors);
+        Ok(R::warnings(&object))
+    }
+
+    fn validate_update(
+        &self,
+        new: &Value,
+        old: &Value,
+        errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        R::validate_update(&typed(new)?, &typed(old)?, errors);
+        Ok(())
+    }
+
+    fn validate_status(
+        &self,
+        new: &Value,
+        old: &Value,
+        errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        R::validate_status(&typed(new)?, &typed(old)?, errors);
+        Ok(())
+    }
+
+    fn grace_period(&self, object: &Value, requested: Option<i64>) -> Option<i64> {
+        R::grace_period(&typed(object).ok()?, requested)
+    }
+
+    fn cells(&self, json: &[u8], now: Timestamp) -> Result<Vec<Value>, serde_json::Error> {
+        Ok(R::cells(&serde_json::from_slice(json)?, now))
+    }
+}

@@ -1,0 +1,134 @@
+//! What a kind is beyond its name: the rules by which its objects are written and shown.
+//!
+//! A row of the table holds [`KindRules`], a trait by value. Who has a Rust type for the objects implements [`Rules`]
+//! instead, which reads them typed; [`Typed`] carries it over. A kind that comes at run time implements [`KindRules`]
+//! itself.
+
+mod kind;
+mod shape;
+
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+pub use self::kind::{KindRules, Typed};
+pub use self::shape::{Column, NameRule, ScalePaths};
+use super::field::Errors;
+use super::request::Verb;
+use super::{Status, table};
+use crate::meta::Object;
+use crate::quantity::ParseQuantityError;
+use crate::store::Durability;
+use crate::watch::IndexedField;
+
+/// The rules of a kind: what is defaulted, what is invalid, what may change, what is printed.
+///
+/// One implementation per kind, in `objects/<kind>.rs`. Everything has a default that fits a kind with nothing
+/// special: to begin, say which [`Object`] it is about. All functions are pure. Defaulting and preparation work on
+/// JSON, so that no field is lost on the way; validation reads the typed object, after defaulting.
+pub trait Rules: Send + Sync + 'static {
+    /// The type of the objects.
+    type Object: Object;
+
+    /// Short names, such as `po`.
+    const SHORT_NAMES: &'static [&'static str] = &[];
+    /// Groups of kinds that are asked for together, such as `all`.
+    const CATEGORIES: &'static [&'static str] = &[];
+    /// Whether the kind has a status, written through its own subresource only.
+    const STATUS: bool = false;
+    /// Whether an object may be created with its status, as nodes are by their agents. Otherwise it is dropped.
+    const STATUS_AT_CREATION: bool = false;
+    /// Whether changes of the desired state are counted in `metadata.generation`.
+    const GENERATION: bool = Self::STATUS;
+    /// What can be done with its objects.
+    const VERBS: &'static [Verb] = Verb::ALL;
+    /// Whether the kind can be scaled.
+    const SCALE: Option<ScalePaths> = None;
+    /// Further subresources, such as `binding`, which discovery lists.
+    const SUBRESOURCES: &'static [&'static str] = &[];
+    /// What names are allowed.
+    const NAME: NameRule = NameRule::Subdomain;
+    /// How long a write must live.
+    const DURABILITY: Durability = Durability::Durable;
+    /// The fields that field selectors may ask for, beside name and namespace.
+    const FIELDS: &'static [IndexedField] = &[];
+    /// The columns of a table. [`Rules::cells`] gives the cells of a row, one each.
+    const COLUMNS: &'static [Column] = &[Column::NAME, Column::AGE];
+    /// How dependents fare when nobody says: `true` leaves them (orphans them), as very old versions did.
+    const ORPHAN_BY_DEFAULT: bool = false;
+
+    /// Brings values that have many spellings into the one that is stored: quantities, which may be numbers too.
+    /// Called before anything else looks at an object, whose fields may yet be of any type.
+    ///
+    /// # Errors
+    /// A text that is to be a quantity and is none.
+    fn canonicalize(_object: &mut Value) -> Result<(), ParseQuantityError> {
+        Ok(())
+    }
+
+    /// Fills in what the user left out. Called on everything that is read from a request, and idempotent.
+    fn default(_object: &mut Value) {}
+
+    /// Makes an object fit to be created: drops what only the system may set. The status, if the kind has one, is
+    /// dropped already.
+    fn prepare_create(_object: &mut Value) {}
+
+    /// Makes the new state of an object fit to replace the old: takes over what this write may not change. Status
+    /// and metadata are seen to already.
+    fn prepare_update(_new: &mut Value, _old: &Value) {}
+
+    /// Makes a new status fit to replace the old. What is not status is taken over already.
+    fn prepare_status(_new: &mut Value, _old: &Value) {}
+
+    /// Says what is wrong with an object. Metadata is checked already.
+    fn validate(_object: &Self::Object, _errors: &mut Errors) {}
+
+    /// Says what is wrong with a change, beside what [`Rules::validate`] finds in its outcome.
+    fn validate_update(_new: &Self::Object, _old: &Self::Object, _errors: &mut Errors) {}
+
+    /// Says what is wrong with a new status.
+    fn validate_status(_new: &Self::Object, _old: &Self::Object, _errors: &mut Errors) {}
+
+    /// What a user should know of an object that is nevertheless accepted. Sent as `Warning` headers.
+    fn warnings(_object: &Self::Object) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// For a kind that is deleted in two steps (pods): the seconds of grace that a deletion gives, from what the
+    /// request asks for. `None`: objects of this kind are deleted at once.
+    fn grace_period(_object: &Self::Object, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Makes an object say that it is being deleted, beside its metadata.
+    fn prepare_deletion(_object: &mut Value) {}
+
+    /// Whether an object that is being deleted must stay for a reason of its kind, beside finalizers in its metadata.
+    fn holds(_object: &Value) -> bool {
+        false
+    }
+
+    /// Changes the object as the creation of a subresource asks, such as a pod's `binding`.
+    ///
+    /// # Errors
+    /// What the caller is told, when the object cannot be changed so.
+    fn edit(_subresource: &str, _object: &mut Value, _body: &Value, _now: Timestamp) -> Result<(), Status> {
+        Err(Status::method_not_allowed())
+    }
+
+    /// The cells of an object's row.
+    fn cells(object: &Self::Object, now: Timestamp) -> Vec<Value> {
+        let meta = object.meta();
+        vec![meta.name.clone().into(), table::age(meta, now).into()]
+    }
+}
+
+/// The rules of a kind that has none of its own.
+#[derive(Debug)]
+pub struct Plain<K>(PhantomData<K>);
+
+impl<K: Object> Rules for Plain<K> {
+    type Object = K;
+    const STATUS: bool = true;
+}

@@ -15,6 +15,8 @@ pub mod docker;
 pub mod host;
 mod logs;
 mod machine;
+mod mounts;
 mod netns;
 mod ports;
+mod private;
 pub mod process;

@@ -84,11 +84,13 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         heartbeat: options.heartbeat,
         ..Config::default()
     };
-    let real = !backend.runtime.capabilities().simulated;
+    let can = backend.runtime.capabilities();
     let mut agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network))
         .config(config);
-    if real {
-        agent = agent.volumes(Arc::new(Volumes::new(directory.join("volumes")))).prober(Arc::new(NetProber));
+    if !can.simulated {
+        let volumes = Volumes::new(directory.join("volumes"));
+        let volumes = if can.fields.privileged { volumes } else { volumes.containers_have_own_rights() };
+        agent = agent.volumes(Arc::new(volumes)).prober(Arc::new(NetProber));
     }
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {}", options.join);

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::{Builder, Node};
 use orchestra_core::node;
+use orchestra_core::runtime::Runtime as _;
 use orchestra_http::own_address;
 use orchestra_net::UserspaceNetwork;
 use orchestra_runtime::docker::DockerRuntime;
@@ -87,7 +88,10 @@ impl Backend {
             addresses: vec![own_address()],
             ..node::Config::default()
         };
-        let volumes = Volumes::new(self.directory.join("volumes"));
+        let mut volumes = Volumes::new(self.directory.join("volumes"));
+        if matches!(&self.kind, Kind::Process(runtime) if !runtime.capabilities().fields.privileged) {
+            volumes = volumes.containers_have_own_rights();
+        }
         let node = Node::new(self.node).config(config).volumes(volumes).prober(NetProber);
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),

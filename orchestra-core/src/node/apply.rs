@@ -237,7 +237,8 @@ impl Executor<'_> {
         }
         let reference = pod_ref(self.pod);
         let text = translate::hosts_file(&reference, spec, &self.ips(), &self.ctx.config.dns.domain);
-        match self.ctx.volumes.pod_file(&reference, "etc-hosts", text.as_bytes(), true).await {
+        let file = super::PodFile { name: "etc-hosts", content: text.as_bytes(), mode: 0o644, replace: true };
+        match self.ctx.volumes.pod_file(&reference, &file).await {
             Ok(path) => self.memory.hosts_file = Some(path),
             Err(error) => tracing::warn!(pod = %reference, %error, "no hosts file of its own for the pod"),
         }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+use super::ports::{
+    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+};
 use super::volumes::Files;
 use crate::runtime::PodRef;
 
@@ -97,46 +99,34 @@ impl VolumeHost for FakeHost {
         Ok(path.to_owned())
     }
 
-    async fn files(
-        &self,
-        pod: &PodRef,
-        volume: &str,
-        files: &Files,
-        group: Option<u32>,
-    ) -> Result<PathBuf, HostError> {
+    async fn files(&self, pod: &PodRef, volume: &str, set: &FileSet<'_>) -> Result<PathBuf, HostError> {
         let mut state = self.lock();
         let key = (pod.uid.clone(), volume.to_owned());
-        state.groups.insert(key.clone(), group);
-        state.volumes.insert(key, files.clone());
+        state.groups.insert(key.clone(), set.group);
+        state.volumes.insert(key, set.files.clone());
         Ok(Self::path(pod, volume))
     }
 
-    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, HostError> {
-        let inside = Path::new(sub_path)
+    async fn sub_path(&self, _pod: &PodRef, wanted: &SubPath<'_>) -> Result<PathBuf, HostError> {
+        let inside = Path::new(wanted.path)
             .components()
             .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         match inside {
-            true => Ok(volume.join(sub_path)),
-            false => Err(HostError::SubPathEscapes { sub_path: sub_path.to_owned() }),
+            true => Ok(wanted.volume.join(wanted.path)),
+            false => Err(HostError::SubPathEscapes { sub_path: wanted.path.to_owned() }),
         }
     }
 
-    async fn pod_file(
-        &self,
-        pod: &PodRef,
-        name: &str,
-        content: &[u8],
-        replace: bool,
-    ) -> Result<PathBuf, HostError> {
+    async fn pod_file(&self, pod: &PodRef, file: &PodFile<'_>) -> Result<PathBuf, HostError> {
         // Empty files are what nobody reads: a hundred thousand of them need not be remembered.
-        if !content.is_empty() {
+        if !file.content.is_empty() {
             let mut state = self.lock();
-            let key = (pod.uid.clone(), name.to_owned());
-            if replace || !state.pod_files.contains_key(&key) {
-                state.pod_files.insert(key, content.to_vec());
+            let key = (pod.uid.clone(), file.name.to_owned());
+            if file.replace || !state.pod_files.contains_key(&key) {
+                state.pod_files.insert(key, file.content.to_vec());
             }
         }
-        Ok(Self::path(pod, name))
+        Ok(Self::path(pod, file.name))
     }
 
     async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError> {

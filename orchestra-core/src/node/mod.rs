@@ -55,6 +55,8 @@ pub use agent::Agent;
 pub use config::Config;
 pub use directory::{Dialer, Directory, LogQuery};
 pub use images::{PullPolicy, pull_policy};
-pub use ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
+pub use ports::{
+    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+};
 pub use probe::{Counter, ProbeKind};
 pub use service::{LocalNode, LogRequest, NodeService};

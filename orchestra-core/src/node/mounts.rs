@@ -12,11 +12,12 @@ use super::context::{Context, Tokens};
 use super::env::Environment;
 use super::expand::expand;
 use super::model::Memory;
+use super::ports::{FileSet, PodFile, SubPath};
 use super::sources::Needs;
 use super::translate::{pod_ref, propagation};
 use super::volumes::{Content, content, fs_group};
 use crate::api::{Body, Operation, Reply, Target, WriteOptions};
-use crate::runtime::{ContainerMeta, Mount, Propagation};
+use crate::runtime::{ContainerMeta, Mount, PodRef, Propagation};
 
 /// Puts all volumes of a pod on disk. What stands in the way is in the words of a `FailedMount` event.
 pub(super) async fn prepare(ctx: &Context, pod: &Pod, ips: &[IpAddr]) -> Result<VolumePaths, String> {
@@ -36,7 +37,12 @@ pub(super) async fn prepare(ctx: &Context, pod: &Pod, ips: &[IpAddr]) -> Result<
         let made = match content {
             Content::EmptyDir(directory) => ctx.volumes.empty_dir(&reference, &volume.name, &directory).await,
             Content::HostPath { path, kind } => ctx.volumes.host_path(Path::new(&path), &kind).await,
-            Content::Files(files) => ctx.volumes.files(&reference, &volume.name, &files, fs_group(pod)).await,
+            Content::Files(files) => {
+                // A ConfigMap holds no secrets; everything else may.
+                let memory = volume.config_map.is_none();
+                let set = FileSet { files: &files, memory, group: fs_group(pod) };
+                ctx.volumes.files(&reference, &volume.name, &set).await
+            }
         };
         paths.insert(volume.name.clone(), made.map_err(|error| failed(error.to_string()))?);
     }
@@ -85,8 +91,9 @@ pub(super) async fn of_container(
     memory: &Memory,
 ) -> Result<Vec<Mount>, String> {
     let mut mounts = Vec::new();
-    for mount in wanted.volume_mounts.iter().flatten() {
-        mounts.push(volume(ctx, mount, env, &memory.volumes).await?);
+    for (index, mount) in wanted.volume_mounts.iter().flatten().enumerate() {
+        let place = Place { pod: &pod_ref(pod), container: &wanted.name, index };
+        mounts.push(volume(ctx, place, mount, env, &memory.volumes).await?);
     }
     if !ctx.runtime.capabilities().mounts {
         return Ok(mounts);
@@ -98,7 +105,8 @@ pub(super) async fn of_container(
     let message_path = wanted.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
     if !taken(&mounts, message_path) && !message_path.is_empty() {
         let name = super::messages::file_name(meta);
-        match ctx.volumes.pod_file(&pod_ref(pod), &name, b"", true).await {
+        let file = PodFile { name: &name, content: b"", mode: 0o666, replace: true };
+        match ctx.volumes.pod_file(&pod_ref(pod), &file).await {
             Ok(file) => mounts.push(plain(&file, message_path, false)),
             Err(error) => {
                 tracing::warn!(container = wanted.name, %error, "no file for the termination message")
@@ -108,8 +116,16 @@ pub(super) async fn of_container(
     Ok(mounts)
 }
 
+/// Which mount of which container.
+struct Place<'a> {
+    pod: &'a PodRef,
+    container: &'a str,
+    index: usize,
+}
+
 async fn volume(
     ctx: &Context,
+    place: Place<'_>,
     mount: &VolumeMount,
     env: &Environment,
     paths: &VolumePaths,
@@ -120,7 +136,9 @@ async fn volume(
     let expanded = mount.sub_path_expr.as_deref().map(|expr| expand(expr, known));
     let sub_path = expanded.or_else(|| mount.sub_path.clone()).filter(|sub| !sub.is_empty());
     if let Some(sub_path) = sub_path {
-        let made = ctx.volumes.sub_path(&path, &sub_path).await;
+        let wanted =
+            SubPath { volume: &path, path: &sub_path, container: place.container, index: place.index };
+        let made = ctx.volumes.sub_path(place.pod, &wanted).await;
         path = made.map_err(|error| {
             format!("failed to prepare subPath for volumeMount \"{}\": {error}", mount.name)
         })?;

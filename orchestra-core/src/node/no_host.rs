@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::ports::{EmptyDir, HostError, HttpAnswer, HttpProbe, ProbeError, Prober, VolumeHost};
-use super::volumes::Files;
+use super::ports::{
+    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+};
 use crate::runtime::PodRef;
 
 /// What an agent works with until it is given something better.
@@ -27,15 +28,15 @@ impl VolumeHost for NoHost {
         nothing("hostPath volumes")
     }
 
-    async fn files(&self, _: &PodRef, _: &str, _: &Files, _: Option<u32>) -> Result<PathBuf, HostError> {
+    async fn files(&self, _: &PodRef, _: &str, _: &FileSet<'_>) -> Result<PathBuf, HostError> {
         nothing("volumes with files")
     }
 
-    async fn sub_path(&self, _: &Path, _: &str) -> Result<PathBuf, HostError> {
+    async fn sub_path(&self, _: &PodRef, _: &SubPath<'_>) -> Result<PathBuf, HostError> {
         nothing("sub paths")
     }
 
-    async fn pod_file(&self, _: &PodRef, _: &str, _: &[u8], _: bool) -> Result<PathBuf, HostError> {
+    async fn pod_file(&self, _: &PodRef, _: &PodFile<'_>) -> Result<PathBuf, HostError> {
         nothing("files of pods")
     }
 

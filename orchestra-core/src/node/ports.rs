@@ -28,29 +28,18 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// A directory of the pod's own that holds exactly these files. They appear and change all at once: a reader never
     /// sees some old and some new. Files that are as they should be are not written again.
     ///
-    /// With a group (the pod's `fsGroup`), files and directories belong to it; the modes of the files allow for that
-    /// already, and directories hand the group on.
-    async fn files(
-        &self,
-        pod: &PodRef,
-        volume: &str,
-        files: &Files,
-        group: Option<u32>,
-    ) -> Result<PathBuf, HostError>;
+    /// With a [group](FileSet::group), files and directories belong to it; the modes of the files allow for that already,
+    /// and directories hand the group on.
+    async fn files(&self, pod: &PodRef, volume: &str, set: &FileSet<'_>) -> Result<PathBuf, HostError>;
 
-    /// A path within a volume. It is made (as a directory) if it is not there, and does not lead out of the volume, not
-    /// even through a symbolic link.
-    async fn sub_path(&self, volume: &Path, sub_path: &str) -> Result<PathBuf, HostError>;
+    /// A path for one mount of a path within a volume, which is made (as a directory) if it is not there.
+    ///
+    /// What the answer names was inside the volume when it was opened, and stays the same thing whatever is done in the
+    /// volume afterwards: a container can swap a directory for a symbolic link between this call and another's start.
+    async fn sub_path(&self, pod: &PodRef, wanted: &SubPath<'_>) -> Result<PathBuf, HostError>;
 
-    /// A file of the pod's own, with this content if it is not there yet and is not to be replaced: `etc-hosts`, or an
-    /// empty termination message.
-    async fn pod_file(
-        &self,
-        pod: &PodRef,
-        name: &str,
-        content: &[u8],
-        replace: bool,
-    ) -> Result<PathBuf, HostError>;
+    /// A file of the pod's own that containers mount: `etc-hosts`, or an empty termination message.
+    async fn pod_file(&self, pod: &PodRef, file: &PodFile<'_>) -> Result<PathBuf, HostError>;
 
     /// The first `most` bytes of a file of [`pod_file`](VolumeHost::pod_file), empty when it is not there.
     async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError>;
@@ -71,6 +60,43 @@ pub struct EmptyDir {
     pub size_limit: Option<u64>,
     /// The group it belongs to: the pod's `fsGroup`.
     pub group: Option<u32>,
+}
+
+/// Files to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileSet<'a> {
+    /// The files.
+    pub files: &'a Files,
+    /// In memory where the machine allows it, so that nothing of them reaches a disk: they may be secrets.
+    pub memory: bool,
+    /// The group they belong to: the pod's `fsGroup`.
+    pub group: Option<u32>,
+}
+
+/// One mount of a path within a volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubPath<'a> {
+    /// Where the volume is on the machine.
+    pub volume: &'a Path,
+    /// The path within it.
+    pub path: &'a str,
+    /// The container that mounts it.
+    pub container: &'a str,
+    /// Which of the container's mounts it is. The same mount of the container's next life replaces this one.
+    pub index: usize,
+}
+
+/// A file of a pod's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PodFile<'a> {
+    /// Its name among the pod's files.
+    pub name: &'a str,
+    /// What it holds.
+    pub content: &'a [u8],
+    /// Its permissions, whatever the umask: 0o644, or 0o666 for what containers of any user write.
+    pub mode: u32,
+    /// Write it anew when it is there already.
+    pub replace: bool,
 }
 
 /// Why a file or directory is not as it should be.

@@ -232,6 +232,7 @@ fn security(pod: Option<&PodSecurityContext>, own: Option<&ApiSecurity>) -> Secu
                 "Localhost" => profile.localhost_profile.clone(),
                 _ => None,
             }),
+        unmasked_proc: own.and_then(|own| own.proc_mount.as_deref()) == Some("Unmasked"),
     }
 }
 

@@ -294,6 +294,8 @@ pub struct SecurityContext {
     pub seccomp: Option<SeccompProfile>,
     /// AppArmor profile by name; `unconfined` for none.
     pub apparmor: Option<String>,
+    /// Nothing of `/proc` is hidden from it or made read-only.
+    pub unmasked_proc: bool,
 }
 
 /// The name of a Linux capability without `CAP_`, such as `NET_ADMIN`.

@@ -13,7 +13,29 @@ use crate::machine;
 /// The bit of `CAP_SYS_RESOURCE` in a capability set.
 const SYS_RESOURCE: u64 = 1 << 24;
 
+/// What the daemon's machine enforces. What it does not, Docker drops without a word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Security {
+    /// AppArmor profiles.
+    pub(super) apparmor: bool,
+    /// Every container is in a user namespace of its own.
+    pub(super) user_namespaces: bool,
+}
+
+impl Security {
+    /// From the daemon's words, such as `name=seccomp,profile=default`.
+    fn read(options: &[String]) -> Self {
+        let has = |name: &str| options.iter().any(|option| option.split(',').next() == Some(name));
+        Self { apparmor: has("name=apparmor"), user_namespaces: has("name=userns") }
+    }
+}
+
 impl DockerRuntime {
+    pub(super) async fn daemon_security(&self) -> Result<Security> {
+        let info = self.docker.info().await.map_err(|error| error::of(About::Daemon, error))?;
+        Ok(Security::read(&info.security_options.unwrap_or_default()))
+    }
+
     pub(super) async fn daemon_info(&self) -> Result<RuntimeInfo> {
         let version = self.docker.version().await.map_err(|error| error::of(About::Daemon, error))?.version;
         Ok(RuntimeInfo { name: "docker".into(), version: version.unwrap_or_default() })
@@ -58,5 +80,22 @@ fn as_the_daemon_sees_it(here: MachineInfo, info: SystemInfo) -> MachineInfo {
         kernel_version: info.kernel_version.unwrap_or(here.kernel_version),
         os_image: info.operating_system.unwrap_or(here.os_image),
         ..here
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_enforces() {
+        for (options, apparmor, user_namespaces) in [
+            (&["name=seccomp,profile=default"][..], false, false),
+            (&["name=apparmor", "name=seccomp,profile=default"], true, false),
+            (&["name=seccomp,profile=name=apparmor", "name=userns"], false, true),
+        ] {
+            let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+            assert_eq!(Security::read(&options), Security { apparmor, user_namespaces }, "{options:?}");
+        }
     }
 }

@@ -45,6 +45,7 @@ const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 pub struct DockerRuntime {
     docker: Docker,
     socket: Arc<Path>,
+    security: daemon::Security,
 }
 
 impl DockerRuntime {
@@ -70,8 +71,10 @@ impl DockerRuntime {
         };
         let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION)
             .map_err(|error| error::of(error::About::Daemon, error))?;
-        let runtime = Self { docker, socket: PathBuf::from(path).into() };
+        let mut runtime =
+            Self { docker, socket: PathBuf::from(path).into(), security: daemon::Security::default() };
         runtime.ping().await?;
+        runtime.security = runtime.daemon_security().await?;
         Ok(runtime)
     }
 
@@ -92,8 +95,8 @@ impl DockerRuntime {
 impl Runtime for DockerRuntime {
     fn capabilities(&self) -> Capabilities {
         let mut all = Capabilities::ALL;
-        all.fields.user_namespaces = false;
-        all.fields.unmasked_proc = false;
+        all.fields.user_namespaces = self.security.user_namespaces;
+        all.fields.apparmor = self.security.apparmor;
         all.fields.selinux = false;
         all.fields.strict_groups = false;
         all.fields.recursive_read_only = false;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HostConfig, HostConfigLogConfig, Mount as DockerMount,
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use orchestra_core::runtime::{
@@ -111,6 +111,8 @@ pub(super) fn container(
         stdin_once: Some(spec.stdin_once),
         tty: Some(spec.tty),
         stop_signal: spec.stop_signal.clone(),
+        // A pod says itself how its containers are probed; what an image says would run beside that.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
         labels: Some(all.into_iter().collect()),
         host_config: Some(config),
         ..ContainerCreateBody::default()
@@ -163,6 +165,10 @@ fn set_security(
     }
     config.security_opt = non_empty(options);
     config.privileged = Some(security.privileged);
+    if security.unmasked_proc {
+        config.masked_paths = Some(Vec::new());
+        config.readonly_paths = Some(Vec::new());
+    }
     config.readonly_rootfs = Some(security.read_only_root_filesystem);
     config.cap_add = non_empty(security.add_capabilities.clone());
     config.cap_drop = non_empty(security.drop_capabilities.clone());
@@ -183,19 +189,19 @@ fn user(security: &SecurityContext) -> Result<Option<String>, RuntimeError> {
 
 fn mount(mount: &Mount) -> DockerMount {
     let propagation = match mount.propagation {
-        Propagation::Private => MountBindOptionsPropagationEnum::RPRIVATE,
-        Propagation::HostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
-        Propagation::Bidirectional => MountBindOptionsPropagationEnum::RSHARED,
+        // What Docker takes by itself: private, but for what holds its own folder (such as `/`), where private would
+        // keep it from ever removing a container, and it refuses that.
+        Propagation::Private => None,
+        Propagation::HostToContainer => Some(MountBindOptionsPropagationEnum::RSLAVE),
+        Propagation::Bidirectional => Some(MountBindOptionsPropagationEnum::RSHARED),
     };
     DockerMount {
         typ: Some(MountType::BIND),
         source: Some(mount.host_path.to_string_lossy().into_owned()),
         target: Some(mount.container_path.clone()),
         read_only: Some(mount.read_only),
-        bind_options: Some(MountBindOptions {
-            propagation: Some(propagation),
-            ..MountBindOptions::default()
-        }),
+        bind_options: propagation
+            .map(|propagation| MountBindOptions { propagation: Some(propagation), ..Default::default() }),
         ..DockerMount::default()
     }
 }

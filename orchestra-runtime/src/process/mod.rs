@@ -142,6 +142,7 @@ impl ProcessRuntime {
             let disk = Disk::open(&config.root).map_err(record::failed)?;
             let abilities = Abilities::probe(&helper, &disk.scratch()?)?;
             let range = if abilities.networks { config.pods } else { config.loopback };
+            crate::private::own_folder(&config.run).map_err(record::failed)?;
             let addresses = address::Addresses::open(range, &config.run).map_err(record::failed)?;
             let boot_id = crate::machine::read(Path::new("/")).boot_id;
             let inner = Inner {

@@ -6,15 +6,15 @@
 //! mounted things below it, which an overlay would hide, a temporary folder with each of its entries bound. Nothing of
 //! it is seen outside.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::launch::MountRecord;
+use crate::mounts;
 
 /// Makes the root in a folder of the container's, in a mount namespace that is this process's own.
 pub(super) fn make(dir: &Path, mounts: &[MountRecord]) -> io::Result<()> {
@@ -137,7 +137,7 @@ impl Root {
 
     /// Makes a folder of the machine one in which things can be made that are not made on the machine.
     fn cover(&mut self, folder: &Path) -> io::Result<()> {
-        match has_mounts_below(folder)? {
+        match !mounts::below(folder)?.is_empty() {
             // An overlay shows nothing of what is mounted below, and in a user namespace it is refused for that reason.
             true => mirror_entries(&self.path, folder)?,
             false => lay_over(folder, &self.scratch.join(self.covered.len().to_string()))?,
@@ -226,47 +226,8 @@ fn mirror_entries(root: &Path, folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn has_mounts_below(folder: &Path) -> io::Result<bool> {
-    let table = fs::read("/proc/self/mountinfo")?;
-    let mut points = table.split(|byte| *byte == b'\n').filter_map(mount_point);
-    Ok(points.any(|point| point != folder && point.starts_with(folder)))
-}
-
-/// The fifth field of a line of `/proc/self/mountinfo`, in which blanks and the like are written as `\040`.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    let mut rest = line.split(|byte| *byte == b' ').nth(4)?;
-    let mut plain = Vec::with_capacity(rest.len());
-    while let [first, after @ ..] = rest {
-        let number = (*first == b'\\').then(|| after.get(..3)).flatten();
-        let number = number.and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        plain.push(number.unwrap_or(*first));
-        rest = if number.is_some() { &after[3..] } else { after };
-    }
-    Some(OsString::from_vec(plain).into())
-}
-
 /// A path as an option of an overlay, where commas and colons mean something.
 fn escaped(path: &Path) -> io::Result<String> {
     let text = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(text.replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_points_are_read_as_the_kernel_writes_them() {
-        for (line, point) in [
-            (
-                "36 35 98:0 /mnt1 /run/user/1000 rw,noatime master:1 - ext3 /dev/root rw",
-                Some("/run/user/1000"),
-            ),
-            (r"36 35 98:0 / /media/a\040disk\134x rw - ext3 /dev/root rw", Some(r"/media/a disk\x")),
-            ("36 35 98:0 /", None),
-            (r"1 2 3 / /end\04", Some(r"/end\04")),
-        ] {
-            assert_eq!(mount_point(line.as_bytes()), point.map(PathBuf::from), "{line}");
-        }
-    }
 }

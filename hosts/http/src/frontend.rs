@@ -195,7 +195,7 @@ impl Frontend {
         if !rest.is_empty() {
             return Err(Status::no_such_resource());
         }
-        if logs::is_asked_for(call.method, &target) {
+        if logs::is_asked_for(call.method, &resource, &target) {
             let client = self.server.client(call.user.clone());
             return logs::answer(&self.directory, &client, &target, &call.query, &self.closing)
                 .await

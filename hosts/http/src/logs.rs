@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, future};
 use http::{Method, Response};
-use orchestra_core::api::{Client, Status, Target};
+use orchestra_core::api::{Action, Client, Resource, Status, Stream as Connection, Target};
 use orchestra_core::node::{Directory, LogQuery};
 use orchestra_core::runtime::LogOptions;
 use tokio_util::sync::CancellationToken;
@@ -12,11 +12,9 @@ use crate::query::QueryString;
 use crate::reply::{self, Body};
 
 /// Whether a request is for logs.
-pub(crate) fn is_asked_for(method: &Method, target: &Target) -> bool {
-    *method == Method::GET
-        && target.group.is_empty()
-        && &*target.resource == "pods"
-        && target.subresource.as_deref() == Some("log")
+pub(crate) fn is_asked_for(method: &Method, resource: &Resource, target: &Target) -> bool {
+    let part = target.subresource.as_deref().and_then(|name| resource.subresource(name));
+    *method == Method::GET && part.is_some_and(|part| part.action == Action::Connect(Connection::Log))
 }
 
 pub(crate) async fn answer(

@@ -52,12 +52,7 @@ impl Asked {
             let none = String::new;
             return Self { verb, group: none(), version: none(), resource: none(), subresource: none() };
         };
-        let known = |sub: &&str| {
-            *sub == "status"
-                || *sub == "scale"
-                || *sub == "log"
-                || resource.subresources.iter().any(|held| **held == **sub)
-        };
+        let known = |sub: &&str| resource.subresource(sub).is_some();
         Self {
             verb,
             group: group.to_owned(),

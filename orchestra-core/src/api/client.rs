@@ -200,7 +200,7 @@ impl<K: Object> Api<K> {
     /// # Errors
     /// As [`Api::update`].
     pub async fn update_status(&self, object: &K) -> Result<K, Status> {
-        let target = self.target.clone().named(name_of(object)?).sub("status");
+        let target = self.target.clone().named(name_of(object)?).status();
         self.object(target, Operation::Update { body: body(object)?, options: WriteOptions::default() }).await
     }
 
@@ -217,7 +217,7 @@ impl<K: Object> Api<K> {
     /// # Errors
     /// What the API says.
     pub async fn patch_status(&self, name: &str, patch: Patch) -> Result<K, Status> {
-        self.patch_target(self.target.clone().named(name).sub("status"), patch).await
+        self.patch_target(self.target.clone().named(name).status(), patch).await
     }
 
     async fn patch_target(&self, target: Target, patch: Patch) -> Result<K, Status> {
@@ -230,7 +230,7 @@ impl<K: Object> Api<K> {
     /// What the API says.
     pub async fn scale(&self, name: &str, replicas: i32) -> Result<(), Status> {
         let patch = Patch::Merge(serde_json::json!({"spec": {"replicas": replicas}}));
-        let target = self.target.clone().named(name).sub("scale");
+        let target = self.target.clone().named(name).scale();
         self.client.call(target, patch.operation()).await.map(drop)
     }
 

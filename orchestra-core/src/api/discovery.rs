@@ -4,59 +4,14 @@
 //! aggregated one, which has everything in two answers. None of it lists a kind: a row of [`Kinds`] is enough.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Kinds, Resource, api_version};
+use super::{Kinds, Resource, Subresource, Verb, api_version};
 
 /// The version of Kubernetes whose API this is, as `/version` has it.
 pub const MINOR: &str = "36";
-
-const READ_WRITE: &[&str] = &["get", "patch", "update"];
-
-/// What is known of a subresource by its name.
-struct Subresource<'n> {
-    name: &'n str,
-    group: &'static str,
-    version: &'static str,
-    /// The kind of what is sent and answered; empty for the kind it is a part of.
-    kind: &'static str,
-    verbs: &'static [&'static str],
-}
-
-const fn sub<'n>(
-    name: &'n str,
-    (group, version, kind): (&'static str, &'static str, &'static str),
-    verbs: &'static [&'static str],
-) -> Subresource<'n> {
-    Subresource { name, group, version, kind, verbs }
-}
-
-const PARENT: (&str, &str, &str) = ("", "", "");
-
-/// The subresources of Kubernetes. One that is not here is of its parent's kind, to be read and written.
-const SUBRESOURCES: &[Subresource<'static>] = &[
-    sub("approval", PARENT, READ_WRITE),
-    sub("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]),
-    sub("binding", ("", "v1", "Binding"), &["create"]),
-    sub("ephemeralcontainers", PARENT, READ_WRITE),
-    sub("eviction", ("policy", "v1", "Eviction"), &["create"]),
-    sub("exec", ("", "v1", "PodExecOptions"), &["create", "get"]),
-    sub("finalize", PARENT, &["update"]),
-    sub("log", PARENT, &["get"]),
-    sub("portforward", ("", "v1", "PodPortForwardOptions"), &["create", "get"]),
-    sub("proxy", PARENT, &["create", "delete", "get", "patch", "update"]),
-    sub("resize", PARENT, READ_WRITE),
-    sub("scale", ("autoscaling", "v1", "Scale"), READ_WRITE),
-    sub("status", PARENT, READ_WRITE),
-    sub("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"]),
-];
-
-/// The kind of what is sent to a subresource of a kind.
-pub(crate) fn subresource_kind<'r>(resource: &'r Resource, name: &str) -> &'r str {
-    let known = SUBRESOURCES.iter().find(|known| known.name == name).map(|known| known.kind);
-    known.filter(|kind| !kind.is_empty()).unwrap_or(&resource.kind)
-}
 
 /// The version of the aggregated form that a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,20 +226,13 @@ fn group_document(group: &str, versions: &[&str]) -> Value {
     })
 }
 
-/// The subresources of a kind: its status and scale, and those that its row names.
-fn subresources(row: &Resource) -> impl Iterator<Item = Subresource<'_>> {
-    let status = row.status.then_some("status");
-    let scale = row.scale.as_ref().map(|_| "scale");
-    let others =
-        row.subresources.iter().map(|name| &**name).filter(|name| !matches!(*name, "status" | "scale"));
-    others.chain(status).chain(scale).map(|name| match SUBRESOURCES.iter().find(|held| held.name == name) {
-        Some(known) => Subresource { ..*known },
-        None => sub(name, PARENT, READ_WRITE),
-    })
+/// The subresources of a kind that are listed.
+fn subresources(row: &Resource) -> impl Iterator<Item = &Subresource<Arc<str>>> {
+    row.subresources.iter().filter(|sub| sub.is_listed())
 }
 
-fn verbs(row: &Resource) -> Vec<&'static str> {
-    row.verbs.iter().map(|verb| verb.as_str()).collect()
+fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
+    verbs.iter().map(|verb| verb.as_str()).collect()
 }
 
 /// Adds the names by which a kind is asked for together with others, or in short. Only the group that it is stored in
@@ -303,7 +251,7 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
         "singularName": row.singular,
         "namespaced": row.is_namespaced(),
         "kind": row.kind,
-        "verbs": verbs(row),
+        "verbs": verbs(&row.verbs),
     });
     add_names(&mut main, row, group);
     let below = subresources(row).map(|sub| {
@@ -311,14 +259,16 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
             "name": format!("{}/{}", row.id.resource, sub.name),
             "singularName": "",
             "namespaced": row.is_namespaced(),
-            "kind": if sub.kind.is_empty() { &*row.kind } else { sub.kind },
-            "verbs": sub.verbs,
+            "kind": sub.body.as_ref().map_or(&row.kind, |body| &body.kind),
+            "verbs": verbs(sub.verbs),
         });
-        if !sub.kind.is_empty() && (sub.group, sub.version) != (group, version) {
-            if !sub.group.is_empty() {
-                entry["group"] = sub.group.into();
+        if let Some(body) =
+            sub.body.as_ref().filter(|body| (&*body.group, &*body.version) != (group, version))
+        {
+            if !body.group.is_empty() {
+                entry["group"] = json!(body.group);
             }
-            entry["version"] = sub.version.into();
+            entry["version"] = json!(body.version);
         }
         entry
     });
@@ -334,16 +284,16 @@ fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
         "responseKind": kind(group, version, &row.kind),
         "scope": if row.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular,
-        "verbs": verbs(row),
+        "verbs": verbs(&row.verbs),
     });
     add_names(&mut entry, row, group);
     let mut below: Vec<Value> = subresources(row)
         .map(|sub| {
-            let response = match sub.kind {
-                "" => kind(group, version, &row.kind),
-                other => kind(sub.group, sub.version, other),
+            let response = match &sub.body {
+                None => kind(group, version, &row.kind),
+                Some(body) => kind(&body.group, &body.version, &body.kind),
             };
-            json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
+            json!({"subresource": sub.name, "responseKind": response, "verbs": verbs(sub.verbs)})
         })
         .collect();
     below.sort_by(|left, right| left["subresource"].as_str().cmp(&right["subresource"].as_str()));
@@ -388,6 +338,14 @@ mod tests {
         assert_eq!(found("deployments/status")["kind"], "Deployment");
         assert_eq!(found("deployments/scale")["kind"], "Scale");
         assert_eq!(found("deployments/scale")["group"], "autoscaling");
+        let kinds_of = |group: &str, version: &str| {
+            let list = Discovery::new(&kinds).resources(group, version).unwrap();
+            let rows = list["resources"].as_array().unwrap().clone().into_iter();
+            rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let pods: Vec<String> =
+            kinds_of("", "v1").into_iter().filter(|name| name.starts_with("pods/")).collect();
+        assert_eq!(pods, ["pods/binding", "pods/eviction", "pods/log", "pods/status"]);
         assert!(Discovery::new(&kinds).resources("apps", "v7").is_none());
         let core = Discovery::new(&kinds).resources("", "v1").unwrap();
         let verbs = |name: &str| {

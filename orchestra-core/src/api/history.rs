@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::request::{Body, Operation, Reply, RevisionMatch, Target, WriteOptions};
-use super::{Client, Status};
+use super::{Client, Status, Subresource};
 use crate::meta::Revision;
 use crate::watch::{Entry, IndexedFields};
 
 /// The subresource.
-pub const HISTORY: &str = "history";
+pub const HISTORY: &str = Subresource::HISTORY.name;
 
 /// The versions of an object, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@
 //!
 //! | module | what lives there |
 //! | --- | --- |
-//! | `kinds`, `resource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
+//! | `kinds`, `resource`, `subresource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
 //! | `client`, `wait` | the typed side |
@@ -39,6 +39,7 @@ mod rules;
 pub mod schema;
 pub mod server;
 mod status;
+mod subresource;
 pub mod table;
 mod wait;
 pub mod yaml;
@@ -55,3 +56,4 @@ pub use resource::{Conversion, Resource, Served, api_version, split_api_version}
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
 pub use server::{AdmissionFactory, Borrowed, Caches, Server, ServerConfig};
 pub use status::{Reason, Status};
+pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

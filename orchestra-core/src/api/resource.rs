@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::request::{Kind, Target, Verb};
-use super::rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
+use super::rules::{Column, KindRules, NameRule, Plain, Rules, Typed};
+use super::subresource::Subresource;
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
 use crate::store::{Durability, Key, KeyRange};
 use crate::watch::IndexedFields;
@@ -80,16 +81,12 @@ pub struct Resource {
     pub scope: Scope,
     /// What can be done with its objects.
     pub verbs: Arc<[Verb]>,
-    /// Whether it has a `status` subresource.
-    pub status: bool,
     /// Whether an object may be created with its status.
     pub status_at_creation: bool,
     /// Whether `metadata.generation` counts.
     pub generation: bool,
-    /// Whether and how it can be scaled.
-    pub scale: Option<ScalePaths<Arc<str>>>,
-    /// Further subresources.
-    pub subresources: Arc<[Arc<str>]>,
+    /// The parts of its objects that have a path of their own.
+    pub subresources: Arc<[Subresource<Arc<str>>]>,
     /// What names its objects may have.
     pub name_rule: NameRule,
     /// How long its objects must live.
@@ -125,11 +122,9 @@ impl Resource {
             categories: Arc::default(),
             scope: kind.scope,
             verbs: Verb::ALL.into(),
-            status: false,
             status_at_creation: false,
             generation: false,
-            scale: None,
-            subresources: Arc::default(),
+            subresources: Arc::new([(&Subresource::HISTORY).into()]),
             name_rule: NameRule::Subdomain,
             durability: Durability::Durable,
             fields: IndexedFields::none(),
@@ -146,11 +141,9 @@ impl Resource {
             short_names: R::SHORT_NAMES.iter().copied().map(Into::into).collect(),
             categories: R::CATEGORIES.iter().copied().map(Into::into).collect(),
             verbs: R::VERBS.into(),
-            status: R::STATUS,
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
-            scale: R::SCALE.map(Into::into),
-            subresources: R::SUBRESOURCES.iter().copied().map(Into::into).collect(),
+            subresources: subresources::<R>(),
             name_rule: R::NAME,
             durability: R::DURABILITY,
             fields: R::FIELDS.into(),
@@ -227,6 +220,16 @@ impl Resource {
         Some(served.conversion)
     }
 
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource<Arc<str>>> {
+        self.subresources.iter().find(|row| &*row.name == name)
+    }
+
+    /// Whether the objects have a status, which is written by itself.
+    pub fn has_status(&self) -> bool {
+        self.subresources.iter().any(Subresource::is_status)
+    }
+
     /// Whether the objects live in namespaces.
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
@@ -254,6 +257,15 @@ impl Resource {
         let group = if self.id.group.is_empty() { "core" } else { &self.id.group };
         format!("/{group}/{}/", self.id.resource)
     }
+}
+
+/// The subresources of a kind with these rules: those that its constants say, its own, and the one that every kind has.
+fn subresources<R: Rules>() -> Arc<[Subresource<Arc<str>>]> {
+    let status = R::STATUS.then_some(Subresource::STATUS);
+    let scale = R::SCALE.map(Subresource::scale);
+    let own = R::SUBRESOURCES.iter().copied();
+    let all = status.into_iter().chain(scale).chain(own).chain([Subresource::HISTORY]);
+    all.map(|row| Subresource::from(&row)).collect()
 }
 
 /// Group and version as they stand in `apiVersion`.

@@ -52,7 +52,7 @@ pub(crate) async fn patch_status<K: Object>(
     status: Value,
 ) -> Result<Response, Status> {
     let patch = Patch::Merge(guarded(entry, json!({ "status": status })));
-    client.call(target::<K>(entry.name()).sub("status"), patch.operation()).await
+    client.call(target::<K>(entry.name()).status(), patch.operation()).await
 }
 
 /// Adds to a merge patch that it is meant for this version of this object.

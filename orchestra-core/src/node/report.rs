@@ -38,7 +38,7 @@ pub(super) async fn report(
         Ok(body) => body,
         Err(error) => return (Reported::Failed(error.to_string()), None),
     };
-    let target = target(pod).sub("status");
+    let target = target(pod).status();
     let operation = Operation::Update { body: Body::Value(body), options: WriteOptions::default() };
     match ctx.client.call(target, operation).await {
         Ok(response) => match response.reply {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::json::{Fields, at, keep};
 use super::{meta, print};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, NameRule, Reason, Rules, Status, Verb, table};
+use crate::api::{Column, NameRule, Reason, Rules, Status, Subresource, Verb, table};
 use crate::watch::IndexedField;
 
 /// The label by which a selector finds a namespace of a given name.
@@ -26,7 +26,7 @@ impl Rules for NamespaceRules {
     // A namespace is emptied before it goes, so they go one by one.
     const VERBS: &'static [Verb] =
         &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
-    const SUBRESOURCES: &'static [&'static str] = &["finalize"];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::edit("finalize", &[Verb::Update])];
     const NAME: NameRule = NameRule::Label;
     const FIELDS: &'static [IndexedField] = &[IndexedField::new("status.phase")];
     const COLUMNS: &'static [Column] =

@@ -107,21 +107,23 @@ impl OpenApi {
 
     fn v3(&self, path: &str) -> Value {
         let served: Vec<Row<'_>> = self.rows().filter(|row| root(row.group, row.version) == path).collect();
+        let schemas = schemas::all(&served, Dialect::V3);
         json!({
             "openapi": "3.0.0",
             "info": info(),
-            "paths": paths::all(&served, Dialect::V3),
-            "components": {"schemas": schemas::all(&served, Dialect::V3)},
+            "paths": paths::all(&served, &schemas, Dialect::V3),
+            "components": {"schemas": schemas},
         })
     }
 
     fn v2_value(&self) -> Value {
         let served: Vec<Row<'_>> = self.rows().collect();
+        let schemas = schemas::all(&served, Dialect::V2);
         json!({
             "swagger": "2.0",
             "info": info(),
-            "paths": paths::all(&served, Dialect::V2),
-            "definitions": schemas::all(&served, Dialect::V2),
+            "paths": paths::all(&served, &schemas, Dialect::V2),
+            "definitions": schemas,
         })
     }
 

@@ -2,16 +2,18 @@
 //!
 //! Clients look here to learn whether a server validates fields and knows dry runs, and which patches a kind takes.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::schemas::reference;
 use super::{Dialect, Row};
-use crate::api::PatchKind;
 use crate::api::discovery::root;
+use crate::api::schema::definition;
+use crate::api::{BodyKind, PatchKind, Subresource, Verb};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// A parameter: its name, its type, and what it does.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -45,15 +47,15 @@ const LIST: &[Parameter] = &[
 ];
 
 /// Every path of these kinds.
-pub(super) fn all(rows: &[Row<'_>], dialect: Dialect) -> Map<String, Value> {
+pub(super) fn all(rows: &[Row<'_>], schemas: &Map<String, Value>, dialect: Dialect) -> Map<String, Value> {
     let mut paths = Map::new();
     for row in rows {
-        add(&mut paths, row, dialect);
+        add(&mut paths, row, schemas, dialect);
     }
     paths
 }
 
-fn add(paths: &mut Map<String, Value>, row: &Row<'_>, dialect: Dialect) {
+fn add(paths: &mut Map<String, Value>, row: &Row<'_>, schemas: &Map<String, Value>, dialect: Dialect) {
     let base = format!("/{}", root(row.group, row.version));
     let plural = &row.resource.id.resource;
     let namespaced = row.resource.is_namespaced();
@@ -62,32 +64,70 @@ fn add(paths: &mut Map<String, Value>, row: &Row<'_>, dialect: Dialect) {
         false => format!("{base}/{plural}"),
     };
     let (object, list) = (row.definition(), format!("{}List", row.definition()));
-    let write = Operation { row, dialect, object: &object, body: Some(&object), suffix: "" };
+    let write =
+        Operation { row, dialect, object: &object, body: Some(&object), suffix: "", kind: None, schemas };
     let read = Operation { body: None, ..write };
     if namespaced {
         let everywhere = Operation { object: &list, suffix: "ForAllNamespaces", ..read };
         paths.insert(format!("{base}/{plural}"), json!({"get": everywhere.document("list", LIST)}));
     }
-    let many = json!({
+    let mut many = json!({
         "get": Operation { object: &list, ..read }.document("list", LIST),
         "post": write.document("post", WRITE),
         "delete": Operation { object: STATUS, body: Some(DELETE_OPTIONS), ..write }
             .document("deletecollection", &[DELETE, LIST].concat()),
     });
+    keep_served(
+        &mut many,
+        row,
+        &[("get", Verb::List), ("post", Verb::Create), ("delete", Verb::DeleteCollection)],
+    );
     paths.insert(collection.clone(), with_path_parameters(many, namespaced, false, dialect));
     let mut one = read_write(write, read);
     one["delete"] =
         Operation { object: STATUS, body: Some(DELETE_OPTIONS), ..write }.document("delete", DELETE);
+    keep_served(
+        &mut one,
+        row,
+        &[("get", Verb::Get), ("put", Verb::Update), ("patch", Verb::Patch), ("delete", Verb::Delete)],
+    );
     paths.insert(format!("{collection}/{{name}}"), with_path_parameters(one, namespaced, true, dialect));
-    let parts = [("status", row.resource.status), ("scale", row.resource.scale.is_some())];
-    for (part, _) in parts.into_iter().filter(|(_, there)| *there) {
-        let object = if part == "scale" { SCALE } else { &object };
-        let suffix = if part == "scale" { "Scale" } else { "Status" };
-        let write = Operation { object, body: Some(object), suffix, ..write };
-        let document = read_write(write, Operation { body: None, ..write });
-        let path = format!("{collection}/{{name}}/{part}");
+    for sub in row.resource.subresources.iter().filter(|sub| sub.is_listed()) {
+        let document = part(write, sub);
+        let path = format!("{collection}/{{name}}/{}", sub.name);
         paths.insert(path, with_path_parameters(document, namespaced, true, dialect));
     }
+}
+
+/// Drops the operations whose verbs the kind does not have.
+fn keep_served(document: &mut Value, row: &Row<'_>, operations: &[(&str, Verb)]) {
+    let Value::Object(document) = document else { return };
+    for (operation, verb) in operations {
+        if !row.resource.verbs.contains(verb) {
+            document.remove(*operation);
+        }
+    }
+}
+
+/// The operations of a subresource.
+fn part(write: Operation<'_>, sub: &Subresource<Arc<str>>) -> Value {
+    let kind = sub.body.as_ref();
+    let object = kind.and_then(|body| definition(&body.group, &body.version, &body.kind));
+    let object = object.as_deref().unwrap_or(write.object);
+    let suffix = capital(&sub.name);
+    let write = Operation { object, body: Some(object), suffix: &suffix, kind, ..write };
+    let read = Operation { body: None, ..write };
+    let mut document = json!({});
+    for verb in sub.verbs {
+        match verb {
+            Verb::Get => document["get"] = read.document("get", &[]),
+            Verb::Update => document["put"] = write.document("put", WRITE),
+            Verb::Patch => document["patch"] = write.document("patch", PATCH),
+            Verb::Create => document["post"] = write.document("post", WRITE),
+            _ => {}
+        }
+    }
+    document
 }
 
 fn read_write(write: Operation<'_>, read: Operation<'_>) -> Value {
@@ -129,6 +169,10 @@ struct Operation<'o> {
     body: Option<&'o str>,
     /// What tells operations of one verb apart.
     suffix: &'o str,
+    /// What is sent, if it is of another kind than the object.
+    kind: Option<&'o BodyKind<Arc<str>>>,
+    /// The schemas that can be referred to.
+    schemas: &'o Map<String, Value>,
 }
 
 impl Operation<'_> {
@@ -144,9 +188,9 @@ impl Operation<'_> {
             row.resource.kind,
             self.suffix
         );
-        let kind = match self.suffix {
-            "Scale" => json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}),
-            _ => row.group_version_kind(""),
+        let kind = match self.kind {
+            Some(body) => json!({"group": body.group, "version": body.version, "kind": body.kind}),
+            None => row.group_version_kind(""),
         };
         let query = parameters.iter().map(|parameter| document(parameter, "query", self.dialect));
         let mut operation = json!({
@@ -160,6 +204,15 @@ impl Operation<'_> {
         operation
     }
 
+    /// A reference to a schema, or where there is none of that name, any object.
+    fn reference(&self, name: &str) -> Value {
+        if self.schemas.contains_key(name) {
+            reference(name, self.dialect)
+        } else {
+            json!({"type": "object"})
+        }
+    }
+
     /// What is sent and what is answered, and in which formats.
     fn contents(self, operation: &mut Value, action: &str) {
         let reads: Vec<&str> = match action {
@@ -168,11 +221,11 @@ impl Operation<'_> {
             }
             _ => vec!["application/json", "application/yaml"],
         };
-        let answer = reference(self.object, self.dialect);
+        let answer = self.reference(self.object);
         // A patch is not an object of the kind.
         let body = match action {
             "patch" => Some(json!({"type": "object"})),
-            _ => self.body.map(|body| reference(body, self.dialect)),
+            _ => self.body.map(|body| self.reference(body)),
         };
         match self.dialect {
             Dialect::V2 => {

@@ -16,6 +16,7 @@ pub use self::kind::{KindRules, Typed};
 pub use self::shape::{Column, NameRule, ScalePaths};
 use super::field::Errors;
 use super::request::Verb;
+use super::subresource::Subresource;
 use super::{Status, table};
 use crate::meta::Object;
 use crate::quantity::ParseQuantityError;
@@ -45,8 +46,8 @@ pub trait Rules: Send + Sync + 'static {
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.
     const SCALE: Option<ScalePaths> = None;
-    /// Further subresources, such as `binding`, which discovery lists.
-    const SUBRESOURCES: &'static [&'static str] = &[];
+    /// Subresources beside status and scale, such as a pod's `binding`.
+    const SUBRESOURCES: &'static [Subresource] = &[];
     /// What names are allowed.
     const NAME: NameRule = NameRule::Subdomain;
     /// How long a write must live.

@@ -88,7 +88,7 @@ impl Server {
         if resource.generation {
             meta.insert("generation".to_owned(), 1.into());
         }
-        if resource.status && !resource.status_at_creation {
+        if resource.has_status() && !resource.status_at_creation {
             draft.object.as_object_mut().map(|fields| fields.remove("status"));
         }
         resource.rules.prepare_create(&mut draft.object);

@@ -5,10 +5,11 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::Server;
+use super::update::Part;
 use crate::api::decode::{self, Decoded};
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, Target};
-use crate::api::{Resource, Status};
+use crate::api::{Resource, Status, Subresource};
 use crate::meta::ObjectName;
 use crate::objects;
 
@@ -78,11 +79,11 @@ impl Draft {
         resource: &Resource,
         name: &ObjectName,
         old: Option<&Value>,
-        subresource: Option<&str>,
+        part: Part<'_>,
     ) -> Result<(), Status> {
         let mut errors = Errors::new();
         let undecodable = |error: serde_json::Error| Status::internal(error);
-        let status_only = subresource == Some("status");
+        let status_only = part.is_some_and(Subresource::is_status);
         match old {
             Some(old) if status_only => {
                 resource.rules.validate_status(&self.object, old, &mut errors).map_err(undecodable)?;
@@ -92,7 +93,7 @@ impl Draft {
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 self.warnings.extend(warnings);
                 // What a subresource such as `binding` edits is beyond what an update may change.
-                if let Some(old) = old.filter(|_| subresource.is_none()) {
+                if let Some(old) = old.filter(|_| part.is_none()) {
                     resource.rules.validate_update(&self.object, old, &mut errors).map_err(undecodable)?;
                 }
             }

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::draft::metadata;
-use super::update::timestamp;
+use super::update::{Part, timestamp};
 use crate::api::Resource;
-use crate::api::request::{Target, User, WriteOptions};
+use crate::api::request::{User, WriteOptions};
 use crate::store::Durability;
 
 /// How many managers are remembered, as in Kubernetes; the one that has been silent for longest is forgotten.
@@ -24,11 +24,11 @@ pub(super) struct Author<'a> {
 
 impl<'a> Author<'a> {
     /// The manager that the write names, else the user.
-    pub(super) fn of(user: &'a User, target: Option<&'a Target>, options: Option<&'a WriteOptions>) -> Self {
+    pub(super) fn of(user: &'a User, part: Part<'a>, options: Option<&'a WriteOptions>) -> Self {
         let named = options.and_then(|options| options.field_manager.as_deref());
         let manager = named.filter(|name| !name.is_empty()).unwrap_or(&user.name);
         let manager = &manager[..manager.floor_char_boundary(LONGEST)];
-        Self { manager, subresource: target.and_then(|target| target.subresource.as_deref()) }
+        Self { manager, subresource: part.map(|part| &*part.name) }
     }
 
     /// Takes note that this is who makes the object what it is now. Of objects that are written all the time and not

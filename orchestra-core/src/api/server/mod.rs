@@ -201,11 +201,19 @@ impl Service for Server {
         let resource = Arc::clone(self.resource(&target)?);
         check_scope(&resource, &target)?;
         self.authorizer.authorize(user, operation.verb().as_str(), &target).await?;
-        if target.subresource.as_deref().is_some_and(|sub| sub != "status" || !resource.status) {
-            return self.subresource(user, &resource, &target, operation).await;
-        }
-        if !resource.serves(operation.verb(), &target) {
+        let part = match &target.subresource {
+            None => None,
+            Some(name) => Some(resource.subresource(name).ok_or_else(Status::no_such_resource)?),
+        };
+        let served = match part {
+            Some(part) => part.verbs.contains(&operation.verb()),
+            None => resource.serves(operation.verb(), &target),
+        };
+        if !served {
             return Err(Status::method_not_allowed());
+        }
+        if let Some(part) = part.filter(|part| !part.is_status()) {
+            return self.subresource(user, &resource, part, &target, operation).await;
         }
         match operation {
             Operation::Get { revision, revision_match } => {
@@ -213,9 +221,11 @@ impl Service for Server {
             }
             Operation::List(options) => self.list(&resource, &target, options).await,
             Operation::Create { body, options } => self.create(user, &resource, &target, body, options).await,
-            Operation::Update { body, options } => self.update(user, &resource, &target, body, options).await,
+            Operation::Update { body, options } => {
+                self.update(user, &resource, &target, body, part, options).await
+            }
             Operation::Patch { kind, patch, options, .. } => {
-                self.patch(user, &resource, &target, kind, &patch, options).await
+                self.patch(user, &resource, &target, kind, &patch, part, options).await
             }
             Operation::Delete(options) => self.delete(user, &resource, &target, options).await,
             Operation::DeleteCollection(list, options) => {

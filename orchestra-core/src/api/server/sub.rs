@@ -5,41 +5,39 @@ use serde_json::{Value, json};
 use super::Server;
 use super::draft::Draft;
 use super::read::object_name;
-use crate::api::history::{self, HISTORY};
+use crate::api::history;
 use crate::api::request::{
     Body, DeleteOptions, Operation, PatchKind, Reply, Response, Target, User, WriteOptions,
 };
-use crate::api::{Resource, ScalePaths, Status, discovery, patch};
+use crate::api::{Action, Answer, Resource, ScalePaths, Status, Subresource, patch};
 use crate::selector::{Labels, Selector};
 use crate::store;
 use crate::watch::Entry;
 
 impl Server {
-    /// Subresources other than `status`, which is the object itself with other rules.
+    /// Subresources other than the status, which is the object itself with other rules.
     pub(super) async fn subresource(
         &self,
         user: &User,
         resource: &Arc<Resource>,
+        part: &Subresource<Arc<str>>,
         target: &Target,
         operation: Operation,
     ) -> Result<Response, Status> {
-        let name = target.subresource.as_deref().unwrap_or_default();
-        match (name, &resource.scale, operation) {
-            ("scale", Some(paths), operation) => self.scale(user, resource, target, paths, operation).await,
-            (HISTORY, _, Operation::Get { .. }) => self.history(resource, target).await,
-            (name, ..) if !resource.subresources.iter().any(|held| &**held == name) => {
-                Err(Status::no_such_resource())
+        match (&part.action, operation) {
+            (Action::Scale(paths), operation) => self.scale(user, resource, target, paths, operation).await,
+            (Action::Answer(Answer::History), Operation::Get { .. }) => self.history(resource, target).await,
+            (Action::Answer(Answer::Eviction), Operation::Create { body, options }) => {
+                self.evict(user, resource, part, target, body, options).await
             }
-            ("eviction", _, Operation::Create { body, options }) => {
-                self.evict(user, resource, target, body, options).await
-            }
-            (_, _, Operation::Create { body, options }) => {
-                self.edit(user, resource, target, body, options).await?;
+            (Action::Edit { .. }, Operation::Create { body, options }) => {
+                self.edit(user, resource, part, target, body, options).await?;
                 Ok(done())
             }
-            (_, _, Operation::Update { body, options }) => {
-                self.edit(user, resource, target, body, options).await
+            (Action::Edit { .. }, Operation::Update { body, options }) => {
+                self.edit(user, resource, part, target, body, options).await
             }
+            // What is streamed is connected by the host.
             _ => Err(Status::method_not_allowed()),
         }
     }
@@ -49,14 +47,16 @@ impl Server {
         &self,
         user: &User,
         resource: &Arc<Resource>,
+        part: &Subresource<Arc<str>>,
         target: &Target,
         body: Body,
         options: WriteOptions,
     ) -> Result<Response, Status> {
-        let mut body = body.read(discovery::subresource_kind(resource, "eviction"))?;
+        let kind = body_kind(resource, part);
+        let mut body = body.read(kind)?;
         let given = body["metadata"]["name"].as_str().unwrap_or_default();
         if !given.is_empty() && Some(given) != target.name.as_deref() {
-            return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+            return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
         }
         let mut deletion = match body["deleteOptions"].take() {
             Value::Null => DeleteOptions::default(),
@@ -83,13 +83,13 @@ impl Server {
         &self,
         user: &User,
         resource: &Arc<Resource>,
+        part: &Subresource<Arc<str>>,
         target: &Target,
         body: Body,
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
-        let subresource = target.subresource.as_deref().unwrap_or_default();
-        let kind = discovery::subresource_kind(resource, subresource);
+        let kind = body_kind(resource, part);
         let body = body.read(kind)?;
         let now = self.clock.now();
         let make = |current: &Entry| {
@@ -98,14 +98,14 @@ impl Server {
                 return Err(Status::modified(&resource.id, name.name()));
             }
             let mut object = current.to_value().map_err(Status::internal)?;
-            resource.rules.edit(subresource, &mut object, &body, now)?;
+            resource.rules.edit(&part.name, &mut object, &body, now)?;
             // What the body brought in may be of any type.
             resource.rules.check(&object).map_err(|why| {
                 Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
             })?;
             Ok(Draft { object, warnings: Vec::new() })
         };
-        self.change(user, resource, target, &name, &make, &options).await
+        self.change(user, resource, Some(part), &name, &make, &options).await
     }
 
     async fn scale(
@@ -141,13 +141,17 @@ impl Server {
             scaled(current, paths, &scale)
         };
         // The object is changed, not its subresource: its own rules see to the rest.
-        let object = Target { subresource: None, ..target.clone() };
-        let response = self.change(user, resource, &object, &name, &make, &options).await?;
+        let response = self.change(user, resource, None, &name, &make, &options).await?;
         match response.reply {
             Reply::Object(entry) => Ok(Response::new(Reply::Value(scale_of(&entry, paths)?))),
             other => Ok(Response::new(other)),
         }
     }
+}
+
+/// The kind of what is sent to a subresource.
+fn body_kind<'r>(resource: &'r Resource, part: &'r Subresource<Arc<str>>) -> &'r str {
+    part.body.as_ref().map_or(&resource.kind, |body| &body.kind)
 }
 
 /// What a subresource that is created answers.

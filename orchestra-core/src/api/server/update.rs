@@ -12,7 +12,7 @@ use crate::api::admission::{Attributes, Change};
 use crate::api::decode::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Reply, Response, Target, User, WriteOptions};
-use crate::api::{Resource, Status, patch};
+use crate::api::{Action, Resource, Status, Subresource, patch};
 use crate::meta::{ObjectName, Revision};
 use crate::store::{Expect, StoreError, Txn};
 use crate::watch::Entry;
@@ -21,6 +21,9 @@ use crate::watch::Entry;
 pub(crate) fn timestamp(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
+
+/// The subresource that a write goes to; `None` for the object itself.
+pub(super) type Part<'r> = Option<&'r Subresource<Arc<str>>>;
 
 /// What an update makes of the object as it is.
 pub(super) type Make<'m> = &'m (dyn Fn(&Entry) -> Result<Draft, Status> + Send + Sync);
@@ -32,6 +35,7 @@ impl Server {
         resource: &Arc<Resource>,
         target: &Target,
         body: Body,
+        part: Part<'_>,
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let mut read = Draft::read(resource, target, body, options.field_validation)?;
@@ -40,7 +44,7 @@ impl Server {
         check_name(&mut read, name.name())?;
         let (object, warnings) = (read.object, read.warnings);
         let make = move |_: &Entry| Ok(Draft { object: object.clone(), warnings: warnings.clone() });
-        self.change(user, resource, target, &name, &make, &options).await
+        self.change(user, resource, part, &name, &make, &options).await
     }
 
     pub(super) async fn patch(
@@ -50,12 +54,13 @@ impl Server {
         target: &Target,
         kind: PatchKind,
         patch: &[u8],
+        part: Part<'_>,
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let make =
             |current: &Entry| patched(resource, target, current, kind, patch, options.field_validation);
-        self.change(user, resource, target, &name, &make, &options).await
+        self.change(user, resource, part, &name, &make, &options).await
     }
 
     /// Changes an object, or its status. When the object changes meanwhile, what is to be made of it is made anew,
@@ -64,7 +69,7 @@ impl Server {
         &self,
         user: &User,
         resource: &Arc<Resource>,
-        target: &Target,
+        part: Part<'_>,
         name: &ObjectName,
         make: Make<'_>,
         options: &WriteOptions,
@@ -73,7 +78,7 @@ impl Server {
         for _ in 0..ATTEMPTS {
             let current = self.current(resource, name)?;
             let draft = make(&current)?;
-            if let Some(response) = self.try_change(user, resource, target, &current, draft, options).await? {
+            if let Some(response) = self.try_change(user, resource, part, &current, draft, options).await? {
                 return Ok(response);
             }
             self.catch_up().await?;
@@ -86,30 +91,28 @@ impl Server {
         &self,
         user: &User,
         resource: &Arc<Resource>,
-        target: &Target,
+        part: Part<'_>,
         current: &Entry,
         mut draft: Draft,
         options: &WriteOptions,
     ) -> Result<Option<Response>, Status> {
         let name = current.name();
-        let subresource = target.subresource.as_deref();
         check_preconditions(resource, current, &mut draft)?;
         let old = current.to_value().map_err(Status::internal)?;
-        carry_over(resource, subresource, &mut draft.object, &old);
+        carry_over(resource, part, &mut draft.object, &old);
         let attributes = Attributes {
             user,
             resource,
             name,
-            subresource,
+            subresource: part.map(|part| &*part.name),
             change: Change::Update,
             old: Some(&old),
             dry_run: options.dry_run,
         };
         let mut txn = Txn::new();
         self.admit(&attributes, &mut draft, &mut txn).await?;
-        draft.validate(resource, name, Some(&old), subresource)?;
-        // A binding gives a pod what its spec asks for, and asks for nothing else.
-        if subresource != Some("binding") {
+        draft.validate(resource, name, Some(&old), part)?;
+        if part.is_none_or(|part| part.action != Action::Edit { generation: false }) {
             count_generation(resource, &mut draft.object, &old);
         }
         let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
@@ -122,7 +125,7 @@ impl Server {
         if options.dry_run || (bytes == current.bytes() && txn.writes.is_empty()) {
             return answer(bytes, current.revision(), draft.warnings);
         }
-        Author::of(user, Some(target), Some(options)).sign(resource, &mut draft.object, self.clock.now());
+        Author::of(user, part, Some(options)).sign(resource, &mut draft.object, self.clock.now());
         let bytes = Entry::encode(&draft.object).map_err(Status::internal)?;
         let finished = is_finished(resource, &draft.object);
         match self.store_change(user, resource, current, &draft.object, bytes.clone(), txn, finished).await {
@@ -273,8 +276,8 @@ fn check_preconditions(resource: &Resource, current: &Entry, draft: &mut Draft) 
 }
 
 /// Takes over from the old state what this write may not change.
-fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, old: &Value) {
-    if subresource == Some("status") {
+fn carry_over(resource: &Resource, part: Part<'_>, new: &mut Value, old: &Value) {
+    if part.is_some_and(Subresource::is_status) {
         let status = new.get("status").cloned();
         let given = std::mem::replace(new, old.clone());
         if let (Value::Object(fields), Some(status)) = (&mut *new, status) {
@@ -284,7 +287,7 @@ fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, o
         metadata(new).remove("resourceVersion");
         return;
     }
-    if subresource.is_some() {
+    if part.is_some() {
         // Made from the object that is stored, with the status it is to have.
         return;
     }
@@ -308,7 +311,7 @@ fn carry_over(resource: &Resource, subresource: Option<&str>, new: &mut Value, o
     for field in ["resourceVersion", "selfLink"] {
         meta.remove(field);
     }
-    if let (true, Value::Object(fields)) = (resource.status, &mut *new) {
+    if let (true, Value::Object(fields)) = (resource.has_status(), &mut *new) {
         match old.get("status") {
             Some(status) => fields.insert("status".to_owned(), status.clone()),
             None => fields.remove("status"),

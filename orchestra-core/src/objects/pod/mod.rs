@@ -37,7 +37,7 @@ pub(super) use warnings::of as warnings_of;
 
 use super::json::at;
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, Status};
+use crate::api::{Column, Rules, Status, Subresource, Verb};
 use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
@@ -53,7 +53,12 @@ impl Rules for PodRules {
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
-    const SUBRESOURCES: &'static [&'static str] = &["binding", "eviction", "log"];
+    const SUBRESOURCES: &'static [Subresource] = &[
+        // A binding gives a pod what its spec asks for, and asks for nothing else.
+        Subresource::edit("binding", &[Verb::Create]).body("", "v1", "Binding").uncounted(),
+        Subresource::EVICTION,
+        Subresource::LOG,
+    ];
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("spec.nodeName").lookup(),
         IndexedField::new("spec.restartPolicy"),

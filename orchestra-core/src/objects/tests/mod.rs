@@ -27,7 +27,7 @@ fn stored(manifest: &Value) -> Value {
     let mut object = manifest.clone();
     row.rules.canonicalize(&mut object).expect("quantities");
     row.rules.default(&mut object);
-    if row.status && !row.status_at_creation {
+    if row.has_status() && !row.status_at_creation {
         object.as_object_mut().unwrap().remove("status");
     }
     row.rules.prepare_create(&mut object);

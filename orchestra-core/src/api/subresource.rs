@@ -1,0 +1,157 @@
+//! Subresources: the parts of an object that have a path of their own, as rows of the table.
+//!
+//! A row says what the part is called, what is sent to it, what can be done with it and what it does. Routes, discovery,
+//! OpenAPI documents, metrics and the verbs follow from the row: nothing else knows a subresource by its name.
+
+use std::sync::Arc;
+
+use super::request::{Target, Verb};
+use super::rules::ScalePaths;
+
+/// A subresource of a kind. As in [`Column`](super::Column), the text is static in a constant and shared in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Subresource<S = &'static str> {
+    /// The last step of its path, such as `status`.
+    pub name: S,
+    /// The kind of what is sent and answered; `None` for the kind of the object itself.
+    pub body: Option<BodyKind<S>>,
+    /// What can be done with it.
+    pub verbs: &'static [Verb],
+    /// What it does.
+    pub action: Action<S>,
+}
+
+/// The kind of what a subresource is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyKind<S = &'static str> {
+    /// The API group; empty for the core group.
+    pub group: S,
+    /// The version.
+    pub version: S,
+    /// The kind.
+    pub kind: S,
+}
+
+/// What a subresource does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action<S = &'static str> {
+    /// It is the object, written by the rules of its status: all else stays as it is.
+    Status,
+    /// It shows how many replicas there are and sets how many there should be.
+    Scale(ScalePaths<S>),
+    /// It changes the object as [`KindRules::edit`](super::KindRules::edit) says.
+    Edit {
+        /// Whether what it changes is desired state, which `metadata.generation` counts.
+        generation: bool,
+    },
+    /// It is answered by the server from what it knows, and is no part of the object.
+    Answer(Answer),
+    /// It is a stream between the caller and where the object runs, which the host that speaks HTTP connects.
+    Connect(Stream),
+}
+
+/// What the server answers by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The deletion of the object, as a drain of its node asks for it.
+    Eviction,
+    /// What the object has been: see [`history`](super::history).
+    History,
+}
+
+/// What is streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stream {
+    /// What a container wrote, as text.
+    Log,
+}
+
+const SCALE: &str = "scale";
+const READ_WRITE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
+
+impl Subresource {
+    /// The object's status.
+    pub const STATUS: Self = Self::of("status", READ_WRITE, Action::Status);
+    /// What the object has been, which every kind has.
+    pub const HISTORY: Self = Self::of("history", &[Verb::Get], Action::Answer(Answer::History));
+    /// The deletion of a pod in a way that respects disruption budgets.
+    pub const EVICTION: Self = Self::of("eviction", &[Verb::Create], Action::Answer(Answer::Eviction))
+        .body("policy", "v1", "Eviction");
+    /// What a container wrote.
+    pub const LOG: Self = Self::of("log", &[Verb::Get], Action::Connect(Stream::Log));
+
+    const fn of(name: &'static str, verbs: &'static [Verb], action: Action) -> Self {
+        Self { name, body: None, verbs, action }
+    }
+
+    /// The scale of a kind that keeps it at these paths.
+    pub const fn scale(paths: ScalePaths) -> Self {
+        Self::of(SCALE, READ_WRITE, Action::Scale(paths)).body("autoscaling", "v1", "Scale")
+    }
+
+    /// One by which the object is changed as the rules of its kind say.
+    pub const fn edit(name: &'static str, verbs: &'static [Verb]) -> Self {
+        Self::of(name, verbs, Action::Edit { generation: true })
+    }
+
+    /// The same, with another kind as what is sent.
+    #[must_use]
+    pub const fn body(self, group: &'static str, version: &'static str, kind: &'static str) -> Self {
+        Self { body: Some(BodyKind { group, version, kind }), ..self }
+    }
+
+    /// The same, whose changes `metadata.generation` does not count.
+    #[must_use]
+    pub const fn uncounted(self) -> Self {
+        Self { action: Action::Edit { generation: false }, ..self }
+    }
+}
+
+impl<S> Subresource<S> {
+    /// Whether it is the object's status.
+    pub fn is_status(&self) -> bool {
+        matches!(self.action, Action::Status)
+    }
+
+    /// Whether discovery lists it. History is orchestra's own: clients of Kubernetes, which compare what is listed with
+    /// what they know, do not find it there.
+    pub fn is_listed(&self) -> bool {
+        !matches!(self.action, Action::Answer(Answer::History))
+    }
+}
+
+impl From<&Subresource> for Subresource<Arc<str>> {
+    fn from(row: &Subresource) -> Self {
+        let body = row.body.map(|BodyKind { group, version, kind }| BodyKind {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        });
+        let action = match row.action {
+            Action::Status => Action::Status,
+            Action::Scale(paths) => Action::Scale(paths.into()),
+            Action::Edit { generation } => Action::Edit { generation },
+            Action::Answer(answer) => Action::Answer(answer),
+            Action::Connect(stream) => Action::Connect(stream),
+        };
+        Self { name: row.name.into(), body, verbs: row.verbs, action }
+    }
+}
+
+impl Target {
+    /// The status of the object.
+    #[must_use]
+    pub fn status(self) -> Self {
+        self.sub(Subresource::STATUS.name)
+    }
+
+    /// The scale of the object.
+    #[must_use]
+    pub fn scale(self) -> Self {
+        self.sub(SCALE)
+    }
+}

@@ -14,12 +14,14 @@
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
 //! | [`history`] | what an object has been, and the way back |
-//! | [`field`] | paths in an object, and what is wrong at one |
+//! | [`field`], `check`, `names` | paths in an object, what is wrong at one, and what values may be |
+//! | [`metadata`] | what every object's metadata must be like |
 //! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
 //! | `status` | [`Status`]: an error as Kubernetes says it |
 //! | [`admission`] | what else must agree to a write, and who may make it |
 
 pub mod admission;
+pub(crate) mod check;
 mod client;
 mod decode;
 mod deletion;
@@ -27,7 +29,9 @@ pub mod discovery;
 pub mod field;
 pub mod history;
 mod kinds;
+pub mod metadata;
 mod mistyped;
+pub(crate) mod names;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod patch;

@@ -8,8 +8,8 @@
 //! a pod gets, the five minutes for which it tolerates a lost node, which cluster IP and node ports a Service gets.
 //!
 //! Beside the kinds: `json` fills in fields, `quantities` brings amounts into their stored spelling, `names` and
-//! `check` know what values may be and say so in the API server's words, [`meta`] is about metadata, `template` about
-//! pods in other objects, `print` about cells, `legacy` about versions that Kubernetes no longer serves.
+//! `check` of the API know what values may be and say so in its words, [`metadata`](crate::api::metadata) is about
+//! metadata, `template` about pods in other objects, `print` about cells, `legacy` about versions that Kubernetes no longer serves.
 //!
 //! # Adding a kind
 //!
@@ -33,7 +33,6 @@
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 
 mod address;
-mod check;
 mod config_map;
 mod controller_revision;
 mod deployment;
@@ -43,8 +42,6 @@ mod event;
 mod json;
 mod lease;
 mod legacy;
-pub mod meta;
-mod names;
 mod namespace;
 mod node;
 mod pod;
@@ -60,7 +57,7 @@ mod service;
 mod service_account;
 mod template;
 
-use crate::api::{Kinds, Resource};
+use crate::api::{Kinds, Resource, check, metadata as meta, names};
 
 /// The table of the built-in kinds, in the order in which discovery lists them.
 pub fn builtin() -> Kinds {

@@ -11,7 +11,6 @@ use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::{Resource, Status, Subresource};
 use crate::meta::ObjectName;
-use crate::objects;
 
 /// An object on its way into the store, in the stored version, and what its author should know.
 pub(super) struct Draft {
@@ -112,9 +111,9 @@ fn check_metadata(
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
     let meta = ObjectMeta::deserialize(&object["metadata"])?;
-    objects::meta::validate(&meta, resource.scope, resource.name_rule, errors);
+    metadata::validate(&meta, resource.scope, resource.name_rule, errors);
     if let Some(old) = old {
-        objects::meta::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+        metadata::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 
 /// What is wrong with an object's name. A name to be generated from may end with a hyphen.
-pub(super) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
+pub(crate) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
     let completed = match name.strip_suffix('-') {
         Some(stem) if prefix => format!("{stem}a"),
         _ => name.to_owned(),
@@ -22,7 +22,7 @@ pub(super) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<Strin
 }
 
 /// A DNS label (RFC 1123).
-pub(super) fn label(text: &str) -> Vec<String> {
+pub(crate) fn label(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 63);
     if !is_label(text) {
         faults.push(if is_subdomain(text) {
@@ -39,7 +39,7 @@ pub(super) fn label(text: &str) -> Vec<String> {
 }
 
 /// A DNS label of the older form (RFC 1035), which begins with a letter.
-pub(super) fn label_1035(text: &str) -> Vec<String> {
+pub(crate) fn label_1035(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 63);
     if !is_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
         faults.push(format!(
@@ -52,7 +52,7 @@ pub(super) fn label_1035(text: &str) -> Vec<String> {
 }
 
 /// A DNS subdomain (RFC 1123).
-pub(super) fn subdomain(text: &str) -> Vec<String> {
+pub(crate) fn subdomain(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 253);
     if !is_subdomain(text) {
         faults.push(format!(
@@ -77,17 +77,17 @@ fn path_segment(text: &str, prefix: bool) -> Vec<String> {
 }
 
 /// The key of a label, a finalizer, a condition's type: a name with an optional domain before it.
-pub(super) fn qualified(text: &str) -> Vec<String> {
+pub(crate) fn qualified(text: &str) -> Vec<String> {
     key_faults(text).iter().map(ToString::to_string).collect()
 }
 
 /// The value of a label.
-pub(super) fn label_value(text: &str) -> Vec<String> {
+pub(crate) fn label_value(text: &str) -> Vec<String> {
     value_faults(text).iter().map(ToString::to_string).collect()
 }
 
 /// The name of an environment variable.
-pub(super) fn environment(text: &str) -> Vec<String> {
+pub(crate) fn environment(text: &str) -> Vec<String> {
     if text.is_empty() {
         return vec!["environment variable name must be non-empty".to_owned()];
     }
@@ -101,7 +101,7 @@ pub(super) fn environment(text: &str) -> Vec<String> {
 }
 
 /// The name of a port, as IANA registers them.
-pub(super) fn port(text: &str) -> Vec<String> {
+pub(crate) fn port(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 15);
     let fits = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '-');
     if text.is_empty() || !text.chars().all(fits) {
@@ -120,7 +120,7 @@ pub(super) fn port(text: &str) -> Vec<String> {
 }
 
 /// A key of a ConfigMap or Secret: the name of a file.
-pub(super) fn data_key(text: &str) -> Vec<String> {
+pub(crate) fn data_key(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 253);
     let fits = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     if text.is_empty() || !text.chars().all(fits) {
@@ -140,7 +140,7 @@ pub(super) fn data_key(text: &str) -> Vec<String> {
 }
 
 /// The name of an HTTP header.
-pub(super) fn header(text: &str) -> Vec<String> {
+pub(crate) fn header(text: &str) -> Vec<String> {
     if !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-') {
         return Vec::new();
     }

@@ -12,24 +12,24 @@ use super::names;
 use crate::api::field::{Errors, Path};
 
 /// What is said of a field that may never change.
-pub(super) const IMMUTABLE: &str = "field is immutable";
+pub(crate) const IMMUTABLE: &str = "field is immutable";
 /// What is said of a number below zero.
-pub(super) const NEGATIVE: &str = "must be greater than or equal to 0";
+pub(crate) const NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Says each of some faults of a value.
-pub(super) fn say(errors: &mut Errors, path: &Path, value: &str, faults: Vec<String>) {
+pub(crate) fn say(errors: &mut Errors, path: &Path, value: &str, faults: Vec<String>) {
     for fault in faults {
         errors.invalid(path, value, fault);
     }
 }
 
 /// The JSON of a value, for an error to show.
-pub(super) fn shown<T: Serialize>(value: &T) -> Value {
+pub(crate) fn shown<T: Serialize>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
 /// A name that must be there and be a DNS label.
-pub(super) fn required_label(errors: &mut Errors, path: &Path, name: &str) {
+pub(crate) fn required_label(errors: &mut Errors, path: &Path, name: &str) {
     if name.is_empty() {
         errors.required(path, "");
     } else {
@@ -38,7 +38,7 @@ pub(super) fn required_label(errors: &mut Errors, path: &Path, name: &str) {
 }
 
 /// A number that may not be below zero.
-pub(super) fn not_negative(errors: &mut Errors, path: &Path, number: Option<impl Into<i64>>) {
+pub(crate) fn not_negative(errors: &mut Errors, path: &Path, number: Option<impl Into<i64>>) {
     if let Some(number) = number.map(Into::into)
         && number < 0
     {
@@ -47,7 +47,7 @@ pub(super) fn not_negative(errors: &mut Errors, path: &Path, number: Option<impl
 }
 
 /// A number within bounds.
-pub(super) fn within(errors: &mut Errors, path: &Path, number: impl Into<i64>, from: i64, to: i64) {
+pub(crate) fn within(errors: &mut Errors, path: &Path, number: impl Into<i64>, from: i64, to: i64) {
     let number = number.into();
     if !(from..=to).contains(&number) {
         errors.invalid(path, number, format!("must be between {from} and {to}, inclusive"));
@@ -55,12 +55,12 @@ pub(super) fn within(errors: &mut Errors, path: &Path, number: impl Into<i64>, f
 }
 
 /// The number of a port.
-pub(super) fn port_number(errors: &mut Errors, path: &Path, port: i32) {
+pub(crate) fn port_number(errors: &mut Errors, path: &Path, port: i32) {
     within(errors, path, port, 1, 65535);
 }
 
 /// A port by number or by name.
-pub(super) fn port(errors: &mut Errors, path: &Path, port: &IntOrString) {
+pub(crate) fn port(errors: &mut Errors, path: &Path, port: &IntOrString) {
     match port {
         IntOrString::Int(number) => port_number(errors, path, *number),
         IntOrString::String(name) => say(errors, path, name, names::port(name)),
@@ -68,7 +68,7 @@ pub(super) fn port(errors: &mut Errors, path: &Path, port: &IntOrString) {
 }
 
 /// A text out of a few.
-pub(super) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
+pub(crate) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
     if value.is_empty() {
         errors.required(path, "");
     } else if !supported.contains(&value) {
@@ -77,10 +77,10 @@ pub(super) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &
 }
 
 /// The protocols of ports.
-pub(super) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 /// An IP address. Leading zeros and addresses of version 4 inside version 6 are legal in old objects only.
-pub(super) fn ip(errors: &mut Errors, path: &Path, text: &str) -> Option<IpAddr> {
+pub(crate) fn ip(errors: &mut Errors, path: &Path, text: &str) -> Option<IpAddr> {
     let parsed = text.parse().ok();
     if parsed.is_none() {
         errors.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
@@ -89,7 +89,7 @@ pub(super) fn ip(errors: &mut Errors, path: &Path, text: &str) -> Option<IpAddr>
 }
 
 /// Labels.
-pub(super) fn labels(errors: &mut Errors, path: &Path, labels: Option<&BTreeMap<String, String>>) {
+pub(crate) fn labels(errors: &mut Errors, path: &Path, labels: Option<&BTreeMap<String, String>>) {
     for (key, value) in labels.into_iter().flatten() {
         say(errors, path, key, names::qualified(key));
         say(errors, path, value, names::label_value(value));
@@ -97,7 +97,7 @@ pub(super) fn labels(errors: &mut Errors, path: &Path, labels: Option<&BTreeMap<
 }
 
 /// A label selector with `matchLabels` and `matchExpressions`.
-pub(super) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelector) {
+pub(crate) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelector) {
     labels(errors, &path.child("matchLabels"), selector.match_labels.as_ref());
     for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
         let path = path.child("matchExpressions").index(index);
@@ -121,7 +121,7 @@ pub(super) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelecto
 }
 
 /// A count or a percentage.
-pub(super) fn count_or_percent(errors: &mut Errors, path: &Path, value: &IntOrString) {
+pub(crate) fn count_or_percent(errors: &mut Errors, path: &Path, value: &IntOrString) {
     match value {
         IntOrString::Int(number) => not_negative(errors, path, Some(*number)),
         IntOrString::String(text) => {
@@ -138,7 +138,7 @@ pub(super) fn count_or_percent(errors: &mut Errors, path: &Path, value: &IntOrSt
 }
 
 /// The number of a percentage; `None` for a count, or for a text that is no percentage.
-pub(super) fn percent(value: &IntOrString) -> Option<u64> {
+pub(crate) fn percent(value: &IntOrString) -> Option<u64> {
     let IntOrString::String(text) = value else { return None };
     let digits = text.strip_suffix('%')?;
     let fits = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
@@ -146,14 +146,14 @@ pub(super) fn percent(value: &IntOrString) -> Option<u64> {
 }
 
 /// A percentage over a hundred, where that makes no sense.
-pub(super) fn at_most_all(errors: &mut Errors, path: &Path, value: &IntOrString) {
+pub(crate) fn at_most_all(errors: &mut Errors, path: &Path, value: &IntOrString) {
     if percent(value).is_some_and(|percent| percent > 100) {
         errors.invalid(path, shown(value), "must not be greater than 100%");
     }
 }
 
 /// A relative path that does not leave the directory it begins in.
-pub(super) fn descending_path(errors: &mut Errors, path: &Path, text: &str) {
+pub(crate) fn descending_path(errors: &mut Errors, path: &Path, text: &str) {
     if text.starts_with('/') {
         errors.invalid(path, text, "must be a relative path");
     }
@@ -161,21 +161,21 @@ pub(super) fn descending_path(errors: &mut Errors, path: &Path, text: &str) {
 }
 
 /// A path without `..` in it.
-pub(super) fn no_backsteps(errors: &mut Errors, path: &Path, text: &str) {
+pub(crate) fn no_backsteps(errors: &mut Errors, path: &Path, text: &str) {
     if text.split('/').any(|step| step == "..") {
         errors.invalid(path, text, "must not contain '..'");
     }
 }
 
 /// Says of a value that it stood before.
-pub(super) fn unique<'a>(errors: &mut Errors, seen: &mut HashSet<&'a str>, path: &Path, value: &'a str) {
+pub(crate) fn unique<'a>(errors: &mut Errors, seen: &mut HashSet<&'a str>, path: &Path, value: &'a str) {
     if !seen.insert(value) {
         errors.duplicate(path, value);
     }
 }
 
 /// Says of a value that it may not differ from the old one.
-pub(super) fn unchanged<T: PartialEq + Serialize>(errors: &mut Errors, path: &Path, new: &T, old: &T) {
+pub(crate) fn unchanged<T: PartialEq + Serialize>(errors: &mut Errors, path: &Path, new: &T, old: &T) {
     if new != old {
         errors.invalid(path, shown(new), IMMUTABLE);
     }

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
 
 use super::check::{self, IMMUTABLE, say, shown};
-use super::names;
-use crate::api::field::{Errors, Path, Problem};
-use crate::api::{NameRule, split_api_version};
+use super::field::{Errors, Path, Problem};
+use super::{NameRule, names, split_api_version};
 use crate::meta::Scope;
 
 /// The most that keys and values of annotations may take together, in bytes.
@@ -72,7 +71,7 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) 
 }
 
 /// Says what is wrong with annotations, also those of a pod template.
-pub(super) fn annotations(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
+pub(crate) fn annotations(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
     let mut size = 0;
     for (key, value) in meta.annotations.iter().flatten() {
         say(errors, path, key, names::qualified(&key.to_lowercase()));
@@ -134,7 +133,7 @@ fn finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
 }
 
 /// Says what is wrong with the name of a finalizer.
-pub(super) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
+pub(crate) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
     say(errors, path, name, names::qualified(name));
     if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
         errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");

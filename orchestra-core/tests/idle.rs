@@ -43,7 +43,8 @@ async fn heartbeats_alone_go_on() {
         let batch = changes.next().await.unwrap().unwrap();
         seen = batch.revision;
         for change in batch.changes.iter() {
-            let (row, name) = cluster.server().kinds().parse_key(change.key()).unwrap();
+            let kinds = cluster.server().kinds();
+            let (row, name) = kinds.parse_key(change.key()).unwrap();
             assert_eq!(row.durability, Durability::Volatile, "{} {name} was written", row.id);
             heartbeats += 1;
         }

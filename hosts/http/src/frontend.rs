@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use http::{Method, Request, Response};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
-use orchestra_core::api::openapi::OpenApi;
+use orchestra_core::api::openapi::Documents;
 use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
 use orchestra_core::api::{
     Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target, User,
@@ -38,7 +38,7 @@ pub struct Frontend {
     tokens: Tokens,
     closing: CancellationToken,
     enrolment: Option<Arc<Enrolment>>,
-    documents: OpenApi,
+    documents: Documents,
     metrics: Metrics,
 }
 
@@ -57,7 +57,7 @@ impl Frontend {
         tokens: Tokens,
         closing: CancellationToken,
     ) -> Self {
-        let documents = OpenApi::new(server.kinds().clone());
+        let documents = Documents::new(server.kinds());
         let metrics = Metrics::new(Arc::clone(&server));
         Self { server, directory, tokens, closing, documents, metrics, enrolment: None }
     }
@@ -103,7 +103,8 @@ impl Frontend {
         let watch = watch || QueryString::parse(head.uri.query()).is_ok_and(|query| query.is_set("watch"));
         let verb = verb(&head.method, target.name.is_some(), watch);
         let (group, version) = (&*target.group, &*target.version);
-        let row = self.server.kinds().served(group, version, &target.resource);
+        let kinds = self.server.kinds();
+        let row = kinds.served(group, version, &target.resource);
         Asked::of(verb, row.map(|row| (&**row, group, version)), target.subresource.as_deref())
     }
 
@@ -149,7 +150,8 @@ impl Frontend {
     /// A document about the API; `None` if there is none of that path.
     async fn document(&self, route: &Route, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
         let wanted = Wanted::of(call.headers);
-        let found = Discovery::new(self.server.kinds());
+        let kinds = self.server.kinds();
+        let found = Discovery::new(&kinds);
         let value = match route {
             Route::Root => Some(found.paths(&[
                 "/healthz",
@@ -170,7 +172,10 @@ impl Frontend {
             }
             Route::Group(group) => found.group(group),
             Route::Resources { group, version } => found.resources(group, version),
-            _ => return openapi::answer(&self.documents, route, call.headers, &call.query).await,
+            _ => {
+                let documents = self.documents.of(&kinds);
+                return openapi::answer(&documents, route, call.headers, &call.query).await;
+            }
         };
         match value {
             Some(value) => wanted.json(200, value.to_string()).await.map(Some),
@@ -189,7 +194,7 @@ impl Frontend {
         let kinds = self.server.kinds();
         let resource = kinds.served(&target.group, &target.version, &target.resource);
         let Some(resource) = resource.cloned() else {
-            let served = Discovery::new(kinds).resources(&target.group, &target.version).is_some();
+            let served = Discovery::new(&kinds).resources(&target.group, &target.version).is_some();
             return if served { Err(Status::no_such_resource()) } else { Ok(None) };
         };
         if !rest.is_empty() {

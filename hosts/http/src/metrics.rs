@@ -149,10 +149,10 @@ struct Stored {
 impl Collector for State {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let objects: Family<Stored, Gauge> = Family::default();
-        for row in self.0.kinds().iter() {
-            let Some(cache) = self.0.caches().get(&row.id) else { continue };
+        let table = self.0.caches().table();
+        for (id, cache) in table.caches() {
             let count = i64::try_from(cache.len()).unwrap_or(i64::MAX);
-            objects.get_or_create(&Stored { resource: row.id.to_string() }).set(count);
+            objects.get_or_create(&Stored { resource: id.to_string() }).set(count);
         }
         let gauge = prometheus_client::metrics::MetricType::Gauge;
         objects.encode(encoder.encode_descriptor(

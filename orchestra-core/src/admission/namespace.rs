@@ -6,7 +6,6 @@ use crate::api::admission::{Admission, Attributes, Change};
 use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, ObjectName};
 use crate::store::Txn;
-use crate::watch::Cache;
 
 /// Namespaces that a cluster cannot be without.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
@@ -15,32 +14,23 @@ const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// that a cluster needs.
 #[derive(Debug)]
 pub struct NamespaceLifecycle {
-    namespaces: Option<Cache>,
+    caches: Caches,
 }
 
 impl NamespaceLifecycle {
     /// Over these caches. A cluster without the kind Namespace has no such rules.
     pub fn new(caches: &Caches) -> Self {
-        Self { namespaces: caches.get(&GroupResource::of::<Namespace>()).cloned() }
+        Self { caches: caches.clone() }
     }
 }
 
 #[async_trait]
 impl Admission for NamespaceLifecycle {
-    async fn admit(
-        &self,
-        attributes: &Attributes<'_>,
-        _object: &mut Value,
-        _txn: &mut Txn,
-    ) -> Result<Vec<String>, Status> {
+    async fn mutate(&self, attributes: &Attributes<'_>, _object: &mut Value) -> Result<Vec<String>, Status> {
         let (resource, name) = (attributes.resource, attributes.name);
         let namespaces = GroupResource::of::<Namespace>();
-        if attributes.change == Change::Delete && resource.id == namespaces && IMMORTAL.contains(&name.name())
-        {
-            return Err(Status::forbidden(&resource.id, name.name(), "this namespace may not be deleted"));
-        }
         let (Change::Create, Some(namespace), Some(cache)) =
-            (attributes.change, name.namespace(), &self.namespaces)
+            (attributes.change, name.namespace(), self.caches.get(&namespaces))
         else {
             return Ok(Vec::new());
         };
@@ -58,5 +48,19 @@ impl Admission for NamespaceLifecycle {
             }
             Some(_) => Ok(Vec::new()),
         }
+    }
+
+    async fn check(
+        &self,
+        attributes: &Attributes<'_>,
+        _new: Option<&Value>,
+        _txn: &mut Txn,
+    ) -> Result<Vec<String>, Status> {
+        let (resource, name) = (attributes.resource, attributes.name);
+        let of_namespaces = resource.id == GroupResource::of::<Namespace>();
+        if attributes.change == Change::Delete && of_namespaces && IMMORTAL.contains(&name.name()) {
+            return Err(Status::forbidden(&resource.id, name.name(), "this namespace may not be deleted"));
+        }
+        Ok(Vec::new())
     }
 }

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use crate::api::admission::{Admission, Attributes, Change};
 use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, ObjectName};
-use crate::store::Txn;
-use crate::watch::{Cache, Query};
+use crate::watch::Query;
 
 /// How long a pod stays on a node that has failed, in seconds, unless it says otherwise.
 const TOLERATION_SECONDS: i64 = 300;
@@ -16,25 +15,21 @@ const TOLERATION_SECONDS: i64 = 300;
 /// node that has failed.
 #[derive(Debug)]
 pub struct PodDefaults {
-    accounts: Option<Cache>,
-    classes: Option<Cache>,
+    caches: Caches,
 }
 
 impl PodDefaults {
     /// Over these caches.
     pub fn new(caches: &Caches) -> Self {
-        Self {
-            accounts: caches.get(&GroupResource::of::<ServiceAccount>()).cloned(),
-            classes: caches.get(&GroupResource::of::<PriorityClass>()).cloned(),
-        }
+        Self { caches: caches.clone() }
     }
 
     fn account(&self, attributes: &Attributes<'_>, spec: &mut Value) -> Result<(), Status> {
         let given = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
         let name = if given.is_empty() { "default" } else { &given };
         let known = self
-            .accounts
-            .as_ref()
+            .caches
+            .get(&GroupResource::of::<ServiceAccount>())
             .is_none_or(|cache| cache.get(&ObjectName::new(attributes.name.namespace(), name)).is_some());
         // The default account is made by a controller, which may not have come to a new namespace yet.
         if !known && name != "default" {
@@ -51,7 +46,7 @@ impl PodDefaults {
 
     fn priority(&self, attributes: &Attributes<'_>, spec: &mut Value) -> Result<(), Status> {
         let given = spec["priorityClassName"].as_str().unwrap_or_default().to_owned();
-        let class = match (given.is_empty(), &self.classes) {
+        let class = match (given.is_empty(), self.caches.get(&GroupResource::of::<PriorityClass>())) {
             (_, None) => None,
             (false, Some(classes)) => {
                 let found = classes.get(&ObjectName::cluster(&*given));
@@ -110,12 +105,7 @@ fn tolerate_failing_nodes(spec: &mut Value) {
 
 #[async_trait]
 impl Admission for PodDefaults {
-    async fn admit(
-        &self,
-        attributes: &Attributes<'_>,
-        object: &mut Value,
-        _txn: &mut Txn,
-    ) -> Result<Vec<String>, Status> {
+    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         if attributes.change == Change::Create && attributes.resource.id == GroupResource::of::<Pod>() {
             let spec = &mut object["spec"];
             if spec.is_object() {

@@ -10,7 +10,7 @@ use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, ObjectName};
 use crate::selector::{Labels, Overlap, Selector};
 use crate::store::Txn;
-use crate::watch::{Cache, Entry, Query};
+use crate::watch::{Entry, Query};
 
 /// How many other controllers one answer warns of.
 const MOST: usize = 3;
@@ -23,8 +23,8 @@ const MOST: usize = 3;
 /// seen to its selector.
 #[derive(Debug)]
 pub struct SelectorWarnings {
-    controllers: Vec<(GroupResource, Cache)>,
-    pods: Option<Cache>,
+    caches: Caches,
+    controllers: [GroupResource; 5],
 }
 
 /// The part of an object that selects.
@@ -59,22 +59,21 @@ impl Selecting {
 impl SelectorWarnings {
     /// Over these caches.
     pub fn new(caches: &Caches) -> Self {
-        let kinds = [
+        let controllers = [
             GroupResource::of::<Deployment>(),
             GroupResource::of::<ReplicaSet>(),
             GroupResource::of::<StatefulSet>(),
             GroupResource::of::<DaemonSet>(),
             GroupResource::of::<ReplicationController>(),
         ];
-        let controllers =
-            kinds.into_iter().filter_map(|id| Some((id.clone(), caches.get(&id)?.clone()))).collect();
-        Self { controllers, pods: caches.get(&GroupResource::of::<Pod>()).cloned() }
+        Self { caches: caches.clone(), controllers }
     }
 
     /// What a new controller overlaps with.
     fn overlaps(&self, name: &ObjectName, selector: &Selector) -> Vec<String> {
         let namespace = Query { namespace: name.namespace().map(Into::into), ..Query::all() };
-        let others = self.controllers.iter().flat_map(|(id, cache)| {
+        let kinds = self.controllers.iter().filter_map(|id| Some((id, self.caches.get(id)?)));
+        let others = kinds.flat_map(|(id, cache)| {
             let entries = cache.list(&namespace).into_iter().filter(|entry| !is_owned(entry));
             entries.filter_map(move |entry| {
                 let other = entry.view::<Selecting>().ok()?.selector()?;
@@ -89,25 +88,25 @@ impl SelectorWarnings {
 
 #[async_trait]
 impl Admission for SelectorWarnings {
-    async fn admit(
+    async fn check(
         &self,
         attributes: &Attributes<'_>,
-        object: &mut Value,
+        new: Option<&Value>,
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
-        if attributes.change != Change::Create || attributes.subresource.is_some() {
+        let (Change::Create, None, Some(object)) = (attributes.change, attributes.subresource, new) else {
             return Ok(Vec::new());
-        }
+        };
         let id = &attributes.resource.id;
         let selector =
-            || Selecting::deserialize(&*object).ok()?.selector().filter(|found| !found.is_everything());
+            || Selecting::deserialize(object).ok()?.selector().filter(|found| !found.is_everything());
         if *id == GroupResource::of::<Service>() {
             let nearest = selector()
-                .zip(self.pods.as_ref())
+                .zip(self.caches.get(&GroupResource::of::<Pod>()))
                 .and_then(|(selector, pods)| pods.nearest_label(&selector, attributes.name.namespace()));
             return Ok(nearest.map(|nearest| nearest.to_string()).into_iter().collect());
         }
-        if self.controllers.iter().all(|(controller, _)| controller != id) || names_a_controller(object) {
+        if !self.controllers.contains(id) || names_a_controller(object) {
             return Ok(Vec::new());
         }
         Ok(selector().map(|selector| self.overlaps(attributes.name, &selector)).unwrap_or_default())

@@ -15,13 +15,13 @@ use k8s_openapi::api::core::v1::Service;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes};
 use crate::api::field::{Errors, Path};
 use crate::api::{Caches, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, ObjectName};
 use crate::store::{Key, Txn};
-use crate::watch::{Cache, Query};
+use crate::watch::Query;
 
 /// The addresses that services may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl ServiceRanges {
 
 /// Gives services their cluster IPs and node ports, and takes them back.
 pub struct ServiceAllocation {
-    services: Option<Cache>,
+    caches: Caches,
     clock: SharedClock,
     ranges: ServiceRanges,
 }
@@ -163,38 +163,30 @@ fn port_key(port: i64) -> Key {
 impl ServiceAllocation {
     /// Over these caches, with these ranges.
     pub fn new(caches: &Caches, clock: SharedClock, ranges: ServiceRanges) -> Self {
-        Self { services: caches.get(&GroupResource::of::<Service>()).cloned(), clock, ranges }
+        Self { caches: caches.clone(), clock, ranges }
     }
 
     /// What all services but one hold.
     fn held_by_others(&self, name: &ObjectName) -> HashSet<Key> {
-        let all = self.services.as_ref().map(|cache| cache.list(&Query::all())).unwrap_or_default();
+        let services = self.caches.get(&GroupResource::of::<Service>());
+        let all = services.map(|cache| cache.list(&Query::all())).unwrap_or_default();
         let others = all.iter().filter(|entry| entry.name() != name);
         others.filter_map(|entry| entry.view::<View>().ok()).flat_map(|view| view.spec.held()).collect()
     }
 
-    fn allocate(&self, attributes: &Attributes<'_>, object: &mut Value, txn: &mut Txn) -> Result<(), Status> {
+    /// Gives a service what it asks for, or keeps what it has.
+    fn allocate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
         let old = attributes.old.map(Spec::of).unwrap_or_default();
         keep_what_it_has(object, &old);
         let taken = self.held_by_others(attributes.name);
         let mut errors = Errors::new();
         self.address(object, &taken, &mut errors);
         self.node_ports(object, &taken, &mut errors);
-        if !errors.is_empty() {
-            let (id, kind) = (&attributes.resource.id, &attributes.resource.kind);
-            return Err(Status::invalid(&id.group, kind, attributes.name.name(), &errors));
+        if errors.is_empty() {
+            return Ok(());
         }
-        let (before, after) = (old.held(), Spec::of(object).held());
-        let owner = attributes.name.to_string();
-        let mut next = std::mem::take(txn);
-        for key in after.difference(&before) {
-            next = next.create(key.clone(), owner.clone());
-        }
-        for key in before.difference(&after) {
-            next = next.delete(key.clone());
-        }
-        *txn = next;
-        Ok(())
+        let (id, kind) = (&attributes.resource.id, &attributes.resource.kind);
+        Err(Status::invalid(&id.group, kind, attributes.name.name(), &errors))
     }
 
     fn address(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
@@ -326,23 +318,32 @@ fn keep_what_it_has(object: &mut Value, old: &Spec) {
     }
 }
 
+/// Records what a service has that it had not, and frees what it has no more.
+fn record(name: &ObjectName, before: &HashSet<Key>, after: &HashSet<Key>, txn: &mut Txn) {
+    let owner = name.to_string();
+    let given = after.difference(before);
+    let with_given = given.fold(std::mem::take(txn), |txn, key| txn.create(key.clone(), owner.clone()));
+    *txn = before.difference(after).cloned().fold(with_given, Txn::delete);
+}
+
 #[async_trait]
 impl Admission for ServiceAllocation {
-    async fn admit(
+    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
+        if attributes.resource.id == GroupResource::of::<Service>() && attributes.subresource.is_none() {
+            self.allocate(attributes, object)?;
+        }
+        Ok(Vec::new())
+    }
+
+    async fn check(
         &self,
         attributes: &Attributes<'_>,
-        object: &mut Value,
+        new: Option<&Value>,
         txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
-        if attributes.resource.id != GroupResource::of::<Service>() || attributes.subresource.is_some() {
-            return Ok(Vec::new());
-        }
-        match attributes.change {
-            Change::Create | Change::Update => self.allocate(attributes, object, txn)?,
-            Change::Delete => {
-                let held = Spec::of(object).held();
-                *txn = held.into_iter().fold(std::mem::take(txn), Txn::delete);
-            }
+        if attributes.resource.id == GroupResource::of::<Service>() {
+            let held = |service: Option<&Value>| service.map(Spec::of).unwrap_or_default().held();
+            record(attributes.name, &held(attributes.old), &held(new), txn);
         }
         Ok(Vec::new())
     }

@@ -10,7 +10,7 @@ use super::{Resource, Status};
 use crate::meta::ObjectName;
 use crate::store::Txn;
 
-/// What kind of write it is.
+/// What the caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A new object.
@@ -23,6 +23,7 @@ pub enum Change {
 
 /// A write that is about to be made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Attributes<'a> {
     /// Who asks.
     pub user: &'a User,
@@ -32,7 +33,7 @@ pub struct Attributes<'a> {
     pub name: &'a ObjectName,
     /// The subresource, such as `status`; `None` for the object itself.
     pub subresource: Option<&'a str>,
-    /// What kind of write.
+    /// What is asked for.
     pub change: Change,
     /// The object as it is stored now; `None` for a new one.
     pub old: Option<&'a Value>,
@@ -40,23 +41,35 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
 }
 
-/// A step that every write passes, in order: it may change the object, refuse it, or add writes to the transaction in
-/// which it will be stored, such as the allocation of an address.
+/// What every write passes, in two steps: first all admissions may change the object, then, when it is known to be
+/// valid, all see what will be stored. Both default to nothing.
+///
+/// When the transaction fails because of a key that an admission put into it, the write is made again from the start.
 #[async_trait]
 pub trait Admission: Send + Sync + fmt::Debug + 'static {
-    /// Looks at a write. For a deletion, `object` is the object as it is.
-    ///
-    /// When the transaction fails because of a key that an admission put into it, the write is admitted again from the
-    /// start.
+    /// Changes an object that is created or updated, before it is validated, and answers what its author should know.
+    /// A deletion changes nothing that is the admission's to change, and does not come here.
     ///
     /// # Errors
     /// What the caller is told when it may not be.
-    async fn admit(
+    async fn mutate(&self, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<Vec<String>, Status> {
+        Ok(Vec::new())
+    }
+
+    /// Sees the object as it will be stored, and adds to the transaction what is to be written with it, such as the
+    /// allocation of an address. `new` is `None` when the object goes in this very transaction, which frees what was
+    /// allocated to it. Asked exactly once for each commit: a deletion that first only marks its object is two.
+    ///
+    /// # Errors
+    /// What the caller is told when it may not be.
+    async fn check(
         &self,
-        attributes: &Attributes<'_>,
-        object: &mut Value,
-        txn: &mut Txn,
-    ) -> Result<Vec<String>, Status>;
+        _attributes: &Attributes<'_>,
+        _new: Option<&Value>,
+        _txn: &mut Txn,
+    ) -> Result<Vec<String>, Status> {
+        Ok(Vec::new())
+    }
 }
 
 /// Who may do what.

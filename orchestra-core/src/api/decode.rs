@@ -17,12 +17,20 @@ pub(crate) struct Decoded {
     pub(crate) repeated: Vec<String>,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has decoded bodies, for tests of what a write costs.
+    pub(crate) static DECODED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 /// Reads an object that is to be of a kind, in whichever form it came.
 ///
 /// # Errors
 /// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML of one document; as the
 /// protobuf of a built-in kind.
 pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
+    #[cfg(test)]
+    DECODED.with(|count| count.set(count.get() + 1));
     match body {
         Body::Json(text) => serde_json::from_slice(&text).map_err(|error| {
             let why = match error.classify() {

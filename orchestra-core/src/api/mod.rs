@@ -10,7 +10,7 @@
 //! | `kinds`, `resource`, `subresource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
-//! | `client`, `wait` | the typed side |
+//! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
 //! | [`history`] | what an object has been, and the way back |
@@ -32,6 +32,7 @@ mod kinds;
 pub mod metadata;
 mod mistyped;
 pub(crate) mod names;
+mod objects;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod patch;
@@ -51,6 +52,7 @@ pub mod yaml;
 pub use admission::{Admission, Authenticated, Authorizer};
 pub use client::{Api, Client, Patch, Watched};
 pub use kinds::Kinds;
+pub use objects::Objects;
 pub use request::{
     Body, DeleteOptions, FieldValidation, Kind, ListOptions, ObjectList, Operation, PatchKind, Propagation,
     Reply, Response, RevisionMatch, Service, Target, User, Verb, WatchEvent, WatchOptions, WatchStream,
@@ -58,6 +60,6 @@ pub use request::{
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
-pub use server::{AdmissionFactory, Borrowed, Caches, Server, ServerConfig};
+pub use server::{AdmissionFactory, Borrowed, Caches, Open, Server, ServerConfig, Table};
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

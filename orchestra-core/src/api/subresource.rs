@@ -117,6 +117,11 @@ impl<S> Subresource<S> {
         matches!(self.action, Action::Status)
     }
 
+    /// Whether what is written through it is desired state.
+    pub(crate) fn is_desired(&self) -> bool {
+        !matches!(self.action, Action::Status | Action::Edit { generation: false })
+    }
+
     /// Whether discovery lists it. History is orchestra's own: clients of Kubernetes, which compare what is listed with
     /// what they know, do not find it there.
     pub fn is_listed(&self) -> bool {

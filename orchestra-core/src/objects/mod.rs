@@ -17,8 +17,9 @@
 //!
 //! 1. Write `objects/<kind>.rs` with a `struct <Kind>Rules` and `impl Rules for` it. `type Object` is the type from
 //!    [`k8s_openapi`], or a serde struct that implements [`Object`](crate::meta::Object). With that alone it works.
-//! 2. Set the constants that differ from their defaults: short names, whether it has a status, a generation, a scale,
-//!    which names it may have, which fields selectors may ask for. Each one's doc says what it does.
+//! 2. Set the constants that differ from their defaults: short names, its verbs, whether it has a status, a generation, a
+//!    scale, further subresources, which names it may have, which fields selectors may ask for. Each one's doc says what
+//!    it does; [`Subresource`](crate::api::Subresource) says what a row of a subresource has.
 //! 3. `default`: what Kubernetes fills in, with `json::Fields`. It is called on every request and must be idempotent.
 //!    If there are quantities, `canonicalize`, too.
 //! 4. `prepare_create`, `prepare_update`, `prepare_status`: what only the system may set.
@@ -29,6 +30,10 @@
 //! 8. Add it to the tables in `objects/tests`: a manifest and what is stored of it (`defaults`), manifests and why they
 //!    are refused (`invalid`), what may not change (`updates`), an object and its row (`cells`). The properties in
 //!    `tests/properties.rs` cover it without being told.
+//!
+//! What stands in tables beside the row, because it is of types and not of kinds: the fields of its types with their
+//! numbers, merge keys and list types (`api/schema`, `api/protobuf`), and, of a kind that selects pods, its place in the
+//! list of `admission/selectors.rs`.
 //!
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 

@@ -4,9 +4,10 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use imbl::OrdMap;
+use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
-use super::{Cursor, Entry, Event, EventKind, Gone, IndexedFields, Progress};
+use super::{Cursor, Entry, Event, EventKind, Gone, IndexedFields, KnownFields, Progress, UnknownField};
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
 
@@ -21,7 +22,7 @@ pub struct Query {
     /// Only those with matching labels.
     pub labels: Option<CompiledSelector>,
     /// Only those with matching fields.
-    pub fields: Option<FieldSelector>,
+    pub fields: Option<KnownFields>,
 }
 
 impl Query {
@@ -42,9 +43,9 @@ impl Query {
         self
     }
 
-    /// Only those with matching fields.
+    /// Only those with matching fields, which the cache [knows](Cache::known).
     #[must_use]
-    pub fn fields(mut self, selector: FieldSelector) -> Self {
+    pub fn fields(mut self, selector: KnownFields) -> Self {
         self.fields = Some(selector);
         self
     }
@@ -131,6 +132,8 @@ struct Shared {
     state: RwLock<State>,
     log: Arc<Log>,
     progress: Arc<Progress>,
+    /// Cancelled when the writing end is dropped.
+    closed: CancellationToken,
 }
 
 #[derive(Default)]
@@ -201,6 +204,7 @@ impl State {
 #[derive(Clone)]
 pub struct Cache {
     shared: Arc<Shared>,
+    indexed: IndexedFields,
     lookups: Arc<[Arc<str>]>,
 }
 
@@ -213,6 +217,14 @@ impl fmt::Debug for Cache {
 impl Cache {
     fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A selector by fields, to ask this cache with.
+    ///
+    /// # Errors
+    /// When a field is not indexed here.
+    pub fn known(&self, selector: FieldSelector) -> Result<KnownFields, UnknownField> {
+        self.indexed.known(selector)
     }
 
     /// One object.
@@ -315,6 +327,17 @@ impl Cache {
         self.shared.progress.reached(revision).await;
     }
 
+    /// Waits until the cache is closed: its kind is no longer served, or its server has ended, and nothing more will
+    /// come.
+    pub async fn closed(&self) {
+        self.shared.closed.cancelled().await;
+    }
+
+    /// Whether the cache is closed.
+    pub fn is_closed(&self) -> bool {
+        self.shared.closed.is_cancelled()
+    }
+
     /// The events after a revision.
     ///
     /// # Errors
@@ -349,6 +372,12 @@ impl fmt::Debug for CacheWriter {
     }
 }
 
+impl Drop for CacheWriter {
+    fn drop(&mut self) {
+        self.cache.shared.closed.cancel();
+    }
+}
+
 /// What a commit did to one object of a kind.
 #[derive(Clone, Debug)]
 pub enum Update {
@@ -367,8 +396,9 @@ impl CacheWriter {
             state: RwLock::default(),
             log: Arc::new(Log::new(Arc::clone(&progress), DEFAULT_EVENTS)),
             progress,
+            closed: CancellationToken::new(),
         };
-        Self { cache: Cache { shared: Arc::new(shared), lookups } }
+        Self { cache: Cache { shared: Arc::new(shared), indexed: indexed.clone(), lookups } }
     }
 
     /// The reading end.

@@ -57,6 +57,17 @@ struct HeadMeta {
     deletion_timestamp: Option<serde::de::IgnoredAny>,
 }
 
+/// How often this thread has encoded and read objects, for tests of what a write costs.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static ENCODED: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static READ: Cell<usize> = const { Cell::new(0) };
+    }
+}
+
 const METADATA: &[u8] = b"\"metadata\":{";
 
 impl Entry {
@@ -65,14 +76,30 @@ impl Entry {
     /// # Errors
     /// When the bytes are not the JSON of an object with a name and a uid.
     pub fn read(bytes: Bytes, revision: Revision, indexed: &IndexedFields) -> Result<Self, EntryError> {
+        #[cfg(test)]
+        counted::READ.with(|count| count.set(count.get() + 1));
         let head: Head = serde_json::from_slice(&bytes)?;
         let fields = FieldValues::extract(&bytes, indexed)?;
-        let meta = head.metadata;
+        Ok(Self::assemble(bytes, head.metadata, revision, fields))
+    }
+
+    /// An object that is to be stored, encoded now: what [`Entry::read`] makes of its bytes, without reading them. It has
+    /// no revision before it is committed.
+    ///
+    /// # Errors
+    /// When the value has no metadata with a name and a uid.
+    pub fn of(object: &Value, indexed: &IndexedFields) -> Result<Self, EntryError> {
+        let bytes = Self::encode(object)?;
+        let meta = HeadMeta::deserialize(&object["metadata"])?;
+        Ok(Self::assemble(bytes, meta, Revision::ZERO, FieldValues::of(object, indexed)))
+    }
+
+    fn assemble(bytes: Bytes, meta: HeadMeta, revision: Revision, fields: FieldValues) -> Self {
         let split = bytes
             .windows(METADATA.len())
             .position(|window| window == METADATA)
             .map_or(0, |start| start + METADATA.len());
-        Ok(Self {
+        Self {
             name: ObjectName::new(meta.namespace.as_deref(), &meta.name),
             uid: meta.uid,
             revision,
@@ -84,7 +111,7 @@ impl Entry {
             deleting: meta.deletion_timestamp.is_some(),
             fields,
             views: Mutex::default(),
-        })
+        }
     }
 
     /// The bytes in which an object is kept: its JSON with `kind`, `apiVersion` and `metadata` first, and without
@@ -93,6 +120,8 @@ impl Entry {
     /// # Errors
     /// When the value has no `metadata`.
     pub fn encode(object: &Value) -> Result<Bytes, EntryError> {
+        #[cfg(test)]
+        counted::ENCODED.with(|count| count.set(count.get() + 1));
         let metadata = object
             .get("metadata")
             .and_then(Value::as_object)
@@ -298,6 +327,23 @@ mod tests {
         assert_eq!(value["metadata"]["resourceVersion"], "7");
         assert_eq!(value["spec"]["metadata"], serde_json::json!({}));
         assert_eq!(entry.name().to_string(), "n/a");
+    }
+
+    #[test]
+    fn an_object_that_was_encoded_here_is_what_its_bytes_are_read_as() {
+        let object = serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "n1"},
+            "metadata": {"name": "a", "namespace": "n", "uid": "u", "labels": {"a": "b"}, "generation": 3,
+                "deletionTimestamp": "2026-01-01T00:00:00Z", "resourceVersion": "9",
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "o", "uid": "o", "controller": true}]},
+        });
+        let indexed = [super::super::IndexedField::new("spec.nodeName")].as_slice().into();
+        let ours = Entry::of(&object, &indexed).unwrap();
+        let read = Entry::read(ours.bytes().clone(), Revision::ZERO, &indexed).unwrap();
+        assert_eq!((ours.name(), ours.uid(), ours.split), (read.name(), read.uid(), read.split));
+        assert_eq!((ours.labels(), ours.owners()), (read.labels(), read.owners()));
+        assert_eq!((ours.generation(), ours.is_deleting()), (3, read.is_deleting()));
+        assert_eq!(ours.fields(), read.fields());
     }
 
     #[test]

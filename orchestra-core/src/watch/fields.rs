@@ -1,8 +1,12 @@
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use crate::selector::FieldSelector;
 
 /// A field by whose value objects of a kind are found, as with `kubectl get pods --field-selector`.
 ///
@@ -72,6 +76,43 @@ impl IndexedFields {
     }
 }
 
+/// A selector by fields that are indexed, all of them: one by others would silently match as if no object had them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownFields(FieldSelector);
+
+impl Deref for KnownFields {
+    type Target = FieldSelector;
+
+    fn deref(&self) -> &FieldSelector {
+        &self.0
+    }
+}
+
+/// A field by which objects of a kind cannot be selected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field label not supported: {path}")]
+pub struct UnknownField {
+    /// What the selector calls it.
+    pub path: String,
+}
+
+impl IndexedFields {
+    /// A selector, if all its fields are indexed. Name and namespace always are.
+    ///
+    /// # Errors
+    /// The first field that is not.
+    pub fn known(&self, selector: FieldSelector) -> Result<KnownFields, UnknownField> {
+        let is_known = |path: &str| {
+            matches!(path, "metadata.name" | "metadata.namespace")
+                || self.iter().any(|field| &*field.path == path)
+        };
+        match selector.requirements().iter().find(|requirement| !is_known(&requirement.path)) {
+            Some(unknown) => Err(UnknownField { path: unknown.path.clone() }),
+            None => Ok(KnownFields(selector)),
+        }
+    }
+}
+
 impl From<&[IndexedField]> for IndexedFields {
     fn from(fields: &[IndexedField]) -> Self {
         Self(fields.iter().map(Into::into).collect())
@@ -102,6 +143,21 @@ impl FieldValues {
                 .deserialize(&mut json)?;
         }
         Ok(Self { fields: indexed.clone(), values: values.into() })
+    }
+
+    /// The same of an object that is a value still.
+    pub(crate) fn of(object: &Value, indexed: &IndexedFields) -> Self {
+        let value = |field: &IndexedField<Arc<str>>| match field
+            .at
+            .split('.')
+            .try_fold(object, |value, step| value.get(step))?
+        {
+            Value::String(text) => Some(text.as_str().into()),
+            Value::Bool(set) => Some(set.to_string().into()),
+            Value::Number(number) => Some(number.to_string().into()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        Self { fields: indexed.clone(), values: indexed.iter().map(value).collect() }
     }
 
     /// The value of a field; `None` if the kind does not index it.
@@ -225,5 +281,12 @@ mod tests {
         assert_eq!(values.get("type"), Some("Opaque"));
         assert_eq!(values.get("node"), Some("a"));
         assert_eq!(values.get("spec.other"), None);
+        let indexed = IndexedFields::from(FIELDS);
+        let selector = |text| FieldSelector::parse(text).unwrap();
+        assert!(indexed.known(selector("metadata.name=a,spec.nodeName!=b")).is_ok());
+        let unknown = indexed.known(selector("type=a,spec.other=b")).unwrap_err();
+        assert_eq!(unknown.path, "spec.other");
+        let object = serde_json::from_slice(json).unwrap();
+        assert_eq!(FieldValues::of(&object, &FIELDS.into()), values);
     }
 }

@@ -23,7 +23,9 @@ mod log;
 mod progress;
 
 pub use cache::{Cache, CacheWriter, Labelled, Query, Snapshot, Update};
+#[cfg(test)]
+pub(crate) use entry::counted;
 pub use entry::{Entry, EntryError};
-pub use fields::{FieldValues, IndexedField, IndexedFields};
+pub use fields::{FieldValues, IndexedField, IndexedFields, KnownFields, UnknownField};
 pub use log::{Cursor, Event, EventKind, Gone};
 pub use progress::Progress;

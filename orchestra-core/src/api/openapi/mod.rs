@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use k8s_openapi::schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -52,6 +53,31 @@ impl Document {
 
     fn json(value: &Value) -> Self {
         Self::new(value.to_string().into_bytes())
+    }
+}
+
+/// The documents of a table of kinds that changes: made anew, and only when somebody asks, for each generation of it.
+#[derive(Debug)]
+pub struct Documents(ArcSwap<OpenApi>);
+
+impl Documents {
+    /// The documents of a table, to begin with this one.
+    pub fn new(kinds: Arc<Kinds>) -> Self {
+        Self(ArcSwap::from_pointee(OpenApi::new(kinds)))
+    }
+
+    /// The documents for the table as it is now.
+    pub fn of(&self, kinds: &Arc<Kinds>) -> Arc<OpenApi> {
+        let held = self.0.load_full();
+        if held.kinds.generation() == kinds.generation() {
+            return held;
+        }
+        let made = Arc::new(OpenApi::new(Arc::clone(kinds)));
+        // A request that still has an older table must not bring its documents back.
+        if kinds.generation() > held.kinds.generation() {
+            self.0.store(Arc::clone(&made));
+        }
+        made
     }
 }
 

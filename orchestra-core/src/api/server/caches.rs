@@ -50,6 +50,11 @@ impl Table {
         &self.kinds
     }
 
+    /// The cache of each kind.
+    pub fn caches(&self) -> impl Iterator<Item = (&GroupResource, &Cache)> {
+        self.caches.iter()
+    }
+
     /// The kind served under a group, version and plural.
     pub fn served(&self, group: &str, version: &str, plural: &str) -> Option<Open> {
         let row = Arc::clone(self.kinds.served(group, version, plural)?);

@@ -1,16 +1,20 @@
 //! From what a request carries to an object that may be stored: the steps that creation and update share.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::Server;
-use super::update::Part;
 use crate::api::decode::{self, Decoded};
 use crate::api::field::{Errors, Path};
+use crate::api::metadata as meta_rules;
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::{Resource, Status, Subresource};
 use crate::meta::ObjectName;
+
+/// The subresource that a write goes to; `None` for the object itself.
+pub(super) type Part<'r> = Option<&'r Subresource<Arc<str>>>;
 
 /// An object on its way into the store, in the stored version, and what its author should know.
 pub(super) struct Draft {
@@ -68,6 +72,54 @@ impl Draft {
         }
     }
 
+    /// What the object is called.
+    pub(super) fn name(&self) -> ObjectName {
+        let meta = &self.object["metadata"];
+        ObjectName::new(meta["namespace"].as_str(), meta["name"].as_str().unwrap_or_default())
+    }
+
+    /// Whether the object has a name, rather than one that is to be generated.
+    pub(super) fn is_named(&self) -> bool {
+        self.object["metadata"]["name"].as_str().is_some_and(|name| !name.is_empty())
+    }
+
+    /// The name of an object is that of the request.
+    pub(super) fn check_name(&self, name: &str) -> Result<(), Status> {
+        let given = self.object["metadata"]["name"].as_str().unwrap_or_default();
+        if given == name {
+            return Ok(());
+        }
+        Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )))
+    }
+
+    /// The namespace of a request and of the object in it are the same.
+    pub(super) fn settle_namespace(&mut self, resource: &Resource, target: &Target) -> Result<(), Status> {
+        let meta = self.meta();
+        let given = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
+        if !resource.is_namespaced() {
+            if !given.is_empty() {
+                let mut errors = Errors::new();
+                errors.forbidden(&Path::new("metadata.namespace"), "not allowed on this type");
+                let name = meta.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+                return Err(Status::invalid(&resource.id.group, &resource.kind, &name, &errors));
+            }
+            meta.remove("namespace");
+            return Ok(());
+        }
+        let Some(namespace) = target.namespace.as_deref() else {
+            return Err(Status::bad_request("an empty namespace may not be set during creation"));
+        };
+        if !given.is_empty() && given != namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        meta.insert("namespace".to_owned(), namespace.into());
+        Ok(())
+    }
+
     pub(super) fn meta(&mut self) -> &mut Map<String, Value> {
         metadata(&mut self.object)
     }
@@ -111,9 +163,9 @@ fn check_metadata(
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
     let meta = ObjectMeta::deserialize(&object["metadata"])?;
-    metadata::validate(&meta, resource.scope, resource.name_rule, errors);
+    meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
     if let Some(old) = old {
-        metadata::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+        meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
     Ok(())
 }
@@ -179,38 +231,5 @@ fn drop_nulls(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_nulls),
         _ => {}
-    }
-}
-
-impl Server {
-    /// The namespace of a request and of the object in it are the same.
-    pub(super) fn settle_namespace(
-        &self,
-        resource: &Resource,
-        target: &Target,
-        draft: &mut Draft,
-    ) -> Result<Option<String>, Status> {
-        let meta = draft.meta();
-        let given = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
-        if !resource.is_namespaced() {
-            if !given.is_empty() {
-                let mut errors = Errors::new();
-                errors.forbidden(&Path::new("metadata.namespace"), "not allowed on this type");
-                let name = meta.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                return Err(Status::invalid(&resource.id.group, &resource.kind, &name, &errors));
-            }
-            meta.remove("namespace");
-            return Ok(None);
-        }
-        let Some(namespace) = target.namespace.as_deref() else {
-            return Err(Status::bad_request("an empty namespace may not be set during creation"));
-        };
-        if !given.is_empty() && given != namespace {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-        meta.insert("namespace".to_owned(), namespace.into());
-        Ok(Some(namespace.to_owned()))
     }
 }

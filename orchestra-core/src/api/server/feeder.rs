@@ -197,12 +197,14 @@ impl Feeder {
     /// Takes a kind out of the table. Its cache is closed with its writer, and whoever watches it sees the end.
     fn close(&mut self, id: &GroupResource) -> bool {
         let mut kinds = Kinds::clone(&self.caches.table().kinds);
-        let found = kinds.remove(id).is_some();
+        if kinds.remove(id).is_none() {
+            return false;
+        }
         let writer = self.writers.remove(id);
         // First the table, so that who finds the watch ended does not find the kind.
         self.publish(Arc::new(kinds));
         drop(writer);
-        found
+        true
     }
 }
 

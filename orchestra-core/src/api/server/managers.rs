@@ -5,8 +5,8 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::draft::metadata;
-use super::update::{Part, timestamp};
+use super::draft::{Part, metadata};
+use super::prepare::timestamp;
 use crate::api::Resource;
 use crate::api::request::{User, WriteOptions};
 use crate::store::Durability;
@@ -24,9 +24,9 @@ pub(super) struct Author<'a> {
 
 impl<'a> Author<'a> {
     /// The manager that the write names, else the user.
-    pub(super) fn of(user: &'a User, part: Part<'a>, options: Option<&'a WriteOptions>) -> Self {
-        let named = options.and_then(|options| options.field_manager.as_deref());
-        let manager = named.filter(|name| !name.is_empty()).unwrap_or(&user.name);
+    pub(super) fn of(user: &'a User, part: Part<'a>, options: &'a WriteOptions) -> Self {
+        let named = options.field_manager.as_deref().filter(|name| !name.is_empty());
+        let manager = named.unwrap_or(&user.name);
         let manager = &manager[..manager.floor_char_boundary(LONGEST)];
         Self { manager, subresource: part.map(|part| &*part.name) }
     }

@@ -6,50 +6,62 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `caches` | the feeder: from the store's watch to the caches |
+//! | `caches` | the table of kinds with the cache of each, as a request sees it |
+//! | `feeder` | from the store's watch to the caches; opens and closes those of kinds that come and go |
 //! | `held` | the store, until the server is closed |
 //! | `read`, `watch` | get, list, watch |
-//! | `draft` | from a request's body to an object that may be stored |
-//! | `create`, `update`, `delete` | the writes; a patch is an update |
+//! | `draft` | from a request's body to an object of the kind |
+//! | `write`, `prepare` | the one way of a write, and its pure steps |
+//! | `create`, `update`, `delete`, `sub` | what each verb and subresource makes of the object as it is |
 //! | `managers` | who wrote an object |
-//! | `sub` | `scale`, and subresources that edit their object |
+//! | `written` | from the write to the caches, past the parser |
 
 mod caches;
 mod create;
 mod delete;
 mod draft;
+mod feeder;
 mod held;
 mod managers;
+mod prepare;
 mod read;
 mod sub;
+#[cfg(test)]
+mod tests;
 mod update;
 mod watch;
+mod write;
+mod written;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use caches::Caches;
+pub use caches::{Caches, Open, Table};
+use feeder::{Fed, TableChange};
 pub use held::Borrowed;
 use held::Held;
+use written::Written;
 
 use super::admission::Admission;
 use super::request::{Kind, Operation, Response, Service, Target, User, Verb, WatchOptions, WatchStream};
 use super::{Authorizer, Client, Kinds, Reason, Resource, Status};
 use crate::clock::SharedClock;
-use crate::meta::Revision;
+use crate::meta::{GroupResource, Revision};
 use crate::store::{Store, StoreError, Txn};
 use crate::watch::Cache;
 
 /// The API over a store, in this process. See the [module](self).
 pub struct Server {
     store: Held,
-    kinds: Arc<Kinds>,
     caches: Caches,
+    changes: mpsc::Sender<TableChange>,
+    written: Arc<Written>,
     feeder: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
     clock: SharedClock,
@@ -95,12 +107,25 @@ impl Server {
     pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Arc<Self>, StoreError> {
         let ServerConfig { store, kinds, clock, admission, authorizer } = config;
         let stop = shutdown.clone();
-        let (caches, feeder) =
-            Caches::start(Arc::clone(&store), &kinds, Arc::clone(&clock), shutdown).await?;
+        let written = Arc::<Written>::default();
+        let Fed { caches, changes, task } =
+            feeder::start(Arc::clone(&store), kinds, Arc::clone(&clock), Arc::clone(&written), shutdown)
+                .await?;
         let admission = admission(&caches);
         let (serving, store) = (AtomicBool::new(true), Held::new(store));
-        let feeder = Mutex::new(Some(feeder));
-        Ok(Arc::new(Self { store, kinds, caches, feeder, stop, clock, admission, authorizer, serving }))
+        let feeder = Mutex::new(Some(task));
+        Ok(Arc::new(Self {
+            store,
+            caches,
+            changes,
+            written,
+            feeder,
+            stop,
+            clock,
+            admission,
+            authorizer,
+            serving,
+        }))
     }
 
     /// A client of this server.
@@ -108,9 +133,32 @@ impl Server {
         Client::new(Arc::clone(self) as Arc<dyn Service>, user)
     }
 
-    /// The table of kinds.
-    pub fn kinds(&self) -> &Arc<Kinds> {
-        &self.kinds
+    /// The table of kinds as it is now.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        Arc::clone(&self.caches.table().kinds)
+    }
+
+    /// Adds a kind while the server runs, or changes the one of the same group and plural. When this returns, it is
+    /// served, with whatever objects of it the store holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the server is closed.
+    pub async fn put_kind(&self, row: Resource) -> Result<(), Status> {
+        let (done, outcome) = oneshot::channel();
+        self.changes.send(TableChange::Put(Box::new(row), done)).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?.map_err(Into::into)
+    }
+
+    /// Takes a kind out of the table while the server runs; answers whether it was there. Its watches end, and later
+    /// requests find no such kind. Its objects stay in the store, to be served again when the kind comes back: who wants
+    /// them gone deletes them first.
+    ///
+    /// # Errors
+    /// When the server is closed.
+    pub async fn remove_kind(&self, id: &GroupResource) -> Result<bool, Status> {
+        let (done, outcome) = oneshot::channel();
+        self.changes.send(TableChange::Remove(id.clone(), done)).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())
     }
 
     /// The caches of all kinds.
@@ -151,17 +199,10 @@ impl Server {
         Err(stopped())
     }
 
-    /// The row of the kind that a request is about.
-    pub(crate) fn resource(&self, target: &Target) -> Result<&Arc<Resource>, Status> {
-        self.kinds
-            .served(&target.group, &target.version, &target.resource)
-            .ok_or_else(Status::no_such_resource)
-    }
-
-    fn cache_of(&self, resource: &Resource) -> Result<&Cache, Status> {
-        self.caches
-            .get(&resource.id)
-            .ok_or_else(|| Status::internal(format!("there is no cache of {}", resource.id)))
+    /// The kind that a request is about, with its cache: what the request sees of the table from here on.
+    pub(crate) fn kind(&self, target: &Target) -> Result<Open, Status> {
+        let table = self.caches.table.load();
+        table.served(&target.group, &target.version, &target.resource).ok_or_else(Status::no_such_resource)
     }
 
     /// Waits until the caches hold every write that was acknowledged to anyone.
@@ -198,7 +239,7 @@ fn stopped() -> Status {
 impl Service for Server {
     async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
         self.check_serving()?;
-        let resource = Arc::clone(self.resource(&target)?);
+        let resource = self.kind(&target)?;
         check_scope(&resource, &target)?;
         self.authorizer.authorize(user, operation.verb().as_str(), &target).await?;
         let part = match &target.subresource {
@@ -222,10 +263,10 @@ impl Service for Server {
             Operation::List(options) => self.list(&resource, &target, options).await,
             Operation::Create { body, options } => self.create(user, &resource, &target, body, options).await,
             Operation::Update { body, options } => {
-                self.update(user, &resource, &target, body, part, options).await
+                self.update(user, &resource, &target, part, body, options).await
             }
             Operation::Patch { kind, patch, options, .. } => {
-                self.patch(user, &resource, &target, kind, &patch, part, options).await
+                self.patch(user, &resource, &target, part, kind, &patch, options).await
             }
             Operation::Delete(options) => self.delete(user, &resource, &target, options).await,
             Operation::DeleteCollection(list, options) => {
@@ -236,7 +277,7 @@ impl Service for Server {
 
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
         self.check_serving()?;
-        let resource = Arc::clone(self.resource(&target)?);
+        let resource = self.kind(&target)?;
         check_scope(&resource, &target)?;
         if target.subresource.is_some() {
             return Err(Status::method_not_allowed());
@@ -249,11 +290,11 @@ impl Service for Server {
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
-        Ok(self.kinds.iter().map(|row| row.info()).collect())
+        Ok(self.kinds().iter().map(|row| row.info()).collect())
     }
 
     async fn cache(&self, target: &Target) -> Result<Cache, Status> {
-        Ok(self.cache_of(self.resource(target)?)?.clone())
+        Ok(self.kind(target)?.cache)
     }
 
     fn clock(&self) -> &SharedClock {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::Server;
+use super::caches::Open;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Resource, Status};
 use crate::meta::{ObjectName, Revision};
@@ -51,14 +52,14 @@ impl Token {
 
 impl Server {
     /// The latest state of an object, or why there is none.
-    pub(super) fn current(&self, resource: &Resource, name: &ObjectName) -> Result<Arc<Entry>, Status> {
-        let found = self.cache_of(resource)?.get(name);
+    pub(super) fn current(&self, resource: &Open, name: &ObjectName) -> Result<Arc<Entry>, Status> {
+        let found = resource.cache().get(name);
         found.ok_or_else(|| Status::not_found(&resource.id, name.name()))
     }
 
     pub(super) async fn get(
         &self,
-        resource: &Resource,
+        resource: &Open,
         target: &Target,
         revision: Option<Revision>,
         revision_match: Option<RevisionMatch>,
@@ -90,7 +91,7 @@ impl Server {
 
     pub(super) async fn list(
         &self,
-        resource: &Resource,
+        resource: &Open,
         target: &Target,
         options: ListOptions,
     ) -> Result<Response, Status> {
@@ -99,7 +100,7 @@ impl Server {
         let nothing = selector.filter(|_| list.objects.is_empty());
         let mut response = Response::new(Reply::List(list));
         if let Some(selector) = nothing {
-            let nearest = self.cache_of(resource)?.nearest_label(&selector, target.namespace.as_deref());
+            let nearest = resource.cache().nearest_label(&selector, target.namespace.as_deref());
             response.warnings.extend(nearest.map(|nearest| nearest.to_string()));
         }
         Ok(response)
@@ -107,7 +108,7 @@ impl Server {
 
     pub(super) async fn list_objects(
         &self,
-        resource: &Resource,
+        resource: &Open,
         target: &Target,
         options: ListOptions,
     ) -> Result<ObjectList, Status> {
@@ -120,7 +121,7 @@ impl Server {
             return self.page(resource, &query, revision, None, options.limit).await;
         }
         self.at_least(options.revision).await?;
-        let cache = self.cache_of(resource)?;
+        let cache = resource.cache();
         if options.limit == 0 {
             let revision = cache.revision();
             let objects = cache.list(&query);
@@ -132,14 +133,14 @@ impl Server {
     /// A part of a list as it was at a revision: from the cache if nothing has changed since, else from history.
     async fn page(
         &self,
-        resource: &Resource,
+        resource: &Open,
         query: &Query,
         revision: Revision,
         after: Option<&ObjectName>,
         limit: usize,
     ) -> Result<ObjectList, Status> {
         self.at_least(Some(revision)).await?;
-        let (page, changed) = page_of(self.cache_of(resource)?, query, Some(revision), after, limit);
+        let (page, changed) = page_of(resource.cache(), query, Some(revision), after, limit);
         if changed <= revision {
             return Ok(page);
         }
@@ -206,24 +207,28 @@ pub(super) fn query(
     labels: Option<crate::selector::Selector>,
     fields: Option<crate::selector::FieldSelector>,
 ) -> Result<Query, Status> {
-    for requirement in fields.iter().flat_map(|fields| fields.requirements()) {
-        let path = requirement.path.as_str();
-        let known = matches!(path, "metadata.name" | "metadata.namespace")
-            || resource.fields.iter().any(|field| &*field.path == path);
-        if !known && resource.fields.is_empty() {
-            return Err(Status::bad_request(format!(
-                "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-            )));
-        }
-        if !known {
-            return Err(Status::bad_request(format!("field label not supported: {path}")));
-        }
-    }
     let labels = labels.filter(|selector| !selector.is_everything()).map(CompiledSelector::from);
     let fields = fields.filter(|selector| !selector.is_everything());
+    let known = fields.map(|fields| resource.fields.known(fields)).transpose();
+    let fields = known.map_err(|unknown| match resource.fields.is_empty() {
+        true => Status::bad_request(format!(
+            "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            unknown.path
+        )),
+        false => Status::bad_request(unknown.to_string()),
+    })?;
     Ok(Query { namespace: target.namespace.clone(), labels, fields })
 }
 
 pub(super) fn object_name(target: &Target) -> Result<ObjectName, Status> {
     target.object_name().ok_or_else(|| Status::bad_request("this needs the name of one object"))
+}
+
+/// The object that must be there for a verb.
+pub(super) fn existing<'e>(
+    resource: &Resource,
+    name: &ObjectName,
+    current: Option<&'e Entry>,
+) -> Result<&'e Entry, Status> {
+    current.ok_or_else(|| Status::not_found(&resource.id, name.name()))
 }

@@ -3,8 +3,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Server;
+use super::caches::Open;
 use super::draft::Draft;
-use super::read::object_name;
+use super::read::{existing, object_name};
+use super::write::{Next, Write};
 use crate::api::history;
 use crate::api::request::{
     Body, DeleteOptions, Operation, PatchKind, Reply, Response, Target, User, WriteOptions,
@@ -19,7 +21,7 @@ impl Server {
     pub(super) async fn subresource(
         &self,
         user: &User,
-        resource: &Arc<Resource>,
+        resource: &Open,
         part: &Subresource<Arc<str>>,
         target: &Target,
         operation: Operation,
@@ -46,7 +48,7 @@ impl Server {
     async fn evict(
         &self,
         user: &User,
-        resource: &Arc<Resource>,
+        resource: &Open,
         part: &Subresource<Arc<str>>,
         target: &Target,
         body: Body,
@@ -82,7 +84,7 @@ impl Server {
     async fn edit(
         &self,
         user: &User,
-        resource: &Arc<Resource>,
+        resource: &Open,
         part: &Subresource<Arc<str>>,
         target: &Target,
         body: Body,
@@ -92,7 +94,8 @@ impl Server {
         let kind = body_kind(resource, part);
         let body = body.read(kind)?;
         let now = self.clock.now();
-        let make = |current: &Entry| {
+        let mut make = |current: Option<&Entry>| {
+            let current = existing(resource, &name, current)?;
             let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             if !given.is_empty() && given != current.revision().to_string() {
                 return Err(Status::modified(&resource.id, name.name()));
@@ -103,15 +106,17 @@ impl Server {
             resource.rules.check(&object).map_err(|why| {
                 Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
             })?;
-            Ok(Draft { object, warnings: Vec::new() })
+            Ok(Next::Put(Draft { object, warnings: Vec::new() }))
         };
-        self.change(user, resource, Some(part), &name, &make, &options).await
+        self.catch_up().await?;
+        let write = Write { user, kind: resource, part: Some(part), options: &options };
+        self.write(write, &name, &mut make).await
     }
 
     async fn scale(
         &self,
         user: &User,
-        resource: &Arc<Resource>,
+        resource: &Open,
         target: &Target,
         paths: &ScalePaths<Arc<str>>,
         operation: Operation,
@@ -133,15 +138,18 @@ impl Server {
                 return Err(Status::method_not_allowed());
             }
         };
-        let make = |current: &Entry| {
+        let mut make = |current: Option<&Entry>| {
+            let current = existing(resource, &name, current)?;
             let scale = match &wanted {
                 Wanted::Scale(scale) => scale.clone(),
                 Wanted::Patch(kind, text) => patch::apply(resource, *kind, &scale_of(current, paths)?, text)?,
             };
-            scaled(current, paths, &scale)
+            scaled(current, paths, &scale).map(Next::Put)
         };
         // The object is changed, not its subresource: its own rules see to the rest.
-        let response = self.change(user, resource, None, &name, &make, &options).await?;
+        self.catch_up().await?;
+        let write = Write { user, kind: resource, part: None, options: &options };
+        let response = self.write(write, &name, &mut make).await?;
         match response.reply {
             Reply::Object(entry) => Ok(Response::new(Reply::Value(scale_of(&entry, paths)?))),
             other => Ok(Response::new(other)),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 
 use super::Server;
+use super::caches::Open;
 use super::read::query;
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
 use crate::api::{Resource, Status};
 use crate::meta::Revision;
 use crate::selector::FieldSelector;
 use crate::store::{Change, KeyRange, StoreError};
-use crate::watch::{Cursor, Entry, Event, EventKind, Gone, Query};
+use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Gone, Query};
 
 /// How often a watch that wants bookmarks gets one when nothing else happens.
 const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -18,15 +19,16 @@ const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 impl Server {
     pub(super) async fn start_watch(
         &self,
-        resource: &Arc<Resource>,
+        resource: &Open,
         target: &Target,
         options: WatchOptions,
     ) -> Result<WatchStream, Status> {
-        let mut query = query(resource, target, options.labels, options.fields)?;
-        if let Some(name) = &target.name {
-            query.fields = Some(named(query.fields.take(), name)?);
-        }
-        let cache = self.cache_of(resource)?.clone();
+        let fields = match &target.name {
+            Some(name) => Some(named(options.fields, name)?),
+            None => options.fields,
+        };
+        let query = query(resource, target, options.labels, fields)?;
+        let cache = resource.cache().clone();
         let after = options.after.filter(|after| *after > Revision::ZERO);
         let from_start = after.is_none() || options.initial_events;
         self.at_least(after).await?;
@@ -52,8 +54,14 @@ impl Server {
                 },
             }
         };
-        let watch =
-            Watch { query, cursor, waiting, bookmarks: options.bookmarks, clock: Arc::clone(&self.clock) };
+        let watch = Watch {
+            query,
+            cache,
+            cursor,
+            waiting,
+            bookmarks: options.bookmarks,
+            clock: Arc::clone(&self.clock),
+        };
         Ok(stream::unfold(Some(watch), Watch::step).boxed())
     }
 
@@ -89,6 +97,7 @@ impl Server {
 
 struct Watch {
     query: Query,
+    cache: Cache,
     cursor: Cursor,
     waiting: VecDeque<WatchEvent>,
     bookmarks: bool,
@@ -96,34 +105,32 @@ struct Watch {
 }
 
 impl Watch {
-    /// One item of the stream; an error is the last.
+    /// One item of the stream; an error is the last. The stream ends, as Kubernetes' do, when the kind is served no more.
     async fn step(watch: Option<Self>) -> Option<(Result<WatchEvent, Status>, Option<Self>)> {
         let mut watch = watch?;
         match watch.next().await {
-            Ok(event) => Some((Ok(event), Some(watch))),
+            Ok(event) => Some((Ok(event?), Some(watch))),
             Err(gone) => Some((Err(too_old(gone)), None)),
         }
     }
 
-    async fn next(&mut self) -> Result<WatchEvent, Gone> {
+    /// The next event; `None` when there will be no more.
+    async fn next(&mut self) -> Result<Option<WatchEvent>, Gone> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
-                return Ok(event);
+                return Ok(Some(event));
             }
-            let event = if self.bookmarks {
-                tokio::select! {
-                    biased;
-                    event = self.cursor.next() => event?,
-                    () = self.clock.sleep(BOOKMARK_EVERY) => {
-                        let revision = self.cursor.seen();
-                        return Ok(WatchEvent::Bookmark { revision, initial_events_end: false });
-                    }
+            let event = tokio::select! {
+                biased;
+                event = self.cursor.next() => event?,
+                () = self.cache.closed() => return Ok(None),
+                () = self.clock.sleep(BOOKMARK_EVERY), if self.bookmarks => {
+                    let revision = self.cursor.seen();
+                    return Ok(Some(WatchEvent::Bookmark { revision, initial_events_end: false }));
                 }
-            } else {
-                self.cursor.next().await?
             };
             if let Some(event) = shown(&self.query, &event) {
-                return Ok(event);
+                return Ok(Some(event));
             }
         }
     }

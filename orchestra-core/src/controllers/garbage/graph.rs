@@ -1,6 +1,6 @@
 //! Who owns whom, over the caches of all kinds.
 
-use std::ops::Range;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,21 +9,20 @@ use serde_json::Value;
 use super::plan::{FOREGROUND, Item, Owner};
 use crate::api::{Client, Kind, Status, split_api_version};
 use crate::control::Error;
-use crate::meta::{ObjectName, OwnerRef, Scope, Uid};
+use crate::meta::{GroupResource, ObjectName, OwnerRef, Scope, Uid};
 use crate::watch::{Cache, Entry};
 
 /// An object of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// Which kind, by its place in the graph.
-    pub(super) kind: usize,
+    pub(super) kind: GroupResource,
     pub(super) name: ObjectName,
 }
 
-/// The kinds with their caches. Kinds are only ever added, so that a kind keeps its place.
+/// The kinds with their caches, as they were when they were last looked at.
 #[derive(Default)]
 pub(super) struct Graph {
-    kinds: ArcSwap<Vec<(Kind, Cache)>>,
+    kinds: ArcSwap<HashMap<GroupResource, (Kind, Cache)>>,
 }
 
 /// Where an owner may be that a reference names.
@@ -35,52 +34,57 @@ pub(super) enum Place {
 }
 
 impl Graph {
-    /// Adds the kinds that are served and not known yet, but events, of which there are many and which own nothing and
-    /// are owned by nothing. Returns the places of the new ones. Called by one task.
-    pub(super) async fn learn(&self, client: &Client) -> Result<Range<usize>, Status> {
-        let mut kinds = Vec::clone(&self.kinds.load());
-        let known = kinds.len();
-        for kind in client.service().kinds().await? {
-            if &*kind.id.resource != "events" && kinds.iter().all(|(held, _)| held.id != kind.id) {
-                let cache = client.service().cache(&kind.target(None)).await?;
-                kinds.push((kind, cache));
-            }
+    /// Looks at the kinds that are served: takes in those that are not known yet, but events, of which there are many and
+    /// which own nothing and are owned by nothing, and forgets those that have gone. Returns the new ones, a kind that
+    /// went and came again among them. Called by one task.
+    pub(super) async fn learn(&self, client: &Client) -> Result<Vec<GroupResource>, Status> {
+        let (before, mut after, mut new) = (self.kinds.load_full(), HashMap::new(), Vec::new());
+        for kind in client.service().kinds().await?.into_iter().filter(|kind| &*kind.id.resource != "events")
+        {
+            let id = kind.id.clone();
+            let held = before.get(&id).filter(|(_, cache)| !cache.is_closed()).cloned();
+            let known = match held {
+                Some(known) => known,
+                None => {
+                    new.push(id.clone());
+                    let cache = client.service().cache(&kind.target(None)).await?;
+                    (kind, cache)
+                }
+            };
+            after.insert(id, known);
         }
-        let new = known..kinds.len();
-        if !new.is_empty() {
-            self.kinds.store(Arc::new(kinds));
-        }
+        self.kinds.store(Arc::new(after));
         Ok(new)
     }
 
     /// A kind and its cache.
-    pub(super) fn kind(&self, place: usize) -> Option<(Kind, Cache)> {
-        self.kinds.load().get(place).cloned()
+    pub(super) fn kind(&self, id: &GroupResource) -> Option<(Kind, Cache)> {
+        self.kinds.load().get(id).cloned()
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.kinds.load().get(key.kind)?.1.get(&key.name)
+        self.kinds.load().get(&key.kind)?.1.get(&key.name)
     }
 
     /// The objects that name an owner.
     pub(super) fn dependents(&self, owner: &Uid) -> Vec<(Key, Arc<Entry>)> {
         let kinds = self.kinds.load();
-        let of = |(kind, (_, cache)): (usize, &(Kind, Cache))| {
+        let of = |(kind, cache): &(Kind, Cache)| {
             let owned = cache.owned_by(owner).into_iter();
-            owned.map(move |entry| (Key { kind, name: entry.name().clone() }, entry)).collect::<Vec<_>>()
+            let key = |entry: &Entry| Key { kind: kind.id.clone(), name: entry.name().clone() };
+            owned.map(|entry| (key(&entry), entry)).collect::<Vec<_>>()
         };
-        kinds.iter().enumerate().flat_map(of).collect()
+        kinds.values().flat_map(of).collect()
     }
 
     /// Where the owner is that an object's reference names.
     pub(super) fn place(&self, dependent: &ObjectName, owner: &OwnerRef) -> Place {
         let (group, _) = split_api_version(&owner.api_version);
         let kinds = self.kinds.load();
-        let named = kinds
-            .iter()
-            .enumerate()
-            .find(|(_, (kind, _))| &*kind.id.group == group && *kind.kind == *owner.kind);
-        let Some((kind, (row, _))) = named else { return Place::Nowhere };
+        let mut held = kinds.values().map(|(kind, _)| kind);
+        let named = held.find(|kind| &*kind.id.group == group && *kind.kind == *owner.kind);
+        let Some(row) = named else { return Place::Nowhere };
+        let kind = row.id.clone();
         match (row.scope, dependent.namespace()) {
             (Scope::Cluster, _) => Place::At(Key { kind, name: ObjectName::cluster(&*owner.name) }),
             (Scope::Namespaced, Some(namespace)) => {
@@ -127,7 +131,7 @@ impl Graph {
 
     /// Where an object of a uid is that a reference looks for elsewhere.
     pub(super) fn elsewhere(&self, key: &Key, uid: &Uid) -> bool {
-        let Some((_, cache)) = self.kind(key.kind) else { return false };
+        let Some((_, cache)) = self.kind(&key.kind) else { return false };
         let snapshot = cache.snapshot();
         snapshot.range(None, None).any(|entry| entry.uid() == uid)
     }

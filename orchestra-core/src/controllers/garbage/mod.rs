@@ -1,7 +1,7 @@
 //! Garbage collection: what nobody owns any more goes, in the order that was asked for.
 //!
 //! It works on the references in `metadata.ownerReferences`, by uid, over every kind that is served; kinds
-//! that come to be served later are found within half a minute:
+//! that come to be served later are found within half a minute, and one that is served no more is let go:
 //!
 //! - an object whose owners are all gone is deleted (*background*);
 //! - an object that is deleted in the *foreground* carries the finalizer `foregroundDeletion` and stays until the
@@ -32,7 +32,7 @@ use crate::api::{Client, DeleteOptions, Operation, Patch, Propagation, Reply, St
 use crate::control::Error;
 use crate::control::events::Recorder;
 use crate::control::queue::{Cause, Queue};
-use crate::meta::{OwnerRef, Uid};
+use crate::meta::{GroupResource, OwnerRef, Uid};
 use crate::watch::{Entry, Event, EventKind, Query};
 
 const NAME: &str = "garbage-collector-controller";
@@ -90,30 +90,37 @@ impl Collector {
     }
 
     /// Follows one kind: what happens to its objects leads to them, to their owners, or to their dependents.
-    async fn follow(self: Arc<Self>, kind: usize) {
-        let Some((row, cache)) = self.graph.kind(kind) else { return };
+    async fn follow(self: Arc<Self>, kind: GroupResource) {
+        let Some((row, cache)) = self.graph.kind(&kind) else { return };
         // Which kind it is is known for as long as the program runs.
         let cause: (Cause, Cause) = (Cause::Listed("owned object"), Cause::Changed("owned object"));
         tracing::trace!(resource = %row.id, "following");
         loop {
             let (objects, mut cursor) = cache.list_and_watch(&Query::all());
             for entry in &objects {
-                self.seen(kind, entry, cause.0);
+                self.seen(&kind, entry, cause.0);
             }
             drop(objects);
-            while let Ok(event) = cursor.next().await {
-                self.happened(kind, &event, cause.1);
+            loop {
+                tokio::select! {
+                    biased;
+                    event = cursor.next() => match event {
+                        Ok(event) => self.happened(&kind, &event, cause.1),
+                        Err(_) => break,
+                    },
+                    () = cache.closed() => return,
+                }
             }
         }
     }
 
-    fn seen(&self, kind: usize, entry: &Entry, cause: Cause) {
+    fn seen(&self, kind: &GroupResource, entry: &Entry, cause: Cause) {
         if self.graph.is_interesting(entry) {
-            self.queue.add(Key { kind, name: entry.name().clone() }, cause);
+            self.queue.add(Key { kind: kind.clone(), name: entry.name().clone() }, cause);
         }
     }
 
-    fn happened(&self, kind: usize, event: &Event, cause: Cause) {
+    fn happened(&self, kind: &GroupResource, event: &Event, cause: Cause) {
         let entry = &event.object;
         match &event.kind {
             EventKind::Added => self.seen(kind, entry, cause),
@@ -247,7 +254,7 @@ impl Collector {
 
     /// Tells people that a reference leads out of its namespace.
     fn complain(&self, key: &Key, dependent: &Entry, owner: &OwnerRef) {
-        let Some((kind, _)) = self.graph.kind(key.kind) else { return };
+        let Some((kind, _)) = self.graph.kind(&key.kind) else { return };
         let about = ObjectReference {
             api_version: Some(api_version(&kind.id.group, &kind.version)),
             kind: Some(kind.kind.to_string()),
@@ -265,7 +272,7 @@ impl Collector {
     }
 
     fn target(&self, key: &Key) -> Result<Target, Status> {
-        let (kind, _) = self.graph.kind(key.kind).ok_or_else(Status::no_such_resource)?;
+        let (kind, _) = self.graph.kind(&key.kind).ok_or_else(Status::no_such_resource)?;
         Ok(kind.target(key.name.namespace()).named(key.name.name()))
     }
 

@@ -218,5 +218,6 @@ struct PodStatus {
 /// The pods that are bound to a node; with an empty name, those that are bound to none.
 pub(super) async fn pods_on(context: &Context, node: &str) -> Result<Vec<std::sync::Arc<Entry>>, Error> {
     let pods = context.cache::<Pod>().await?;
-    Ok(pods.list(&Query::all().fields(FieldSelector::parse(&format!("spec.nodeName={node}"))?)))
+    let on_node = pods.known(FieldSelector::parse(&format!("spec.nodeName={node}"))?)?;
+    Ok(pods.list(&Query::all().fields(on_node)))
 }

@@ -1,0 +1,215 @@
+//! What the system sets in an object and what it carries over from the old state: pure, over JSON.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::draft::{Part, metadata};
+use crate::api::field::{Errors, Path};
+use crate::api::request::{DeleteOptions, Propagation};
+use crate::api::{Resource, Status, Subresource};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// The longest prefix of a generated name, so that the name is a DNS label.
+const MAX_GENERATED_PREFIX: usize = 63 - 5;
+
+/// A time as objects have it: RFC 3339, in UTC, whole seconds.
+pub(super) fn timestamp(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// What only the system knows of a new object.
+pub(super) struct Birth {
+    pub(super) uid: String,
+    /// What a generated name ends in.
+    pub(super) suffix: String,
+    pub(super) now: Timestamp,
+}
+
+/// Makes an object fit to be created: sets what only the system sets, and its name, if that is to be generated.
+pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> Result<(), Status> {
+    let meta = metadata(object);
+    if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|given| !given.is_empty()) {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "managedFields",
+        "generation",
+    ] {
+        meta.remove(field);
+    }
+    let generated = generated_name(resource, meta, &birth.suffix)?;
+    meta.insert("uid".to_owned(), birth.uid.into());
+    meta.insert("creationTimestamp".to_owned(), timestamp(birth.now).into());
+    if resource.generation {
+        meta.insert("generation".to_owned(), 1.into());
+    }
+    let named = generated.is_some();
+    if let Some(name) = generated {
+        meta.insert("name".to_owned(), name.into());
+    }
+    if resource.has_status() && !resource.status_at_creation {
+        object.as_object_mut().map(|fields| fields.remove("status"));
+    }
+    resource.rules.prepare_create(object);
+    if named {
+        // What is defaulted from the name could not be before.
+        resource.rules.default(object);
+    }
+    Ok(())
+}
+
+/// The name of an object that leaves it to the system.
+fn generated_name(
+    resource: &Resource,
+    meta: &Map<String, Value>,
+    suffix: &str,
+) -> Result<Option<String>, Status> {
+    let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or_default();
+    if !text("name").is_empty() {
+        return Ok(None);
+    }
+    let prefix = text("generateName");
+    if prefix.is_empty() {
+        let mut errors = Errors::new();
+        errors.required(&Path::new("metadata.name"), "name or generateName is required");
+        return Err(Status::invalid(&resource.id.group, &resource.kind, "", &errors));
+    }
+    let prefix = &prefix[..prefix.floor_char_boundary(MAX_GENERATED_PREFIX)];
+    Ok(Some(format!("{prefix}{suffix}")))
+}
+
+/// Takes over from the old state what a write to this part may not change.
+pub(super) fn update(resource: &Resource, part: Part<'_>, new: &mut Value, old: &Value) {
+    match part {
+        Some(part) if part.is_status() => status(resource, new, old),
+        // Made from the object that is stored, with the status it is to have.
+        Some(_) => {}
+        None => object(resource, new, old),
+    }
+    metadata(new).remove("resourceVersion");
+}
+
+fn status(resource: &Resource, new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let given = std::mem::replace(new, old.clone());
+    if let (Value::Object(fields), Some(status)) = (&mut *new, status) {
+        fields.insert("status".to_owned(), status);
+    }
+    resource.rules.prepare_status(new, &given);
+}
+
+fn object(resource: &Resource, new: &mut Value, old: &Value) {
+    let empty = Map::new();
+    let kept = old["metadata"].as_object().unwrap_or(&empty);
+    let meta = metadata(new);
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+        "managedFields",
+    ] {
+        match kept.get(field) {
+            Some(value) => meta.insert(field.to_owned(), value.clone()),
+            None => meta.remove(field),
+        };
+    }
+    meta.remove("selfLink");
+    if let (true, Value::Object(fields)) = (resource.has_status(), &mut *new) {
+        match old.get("status") {
+            Some(status) => fields.insert("status".to_owned(), status.clone()),
+            None => fields.remove("status"),
+        };
+    }
+    resource.rules.prepare_update(new, old);
+}
+
+/// Counts a change of the desired state, which is what is neither metadata nor status.
+pub(super) fn count_generation(resource: &Resource, part: Part<'_>, new: &mut Value, old: &Value) {
+    if resource.generation && part.is_none_or(Subresource::is_desired) && !same_desired(new, old) {
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        metadata(new).insert("generation".to_owned(), generation.into());
+    }
+}
+
+fn same_desired(new: &Value, old: &Value) -> bool {
+    let (Value::Object(new), Value::Object(old)) = (new, old) else { return false };
+    let desired = |key: &String| !matches!(key.as_str(), "metadata" | "status");
+    let count = |fields: &Map<String, Value>| fields.keys().filter(|key| desired(key)).count();
+    count(new) == count(old)
+        && new.iter().filter(|(key, _)| desired(key)).all(|(key, value)| old.get(key) == Some(value))
+}
+
+/// Whether an object is being deleted and nothing keeps it any more.
+pub(super) fn is_finished(resource: &Resource, object: &Value) -> bool {
+    let meta = &object["metadata"];
+    let finalizers = meta["finalizers"].as_array().map_or(0, Vec::len);
+    let grace = meta["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    meta["deletionTimestamp"].is_string() && finalizers == 0 && grace == 0 && !resource.rules.holds(object)
+}
+
+/// Marks an object as being deleted. Returns whether there was anything to do: a deletion that is under way is only ever
+/// made shorter.
+pub(super) fn mark_deleted(
+    resource: &Resource,
+    object: &mut Value,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> bool {
+    let grace = resource.rules.grace_period(object, options.grace_period).unwrap_or(0).max(0);
+    let before = finalizers(object);
+    let after = finalizers_for(resource, before.clone(), options);
+    let under_way = object["metadata"]["deletionTimestamp"].is_string();
+    let shorter = object["metadata"]["deletionGracePeriodSeconds"].as_i64().is_some_and(|old| grace < old);
+    if under_way && !shorter && after == before {
+        return is_finished(resource, object);
+    }
+    let meta = metadata(object);
+    if after.is_empty() {
+        meta.remove("finalizers");
+    } else {
+        meta.insert("finalizers".to_owned(), after.into());
+    }
+    if !under_way || shorter {
+        let end = now + Duration::from_secs(grace.unsigned_abs());
+        meta.insert("deletionTimestamp".to_owned(), timestamp(end).into());
+        meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
+    }
+    if !under_way {
+        if let Some(generation) = meta.get("generation").and_then(Value::as_i64) {
+            meta.insert("generation".to_owned(), (generation + 1).into());
+        }
+        resource.rules.prepare_deletion(object);
+    }
+    true
+}
+
+fn finalizers(object: &Value) -> Vec<String> {
+    let list = object["metadata"]["finalizers"].as_array();
+    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The finalizers of an object whose dependents are to fare as a deletion says.
+fn finalizers_for(resource: &Resource, mut held: Vec<String>, options: &DeleteOptions) -> Vec<String> {
+    let dependents =
+        options.propagation.or_else(|| resource.orphan_by_default.then_some(Propagation::Orphan));
+    if let Some(dependents) = dependents {
+        held.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
+        match dependents {
+            Propagation::Orphan => held.push(ORPHAN.to_owned()),
+            Propagation::Foreground => held.push(FOREGROUND.to_owned()),
+            Propagation::Background => {}
+        }
+    }
+    held
+}

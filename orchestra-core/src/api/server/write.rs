@@ -1,0 +1,341 @@
+//! The one way of a write, whatever the verb: from the object as it is, if there is one, to the next.
+//!
+//! ```text
+//! current ─► make ─► prepare ─► mutate ─► validate ─► check ─► sign ─► encode ─► commit ─► caches
+//! ```
+//!
+//! A verb says what it makes of the current object (a [`Next`]); all else is here. A creation has no current object, an
+//! update must have one, and a patch that may create takes either. What is marked as deleted and has nothing left that
+//! keeps it goes in the same transaction that a change of it would be stored in, with what its admissions free.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Server;
+use super::caches::Open;
+use super::draft::{Draft, Part, metadata};
+use super::managers::Author;
+use super::prepare::{self, Birth};
+use crate::api::admission::{Attributes, Change};
+use crate::api::field::{Errors, Path};
+use crate::api::request::{DeleteOptions, Reply, Response, User, WriteOptions};
+use crate::api::{Resource, Status};
+use crate::clock::{random_suffix, random_uid};
+use crate::meta::{ObjectName, Revision};
+use crate::store::{Durability, Expect, StoreError, Txn};
+use crate::watch::Entry;
+
+/// How often a write is tried anew when something was in its way.
+pub(super) const ATTEMPTS: usize = 16;
+
+/// A write, beside the object.
+#[derive(Clone, Copy)]
+pub(super) struct Write<'w> {
+    pub(super) user: &'w User,
+    pub(super) kind: &'w Open,
+    pub(super) part: Part<'w>,
+    pub(super) options: &'w WriteOptions,
+}
+
+/// What is to become of an object.
+pub(super) enum Next<'n> {
+    /// This state of it.
+    Put(Draft),
+    /// Its end, now or after a while.
+    Delete(&'n DeleteOptions),
+}
+
+/// What a verb makes of the object as it is, or of none. Called anew for each attempt.
+pub(super) type Make<'m, 'n> = &'m mut (dyn FnMut(Option<&Entry>) -> Result<Next<'n>, Status> + Send);
+
+/// Why an attempt did not succeed.
+pub(super) enum Failed {
+    /// There is an object of that name already.
+    Taken(ObjectName),
+    /// The object, or something in the same transaction, is no longer as it was.
+    Changed,
+    /// Anything else.
+    Status(Status),
+}
+
+impl From<Status> for Failed {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+impl Server {
+    /// Writes what `make` makes of an object, anew when another write comes between. What it builds on is what the
+    /// caches hold: who must see what others have written [catches up](Server::catch_up) before.
+    pub(super) async fn write(
+        &self,
+        write: Write<'_>,
+        name: &ObjectName,
+        make: Make<'_, '_>,
+    ) -> Result<Response, Status> {
+        for _ in 0..ATTEMPTS {
+            let current = write.kind.cache().get(name);
+            let next = make(current.as_deref())?;
+            match self.attempt(write, current.as_ref(), next).await {
+                Ok(response) => return Ok(response),
+                Err(Failed::Status(status)) => return Err(status),
+                Err(Failed::Changed | Failed::Taken(_)) => self.catch_up().await?,
+            }
+        }
+        Err(Status::modified(&write.kind.id, name.name()))
+    }
+
+    /// One attempt at a write.
+    pub(super) async fn attempt(
+        &self,
+        write: Write<'_>,
+        current: Option<&Arc<Entry>>,
+        next: Next<'_>,
+    ) -> Result<Response, Failed> {
+        let kind = write.kind;
+        let old = current.map(|entry| stored(entry)).transpose()?;
+        let change = Change::of(&next, old.is_some());
+        let Some(mut draft) = self.prepare(write, current, old.as_ref(), next)? else {
+            // There is nothing to do; a deletion of what has gone meanwhile is seen to in the next attempt.
+            return current.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
+        };
+        let name = draft.name();
+        let attributes = Attributes {
+            user: write.user,
+            resource: kind,
+            name: &name,
+            subresource: write.part.map(|part| &*part.name),
+            change,
+            old: old.as_ref(),
+            dry_run: write.options.dry_run,
+        };
+        if change != Change::Delete {
+            self.mutate(&attributes, &mut draft).await?;
+            draft.validate(kind, &name, old.as_ref(), write.part)?;
+            if let Some(old) = &old {
+                prepare::count_generation(kind, write.part, &mut draft.object, old);
+            }
+        }
+        let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
+        let mut txn = Txn::new();
+        self.check(&attributes, ends, &mut draft, &mut txn).await?;
+        let same = !ends && txn.writes.is_empty() && old.as_ref() == Some(&draft.object);
+        if let (Some(current), true) = (current, same) {
+            return Ok(answer(Arc::clone(current), draft.warnings, false));
+        }
+        if let (Change::Delete, true, Some(current)) = (change, ends, current) {
+            self.remove(write, current, txn).await?;
+            return Ok(Response::new(Reply::Value(success(kind, current))));
+        }
+        Author::of(write.user, write.part, write.options).sign(kind, &mut draft.object, self.clock.now());
+        let entry = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
+        let entry = match current {
+            Some(current) if ends => {
+                let revision = self.remove(write, current, txn).await?;
+                Arc::new(entry.at(revision))
+            }
+            _ => self.keep(write, current, entry, txn).await?,
+        };
+        Ok(answer(entry, draft.warnings, old.is_none()))
+    }
+
+    /// The next state as it would be without anyone else's say; `None` when there is nothing to do.
+    fn prepare(
+        &self,
+        write: Write<'_>,
+        current: Option<&Arc<Entry>>,
+        old: Option<&Value>,
+        next: Next<'_>,
+    ) -> Result<Option<Draft>, Status> {
+        let kind = write.kind;
+        match (next, current, old) {
+            (Next::Put(mut draft), Some(current), Some(old)) => {
+                check_version(kind, current, &mut draft)?;
+                prepare::update(kind, write.part, &mut draft.object, old);
+                Ok(Some(draft))
+            }
+            (Next::Put(mut draft), ..) => {
+                let clock = &*self.clock;
+                let birth = Birth {
+                    uid: random_uid(clock).as_str().to_owned(),
+                    suffix: random_suffix(clock, 5),
+                    now: clock.now(),
+                };
+                prepare::create(kind, &mut draft.object, birth)?;
+                Ok(Some(draft))
+            }
+            (Next::Delete(options), Some(current), Some(old)) => {
+                check_preconditions(kind, current, options)?;
+                let mut object = old.clone();
+                let marked = prepare::mark_deleted(kind, &mut object, options, self.clock.now());
+                Ok(marked.then(|| Draft { object, warnings: Vec::new() }))
+            }
+            (Next::Delete(_), ..) => Ok(None),
+        }
+    }
+
+    /// Lets every admission change the object.
+    async fn mutate(&self, attributes: &Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
+        for admission in &self.admission {
+            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+        }
+        Ok(())
+    }
+
+    /// Shows every admission what will be stored, or that the object ends.
+    async fn check(
+        &self,
+        attributes: &Attributes<'_>,
+        ends: bool,
+        draft: &mut Draft,
+        txn: &mut Txn,
+    ) -> Result<(), Status> {
+        for admission in &self.admission {
+            let new = (!ends).then_some(&draft.object);
+            draft.warnings.extend(admission.check(attributes, new, txn).await?);
+        }
+        debug_assert!(attributes.resource.durability == Durability::Durable || txn.writes.is_empty());
+        Ok(())
+    }
+
+    /// Stores a new state of an object, and answers it with its revision.
+    async fn keep(
+        &self,
+        write: Write<'_>,
+        current: Option<&Arc<Entry>>,
+        entry: Arc<Entry>,
+        txn: Txn,
+    ) -> Result<Arc<Entry>, Failed> {
+        let kind = write.kind;
+        if write.options.dry_run {
+            return self.rehearse(kind, current, entry).await;
+        }
+        let key = kind.key(entry.name());
+        let expect = current.map_or(Expect::Absent, |current| Expect::At(current.revision()));
+        let txn =
+            txn.expect(key.clone(), expect).put_with(key.clone(), entry.bytes().clone(), kind.durability);
+        let under_way = self.written.commit(key.clone(), Arc::clone(&entry));
+        let outcome = self.commit(txn).await;
+        drop(under_way);
+        match outcome {
+            // The caches hold it, if nobody else has written it since.
+            Ok(revision) => Ok(kind
+                .cache()
+                .get(entry.name())
+                .filter(|held| held.revision() == revision)
+                .unwrap_or_else(|| Arc::new(entry.at(revision)))),
+            Err(StoreError::Conflict { key: taken, .. }) if taken == key && current.is_none() => {
+                Err(Failed::Taken(entry.name().clone()))
+            }
+            Err(StoreError::Conflict { .. }) => Err(Failed::Changed),
+            Err(error) => Err(Failed::Status(error.into())),
+        }
+    }
+
+    /// What storing would answer.
+    async fn rehearse(
+        &self,
+        kind: &Open,
+        current: Option<&Arc<Entry>>,
+        entry: Arc<Entry>,
+    ) -> Result<Arc<Entry>, Failed> {
+        if let Some(current) = current {
+            return Ok(Arc::new(entry.at(current.revision())));
+        }
+        self.catch_up().await?;
+        match kind.cache().get(entry.name()) {
+            Some(_) => Err(Failed::Taken(entry.name().clone())),
+            None => Ok(entry),
+        }
+    }
+
+    /// Removes an object, with all that the transaction frees.
+    async fn remove(&self, write: Write<'_>, current: &Arc<Entry>, txn: Txn) -> Result<Revision, Failed> {
+        if write.options.dry_run {
+            return Ok(current.revision());
+        }
+        let key = write.kind.key(current.name());
+        let txn = txn.expect(key.clone(), Expect::At(current.revision())).delete(key);
+        self.commit(txn).await.map_err(|error| match error {
+            StoreError::Conflict { .. } => Failed::Changed,
+            error => Failed::Status(error.into()),
+        })
+    }
+}
+
+impl Change {
+    fn of(next: &Next<'_>, exists: bool) -> Self {
+        match (next, exists) {
+            (Next::Delete(_), _) => Self::Delete,
+            (Next::Put(_), true) => Self::Update,
+            (Next::Put(_), false) => Self::Create,
+        }
+    }
+}
+
+/// An object as it is stored.
+fn stored(entry: &Entry) -> Result<Value, Status> {
+    serde_json::from_slice(entry.bytes()).map_err(Status::internal)
+}
+
+fn answer(entry: Arc<Entry>, warnings: Vec<String>, created: bool) -> Response {
+    Response { warnings, created, ..Response::new(Reply::Object(entry)) }
+}
+
+/// The version and the identity that an update speaks of, if it says, are those that are there.
+fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Result<(), Status> {
+    let name = current.name().name();
+    let meta = metadata(&mut draft.object);
+    let given = |field: &str| meta.get(field).and_then(Value::as_str).filter(|given| !given.is_empty());
+    if let Some(uid) = given("uid").filter(|uid| *uid != current.uid().as_str()) {
+        return Err(another_uid(resource, current, uid));
+    }
+    match given("resourceVersion") {
+        None => Ok(()),
+        Some(version) => match version.parse::<Revision>() {
+            Ok(revision) if revision == current.revision() => Ok(()),
+            Ok(_) => Err(Status::modified(&resource.id, name)),
+            Err(_) => {
+                let mut errors = Errors::new();
+                let path = Path::new("metadata.resourceVersion");
+                errors.invalid(&path, version, "must be a number from a read of the object");
+                Err(Status::invalid(&resource.id.group, &resource.kind, name, &errors))
+            }
+        },
+    }
+}
+
+/// The version and the identity that a deletion speaks of are those that are there.
+fn check_preconditions(resource: &Resource, current: &Entry, options: &DeleteOptions) -> Result<(), Status> {
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != current.uid().as_str()) {
+        return Err(another_uid(resource, current, uid));
+    }
+    if let Some(revision) = options.revision.filter(|revision| *revision != current.revision()) {
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {}",
+            current.revision()
+        );
+        return Err(Status::conflict(&resource.id, current.name().name(), why));
+    }
+    Ok(())
+}
+
+fn another_uid(resource: &Resource, current: &Entry, uid: &str) -> Status {
+    let why =
+        format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
+    Status::conflict(&resource.id, current.name().name(), why)
+}
+
+/// What the wire says of an object that is gone.
+fn success(resource: &Resource, gone: &Entry) -> Value {
+    let mut details = json!({
+        "name": gone.name().name(),
+        "kind": &*resource.id.resource,
+        "uid": gone.uid().as_str(),
+    });
+    if !resource.id.group.is_empty() {
+        details["group"] = (*resource.id.group).into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}

@@ -12,6 +12,9 @@ use orchestra_core::selector::Selector;
 use orchestra_core::testing::TestServer;
 use serde_json::json;
 
+#[path = "verbs/canonical.rs"]
+mod canonical;
+
 async fn server() -> TestServer {
     TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await
 }

@@ -1,21 +1,9 @@
 //! Reading a request's object strictly: what stands twice and what the kind does not have is found, and said.
 
-use std::cell::RefCell;
-use std::fmt;
+use serde_json::Value;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::{Map, Value};
-
-use super::{Body, Status, protobuf};
-
-/// A JSON value, and the paths of the keys that stood twice in it. The last of two wins.
-#[derive(Debug, Default)]
-pub(crate) struct Decoded {
-    pub(crate) value: Value,
-    pub(crate) repeated: Vec<String>,
-}
+use super::document::Decoded;
+use super::{Body, Reason, Status, protobuf, syntax};
 
 #[cfg(test)]
 thread_local! {
@@ -26,17 +14,13 @@ thread_local! {
 /// Reads an object that is to be of a kind, in whichever form it came.
 ///
 /// # Errors
-/// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML of one document; as the
+/// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML, of which the first document is read; as the
 /// protobuf of a built-in kind.
 pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
     #[cfg(test)]
     DECODED.with(|count| count.set(count.get() + 1));
     match body {
-        Body::Json(text) => serde_json::from_slice(&text).map_err(|error| {
-            let why = match error.classify() {
-                Category::Eof => "unexpected end of JSON input".to_owned(),
-                _ => error.to_string(),
-            };
+        Body::Json(text) => syntax::read(&text).map_err(|why| {
             let why = format!("couldn't get version/kind; json parse error: {why}");
             unrecognized(kind, &why, &text)
         }),
@@ -45,6 +29,16 @@ pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
         }
         Body::Protobuf(bytes) => Ok(Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }),
         Body::Value(value) => Ok(Decoded { value, repeated: Vec::new() }),
+    }
+}
+
+impl From<protobuf::Undecodable> for Status {
+    fn from(undecodable: protobuf::Undecodable) -> Self {
+        let why = undecodable.to_string();
+        match undecodable {
+            protobuf::Undecodable::Malformed(_) => Self::bad_request(why),
+            protobuf::Undecodable::Unsupported(_) => Self::new(Reason::UnsupportedMediaType, why),
+        }
     }
 }
 
@@ -64,91 +58,6 @@ fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
     ))
-}
-
-impl<'de> Deserialize<'de> for Decoded {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let repeated = RefCell::default();
-        let value = Strict { path: String::new(), repeated: &repeated }.deserialize(deserializer)?;
-        Ok(Self { value, repeated: repeated.into_inner() })
-    }
-}
-
-struct Strict<'r> {
-    path: String,
-    repeated: &'r RefCell<Vec<String>>,
-}
-
-impl Strict<'_> {
-    fn below(&self, step: fmt::Arguments<'_>) -> Self {
-        Self { path: format!("{}{step}", self.path), repeated: self.repeated }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
-        serde_json::Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a JSON number"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(self.below(format_args!("[{}]", list.len())))? {
-            list.push(value);
-        }
-        Ok(Value::Array(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let dot = if self.path.is_empty() { "" } else { "." };
-            let below = self.below(format_args!("{dot}{key}"));
-            let path = below.path.clone();
-            let value = map.next_value_seed(below)?;
-            if fields.insert(key, value).is_some() {
-                self.repeated.borrow_mut().push(path);
-            }
-        }
-        Ok(Value::Object(fields))
-    }
 }
 
 /// Removes the fields of these paths, as `serde_ignored` writes them: steps joined by dots, `?` for an option.

@@ -23,9 +23,13 @@
 pub mod admission;
 pub(crate) mod check;
 mod client;
+mod continue_token;
+#[cfg(test)]
+mod corpus;
 mod decode;
 mod deletion;
 pub mod discovery;
+mod document;
 pub mod field;
 pub mod history;
 mod kinds;
@@ -45,6 +49,7 @@ pub mod schema;
 pub mod server;
 mod status;
 mod subresource;
+mod syntax;
 pub mod table;
 mod wait;
 pub mod yaml;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::request::{Kind, Target, Verb};
 use super::rules::{Column, KindRules, NameRule, Plain, Rules, Typed};
+use super::schema::Place;
 use super::subresource::Subresource;
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
 use crate::store::{Durability, Key, KeyRange};
@@ -271,6 +272,13 @@ fn subresources<R: Rules>() -> Arc<[Subresource<Arc<str>>]> {
 /// Group and version as they stand in `apiVersion`.
 pub fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+impl Place {
+    /// Where a stored document of the kind begins; `None` if it is not one of Kubernetes' own.
+    pub fn of(resource: &Resource) -> Option<Self> {
+        Self::of_kind(&resource.api_version(), &resource.kind)
+    }
 }
 
 /// Group and version out of an `apiVersion`.

@@ -1,13 +1,13 @@
 //! YAML as Kubernetes reads and writes it: the JSON that it stands for.
 //!
 //! What counts as a number or a boolean follows the YAML 1.1 that Kubernetes' own parser speaks: `defaultMode: 0644`
-//! is 420, `yes` is true. Keys are text, whatever they look like. References are followed within bounds, so that a
+//! is 420, `yes` is true. Keys become text from what they are: `on: 1` has the key `true`, `010: 1` the key `8`. References are followed within bounds, so that a
 //! small document cannot become a large one.
 
 use serde_json::Value;
-use serde_saphyr::{DuplicateKeyPolicy, Options};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Options};
 
-use super::decode::Decoded;
+use super::document::{Decoded, FromYaml};
 
 /// As deep as a document may be nested: reading takes up to 17 KB of stack a level in a debug build.
 const DEEPEST: usize = 64;
@@ -25,9 +25,9 @@ pub enum YamlError {
     /// It is not YAML, or has no counterpart in JSON, or is made to grow without bounds.
     #[error("error converting YAML to JSON: yaml: {0}")]
     Syntax(String),
-    /// There is not one document in it, but none or several.
-    #[error("the body of the request has {0} YAML documents: send one object at a time")]
-    NotOne(usize),
+    /// There is no document in it.
+    #[error("the body of the request has no YAML document")]
+    Empty,
     /// The value cannot be written.
     #[error("cannot be written as YAML: {0}")]
     Write(String),
@@ -49,25 +49,42 @@ pub fn write(value: &Value) -> Result<String, YamlError> {
     serde_saphyr::to_string(value).map_err(|error| YamlError::Write(error.to_string()))
 }
 
-/// Reads a text of one document, and finds the keys that stand twice in it.
+/// Reads the first document of a text, and finds the keys that stand twice in it. What follows is left unread, as
+/// Kubernetes leaves it.
 pub(crate) fn decode(text: &[u8]) -> Result<Decoded, YamlError> {
-    let mut documents = documents(text)?;
-    match (documents.pop(), documents.len()) {
-        (Some(only), 0) => Ok(only),
-        (None, _) => Err(YamlError::NotOne(0)),
-        (Some(_), others) => Err(YamlError::NotOne(others + 1)),
+    let text = std::str::from_utf8(text)?;
+    documents(first(text).as_bytes())?.into_iter().next().ok_or(YamlError::Empty)
+}
+
+/// The first document of a text, and what stands before it.
+fn first(text: &str) -> &str {
+    let (mut begun, mut at) = (false, 0);
+    for line in text.split_inclusive('\n') {
+        let is_mark = |mark: &str| {
+            line.strip_prefix(mark)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace))
+        };
+        if begun && (is_mark("---") || is_mark("...")) {
+            return &text[..at];
+        }
+        let is_nothing = line.trim().is_empty() || line.starts_with(['#', '%']) || line.trim_end() == "---";
+        begun |= !is_nothing;
+        at += line.len();
     }
+    text
 }
 
 fn documents(text: &[u8]) -> Result<Vec<Decoded>, YamlError> {
     let text = std::str::from_utf8(text)?;
-    serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|error| YamlError::Syntax(error.without_snippet().to_string()))
+    let documents: Vec<FromYaml> = serde_saphyr::from_multiple_with_options(text, options())
+        .map_err(|error| YamlError::Syntax(error.without_snippet().to_string()))?;
+    Ok(documents.into_iter().map(|FromYaml(document)| document).collect())
 }
 
 fn options() -> Options {
     serde_saphyr::options! {
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
         legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! {
@@ -98,7 +115,10 @@ mod tests {
             ("0o644", json!(420)),
             ("0x1F", json!(31)),
             ("-3", json!(-3)),
-            ("1e3", json!(1000.0)),
+            ("1e3", json!(1000)),
+            ("1.0", json!(1)),
+            ("010", json!(8)),
+            ("y", json!(true)),
             ("0.5", json!(0.5)),
             ("true", json!(true)),
             ("yes", json!(true)),
@@ -120,8 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_text() {
-        assert_eq!(one("80: a\ntrue: b\n1.5: c\n"), json!({"80": "a", "true": "b", "1.5": "c"}));
+    fn keys_become_text_from_what_they_are() {
+        for (key, text) in [
+            ("80", "80"),
+            ("010", "8"),
+            ("0x10", "16"),
+            ("true", "true"),
+            ("on", "true"),
+            ("yes", "true"),
+            ("y", "true"),
+            ("Off", "false"),
+            ("'on'", "on"),
+            ("\"010\"", "010"),
+            ("1.5", "1.5"),
+            ("1.0", "1"),
+            ("on-call", "on-call"),
+        ] {
+            assert_eq!(one(&format!("a:\n  {key}: b\n")), json!({"a": {text: "b"}}), "{key}");
+        }
     }
 
     #[test]
@@ -129,14 +165,32 @@ mod tests {
         let decoded = decode(b"spec:\n  a: 1\n  a: 2\nlist:\n- b: 1\n  b: 2\n").unwrap();
         assert_eq!(decoded.repeated, ["spec.a", "list[0].b"]);
         assert_eq!(decoded.value["spec"]["a"], 2);
+        let decoded = decode(b"a: &x {a: 1, b: 2}\nc:\n  <<: *x\n  b: 3\n").unwrap();
+        assert_eq!(decoded.repeated, ["c.b"], "through a merge key");
+        assert_eq!(decoded.value["c"], json!({"a": 1, "b": 3}));
+        assert_eq!(one("<<: [{a: 1}, {b: 2}]\nc: 3\n"), json!({"a": 1, "b": 2, "c": 3}));
+        assert!(decode(b"<<: 7\n").is_err());
+    }
+
+    #[test]
+    fn what_follows_the_first_document_is_left_unread() {
+        for text in [
+            "kind: A\n---\nkind: B\n",
+            "---\nkind: A\n---\n: : not yaml [\n",
+            "# first\n\n--- \nkind: A\n...\nrest",
+            "kind: A\n--- {kind: B}\n",
+            "--- {kind: A}\n---\nkind: B",
+        ] {
+            assert_eq!(one(text), json!({"kind": "A"}), "{text:?}");
+        }
+        assert_eq!(one("a: |\n  x\n  ---\n  y\n"), json!({"a": "x\n---\ny\n"}));
     }
 
     #[test]
     fn several_documents_are_read_and_empty_ones_left_out() {
         let text = b"# first\n---\nkind: A\n---\n---\n# nothing\n---\nkind: B\n...\n";
         assert_eq!(read(text).unwrap(), [json!({"kind": "A"}), json!({"kind": "B"})]);
-        assert!(matches!(decode(text), Err(YamlError::NotOne(2))));
-        assert!(matches!(decode(b""), Err(YamlError::NotOne(0))));
+        assert!(matches!(decode(b""), Err(YamlError::Empty)));
         assert_eq!(
             read(br#"{"kind": "A", "list": [1, 2]}"#).unwrap(),
             [json!({"kind": "A", "list": [1, 2]})]

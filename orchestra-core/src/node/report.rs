@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::Value;
 
 use super::context::Context;
+use crate::api::schema::{Place, canonical};
 use crate::api::{Body, DeleteOptions, Operation, Reply, Status, Target, WriteOptions};
 use crate::watch::Entry;
 
@@ -27,7 +29,7 @@ pub(super) async fn report(
     pod: &Pod,
     status: PodStatus,
 ) -> (Reported, Option<Arc<Entry>>) {
-    if pod.status.as_ref() == Some(&status) {
+    if pod.status.as_ref() == Some(&status) || pod.status.as_ref().map(stored) == Some(stored(&status)) {
         return (Reported::Done, None);
     }
     let body = entry.to_value().and_then(|mut value| {
@@ -47,6 +49,11 @@ pub(super) async fn report(
         },
         Err(error) => (refused(&error), None),
     }
+}
+
+/// A status as it is stored, which has fields that an agent leaves out, such as an empty `lastState`.
+fn stored(status: &PodStatus) -> Option<Value> {
+    canonical::form(Place::of_kind("v1", "PodStatus")?, status)
 }
 
 /// Takes a pod out of the API for good: nothing of it runs any more.

@@ -9,7 +9,6 @@ use super::replicas::{self, SCALE};
 use super::{legacy, print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, table};
-use crate::quantity::ParseQuantityError;
 
 /// The rules of Deployment objects.
 pub(super) struct DeploymentRules;
@@ -31,10 +30,6 @@ impl Rules for DeploymentRules {
         Column::new("Images", "The images of the containers in the template.").wide(),
         Column::new("Selector", "Which pods are counted.").wide(),
     ];
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
-    }
 
     fn default(object: &mut Value) {
         let Some(spec) = at(object, &["spec"]) else { return };

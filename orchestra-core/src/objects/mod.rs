@@ -7,13 +7,17 @@
 //! What needs more than the object itself is not here but with the API's admission: which service account and priority
 //! a pod gets, the five minutes for which it tolerates a lost node, which cluster IP and node ports a Service gets.
 //!
-//! Beside the kinds: `json` fills in fields, `quantities` brings amounts into their stored spelling, `names` and
-//! `check` of the API know what values may be and say so in its words, [`metadata`](crate::api::metadata) is about
-//! metadata, `template` about pods in other objects, `print` about cells, `legacy` about versions that Kubernetes no longer serves.
+//! Beside the kinds: `json` fills in fields, `quantities` rounds amounts, `names` and `check` of the API know what values
+//! may be and say so in its words, [`metadata`](crate::api::metadata) is about metadata, `template` about pods in other
+//! objects, `print` about cells, `legacy` about versions that Kubernetes no longer serves.
 //!
 //! # Adding a kind
 //!
 //! `priority_class.rs` was written by this list.
+//!
+//! What the fields of a kind of Kubernetes' own are, how they merge and what protobuf calls them is in
+//! `api/schema/types.txt` already, for every kind that Kubernetes 1.36 serves, and nothing is to be added there. The
+//! fields of any other kind are its own: they are kept as they are sent.
 //!
 //! 1. Write `objects/<kind>.rs` with a `struct <Kind>Rules` and `impl Rules for` it. `type Object` is the type from
 //!    [`k8s_openapi`], or a serde struct that implements [`Object`](crate::meta::Object). With that alone it works.
@@ -21,7 +25,7 @@
 //!    scale, further subresources, which names it may have, which fields selectors may ask for. Each one's doc says what
 //!    it does; [`Subresource`](crate::api::Subresource) says what a row of a subresource has.
 //! 3. `default`: what Kubernetes fills in, with `json::Fields`. It is called on every request and must be idempotent.
-//!    If there are quantities, `canonicalize`, too.
+//!    It sees objects from which what is empty was dropped, and quantities and times in their stored form.
 //! 4. `prepare_create`, `prepare_update`, `prepare_status`: what only the system may set.
 //! 5. `validate` and `validate_update`, with Kubernetes' paths and messages. Take what `check` and `names` have.
 //! 6. `COLUMNS` and `cells`, in the same number and order, wide ones included.
@@ -31,9 +35,8 @@
 //!    are refused (`invalid`), what may not change (`updates`), an object and its row (`cells`). The properties in
 //!    `tests/properties.rs` cover it without being told.
 //!
-//! What stands in tables beside the row, because it is of types and not of kinds: the fields of its types with their
-//! numbers, merge keys and list types (`api/schema`, `api/protobuf`), and, of a kind that selects pods, its place in the
-//! list of `admission/selectors.rs`.
+//! What stands in a table beside the row: a kind that selects pods is in the list of `admission/selectors.rs`, because
+//! what is told of its selector depends on what else selects in its namespace, and not on the kind alone.
 //!
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 

@@ -10,7 +10,6 @@ use super::print::or_none;
 use super::{names, pod, quantities};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
-use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of Node objects.
@@ -36,12 +35,6 @@ impl Rules for NodeRules {
         Column::new("Kernel-Version", "The version of its kernel.").wide(),
         Column::new("Container-Runtime", "What runs its containers.").wide(),
     ];
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        let Some(status) = at(object, &["status"]) else { return Ok(()) };
-        quantities::list(status, "capacity")?;
-        quantities::list(status, "allocatable")
-    }
 
     /// All that a node has may be used, unless it says how much.
     fn default(object: &mut Value) {

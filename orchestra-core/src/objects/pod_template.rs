@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::{print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules};
-use crate::quantity::ParseQuantityError;
 
 /// The rules of PodTemplate objects.
 pub(super) struct PodTemplateRules;
@@ -20,10 +19,6 @@ impl Rules for PodTemplateRules {
         Column::new("Images", "The images of the containers in the template."),
         Column::new("Pod Labels", "The labels of pods made from the template."),
     ];
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        object.as_object_mut().map_or(Ok(()), template::canonicalize)
-    }
 
     fn default(object: &mut Value) {
         object.as_object_mut().into_iter().for_each(template::default);

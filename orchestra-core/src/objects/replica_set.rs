@@ -7,7 +7,6 @@ use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, legacy, print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Conversion, Resource, Rules, ScalePaths};
-use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of ReplicaSet objects.
@@ -22,10 +21,6 @@ impl Rules for ReplicaSetRules {
     const SCALE: Option<ScalePaths> = Some(SCALE);
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
     const COLUMNS: &'static [Column] = COLUMNS;
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
-    }
 
     fn default(object: &mut Value) {
         if let Some(spec) = at(object, &["spec"]) {

@@ -7,7 +7,6 @@ use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, ScalePaths};
-use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The rules of ReplicationController objects.
@@ -23,10 +22,6 @@ impl Rules for ReplicationControllerRules {
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
     const COLUMNS: &'static [Column] = COLUMNS;
     const ORPHAN_BY_DEFAULT: bool = true;
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        at(object, &["spec"]).map_or(Ok(()), template::canonicalize)
-    }
 
     /// Selector and labels left out are those of the template.
     fn default(object: &mut Value) {

@@ -6,13 +6,6 @@ use serde_json::{Map, Value};
 use super::json::Fields;
 use super::{check, meta, pod};
 use crate::api::field::{Errors, Path};
-use crate::quantity::ParseQuantityError;
-
-/// Brings the quantities of the template in an object into the spelling that is stored.
-pub(super) fn canonicalize(owner: &mut Map<String, Value>) -> Result<(), ParseQuantityError> {
-    let spec = owner.object("template").and_then(|template| template.object("spec"));
-    spec.map_or(Ok(()), pod::canonical_spec)
-}
 
 /// Fills in the template in an object.
 pub(super) fn default(owner: &mut Map<String, Value>) {

@@ -95,8 +95,8 @@ struct Ingress {
 #[serde(default)]
 pub(super) struct Slice {
     metadata: Meta,
-    endpoints: Vec<SliceEndpoint>,
-    ports: Vec<SlicePort>,
+    endpoints: Option<Vec<SliceEndpoint>>,
+    ports: Option<Vec<SlicePort>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -191,12 +191,12 @@ fn service_port(node: &str, port: &Port, slices: &[&Slice]) -> ServicePort {
     let mut ready = Vec::new();
     let mut ending = Vec::new();
     for slice in slices {
-        let matching = slice.ports.iter().filter(|offered| {
+        let matching = slice.ports.iter().flatten().filter(|offered| {
             offered.name.as_deref().unwrap_or_default() == port.name
                 && protocol(offered.protocol.as_deref().unwrap_or_default()) == wanted
         });
         let numbers: Vec<u16> = matching.filter_map(|offered| offered.port).collect();
-        for endpoint in &slice.endpoints {
+        for endpoint in slice.endpoints.iter().flatten() {
             let conditions = &endpoint.conditions;
             let local = endpoint.node_name.as_deref() == Some(node);
             let addresses = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());

@@ -20,6 +20,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub(crate) use parse::respelled;
 pub use parse::{ParseQuantityError, canonicalize};
 
 /// The finest power of ten that is kept.

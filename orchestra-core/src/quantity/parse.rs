@@ -33,8 +33,17 @@ struct Parts<'a> {
 /// # Errors
 /// As [`Quantity::parse`].
 pub fn canonicalize(text: &str) -> Result<String, ParseQuantityError> {
+    Ok(respelled(text)?.unwrap_or_else(|| text.to_owned()))
+}
+
+/// [`canonicalize`], if it gives another text than it is given.
+pub(crate) fn respelled(text: &str) -> Result<Option<String>, ParseQuantityError> {
     let quantity = parse(text)?;
-    if is_left_as_written(text, quantity) { Ok(text.to_owned()) } else { Ok(quantity.to_string()) }
+    if is_left_as_written(text, quantity) {
+        return Ok(None);
+    }
+    let canonical = quantity.to_string();
+    Ok((canonical != text).then_some(canonical))
 }
 
 fn is_left_as_written(text: &str, quantity: Quantity) -> bool {
@@ -53,11 +62,17 @@ fn is_left_as_written(text: &str, quantity: Quantity) -> bool {
             digits <= 18
                 && scale >= i64::from(NANO)
                 && scale % 3 == 0
-                && !format!("{whole}{}", parts.fraction).ends_with("000")
+                && trailing_zeros(whole, parts.fraction) < 3
                 && !whole.is_empty()
                 && !quantity.is_zero()
         }
     }
+}
+
+/// The zeros at the end of a number, on both sides of its point.
+fn trailing_zeros(whole: &str, fraction: &str) -> usize {
+    let digits = fraction.bytes().rev().chain(whole.bytes().rev());
+    digits.take_while(|digit| *digit == b'0').count()
 }
 
 pub(super) fn parse(text: &str) -> Result<Quantity, ParseQuantityError> {

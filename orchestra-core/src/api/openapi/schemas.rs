@@ -143,13 +143,13 @@ fn annotate(name: &str, schema: &mut Value) {
         schema.as_object_mut().map(|schema| schema.remove("x-kubernetes-int-or-string"));
         return;
     }
-    if Place::is_atomic(name) {
-        schema["x-kubernetes-map-type"] = "atomic".into();
-    }
     if let Some(kinds) = common_kinds(name) {
         schema[KIND] = kinds;
     }
     let place = Place::of_definition(name);
+    if place.is_atomic() {
+        schema["x-kubernetes-map-type"] = "atomic".into();
+    }
     let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
     for (field, schema) in properties {
         annotate_field(schema, place.step(field).facts, name.ends_with("List"));
@@ -179,7 +179,7 @@ fn common_kinds(name: &str) -> Option<Value> {
     }
 }
 
-fn annotate_field(schema: &mut Value, facts: Option<Field>, in_list: bool) {
+fn annotate_field(schema: &mut Value, facts: Option<&'static Field>, in_list: bool) {
     let is_list = schema["type"] == "array";
     if let Some(facts) = facts {
         if let Some(strategy) = facts.strategy() {
@@ -188,15 +188,15 @@ fn annotate_field(schema: &mut Value, facts: Option<Field>, in_list: bool) {
         if let Some(key) = facts.merge_key.filter(|_| facts.merge) {
             schema["x-kubernetes-patch-merge-key"] = key.into();
         }
-        if facts.atomic_map {
+        if facts.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
         }
     }
-    let list = match facts.map_or(ListType::Atomic, |facts| facts.list) {
+    let list = match facts.map(|facts| &facts.list) {
         _ if !is_list || in_list => return,
-        ListType::Atomic => "atomic",
-        ListType::Set => "set",
-        ListType::Map(keys) => {
+        None | Some(ListType::Atomic) => "atomic",
+        Some(ListType::Set) => "set",
+        Some(ListType::Map(keys)) => {
             schema["x-kubernetes-list-map-keys"] = json!(keys);
             "map"
         }

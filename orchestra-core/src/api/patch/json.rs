@@ -1,9 +1,9 @@
-use json_patch::PatchOperation;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
-use serde_json::Value;
+//! JSON patch (RFC 6902), as liberal as Kubernetes is: an index may be negative, which counts from the end, or have
+//! leading zeros; `replace` may add a field; what is missing equals null.
 
-use super::{malformed, mistaken, parse};
-use crate::api::{Reason, Status};
+use serde_json::{Map, Value};
+
+use super::refusal::{Refusal, mistaken, parse};
 
 /// As many operations as one patch may have.
 const MOST_OPERATIONS: usize = 10_000;
@@ -12,37 +12,158 @@ const MOST_COPIED: usize = 3 << 20;
 /// As deep as the outcome may be nested. Operations can build towers that no parser would read back.
 const DEEPEST: usize = 100;
 
-/// Applies an RFC 6902 patch.
-pub(super) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations = match parse(patch).map_err(malformed)? {
+/// Why an operation cannot be applied. Kubernetes says no more than that it cannot.
+#[derive(Debug)]
+struct Failed;
+
+/// Applies a patch.
+pub(crate) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+    let operations = match parse(patch).map_err(Refusal::undecodable)? {
+        Value::Null => Vec::new(),
         Value::Array(operations) => operations,
-        other => return Err(malformed(mistaken(&other, "[]handlers.jsonPatchOp"))),
+        other => return Err(Refusal::undecodable(mistaken(&other, "[]handlers.jsonPatchOp"))),
     };
+    check_types(&operations)?;
     if operations.len() > MOST_OPERATIONS {
-        let count = operations.len();
-        let message =
-            format!("The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {count}");
-        return Err(Status::new(Reason::RequestEntityTooLarge, message));
+        return Err(Refusal::TooLong { most: MOST_OPERATIONS, count: operations.len() });
     }
     let mut patched = current.clone();
-    let mut copied = 0;
-    for (index, operation) in operations.into_iter().enumerate() {
-        let operation: PatchOperation = serde_json::from_value(operation)
-            .map_err(|error| rejected(format!("operation {index}: {error}")))?;
-        if let PatchOperation::Copy(copy) = &operation {
-            copied += patched.pointer(copy.from.as_str()).map_or(0, size);
-            if copied > MOST_COPIED {
-                return Err(rejected(format!("operation {index}: copies add more than {MOST_COPIED} bytes")));
-            }
-        }
-        json_patch::patch(&mut patched, std::slice::from_ref(&operation)).map_err(|error| {
-            rejected(format!("operation {index} at path '{}': {}", error.path, error.kind))
-        })?;
+    let mut room = MOST_COPIED;
+    for operation in operations {
+        let Value::Object(operation) = operation else { return Err(Refusal::Unfit) };
+        perform(&mut patched, operation, &mut room).map_err(|Failed| Refusal::Unfit)?;
     }
     if depth(&patched) > DEEPEST {
-        return Err(rejected(format!("the outcome is nested more than {DEEPEST} levels deep")));
+        return Err(Refusal::Unfit);
     }
     Ok(patched)
+}
+
+/// Sees that every operation is one, with text where text has to be.
+fn check_types(operations: &[Value]) -> Result<(), Refusal> {
+    for operation in operations {
+        let Some(fields) = operation.as_object() else {
+            return Err(Refusal::undecodable(mistaken(operation, "handlers.jsonPatchOp")));
+        };
+        for name in ["op", "path", "from"] {
+            let given = fields.get(name).filter(|given| !given.is_string() && !given.is_null());
+            if let Some(given) = given {
+                let why = mistaken(given, "string")
+                    .replace("Go value of", &format!("Go struct field jsonPatchOp.{name} of"));
+                return Err(Refusal::undecodable(why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn perform(document: &mut Value, mut operation: Map<String, Value>, room: &mut usize) -> Result<(), Failed> {
+    let value = operation.remove("value");
+    let text = |name: &str| operation.get(name).and_then(Value::as_str).ok_or(Failed);
+    match text("op")? {
+        "add" => add(document, text("path")?, value.unwrap_or_default()),
+        "remove" => remove(document, text("path")?).map(drop),
+        "replace" => replace(document, text("path")?, value.unwrap_or_default()),
+        "move" => {
+            let value = remove(document, text("from")?)?;
+            add(document, text("path")?, value)
+        }
+        "copy" => {
+            let value = get(document, text("from")?)?.cloned().unwrap_or_default();
+            *room = room.checked_sub(size(&value)).ok_or(Failed)?;
+            add(document, text("path")?, value)
+        }
+        "test" => test(document, text("path")?, &value.unwrap_or_default()),
+        _ => Err(Failed),
+    }
+}
+
+/// What holds the last step of a path, and that step.
+fn parent<'d>(document: &'d mut Value, path: &str) -> Result<(&'d mut Value, String), Failed> {
+    let (within, last) = path.rsplit_once('/').ok_or(Failed)?;
+    let mut held = document;
+    for step in within.split('/').skip(1).map(decoded) {
+        held = match held {
+            Value::Object(fields) => fields.get_mut(&step),
+            Value::Array(items) => index(&step, items.len()).and_then(|at| items.get_mut(at)),
+            _ => None,
+        }
+        .ok_or(Failed)?;
+    }
+    if held.is_object() || held.is_array() { Ok((held, decoded(last))) } else { Err(Failed) }
+}
+
+fn decoded(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
+}
+
+/// The place that a step names in a list of that length.
+fn index(step: &str, length: usize) -> Option<usize> {
+    let given: i64 = step.parse().ok()?;
+    let back = usize::try_from(given.unsigned_abs()).ok()?;
+    let at = if given < 0 { length.checked_sub(back)? } else { back };
+    (at < length).then_some(at)
+}
+
+/// The value at a path; `None` if it is missing from an object.
+fn get<'d>(document: &'d mut Value, path: &str) -> Result<Option<&'d Value>, Failed> {
+    match parent(document, path)? {
+        (Value::Object(fields), last) => Ok(fields.get(&last)),
+        (Value::Array(items), last) => index(&last, items.len()).map(|at| items.get(at)).ok_or(Failed),
+        _ => Err(Failed),
+    }
+}
+
+fn add(document: &mut Value, path: &str, value: Value) -> Result<(), Failed> {
+    match parent(document, path)? {
+        (Value::Object(fields), last) => {
+            fields.insert(last, value);
+        }
+        (Value::Array(items), last) => {
+            let at = if last == "-" { items.len() } else { index(&last, items.len() + 1).ok_or(Failed)? };
+            items.insert(at, value);
+        }
+        _ => return Err(Failed),
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Value, path: &str) -> Result<Value, Failed> {
+    match parent(document, path)? {
+        (Value::Object(fields), last) => fields.remove(&last).ok_or(Failed),
+        (Value::Array(items), last) => index(&last, items.len()).map(|at| items.remove(at)).ok_or(Failed),
+        _ => Err(Failed),
+    }
+}
+
+fn replace(document: &mut Value, path: &str, value: Value) -> Result<(), Failed> {
+    if path.is_empty() {
+        if !value.is_object() && !value.is_array() {
+            return Err(Failed);
+        }
+        *document = value;
+        return Ok(());
+    }
+    match parent(document, path)? {
+        (Value::Object(fields), last) => {
+            fields.insert(last, value);
+        }
+        (Value::Array(items), last) => {
+            let at = index(&last, items.len()).ok_or(Failed)?;
+            items[at] = value;
+        }
+        _ => return Err(Failed),
+    }
+    Ok(())
+}
+
+fn test(document: &mut Value, path: &str, value: &Value) -> Result<(), Failed> {
+    let same = if path.is_empty() {
+        &*document == value
+    } else {
+        get(document, path)?.unwrap_or(&Value::Null) == value
+    };
+    if same { Ok(()) } else { Err(Failed) }
 }
 
 /// How many levels of maps and lists there are. The budget of copies keeps this recursion within a thousand.
@@ -64,18 +185,4 @@ fn size(value: &Value) -> usize {
             fields.iter().map(|(key, value)| key.len() + 4 + size(value)).sum::<usize>() + 2
         }
     }
-}
-
-/// 422 with Kubernetes' sentence, and as a cause the operation that failed, which Kubernetes keeps to itself.
-fn rejected(why: String) -> Status {
-    Status::from_object(metav1::Status {
-        code: Some(422),
-        reason: Some(Reason::Invalid.as_str().to_owned()),
-        message: Some("the server rejected our request due to an error in our request".to_owned()),
-        details: Some(metav1::StatusDetails {
-            causes: Some(vec![metav1::StatusCause { message: Some(why), ..Default::default() }]),
-            ..Default::default()
-        }),
-        ..Default::default()
-    })
 }

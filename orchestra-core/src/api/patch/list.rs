@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::api::Status;
+use super::refusal::{Refusal, go, go_list};
 use crate::api::schema::Field;
 
 /// What the elements of a list are.
@@ -21,21 +21,28 @@ impl Element {
     ///
     /// # Errors
     /// When they are not all of one sort, are lists, or are objects that nothing tells apart.
-    pub(super) fn of(facts: Option<Field>, held: &[Value], patch: &[Value]) -> Result<Self, Status> {
+    pub(super) fn of(
+        facts: Option<&'static Field>,
+        held: &[Value],
+        patch: &[Value],
+    ) -> Result<Self, Refusal> {
         let mut items = held.iter().chain(patch);
         let key = facts.and_then(|facts| facts.merge_key);
         let Some(first) = items.next() else { return Ok(key.map_or(Self::Primitive, Self::Keyed)) };
         if items.clone().chain([first]).any(Value::is_array) {
-            return Err(Status::bad_request("lists of lists are not supported in strategic merge patch"));
+            return Err(Refusal::Unfit);
         }
         if items.any(|item| item.is_object() != first.is_object()) {
-            return Err(mixed());
+            return Err(mixed(held, patch));
         }
         match (first.is_object(), key) {
             (false, _) => Ok(Self::Primitive),
             (true, Some(key)) => Ok(Self::Keyed(key)),
             // Nothing is merged in such a list; it only must not claim an order of its own.
-            (true, None) => Err(Status::bad_request("cannot merge lists without merge key")),
+            (true, None) => {
+                let field = facts.map_or("", |facts| facts.name);
+                Err(Refusal::Unforeseen(format!("cannot merge lists without merge key for {field}")))
+            }
         }
     }
 
@@ -79,13 +86,18 @@ impl Index {
 }
 
 /// The value that tells an element apart.
-pub(super) fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Status> {
-    item.get(key)
-        .ok_or_else(|| Status::bad_request(format!("map: {item} does not contain declared merge key: {key}")))
+pub(super) fn key_of<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Refusal> {
+    item.get(key).ok_or_else(|| {
+        Refusal::Unforeseen(format!("map: {} does not contain declared merge key: {key}", go(item)))
+    })
 }
 
-pub(super) fn mixed() -> Status {
-    Status::bad_request("list element types are not identical")
+pub(super) fn mixed(held: &[Value], patch: &[Value]) -> Refusal {
+    Refusal::Unforeseen(format!(
+        "list element types are not identical: [{} {}]",
+        go_list(held),
+        go_list(patch)
+    ))
 }
 
 /// Puts the elements that `order` names in its order, and the others between them as `before` had them.
@@ -108,18 +120,16 @@ pub(super) fn reorder(merged: Vec<Value>, order: &[Value], before: &[Value], ele
 }
 
 /// Sees that the elements of a patch stand in the order that it sets.
-pub(super) fn check_order(patch: &[Value], order: &[Value], element: Element) -> Result<(), Status> {
+pub(super) fn check_order(patch: &[Value], order: &[Value], element: Element) -> Result<(), Refusal> {
     let mut left = order.iter();
     for item in patch.iter().filter(|item| item.get("$patch").is_none()) {
         let identity = element.identity(item);
         if !left.any(|named| identity.is_some() && element.identity(named) == identity) {
-            let render = |list: &[Value]| serde_json::to_string(list).unwrap_or_default();
-            let message = format!(
+            return Err(Refusal::Unforeseen(format!(
                 "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                render(patch),
-                render(order)
-            );
-            return Err(Status::bad_request(message));
+                go_list(patch),
+                go_list(order)
+            )));
         }
     }
     Ok(())

@@ -4,16 +4,21 @@
 //! [`apply`] is a pure function from a document and a patch to the changed document. What may be changed, and by
 //! whom, is for the verbs to say: they take the outcome for what an update would have sent.
 
-mod json;
+pub(crate) mod json;
 mod list;
-mod strategic;
+pub(crate) mod merge;
+mod refusal;
+pub(crate) mod strategic;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unstructured;
 
-use serde_json::error::Category;
-use serde_json::{Map, Value};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
+use serde_json::Value;
 
-use super::schema::Place;
+use self::refusal::Refusal;
+pub(crate) use self::refusal::go;
+use super::schema::{Place, Type};
 use super::{PatchKind, Reason, Resource, Status};
 
 impl PatchKind {
@@ -62,55 +67,42 @@ impl PatchKind {
 /// - 400 when the patch cannot be read, or gives directives that contradict each other;
 /// - 413 when it is a JSON patch of more than 10,000 operations;
 /// - 415 when the kind takes no patches of this form: a custom kind has no strategic merge;
-/// - 422 when it can be read but not applied, as when a `test` fails or a path leads nowhere.
+/// - 422 when it can be read but not applied, as when a `test` fails or a path leads nowhere;
+/// - 500 when a strategic patch does not fit the object in some of the ways in which it may not. That is Kubernetes' code.
 pub fn apply(resource: &Resource, kind: PatchKind, current: &Value, patch: &[u8]) -> Result<Value, Status> {
     match kind {
-        PatchKind::Json => json::apply(current, patch),
-        PatchKind::Merge => {
-            let patch = Value::Object(object(patch).map_err(malformed)?);
-            let mut patched = current.clone();
-            json_patch::merge(&mut patched, &patch);
-            Ok(patched)
-        }
+        PatchKind::Json => Ok(json::apply(current, patch)?),
+        PatchKind::Merge => Ok(merge::apply(current, patch)?),
         PatchKind::Strategic => {
-            let place = Place::of(resource).ok_or_else(|| PatchKind::unsupported(resource))?;
-            // Of these alone Kubernetes does not say that it was decoding the patch.
-            let patch = object(patch).map_err(Status::bad_request)?;
-            let mut patched = current.clone();
-            strategic::merge(&mut patched, patch, &place)?;
-            Ok(patched)
+            let place = spoken(resource, current).ok_or_else(|| PatchKind::unsupported(resource))?;
+            Ok(strategic::apply(place, current, patch)?)
         }
         PatchKind::Apply => Err(PatchKind::unsupported(resource)),
     }
 }
 
-fn object(patch: &[u8]) -> Result<Map<String, Value>, String> {
-    match parse(patch)? {
-        Value::Object(fields) => Ok(fields),
-        other => Err(mistaken(&other, "map[string]interface {}")),
+/// The place of a document in the version that it is in, which need not be the one that is stored.
+pub(crate) fn spoken(resource: &Resource, document: &Value) -> Option<Place> {
+    let version = document.get("apiVersion").and_then(Value::as_str);
+    let served = version.and_then(|version| Type::find(version, &resource.kind)).map(Place::Type);
+    Place::of(resource).map(|stored| served.unwrap_or(stored))
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        let code = match refusal {
+            Refusal::Malformed(_) => return Self::bad_request(message),
+            Refusal::TooLong { .. } => return Self::new(Reason::RequestEntityTooLarge, message),
+            Refusal::Unfit => 422,
+            Refusal::Unforeseen(_) => 500,
+        };
+        Self::from_object(metav1::Status {
+            code: Some(code),
+            reason: (code == 422).then(|| Reason::Invalid.as_str().to_owned()),
+            message: Some(message),
+            details: (code == 422).then(metav1::StatusDetails::default),
+            ..Default::default()
+        })
     }
-}
-
-fn parse(patch: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(patch).map_err(|error| match error.classify() {
-        Category::Eof => "unexpected end of JSON input".to_owned(),
-        _ => error.to_string(),
-    })
-}
-
-/// What Go says of a value where another type was meant.
-fn mistaken(found: &Value, wanted: &str) -> String {
-    let found = match found {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
-}
-
-fn malformed(why: impl std::fmt::Display) -> Status {
-    Status::bad_request(format!("error decoding patch: {why}"))
 }

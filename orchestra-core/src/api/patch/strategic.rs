@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::list::{self, Element, Index};
-use crate::api::Status;
+use super::refusal::{Refusal, go, object};
 use crate::api::schema::{Field, Place};
 
 const PATCH: &str = "$patch";
@@ -16,8 +16,17 @@ const SET_ORDER: &str = "$setElementOrder/";
 
 type Object = Map<String, Value>;
 
+/// Applies a patch to a document that begins at a place of the schema.
+pub(crate) fn apply(place: Place, current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+    // Of these alone Kubernetes does not say that it was decoding the patch.
+    let patch = object(patch).map_err(Refusal::Malformed)?;
+    let mut patched = current.clone();
+    merge(&mut patched, patch, &place)?;
+    Ok(patched)
+}
+
 /// Merges a patch into an object at a place of the schema.
-pub(super) fn merge(target: &mut Value, patch: Object, place: &Place) -> Result<(), Status> {
+fn merge(target: &mut Value, patch: Object, place: &Place) -> Result<(), Refusal> {
     if !target.is_object() {
         *target = Value::Object(Object::new());
     }
@@ -25,16 +34,19 @@ pub(super) fn merge(target: &mut Value, patch: Object, place: &Place) -> Result<
     merge_map(target, patch, place)
 }
 
-fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<(), Status> {
+fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<(), Refusal> {
     if let Some(directive) = patch.remove(PATCH) {
-        return replace_or_delete(target, patch, &directive);
+        return replace_or_delete(target, patch, directive);
     }
     retain_keys(target, &mut patch)?;
     set_orders(target, &mut patch, place)?;
     for (key, value) in patch {
         if let Some(field) = key.strip_prefix(DELETE_FROM) {
-            let gone = primitives(value, &key)?;
+            let gone = primitives(value)?;
             if let Some(Value::Array(held)) = target.get_mut(field) {
+                if held.iter().any(Value::is_object) {
+                    return Err(list::mixed(held, &gone));
+                }
                 let gone = Index::of(&gone, Element::Primitive);
                 held.retain(|item| gone.get(item).is_none());
             }
@@ -45,16 +57,19 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
     Ok(())
 }
 
-fn replace_or_delete(target: &mut Object, patch: Object, directive: &Value) -> Result<(), Status> {
+fn replace_or_delete(target: &mut Object, mut patch: Object, directive: Value) -> Result<(), Refusal> {
     *target = match directive.as_str() {
         Some("replace") => plain_fields(patch)?,
         Some("delete") => Object::new(),
-        _ => return Err(unknown_directive(directive)),
+        _ => {
+            patch.insert(PATCH.to_owned(), directive.clone());
+            return Err(unknown_directive(&directive, &Value::Object(patch)));
+        }
     };
     Ok(())
 }
 
-fn merge_field(target: &mut Object, key: String, value: Value, place: &Place) -> Result<(), Status> {
+fn merge_field(target: &mut Object, key: String, value: Value, place: &Place) -> Result<(), Refusal> {
     if value.is_null() {
         target.remove(&key);
         return Ok(());
@@ -82,9 +97,9 @@ fn merge_field(target: &mut Object, key: String, value: Value, place: &Place) ->
 fn merge_list(
     held: Vec<Value>,
     patch: Vec<Value>,
-    facts: Option<Field>,
+    facts: Option<&'static Field>,
     within: &Place,
-) -> Result<Vec<Value>, Status> {
+) -> Result<Vec<Value>, Refusal> {
     let element = Element::of(facts, &held, &patch)?;
     let before = held.clone();
     let (mut merged, patch) = match element {
@@ -113,7 +128,7 @@ fn special_elements(
     mut held: Vec<Value>,
     patch: Vec<Value>,
     key: &'static str,
-) -> Result<(Vec<Value>, Vec<Value>), Status> {
+) -> Result<(Vec<Value>, Vec<Value>), Refusal> {
     let mut plain = Vec::with_capacity(patch.len());
     let mut gone = Vec::new();
     let mut replace = false;
@@ -127,9 +142,10 @@ fn special_elements(
                 }
                 Some("replace") => replace = true,
                 Some("merge") => {
-                    return Err(Status::bad_request("merging lists cannot yet be specified in the patch"));
+                    let why = "merging lists cannot yet be specified in the patch";
+                    return Err(Refusal::Unforeseen(why.to_owned()));
                 }
-                _ => return Err(unknown_directive(directive)),
+                _ => return Err(unknown_directive(directive, &item)),
             },
         }
     }
@@ -139,33 +155,38 @@ fn special_elements(
 }
 
 /// Drops the fields that the patch does not say to keep.
-fn retain_keys(target: &mut Object, patch: &mut Object) -> Result<(), Status> {
+fn retain_keys(target: &mut Object, patch: &mut Object) -> Result<(), Refusal> {
     let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
     let Value::Array(keys) = keys else {
-        return Err(Status::bad_request("invalid patch format of retainKeys"));
+        return Err(bad_retain_keys());
     };
     let kept = |field: &str| keys.iter().any(|key| key.as_str() == Some(field));
-    if let Some(stray) =
-        patch.iter().find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key))
-    {
-        let stray = stray.0;
-        let message = format!(
-            "invalid patch format of retainKeys: it must name every field of the patch, as {stray:?}"
-        );
-        return Err(Status::bad_request(message));
+    let mut given = patch.iter().filter(|(key, value)| !value.is_null() && !key.starts_with('$'));
+    if given.any(|(key, _)| !kept(key)) {
+        return Err(bad_retain_keys());
     }
     target.retain(|field, _| kept(field));
     Ok(())
 }
 
 /// Merges each list whose order the patch sets, together with that order, and takes both out of the patch.
-fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<(), Status> {
+fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<(), Refusal> {
     let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(SET_ORDER)).cloned().collect();
     for directive in directives {
         let order = match patch.remove(&directive) {
             Some(Value::Array(order)) => order,
             Some(Value::Null) | None => continue,
-            Some(_) => return Err(Status::bad_request("invalid patch format of setElementOrder list")),
+            Some(other) => {
+                let found = match other {
+                    Value::Bool(_) => "bool",
+                    Value::String(_) => "string",
+                    Value::Object(_) => "map[string]interface {}",
+                    _ => "int64",
+                };
+                return Err(Refusal::Unforeseen(format!(
+                    "expected []interface {{}}, but received a {found}"
+                )));
+            }
         };
         let field = &directive[SET_ORDER.len()..];
         // A list that the patch deletes or gives another type is not this directive's business.
@@ -177,6 +198,11 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
             _ => None,
         };
         let step = place.step(field);
+        if let (None, Place::Type(of)) = (step.facts, place) {
+            let why =
+                format!("unable to find api field in struct {} for the json field {field:?}", of.name());
+            return Err(Refusal::Unforeseen(why));
+        }
         let held = match target.get_mut(field) {
             Some(Value::Array(held)) => Some(std::mem::take(held)),
             _ => None,
@@ -204,13 +230,13 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
 }
 
 /// What a patch's value becomes where there is nothing to merge it with.
-fn without_directives(value: Value) -> Result<Value, Status> {
+fn without_directives(value: Value) -> Result<Value, Refusal> {
     match value {
         Value::Object(mut fields) => match fields.remove(PATCH) {
             None => plain_fields(fields).map(Value::Object),
             Some(directive) => {
                 let mut target = Object::new();
-                replace_or_delete(&mut target, fields, &directive)?;
+                replace_or_delete(&mut target, fields, directive)?;
                 Ok(Value::Object(target))
             }
         },
@@ -223,22 +249,24 @@ fn without_directives(value: Value) -> Result<Value, Status> {
 }
 
 /// The fields of a patch that are neither directives nor deletions.
-fn plain_fields(fields: Object) -> Result<Object, Status> {
+fn plain_fields(fields: Object) -> Result<Object, Refusal> {
     let directive =
         |key: &str| key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
     let kept = fields.into_iter().filter(|(key, value)| !value.is_null() && !directive(key));
     kept.map(|(key, value)| Ok((key, without_directives(value)?))).collect()
 }
 
-fn primitives(value: Value, key: &str) -> Result<Vec<Value>, Status> {
+fn primitives(value: Value) -> Result<Vec<Value>, Refusal> {
     match value {
         Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => Ok(items),
-        _ => Err(Status::bad_request(format!(
-            "invalid patch format of primitive list: {key:?} must be a list"
-        ))),
+        _ => Err(Refusal::Malformed("invalid patch format of primitive list".to_owned())),
     }
 }
 
-fn unknown_directive(directive: &Value) -> Status {
-    Status::bad_request(format!("unknown patch type: {directive} in map"))
+fn bad_retain_keys() -> Refusal {
+    Refusal::Malformed("invalid patch format of retainKeys".to_owned())
+}
+
+fn unknown_directive(directive: &Value, map: &Value) -> Refusal {
+    Refusal::Unforeseen(format!("unknown patch type: {} in map: {}", go(directive), go(map)))
 }

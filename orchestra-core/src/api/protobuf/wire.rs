@@ -17,6 +17,8 @@ pub(super) enum Fault {
     NotUtf8,
     #[error("it is not a time between the years -9999 and 9999")]
     NotATime,
+    #[error("messages are nested too deep")]
+    TooDeep,
     #[error("it is not valid JSON")]
     NotJson,
 }
@@ -25,8 +27,10 @@ pub(super) enum Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire<'b> {
     Varint(u64),
-    /// Four or eight bytes. No kind has such a field, so it is only ever skipped.
-    Fixed,
+    /// Eight bytes: a floating-point number.
+    Fixed(u64),
+    /// Four bytes. No kind has such a field, so it is only ever skipped.
+    Short,
     /// Text, bytes or a message.
     Bytes(&'b [u8]),
 }
@@ -35,6 +39,13 @@ impl<'b> Wire<'b> {
     pub(super) fn varint(self) -> Result<u64, Fault> {
         match self {
             Self::Varint(value) => Ok(value),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    pub(super) fn double(self) -> Result<f64, Fault> {
+        match self {
+            Self::Fixed(bits) => Ok(f64::from_bits(bits)),
             other => Err(other.unexpected()),
         }
     }
@@ -53,7 +64,8 @@ impl<'b> Wire<'b> {
     fn unexpected(self) -> Fault {
         Fault::WireType(match self {
             Self::Varint(_) => 0,
-            Self::Fixed => 1,
+            Self::Fixed(_) => 1,
+            Self::Short => 5,
             Self::Bytes(_) => 2,
         })
     }
@@ -80,12 +92,15 @@ impl<'b> Reader<'b> {
         let number = number.ok_or(Fault::FieldNumber)?;
         let wire = match key & 7 {
             0 => Wire::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Wire::Fixed)?,
+            1 => {
+                let bytes = self.take(8)?.first_chunk().copied().ok_or(Fault::Truncated)?;
+                Wire::Fixed(u64::from_le_bytes(bytes))
+            }
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|_| Fault::Truncated)?;
                 Wire::Bytes(self.take(length)?)
             }
-            5 => self.take(4).map(|_| Wire::Fixed)?,
+            5 => self.take(4).map(|_| Wire::Short)?,
             // 3 and 4 are groups, which Kubernetes has never used.
             other => return Err(Fault::WireType(other as u8)),
         };

@@ -9,21 +9,12 @@ use crate::api::field::Errors;
 use crate::api::mistyped::{self, Refusal, Step};
 use crate::api::table;
 use crate::meta::Object;
-use crate::quantity::ParseQuantityError;
 
 /// The rules of a kind by value, over objects as JSON: what a row of the table holds.
 ///
 /// All functions are pure, and each has a default that fits a kind with nothing special and objects of any shape. What
 /// each is for is said at the function of the same name of [`Rules`].
 pub trait KindRules: Send + Sync + 'static {
-    /// Brings values that have many spellings into the one that is stored.
-    ///
-    /// # Errors
-    /// A text that is to be a quantity and is none.
-    fn canonicalize(&self, _object: &mut Value) -> Result<(), ParseQuantityError> {
-        Ok(())
-    }
-
     /// Says whether an object has the shape of the kind, and names the fields that the kind does not know.
     ///
     /// # Errors
@@ -164,10 +155,6 @@ impl<R: Rules> KindRules for Typed<R> {
         generator: &mut k8s_openapi::schemars::SchemaGenerator,
     ) -> Option<k8s_openapi::schemars::Schema> {
         R::Object::schema(generator)
-    }
-
-    fn canonicalize(&self, object: &mut Value) -> Result<(), ParseQuantityError> {
-        R::canonicalize(object)
     }
 
     fn default(&self, object: &mut Value) {

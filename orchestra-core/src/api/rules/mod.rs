@@ -19,7 +19,6 @@ use super::request::Verb;
 use super::subresource::Subresource;
 use super::{Status, table};
 use crate::meta::Object;
-use crate::quantity::ParseQuantityError;
 use crate::store::Durability;
 use crate::watch::IndexedField;
 
@@ -59,16 +58,9 @@ pub trait Rules: Send + Sync + 'static {
     /// How dependents fare when nobody says: `true` leaves them (orphans them), as very old versions did.
     const ORPHAN_BY_DEFAULT: bool = false;
 
-    /// Brings values that have many spellings into the one that is stored: quantities, which may be numbers too.
-    /// Called before anything else looks at an object, whose fields may yet be of any type.
-    ///
-    /// # Errors
-    /// A text that is to be a quantity and is none.
-    fn canonicalize(_object: &mut Value) -> Result<(), ParseQuantityError> {
-        Ok(())
-    }
-
-    /// Fills in what the user left out. Called on everything that is read from a request, and idempotent.
+    /// Fills in what the user left out. Called on everything that is read from a request, and idempotent. Of a kind of
+    /// Kubernetes' own, what is empty was dropped before; of any other, this is where values that have many spellings
+    /// get the one that is stored.
     fn default(_object: &mut Value) {}
 
     /// Makes an object fit to be created: drops what only the system may set. The status, if the kind has one, is

@@ -6,10 +6,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use crate::api::decode::{self, Decoded};
+use crate::api::decode;
+use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::metadata as meta_rules;
 use crate::api::request::{Body, FieldValidation, Target};
+use crate::api::schema::{Place, canonical};
 use crate::api::{Resource, Status, Subresource};
 use crate::meta::ObjectName;
 
@@ -53,11 +55,12 @@ impl Draft {
         }
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = (*resource.kind).into();
-        resource.rules.canonicalize(&mut object).map_err(|error| refuse(&error.to_string()))?;
+        let place = place(resource);
+        canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
         let unknown = resource.rules.check(&object).map_err(|why| refuse(&why))?;
         decode::prune(&mut object, &unknown);
-        drop_nulls(&mut object);
         resource.rules.default(&mut object);
+        canonical::complete(place, &mut object);
         let faults: Vec<String> = unknown
             .iter()
             .map(|path| format!("unknown field \"{}\"", decode::readable(path)))
@@ -88,6 +91,11 @@ impl Draft {
         let given = self.object["metadata"]["name"].as_str().unwrap_or_default();
         if given == name {
             return Ok(());
+        }
+        if given.is_empty() {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
         }
         Err(Status::bad_request(format!(
             "the name of the object ({given}) does not match the name on the URL ({name})"
@@ -124,7 +132,8 @@ impl Draft {
         metadata(&mut self.object)
     }
 
-    /// Checks what is wrong with the finished object; on an update, with the change too.
+    /// Checks what is wrong with the finished object; on an update, with the change too. What was added to it since it
+    /// was read gets the form of the rest.
     pub(super) fn validate(
         &mut self,
         resource: &Resource,
@@ -132,6 +141,7 @@ impl Draft {
         old: Option<&Value>,
         part: Part<'_>,
     ) -> Result<(), Status> {
+        canonical::complete(place(resource), &mut self.object);
         let mut errors = Errors::new();
         let undecodable = |error: serde_json::Error| Status::internal(error);
         let status_only = part.is_some_and(Subresource::is_status);
@@ -222,14 +232,7 @@ fn check_kind(resource: &Resource, target: &Target, object: &Value) -> Result<()
     Ok(())
 }
 
-/// A field that is null is a field that is not there.
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, value| !value.is_null());
-            fields.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
+/// What is known of the fields of a kind's objects, as they are stored.
+fn place(resource: &Resource) -> Place {
+    Place::of(resource).unwrap_or(Place::Object)
 }

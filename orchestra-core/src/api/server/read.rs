@@ -1,54 +1,14 @@
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-
 use super::Server;
 use super::caches::Open;
+use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Resource, Status};
 use crate::meta::{ObjectName, Revision};
 use crate::selector::CompiledSelector;
 use crate::store::StoreError;
 use crate::watch::{Cache, Entry, Query};
-
-/// Where a list goes on: what the wire calls a `continue` token, opaque to callers.
-#[derive(Debug, Deserialize, Serialize)]
-struct Token {
-    v: String,
-    rv: u64,
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
-
-impl Token {
-    fn encode(revision: Revision, after: &ObjectName) -> String {
-        let start = format!("{}/{}", after.namespace().unwrap_or_default(), after.name());
-        let token = Self { v: TOKEN_VERSION.to_owned(), rv: revision.0, start };
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
-    }
-
-    fn decode(text: &str) -> Result<(Revision, ObjectName), Status> {
-        let invalid = |why: &dyn std::fmt::Display| {
-            Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
-        };
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
-        let token: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
-        if token.v != TOKEN_VERSION {
-            return Err(invalid(&format_args!("server does not recognize this encoded version {}", token.v)));
-        }
-        if token.rv == 0 {
-            return Err(invalid(&"incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
-        }
-        if token.start.is_empty() {
-            return Err(invalid(&"encoded start key empty (version meta.k8s.io/v1)"));
-        }
-        let (namespace, name) = token.start.split_once('/').ok_or_else(|| invalid(&token.start))?;
-        Ok((Revision(token.rv), ObjectName::new((!namespace.is_empty()).then_some(namespace), name)))
-    }
-}
 
 impl Server {
     /// The latest state of an object, or why there is none.
@@ -114,7 +74,8 @@ impl Server {
     ) -> Result<ObjectList, Status> {
         let query = query(resource, target, options.labels, options.fields)?;
         if let Some(token) = &options.continue_token {
-            let (revision, after) = Token::decode(token)?;
+            let ContinueToken { revision, after } =
+                ContinueToken::decode(token).map_err(|error| Status::bad_request(error.to_string()))?;
             return self.page(resource, &query, revision, Some(&after), options.limit).await;
         }
         if let (Some(revision), Some(RevisionMatch::Exact)) = (options.revision, options.revision_match) {
@@ -193,7 +154,10 @@ fn take_page<'e>(
     let limit = if limit == 0 { usize::MAX } else { limit };
     let objects: Vec<_> = matching.by_ref().take(limit).cloned().collect();
     let more = matching.next().is_some();
-    let continue_token = objects.last().filter(|_| more).map(|last| Token::encode(revision, last.name()));
+    let continue_token = objects
+        .last()
+        .filter(|_| more)
+        .map(|last| ContinueToken { revision, after: last.name().clone() }.encode());
     // Kubernetes counts what follows only when there are no selectors.
     let counted = more && query.labels.is_none() && query.fields.is_none();
     let remaining = counted.then(|| 1 + matching.count() as u64);

@@ -5,7 +5,7 @@ use super::caches::Open;
 use super::draft::{Draft, Part};
 use super::read::{existing, object_name};
 use super::write::{Next, Write};
-use crate::api::decode::Decoded;
+use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, WriteOptions};
 use crate::api::{Resource, Status, patch};
@@ -74,12 +74,15 @@ fn patched(
         (conversion.from_stored)(&mut object);
         object["apiVersion"] = crate::api::api_version(&target.group, &target.version).into();
     }
-    let value = patch::apply(resource, kind, &object, patch)?;
+    let mut value = patch::apply(resource, kind, &object, patch)?;
+    let unfit = patch::spoken(resource, &object)
+        .filter(|_| kind == PatchKind::Strategic)
+        .and_then(|place| patch::unstructured::convert(place, &mut value).err());
     // Which of the patch's fields are to blame is not known: what was to become of the object is shown as a whole, or
     // of a strategic patch, which Kubernetes does not write as JSON again, the patch.
     let shown = || match kind {
         PatchKind::Strategic => {
-            serde_json::from_slice(patch).map_or_else(|_| String::new(), |patch| go(&patch))
+            serde_json::from_slice(patch).map_or_else(|_| String::new(), |given| patch::go(&given))
         }
         _ => value.to_string(),
     };
@@ -88,7 +91,16 @@ fn patched(
         errors.invalid(&Path::new("patch"), shown(), why);
         Status::invalid("", "", "", &errors)
     };
-    let decoded = Decoded { value: value.clone(), repeated: Vec::new() };
+    if let Some(why) = unfit {
+        return Err(refuse(&why));
+    }
+    // Of a JSON patch the keys are those of operations, of which the last of two counts.
+    let repeated = match kind {
+        PatchKind::Merge | PatchKind::Strategic => serde_json::from_slice::<Decoded>(patch).ok(),
+        _ => None,
+    };
+    let repeated = repeated.map(|patch| patch.repeated).unwrap_or_default();
+    let decoded = Decoded { value: value.clone(), repeated };
     let mut draft = Draft::of(resource, target, decoded, validation, &refuse)?;
     let meta = draft.meta();
     let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
@@ -105,20 +117,4 @@ fn patched(
     }
     draft.check_name(current.name().name())?;
     Ok(draft)
-}
-
-/// A value as Go prints it.
-fn go(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go).collect::<Vec<_>>().join(" ")),
-        Value::Object(fields) => {
-            let mut fields: Vec<_> =
-                fields.iter().map(|(key, value)| format!("{key}:{}", go(value))).collect();
-            fields.sort_unstable();
-            format!("map[{}]", fields.join(" "))
-        }
-        other => other.to_string(),
-    }
 }

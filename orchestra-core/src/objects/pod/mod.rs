@@ -2,7 +2,6 @@
 //!
 //! | file | what it says |
 //! | --- | --- |
-//! | `canonical` | where quantities stand |
 //! | `defaults` | what a manifest may leave out |
 //! | `validate` | what is wrong with a specification; `containers`, `env`, `probes`, `resources`, `volumes`, `security` and `scheduling` with its parts |
 //! | `update` | what may change |
@@ -10,7 +9,6 @@
 //! | `warnings` | what is accepted, but not good |
 //! | `print` | the row in a table |
 
-mod canonical;
 mod containers;
 mod defaults;
 mod env;
@@ -29,16 +27,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
-pub(super) use canonical::spec as canonical_spec;
 pub(super) use defaults::spec as default_spec;
 pub(super) use scheduling::EFFECTS;
 pub(super) use validate::{Place, spec as validate_spec};
 pub(super) use warnings::of as warnings_of;
 
-use super::json::at;
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, Status, Subresource, Verb};
-use crate::quantity::ParseQuantityError;
 use crate::watch::IndexedField;
 
 /// The lists of containers in a specification.
@@ -71,10 +66,6 @@ impl Rules for PodRules {
         IndexedField::new("status.nominatedNodeName"),
     ];
     const COLUMNS: &'static [Column] = print::COLUMNS;
-
-    fn canonicalize(object: &mut Value) -> Result<(), ParseQuantityError> {
-        at(object, &["spec"]).map_or(Ok(()), canonical::spec)
-    }
 
     fn default(object: &mut Value) {
         defaults::pod(object);

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::{deployment, faults, pod, row, service, stored};
+use super::{deployment, faults, pod, reduce, row, service, stored};
 
 /// The manifest is refused for just these reasons; none, and it is accepted.
 fn expect(cases: impl IntoIterator<Item = (Value, Vec<&'static str>)>) {
@@ -463,7 +463,7 @@ fn small_kinds_are_refused_by_field() {
 #[test]
 fn what_is_no_quantity_is_refused_before_anything_else() {
     let mut object = container(json!({ "resources": { "limits": { "cpu": "lots" } } }));
-    let error = row(&object).rules.canonicalize(&mut object).unwrap_err();
+    let error = reduce(&row(&object), &mut object).unwrap_err();
     assert!(error.to_string().starts_with("quantities must match the regular expression"));
 }
 

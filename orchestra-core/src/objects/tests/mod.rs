@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::builtin;
 use crate::api::Resource;
 use crate::api::field::Errors;
+use crate::api::schema::{Place, canonical};
 
 /// The row of the kind that a manifest is of.
 fn row(manifest: &Value) -> Arc<Resource> {
@@ -21,11 +22,22 @@ fn row(manifest: &Value) -> Arc<Resource> {
     Arc::clone(builtin().by_kind(text("apiVersion"), text("kind")).expect("a built-in kind"))
 }
 
-/// A manifest as it would be stored.
+/// A manifest without what says nothing, as defaulting sees it.
+fn reduce(row: &Resource, object: &mut Value) -> Result<(), canonical::Refusal> {
+    canonical::reduce(Place::of(row).expect("a built-in kind"), object)
+}
+
+/// An object with the fields that are written though they are empty.
+fn complete(mut object: Value) -> Value {
+    canonical::complete(Place::of(&row(&object)).expect("a built-in kind"), &mut object);
+    object
+}
+
+/// A manifest as it would be stored, but for the fields that are written though they are empty.
 fn stored(manifest: &Value) -> Value {
     let row = row(manifest);
     let mut object = manifest.clone();
-    row.rules.canonicalize(&mut object).expect("quantities");
+    reduce(&row, &mut object).expect("quantities");
     row.rules.default(&mut object);
     if row.has_status() && !row.status_at_creation {
         object.as_object_mut().unwrap().remove("status");
@@ -37,7 +49,7 @@ fn stored(manifest: &Value) -> Value {
 /// What is wrong with a manifest.
 fn faults(manifest: &Value) -> Vec<String> {
     let mut errors = Errors::new();
-    row(manifest).rules.validate(&stored(manifest), &mut errors).expect("an object of the kind");
+    row(manifest).rules.validate(&complete(stored(manifest)), &mut errors).expect("an object of the kind");
     errors.iter().map(ToString::to_string).collect()
 }
 
@@ -45,12 +57,13 @@ fn faults(manifest: &Value) -> Vec<String> {
 fn change(new: &Value, old: &Value) -> (Value, Vec<String>) {
     let row = row(old);
     let mut object = new.clone();
-    row.rules.canonicalize(&mut object).expect("quantities");
+    reduce(&row, &mut object).expect("quantities");
     row.rules.default(&mut object);
     row.rules.prepare_update(&mut object, old);
     let mut errors = Errors::new();
-    row.rules.validate(&object, &mut errors).expect("an object of the kind");
-    row.rules.validate_update(&object, old, &mut errors).expect("an object of the kind");
+    let whole = complete(object.clone());
+    row.rules.validate(&whole, &mut errors).expect("an object of the kind");
+    row.rules.validate_update(&whole, &complete(old.clone()), &mut errors).expect("an object of the kind");
     (object, errors.iter().map(ToString::to_string).collect())
 }
 

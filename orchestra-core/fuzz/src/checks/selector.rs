@@ -1,6 +1,6 @@
 //! What must hold for every text. Compiled into the fuzz target, and into the test that runs the kept corpus.
 
-use orchestra_core::selector::{FieldSelector, Interned, LabelSet, Selector};
+use crate::selector::{FieldSelector, Interned, LabelSet, Selector};
 
 pub fn check(text: &str) {
     match Selector::parse(text) {

@@ -1,0 +1,30 @@
+//! What must hold for any input, one function a fuzz target.
+
+mod canonical;
+mod encode;
+mod patches;
+mod protobuf;
+mod selector;
+mod texts;
+
+/// Panics at an input that breaks a rule.
+pub type Check = fn(&[u8]);
+
+/// The targets, by the names of their corpora.
+pub const ALL: &[(&str, Check)] = &[
+    ("canonical", canonical::check),
+    ("continue_token", |bytes| text(bytes, texts::continue_token)),
+    ("json_patch", patches::json),
+    ("merge_patch", patches::merge),
+    ("protobuf", protobuf::check),
+    ("quantity", |bytes| text(bytes, texts::quantity)),
+    ("selector", |bytes| text(bytes, selector::check)),
+    ("strategic_patch", patches::strategic),
+    ("yaml", texts::yaml),
+];
+
+fn text(bytes: &[u8], check: fn(&str)) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        check(text);
+    }
+}

@@ -1,0 +1,58 @@
+//! Where a list goes on: what the wire calls a `continue` token, opaque to callers.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::meta::{ObjectName, Revision};
+
+/// The revision that a list is of, and the last object of the page before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ContinueToken {
+    pub(crate) revision: Revision,
+    pub(crate) after: ObjectName,
+}
+
+/// Why a text is no such token.
+#[derive(Debug, thiserror::Error)]
+#[error("invalid continue token: continue key is not valid: {0}")]
+pub(crate) struct InvalidToken(String);
+
+/// What is in a token.
+#[derive(Debug, Deserialize, Serialize)]
+struct Content {
+    v: String,
+    rv: u64,
+    start: String,
+}
+
+const VERSION: &str = "meta.k8s.io/v1";
+
+impl ContinueToken {
+    pub(crate) fn encode(&self) -> String {
+        let start = format!("{}/{}", self.after.namespace().unwrap_or_default(), self.after.name());
+        let content = Content { v: VERSION.to_owned(), rv: self.revision.0, start };
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).unwrap_or_default())
+    }
+
+    pub(crate) fn decode(text: &str) -> Result<Self, InvalidToken> {
+        let invalid = |why: &dyn std::fmt::Display| InvalidToken(why.to_string());
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|error| invalid(&error))?;
+        let content: Content = serde_json::from_slice(&bytes).map_err(|error| invalid(&error))?;
+        if content.v != VERSION {
+            return Err(invalid(&format_args!(
+                "server does not recognize this encoded version {}",
+                content.v
+            )));
+        }
+        if content.rv == 0 {
+            return Err(invalid(&"incorrect encoded start resourceVersion (version meta.k8s.io/v1)"));
+        }
+        if content.start.is_empty() {
+            return Err(invalid(&"encoded start key empty (version meta.k8s.io/v1)"));
+        }
+        let (namespace, name) = content.start.split_once('/').ok_or_else(|| invalid(&content.start))?;
+        let after = ObjectName::new((!namespace.is_empty()).then_some(namespace), name);
+        Ok(Self { revision: Revision(content.rv), after })
+    }
+}

@@ -1,0 +1,45 @@
+//! Merge patch (RFC 7396). Beside it, Kubernetes drops the nulls of what a patch adds, also within lists.
+
+use serde_json::{Map, Value};
+
+use super::refusal::{Refusal, object, parse};
+
+/// Applies a patch.
+pub(crate) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+    if parse(patch) == Ok(Value::Null) {
+        return Err(Refusal::Malformed("Invalid JSON Patch".to_owned()));
+    }
+    let patch = object(patch).map_err(Refusal::undecodable)?;
+    let mut patched = current.as_object().cloned().unwrap_or_default();
+    merge(&mut patched, patch);
+    Ok(Value::Object(patched))
+}
+
+/// Merges a patch into an object.
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (key, value) in patch {
+        match (target.get_mut(&key), value) {
+            (_, Value::Null) => {
+                target.remove(&key);
+            }
+            (Some(Value::Object(held)), Value::Object(patch)) => merge(held, patch),
+            (Some(held @ Value::Object(_)), value) => *held = value,
+            (_, mut value) => {
+                prune(&mut value);
+                target.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Drops the fields that are null.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(prune);
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}

@@ -1,0 +1,217 @@
+//! The one form in which objects are kept: what Kubernetes would write of what was sent.
+//!
+//! Kubernetes reads an object into Go structs and writes it anew. Here bytes stay the truth, so what that round trip
+//! does to a document is done to the document itself, by the types of its fields. [`reduce`] drops what says nothing
+//! and writes what is left as Go does; it comes before defaulting, which then finds missing what is empty. [`complete`]
+//! adds the fields that Go writes even when they are empty; it comes last. Of a document that went through both, equal
+//! means equal to Kubernetes: generations, immutable fields, templates and writes without effect are compared so.
+//!
+//! What the table does not know is not touched, and neither is a value of the wrong type, which the decoder refuses.
+
+mod base64;
+#[cfg(test)]
+mod tests;
+mod time;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{Field, Kind, Place, Shape, Type};
+use crate::quantity::{self, ParseQuantityError};
+
+/// A value that Go's decoder refuses, though its JSON type is right, in Go's words.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error(transparent)]
+    Quantity(#[from] ParseQuantityError),
+    #[error(transparent)]
+    Time(#[from] time::ParseTimeError),
+    #[error(transparent)]
+    Bytes(#[from] base64::CorruptInput),
+}
+
+/// The form of what a program has made, to be compared with what is stored; `None` if it is nothing of the place.
+pub(crate) fn form(place: Place, made: &impl Serialize) -> Option<Value> {
+    let mut value = serde_json::to_value(made).ok()?;
+    reduce(place, &mut value).ok()?;
+    complete(place, &mut value);
+    Some(value)
+}
+
+/// Drops what is empty, and brings what has many spellings into the one that is stored.
+///
+/// # Errors
+/// A text that is to be a quantity, a time or bytes, and is none.
+pub(crate) fn reduce(place: Place, value: &mut Value) -> Result<(), Refusal> {
+    match (place, value) {
+        (Place::Type(of), Value::Object(fields)) => message(of, fields),
+        (Place::Object, Value::Object(fields)) => match fields.get_mut("metadata") {
+            Some(meta) => reduce(Place::metadata(), meta),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn message(of: &Type, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+    let (mut hint, mut outcome) = (0, Ok(()));
+    fields.retain(|name, value| {
+        let Some(field) = of.field_after(&mut hint, name) else { return true };
+        match reduced(field, value) {
+            Ok(kept) => kept,
+            Err(refusal) => {
+                outcome = Err(refusal);
+                true
+            }
+        }
+    });
+    outcome
+}
+
+/// Reduces the value of a field, and says whether it says anything.
+fn reduced(field: &Field, value: &mut Value) -> Result<bool, Refusal> {
+    match (field.shape, &mut *value) {
+        (_, Value::Null) => return Ok(false),
+        (Shape::List, Value::Array(items)) => {
+            items.iter_mut().try_for_each(|item| element(field.of, item))?;
+            return Ok(!items.is_empty());
+        }
+        (Shape::Map, Value::Object(entries)) => {
+            entries.values_mut().try_for_each(|entry| element(field.of, entry))?;
+            return Ok(!entries.is_empty());
+        }
+        (Shape::MapOfLists, Value::Object(entries)) => {
+            for list in entries.values_mut() {
+                match list {
+                    Value::Null => *list = Value::Array(Vec::new()),
+                    Value::Array(items) => items.iter_mut().try_for_each(|item| element(field.of, item))?,
+                    _ => {}
+                }
+            }
+            return Ok(!entries.is_empty());
+        }
+        (Shape::List | Shape::Map | Shape::MapOfLists, _) => return Ok(true),
+        (Shape::Plain | Shape::Pointer, _) => {}
+    }
+    single(field.of, value)?;
+    Ok(field.shape == Shape::Pointer || !says_nothing(field.of, value))
+}
+
+/// An element of a list or an entry of a map, where null stands for zero.
+fn element(of: Kind, value: &mut Value) -> Result<(), Refusal> {
+    if value.is_null() {
+        *value = match of {
+            // In a list and in a map bytes are there, if only none.
+            Kind::Bytes => Value::String(String::new()),
+            of => zero(of),
+        };
+    }
+    single(of, value)
+}
+
+/// Reduces one value. What is not of the type is left for the decoder to complain of.
+fn single(of: Kind, value: &mut Value) -> Result<(), Refusal> {
+    match (of, &mut *value) {
+        (Kind::Message(of), Value::Object(fields)) | (Kind::Either(of, _), Value::Object(fields)) => {
+            message(of.get(), fields)
+        }
+        (Kind::Either(of, _), Value::Array(items)) => {
+            items.iter_mut().filter_map(Value::as_object_mut).try_for_each(|fields| message(of.get(), fields))
+        }
+        (Kind::Quantity, Value::String(text)) => rewrite(text, quantity::respelled(text)?),
+        (Kind::Quantity, Value::Number(number)) => {
+            *value = Value::String(quantity::canonicalize(&number.to_string())?);
+            Ok(())
+        }
+        (Kind::Time, Value::String(text)) => rewrite(text, time::respelled(text, time::SECONDS)?),
+        (Kind::MicroTime, Value::String(text)) => rewrite(text, time::respelled(text, time::MICROSECONDS)?),
+        (Kind::Bytes, Value::String(text)) => rewrite(text, base64::respelled(text)?),
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the last step of functions that may fail before it")]
+fn rewrite(text: &mut String, other: Option<String>) -> Result<(), Refusal> {
+    if let Some(other) = other {
+        *text = other;
+    }
+    Ok(())
+}
+
+/// Whether a value that is no pointer is one that Go cannot tell from a missing one.
+fn says_nothing(of: Kind, value: &Value) -> bool {
+    match (of, value) {
+        (Kind::Bool, Value::Bool(value)) => !value,
+        (Kind::Int32 | Kind::Int64 | Kind::Float64 | Kind::IntOrString, Value::Number(value)) => {
+            value.as_i64() == Some(0)
+        }
+        (Kind::String | Kind::Bytes, Value::String(text)) => text.is_empty(),
+        (Kind::Time | Kind::MicroTime, Value::String(text)) => time::is_zero(text),
+        _ => false,
+    }
+}
+
+/// Adds what Go writes though it is empty.
+pub(crate) fn complete(place: Place, value: &mut Value) {
+    match (place, value) {
+        (Place::Type(of), Value::Object(fields)) => fill(of, fields),
+        (Place::Object, Value::Object(fields)) => {
+            if let Some(meta) = fields.get_mut("metadata") {
+                complete(Place::metadata(), meta);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn fill(of: &Type, fields: &mut Map<String, Value>) {
+    let mut hint = 0;
+    for (name, value) in fields.iter_mut() {
+        let Some(field) = of.field_after(&mut hint, name) else { continue };
+        match field.of {
+            Kind::Message(of) | Kind::Either(of, _) => fill_within(field.shape, of.get(), value),
+            _ => {}
+        }
+    }
+    for field in of.always() {
+        if !fields.contains_key(field.name) {
+            fields.insert(field.name.to_owned(), empty(field));
+        }
+    }
+}
+
+fn fill_within(shape: Shape, of: &Type, value: &mut Value) {
+    match value {
+        Value::Object(entries) if shape == Shape::Map => {
+            entries.values_mut().filter_map(Value::as_object_mut).for_each(|fields| fill(of, fields));
+        }
+        Value::Object(fields) => fill(of, fields),
+        Value::Array(items) => {
+            items.iter_mut().filter_map(Value::as_object_mut).for_each(|fields| fill(of, fields));
+        }
+        _ => {}
+    }
+}
+
+/// What Go writes of a field that is empty.
+fn empty(field: &Field) -> Value {
+    if field.shape != Shape::Plain {
+        return Value::Null;
+    }
+    let mut value = zero(field.of);
+    if let (Kind::Message(of), Value::Object(fields)) = (field.of, &mut value) {
+        fill(of.get(), fields);
+    }
+    value
+}
+
+fn zero(of: Kind) -> Value {
+    match of {
+        Kind::Bool => false.into(),
+        Kind::Int32 | Kind::Int64 | Kind::Float64 | Kind::IntOrString => 0.into(),
+        Kind::String => "".into(),
+        Kind::Quantity => "0".into(),
+        Kind::Message(_) => Map::new().into(),
+        Kind::Bytes | Kind::Time | Kind::MicroTime | Kind::Raw | Kind::Either(..) => Value::Null,
+    }
+}

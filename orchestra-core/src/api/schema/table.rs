@@ -1,0 +1,337 @@
+//! `types.txt`, read once into a form that is quick to walk: fields are sorted by name, types refer to each other.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::{Field, Kind, ListType, Other, Shape};
+
+const TEXT: &str = include_str!("types.txt");
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT));
+
+struct Table {
+    versions: Vec<Version>,
+    types: Vec<Type>,
+    /// By `apiVersion.Type`.
+    named: HashMap<String, TypeRef>,
+}
+
+/// A version of a group, and what stands before the names of its types in OpenAPI documents.
+#[derive(Debug)]
+struct Version {
+    api_version: &'static str,
+    package: &'static str,
+}
+
+/// A type of the API: a kind, or what stands in one.
+#[derive(Debug)]
+pub struct Type {
+    name: &'static str,
+    /// Whether applied configurations treat its values as one.
+    pub(super) atomic: bool,
+    /// By their names in JSON, those of inlined types included.
+    fields: Vec<Field>,
+    /// As protobuf has them: by number, with what is inlined as one field without a name.
+    messages: Vec<Field>,
+    /// Which of `fields` Go always writes.
+    always: Vec<usize>,
+}
+
+/// A type, by its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TypeRef(u16);
+
+impl TypeRef {
+    pub(crate) fn get(self) -> &'static Type {
+        &TABLE.types[usize::from(self.0)]
+    }
+}
+
+impl Type {
+    /// The type of an API version and name. For kinds, the name is the kind.
+    pub(crate) fn find(api_version: &str, name: &str) -> Option<&'static Self> {
+        Self::named(&format!("{api_version}.{name}"))
+    }
+
+    /// The type of a name such as `apps/v1.DeploymentSpec`.
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        TABLE.named.get(name).map(|found| found.get())
+    }
+
+    /// The type of a name in OpenAPI documents, such as `io.k8s.api.core.v1.PodSpec`.
+    pub(super) fn of_definition(definition: &str) -> Option<&'static Self> {
+        let (package, name) = definition.rsplit_once('.')?;
+        let version = TABLE.versions.iter().find(|version| version.package == package)?;
+        Self::find(version.api_version, name)
+    }
+
+    /// The type's own name, without its version.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The fields, by name.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// The field of that name. `hint` is where it would stand if fields are asked for one after the other, by name;
+    /// it is moved to the field after the one that is found.
+    pub(super) fn field_after(&self, hint: &mut usize, name: &str) -> Option<&Field> {
+        let ahead = self.fields.get(*hint..).unwrap_or_default();
+        // Objects leave fields out, so that the next one of theirs is a few further in the type.
+        let near = ahead.iter().take(4).position(|field| field.name == name).map(|ahead| *hint + ahead);
+        let place = near.or_else(|| self.fields.binary_search_by(|field| field.name.cmp(name)).ok())?;
+        *hint = place + 1;
+        self.fields.get(place)
+    }
+
+    /// The field of that name.
+    pub(super) fn field(&self, name: &str) -> Option<&Field> {
+        let place = self.fields.binary_search_by(|field| field.name.cmp(name)).ok()?;
+        self.fields.get(place)
+    }
+
+    /// The field of that number in protobuf; without a name if it is a type whose fields stand in JSON among those
+    /// around it.
+    pub(crate) fn numbered(&self, number: u32) -> Option<&Field> {
+        let place = self.numbers().binary_search_by_key(&number, |field| field.number).ok()?;
+        self.numbers().get(place)
+    }
+
+    /// The fields in the order of their numbers.
+    pub(crate) fn numbers(&self) -> &[Field] {
+        &self.messages
+    }
+
+    /// The fields that Go writes even when they are empty.
+    pub(super) fn always(&self) -> impl Iterator<Item = &Field> {
+        self.always.iter().filter_map(|place| self.fields.get(*place))
+    }
+}
+
+/// The name in OpenAPI documents of a type of Kubernetes' own; `None` for those of any other group.
+pub fn definition(group: &str, version: &str, name: &str) -> Option<String> {
+    let of_group = |held: &&Version| held.api_version.split_once('/').map_or("", |(group, _)| group) == group;
+    let (package, _) = TABLE.versions.iter().find(of_group)?.package.rsplit_once('.')?;
+    Some(format!("{package}.{version}.{name}"))
+}
+
+impl Table {
+    fn read(text: &'static str) -> Self {
+        let mut table = Self { versions: Vec::new(), types: Vec::new(), named: HashMap::new() };
+        // Types refer to later ones, so they are counted first.
+        for line in lines(text) {
+            match line {
+                Line::Version(version) => table.versions.push(version),
+                Line::Type(name, _) => {
+                    let version = table.versions.last().map_or("", |version| version.api_version);
+                    let next = TypeRef(table.named.len() as u16);
+                    table.named.insert(format!("{version}.{name}"), next);
+                }
+                Line::Field(_) => {}
+            }
+        }
+        let mut version = "";
+        for line in lines(text) {
+            match line {
+                Line::Version(found) => version = found.api_version,
+                Line::Type(name, atomic) => table.types.push(Type {
+                    name,
+                    atomic,
+                    fields: Vec::new(),
+                    messages: Vec::new(),
+                    always: Vec::new(),
+                }),
+                Line::Field(text) => {
+                    let field = field(text, |name| table.refer(version, name));
+                    if let (Some(last), Some(field)) = (table.types.last_mut(), field) {
+                        last.messages.push(field);
+                    }
+                }
+            }
+        }
+        table.flatten();
+        table
+    }
+
+    fn refer(&self, version: &str, name: &str) -> Option<TypeRef> {
+        if name.contains('.') {
+            return self.named.get(name).copied();
+        }
+        self.named.get(&format!("{version}.{name}")).copied()
+    }
+
+    fn flatten(&mut self) {
+        for place in 0..self.types.len() {
+            let mut fields = self.fields_of(place);
+            fields.sort_by_key(|field| field.name);
+            let held = &mut self.types[place];
+            held.messages.sort_by_key(|field| field.number);
+            held.always = (0..fields.len()).filter(|at| fields[*at].always_written()).collect();
+            held.fields = fields;
+        }
+    }
+
+    /// The fields of a type as they stand in JSON.
+    fn fields_of(&self, place: usize) -> Vec<Field> {
+        let of = |field: &Field| match (field.name, field.of) {
+            ("", Kind::Message(inlined)) => self.fields_of(usize::from(inlined.0)),
+            _ => vec![field.clone()],
+        };
+        self.types[place].messages.iter().flat_map(of).collect()
+    }
+}
+
+enum Line {
+    Version(Version),
+    Type(&'static str, bool),
+    Field(&'static str),
+}
+
+fn lines(text: &'static str) -> impl Iterator<Item = Line> {
+    text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).filter_map(|line| {
+        if let Some(field) = line.strip_prefix('\t') {
+            return Some(Line::Field(field));
+        }
+        let Some(head) = line.strip_prefix('[') else {
+            let (name, atomic) = line.split_once(' ').map_or((line, false), |(name, _)| (name, true));
+            return Some(Line::Type(name, atomic));
+        };
+        let (api_version, package) = head.strip_suffix(']')?.split_once(' ')?;
+        Some(Line::Version(Version { api_version, package }))
+    })
+}
+
+fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<Field> {
+    let mut parts = text.split(' ');
+    let (name, number, of) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
+    let (name, omitted) = name.strip_suffix('?').map_or((name, false), |name| (name, true));
+    let (shape, of) = shape(of);
+    let mut field = Field {
+        name: if name == "-" { "" } else { name },
+        number,
+        shape,
+        of: kind(of, refer)?,
+        omitted_when_empty: omitted,
+        merge: false,
+        replace: false,
+        retain_keys: false,
+        merge_key: None,
+        list: ListType::Atomic,
+        atomic: false,
+    };
+    for fact in parts {
+        match fact.split_once('=') {
+            Some(("patch", strategies)) => {
+                let (strategies, key) =
+                    strategies.split_once(':').map_or((strategies, None), |(s, k)| (s, Some(k)));
+                field.merge_key = key;
+                for strategy in strategies.split(',') {
+                    field.merge |= strategy == "merge";
+                    field.retain_keys |= strategy == "retainKeys";
+                    field.replace |= strategy == "replace";
+                }
+            }
+            Some(("list", "set")) => field.list = ListType::Set,
+            Some(("list", keys)) => {
+                field.list = ListType::Map(keys.strip_prefix("map:")?.split(',').collect());
+            }
+            _ => field.atomic = fact == "atomic",
+        }
+    }
+    Some(field)
+}
+
+fn shape(of: &str) -> (Shape, &str) {
+    for (prefix, shape) in [
+        ("map[string][]", Shape::MapOfLists),
+        ("map[string]", Shape::Map),
+        ("[]", Shape::List),
+        ("*", Shape::Pointer),
+    ] {
+        if let Some(of) = of.strip_prefix(prefix) {
+            return (shape, of);
+        }
+    }
+    (Shape::Plain, of)
+}
+
+fn kind(name: &str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<Kind> {
+    Some(match name {
+        "bool" => Kind::Bool,
+        "int32" => Kind::Int32,
+        "int64" => Kind::Int64,
+        "float64" => Kind::Float64,
+        "string" => Kind::String,
+        "bytes" => Kind::Bytes,
+        "quantity" => Kind::Quantity,
+        "intorstring" => Kind::IntOrString,
+        "time" => Kind::Time,
+        "microtime" => Kind::MicroTime,
+        "raw" => Kind::Raw,
+        name => match name.split_once('|') {
+            None => Kind::Message(refer(name)?),
+            Some((name, "bool")) => Kind::Either(refer(name)?, Other::Bool),
+            Some((name, "[]string")) => Kind::Either(refer(name)?, Other::Strings),
+            Some((name, _)) => Kind::Either(refer(name)?, Other::Messages),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects;
+
+    #[test]
+    fn every_line_of_the_table_is_read() {
+        let written = TEXT.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+        let (mut versions, mut types, mut fields) = (0, 0, 0);
+        for line in lines(TEXT) {
+            match line {
+                Line::Version(_) => versions += 1,
+                Line::Type(..) => types += 1,
+                Line::Field(_) => fields += 1,
+            }
+        }
+        assert_eq!(versions + types + fields, written);
+        assert_eq!(TABLE.types.len(), types, "a type stands there once");
+        assert_eq!(TABLE.named.len(), types);
+        assert_eq!(TABLE.types.iter().map(|held| held.messages.len()).sum::<usize>(), fields);
+    }
+
+    #[test]
+    fn names_and_numbers_stand_once_in_a_type() {
+        for held in &TABLE.types {
+            let twice = |field: &[Field], same: fn(&Field, &Field) -> bool| {
+                field.windows(2).any(|pair| same(&pair[0], &pair[1]))
+            };
+            assert!(!twice(&held.messages, |a, b| a.number == b.number || a.number == 0), "{}", held.name);
+            assert!(!twice(&held.fields, |a, b| a.name == b.name), "{}", held.name);
+            assert!(held.fields.iter().all(|field| !field.name.is_empty()), "{}", held.name);
+        }
+    }
+
+    /// A pointer and an alternative may lead back to a type, anything else would have no end.
+    #[test]
+    fn no_type_holds_itself() {
+        fn depth(held: &Type, above: usize) -> usize {
+            assert!(above < 32, "{} is nested without end", held.name);
+            let within = held.always().filter_map(|field| match (field.shape, field.of) {
+                (Shape::Plain, Kind::Message(of)) => Some(depth(of.get(), above + 1)),
+                _ => None,
+            });
+            within.max().unwrap_or(above)
+        }
+        assert!(TABLE.types.iter().map(|held| depth(held, 0)).max().unwrap() > 2);
+    }
+
+    #[test]
+    fn every_builtin_kind_is_in_the_table() {
+        for resource in objects::builtin().iter() {
+            let found = Type::find(&resource.api_version(), &resource.kind);
+            assert!(found.is_some(), "add {} to types.txt", resource.kind);
+        }
+    }
+}

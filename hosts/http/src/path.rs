@@ -64,14 +64,24 @@ pub(crate) enum Route {
 const OF_NAMESPACES: [&str; 3] = ["status", "finalize", HISTORY];
 
 impl Route {
-    pub(crate) fn parse(path: &str) -> Self {
-        let decoded: Option<Vec<String>> = path
-            .split('/')
-            .filter(|step| !step.is_empty())
-            .map(|step| percent_decode_str(step).decode_utf8().ok().map(Into::into))
-            .collect();
-        let Some(steps) = decoded else { return Self::Unknown };
+    /// Where a path leads, and the path itself as authorization has it: decoded, without a slash at the end.
+    pub(crate) fn parse(path: &str) -> (Self, String) {
+        let inner = path.strip_prefix('/').unwrap_or(path);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        let decode = |step: &str| percent_decode_str(step).decode_utf8().ok().map(String::from);
+        let steps = match inner {
+            "" => Some(Vec::new()),
+            inner => inner.split('/').map(decode).collect(),
+        };
+        let Some(steps) = steps else { return (Self::Unknown, path.to_owned()) };
+        (Self::of(&steps), format!("/{}", steps.join("/")))
+    }
+
+    fn of(steps: &[String]) -> Self {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        if steps.contains(&"") {
+            return Self::Unknown;
+        }
         match steps.as_slice() {
             [] => Self::Root,
             [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => {
@@ -133,7 +143,7 @@ mod tests {
     use super::*;
 
     fn show(path: &str) -> String {
-        match Route::parse(path) {
+        match Route::parse(path).0 {
             Route::Resource { target, rest, watch } => {
                 let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("-").to_owned();
                 let (namespace, name, sub) =
@@ -173,8 +183,21 @@ mod tests {
             ("/openapi/v3/apis/apps/v1", "OpenApiV3(\"apis/apps/v1\")"),
             ("/nothing", "Unknown"),
             ("/api/v1/pods/%ff", "Unknown"),
+            ("//api/v1/pods", "Unknown"),
+            ("/api//v1/pods", "Unknown"),
+            ("/api/v1/pods//", "Unknown"),
+            ("/api/v1/pods/", "/v1 pods - - -"),
         ] {
             assert_eq!(show(path), route, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_is_authorized_as_what_it_leads_to() {
+        for path in ["/orchestra/v1/backup", "/orchestra/v1/backup/", "/orchestra/v1/%62ackup"] {
+            assert_eq!(Route::parse(path), (Route::Backup, "/orchestra/v1/backup".to_owned()), "{path}");
+        }
+        assert_eq!(Route::parse("/a%2Fb"), (Route::Unknown, "/a/b".to_owned()));
+        assert_eq!(Route::parse("/"), (Route::Root, "/".to_owned()));
     }
 }

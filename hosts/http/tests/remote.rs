@@ -12,7 +12,7 @@ use orchestra_core::api::{
 use orchestra_core::cluster::Cluster;
 use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
 use orchestra_core::meta::{ObjectName, Revision};
-use orchestra_http::{ApiHost, Authority, Credential, Remote, RemoteConfig, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -35,8 +35,7 @@ impl Served {
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
         let cluster = Cluster::builder().start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
-        let api = ApiHost::new(listener, tls, server, nodes, Tokens::new(), None).unwrap();
+        let api = ApiHost::new(listener, tls, Frontend::new(&cluster)).unwrap();
         Self { cluster, api, authority }
     }
 

@@ -95,12 +95,11 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {}", options.join);
     let stopped = || stop.clone().cancelled_owned();
-    let (served, (), proxied) = tokio::join!(
+    let ((), (), proxied) = tokio::join!(
         serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
         agent.run(stopped()),
         proxy::run(client, name, backend.network, stopped()),
     );
-    served?;
     Ok(proxied?)
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Node;
 use orchestra_core::cluster::Cluster;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
-use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
+use orchestra_http::{ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, reachable_address};
 use tokio::net::TcpListener;
 
 use crate::backend::{self, Backend};
@@ -93,8 +93,12 @@ async fn start(
     let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-    let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
-    let api = Arc::new(ApiHost::new(listener, tls, server, nodes, Tokens::new(), enrolment)?);
+    let frontend = Frontend::new(&cluster);
+    let frontend = match enrolment {
+        Some(enrolment) => frontend.enrolling(enrolment),
+        None => frontend,
+    };
+    let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
     Ok(Running { cluster, api, address, kubeconfig, join })
 }

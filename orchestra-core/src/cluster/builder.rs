@@ -10,7 +10,8 @@ use tracing::error;
 use super::part::{Component, Make, Part};
 use super::{Cluster, bootstrap};
 use crate::admission::{self, ServiceRanges};
-use crate::api::{Authenticated, Authorizer, Client, Resource, Server, ServerConfig, Status, User};
+use crate::api::access::{self, Authorizer, Chain, Masters};
+use crate::api::{AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Status, User};
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
 use crate::controllers;
@@ -101,7 +102,7 @@ pub struct Builder {
     fake_config: Option<node::Config>,
     ranges: ServiceRanges,
     controllers: controllers::Config,
-    authorizer: Option<Arc<dyn Authorizer>>,
+    authorizer: Option<AuthorizerFactory>,
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
     history: Option<Duration>,
@@ -176,10 +177,12 @@ impl Builder {
         self
     }
 
-    /// Who may do what; by default, whoever proved who they are may do everything.
+    /// Makes what says who may do what, given the caches that it may read; [`access::standard`] by default. Put it into
+    /// a [`Chain`] with that one to add to it. Whatever it says, the group `system:masters` may do everything: the
+    /// cluster itself is in it.
     #[must_use]
-    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
-        self.authorizer = Some(Arc::new(authorizer));
+    pub fn authorizer<A: Authorizer>(mut self, make: impl FnOnce(&Caches) -> A + Send + 'static) -> Self {
+        self.authorizer = Some(Box::new(|caches| Arc::new(Chain::new().then(Masters).then(make(caches)))));
         self
     }
 
@@ -211,7 +214,7 @@ impl Builder {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn start(self) -> Result<Cluster, StartError> {
+    pub async fn start(mut self) -> Result<Cluster, StartError> {
         let clock = self.clock.clone().unwrap_or_else(TokioClock::system);
         let stop = CancellationToken::new();
         if let Some(store) = &self.store
@@ -245,7 +248,11 @@ impl Builder {
         Ok(Cluster { server, parts, directory, stop })
     }
 
-    async fn server(&self, clock: &SharedClock, stop: CancellationToken) -> Result<Arc<Server>, StoreError> {
+    async fn server(
+        &mut self,
+        clock: &SharedClock,
+        stop: CancellationToken,
+    ) -> Result<Arc<Server>, StoreError> {
         let mut kinds = objects::builtin();
         for kind in &self.kinds {
             kinds.add(kind.clone());
@@ -256,7 +263,7 @@ impl Builder {
             kinds: Arc::new(kinds),
             clock: Arc::clone(clock),
             admission: Box::new(move |caches| admission::standard(caches, &admission_clock, ranges)),
-            authorizer: self.authorizer.clone().unwrap_or_else(|| Arc::new(Authenticated)),
+            authorizer: self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(access::standard()))),
         };
         Server::start(config, stop).await
     }

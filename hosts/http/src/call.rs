@@ -167,10 +167,14 @@ pub(crate) fn operation(
         }
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
-            let kind =
-                PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
+            let kind = PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
+            let options = write_options(call, Write::Patch(kind))?;
+            if kind == PatchKind::Apply {
+                // Whether or not there is an object: clients take 404 for something else.
+                return Err(PatchKind::unsupported(resource));
+            }
             let force = query.is_set("force");
-            Operation::Patch { kind, patch: body, force, options: write_options(call, Write::Patch(kind))? }
+            Operation::Patch { kind, patch: body, force, options }
         }
         (&Method::DELETE, true) => Operation::Delete(query.delete(options(call, body)?)?),
         (&Method::DELETE, false) => {
@@ -207,7 +211,17 @@ fn given(call: &Call<'_>, body: Bytes) -> Result<Given, Status> {
 
 /// The options in the body, if it has any.
 fn options(call: &Call<'_>, body: Bytes) -> Result<Option<Value>, Status> {
-    if body.is_empty() { Ok(None) } else { given(call, body)?.read("DeleteOptions").map(Some) }
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let options = given(call, body)?.read("DeleteOptions")?;
+    match options["kind"].as_str() {
+        None | Some("" | "DeleteOptions") => Ok(Some(options)),
+        Some(kind) => {
+            let version = options["apiVersion"].as_str().unwrap_or_default();
+            Err(Status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
+        }
+    }
 }
 
 fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {

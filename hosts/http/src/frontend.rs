@@ -218,6 +218,7 @@ impl Frontend {
             }
             Route::Version => Ok(Some(reply::pretty(&discovery::version()))),
             Route::Metrics => Ok(Some(self.metrics.answer())),
+            Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
             Route::Backup => self.backup(closing).map(Some),
             _ => self.document(call).await,
         }
@@ -242,6 +243,7 @@ impl Frontend {
                 "/healthz",
                 "/livez",
                 "/metrics",
+                "/metrics/slis",
                 "/openapi/v2",
                 "/openapi/v3",
                 "/readyz",
@@ -300,6 +302,7 @@ impl Frontend {
         if call.is_watch() {
             return self.watch(call, resource, permit, closing).await.map(Some);
         }
+        call.query()?.check_time_limit()?;
         let body = payload.read(Bounds::API).await?;
         let operation = operation(call, resource, &target, body)?;
         let form = call.accepted()?.0;

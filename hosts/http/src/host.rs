@@ -2,12 +2,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orchestra_core::cluster::Cluster;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::address::reachable_address;
 use crate::frontend::Frontend;
-use crate::pki::ServerTls;
+use crate::kubeconfig::Kubeconfig;
+use crate::pki::{Authority, PkiError, ServerTls};
 use crate::serve::accept;
 
 /// An API server's place on the network, that can be given up and taken again: connections are refused meanwhile, and
@@ -85,4 +88,76 @@ impl Drop for ApiHost {
             token.cancel();
         }
     }
+}
+
+/// A cluster that is [served](serve): ended by [`Serving::stop`], or when this is dropped.
+#[derive(Debug)]
+pub struct Serving {
+    api: ApiHost,
+    authority: Authority,
+    kubeconfig: Kubeconfig,
+}
+
+impl Serving {
+    /// What tells `kubectl` and others where the cluster is, as its administrator.
+    pub fn kubeconfig(&self) -> &Kubeconfig {
+        &self.kubeconfig
+    }
+
+    /// The authority that the clients' certificates come from.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// What serves it.
+    pub fn api(&self) -> &ApiHost {
+        &self.api
+    }
+
+    /// Stops serving. Requests under way may finish; the cluster runs on.
+    pub async fn stop(self) {
+        self.api.stop().await;
+    }
+}
+
+/// Serves the API of a cluster in this process over HTTPS, under an authority that is made for it.
+///
+/// ```
+/// # use orchestra_core::cluster::Cluster;
+/// # use orchestra_core::cluster::Cluster;
+use tokio::net::TcpListener;
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cluster = Cluster::builder().fake_nodes(1).start().await?;
+/// let serving = orchestra_http::serve(&cluster, TcpListener::bind("127.0.0.1:0").await?)?;
+/// println!("{}", serving.kubeconfig().render());
+/// serving.stop().await;
+/// # Ok(()) }
+/// ```
+///
+/// # Errors
+/// When the listener has no address, or no certificates can be made.
+pub fn serve(cluster: &Cluster, listener: TcpListener) -> Result<Serving, ServeError> {
+    let address = listener.local_addr()?;
+    let reached = reachable_address(address.ip());
+    let authority = Authority::new()?;
+    let identity = authority.issue_server(&["localhost".to_owned()], &[reached])?;
+    let tls = ServerTls::new(&identity, authority.certificate())?;
+    let kubeconfig = Kubeconfig {
+        server: format!("https://{}", SocketAddr::new(reached, address.port())),
+        authority: authority.certificate().to_owned(),
+        identity: authority.issue_client("kubernetes-admin", &["system:masters"])?,
+    };
+    let api = ApiHost::new(listener, tls, Frontend::new(cluster))?;
+    Ok(Serving { api, authority, kubeconfig })
+}
+
+/// Why a cluster is not served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The listener has no address.
+    #[error("the listener has no address")]
+    Listener(#[from] io::Error),
+    /// There are no certificates.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
 }

@@ -1,6 +1,6 @@
 //! The Kubernetes HTTP API over an orchestra control plane, and the client side of it.
 //!
-//! [`ApiHost`] takes a bound listener, certificates and a [`Frontend`], and speaks the Kubernetes API over TLS until it is
+//! [`serve`] serves a cluster in this process in a line. [`ApiHost`] is the same in pieces: it takes a bound listener, certificates and a [`Frontend`], and speaks the Kubernetes API over TLS until it is
 //! stopped. [`Authority`] makes the certificates, [`Kubeconfig`] the file that `kubectl` reads.
 //! [`Frontend::local`] is the same API without a socket.
 //! [`Remote`] is the other side: a [`Service`](orchestra_core::api::Service) that makes a remote master look like a
@@ -25,6 +25,7 @@ mod address;
 mod auth;
 mod body;
 mod call;
+mod descriptors;
 mod frontend;
 mod health;
 mod host;
@@ -47,8 +48,9 @@ mod watch;
 
 pub use address::{own_address, reachable_address};
 pub use auth::{Certificates, Tokens};
+pub use descriptors::raise_descriptor_limit;
 pub use frontend::Frontend;
-pub use host::ApiHost;
+pub use host::{ApiHost, ServeError, Serving, serve};
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;

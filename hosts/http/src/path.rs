@@ -26,6 +26,8 @@ pub(crate) enum Route {
     Version,
     /// `/metrics`.
     Metrics,
+    /// `/metrics/slis`: the checks of health as figures.
+    Slis,
     /// `/api`: the versions of the core group.
     CoreVersions,
     /// `/apis`: the other groups.
@@ -90,6 +92,7 @@ impl Route {
             }
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
+            ["metrics", "slis"] => Self::Slis,
             ["orchestra", "v1", "backup"] => Self::Backup,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,

@@ -105,6 +105,9 @@ impl Wanted {
         if self.pretty {
             return layout::indent(&json).into();
         }
+        if json.ends_with(b"\n") {
+            return json;
+        }
         let mut line = BytesMut::from(json);
         line.extend_from_slice(b"\n");
         line.freeze()

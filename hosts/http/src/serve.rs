@@ -26,8 +26,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::auth;
+use crate::descriptors::descriptor_limit;
 use crate::pki::ServerTls;
 use crate::reply::Body;
+
+/// How many connections there are at most, however many descriptors there are.
+const MOST: usize = 10_000;
 
 /// How long clients may take, and how many there may be.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +52,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
+            // The other half of the descriptors is for everything else that the process does.
+            connections: (descriptor_limit() / 2).min(MOST),
             handshake: Duration::from_secs(10),
             first: Duration::from_secs(32),
             idle: Duration::from_secs(90),

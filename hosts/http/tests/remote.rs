@@ -120,7 +120,7 @@ async fn watches_tell_everything_and_caches_outlive_the_server() {
     let (near, client) = (maps(&served.cluster.client()), remote.client());
     near.create(&config_map("a", "1")).await.unwrap();
     let target = Target::of::<ConfigMap>(Some(NAMESPACE)).named("a");
-    let options = WatchOptions { initial_events: true, bookmarks: true, ..WatchOptions::default() };
+    let options = WatchOptions { initial_events: Some(true), bookmarks: true, ..WatchOptions::default() };
     let mut events = client.watch(target.clone(), options).await.unwrap();
     let mut next = async || timeout(DEADLINE, events.next()).await.expect("an event").unwrap().unwrap();
     assert!(matches!(next().await, WatchEvent::Added(_)));

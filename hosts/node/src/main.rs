@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     orchestra_runtime::process::init();
     let options = Options::parse();
     log_to_stderr(options.verbose);
+    orchestra_http::raise_descriptor_limit();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -71,8 +71,8 @@ impl Call {
         query.flag("watch", true);
         query.flag("allowWatchBookmarks", options.bookmarks);
         query.revision(options.after, None);
-        if options.initial_events {
-            query.flag("sendInitialEvents", true);
+        if let Some(initial) = options.initial_events {
+            query.add("sendInitialEvents", if initial { "true" } else { "false" });
             query.add("resourceVersionMatch", "NotOlderThan");
         }
         if let Some(labels) = &options.labels {

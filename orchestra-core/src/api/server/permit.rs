@@ -43,12 +43,7 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::authorize`].
-    pub async fn permit<'u>(
-        &self,
-        user: &'u User,
-        verb: Verb,
-        target: Target,
-    ) -> Result<Permit<'u>, Status> {
+    pub async fn permit<'u>(&self, user: &'u User, verb: Verb, target: Target) -> Result<Permit<'u>, Status> {
         self.authorize(user, AccessRequest::resource(verb.as_str(), &target)).await?;
         Ok(Permit { user, verb, target })
     }

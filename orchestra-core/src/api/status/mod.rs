@@ -151,6 +151,18 @@ impl Status {
         )
     }
 
+    /// The answer cannot be in any form that the caller takes.
+    pub fn not_acceptable() -> Self {
+        let forms = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {forms}");
+        Self::of_route(Reason::NotAcceptable, &message)
+    }
+
+    /// The body is of no type that can be sent here.
+    pub fn unsupported_media_type() -> Self {
+        Self::of_route(Reason::UnsupportedMediaType, "415: Unsupported Media Type")
+    }
+
     /// Failures of the router have details, of nothing.
     fn of_route(reason: Reason, message: &str) -> Self {
         let mut status = Self::new(reason, message);

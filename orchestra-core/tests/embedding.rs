@@ -1,6 +1,5 @@
 //! A cluster that an embedder adds to and takes from.
 
-
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,10 +46,11 @@ async fn an_admission_of_ones_own_is_asked_for_every_write() {
 
 #[tokio::test(start_paused = true)]
 async fn a_part_of_ones_own_runs_and_stops_as_the_others() {
-    let builder = Cluster::builder().without(Component::Scheduler).part("greeter", |client, stop| async move {
-        client.api("default").create(&map("hello")).await.unwrap();
-        stop.cancelled().await;
-    });
+    let builder =
+        Cluster::builder().without(Component::Scheduler).part("greeter", |client, stop| async move {
+            client.api("default").create(&map("hello")).await.unwrap();
+            stop.cancelled().await;
+        });
     let cluster = builder.start().await.unwrap();
     let maps = cluster.client().api::<ConfigMap>("default");
     let hello = maps.until("hello", |map| map.is_some()).await.unwrap().unwrap();

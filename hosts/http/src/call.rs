@@ -167,7 +167,8 @@ pub(crate) fn operation(
         }
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
-            let kind = PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
+            let kind =
+                PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
             let options = write_options(call, Write::Patch(kind))?;
             if kind == PatchKind::Apply {
                 // Whether or not there is an object: clients take 404 for something else.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use orchestra_core::api::field::{Errors, Path, Problem};
 use orchestra_core::api::{
-    DeleteOptions, FieldValidation, ListOptions, PatchKind, Reason, RevisionMatch, Status, WatchOptions, WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, Reason, RevisionMatch, Status, WatchOptions,
+    WriteOptions,
 };
 use orchestra_core::meta::Revision;
 use orchestra_core::selector::{FieldSelector, Selector};

@@ -98,7 +98,8 @@ async fn items_of_a_list_leave_their_kind_to_the_list() {
     let event = json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}}).to_string();
     let events = "/api/v1/namespaces/default/events";
     assert_eq!(served.send(Method::POST, events, &[], event).await.code, 201);
-    for path in [&format!("{MAPS}?labelSelector=a=b"), events, "/apis/events.k8s.io/v1/namespaces/default/events"]
+    for path in
+        [&format!("{MAPS}?labelSelector=a=b"), events, "/apis/events.k8s.io/v1/namespaces/default/events"]
     {
         let list = served.get(path, &[]).await.json();
         let item = list["items"][0].as_object().unwrap();

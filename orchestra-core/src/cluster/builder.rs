@@ -13,7 +13,9 @@ use super::part::{Component, Make, Part};
 use super::{Cluster, bootstrap};
 use crate::admission::{self, ServiceRanges};
 use crate::api::access::{self, Authorizer, Chain, Masters};
-use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Status, User};
+use crate::api::{
+    Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Status, User,
+};
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
 use crate::controllers;

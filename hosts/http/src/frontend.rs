@@ -28,6 +28,7 @@ use crate::body::{Bounds, Payload};
 use crate::call::{Call, accept, host, operation};
 use crate::health;
 use crate::join::Enrolment;
+use crate::layout::Ordered;
 use crate::local::LocalService;
 use crate::logs;
 use crate::metrics::{Asked, Metrics};
@@ -216,7 +217,7 @@ impl Frontend {
             Route::Health(endpoint, check) => {
                 Ok(health::answer(&self.server, closing, endpoint, check.as_deref(), call.query()?).await)
             }
-            Route::Version => Ok(Some(reply::pretty(&discovery::version()))),
+            Route::Version => Ok(Some(reply::pretty(&Ordered(&discovery::version())))),
             Route::Metrics => Ok(Some(self.metrics.answer())),
             Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
             Route::Backup => self.backup(closing).map(Some),
@@ -265,7 +266,10 @@ impl Frontend {
             }
         };
         match value {
-            Some(value) => call.wanted().json(200, value.to_string()).await.map(Some),
+            Some(value) => {
+                let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
+                call.wanted().json(200, text).await.map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -1,4 +1,75 @@
-//! JSON laid out for people, with its fields in the order in which they stand.
+//! The order and the layout of JSON, for clients that compare bytes and for people.
+
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use serde_json::Value;
+
+/// The fields of the documents of discovery in the order in which Kubernetes' types have them. An object is of the first
+/// of these that has all its fields.
+const ORDERS: &[&[&str]] = &[
+    &["kind", "apiVersion", "groupVersion", "resources"],
+    &["kind", "apiVersion", "groups"],
+    &["kind", "apiVersion", "name", "versions", "preferredVersion", "serverAddressByClientCIDRs"],
+    &[
+        "name",
+        "singularName",
+        "namespaced",
+        "group",
+        "version",
+        "kind",
+        "verbs",
+        "shortNames",
+        "categories",
+        "storageVersionHash",
+    ],
+    &["groupVersion", "version"],
+    &["clientCIDR", "serverAddress"],
+    &[
+        "major",
+        "minor",
+        "emulationMajor",
+        "emulationMinor",
+        "minCompatibilityMajor",
+        "minCompatibilityMinor",
+        "gitVersion",
+        "gitCommit",
+        "gitTreeState",
+        "buildDate",
+        "goVersion",
+        "compiler",
+        "platform",
+    ],
+];
+
+/// A document of discovery whose fields are in Kubernetes' order.
+pub(crate) struct Ordered<'v>(pub(crate) &'v Value);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Ordered)),
+            Value::Object(fields) => {
+                let order =
+                    ORDERS.iter().find(|order| fields.keys().all(|key| order.contains(&key.as_str())));
+                let mut map = serializer.serialize_map(Some(fields.len()))?;
+                match order {
+                    Some(order) => {
+                        for (key, value) in order.iter().filter_map(|key| Some((key, fields.get(*key)?))) {
+                            map.serialize_entry(key, &Ordered(value))?;
+                        }
+                    }
+                    None => {
+                        for (key, value) in fields {
+                            map.serialize_entry(key, &Ordered(value))?;
+                        }
+                    }
+                }
+                map.end()
+            }
+            value => value.serialize(serializer),
+        }
+    }
+}
 
 /// The same JSON, indented by two spaces a level as Go does it.
 pub(crate) fn indent(json: &[u8]) -> Vec<u8> {
@@ -56,9 +127,24 @@ fn line(out: &mut Vec<u8>, depth: usize) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn documents_are_in_kubernetes_order() {
+        let document = json!({
+            "apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "v1", "resources": [
+                {"kind": "Pod", "name": "pods", "namespaced": true, "singularName": "pod", "verbs": ["get"]},
+                {"other": 1, "kind": 2},
+            ],
+        });
+        assert_eq!(
+            serde_json::to_string(&Ordered(&document)).unwrap(),
+            "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"v1\",\"resources\":[{\"name\":\"pods\",\
+             \"singularName\":\"pod\",\"namespaced\":true,\"kind\":\"Pod\",\"verbs\":[\"get\"]},{\"kind\":2,\"other\":1}]}"
+        );
+    }
 
     #[test]
     fn the_layout_is_serde_jsons() {

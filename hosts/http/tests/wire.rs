@@ -27,7 +27,8 @@ async fn a_status_has_kubernetes_bytes() {
         let pretty = served.get(path, &[("user-agent", "curl/8")]).await;
         assert!(pretty.text().starts_with("{\n  \""), "{path}: {}", pretty.text());
     }
-    assert!(served.get("/version", &[]).await.text().starts_with("{\n  \""));
+    assert!(served.get("/version", &[]).await.text().starts_with("{\n  \"major\": \"1\",\n  \"minor\": "));
+    assert!(served.get("/api/v1", &[]).await.text().starts_with("{\"kind\":\"APIResourceList\","));
 }
 
 #[tokio::test]

@@ -124,8 +124,7 @@ impl Serving {
 ///
 /// ```
 /// # use orchestra_core::cluster::Cluster;
-/// # use orchestra_core::cluster::Cluster;
-use tokio::net::TcpListener;
+/// # use tokio::net::TcpListener;
 /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cluster = Cluster::builder().fake_nodes(1).start().await?;
 /// let serving = orchestra_http::serve(&cluster, TcpListener::bind("127.0.0.1:0").await?)?;

@@ -40,7 +40,7 @@ pub(crate) struct Call<'r> {
 impl<'r> Call<'r> {
     /// What a request is.
     pub(crate) fn resolve(head: &'r Parts, kinds: &Kinds) -> Self {
-        let (route, path) = Route::parse(head.uri.path());
+        let (route, path) = Route::parse(head.uri.path(), kinds);
         let query = QueryString::parse(head.uri.query());
         let (mut row, mut verb) = (None, None);
         if let Route::Resource { target, watch, .. } = &route {

@@ -73,7 +73,7 @@ mod tests {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let headers = header.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).unwrap()));
         let query = QueryString::parse(Some(query)).unwrap();
-        answer(&documents, &Route::parse(path).0, &headers.collect(), &query).await.unwrap()
+        answer(&documents, &Route::parse(path, &builtin()).0, &headers.collect(), &query).await.unwrap()
     }
 
     #[tokio::test]

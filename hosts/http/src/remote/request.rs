@@ -222,7 +222,9 @@ mod tests {
             Target::of::<Node>(None).named("system:edge/1"),
         ] {
             let call = Call::of(&target, Operation::GET);
-            let Route::Resource { target: read, .. } = Route::parse(&call.path).0 else {
+            let Route::Resource { target: read, .. } =
+                Route::parse(&call.path, &orchestra_core::objects::builtin()).0
+            else {
                 panic!("{}", call.path)
             };
             assert_eq!(read, target);

@@ -11,8 +11,7 @@ use super::{Server, ServerConfig};
 use crate::api::access::Authenticated;
 use crate::api::admission::{Admission, Attributes, Change};
 use crate::api::{
-    Body, Client, DeleteOptions, Operation, Patch, Reply, Status, Target, User, WriteOptions,
-    decode,
+    Body, Client, DeleteOptions, Operation, Patch, Reply, Status, Target, User, WriteOptions, decode,
 };
 use crate::clock::TokioClock;
 use crate::store::memory::MemoryStore;

@@ -1,4 +1,4 @@
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,10 +55,10 @@ pub(crate) struct Lines(ProgressBar);
 
 impl io::Write for Lines {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(text))
+        self.0.suspend(|| io::Write::write(&mut io::stderr(), text))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        io::Write::flush(&mut io::stderr())
     }
 }

@@ -9,7 +9,6 @@ use orchestra_core::api::admission::Attributes;
 use orchestra_core::api::{Admission, Caches, Status, Target, User, WatchEvent, WatchOptions};
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use orchestra_core::store::Txn;
 use orchestra_core::testing::TestServer;
 use serde_json::{Value, json};
 
@@ -23,12 +22,7 @@ struct Refuses(&'static str);
 
 #[async_trait]
 impl Admission for Refuses {
-    async fn admit(
-        &self,
-        attributes: &Attributes<'_>,
-        _: &mut Value,
-        _: &mut Txn,
-    ) -> Result<Vec<String>, Status> {
+    async fn mutate(&self, attributes: &Attributes<'_>, _: &mut Value) -> Result<Vec<String>, Status> {
         if attributes.name.name() == self.0 {
             return Err(Status::forbidden(&attributes.resource.id, self.0, "not that one"));
         }
@@ -82,7 +76,7 @@ impl Authorizer for ByConfigMap {
 #[tokio::test(start_paused = true)]
 async fn an_authorizer_reads_the_caches() {
     let maps = orchestra_core::meta::GroupResource::new("", "configmaps");
-    let make = move |caches: &Caches| ByConfigMap(caches.get(&maps).unwrap().clone());
+    let make = move |caches: &Caches| ByConfigMap(caches.get(&maps).unwrap());
     let cluster = Cluster::builder().authorizer(make).start().await.unwrap();
     let secrets = cluster.client_as(User::named("anna")).api::<Secret>("default");
     let refused = secrets.list().await.unwrap_err();

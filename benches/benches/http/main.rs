@@ -17,7 +17,7 @@ use http::Method;
 use orchestra_core::api::{Body, Client, ListOptions, Operation, Reply, Target, WriteOptions};
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::k8s_openapi::api::core::v1::Pod;
-use orchestra_http::{ApiHost, Authority, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Frontend, ServerTls};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -59,8 +59,7 @@ impl Served {
                 cluster.stop(&part).await;
             }
             let listener = TcpListener::bind((address, 0)).await.expect("a listener");
-            let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
-            let api = ApiHost::new(listener, tls, server, nodes, Tokens::new(), None).expect("it serves");
+            let api = ApiHost::new(listener, tls, Frontend::new(&cluster)).expect("it serves");
             (cluster, api)
         });
         let wire = wire::Client::new(&authority, api.address());

@@ -1,71 +1,186 @@
-//! What a request asks for: its method, headers and body in the terms of the core.
+//! A request, resolved once: what its path leads to, what is asked there, and how the answer is wanted.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::request::Parts;
 use http::{HeaderMap, Method};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use orchestra_core::api::access::AccessRequest;
+use orchestra_core::api::represent::{Form, Format};
 use orchestra_core::api::{
-    Body as Given, Operation, PatchKind, Reason, Resource, Status, Target, User, WriteOptions,
+    Body as Given, Kinds, Operation, PatchKind, Reason, Resource, Status, Target, Verb, WriteOptions,
 };
 use serde_json::Value;
 
+use crate::metrics::Asked;
+use crate::path::Route;
 use crate::query::{QueryString, Write};
-
-/// The most bytes that a request may carry, as in Kubernetes.
-const MAX_BODY: usize = 3 * 1024 * 1024;
+use crate::reply::Wanted;
 
 /// The user agent of [`Remote`](crate::Remote), without the version.
 const OURS: &str = "orchestra";
 
-/// One request, read.
+/// One request.
 pub(crate) struct Call<'r> {
-    pub(crate) user: User,
     pub(crate) method: &'r Method,
     pub(crate) headers: &'r HeaderMap,
-    pub(crate) query: QueryString,
-    pub(crate) body: Bytes,
+    pub(crate) route: Route,
+    /// The path as authorization has it.
+    pub(crate) path: String,
+    /// The row of the kind, if the route leads to one that is served.
+    pub(crate) row: Option<Arc<Resource>>,
+    pub(crate) query: Result<QueryString, Status>,
+    /// The form and format that the client asks for, if there is such.
+    pub(crate) accepted: Result<(Form, Format), Status>,
+    /// What is done to the resource; `None` if the method does nothing to it, or the route leads to none.
+    pub(crate) verb: Option<Verb>,
 }
 
-/// The verb that a request is counted under.
-pub(crate) fn verb(method: &Method, one: bool, watch: bool) -> &'static str {
-    match (method, one) {
-        (&Method::GET | &Method::HEAD, _) if watch => "WATCH",
-        (&Method::GET | &Method::HEAD, true) => "GET",
-        (&Method::GET | &Method::HEAD, false) => "LIST",
+impl<'r> Call<'r> {
+    /// What a request is.
+    pub(crate) fn resolve(head: &'r Parts, kinds: &Kinds) -> Self {
+        let (route, path) = Route::parse(head.uri.path(), kinds);
+        let query = QueryString::parse(head.uri.query());
+        let (mut row, mut verb) = (None, None);
+        if let Route::Resource { target, watch, .. } = &route {
+            row = kinds.served(&target.group, &target.version, &target.resource).cloned();
+            let asks = || target.name.is_none() && query.as_ref().is_ok_and(|query| query.is_set("watch"));
+            let watch = *watch || asks();
+            verb = resource_verb(&head.method, target.name.is_some(), watch);
+        }
+        let accepted = Form::negotiate(accept(&head.headers));
+        Self { method: &head.method, headers: &head.headers, route, path, row, query, accepted, verb }
+    }
+
+    /// What authorization is asked.
+    pub(crate) fn access(&self) -> AccessRequest<'_> {
+        match &self.route {
+            Route::Resource { target, .. } => {
+                AccessRequest::resource(self.verb.map_or("", Verb::as_str), target)
+            }
+            _ => AccessRequest::path(path_verb(self.method), &self.path),
+        }
+    }
+
+    /// The query string.
+    ///
+    /// # Errors
+    /// 400 when it is none.
+    pub(crate) fn query(&self) -> Result<&QueryString, Status> {
+        self.query.as_ref().map_err(Status::clone)
+    }
+
+    /// The form and format of the answer.
+    ///
+    /// # Errors
+    /// 406 when the client asks for none that there is.
+    pub(crate) fn accepted(&self) -> Result<(Form, Format), Status> {
+        self.accepted.clone()
+    }
+
+    /// How the answer is written.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let format = self.accepted.as_ref().map_or(Format::Json, |(_, format)| *format);
+        Wanted::of(format, self.headers, self.query.as_ref().ok())
+    }
+
+    /// What it is counted as.
+    pub(crate) fn counted(&self) -> Asked {
+        let Route::Resource { target, .. } = &self.route else {
+            return Asked::of(counted_verb(self.method, self.verb), None, None);
+        };
+        let row = self.row.as_ref().map(|row| (&**row, &*target.group, &*target.version));
+        Asked::of(counted_verb(self.method, self.verb), row, target.subresource.as_deref())
+    }
+
+    /// Whether what is answered may go on without end.
+    pub(crate) fn is_watch(&self) -> bool {
+        self.verb == Some(Verb::Watch)
+    }
+}
+
+/// What a method does to a resource.
+fn resource_verb(method: &Method, one: bool, watch: bool) -> Option<Verb> {
+    Some(match (method, one) {
+        (&Method::GET | &Method::HEAD, _) if watch => Verb::Watch,
+        (&Method::GET | &Method::HEAD, true) => Verb::Get,
+        (&Method::GET | &Method::HEAD, false) => Verb::List,
+        (&Method::POST, _) => Verb::Create,
+        (&Method::PUT, _) => Verb::Update,
+        (&Method::PATCH, _) => Verb::Patch,
+        (&Method::DELETE, true) => Verb::Delete,
+        (&Method::DELETE, false) => Verb::DeleteCollection,
+        _ => return None,
+    })
+}
+
+/// The verb of a request for a path that is no resource: the method in small letters.
+fn path_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        _ => "",
+    }
+}
+
+/// The verb that a request is counted under, as Kubernetes counts.
+fn counted_verb(method: &Method, verb: Option<Verb>) -> &'static str {
+    match (method, verb) {
+        (_, Some(Verb::Watch)) => "WATCH",
+        (_, Some(Verb::List)) => "LIST",
+        (_, Some(Verb::DeleteCollection)) => "DELETECOLLECTION",
+        (&Method::GET | &Method::HEAD, _) => "GET",
         (&Method::POST, _) => "POST",
         (&Method::PUT, _) => "PUT",
         (&Method::PATCH, _) => "PATCH",
-        (&Method::DELETE, true) => "DELETE",
-        (&Method::DELETE, false) => "DELETECOLLECTION",
+        (&Method::DELETE, _) => "DELETE",
         _ => "other",
     }
 }
 
 /// What a request asks to do.
-pub(crate) fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -> Result<Operation, Status> {
-    let query = &call.query;
+pub(crate) fn operation(
+    call: &Call<'_>,
+    resource: &Resource,
+    target: &Target,
+    body: Bytes,
+) -> Result<Operation, Status> {
+    let query = call.query()?;
     let one = target.name.is_some();
     Ok(match (call.method, one) {
-        (&Method::GET | &Method::HEAD, true) => {
+        (&Method::GET, true) => {
             let (revision, revision_match) = query.get_options()?;
             Operation::Get { revision, revision_match }
         }
-        (&Method::GET | &Method::HEAD, false) => Operation::List(query.list()?),
+        (&Method::GET, false) => Operation::List(query.list()?),
         (&Method::POST, _) => {
-            Operation::Create { body: given(call)?, options: write_options(call, Write::Create)? }
+            Operation::Create { body: given(call, body)?, options: write_options(call, Write::Create)? }
         }
         (&Method::PUT, true) => {
-            Operation::Update { body: given(call)?, options: write_options(call, Write::Update)? }
+            Operation::Update { body: given(call, body)?, options: write_options(call, Write::Update)? }
         }
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
             let kind =
-                PatchKind::from_content_type(content_type).ok_or_else(|| PatchKind::unsupported(resource))?;
-            let (patch, force) = (call.body.clone(), query.is_set("force"));
-            Operation::Patch { kind, patch, force, options: write_options(call, Write::Patch(kind))? }
+                PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
+            let options = write_options(call, Write::Patch(kind))?;
+            if kind == PatchKind::Apply {
+                // Whether or not there is an object: clients take 404 for something else.
+                return Err(PatchKind::unsupported(resource));
+            }
+            let force = query.is_set("force");
+            Operation::Patch { kind, patch: body, force, options }
         }
-        (&Method::DELETE, true) => Operation::Delete(query.delete(options(call)?)?),
-        (&Method::DELETE, false) => Operation::DeleteCollection(query.list()?, query.delete(options(call)?)?),
+        (&Method::DELETE, true) => Operation::Delete(query.delete(options(call, body)?)?),
+        (&Method::DELETE, false) => {
+            Operation::DeleteCollection(query.list()?, query.delete(options(call, body)?)?)
+        }
         _ => {
             return Err(Status::method_not_allowed());
         }
@@ -75,7 +190,7 @@ pub(crate) fn operation(call: &Call<'_>, resource: &Resource, target: &Target) -
 /// The options of a write. A program that names no field manager is known by its user agent, as in Kubernetes; one of
 /// ours by its user.
 fn write_options(call: &Call<'_>, write: Write) -> Result<WriteOptions, Status> {
-    let mut options = call.query.write(write)?;
+    let mut options = call.query()?.write(write)?;
     if options.field_manager.is_none() {
         let agent = header(call.headers, USER_AGENT).split('/').next().unwrap_or_default();
         options.field_manager =
@@ -84,9 +199,9 @@ fn write_options(call: &Call<'_>, write: Write) -> Result<WriteOptions, Status> 
     Ok(options)
 }
 
-fn given(call: &Call<'_>) -> Result<Given, Status> {
+fn given(call: &Call<'_>, body: Bytes) -> Result<Given, Status> {
     let content_type = content_type(call.headers);
-    Given::of_content_type(content_type, call.body.clone()).ok_or_else(|| {
+    Given::of_content_type(content_type, body).ok_or_else(|| {
         Status::new(
             Reason::UnsupportedMediaType,
             "the body of the request was in an unknown format - accepted media types include: application/json, \
@@ -96,22 +211,17 @@ fn given(call: &Call<'_>) -> Result<Given, Status> {
 }
 
 /// The options in the body, if it has any.
-fn options(call: &Call<'_>) -> Result<Option<Value>, Status> {
-    if call.body.is_empty() { Ok(None) } else { given(call)?.read("DeleteOptions").map(Some) }
-}
-
-pub(crate) async fn collect<B>(body: B) -> Result<Bytes, Status>
-where
-    B: hyper::body::Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    match Limited::new(body, MAX_BODY).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Status::new(
-            Reason::RequestEntityTooLarge,
-            format!("Request entity too large: limit is {MAX_BODY}"),
-        )),
-        Err(error) => Err(Status::bad_request(format!("the body of the request cannot be read: {error}"))),
+fn options(call: &Call<'_>, body: Bytes) -> Result<Option<Value>, Status> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let options = given(call, body)?.read("DeleteOptions")?;
+    match options["kind"].as_str() {
+        None | Some("" | "DeleteOptions") => Ok(Some(options)),
+        Some(kind) => {
+            let version = options["apiVersion"].as_str().unwrap_or_default();
+            Err(Status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
+        }
     }
 }
 

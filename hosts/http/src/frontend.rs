@@ -1,43 +1,62 @@
+//! From a request to its answer: who asks, whether they may, and then what they ask for.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, Version};
+use hyper::body::Incoming;
+use orchestra_core::api::access::{Authenticator, Certificate};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
 use orchestra_core::api::openapi::Documents;
 use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
 use orchestra_core::api::{
-    Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target, User,
+    Permit, Reason, Reply, Resource, Response as Answer, Server, Service, Status, Target, User,
 };
+use orchestra_core::cluster::Cluster;
 use orchestra_core::node::Directory;
 use orchestra_core::store::backup;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::auth::{Tokens, authenticate};
-use crate::call::{Call, accept, collect, host, operation, verb};
+use crate::auth::{Certificates, authenticate, refuse_impersonation};
+use crate::body::{Bounds, Payload};
+use crate::call::{Call, accept, host, operation};
 use crate::health;
 use crate::join::Enrolment;
+use crate::layout::Ordered;
+use crate::local::LocalService;
 use crate::logs;
 use crate::metrics::{Asked, Metrics};
 use crate::openapi;
 use crate::path::Route;
-use crate::query::QueryString;
-use crate::reply::{self, Body, JSON, Wanted};
+use crate::reply::{self, Body, JSON};
+use crate::serve::{self, Limits, Origin};
 use crate::watch::Writing;
 
 /// How long a watch lasts when the caller does not say.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// How the sender of a request is known.
+#[derive(Clone, Copy)]
+pub(crate) enum Sender<'r> {
+    /// By what the request shows, and by the certificate of the connection if it has one.
+    Of(Option<&'r Certificate>),
+    /// Already.
+    Known(&'r User),
+}
+
 /// The HTTP face of a [`Server`].
 pub struct Frontend {
     server: Arc<Server>,
     directory: Directory,
-    tokens: Tokens,
-    closing: CancellationToken,
+    authenticator: Arc<dyn Authenticator>,
     enrolment: Option<Arc<Enrolment>>,
+    limits: Limits,
     documents: Documents,
     metrics: Metrics,
 }
@@ -49,181 +68,261 @@ impl fmt::Debug for Frontend {
 }
 
 impl Frontend {
-    /// The face of a server, for those who bear one of these tokens or a certificate of the server's authority. Nodes
-    /// are reached by `directory`. Watches end when `closing` is cancelled, so that connections can be drained.
-    pub fn new(
-        server: Arc<Server>,
-        directory: Directory,
-        tokens: Tokens,
-        closing: CancellationToken,
-    ) -> Self {
+    /// The face of a cluster's API, for those who have a certificate of the authority that its TLS believes.
+    pub fn new(cluster: &Cluster) -> Self {
+        Self::of(Arc::clone(cluster.server()), cluster.directory().clone())
+    }
+
+    /// The face of a server, whose nodes are reached by `directory`.
+    pub fn of(server: Arc<Server>, directory: Directory) -> Self {
         let documents = Documents::new(server.kinds());
         let metrics = Metrics::new(Arc::clone(&server));
-        Self { server, directory, tokens, closing, documents, metrics, enrolment: None }
+        let (authenticator, limits) = (Arc::new(Certificates), Limits::default());
+        Self { server, directory, authenticator, enrolment: None, limits, documents, metrics }
+    }
+
+    /// Also believes what another authenticator knows, such as [`Tokens`](crate::Tokens).
+    #[must_use]
+    pub fn authenticator(self, other: impl Authenticator) -> Self {
+        let both: Vec<Arc<dyn Authenticator>> = vec![self.authenticator, Arc::new(other)];
+        Self { authenticator: Arc::new(both), ..self }
     }
 
     /// Lets nodes join that show a token.
     #[must_use]
-    pub fn enrolling(self, enrolment: Option<Arc<Enrolment>>) -> Self {
-        Self { enrolment, ..self }
+    pub fn enrolling(self, enrolment: Arc<Enrolment>) -> Self {
+        Self { enrolment: Some(enrolment), ..self }
     }
 
-    /// Answers one request.
-    pub(crate) async fn answer<B>(&self, request: Request<B>, certificate: Option<&User>) -> Response<Body>
+    /// How long clients may take, and how many there may be.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The same API as a service in this process, without a socket, as one user: for clients that speak HTTP over a
+    /// `tower` service, as kube-rs does.
+    pub fn local(self: &Arc<Self>, user: User) -> LocalService {
+        LocalService::new(Arc::clone(self), user)
+    }
+
+    pub(crate) fn connection_limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// Answers one request of a connection.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, origin: &Origin) -> Response<Body>
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.answer_to(Sender::Of(origin.certificate.as_ref()), request, &origin.closing).await
+    }
+
+    /// Answers one request. Watches and the like end when `closing` is cancelled.
+    pub(crate) async fn answer_to<B>(
+        &self,
+        sender: Sender<'_>,
+        request: Request<B>,
+        closing: &CancellationToken,
+    ) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let began = Instant::now();
         let (head, body) = request.into_parts();
+        let mut payload = Payload::new(body);
+        let call = Call::resolve(&head, &self.server.kinds());
         let outcome = async {
-            if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(head.uri.path()))
-            {
+            check_host(&head.headers)?;
+            if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(&call.path)) {
                 // Those who come here are not known yet.
-                return enrolment.answer(&head.method, head.uri.path(), &collect(body).await?);
+                let body = payload.read(Bounds::STRANGER).await?;
+                return enrolment.answer(&head.method, &call.path, &body);
             }
-            let user = authenticate(&head.headers, certificate, &self.tokens)?;
-            let query = QueryString::parse(head.uri.query())?;
-            let body = collect(body).await?;
-            let call = Call { user, method: &head.method, headers: &head.headers, query, body };
-            self.route(Route::parse(head.uri.path()), &call).await
+            let user = self.user(sender, &head.headers).await?;
+            refuse_impersonation(&head.headers, &user)?;
+            self.route(&call, &user, &mut payload, closing).await
         };
-        let (began, asked) = (Instant::now(), self.asked(&head));
-        let wanted = Wanted::of(&head.headers);
-        let answer = outcome.await.unwrap_or_else(|status| reply::failure(&status, wanted.format));
-        let took = (asked.verb() != "WATCH").then(|| began.elapsed());
-        self.metrics.answered(&asked, answer.status().as_u16(), took);
+        let outcome = outcome.await;
+        let mut answer = outcome.unwrap_or_else(|status| reply::failure(&status, call.wanted()));
+        if payload.is_left() && head.version < Version::HTTP_2 {
+            // What follows on this connection would be read as the next request.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let took = (!call.is_watch()).then(|| began.elapsed());
+        self.metrics.answered(&call.counted(), answer.status().as_u16(), took);
+        reply::finish(&mut answer, &head.headers);
         answer
     }
 
-    /// What a request is counted as.
-    fn asked(&self, head: &http::request::Parts) -> Asked {
-        let Route::Resource { target, watch, .. } = Route::parse(head.uri.path()) else {
-            return Asked::of(verb(&head.method, true, false), None, None);
-        };
-        let watch = watch || QueryString::parse(head.uri.query()).is_ok_and(|query| query.is_set("watch"));
-        let verb = verb(&head.method, target.name.is_some(), watch);
-        let (group, version) = (&*target.group, &*target.version);
-        let kinds = self.server.kinds();
-        let row = kinds.served(group, version, &target.resource);
-        Asked::of(verb, row.map(|row| (&**row, group, version)), target.subresource.as_deref())
+    async fn user(&self, sender: Sender<'_>, headers: &HeaderMap) -> Result<User, Status> {
+        match sender {
+            Sender::Of(certificate) => authenticate(&*self.authenticator, headers, certificate).await,
+            Sender::Known(user) => Ok(user.clone()),
+        }
     }
 
-    async fn route(&self, route: Route, call: &Call<'_>) -> Result<Response<Body>, Status> {
-        let none = || reply::text(404, "404 page not found\n");
-        // Whether the server is up and which one it is may be known to all.
-        match &route {
-            Route::Health(endpoint, check) => {
-                let answer =
-                    health::answer(&self.server, &self.closing, endpoint, check.as_deref(), &call.query);
-                return Ok(answer.await.unwrap_or_else(none));
-            }
-            Route::Version => return Ok(reply::json(200, &discovery::version())),
-            _ => {}
-        }
-        if call.user == User::anonymous() {
-            return Err(Status::new(Reason::Unauthorized, "Unauthorized"));
-        }
-        let answer = match route {
-            Route::Resource { target, rest, watch } => self.resource(target, &rest, watch, call).await?,
-            _ if !matches!(*call.method, Method::GET | Method::HEAD) => None,
-            Route::Metrics => Some(self.metrics.answer()),
-            Route::Backup => Some(self.backup(&call.user)?),
-            route => self.document(&route, call).await?,
+    async fn route<B>(
+        &self,
+        call: &Call<'_>,
+        user: &User,
+        payload: &mut Payload<B>,
+        closing: &CancellationToken,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let refused = |status: Status| match *user == User::anonymous() {
+            // Whoever did not say who they are should do so first.
+            true => Status::unauthorized(),
+            false => status,
         };
-        Ok(answer.unwrap_or_else(none))
+        if let (Route::Resource { target, rest, .. }, Some(verb)) = (&call.route, call.verb) {
+            let permit = self.server.permit(user, verb, target.clone()).await.map_err(refused)?;
+            let answer = self.resource(call, permit, rest, payload, closing).await?;
+            return Ok(answer.unwrap_or_else(not_found));
+        }
+        self.server.authorize(user, call.access()).await.map_err(refused)?;
+        Ok(self.path(call, closing).await?.unwrap_or_else(not_found))
+    }
+
+    /// What is no resource; `None` if there is nothing of that path.
+    async fn path(
+        &self,
+        call: &Call<'_>,
+        closing: &CancellationToken,
+    ) -> Result<Option<Response<Body>>, Status> {
+        let reads = match call.route {
+            Route::Unknown => return Ok(None),
+            Route::Resource { .. } => false,
+            // As in Kubernetes, documents of the API are read by GET alone.
+            Route::Version
+            | Route::CoreVersions
+            | Route::Groups
+            | Route::Group(_)
+            | Route::Resources { .. } => *call.method == Method::GET,
+            _ => matches!(*call.method, Method::GET | Method::HEAD),
+        };
+        if !reads {
+            return Err(Status::method_not_allowed());
+        }
+        match &call.route {
+            Route::Health(endpoint, check) => {
+                Ok(health::answer(&self.server, closing, endpoint, check.as_deref(), call.query()?).await)
+            }
+            Route::Version => Ok(Some(reply::pretty(&Ordered(&discovery::version())))),
+            Route::Metrics => Ok(Some(self.metrics.answer())),
+            Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
+            Route::Backup => self.backup(closing).map(Some),
+            _ => self.document(call).await,
+        }
     }
 
     /// All that the store holds, as it is now. An end that comes too early shows in the backup itself.
-    fn backup(&self, user: &User) -> Result<Response<Body>, Status> {
-        if !user.groups.iter().any(|group| group == "system:masters") {
-            let why = "a backup holds every Secret: it is for the group system:masters only";
-            return Err(Status::new(Reason::Forbidden, why));
-        }
+    fn backup(&self, closing: &CancellationToken) -> Result<Response<Body>, Status> {
         let chunks = backup::stream(self.server.store()?).filter_map(async |chunk| {
             // The stream ends with its first error.
             chunk.inspect_err(|error| warn!(%error, "a backup was broken off")).ok()
         });
-        let closing = self.closing.clone();
+        let closing = closing.clone();
         Ok(reply::stream("application/octet-stream", chunks.take_until(closing.cancelled_owned())))
     }
 
     /// A document about the API; `None` if there is none of that path.
-    async fn document(&self, route: &Route, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
-        let wanted = Wanted::of(call.headers);
+    async fn document(&self, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
         let kinds = self.server.kinds();
         let found = Discovery::new(&kinds);
-        let value = match route {
+        let value = match &call.route {
             Route::Root => Some(found.paths(&[
                 "/healthz",
                 "/livez",
                 "/metrics",
+                "/metrics/slis",
                 "/openapi/v2",
                 "/openapi/v3",
                 "/readyz",
                 "/version",
             ])),
             Route::CoreVersions | Route::Groups => {
-                let core = *route == Route::CoreVersions;
+                let core = call.route == Route::CoreVersions;
                 if let Some(form) = Aggregated::negotiate(accept(call.headers)) {
                     let body = found.aggregated(core, form).to_string();
-                    return wanted.json_as(200, &form.content_type(), body).await.map(Some);
+                    return call.wanted().json_as(200, &form.content_type(), body).await.map(Some);
                 }
                 Some(if core { found.core(&host(call.headers)) } else { found.groups() })
             }
             Route::Group(group) => found.group(group),
             Route::Resources { group, version } => found.resources(group, version),
-            _ => {
+            route => {
                 let documents = self.documents.of(&kinds);
-                return openapi::answer(&documents, route, call.headers, &call.query).await;
+                return openapi::answer(&documents, route, call.headers, call.query()?).await;
             }
         };
         match value {
-            Some(value) => wanted.json(200, value.to_string()).await.map(Some),
+            Some(value) => {
+                let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
+                call.wanted().json(200, text).await.map(Some)
+            }
             None => Ok(None),
         }
     }
 
-    /// Does what is asked of a resource; `None` if nothing is served under its group and version.
-    async fn resource(
+    /// Does what is permitted with a resource; `None` if nothing is served under its group and version.
+    async fn resource<B>(
         &self,
-        target: Target,
-        rest: &str,
-        watch: bool,
         call: &Call<'_>,
-    ) -> Result<Option<Response<Body>>, Status> {
-        let kinds = self.server.kinds();
-        let resource = kinds.served(&target.group, &target.version, &target.resource);
-        let Some(resource) = resource.cloned() else {
-            let served = Discovery::new(&kinds).resources(&target.group, &target.version).is_some();
-            return if served { Err(Status::no_such_resource()) } else { Ok(None) };
+        permit: Permit<'_>,
+        rest: &str,
+        payload: &mut Payload<B>,
+        closing: &CancellationToken,
+    ) -> Result<Option<Response<Body>>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let target = permit.target().clone();
+        let Some(resource) = &call.row else {
+            let found = Discovery::new(&self.server.kinds()).resources(&target.group, &target.version);
+            return if found.is_some() { Err(Status::no_such_resource()) } else { Ok(None) };
         };
         if !rest.is_empty() {
             return Err(Status::no_such_resource());
         }
-        if logs::is_asked_for(call.method, &resource, &target) {
-            let client = self.server.client(call.user.clone());
-            return logs::answer(&self.directory, &client, &target, &call.query, &self.closing)
-                .await
-                .map(Some);
+        if *call.method == Method::HEAD {
+            return Err(Status::method_not_allowed());
         }
-        if *call.method == Method::GET && (watch || call.query.is_set("watch")) {
-            return self.watch(&resource, target, call).await.map(Some);
+        if logs::is_asked_for(call.method, resource, &target) {
+            let client = self.server.client(permit.user().clone());
+            let answer = logs::answer(&self.directory, &client, &target, call.query()?, closing);
+            return answer.await.map(Some);
         }
-        let operation = operation(call, &resource, &target)?;
-        let form = Form::negotiate(accept(call.headers))?.0;
-        let answer = self.server.call(&call.user, target.clone(), operation).await?;
-        self.write(&resource, &target, form, &answer, call).await.map(Some)
+        if call.is_watch() {
+            return self.watch(call, resource, permit, closing).await.map(Some);
+        }
+        call.query()?.check_time_limit()?;
+        let body = payload.read(Bounds::API).await?;
+        let operation = operation(call, resource, &target, body)?;
+        let form = call.accepted()?.0;
+        let answer = self.server.perform(permit, operation).await?;
+        self.write(call, resource, &target, form, &answer).await.map(Some)
     }
 
     async fn write(
         &self,
+        call: &Call<'_>,
         resource: &Resource,
         target: &Target,
         form: Form,
         answer: &Answer,
-        call: &Call<'_>,
     ) -> Result<Response<Body>, Status> {
-        let writer = self.writer(resource, target, form, &call.query)?;
+        let writer = self.writer(call, resource, target, form)?;
         let mut out = Vec::new();
         match &answer.reply {
             Reply::Object(entry) => writer.object(entry, &mut out)?,
@@ -231,40 +330,43 @@ impl Frontend {
             Reply::Value(value) => out = value.to_string().into_bytes(),
         }
         let code = if answer.created { 201 } else { 200 };
-        let mut response = Wanted::of(call.headers).json(code, out).await?;
+        let mut response = call.wanted().json(code, out).await?;
         reply::warn(&mut response, &answer.warnings);
         Ok(response)
     }
 
-    fn writer<'r>(
+    fn writer<'w>(
         &self,
-        resource: &'r Resource,
-        target: &'r Target,
+        call: &Call<'_>,
+        resource: &'w Resource,
+        target: &'w Target,
         form: Form,
-        query: &QueryString,
-    ) -> Result<Writer<'r>, Status> {
-        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
+    ) -> Result<Writer<'w>, Status> {
+        let include = IncludeObject::parse(call.query()?.get("includeObject").unwrap_or_default())?;
         let now = self.server.clock().now();
         Ok(Writer::new(resource, (&target.group, &target.version), form, now).including(include))
     }
 
     async fn watch(
         &self,
-        resource: &Arc<Resource>,
-        target: Target,
         call: &Call<'_>,
+        resource: &Arc<Resource>,
+        permit: Permit<'_>,
+        closing: &CancellationToken,
     ) -> Result<Response<Body>, Status> {
-        let (form, format) = Form::negotiate(accept(call.headers))?;
+        let (form, format) = call.accepted()?;
         if format == Format::Yaml {
             // YAML cannot be told apart event by event.
             let message = "only the following media types are accepted: application/json;stream=watch";
             return Err(Status::new(Reason::NotAcceptable, message));
         }
+        let target = permit.target().clone();
         // Checked here, where an error still has a status code of its own.
-        self.writer(resource, &target, form, &call.query)?;
-        let timeout = call.query.timeout()?.unwrap_or(WATCH_TIMEOUT);
-        let include = IncludeObject::parse(call.query.get("includeObject").unwrap_or_default())?;
-        let events = self.server.watch(&call.user, target.clone(), call.query.watch()?).await?;
+        self.writer(call, resource, &target, form)?;
+        let query = call.query()?;
+        let timeout = query.timeout()?.unwrap_or(WATCH_TIMEOUT);
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
+        let events = self.server.open_watch(permit, query.watch()?).await?;
         let served = (&**resource, &*target.group, &*target.version);
         let counted = self.metrics.watching(&Asked::of("WATCH", Some(served), None));
         let writing = Writing {
@@ -277,7 +379,7 @@ impl Frontend {
             server: Arc::clone(&self.server),
             _counted: counted,
         };
-        let closing = self.closing.clone();
+        let closing = closing.clone();
         let chunks = stream::unfold(Some(writing), Writing::step);
         let chunks = chunks.take_until(async move {
             tokio::select! {
@@ -286,5 +388,24 @@ impl Frontend {
             }
         });
         Ok(reply::stream(JSON, chunks))
+    }
+}
+
+#[async_trait]
+impl serve::Answer for Frontend {
+    async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body> {
+        Self::answer(self, request, origin).await
+    }
+}
+
+fn not_found() -> Response<Body> {
+    reply::text(404, "404 page not found\n")
+}
+
+/// A request with two hosts is read differently by whoever stands in between.
+fn check_host(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get_all(HOST).iter().count() {
+        0 | 1 => Ok(()),
+        _ => Err(Status::bad_request("too many Host headers")),
     }
 }

@@ -63,6 +63,23 @@ async fn latest(server: &Server) -> Option<Revision> {
     timeout(STORE, server.store().ok()?.revision()).await.ok()?.ok()
 }
 
+/// Every check of the three as a figure: 1 if it passes, 0 if not.
+pub(crate) async fn figures(server: &Server, closing: &CancellationToken) -> Response<Body> {
+    let mut text = String::from(
+        "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.\n\
+         # TYPE kubernetes_healthcheck gauge\n",
+    );
+    for (endpoint, checks) in [("healthz", Check::LIVE), ("livez", Check::LIVE), ("readyz", Check::READY)] {
+        for check in checks {
+            let (name, passes) = (check.name(), u8::from(check.passes(server, closing).await));
+            text.push_str(&format!(
+                "kubernetes_healthcheck{{name=\"{name}\",type=\"{endpoint}\"}} {passes}\n"
+            ));
+        }
+    }
+    reply::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text)
+}
+
 /// Answers for one of the three (`endpoint`), as a whole or for one of its checks; `None` if it has no such check.
 pub(crate) async fn answer(
     server: &Server,

@@ -79,7 +79,7 @@ impl Kubeconfig {
     /// When it cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             fs::create_dir_all(parent)?;
         }
@@ -87,6 +87,8 @@ impl Kubeconfig {
         draft.push(".new");
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // A draft that was left behind has the mode that it was left with.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(self.render().as_bytes())?;
         fs::rename(&draft, path)
     }

@@ -1,18 +1,20 @@
 //! The Kubernetes HTTP API over an orchestra control plane, and the client side of it.
 //!
-//! [`serve`] takes a bound listener, a [`Frontend`] and a shutdown token, and speaks the Kubernetes API over TLS until
-//! the token is cancelled. [`Authority`] makes the certificates, [`Kubeconfig`] the file that `kubectl` reads.
+//! [`serve`] serves a cluster in this process in a line. [`ApiHost`] is the same in pieces: it takes a bound listener, certificates and a [`Frontend`], and speaks the Kubernetes API over TLS until it is
+//! stopped. [`Authority`] makes the certificates, [`Kubeconfig`] the file that `kubectl` reads.
+//! [`Frontend::local`] is the same API without a socket.
 //! [`Remote`] is the other side: a [`Service`](orchestra_core::api::Service) that makes a remote master look like a
 //! local one.
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `path`, `query`, `call` | requests, read into the terms of the core |
+//! | `path`, `query`, `body`, `call` | requests, read into the terms of the core |
 //! | `frontend`, `watch` | routes and answers; decide nothing that the core decides |
-//! | `reply` | answers in the format and encoding that were asked for |
+//! | `reply`, `layout` | answers in the format and encoding that were asked for |
 //! | `openapi` | OpenAPI documents |
 //! | `health`, `metrics` | how the server is, for whoever watches over it |
-//! | `serve` | the accept loop, TLS, draining |
+//! | `serve` | the accept loop, TLS, deadlines, draining |
+//! | `local` | the API without a socket |
 //! | `auth` | from a certificate or a token to a user |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
@@ -21,12 +23,16 @@
 
 mod address;
 mod auth;
+mod body;
 mod call;
+mod descriptors;
 mod frontend;
 mod health;
 mod host;
 mod join;
 mod kubeconfig;
+mod layout;
+mod local;
 mod logs;
 mod metrics;
 mod nodes;
@@ -41,12 +47,15 @@ mod tls;
 mod watch;
 
 pub use address::{own_address, reachable_address};
-pub use auth::Tokens;
+pub use auth::{Certificates, Tokens};
+pub use descriptors::raise_descriptor_limit;
 pub use frontend::Frontend;
-pub use host::ApiHost;
+pub use host::{ApiHost, ServeError, Serving, serve};
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
+pub use local::LocalService;
 pub use nodes::{HttpDialer, serve_node};
 pub use pki::{Authority, Issued, PkiError, ServerTls};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
-pub use serve::serve;
+pub use reply::Body;
+pub use serve::Limits;

@@ -63,13 +63,6 @@ impl Asked {
     }
 }
 
-impl Asked {
-    /// What is done.
-    pub(crate) fn verb(&self) -> &'static str {
-        self.verb
-    }
-}
-
 /// Counts the requests of one server.
 #[derive(Debug)]
 pub(crate) struct Metrics {

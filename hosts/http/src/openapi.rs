@@ -4,6 +4,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY
 use http::{HeaderMap, Response};
 use orchestra_core::api::Status;
 use orchestra_core::api::openapi::{Document, OpenApi, V2_PROTOBUF, V2_PROTOBUF_ANSWER};
+use orchestra_core::api::represent::Format;
 
 use crate::path::Route;
 use crate::query::QueryString;
@@ -50,7 +51,9 @@ async fn send(
     let held = headers.get(IF_NONE_MATCH).and_then(|held| held.to_str().ok()).unwrap_or_default();
     let mut response = match held.split(',').any(|held| held.trim() == tag) {
         true => reply::bytes(304, content_type, ""),
-        false => Wanted::of(headers).encoded(200, content_type, document.bytes.clone()).await?,
+        false => {
+            Wanted::of(Format::Json, headers, None).encoded(200, content_type, document.bytes.clone()).await?
+        }
     };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, tag);
@@ -70,7 +73,7 @@ mod tests {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let headers = header.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).unwrap()));
         let query = QueryString::parse(Some(query)).unwrap();
-        answer(&documents, &Route::parse(path), &headers.collect(), &query).await.unwrap()
+        answer(&documents, &Route::parse(path, &builtin()).0, &headers.collect(), &query).await.unwrap()
     }
 
     #[tokio::test]

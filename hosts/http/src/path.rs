@@ -11,8 +11,7 @@
 
 use std::sync::Arc;
 
-use orchestra_core::api::Target;
-use orchestra_core::api::history::HISTORY;
+use orchestra_core::api::{Kinds, Target};
 use percent_encoding::percent_decode_str;
 
 /// What a path leads to.
@@ -26,6 +25,8 @@ pub(crate) enum Route {
     Version,
     /// `/metrics`.
     Metrics,
+    /// `/metrics/slis`: the checks of health as figures.
+    Slis,
     /// `/api`: the versions of the core group.
     CoreVersions,
     /// `/apis`: the other groups.
@@ -60,18 +61,25 @@ pub(crate) enum Route {
     Unknown,
 }
 
-/// The subresources of a namespace, which would otherwise be read as collections in it.
-const OF_NAMESPACES: [&str; 3] = ["status", "finalize", HISTORY];
-
 impl Route {
-    pub(crate) fn parse(path: &str) -> Self {
-        let decoded: Option<Vec<String>> = path
-            .split('/')
-            .filter(|step| !step.is_empty())
-            .map(|step| percent_decode_str(step).decode_utf8().ok().map(Into::into))
-            .collect();
-        let Some(steps) = decoded else { return Self::Unknown };
+    /// Where a path leads, and the path itself as authorization has it: decoded, without a slash at the end.
+    pub(crate) fn parse(path: &str, kinds: &Kinds) -> (Self, String) {
+        let inner = path.strip_prefix('/').unwrap_or(path);
+        let inner = inner.strip_suffix('/').unwrap_or(inner);
+        let decode = |step: &str| percent_decode_str(step).decode_utf8().ok().map(String::from);
+        let steps = match inner {
+            "" => Some(Vec::new()),
+            inner => inner.split('/').map(decode).collect(),
+        };
+        let Some(steps) = steps else { return (Self::Unknown, path.to_owned()) };
+        (Self::of(&steps, kinds), format!("/{}", steps.join("/")))
+    }
+
+    fn of(steps: &[String], kinds: &Kinds) -> Self {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        if steps.contains(&"") {
+            return Self::Unknown;
+        }
         match steps.as_slice() {
             [] => Self::Root,
             [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => {
@@ -80,6 +88,7 @@ impl Route {
             }
             ["version"] => Self::Version,
             ["metrics"] => Self::Metrics,
+            ["metrics", "slis"] => Self::Slis,
             ["orchestra", "v1", "backup"] => Self::Backup,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
@@ -87,13 +96,16 @@ impl Route {
             ["api"] => Self::CoreVersions,
             ["apis"] => Self::Groups,
             ["apis", group] => Self::Group((*group).to_owned()),
-            ["api", version, rest @ ..] => Self::below("", version, rest),
-            ["apis", group, version, rest @ ..] => Self::below(group, version, rest),
+            ["api", version, rest @ ..] => Self::below("", version, rest, kinds),
+            ["apis", group, version, rest @ ..] => Self::below(group, version, rest, kinds),
             _ => Self::Unknown,
         }
     }
 
-    fn below(group: &str, version: &str, steps: &[&str]) -> Self {
+    fn below(group: &str, version: &str, steps: &[&str], kinds: &Kinds) -> Self {
+        // What a namespace has as a subresource would otherwise be read as a collection in it.
+        let namespaces = kinds.served(group, version, "namespaces");
+        let of_namespaces = |sub: &str| namespaces.is_some_and(|row| row.subresource(sub).is_some());
         let (watch, steps) = match steps {
             ["watch", rest @ ..] => (true, rest),
             steps => (false, steps),
@@ -115,7 +127,7 @@ impl Route {
         };
         match steps {
             [] => Self::Resources { group: group.to_owned(), version: version.to_owned() },
-            ["namespaces", name, sub] if OF_NAMESPACES.contains(sub) => {
+            ["namespaces", name, sub] if of_namespaces(sub) => {
                 resource(None, "namespaces", Some(name), &[sub])
             }
             ["namespaces", namespace, plural] => resource(Some(namespace), plural, None, &[]),
@@ -130,10 +142,12 @@ impl Route {
 
 #[cfg(test)]
 mod tests {
+    use orchestra_core::objects::builtin;
+
     use super::*;
 
     fn show(path: &str) -> String {
-        match Route::parse(path) {
+        match Route::parse(path, &builtin()).0 {
             Route::Resource { target, rest, watch } => {
                 let text = |part: &Option<Arc<str>>| part.as_deref().unwrap_or("-").to_owned();
                 let (namespace, name, sub) =
@@ -173,8 +187,25 @@ mod tests {
             ("/openapi/v3/apis/apps/v1", "OpenApiV3(\"apis/apps/v1\")"),
             ("/nothing", "Unknown"),
             ("/api/v1/pods/%ff", "Unknown"),
+            ("//api/v1/pods", "Unknown"),
+            ("/api//v1/pods", "Unknown"),
+            ("/api/v1/pods//", "Unknown"),
+            ("/api/v1/pods/", "/v1 pods - - -"),
         ] {
             assert_eq!(show(path), route, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_is_authorized_as_what_it_leads_to() {
+        for path in ["/orchestra/v1/backup", "/orchestra/v1/backup/", "/orchestra/v1/%62ackup"] {
+            assert_eq!(
+                Route::parse(path, &builtin()),
+                (Route::Backup, "/orchestra/v1/backup".to_owned()),
+                "{path}"
+            );
+        }
+        assert_eq!(Route::parse("/a%2Fb", &builtin()), (Route::Unknown, "/a/b".to_owned()));
+        assert_eq!(Route::parse("/", &builtin()), (Route::Root, "/".to_owned()));
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use orchestra_core::api::field::{Errors, Path, Problem};
 use orchestra_core::api::{
-    DeleteOptions, FieldValidation, ListOptions, PatchKind, RevisionMatch, Status, WatchOptions, WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, Reason, RevisionMatch, Status, WatchOptions,
+    WriteOptions,
 };
 use orchestra_core::meta::Revision;
 use orchestra_core::selector::{FieldSelector, Selector};
@@ -70,12 +71,17 @@ impl QueryString {
         text.parse().map(Some).map_err(|error| Status::bad_request(not_a_number("ParseInt", text, &error)))
     }
 
-    fn revision(&self) -> Result<Option<Revision>, Status> {
+    fn parsed_revision(&self) -> Result<Option<Revision>, String> {
         let Some(text) = self.get("resourceVersion") else { return Ok(None) };
         text.parse::<u64>().map(|revision| Some(Revision(revision))).map_err(|error| {
             let why = not_a_number("ParseUint", text, &error);
-            Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: {why}"))
+            format!("resourceVersion: Invalid value: {text:?}: {why}")
         })
+    }
+
+    /// The revision of a get or a watch. Kubernetes takes one that is none for a fault of its own.
+    fn revision(&self) -> Result<Option<Revision>, Status> {
+        self.parsed_revision().map_err(|message| Status::new(Reason::Unknown, message))
     }
 
     /// The two parameters that say of when an answer is to be, which must fit together.
@@ -131,6 +137,9 @@ impl QueryString {
         if initial && given != Some(Ok(RevisionMatch::NotOlderThan)) {
             errors.forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
         }
+        if self.get("continue").is_some() {
+            errors.forbidden(path, "resourceVersionMatch is forbidden when continue is provided");
+        }
         let Some(given) = given else { return };
         if !initial {
             errors.forbidden(
@@ -165,8 +174,11 @@ impl QueryString {
     pub(crate) fn list(&self) -> Result<ListOptions, Status> {
         let limit: i64 = self.number("limit")?.unwrap_or(0);
         let (labels, fields) = (self.labels()?, self.fields()?);
+        self.timeout()?;
         let revision_match = self.revision_match("ListOptions", false)?;
-        let revision = self.revision()?;
+        let revision = self.parsed_revision();
+        let revision = revision
+            .map_err(|message| Status::bad_request(format!("invalid resource version: {message}")))?;
         let continue_token = self.get("continue").map(str::to_owned);
         if continue_token.is_some() && revision.is_some_and(|revision| revision > Revision::ZERO) {
             return Err(Status::bad_request(
@@ -185,7 +197,19 @@ impl QueryString {
             fields,
             after: self.revision()?,
             bookmarks: self.is_set("allowWatchBookmarks"),
-            initial_events: self.is_set("sendInitialEvents"),
+            initial_events: self.first("sendInitialEvents").map(|_| self.is_set("sendInitialEvents")),
+            timeout: self.timeout()?,
+        })
+    }
+
+    /// Refuses a time limit that is none.
+    ///
+    /// # Errors
+    /// 400 when it is not written as Go writes durations.
+    pub(crate) fn check_time_limit(&self) -> Result<(), Status> {
+        let Some(text) = self.get("timeout") else { return Ok(()) };
+        duration(text).map_err(|why| {
+            Status::bad_request(format!("invalid timeout specified in the request URL - time: {why}"))
         })
     }
 
@@ -256,6 +280,33 @@ fn not_a_number(parser: &str, text: &str, error: &ParseIntError) -> String {
     format!("strconv.{parser}: parsing {text:?}: {why}")
 }
 
+/// Whether a text is a duration as Go writes them, such as `1m30s`; else what Go says of it.
+fn duration(text: &str) -> Result<(), String> {
+    let invalid = || Err(format!("invalid duration {text:?}"));
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
+    }
+    if rest.is_empty() {
+        return invalid();
+    }
+    while !rest.is_empty() {
+        let number = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(number);
+        if digits.matches('.').count() > 1 || !digits.contains(|c: char| c.is_ascii_digit()) {
+            return invalid();
+        }
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        match unit {
+            "" => return Err(format!("missing unit in duration {text:?}")),
+            "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => rest = after,
+            unit => return Err(format!("unknown unit {unit:?} in duration {text:?}")),
+        }
+    }
+    Ok(())
+}
+
 /// One of a few values was expected; they are listed as Kubernetes lists them, in no order.
 fn not_supported(errors: &mut Errors, path: &Path, value: impl Into<Value>, supported: &[&str]) {
     let supported = supported.iter().map(ToString::to_string).collect();
@@ -298,6 +349,43 @@ mod tests {
         assert_eq!(parse("fieldValidation=Never").write(Write::Create).unwrap_err().code(), 422);
         assert_eq!(parse("dryRun=Some").write(Write::Update).unwrap_err().code(), 422);
         assert!(QueryString::parse(Some("a=%ff")).is_err());
+    }
+
+    #[test]
+    fn a_time_limit_is_a_duration_of_go() {
+        for (text, why) in [
+            ("10s", ""),
+            ("1m30.5s", ""),
+            ("-1h", ""),
+            ("0", ""),
+            ("10", "missing unit in duration \"10\""),
+            ("10d", "unknown unit \"d\" in duration \"10d\""),
+            ("invalid", "invalid duration \"invalid\""),
+            ("1.2.3s", "invalid duration \"1.2.3s\""),
+            (".s", "invalid duration \".s\""),
+        ] {
+            assert_eq!(duration(text).err().unwrap_or_default(), why, "{text}");
+        }
+        assert_eq!(parse("timeout=x").check_time_limit().unwrap_err().code(), 400);
+        assert_eq!(parse("timeoutSeconds=abc").list().unwrap_err().code(), 400);
+    }
+
+    #[test]
+    fn a_revision_that_is_none_is_told_apart_as_kubernetes_does() {
+        let query = parse("resourceVersion=abc");
+        let list = query.list().unwrap_err();
+        assert_eq!(list.code(), 400);
+        assert!(list.message().starts_with("invalid resource version: resourceVersion: "), "{list}");
+        for (code, status) in [(500, query.get_options().unwrap_err()), (500, query.watch().unwrap_err())] {
+            assert_eq!((status.code(), status.reason()), (code, Reason::Unknown));
+        }
+    }
+
+    #[test]
+    fn a_watch_continues_nothing() {
+        assert_eq!(parse("continue=x").watch().unwrap_err().code(), 422);
+        let none = parse("sendInitialEvents=false&resourceVersionMatch=NotOlderThan").watch().unwrap();
+        assert_eq!(none.initial_events, Some(false));
     }
 
     #[test]

@@ -1,23 +1,30 @@
 //! Answers as HTTP has them.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::Write as _;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{Stream, StreamExt};
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WARNING};
+use http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    USER_AGENT, VARY, WARNING,
+};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use orchestra_core::api::represent::{Form, Format};
+use orchestra_core::api::represent::Format;
 use orchestra_core::api::{Status, yaml};
 use serde_json::Value;
 
-/// The body of every answer.
-pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
+use crate::layout;
+use crate::query::QueryString;
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
@@ -38,9 +45,20 @@ pub(crate) fn text(code: u16, body: &str) -> Response<Body> {
 /// The format and the encoding of an answer, as its headers ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) format: Format,
-    pub(crate) gzip: bool,
+    format: Format,
+    /// Whether JSON is laid out for people.
+    pretty: bool,
+    gzip: bool,
 }
+
+/// How many bytes of warnings an answer has.
+const ALL_WARNINGS: usize = 4 * 1024;
+/// How many bytes each has when they are more.
+const ONE_OF_MANY: usize = 256;
+/// By which a log knows a request.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+/// The longest that a caller may give.
+const LONGEST_ID: usize = 64;
 
 /// Answers longer than this are compressed for those who accept it, as in Kubernetes.
 const WORTH_COMPRESSING: usize = 128 * 1024;
@@ -48,11 +66,15 @@ const WORTH_COMPRESSING: usize = 128 * 1024;
 const LONG: usize = 1024 * 1024;
 
 impl Wanted {
-    /// What a request asks for; JSON, if it asks for nothing that there is.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    /// What a request asks for, given the format that its `Accept` header names.
+    pub(crate) fn of(format: Format, headers: &HeaderMap, query: Option<&QueryString>) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let format = Form::negotiate(text(ACCEPT)).map_or(Format::Json, |(_, format)| format);
-        Self { format, gzip: accepts_gzip(text(ACCEPT_ENCODING)) }
+        let pretty = match query.and_then(|query| query.get("pretty")) {
+            Some(value) => matches!(value, "1" | "t" | "T" | "true" | "True" | "TRUE"),
+            // Browsers and the like have people before them, as Kubernetes sees it.
+            None => ["curl", "Wget", "Mozilla/5.0"].iter().any(|name| text(USER_AGENT).starts_with(name)),
+        };
+        Self { format, pretty, gzip: accepts_gzip(text(ACCEPT_ENCODING)) }
     }
 
     /// An answer with this JSON in it.
@@ -69,13 +91,26 @@ impl Wanted {
     ) -> Result<Response<Body>, Status> {
         let json = json.into();
         let (content_type, body) = match self.format {
-            Format::Json => (content_type, json),
+            Format::Json => (content_type, self.laid_out(json)),
             Format::Yaml => {
                 let value: Value = serde_json::from_slice(&json).map_err(Status::internal)?;
                 (YAML, yaml::write(&value).map_err(Status::internal)?.into())
             }
         };
         self.encoded(code, content_type, body).await
+    }
+
+    /// JSON as Kubernetes ends it: with a new line, or indented and without.
+    fn laid_out(self, json: Bytes) -> Bytes {
+        if self.pretty {
+            return layout::indent(&json).into();
+        }
+        if json.ends_with(b"\n") {
+            return json;
+        }
+        let mut line = BytesMut::from(json);
+        line.extend_from_slice(b"\n");
+        line.freeze()
     }
 
     /// An answer with these bytes in it, compressed if it is worth it and the caller can read it.
@@ -118,28 +153,54 @@ fn compress(body: &[u8]) -> std::io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-pub(crate) fn json(code: u16, value: &Value) -> Response<Body> {
-    bytes(code, JSON, value.to_string())
+/// A short document that is indented for everyone.
+pub(crate) fn pretty(value: &impl serde::Serialize) -> Response<Body> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(text) => bytes(200, JSON, text),
+        Err(error) => text(500, &format!("{error}\n")),
+    }
 }
 
 /// A failure, as the `Status` object that clients read.
-pub(crate) fn failure(status: &Status, format: Format) -> Response<Body> {
-    let object = status.to_object();
-    let mut value = serde_json::to_value(&object).unwrap_or_default();
-    value["metadata"] = serde_json::json!({});
-    let text = match format {
-        Format::Yaml => yaml::write(&value).ok(),
+pub(crate) fn failure(status: &Status, wanted: Wanted) -> Response<Body> {
+    let json = Bytes::from(status.to_json());
+    let yaml = match wanted.format {
+        Format::Yaml => serde_json::from_slice(&json).ok().and_then(|value: Value| yaml::write(&value).ok()),
         Format::Json => None,
     };
-    let mut response = match text {
+    let mut response = match yaml {
         Some(text) => bytes(status.code(), YAML, text),
-        None => json(status.code(), &value),
+        None => bytes(status.code(), JSON, wanted.laid_out(json)),
     };
     let retry = status.details().and_then(|details| details.retry_after_seconds);
     if let Some(value) = retry.and_then(|seconds| HeaderValue::from_str(&seconds.to_string()).ok()) {
-        response.headers_mut().insert("retry-after", value);
+        response.headers_mut().insert(RETRY_AFTER, value);
     }
     response
+}
+
+/// Adds what every answer has: that nobody may keep it, unless it says otherwise, and the number by which a log knows
+/// the request, which is the caller's if it gave one.
+pub(crate) fn finish(response: &mut Response<Body>, request: &HeaderMap) {
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+    let given = request.get(AUDIT_ID).filter(|value| value.len() <= LONGEST_ID).cloned();
+    if let Some(id) = given.or_else(random_id) {
+        headers.insert(AUDIT_ID, id);
+    }
+}
+
+/// A random UUID.
+fn random_id() -> Option<HeaderValue> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    // Version 4, variant 1.
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let number = u128::from_be_bytes(random);
+    let digits = format!("{number:032x}");
+    let [a, b, c, d, e] = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    HeaderValue::from_str(&format!("{a}-{b}-{c}-{d}-{e}")).ok()
 }
 
 /// An answer that is sent as it comes to be.
@@ -153,14 +214,31 @@ pub(crate) fn stream(
     response
 }
 
-/// Adds what the caller should know: warning code 299, as `kubectl` prints it.
+/// Adds what the caller should know: warning code 299, as `kubectl` prints it. All together are cut at the length at
+/// which Kubernetes cuts them: first each of them, and when that is not enough, those at the end are left out.
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
-        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " ");
-        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+    let mut told = HashSet::new();
+    let warnings = warnings.iter().filter(|warning| told.insert(*warning)).map(|warning| header(warning));
+    let warnings: Vec<String> = warnings.collect();
+    let too_long = warnings.iter().map(String::len).sum::<usize>() > ALL_WARNINGS;
+    let mut room = ALL_WARNINGS;
+    for warning in &warnings {
+        let cut = if too_long { warning.floor_char_boundary(ONE_OF_MANY) } else { warning.len() };
+        let Some(left) = room.checked_sub(cut) else { break };
+        room = left;
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{}\"", escape(&warning[..cut]))) {
             response.headers_mut().append(WARNING, value);
         }
     }
+}
+
+/// A warning on one line.
+fn header(warning: &str) -> String {
+    warning.replace(['\n', '\r'], " ")
+}
+
+fn escape(warning: &str) -> String {
+    warning.replace('\\', "\\\\").replace('"', "\\\"")
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use orchestra_core::api::{
 use orchestra_core::cluster::Cluster;
 use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
 use orchestra_core::meta::{ObjectName, Revision};
-use orchestra_http::{ApiHost, Authority, Credential, Remote, RemoteConfig, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -35,8 +35,7 @@ impl Served {
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
         let cluster = Cluster::builder().start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
-        let api = ApiHost::new(listener, tls, server, nodes, Tokens::new(), None).unwrap();
+        let api = ApiHost::new(listener, tls, Frontend::new(&cluster)).unwrap();
         Self { cluster, api, authority }
     }
 
@@ -121,7 +120,7 @@ async fn watches_tell_everything_and_caches_outlive_the_server() {
     let (near, client) = (maps(&served.cluster.client()), remote.client());
     near.create(&config_map("a", "1")).await.unwrap();
     let target = Target::of::<ConfigMap>(Some(NAMESPACE)).named("a");
-    let options = WatchOptions { initial_events: true, bookmarks: true, ..WatchOptions::default() };
+    let options = WatchOptions { initial_events: Some(true), bookmarks: true, ..WatchOptions::default() };
     let mut events = client.watch(target.clone(), options).await.unwrap();
     let mut next = async || timeout(DEADLINE, events.next()).await.expect("an event").unwrap().unwrap();
     assert!(matches!(next().await, WatchEvent::Added(_)));

@@ -20,7 +20,7 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, HttpDialer, JoinToken, Kubeconfig, Tokens, reachable_address,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -82,9 +82,8 @@ impl Master {
             .with_context(|| format!("the kubeconfig {} cannot be written", kubeconfig.display()))?;
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
         let token = enrolment.token().clone();
-        let api = ApiHost::new(listener, tls, server, nodes, Tokens::new(), Some(enrolment))?;
+        let api = ApiHost::new(listener, tls, Frontend::new(&cluster).enrolling(enrolment))?;
         Ok(Self { cluster, api, url, token, kubeconfig })
     }
 

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> ExitCode {
     let options = Options::parse();
     log_to_stderr(options.verbose);
+    orchestra_http::raise_descriptor_limit();
     match run(&options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

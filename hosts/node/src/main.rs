@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     orchestra_runtime::process::init();
     let options = Options::parse();
     log_to_stderr(options.verbose);
+    orchestra_http::raise_descriptor_limit();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -95,12 +96,11 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {}", options.join);
     let stopped = || stop.clone().cancelled_owned();
-    let (served, (), proxied) = tokio::join!(
+    let ((), (), proxied) = tokio::join!(
         serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
         agent.run(stopped()),
         proxy::run(client, name, backend.network, stopped()),
     );
-    served?;
     Ok(proxied?)
 }
 

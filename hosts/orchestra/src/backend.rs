@@ -14,11 +14,17 @@ use orchestra_net::UserspaceNetwork;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{NetProber, Volumes};
 use orchestra_runtime::process::{self, ProcessRuntime};
+use tracing::warn;
 
 use crate::cli::{Runtime, Up};
+use crate::directory::{self, Range};
 
 /// Cluster IPs of a cluster whose pods have loopback addresses: anyone may listen there.
 const LOOPBACK_SERVICES: &str = "127.96.0.0/16";
+
+/// How the runtimes are called on the command line and in the data directory.
+const DOCKER: &str = "docker";
+const PROCESS: &str = "process";
 
 /// A runtime, and where its node keeps things.
 pub(crate) struct Backend {
@@ -34,9 +40,14 @@ enum Kind {
     Process(ProcessRuntime),
 }
 
-/// Chooses as the options say.
+/// Chooses as the options say; `auto` is what the cluster of the directory had before, if it had any.
 pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Backend> {
-    let kind = match options.runtime {
+    let wanted = match (options.runtime, directory::runtime(directory)?.as_deref()) {
+        (Runtime::Auto, Some(DOCKER)) => Runtime::Docker,
+        (Runtime::Auto, Some(PROCESS)) => Runtime::Process,
+        (runtime, _) => runtime,
+    };
+    let kind = match wanted {
         Runtime::Fake => Kind::Fake(options.nodes),
         Runtime::Docker => {
             let runtime = DockerRuntime::connect().await;
@@ -48,6 +59,12 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
             Err(_) => Kind::Process(open_process(directory).await?),
         },
     };
+    match &kind {
+        // Their containers end with the program.
+        Kind::Fake(_) => {}
+        Kind::Docker(_) => directory::keep_runtime(directory, DOCKER)?,
+        Kind::Process(_) => directory::keep_runtime(directory, PROCESS)?,
+    }
     Ok(Backend { kind, node: options.node_name.clone(), directory: directory.to_owned() })
 }
 
@@ -98,6 +115,24 @@ impl Backend {
             Kind::Docker(runtime) => builder.node(node, runtime, network),
             Kind::Process(runtime) => builder.node(node, runtime, network.host_ports(true)),
         })
+    }
+
+    /// Takes the addresses of its Services on this machine. Says so if another cluster has them: then one of the two
+    /// answers, and it is not known which.
+    pub(crate) fn take_services(&self) -> anyhow::Result<Option<Range>> {
+        if matches!(self.kind, Kind::Fake(_)) {
+            return Ok(None);
+        }
+        let range = self.service_ranges()?.to_string();
+        let taken = Range::take(&range)?;
+        if taken.is_none() {
+            warn!(
+                range,
+                "another cluster on this machine has these Service addresses: Services of this one are not reached until \
+                 the other is stopped and this one started again"
+            );
+        }
+        Ok(taken)
     }
 
     /// The cluster IPs that its network can carry.

@@ -1,32 +1,84 @@
 //! Parts of a running cluster are stopped and started through a socket in its data directory: it works when the API
 //! server is the part that is stopped, and only for whoever may enter the directory.
 
-use std::path::Path;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_http::ApiHost;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::cli::{DataDir, Part};
 
 const SOCKET: &str = "control.sock";
+/// How soon it is tried again to accept a connection.
+const PAUSE: Duration = Duration::from_millis(50);
 const API_SERVER: &str = "kube-apiserver";
 
+/// How many bytes the path of a socket may have.
+const LONGEST: usize = 107;
+
+/// The socket of a data directory, to be listened on or connected to.
+struct Socket {
+    path: PathBuf,
+    /// The directory, held open while the path leads through it.
+    _directory: Option<File>,
+}
+
+impl Socket {
+    fn of(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(SOCKET);
+        if path.as_os_str().len() <= LONGEST {
+            return Ok(Self { path, _directory: None });
+        }
+        // The kernel takes no longer path than that, but one that leads through the open directory is short.
+        let directory = File::open(directory)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
+        Ok(Self { path, _directory: Some(directory) })
+    }
+}
+
+/// Listens on the socket of a data directory, for its owner alone.
+pub(crate) fn listen(directory: &Path) -> anyhow::Result<UnixListener> {
+    let bind = || {
+        let socket = Socket::of(directory)?;
+        // The store's lock is held, so a socket that is there is one that a killed process left.
+        let _ = std::fs::remove_file(&socket.path);
+        let listener = UnixListener::bind(&socket.path)?;
+        std::fs::set_permissions(&socket.path, Permissions::from_mode(0o600))?;
+        io::Result::Ok(listener)
+    };
+    bind().with_context(|| format!("cannot listen on {}", directory.join(SOCKET).display()))
+}
+
 /// Answers on the socket of a data directory, for as long as the future is polled.
-pub(crate) async fn serve(directory: &Path, cluster: Arc<Cluster>, api: Arc<ApiHost>) -> anyhow::Result<()> {
-    let path = directory.join(SOCKET);
-    // The store's lock is held, so a socket that is there is one that a killed process left.
-    let _ = std::fs::remove_file(&path);
-    let listener =
-        UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+pub(crate) async fn serve(listener: UnixListener, cluster: Arc<Cluster>, api: Arc<ApiHost>) {
+    let mut requests = JoinSet::new();
     loop {
-        let (stream, _) = listener.accept().await?;
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = requests.join_next() => continue,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, mostly: it passes.
+                warn!(%error, "a connection to the control socket cannot be accepted");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         let (cluster, api) = (Arc::clone(&cluster), Arc::clone(&api));
-        tokio::spawn(async move {
+        requests.spawn(async move {
             if let Err(error) = answer(stream, &cluster, &api).await {
                 warn!(%error, "a request on the control socket failed");
             }
@@ -101,8 +153,8 @@ pub(crate) async fn status(options: &DataDir) -> anyhow::Result<()> {
 }
 
 async fn ask(data: &DataDir, request: &str) -> anyhow::Result<()> {
-    let path = data.data_dir.join(SOCKET);
-    let mut stream = UnixStream::connect(&path).await.with_context(|| {
+    let connect = async { UnixStream::connect(&Socket::of(&data.data_dir)?.path).await };
+    let mut stream = connect.await.with_context(|| {
         format!(
             "no cluster runs on {}; start one with `orchestra up`, or name another --data-dir",
             data.data_dir.display()
@@ -118,5 +170,25 @@ async fn ask(data: &DataDir, request: &str) -> anyhow::Result<()> {
         }
         Some((_, text)) => bail!("{}", text.trim_end()),
         None => bail!("the cluster ended the connection without an answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_its_owners_however_long_the_path() {
+        let root = tempfile::tempdir().unwrap();
+        for directory in [root.path().to_owned(), root.path().join("a".repeat(120))] {
+            std::fs::create_dir_all(&directory).unwrap();
+            let listener = listen(&directory).unwrap();
+            let mode = std::fs::metadata(directory.join(SOCKET)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+            let socket = Socket::of(&directory).unwrap();
+            let (connected, accepted) = tokio::join!(UnixStream::connect(&socket.path), listener.accept());
+            connected.unwrap();
+            accepted.unwrap();
+        }
     }
 }

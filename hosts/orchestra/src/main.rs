@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `cli` | the command line |
 //! | `up` | the cluster in the foreground |
+//! | `directory` | where a cluster keeps its state, and what may not share it |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
 //! | `demo` | a throw-away cluster that shows itself |
@@ -13,6 +14,7 @@ mod backup;
 mod cli;
 mod control;
 mod demo;
+mod directory;
 mod history;
 mod progress;
 mod up;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
     orchestra_runtime::process::init();
     let cli = Cli::parse();
+    orchestra_http::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -1,3 +1,4 @@
+use std::io;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -37,8 +38,27 @@ impl Progress {
         self.bar.suspend(|| println!("  ✓ {label:<9} {detail}"));
     }
 
+    /// Where others may write lines meanwhile: they come out above the moving one.
+    pub(crate) fn lines(&self) -> Lines {
+        Lines(self.bar.clone())
+    }
+
     /// Removes the moving line.
     pub(crate) fn close(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Standard error, shared with the moving line.
+#[derive(Clone)]
+pub(crate) struct Lines(ProgressBar);
+
+impl io::Write for Lines {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::Write::write(&mut io::stderr(), text))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::Write::flush(&mut io::stderr())
     }
 }

@@ -1,5 +1,6 @@
 //! The cluster in the foreground.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,54 +9,73 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
-use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
-use tokio::net::TcpListener;
+use orchestra_http::{ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, reachable_address};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::backend::{self, Backend};
 use crate::cli::Up;
 use crate::control;
-use crate::progress::Progress;
+use crate::directory::{self, Range};
+use crate::progress::{Lines, Progress};
 
 /// How long the first node may take to become ready before the line says that it is still on its way.
 const NODE_READY: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
-    log_to_stderr(options.verbose);
+    // Before anything is started: a signal that comes meanwhile must not leave half of it behind.
+    let mut signals = Signals::new()?;
     let progress = Progress::new();
+    log_to_stderr(options.verbose, progress.lines());
+    let running = tokio::select! {
+        running = start(&options, &progress) => running?,
+        () = signals.any() => {
+            progress.close();
+            println!("stopping");
+            return Ok(());
+        }
+    };
+    running.announce();
+    let Running { cluster, api, control, .. } = running;
+    tokio::select! {
+        () = control::serve(control, Arc::clone(&cluster), Arc::clone(&api)) => {}
+        () = signals.any() => {}
+    }
+    println!("\nstopping");
+    api.stop().await;
+    cluster.stop_all().await;
+    Ok(())
+}
+
+async fn start(options: &Up, progress: &Progress) -> anyhow::Result<Running> {
     let started = Instant::now();
     let directory = absolute(&options.data.data_dir)?;
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
+    directory::prepare(&directory)?;
 
     progress.begin("state", &directory.display().to_string());
     let retention = Retention { age: options.history_age, bytes: bytes(&options.history_size) };
     let store = RedbStore::open_with(&directory, redb::Options { retention, ..redb::Options::default() })?;
+    // The store is locked: nobody else uses the directory.
+    let control = control::listen(&directory)?;
     progress.done();
 
     progress.begin("runtime", "");
-    let backend = backend::choose(&options, &directory).await?;
+    let backend = backend::choose(options, &directory).await?;
+    let range = backend.take_services()?;
     progress.finish(&backend.describe());
 
     progress.begin("API", &format!("https://{}", options.listen));
-    let running = start(&options, &directory, store, backend).await?;
+    let running = serve(options, &directory, store, backend, (control, range)).await?;
     progress.finish(&format!("https://{}", running.address));
 
     progress.begin("nodes", "");
     progress.finish(&nodes_ready(&running.cluster).await);
     progress.close();
     println!("ready in {} ms\n", started.elapsed().as_millis());
-    running.announce();
-
-    tokio::select! {
-        served = control::serve(&directory, Arc::clone(&running.cluster), Arc::clone(&running.api)) => served?,
-        signal = interrupted() => signal?,
-    }
-    println!("\nstopping");
-    running.api.stop().await;
-    running.cluster.stop_all().await;
-    Ok(())
+    Ok(running)
 }
 
 /// A cluster that is served.
@@ -64,15 +84,19 @@ struct Running {
     api: Arc<ApiHost>,
     address: SocketAddr,
     kubeconfig: PathBuf,
+    control: UnixListener,
+    /// Held for as long as the cluster runs.
+    _services: Option<Range>,
     /// The line by which other machines join, if they may.
     join: Option<String>,
 }
 
-async fn start(
+async fn serve(
     options: &Up,
     directory: &Path,
     store: RedbStore,
     backend: Backend,
+    (control, services): (UnixListener, Option<Range>),
 ) -> anyhow::Result<Running> {
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("cannot listen on {}; name another address with --listen", options.listen)
@@ -90,13 +114,21 @@ async fn start(
         .map(|enrolment| format!("orchestra-node --join https://{reached} --token {}", enrolment.token()));
     let tls =
         authority.issue_api_server(&[reached.ip(), backend.service_ranges()?.api_server().into()], &[])?;
-    let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
+    let root_ca = Some(authority.certificate().to_owned());
+    let builder = Cluster::builder()
+        .store(store)
+        .controllers(controllers::Config { root_ca, ..controllers::Config::default() })
+        .api_address(reached.ip(), reached.port());
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-    let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
-    let api = Arc::new(ApiHost::new(listener, tls, server, nodes, Tokens::new(), enrolment)?);
+    let frontend = Frontend::new(&cluster);
+    let frontend = match enrolment {
+        Some(enrolment) => frontend.enrolling(enrolment),
+        None => frontend,
+    };
+    let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
-    Ok(Running { cluster, api, address, kubeconfig, join })
+    Ok(Running { cluster, api, address, kubeconfig, control, _services: services, join })
 }
 
 impl Running {
@@ -160,14 +192,23 @@ fn is_ready(node: &Node) -> bool {
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-async fn interrupted() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        _ = terminate.recv() => {}
+/// The signals that end the program in good order.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
@@ -177,10 +218,10 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(std::path::absolute(path)?)
 }
 
-fn log_to_stderr(verbose: u8) {
+fn log_to_stderr(verbose: u8, lines: Lines) {
     use tracing_subscriber::EnvFilter;
     let level = match verbose {
-        0 => return,
+        0 => "warn",
         1 => "info",
         2 => "debug",
         _ => "trace",
@@ -188,5 +229,5 @@ fn log_to_stderr(verbose: u8) {
     let filter = EnvFilter::new(format!(
         "warn,orchestra={level},orchestra_core={level},orchestra_http={level},orchestra_runtime={level},orchestra_net={level}"
     ));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(move || lines.clone()).init();
 }

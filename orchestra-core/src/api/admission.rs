@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::request::{Target, User};
+use super::request::User;
 use super::{Resource, Status};
 use crate::meta::ObjectName;
 use crate::store::Txn;
@@ -69,37 +69,5 @@ pub trait Admission: Send + Sync + fmt::Debug + 'static {
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
         Ok(Vec::new())
-    }
-}
-
-/// Who may do what.
-#[async_trait]
-pub trait Authorizer: Send + Sync + fmt::Debug + 'static {
-    /// Whether a user may do something.
-    ///
-    /// # Errors
-    /// [Forbidden](super::Reason::Forbidden), in Kubernetes' words.
-    async fn authorize(&self, user: &User, verb: &str, target: &Target) -> Result<(), Status>;
-}
-
-/// Lets everyone who proved who they are do everything, and the others nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Authenticated;
-
-#[async_trait]
-impl Authorizer for Authenticated {
-    async fn authorize(&self, user: &User, verb: &str, target: &Target) -> Result<(), Status> {
-        if user.groups.iter().any(|group| group == "system:authenticated" || group == "system:masters") {
-            return Ok(());
-        }
-        let scope = match &target.namespace {
-            Some(namespace) => format!("in the namespace \"{namespace}\""),
-            None => "at the cluster scope".to_owned(),
-        };
-        let why = format!(
-            "User \"{}\" cannot {verb} resource \"{}\" in API group \"{}\" {scope}",
-            user.name, target.resource, target.group
-        );
-        Err(Status::forbidden(&target.id(), target.name.as_deref().unwrap_or_default(), why))
     }
 }

@@ -18,8 +18,10 @@
 //! | [`metadata`] | what every object's metadata must be like |
 //! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
 //! | `status` | [`Status`]: an error as Kubernetes says it |
-//! | [`admission`] | what else must agree to a write, and who may make it |
+//! | [`access`] | who asks, and who may |
+//! | [`admission`] | what else must agree to a write |
 
+pub mod access;
 pub mod admission;
 pub(crate) mod check;
 mod client;
@@ -54,7 +56,8 @@ pub mod table;
 mod wait;
 pub mod yaml;
 
-pub use admission::{Admission, Authenticated, Authorizer};
+pub use access::{AccessRequest, Authenticator, Authorizer, Decision, Verdict};
+pub use admission::Admission;
 pub use client::{Api, Client, Patch, Watched};
 pub use kinds::Kinds;
 pub use objects::Objects;
@@ -65,6 +68,8 @@ pub use request::{
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
-pub use server::{AdmissionFactory, Borrowed, Caches, Open, Server, ServerConfig, Table};
+pub use server::{
+    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Open, Permit, Server, ServerConfig, Table,
+};
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

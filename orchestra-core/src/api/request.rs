@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,6 +40,13 @@ impl User {
     pub fn in_group(mut self, group: impl Into<String>) -> Self {
         self.groups.push(group.into());
         self
+    }
+
+    /// The user of a service account.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        Self::named(format!("system:serviceaccount:{namespace}:{name}"))
+            .in_group("system:serviceaccounts")
+            .in_group(format!("system:serviceaccounts:{namespace}"))
     }
 
     /// The cluster's administrator, who may do everything.
@@ -283,8 +291,11 @@ pub struct WatchOptions {
     pub after: Option<Revision>,
     /// Say from time to time how far the watch has come.
     pub bookmarks: bool,
-    /// Begin with the objects as they are and mark their end with a bookmark, whatever `after` says.
-    pub initial_events: bool,
+    /// `true`: begin with the objects as they are and mark their end with a bookmark, whatever `after` says. `false`:
+    /// never begin with them. `None`: as `after` says.
+    pub initial_events: Option<bool>,
+    /// How long the caller listens: a bookmark is sent shortly before.
+    pub timeout: Option<Duration>,
 }
 
 /// What can be done with the objects of a kind, in the order in which discovery lists it.

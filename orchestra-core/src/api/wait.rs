@@ -52,7 +52,7 @@ impl<K: Object> Api<K> {
         are_right: impl Fn(&BTreeMap<ObjectName, K>) -> bool,
     ) -> Result<BTreeMap<ObjectName, K>, Status> {
         // With `initial_events` a bookmark marks the end of what is there already, so that "none" can be known too.
-        let options = WatchOptions { initial_events: true, bookmarks: true, after: None, ..options };
+        let options = WatchOptions { initial_events: Some(true), bookmarks: true, after: None, ..options };
         loop {
             match self.follow(options.clone(), &are_right).await {
                 Ok(Some(objects)) => return Ok(objects),

@@ -1,16 +1,21 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::part::{Component, Make, Part};
 use super::{Cluster, bootstrap};
 use crate::admission::{self, ServiceRanges};
-use crate::api::{Authenticated, Authorizer, Client, Resource, Server, ServerConfig, Status, User};
+use crate::api::access::{self, Authorizer, Chain, Masters};
+use crate::api::{
+    Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Status, User,
+};
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
 use crate::controllers;
@@ -101,11 +106,19 @@ pub struct Builder {
     fake_config: Option<node::Config>,
     ranges: ServiceRanges,
     controllers: controllers::Config,
-    authorizer: Option<Arc<dyn Authorizer>>,
+    authorizer: Option<AuthorizerFactory>,
+    admissions: Vec<MakeAdmission>,
+    own: Vec<(String, MakeOwn)>,
+    without: BTreeSet<Component>,
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
     history: Option<Duration>,
 }
+
+/// Makes an admission of the embedder's, given the caches that it may read.
+type MakeAdmission = Box<dyn FnOnce(&Caches) -> Arc<dyn Admission> + Send>;
+/// Makes what a part of the embedder's own does, given its client.
+type MakeOwn = Box<dyn Fn(Client, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// As whom, and for how long a term, this master stands for election.
 struct Standing {
@@ -176,10 +189,53 @@ impl Builder {
         self
     }
 
-    /// Who may do what; by default, whoever proved who they are may do everything.
+    /// Makes what says who may do what, given the caches that it may read; [`access::standard`] by default. Put it into
+    /// a [`Chain`] with that one to add to it. Whatever it says, the group `system:masters` may do everything: the
+    /// cluster itself is in it.
     #[must_use]
-    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
-        self.authorizer = Some(Arc::new(authorizer));
+    pub fn authorizer<A: Authorizer>(mut self, make: impl FnOnce(&Caches) -> A + Send + 'static) -> Self {
+        self.authorizer = Some(Box::new(|caches| Arc::new(Chain::new().then(Masters).then(make(caches)))));
+        self
+    }
+
+    /// Asks an admission of one's own for every write, after those that every cluster has. It is made of the caches that
+    /// it may read.
+    #[must_use]
+    pub fn admission<A: Admission>(mut self, make: impl FnOnce(&Caches) -> A + Send + 'static) -> Self {
+        self.admissions.push(Box::new(|caches| Arc::new(make(caches))));
+        self
+    }
+
+    /// Adds a part of one's own, such as a controller or a scheduler: it runs until the token is cancelled, and is
+    /// stopped and started as [`Component::Own`]. Its client is the user of the service account `NAME` of the namespace
+    /// `kube-system`.
+    ///
+    /// ```
+    /// # use orchestra_core::cluster::Cluster;
+    /// # use orchestra_core::k8s_openapi::api::core::v1::Namespace;
+    /// let builder = Cluster::builder().part("greeter", |client, stop| async move {
+    ///     let made = client.cluster::<Namespace>().list().await;
+    ///     tracing::info!(namespaces = made.map_or(0, |list| list.len()), "hello");
+    ///     stop.cancelled().await;
+    /// });
+    /// ```
+    #[must_use]
+    pub fn part<F>(
+        mut self,
+        name: impl Into<String>,
+        run: impl Fn(Client, CancellationToken) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.own.push((name.into(), Box::new(move |client, stop| Box::pin(run(client, stop)))));
+        self
+    }
+
+    /// Leaves a part out, such as the scheduler where the embedder brings one.
+    #[must_use]
+    pub fn without(mut self, component: Component) -> Self {
+        self.without.insert(component);
         self
     }
 
@@ -211,7 +267,7 @@ impl Builder {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub async fn start(self) -> Result<Cluster, StartError> {
+    pub async fn start(mut self) -> Result<Cluster, StartError> {
         let clock = self.clock.clone().unwrap_or_else(TokioClock::system);
         let stop = CancellationToken::new();
         if let Some(store) = &self.store
@@ -231,32 +287,59 @@ impl Builder {
             bootstrap::api_service(&client, &self.ranges, self.address).await?;
         }
         let directory = Directory::default();
-        let mut parts = BTreeMap::new();
-        for component in [Component::Scheduler, Component::ControllerManager] {
-            let part = self.leading(&server, &component);
-            parts.insert(component, part);
-        }
-        for setup in self.setups(&clock) {
-            add_node(&server, &directory, &mut parts, setup);
-        }
+        let parts = self.parts(&server, &directory, &clock);
         for part in parts.values() {
             part.start();
         }
         Ok(Cluster { server, parts, directory, stop })
     }
 
-    async fn server(&self, clock: &SharedClock, stop: CancellationToken) -> Result<Arc<Server>, StoreError> {
+    /// The parts of the cluster, none of which runs yet.
+    fn parts(
+        mut self,
+        server: &Arc<Server>,
+        directory: &Directory,
+        clock: &SharedClock,
+    ) -> BTreeMap<Component, Part> {
+        let mut parts = BTreeMap::new();
+        for component in [Component::Scheduler, Component::ControllerManager] {
+            let part = self.leading(server, &component);
+            parts.insert(component, part);
+        }
+        for (name, run) in std::mem::take(&mut self.own) {
+            let client = server.client(User::service_account("kube-system", &name));
+            let part = Part::new(Box::new(move |stop| run(client.clone(), stop)));
+            parts.insert(Component::Own(name), part);
+        }
+        let without = std::mem::take(&mut self.without);
+        for setup in self.setups(clock) {
+            add_node(server, directory, &mut parts, setup);
+        }
+        parts.retain(|component, _| !without.contains(component));
+        parts
+    }
+
+    async fn server(
+        &mut self,
+        clock: &SharedClock,
+        stop: CancellationToken,
+    ) -> Result<Arc<Server>, StoreError> {
         let mut kinds = objects::builtin();
         for kind in &self.kinds {
             kinds.add(kind.clone());
         }
         let (ranges, admission_clock) = (self.ranges.clone(), Arc::clone(clock));
+        let own = std::mem::take(&mut self.admissions);
         let config = ServerConfig {
             store: self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new())),
             kinds: Arc::new(kinds),
             clock: Arc::clone(clock),
-            admission: Box::new(move |caches| admission::standard(caches, &admission_clock, ranges)),
-            authorizer: self.authorizer.clone().unwrap_or_else(|| Arc::new(Authenticated)),
+            admission: Box::new(move |caches| {
+                let mut all = admission::standard(caches, &admission_clock, ranges);
+                all.extend(own.into_iter().map(|make| make(caches)));
+                all
+            }),
+            authorizer: self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(access::standard()))),
         };
         Server::start(config, stop).await
     }
@@ -264,7 +347,7 @@ impl Builder {
     /// A part of which the cluster has one: it runs at once, or when this master is elected.
     fn leading(&self, server: &Arc<Server>, component: &Component) -> Part {
         let name = component.to_string();
-        let client = component_client(server, &format!("system:{name}"));
+        let client = server.client(User::named(format!("system:{name}")));
         let run = match component {
             Component::Scheduler => scheduler(client.clone()),
             _ => manage(client.clone(), self.controllers.clone()),
@@ -309,10 +392,6 @@ impl Builder {
         }));
         setups
     }
-}
-
-fn component_client(server: &Arc<Server>, name: &str) -> Client {
-    server.client(User::named(name).in_group("system:masters"))
 }
 
 fn scheduler(client: Client) -> Make {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 /// A part of a cluster that can be stopped and started by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Component {
     /// Gives pods their nodes.
     Scheduler,
@@ -16,11 +17,13 @@ pub enum Component {
     Kubelet(String),
     /// The service proxy of one node.
     Proxy(String),
+    /// A part of the embedder's own.
+    Own(String),
 }
 
 impl Component {
     /// The part of that name, as [`Component`] prints it: `kube-scheduler`, `kube-controller-manager`,
-    /// `kubelet/NODE`, `kube-proxy/NODE`.
+    /// `kubelet/NODE`, `kube-proxy/NODE`, `own/NAME`.
     pub fn parse(name: &str) -> Option<Self> {
         match name.split_once('/') {
             None => match name {
@@ -30,6 +33,7 @@ impl Component {
             },
             Some(("kubelet", node)) => Some(Self::Kubelet(node.to_owned())),
             Some(("kube-proxy", node)) => Some(Self::Proxy(node.to_owned())),
+            Some(("own", name)) => Some(Self::Own(name.to_owned())),
             Some(_) => None,
         }
     }
@@ -42,6 +46,7 @@ impl fmt::Display for Component {
             Self::ControllerManager => f.write_str("kube-controller-manager"),
             Self::Kubelet(node) => write!(f, "kubelet/{node}"),
             Self::Proxy(node) => write!(f, "kube-proxy/{node}"),
+            Self::Own(name) => write!(f, "own/{name}"),
         }
     }
 }

@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Action, Context, Controller, Error, predicate};
+use crate::api::access::Authenticated;
 use crate::api::{
-    Authenticated, Client, Kind, Operation, Patch, Reply, Response, Server, ServerConfig, Service, Status,
-    Target, User, WatchOptions, WatchStream,
+    Client, Kind, Operation, Patch, Reply, Response, Server, ServerConfig, Service, Status, Target, User,
+    WatchOptions, WatchStream,
 };
 use crate::clock::{SharedClock, TokioClock};
 use crate::meta::{Object, Revision, controller_of};
@@ -28,7 +29,7 @@ async fn client() -> Client {
         kinds: Arc::new(crate::objects::builtin()),
         clock: TokioClock::simulated(1),
         admission: Box::new(|_| Vec::new()),
-        authorizer: Arc::new(Authenticated),
+        authorizer: Box::new(|_| Arc::new(Authenticated)),
     };
     let server = Server::start(config, CancellationToken::new()).await.unwrap();
     let client = server.client(User::admin());

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
-use crate::api::Client;
+use crate::api::{Client, User};
 
 /// How the controllers do what they do. The defaults are Kubernetes'.
 #[derive(Clone, Debug)]
@@ -58,26 +58,28 @@ impl Default for Config {
 pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Output = ()>) {
     let stop = CancellationToken::new();
     let _guard = stop.clone().drop_guard();
+    // Each is a user of its own, named as in Kubernetes, so that it can be given what it needs and no more.
+    let of = |name: &str| client.as_user(User::service_account("kube-system", name));
     let controllers = async {
         let stopped = || stop.clone().cancelled_owned();
         tokio::join!(
-            deployment::run(client.clone(), stopped()),
-            replicas::run::<ReplicaSets>(client.clone(), stopped()),
-            replicas::run::<ReplicationControllers>(client.clone(), stopped()),
-            endpoints::run(client.clone(), stopped()),
-            endpoint_slices::run(client.clone(), stopped()),
-            endpoint_slices::run_mirroring(client.clone(), stopped()),
-            namespace::run(client.clone(), stopped()),
-            node_lifecycle::run(client.clone(), config.nodes, stopped()),
-            taint_eviction::run(client.clone(), stopped()),
-            pod_garbage::run_orphans(client.clone(), stopped()),
-            pod_garbage::run_finished(client.clone(), config.finished_pods, stopped()),
-            event_expiry::run(client.clone(), config.event_life, stopped()),
-            garbage::run(client.clone(), stopped()),
-            namespace::run_accounts(client.clone(), stopped()),
+            deployment::run(of("deployment-controller"), stopped()),
+            replicas::run::<ReplicaSets>(of("replicaset-controller"), stopped()),
+            replicas::run::<ReplicationControllers>(of("replication-controller"), stopped()),
+            endpoints::run(of("endpoint-controller"), stopped()),
+            endpoint_slices::run(of("endpointslice-controller"), stopped()),
+            endpoint_slices::run_mirroring(of("endpointslicemirroring-controller"), stopped()),
+            namespace::run(of("namespace-controller"), stopped()),
+            node_lifecycle::run(of("node-controller"), config.nodes, stopped()),
+            taint_eviction::run(of("taint-eviction-controller"), stopped()),
+            pod_garbage::run_orphans(of("pod-garbage-collector"), stopped()),
+            pod_garbage::run_finished(of("pod-garbage-collector"), config.finished_pods, stopped()),
+            event_expiry::run(of("event-expiry-controller"), config.event_life, stopped()),
+            garbage::run(of("generic-garbage-collector"), stopped()),
+            namespace::run_accounts(of("service-account-controller"), stopped()),
             async {
                 if let Some(certificate) = config.root_ca {
-                    namespace::run_root_ca(client.clone(), certificate, stopped()).await;
+                    namespace::run_root_ca(of("root-ca-cert-publisher"), certificate, stopped()).await;
                 }
             },
         )

@@ -193,7 +193,7 @@ impl Pods {
             .map_err(|error| Status::internal(error.to_string()))?;
         let options = WatchOptions {
             fields: Some(fields),
-            initial_events: true,
+            initial_events: Some(true),
             bookmarks: true,
             ..WatchOptions::default()
         };

@@ -25,7 +25,7 @@ impl Rules for SecretRules {
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Type", "What the entries are for."),
-        Column::new("Data", "How many entries there are.").integer(),
+        Column::new("Data", "How many entries there are."),
         Column::AGE,
     ];
 

@@ -11,14 +11,9 @@ impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
-    const COLUMNS: &'static [Column] =
-        &[Column::NAME, Column::new("Secrets", "How many secrets the account names.").integer(), Column::AGE];
+    const COLUMNS: &'static [Column] = &[Column::NAME, Column::AGE];
 
     fn cells(object: &ServiceAccount, now: Timestamp) -> Vec<Value> {
-        vec![
-            object.metadata.name.clone().into(),
-            object.secrets.as_ref().map_or(0, Vec::len).into(),
-            table::age(&object.metadata, now).into(),
-        ]
+        vec![object.metadata.name.clone().into(), table::age(&object.metadata, now).into()]
     }
 }

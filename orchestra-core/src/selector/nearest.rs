@@ -119,6 +119,10 @@ fn candidates(requirement: &Requirement, keys: &BTreeMap<String, Vec<&Pair>>) ->
 /// In how many places two words differ, if they are as like as a word and its misspelling: up to one place in three.
 fn near(wanted: &str, found: &str) -> Option<usize> {
     let limit = (wanted.chars().count() / 3).max(1);
+    // Nothing is not misspelled.
+    if wanted.is_empty() {
+        return found.is_empty().then_some(0);
+    }
     if wanted.len().abs_diff(found.len()) > limit {
         return None;
     }

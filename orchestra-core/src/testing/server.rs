@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admission::{self, ServiceRanges};
-use crate::api::{Api, Authenticated, Client, Resource, Server, ServerConfig, User};
+use crate::api::access::Authenticated;
+use crate::api::{Api, Client, Resource, Server, ServerConfig, User};
 use crate::clock::{SharedClock, TokioClock};
 use crate::meta::{Object, Scope};
 use crate::objects;
@@ -131,7 +132,7 @@ impl TestServerBuilder {
                 true => admission::standard(caches, &admission_clock, ranges),
                 false => Vec::new(),
             }),
-            authorizer: Arc::new(Authenticated),
+            authorizer: Box::new(|_| Arc::new(Authenticated)),
         };
         let stop = CancellationToken::new();
         let server = match Server::start(config, stop.clone()).await {

@@ -222,10 +222,20 @@ impl Entry {
 
     /// Appends the object's JSON as the wire has it, `resourceVersion` included.
     pub fn write_json(&self, out: &mut Vec<u8>) {
+        self.write_after(&self.bytes[..self.split], out);
+    }
+
+    /// The same as a list has it, which says for all its items at once of which kind they are.
+    pub fn write_item(&self, out: &mut Vec<u8>) {
+        self.write_after(b"{\"metadata\":{", out);
+    }
+
+    /// Appends the object from the first field of its metadata on, after a head that ends there.
+    fn write_after(&self, head: &[u8], out: &mut Vec<u8>) {
         use std::io::Write as _;
         out.reserve(self.bytes.len() + 48);
-        let (head, tail) = self.bytes.split_at(self.split);
         out.extend_from_slice(head);
+        let tail = &self.bytes[self.split..];
         if self.revision == Revision::ZERO {
             // What a dry run would have stored has no revision.
             return out.extend_from_slice(tail);

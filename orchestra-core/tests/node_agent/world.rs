@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
-use orchestra_core::api::{Api, Authenticated, Client, DeleteOptions, Server, ServerConfig, User};
+use orchestra_core::api::access::Authenticated;
+use orchestra_core::api::{Api, Client, DeleteOptions, Server, ServerConfig, User};
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::k8s_openapi;
 use orchestra_core::network::fake::FakeNetwork;
@@ -48,7 +49,7 @@ impl World {
             kinds: Arc::new(objects::builtin()),
             clock: clock.clone(),
             admission: Box::new(|_| Vec::new()),
-            authorizer: Arc::new(Authenticated),
+            authorizer: Box::new(|_| Arc::new(Authenticated)),
         };
         let server = Server::start(config, token.clone()).await.unwrap();
         Self {

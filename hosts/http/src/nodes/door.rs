@@ -1,4 +1,3 @@
-use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,21 +13,18 @@ use tracing::debug;
 
 use super::{MASTER, logs};
 use crate::pki::ServerTls;
-use crate::reply::{self, Body};
-use crate::serve::{Answer, accept};
+use crate::reply::{self, Body, Wanted};
+use crate::serve::{Answer, Limits, Origin, accept};
 
 /// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`.
-///
-/// # Errors
-/// When the listener fails for good.
 pub async fn serve_node(
     listener: TcpListener,
     tls: ServerTls,
     service: Arc<dyn NodeService>,
     shutdown: CancellationToken,
-) -> io::Result<()> {
+) {
     let door = Door { service, closing: shutdown.clone() };
-    accept(listener, tls, Arc::new(door), shutdown).await
+    accept(listener, tls, Arc::new(door), Limits::default(), shutdown).await;
 }
 
 struct Door {
@@ -38,9 +34,11 @@ struct Door {
 
 #[async_trait]
 impl Answer for Door {
-    async fn answer(&self, request: Request<Incoming>, certificate: Option<&User>) -> Response<Body> {
-        let outcome = self.respond(&request, certificate).await;
-        outcome.unwrap_or_else(|status| reply::failure(&status, Format::Json))
+    async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body> {
+        let user = origin.certificate.as_ref().map(|certificate| &certificate.user);
+        let outcome = self.respond(&request, user).await;
+        let plain = Wanted::of(Format::Json, request.headers(), None);
+        outcome.unwrap_or_else(|status| reply::failure(&status, plain))
     }
 }
 

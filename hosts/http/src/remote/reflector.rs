@@ -170,7 +170,6 @@ mod tests {
     use futures::stream;
     use http::{Request, Response};
     use hyper::body::Incoming;
-    use orchestra_core::api::User;
     use orchestra_core::clock::TokioClock;
     use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
     use orchestra_core::watch::Query;
@@ -183,7 +182,7 @@ mod tests {
     use crate::query::QueryString;
     use crate::remote::{Credential, Remote, RemoteConfig};
     use crate::reply::{self, Body};
-    use crate::serve::{Answer, accept};
+    use crate::serve::{Answer, Limits, Origin, accept};
 
     /// A master whose revision 7 made two objects, and whose first watch breaks between them.
     #[derive(Default)]
@@ -193,7 +192,7 @@ mod tests {
 
     #[async_trait]
     impl Answer for Breaking {
-        async fn answer(&self, request: Request<Incoming>, _: Option<&User>) -> Response<Body> {
+        async fn answer(&self, request: Request<Incoming>, _: &Origin) -> Response<Body> {
             let event = |name: &str| {
                 let meta = json!({"name": name, "namespace": "d", "uid": name, "resourceVersion": "7"});
                 let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": meta});
@@ -204,7 +203,7 @@ mod tests {
                 let list = json!({
                     "kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"resourceVersion": "5"}, "items": [],
                 });
-                return reply::json(200, &list);
+                return reply::pretty(&list);
             }
             let first = !self.broken.swap(true, Ordering::Relaxed);
             let after: u64 = query.get("resourceVersion").unwrap().parse().unwrap();
@@ -228,7 +227,13 @@ mod tests {
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
-        tokio::spawn(accept(listener, tls, Arc::new(Breaking::default()), CancellationToken::new()));
+        tokio::spawn(accept(
+            listener,
+            tls,
+            Arc::new(Breaking::default()),
+            Limits::default(),
+            CancellationToken::new(),
+        ));
         let credential = Credential::Token("t".into());
         let config = RemoteConfig { url, authority: authority.certificate().to_owned(), credential };
         let remote = Remote::connect(config).unwrap();

@@ -71,8 +71,8 @@ impl Call {
         query.flag("watch", true);
         query.flag("allowWatchBookmarks", options.bookmarks);
         query.revision(options.after, None);
-        if options.initial_events {
-            query.flag("sendInitialEvents", true);
+        if let Some(initial) = options.initial_events {
+            query.add("sendInitialEvents", if initial { "true" } else { "false" });
             query.add("resourceVersionMatch", "NotOlderThan");
         }
         if let Some(labels) = &options.labels {
@@ -222,7 +222,9 @@ mod tests {
             Target::of::<Node>(None).named("system:edge/1"),
         ] {
             let call = Call::of(&target, Operation::GET);
-            let Route::Resource { target: read, .. } = Route::parse(&call.path) else {
+            let Route::Resource { target: read, .. } =
+                Route::parse(&call.path, &orchestra_core::objects::builtin()).0
+            else {
                 panic!("{}", call.path)
             };
             assert_eq!(read, target);

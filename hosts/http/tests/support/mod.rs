@@ -11,10 +11,10 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use orchestra_core::api::User;
-use orchestra_core::cluster::Cluster;
+use orchestra_core::cluster::{Builder, Cluster};
 use orchestra_core::store::Store;
 use orchestra_core::store::memory::MemoryStore;
-use orchestra_http::{ApiHost, Authority, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Frontend, ServerTls, Tokens};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
@@ -23,9 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 /// The token of an administrator.
 pub const TOKEN: &str = "Bearer of-the-administrator";
 
+/// The header of somebody who is in no group of those who may do everything.
+pub const SOMEONE: (&str, &str) = ("authorization", "Bearer of-someone");
+
 pub struct Served {
-    // Held for as long as it serves.
-    _cluster: Cluster,
+    pub cluster: Cluster,
     pub api: ApiHost,
     pub authority: Authority,
 }
@@ -58,17 +60,22 @@ impl Served {
     }
 
     pub async fn over(store: impl Store) -> Self {
+        Self::with(Cluster::builder().store(store), |frontend| frontend).await
+    }
+
+    /// The same of a cluster and a face of one's own.
+    pub async fn with(builder: Builder, face: impl FnOnce(Frontend) -> Frontend) -> Self {
         let authority = Authority::new().unwrap();
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let identity = authority.issue_server(&[], &[address]).unwrap();
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
-        let cluster = Cluster::builder().store(store).start().await.unwrap();
+        let cluster = builder.start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
-        let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());
         let tokens = Tokens::new();
         tokens.insert(TOKEN.trim_start_matches("Bearer "), User::admin());
-        let api = ApiHost::new(listener, tls, server, nodes, tokens, None).unwrap();
-        Self { _cluster: cluster, api, authority }
+        tokens.insert("of-someone", User::named("someone"));
+        let api = ApiHost::new(listener, tls, face(Frontend::new(&cluster).authenticator(tokens))).unwrap();
+        Self { cluster, api, authority }
     }
 
     /// Sends a request as the administrator. A header that is given replaces what would be sent, an empty one removes
@@ -104,7 +111,8 @@ impl Served {
         self.send(Method::GET, path, headers, "").await
     }
 
-    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+    /// A connection on which nothing has been said yet.
+    pub async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.authority.certificate().as_bytes()).unwrap();
         roots.add(authority).unwrap();

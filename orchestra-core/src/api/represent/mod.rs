@@ -40,7 +40,10 @@ impl IncludeObject {
             "" | "Metadata" => Ok(Self::Metadata),
             "None" => Ok(Self::None),
             "Object" => Ok(Self::Object),
-            other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
         }
     }
 }
@@ -93,18 +96,25 @@ impl Form {
             return Ok((Self::Object, Format::Json));
         }
         accept.split(',').find_map(Self::of_media_type).ok_or_else(|| {
-            let message = "only the following media types are accepted: application/json, application/yaml";
-            Status::new(Reason::NotAcceptable, message)
+            let types: Vec<&str> = accept.split(',').map(media_type).collect();
+            if types.iter().any(|media| format(media).is_some()) {
+                let message = "only the following media types are accepted: application/json, application/yaml, \
+                               application/vnd.kubernetes.protobuf";
+                return Status::new(Reason::NotAcceptable, message);
+            }
+            if types.contains(&PROTOBUF) {
+                // It is read here and not written.
+                let message =
+                    "only the following media types are accepted: application/json, application/yaml";
+                return Status::new(Reason::NotAcceptable, message);
+            }
+            Status::not_acceptable()
         })
     }
 
     fn of_media_type(media: &str) -> Option<(Self, Format)> {
         let mut parts = media.split(';').map(str::trim);
-        let format = match parts.next()? {
-            "application/json" | "application/*" | "*/*" => Format::Json,
-            "application/yaml" => Format::Yaml,
-            _ => return None,
-        };
+        let format = format(parts.next()?)?;
         let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
         let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         let version = match parameter("v") {
@@ -122,6 +132,21 @@ impl Form {
             ) => Some((Self::Metadata(version), format)),
             _ => None,
         }
+    }
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// A media type without its parameters.
+fn media_type(media: &str) -> &str {
+    media.split(';').next().unwrap_or_default().trim()
+}
+
+fn format(media_type: &str) -> Option<Format> {
+    match media_type {
+        "application/json" | "application/*" | "*/*" => Some(Format::Json),
+        "application/yaml" => Some(Format::Yaml),
+        _ => None,
     }
 }
 
@@ -212,8 +237,9 @@ impl<'r> Writer<'r> {
             out.push(b',');
         }
         match self.form {
+            Form::Object => self.item(entry, out),
             Form::Table(_) => self.row(entry, out),
-            _ => self.object(entry, out),
+            Form::Metadata(version) => metadata(entry, version, out),
         }
     }
 
@@ -247,12 +273,13 @@ impl<'r> Writer<'r> {
 
     /// Appends the event that ends a watch which failed.
     pub fn error(status: &Status, out: &mut Vec<u8>) {
-        write(&json!({"type": "ERROR", "object": status.to_object()}), out);
-        out.push(b'\n');
+        out.extend_from_slice(b"{\"type\":\"ERROR\",\"object\":");
+        out.extend_from_slice(&status.to_json());
+        out.extend_from_slice(b"}\n");
     }
 
     fn bookmark(&self, revision: Revision, initial_events_end: bool, out: &mut Vec<u8>) {
-        let mut meta = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_events_end {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
@@ -278,17 +305,40 @@ impl<'r> Writer<'r> {
 
     /// The object as its served version has it.
     fn whole(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
-        if self.group == &*self.resource.id.group && self.version == &*self.resource.version {
+        if self.is_stored_version() {
             entry.write_json(out);
             return Ok(());
         }
+        write(&self.converted(entry)?, out);
+        Ok(())
+    }
+
+    /// The same without `kind` and `apiVersion`.
+    fn item(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
+        if self.is_stored_version() {
+            entry.write_item(out);
+            return Ok(());
+        }
+        let mut object = self.converted(entry)?;
+        if let Value::Object(fields) = &mut object {
+            fields.remove("kind");
+            fields.remove("apiVersion");
+        }
+        write(&object, out);
+        Ok(())
+    }
+
+    fn is_stored_version(&self) -> bool {
+        self.group == &*self.resource.id.group && self.version == &*self.resource.version
+    }
+
+    fn converted(&self, entry: &Entry) -> Result<Value, Status> {
         let mut object = entry.to_value().map_err(Status::internal)?;
         if let Some(conversion) = self.resource.conversion(self.group, self.version) {
             (conversion.from_stored)(&mut object);
         }
         object["apiVersion"] = api_version(self.group, self.version).into();
-        write(&object, out);
-        Ok(())
+        Ok(object)
     }
 
     fn table(&self, entry: &Entry, columns: bool, out: &mut Vec<u8>) -> Result<(), Status> {

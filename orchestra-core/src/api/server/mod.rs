@@ -9,6 +9,7 @@
 //! | `caches` | the table of kinds with the cache of each, as a request sees it |
 //! | `feeder` | from the store's watch to the caches; opens and closes those of kinds that come and go |
 //! | `held` | the store, until the server is closed |
+//! | `permit` | what was authorized, and nothing else, is done |
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object of the kind |
 //! | `write`, `prepare` | the one way of a write, and its pure steps |
@@ -23,6 +24,7 @@ mod draft;
 mod feeder;
 mod held;
 mod managers;
+mod permit;
 mod prepare;
 mod read;
 mod sub;
@@ -46,11 +48,13 @@ pub use caches::{Caches, Open, Table};
 use feeder::{Fed, TableChange};
 pub use held::Borrowed;
 use held::Held;
+pub use permit::Permit;
 use written::Written;
 
+use super::access::Authorizer;
 use super::admission::Admission;
 use super::request::{Kind, Operation, Response, Service, Target, User, Verb, WatchOptions, WatchStream};
-use super::{Authorizer, Client, Kinds, Reason, Resource, Status};
+use super::{Client, Kinds, Reason, Resource, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};
 use crate::store::{Store, StoreError, Txn};
@@ -79,6 +83,9 @@ impl fmt::Debug for Server {
 /// Makes the admissions of a server, which read its caches.
 pub type AdmissionFactory = Box<dyn FnOnce(&Caches) -> Vec<Arc<dyn Admission>> + Send>;
 
+/// Makes the authorizer of a server, which reads its caches.
+pub type AuthorizerFactory = Box<dyn FnOnce(&Caches) -> Arc<dyn Authorizer> + Send>;
+
 /// What a [`Server`] is made of.
 pub struct ServerConfig {
     /// Where the state is.
@@ -89,8 +96,8 @@ pub struct ServerConfig {
     pub clock: SharedClock,
     /// Makes what is asked, in this order, before a write.
     pub admission: AdmissionFactory,
-    /// Who may do what.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// Makes what says who may do what; see [`access::standard`](super::access::standard).
+    pub authorizer: AuthorizerFactory,
 }
 
 impl fmt::Debug for ServerConfig {
@@ -111,7 +118,7 @@ impl Server {
         let Fed { caches, changes, task } =
             feeder::start(Arc::clone(&store), kinds, Arc::clone(&clock), Arc::clone(&written), shutdown)
                 .await?;
-        let admission = admission(&caches);
+        let (admission, authorizer) = (admission(&caches), authorizer(&caches));
         let (serving, store) = (AtomicBool::new(true), Held::new(store));
         let feeder = Mutex::new(Some(task));
         Ok(Arc::new(Self {
@@ -221,6 +228,45 @@ impl Server {
         Ok(revision)
     }
 
+    /// The verb's function.
+    async fn dispatch(
+        &self,
+        user: &User,
+        kind: &Open,
+        target: &Target,
+        operation: Operation,
+    ) -> Result<Response, Status> {
+        let part = match &target.subresource {
+            None => None,
+            Some(name) => Some(kind.subresource(name).ok_or_else(Status::no_such_resource)?),
+        };
+        let served = match part {
+            Some(part) => part.verbs.contains(&operation.verb()),
+            None => kind.serves(operation.verb(), target),
+        };
+        if !served {
+            return Err(Status::method_not_allowed());
+        }
+        if let Some(part) = part.filter(|part| !part.is_status()) {
+            return self.subresource(user, kind, part, target, operation).await;
+        }
+        match operation {
+            Operation::Get { revision, revision_match } => {
+                self.get(kind, target, revision, revision_match).await
+            }
+            Operation::List(options) => self.list(kind, target, options).await,
+            Operation::Create { body, options } => self.create(user, kind, target, body, options).await,
+            Operation::Update { body, options } => self.update(user, kind, target, part, body, options).await,
+            Operation::Patch { kind: form, patch, options, .. } => {
+                self.patch(user, kind, target, part, form, &patch, options).await
+            }
+            Operation::Delete(options) => self.delete(user, kind, target, options).await,
+            Operation::DeleteCollection(list, options) => {
+                self.delete_collection(user, kind, target, list, options).await
+            }
+        }
+    }
+
     /// Waits until the caches are at a revision; `false` if they will never be, because the server is closed.
     async fn reached(&self, revision: Revision) -> bool {
         tokio::select! {
@@ -238,55 +284,13 @@ fn stopped() -> Status {
 #[async_trait]
 impl Service for Server {
     async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
-        self.check_serving()?;
-        let resource = self.kind(&target)?;
-        check_scope(&resource, &target)?;
-        self.authorizer.authorize(user, operation.verb().as_str(), &target).await?;
-        let part = match &target.subresource {
-            None => None,
-            Some(name) => Some(resource.subresource(name).ok_or_else(Status::no_such_resource)?),
-        };
-        let served = match part {
-            Some(part) => part.verbs.contains(&operation.verb()),
-            None => resource.serves(operation.verb(), &target),
-        };
-        if !served {
-            return Err(Status::method_not_allowed());
-        }
-        if let Some(part) = part.filter(|part| !part.is_status()) {
-            return self.subresource(user, &resource, part, &target, operation).await;
-        }
-        match operation {
-            Operation::Get { revision, revision_match } => {
-                self.get(&resource, &target, revision, revision_match).await
-            }
-            Operation::List(options) => self.list(&resource, &target, options).await,
-            Operation::Create { body, options } => self.create(user, &resource, &target, body, options).await,
-            Operation::Update { body, options } => {
-                self.update(user, &resource, &target, part, body, options).await
-            }
-            Operation::Patch { kind, patch, options, .. } => {
-                self.patch(user, &resource, &target, part, kind, &patch, options).await
-            }
-            Operation::Delete(options) => self.delete(user, &resource, &target, options).await,
-            Operation::DeleteCollection(list, options) => {
-                self.delete_collection(user, &resource, &target, list, options).await
-            }
-        }
+        let permit = self.permit(user, operation.verb(), target).await?;
+        self.perform(permit, operation).await
     }
 
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
-        self.check_serving()?;
-        let resource = self.kind(&target)?;
-        check_scope(&resource, &target)?;
-        if target.subresource.is_some() {
-            return Err(Status::method_not_allowed());
-        }
-        self.authorizer.authorize(user, Verb::Watch.as_str(), &target).await?;
-        if !resource.serves(Verb::Watch, &target) {
-            return Err(Status::method_not_allowed());
-        }
-        self.start_watch(&resource, &target, options).await
+        let permit = self.permit(user, Verb::Watch, target).await?;
+        self.open_watch(permit, options).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerConfig};
+use crate::api::access::Authenticated;
 use crate::api::admission::{Admission, Attributes, Change};
 use crate::api::{
-    Authenticated, Body, Client, DeleteOptions, Operation, Patch, Reply, Status, Target, User, WriteOptions,
-    decode,
+    Body, Client, DeleteOptions, Operation, Patch, Reply, Status, Target, User, WriteOptions, decode,
 };
 use crate::clock::TokioClock;
 use crate::store::memory::MemoryStore;
@@ -71,7 +71,7 @@ async fn server(noting: &Noting) -> (Arc<Server>, Client) {
         kinds: Arc::new(crate::objects::builtin()),
         clock: TokioClock::simulated(1),
         admission: Box::new(move |_| vec![Arc::new(noting)]),
-        authorizer: Arc::new(Authenticated),
+        authorizer: Box::new(|_| Arc::new(Authenticated)),
     };
     let server = Server::start(config, CancellationToken::new()).await.unwrap();
     let client = server.client(User::admin());

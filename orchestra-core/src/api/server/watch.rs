@@ -1,7 +1,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 
 use super::Server;
 use super::caches::Open;
@@ -14,7 +16,9 @@ use crate::store::{Change, KeyRange, StoreError};
 use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Gone, Query};
 
 /// How often a watch that wants bookmarks gets one when nothing else happens.
-const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// How long before its end a watch gets one, so that the caller can go on from there.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 
 impl Server {
     pub(super) async fn start_watch(
@@ -30,19 +34,20 @@ impl Server {
         let query = query(resource, target, options.labels, fields)?;
         let cache = resource.cache().clone();
         let after = options.after.filter(|after| *after > Revision::ZERO);
-        let from_start = after.is_none() || options.initial_events;
+        let wants_initial = options.initial_events == Some(true);
+        let from_start = wants_initial || after.is_none() && options.initial_events.is_none();
         self.at_least(after).await?;
         let mut waiting = VecDeque::new();
         let cursor = if from_start {
             let (objects, cursor) = cache.list_and_watch(&query);
             waiting.extend(objects.into_iter().map(WatchEvent::Added));
-            if options.initial_events && options.bookmarks {
+            if wants_initial && options.bookmarks {
                 let revision = cursor.after();
                 waiting.push_back(WatchEvent::Bookmark { revision, initial_events_end: true });
             }
             cursor
         } else {
-            let after = after.unwrap_or_default();
+            let after = after.unwrap_or_else(|| self.caches.revision());
             match cache.watch(after) {
                 Ok(cursor) => cursor,
                 Err(_) => match self.replay(resource, &query, after).await {
@@ -54,14 +59,10 @@ impl Server {
                 },
             }
         };
-        let watch = Watch {
-            query,
-            cache,
-            cursor,
-            waiting,
-            bookmarks: options.bookmarks,
-            clock: Arc::clone(&self.clock),
-        };
+        let before_end = options.timeout.and_then(|timeout| timeout.checked_sub(BOOKMARK_BEFORE_END));
+        let last_bookmark = before_end.and_then(|left| self.clock.now().checked_add(left).ok());
+        let (bookmarks, clock) = (options.bookmarks, Arc::clone(&self.clock));
+        let watch = Watch { query, cache, cursor, waiting, bookmarks, last_bookmark, clock };
         Ok(stream::unfold(Some(watch), Watch::step).boxed())
     }
 
@@ -101,6 +102,8 @@ struct Watch {
     cursor: Cursor,
     waiting: VecDeque<WatchEvent>,
     bookmarks: bool,
+    /// When the last one is sent, before the caller stops listening.
+    last_bookmark: Option<Timestamp>,
     clock: crate::clock::SharedClock,
 }
 
@@ -114,17 +117,26 @@ impl Watch {
         }
     }
 
+    /// How long until the next bookmark if nothing else happens.
+    fn until_bookmark(&self) -> Duration {
+        let left = self.last_bookmark.map(|last| last.duration_since(self.clock.now()));
+        let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
+        left.map_or(BOOKMARK_EVERY, |left| left.min(BOOKMARK_EVERY))
+    }
+
     /// The next event; `None` when there will be no more.
     async fn next(&mut self) -> Result<Option<WatchEvent>, Gone> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
             }
+            let pause = self.until_bookmark();
             let event = tokio::select! {
                 biased;
                 event = self.cursor.next() => event?,
                 () = self.cache.closed() => return Ok(None),
-                () = self.clock.sleep(BOOKMARK_EVERY), if self.bookmarks => {
+                () = self.clock.sleep(pause), if self.bookmarks => {
+                    self.last_bookmark = self.last_bookmark.filter(|last| *last > self.clock.now());
                     let revision = self.cursor.seen();
                     return Ok(Some(WatchEvent::Bookmark { revision, initial_events_end: false }));
                 }

@@ -294,6 +294,8 @@ fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Res
     match given("resourceVersion") {
         None => Ok(()),
         Some(version) => match version.parse::<Revision>() {
+            // Zero is any.
+            Ok(Revision::ZERO) => Ok(()),
             Ok(revision) if revision == current.revision() => Ok(()),
             Ok(_) => Err(Status::modified(&resource.id, name)),
             Err(_) => {

@@ -1,5 +1,7 @@
 //! What an API call that failed says: a code, a reason a program can act on, and a message for a person.
 
+mod wire;
+
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
@@ -128,9 +130,9 @@ impl Status {
     fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
         let mut status = Self::new(reason, message);
         status.0.details = Some(metav1::StatusDetails {
-            name: Some(name.to_owned()),
-            group: (!resource.group.is_empty()).then(|| resource.group.to_string()),
-            kind: Some(resource.resource.to_string()),
+            name: filled(name),
+            group: filled(&resource.group),
+            kind: filled(&resource.resource),
             ..Default::default()
         });
         status
@@ -147,6 +149,18 @@ impl Status {
             Reason::MethodNotAllowed,
             "the server does not allow this method on the requested resource",
         )
+    }
+
+    /// The answer cannot be in any form that the caller takes.
+    pub fn not_acceptable() -> Self {
+        let forms = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {forms}");
+        Self::of_route(Reason::NotAcceptable, &message)
+    }
+
+    /// The body is of no type that can be sent here.
+    pub fn unsupported_media_type() -> Self {
+        Self::of_route(Reason::UnsupportedMediaType, "415: Unsupported Media Type")
     }
 
     /// Failures of the router have details, of nothing.
@@ -188,6 +202,16 @@ impl Status {
         Self::about(Reason::Forbidden, resource, name, message)
     }
 
+    /// The caller may not do this with a path that is no resource.
+    pub fn forbidden_path(why: impl fmt::Display) -> Self {
+        Self::of_route(Reason::Forbidden, &format!("forbidden: {why}"))
+    }
+
+    /// Nobody knows who the caller is, and the request is not one for strangers.
+    pub fn unauthorized() -> Self {
+        Self::new(Reason::Unauthorized, "Unauthorized")
+    }
+
     /// The object is well-formed but breaks rules. Each broken rule is a cause, with the path of its field.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &Errors) -> Self {
         let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -198,9 +222,9 @@ impl Status {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut status = Self::new(Reason::Invalid, format!("{qualified} \"{name}\" is invalid: {list}"));
         status.0.details = Some(metav1::StatusDetails {
-            name: Some(name.to_owned()),
-            group: (!group.is_empty()).then(|| group.to_owned()),
-            kind: Some(kind.to_owned()),
+            name: filled(name),
+            group: filled(group),
+            kind: filled(kind),
             causes: Some(errors.iter().map(FieldError::cause).collect()),
             ..Default::default()
         });
@@ -290,6 +314,12 @@ impl Status {
         }
     }
 
+    /// The `Status` object as its bytes are on the wire: its fields in the order that clients see from Kubernetes, some
+    /// of which compare bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        wire::failure(&self.0.message, self.0.reason.as_str(), self.0.details.as_ref(), self.0.code)
+    }
+
     /// Why, for a program.
     pub fn reason(&self) -> Reason {
         self.0.reason
@@ -337,6 +367,11 @@ impl Status {
             Reason::ServerTimeout | Reason::Timeout | Reason::TooManyRequests | Reason::ServiceUnavailable
         )
     }
+}
+
+/// What the wire leaves out when there is nothing in it.
+fn filled(text: &str) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
 impl fmt::Display for Status {

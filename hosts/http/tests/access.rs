@@ -1,0 +1,216 @@
+//! Who is let in, and what strangers can do: nothing that costs.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use orchestra_core::api::User;
+use orchestra_core::api::access::{AccessRequest, Authorizer, Chain, Decision, standard};
+use orchestra_core::cluster::Cluster;
+use orchestra_http::Limits;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tower_service::Service as _;
+
+use support::{SOMEONE, Served, TOKEN};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Sends bytes on a connection of their own, and reads until the server ends it.
+async fn raw(served: &Served, sent: &[u8]) -> String {
+    let mut stream = served.connect().await;
+    stream.write_all(sent).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = Vec::new();
+    // A server that closes while more is on its way resets the connection, which is an end as well.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_stranger_is_answered_before_the_body_is_read() {
+    let served = Served::start().await;
+    let mut request = format!(
+        "POST {MAPS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    // The body is begun and never ended: a server that waits for it does not answer.
+    request.extend(b"1\r\na\r\n".repeat(1000));
+    let answer = raw(&served, &request).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("connection: close"), "what is left of the body is no request: {answer}");
+}
+
+#[tokio::test]
+async fn what_is_announced_and_too_large_is_refused_before_it_comes() {
+    let served = Served::start().await;
+    let request = format!(
+        "POST {MAPS} HTTP/1.1\r\nhost: a\r\nauthorization: {TOKEN}\r\ncontent-length: 3145729\r\n\r\n"
+    );
+    let answer = raw(&served, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("Request entity too large: limit is 3145728"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_of_two_hosts_is_none() {
+    let served = Served::start().await;
+    let request = format!(
+        "GET /version HTTP/1.1\r\nhost: a\r\nhost: b\r\nauthorization: {TOKEN}\r\nconnection: close\r\n\r\n"
+    );
+    let answer = raw(&served, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn nobody_acts_for_another() {
+    let served = Served::start().await;
+    let map = json!({"metadata": {"name": "m"}});
+    assert_eq!(served.send(Method::POST, MAPS, &[], map.to_string()).await.code, 201);
+    for header in ["impersonate-user", "impersonate-group", "impersonate-extra-scopes"] {
+        let answer = served.send(Method::DELETE, &format!("{MAPS}/m"), &[(header, "nobody")], "").await;
+        assert_eq!((answer.code, answer.json()["reason"].as_str()), (403, Some("Forbidden")), "{header}");
+    }
+    assert_eq!(served.get(&format!("{MAPS}/m"), &[]).await.code, 200);
+}
+
+fn short() -> Limits {
+    let mut limits = Limits::default();
+    let soon = Duration::from_millis(100);
+    (limits.first, limits.idle, limits.drain) = (soon, soon, soon);
+    limits
+}
+
+#[tokio::test]
+async fn connections_that_bring_nothing_are_closed() {
+    let served = Served::with(Cluster::builder(), |face| face.limits(short())).await;
+    // Ends by the server's deadline alone: nothing is sent, a part of a head, a request and no more.
+    assert_eq!(raw(&served, b"").await, "");
+    raw(&served, b"GET /version HTTP/1.1\r\nhost:").await;
+    let answer = raw(&served, b"GET /version HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_watch_is_not_idle() {
+    let served = Served::with(Cluster::builder(), |face| face.limits(short())).await;
+    let request =
+        format!("GET {MAPS}?watch=1&timeoutSeconds=1 HTTP/1.1\r\nhost: a\r\nauthorization: {TOKEN}\r\n\r\n");
+    let answer = raw(&served, request.as_bytes()).await;
+    assert!(answer.ends_with("0\r\n\r\n"), "ten times as long as a connection may be idle: {answer}");
+}
+
+#[tokio::test]
+async fn more_connections_than_there_may_be_wait_for_their_turn() {
+    let mut limits = short();
+    limits.connections = 2;
+    let served = Served::with(Cluster::builder(), |face| face.limits(limits)).await;
+    let silent = (served.connect().await, served.connect().await);
+    let answer = served.get("/version", &[]).await;
+    assert_eq!(answer.code, 200, "the silent ones were closed");
+    drop(silent);
+}
+
+/// Remembers what it is asked.
+#[derive(Clone, Debug, Default)]
+struct Recorder(Arc<Mutex<Vec<String>>>);
+
+#[async_trait]
+impl Authorizer for Recorder {
+    async fn authorize(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
+        if user.name == "someone" {
+            self.0.lock().unwrap().push(request.to_string());
+        }
+        Decision::no_opinion()
+    }
+}
+
+#[tokio::test]
+async fn no_request_passes_by_the_authorizer() {
+    let recorder = Recorder::default();
+    let chain = Chain::new().then(recorder.clone()).then(standard());
+    let served = Served::with(Cluster::builder().authorizer(|_| chain), |face| face).await;
+    for (path, asked) in [
+        ("/healthz", "get path \"/healthz\""),
+        ("/readyz/etcd", "get path \"/readyz/etcd\""),
+        ("/version/", "get path \"/version\""),
+        ("/metrics", "get path \"/metrics\""),
+        ("/", "get path \"/\""),
+        ("/api", "get path \"/api\""),
+        ("/apis/apps/v1", "get path \"/apis/apps/v1\""),
+        ("/openapi/v3/api/v1", "get path \"/openapi/v3/api/v1\""),
+        ("/orchestra/v1/backup", "get path \"/orchestra/v1/backup\""),
+        ("/none", "get path \"/none\""),
+        (MAPS, "list resource \"configmaps\" in API group \"\" in the namespace \"default\""),
+        ("/api/v1/nodes/n", "get resource \"nodes\" in API group \"\" at the cluster scope"),
+        (
+            "/apis/apps/v1/deployments?watch=1&timeoutSeconds=-1",
+            "watch resource \"deployments\" in API group \"apps\" at the cluster scope",
+        ),
+        (
+            "/api/v1/namespaces/default/pods/p/log",
+            "get resource \"pods/log\" in API group \"\" in the namespace \"default\"",
+        ),
+        (
+            "/api/v1/namespaces/default/configmaps/m/history",
+            "get resource \"configmaps/history\" in API group \"\" in the namespace \"default\"",
+        ),
+        (
+            "/apis/made.up/v1/namespaces/default/things",
+            "list resource \"things\" in API group \"made.up\" in the namespace \"default\"",
+        ),
+    ] {
+        served.get(path, &[SOMEONE]).await;
+        let heard = std::mem::take(&mut *recorder.0.lock().unwrap());
+        assert_eq!(heard.first().map(String::as_str), Some(asked), "{path}: {heard:?}");
+    }
+}
+
+/// Denies a user whatever is no resource.
+#[derive(Debug)]
+struct NoPaths;
+
+#[async_trait]
+impl Authorizer for NoPaths {
+    async fn authorize(&self, _: &User, request: &AccessRequest<'_>) -> Decision {
+        match request {
+            AccessRequest::Path { .. } => Decision::deny("paths are not for you"),
+            _ => Decision::no_opinion(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_in_kubernetes_words() {
+    let builder = Cluster::builder().authorizer(|_| Chain::new().then(NoPaths));
+    let served = Served::with(builder, |face| face).await;
+    for (path, message) in [
+        ("/metrics", "forbidden: User \"someone\" cannot get path \"/metrics\": paths are not for you"),
+        (
+            MAPS,
+            "configmaps is forbidden: User \"someone\" cannot list resource \"configmaps\" in API group \"\" in \
+             the namespace \"default\"",
+        ),
+    ] {
+        let answer = served.get(path, &[SOMEONE]).await;
+        assert_eq!((answer.code, answer.json()["message"].as_str()), (403, Some(message)));
+        assert_eq!(served.get(path, &[("authorization", "")]).await.code, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_without_a_socket_answers_as_its_user() {
+    let served = Served::start().await;
+    let mut nobody = served.api.frontend().local(User::anonymous());
+    let mut admin = served.api.frontend().local(User::admin());
+    let request = || Request::get(MAPS).body(Full::<bytes::Bytes>::default()).unwrap();
+    assert_eq!(nobody.call(request()).await.unwrap().status(), 401);
+    let answer = admin.call(request()).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(body.starts_with(br#"{"kind":"ConfigMapList""#), "{body:?}");
+}

@@ -1,0 +1,83 @@
+//! From what was authorized to what is done.
+
+use super::{Server, check_scope};
+use crate::api::Status;
+use crate::api::access::{AccessRequest, Verdict};
+use crate::api::request::{Operation, Response, Target, User, Verb, WatchOptions, WatchStream};
+
+/// That a user may do one thing with one target: what the authorizer was asked and allowed. A host gets it before it
+/// reads the body of a request; nothing is done without one.
+#[derive(Debug)]
+pub struct Permit<'u> {
+    user: &'u User,
+    verb: Verb,
+    target: Target,
+}
+
+impl<'u> Permit<'u> {
+    /// Who.
+    pub fn user(&self) -> &'u User {
+        self.user
+    }
+
+    /// With what.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+}
+
+impl Server {
+    /// Asks whether a user may do something.
+    ///
+    /// # Errors
+    /// [Forbidden](crate::api::Reason::Forbidden), in Kubernetes' words.
+    pub async fn authorize(&self, user: &User, request: AccessRequest<'_>) -> Result<(), Status> {
+        let decision = self.authorizer.authorize(user, &request).await;
+        match decision.verdict {
+            Verdict::Allow => Ok(()),
+            Verdict::Deny | Verdict::NoOpinion => Err(request.forbidden(user, &decision.reason)),
+        }
+    }
+
+    /// Asks whether a user may do something with a resource, so that it can be done.
+    ///
+    /// # Errors
+    /// As [`Server::authorize`].
+    pub async fn permit<'u>(&self, user: &'u User, verb: Verb, target: Target) -> Result<Permit<'u>, Status> {
+        self.authorize(user, AccessRequest::resource(verb.as_str(), &target)).await?;
+        Ok(Permit { user, verb, target })
+    }
+
+    /// Does what is permitted.
+    ///
+    /// # Errors
+    /// As [`Service::call`](crate::api::Service::call).
+    pub async fn perform(&self, permit: Permit<'_>, operation: Operation) -> Result<Response, Status> {
+        let Permit { user, verb, target } = permit;
+        if operation.verb() != verb {
+            return Err(Status::internal(format!("{} was asked for, {verb} permitted", operation.verb())));
+        }
+        self.check_serving()?;
+        let kind = self.kind(&target)?;
+        check_scope(&kind, &target)?;
+        self.dispatch(user, &kind, &target, operation).await
+    }
+
+    /// Begins the watch that is permitted.
+    ///
+    /// # Errors
+    /// As [`Service::watch`](crate::api::Service::watch).
+    pub async fn open_watch(&self, permit: Permit<'_>, options: WatchOptions) -> Result<WatchStream, Status> {
+        let Permit { verb, target, .. } = permit;
+        if verb != Verb::Watch {
+            return Err(Status::internal(format!("watch was asked for, {verb} permitted")));
+        }
+        self.check_serving()?;
+        let kind = self.kind(&target)?;
+        check_scope(&kind, &target)?;
+        if target.subresource.is_some() || !kind.serves(Verb::Watch, &target) {
+            return Err(Status::method_not_allowed());
+        }
+        self.start_watch(&kind, &target, options).await
+    }
+}

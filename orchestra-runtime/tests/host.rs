@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use orchestra_core::node::volumes::{FileContent, Files};
 use orchestra_core::node::{
-    EmptyDir, FileSet, HostError, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    EmptyDir, FileContent, FileSet, Files, HostError, HttpProbe, PodFile, ProbeError, Prober, SubPath,
+    VolumeHost,
 };
 use orchestra_core::runtime::PodRef;
 use orchestra_runtime::host::{NetProber, Volumes};

@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use options::Options;
 
 /// How soon a master that is away is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+const JOIN_RETRY: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
@@ -119,7 +119,7 @@ async fn identify(options: &Options, directory: &Path, name: &str) -> anyhow::Re
             Err(error) if error.is_transient() => warn!(%error, "trying again"),
             Err(error) => return Err(error.into()),
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(JOIN_RETRY).await;
     };
     info!(name, "joined");
     identity.save(&pki).with_context(|| format!("the certificate cannot be kept in {}", pki.display()))?;

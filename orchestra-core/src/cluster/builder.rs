@@ -62,7 +62,11 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    /// A node of that name, whose volumes are kept in memory and whose probes pass until it is given real ones.
+    /// A node of that name.
+    ///
+    /// On a [simulated](crate::runtime::Capabilities::simulated) runtime, volumes are kept in memory and probes pass
+    /// until it is given others. On any other runtime nothing can stand in for them: pods that want volumes or are
+    /// probed over the network are told that the node has neither, until it is given both.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), config: node::Config::default(), volumes: None, prober: None }
     }

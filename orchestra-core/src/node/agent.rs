@@ -1,35 +1,30 @@
-//! The agent: it registers its node, follows the node's pods, and runs a loop for each.
+//! The agent: it registers its node and starts what runs until the end.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, Service};
-use rustc_hash::FxHashMap;
-use tokio::task::JoinSet;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::context::{Context, owner};
 use super::fake::FakeHost;
-use super::mailbox::Mailbox;
+use super::followed::Followed;
 use super::no_host::NoHost;
-use super::orphans;
-use super::pod_loop::PodLoop;
+use super::pods::Pods;
 use super::ports::{Prober, VolumeHost};
 use super::register::Registrar;
 use super::service::LocalNode;
 use super::status::NodeFacts;
-use crate::api::{Client, Status, Target, WatchEvent, WatchOptions};
+use crate::api::Client;
 use crate::control::events::Recorder;
 use crate::network::Network;
-use crate::runtime::{Filter, Runtime, RuntimeError, RuntimeInfo};
-use crate::selector::FieldSelector;
-use crate::watch::Entry;
+use crate::runtime::{MachineInfo, Runtime, RuntimeError, RuntimeInfo};
+use crate::supervise::Supervisor;
 
-/// How soon a watch or a runtime that is away is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How soon a runtime that does not answer is asked again.
+const RUNTIME_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs the pods of one node.
 ///
@@ -105,36 +100,49 @@ impl Agent {
         LocalNode::new(self.runtime.clone(), owner(&self.config, &self.name), self.client.clone())
     }
 
-    /// Runs until `shutdown` resolves. Waits for a runtime or an API that is away, now or later.
+    /// Runs until `shutdown` resolves. Waits for a runtime or an API that is away, now or later. When this returns,
+    /// nothing of the agent is still at work.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let (ctx, info) = tokio::select! {
+            biased;
+            prepared = self.prepare() => prepared,
+            () = &mut shutdown => return,
+        };
+        let stop = CancellationToken::new();
+        let mut registrar = Registrar::new(ctx.clone(), info.clone());
         tokio::select! {
-            () = self.live() => {}
-            () = shutdown => {}
+            biased;
+            () = registrar.register() => {}
+            () = &mut shutdown => return,
         }
-    }
-
-    async fn live(self) {
-        let (ctx, info) = self.prepare().await;
-        let mut registrar = Registrar::new(ctx.clone(), info);
-        registrar.register().await;
-        let mut pods = Pods { ctx, loops: FxHashMap::default(), tasks: JoinSet::new() };
-        tokio::join!(registrar.run(), pods.follow());
+        let mut parts = Supervisor::new(format!("node/{}", ctx.name), ctx.clock().clone());
+        {
+            let (ctx, stop) = (ctx.clone(), stop.clone());
+            parts.start("heartbeat", move || {
+                let (mut registrar, stop) = (Registrar::new(ctx.clone(), info.clone()), stop.clone());
+                async move { stop.run_until_cancelled(registrar.run()).await.unwrap_or_default() }
+            });
+        }
+        {
+            let (ctx, stop) = (ctx.clone(), stop.clone());
+            parts.start("pods", move || Pods::new(ctx.clone()).run(stop.clone()));
+        }
+        shutdown.await;
+        stop.cancel();
+        while parts.next().await.is_some() {}
     }
 
     /// Asks the runtime who and where it is, until it answers.
     async fn prepare(self) -> (Arc<Context>, RuntimeInfo) {
         let clock = self.client.clock().clone();
         let (machine, info) = loop {
-            match self.ask().await {
+            match self.describe().await {
                 Ok(answer) => break answer,
                 Err(error) => tracing::warn!(node = self.name, %error, "the runtime does not answer yet"),
             }
-            clock.sleep(AGAIN).await;
+            clock.sleep(RUNTIME_RETRY).await;
         };
-        let services = self.client.cache::<Service>().await;
-        if let Err(error) = &services {
-            tracing::warn!(node = self.name, %error, "containers will not be told of services");
-        }
         let recorder =
             self.config.events.then(|| Recorder::new(self.client.clone(), "kubelet", self.name.clone()));
         let simulated = self.runtime.capabilities().simulated;
@@ -155,153 +163,15 @@ impl Agent {
             config: self.config,
             machine,
             facts,
-            services: services.ok(),
+            followed: Followed::default(),
+            attaching: RwLock::new(()),
             began: clock.now(),
             client: self.client,
         };
         (Arc::new(ctx), info)
     }
 
-    async fn ask(&self) -> Result<(crate::runtime::MachineInfo, RuntimeInfo), RuntimeError> {
+    async fn describe(&self) -> Result<(MachineInfo, RuntimeInfo), RuntimeError> {
         Ok((self.runtime.machine().await?, self.runtime.info().await?))
     }
-}
-
-/// The pods of the node, by uid, and their loops.
-struct Pods {
-    ctx: Arc<Context>,
-    loops: FxHashMap<String, Arc<Mailbox>>,
-    /// Ends with the uid of the pod that is no more. Dropping it ends all loops.
-    tasks: JoinSet<String>,
-}
-
-impl Pods {
-    /// Follows the API and the runtime for ever.
-    async fn follow(&mut self) {
-        let mut events = None;
-        loop {
-            if let Err(error) = self.watch(&mut events).await {
-                tracing::debug!(node = self.ctx.name, %error, "the watch of the node's pods ended");
-            }
-            self.ctx.clock().sleep(AGAIN).await;
-        }
-    }
-
-    /// One watch, from the list of what is there to its end.
-    async fn watch(&mut self, events: &mut Option<crate::runtime::EventStream>) -> Result<(), Status> {
-        let fields = FieldSelector::parse(&format!("spec.nodeName={}", self.ctx.name))
-            .map_err(|error| Status::internal(error.to_string()))?;
-        let options = WatchOptions {
-            fields: Some(fields),
-            initial_events: Some(true),
-            bookmarks: true,
-            ..WatchOptions::default()
-        };
-        let mut watch = self.ctx.client.watch(Target::of::<Pod>(None), options).await?;
-        let mut listed = Some(BTreeSet::new());
-        loop {
-            tokio::select! {
-                event = watch.next() => {
-                    let Some(event) = event else { return Ok(()) };
-                    self.changed(event?, &mut listed).await;
-                }
-                event = next_event(&self.ctx, events) => self.happened(event),
-                Some(ended) = self.tasks.join_next() => self.ended(ended),
-            }
-        }
-    }
-
-    async fn changed(&mut self, event: WatchEvent, listed: &mut Option<BTreeSet<String>>) {
-        match event {
-            WatchEvent::Added(entry) | WatchEvent::Modified(entry) => {
-                if let Some(listed) = listed {
-                    listed.insert(entry.uid().to_string());
-                }
-                self.put(entry);
-            }
-            WatchEvent::Deleted(entry) => {
-                if let Some(mailbox) = self.loops.get(entry.uid().as_str()) {
-                    mailbox.put_gone(Some(entry));
-                }
-            }
-            WatchEvent::Bookmark { initial_events_end: true, .. } => {
-                if let Some(listed) = listed.take() {
-                    self.drop_others(&listed).await;
-                }
-            }
-            WatchEvent::Bookmark { .. } => {}
-        }
-    }
-
-    fn put(&mut self, entry: Arc<Entry>) {
-        let uid = entry.uid().to_string();
-        if let Some(mailbox) = self.loops.get(&uid) {
-            return mailbox.put(entry);
-        }
-        let mailbox = Arc::new(Mailbox::default());
-        self.loops.insert(uid.clone(), mailbox.clone());
-        let running = PodLoop::new(self.ctx.clone(), mailbox, entry).run();
-        self.tasks.spawn(async move {
-            running.await;
-            uid
-        });
-    }
-
-    /// The API has just these pods: ends the loops of others, and removes what is left of pods that nobody knows.
-    async fn drop_others(&mut self, listed: &BTreeSet<String>) {
-        for (uid, mailbox) in &self.loops {
-            if !listed.contains(uid) {
-                mailbox.put_gone(None);
-            }
-        }
-        let known: BTreeSet<String> = self.loops.keys().cloned().collect();
-        tokio::spawn(orphans::remove(self.ctx.clone(), known));
-    }
-
-    /// The runtime says that something happened to a pod; `None` when it may have happened to any.
-    fn happened(&self, uid: Option<String>) {
-        match uid {
-            Some(uid) => {
-                if let Some(mailbox) = self.loops.get(&uid) {
-                    mailbox.poke();
-                }
-            }
-            None => self.loops.values().for_each(|mailbox| mailbox.poke()),
-        }
-    }
-
-    fn ended(&mut self, ended: Result<String, tokio::task::JoinError>) {
-        match ended {
-            Ok(uid) => {
-                self.loops.remove(&uid);
-            }
-            Err(error) => tracing::error!(node = self.ctx.name, %error, "the loop of a pod panicked"),
-        }
-    }
-}
-
-/// Waits for the runtime's next event: the uid of its pod, or `None` after events may have been missed.
-async fn next_event(ctx: &Context, events: &mut Option<crate::runtime::EventStream>) -> Option<String> {
-    loop {
-        let Some(stream) = events else {
-            match ctx.runtime.events().await {
-                Ok(stream) => {
-                    *events = Some(stream);
-                    return None;
-                }
-                Err(error) => tracing::debug!(node = ctx.name, %error, "no events from the runtime"),
-            }
-            ctx.clock().sleep(AGAIN).await;
-            continue;
-        };
-        match stream.next().await {
-            Some(Ok(event)) => return Some(event.pod.uid),
-            Some(Err(_)) | None => *events = None,
-        }
-    }
-}
-
-/// What one agent made.
-pub(super) fn mine(ctx: &Context) -> Filter {
-    Filter::owner(ctx.owner())
 }

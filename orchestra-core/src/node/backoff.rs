@@ -60,11 +60,6 @@ impl BackOff {
         self.entries.insert(key.to_owned(), Entry { wait, updated: now });
     }
 
-    /// The wait that a key has now, zero when it has none.
-    pub fn current(&self, key: &str) -> Duration {
-        self.entries.get(key).map(|entry| entry.wait).unwrap_or_default()
-    }
-
     /// Forgets a key.
     pub fn reset(&mut self, key: &str) {
         self.entries.remove(key);
@@ -135,7 +130,7 @@ mod tests {
         assert_eq!(back_off.until("app", at(100), at(100)), Some((at(120), Duration::from_secs(20))));
         assert_eq!(back_off.until("app", at(621), at(621)), None);
         back_off.next("app", at(621), at(621));
-        assert_eq!(back_off.current("app"), Duration::from_secs(10));
+        assert_eq!(back_off.until("app", at(621), at(621)), Some((at(631), Duration::from_secs(10))));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Config {
     pub lease: Duration,
     /// How often the node's status is written though nothing in it changed.
     pub status_period: Duration,
-    /// How often volumes made from ConfigMaps and Secrets are brought up to date.
+    /// How soon volumes that could not be brought up to date are tried again. They are when something that they are made
+    /// from changes.
     pub volume_period: Duration,
     /// Whether events are written. A thousand fake nodes do without.
     pub events: bool,

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret, Service};
 
+use tokio::sync::RwLock;
+
 use super::config::Config;
 use super::fields::Facts;
+use super::followed::Followed;
 use super::ports::{Prober, VolumeHost};
 use super::sources::{Needs, Sources};
 use super::status::NodeFacts;
@@ -16,7 +19,7 @@ use crate::clock::SharedClock;
 use crate::control::events::{Recorder, reference};
 use crate::network::Network;
 use crate::runtime::{Filter, MachineInfo, Runtime};
-use crate::watch::{Cache, Query};
+use crate::watch::Query;
 
 /// What all pods of one agent share.
 pub(super) struct Context {
@@ -30,8 +33,10 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) machine: MachineInfo,
     pub(super) facts: NodeFacts,
-    /// The services of the cluster, for the variables that tell of them.
-    pub(super) services: Option<Cache>,
+    /// What the pods refer to.
+    pub(super) followed: Followed,
+    /// Held for writing while addresses that nobody uses are looked for, and for reading while one is given.
+    pub(super) attaching: RwLock<()>,
     /// What is older than this was made by an agent before.
     pub(super) began: Timestamp,
 }
@@ -77,13 +82,17 @@ impl Context {
         Ok(sources)
     }
 
-    /// The services a pod of this namespace may be told of.
-    pub(super) fn services(&self, namespace: &str) -> Vec<Service> {
-        let Some(cache) = &self.services else { return Vec::new() };
+    /// The services a pod of this namespace may be told of; none where the cluster has no such kind.
+    pub(super) async fn services(&self, namespace: &str) -> Result<Vec<Service>, Status> {
+        let cache = match self.client.cache::<Service>().await {
+            Ok(cache) => cache,
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
         let own = cache.list(&Query::namespace(namespace));
         let api = (namespace != "default").then(|| cache.list(&Query::namespace("default")));
         let all = own.into_iter().chain(api.into_iter().flatten());
-        all.filter_map(|entry| entry.decode().ok()).collect()
+        Ok(all.filter_map(|entry| entry.decode().ok()).collect())
     }
 
     pub(super) fn normal(&self, about: &ObjectReference, reason: &str, message: impl Into<String>) {

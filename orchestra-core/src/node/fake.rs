@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ports::{
-    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
 };
-use super::volumes::Files;
+use super::volumes::{EmptyDir, Files};
 use crate::runtime::PodRef;
 
 type Answer = dyn Fn(&HttpProbe) -> Result<HttpAnswer, ProbeError> + Send + Sync;

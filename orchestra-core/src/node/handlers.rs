@@ -33,6 +33,8 @@ pub enum Handler {
 pub enum Outcome {
     /// All is well.
     Success,
+    /// All is well as far as can be said; in words.
+    Warning(String),
     /// It is not; in words.
     Failure(String),
     /// Nobody can say; why.
@@ -48,6 +50,16 @@ impl Handler {
         exec.or_else(http).or_else(tcp).or_else(|| probe.grpc.clone().map(Self::Grpc))
     }
 
+    /// Whether it goes to the pod's own address.
+    pub fn needs_address(&self) -> bool {
+        match self {
+            Self::Exec(_) | Self::Sleep(_) => false,
+            Self::Http(action) => action.host.as_deref().is_none_or(str::is_empty),
+            Self::Tcp(action) => own_host(action).is_none(),
+            Self::Grpc(_) => true,
+        }
+    }
+
     /// What a lifecycle hook does; `None` when it says nothing.
     pub fn of_hook(hook: &LifecycleHandler) -> Option<Self> {
         let sleep = |seconds: i64| Duration::from_secs(seconds.max(0).unsigned_abs());
@@ -56,6 +68,11 @@ impl Handler {
         let tcp = || hook.tcp_socket.clone().map(Self::Tcp);
         exec.or_else(http).or_else(tcp).or_else(|| hook.sleep.as_ref().map(|s| Self::Sleep(sleep(s.seconds))))
     }
+}
+
+/// The address that a TCP handler names, if it names one.
+fn own_host(action: &TCPSocketAction) -> Option<IpAddr> {
+    action.host.as_deref().and_then(|host| host.parse().ok())
 }
 
 /// The number of a port that is given by number or by the name it has in the container.
@@ -71,11 +88,11 @@ pub fn port(wanted: &Wanted, port: &IntOrString) -> Option<u16> {
     u16::try_from(number).ok().filter(|number| *number > 0)
 }
 
-/// The request of an HTTP handler, to a pod at an address.
+/// The request of an HTTP handler to a host.
 pub fn http_request(
     wanted: &Wanted,
     action: &HTTPGetAction,
-    ip: IpAddr,
+    host: &str,
     timeout: Duration,
     agent: &str,
 ) -> Option<HttpProbe> {
@@ -96,7 +113,7 @@ pub fn http_request(
     }
     Some(HttpProbe {
         tls: action.scheme.as_deref() == Some("HTTPS"),
-        host: action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_string()),
+        host: host.to_owned(),
         port: port(wanted, &action.port)?,
         path,
         headers,
@@ -113,7 +130,7 @@ pub(super) async fn run(
     ip: Option<IpAddr>,
     timeout: Duration,
 ) -> Outcome {
-    let address = || ip.ok_or_else(|| Outcome::Unknown("the pod has no address yet".into()));
+    let no_address = || Outcome::Unknown("the pod has no address yet".into());
     let no_port = || Outcome::Unknown("couldn't find the port in the container".into());
     match handler {
         Handler::Exec(action) => exec(ctx, id, action.command.as_deref().unwrap_or_default(), timeout).await,
@@ -122,30 +139,27 @@ pub(super) async fn run(
             Outcome::Success
         }
         Handler::Http(action) => {
-            let ip = match address() {
-                Ok(ip) => ip,
-                Err(unknown) => return unknown,
-            };
-            match http_request(wanted, action, ip, timeout, AGENT) {
+            let named = action.host.clone().filter(|host| !host.is_empty());
+            let Some(host) = named.or_else(|| ip.map(|ip| ip.to_string())) else { return no_address() };
+            match http_request(wanted, action, &host, timeout, AGENT) {
                 Some(request) => http(ctx, &request).await,
                 None => no_port(),
             }
         }
-        Handler::Tcp(action) => {
-            let own = action.host.as_deref().and_then(|host| host.parse().ok()).or(ip);
-            match (own, port(wanted, &action.port)) {
-                (Some(ip), Some(port)) => {
-                    answered(ctx.prober.tcp(SocketAddr::new(ip, port), timeout).await.map(|()| true))
-                }
-                _ => no_port(),
+        Handler::Tcp(action) => match (own_host(action).or(ip), port(wanted, &action.port)) {
+            (Some(ip), Some(port)) => {
+                answered(ctx.prober.tcp(SocketAddr::new(ip, port), timeout).await.map(|()| true))
             }
-        }
+            (None, _) => no_address(),
+            (_, None) => no_port(),
+        },
         Handler::Grpc(action) => match (ip, u16::try_from(action.port).ok()) {
             (Some(ip), Some(port)) => {
                 let service = action.service.as_deref().unwrap_or_default();
                 answered(ctx.prober.grpc(SocketAddr::new(ip, port), service, timeout).await)
             }
-            _ => no_port(),
+            (None, _) => no_address(),
+            (_, None) => no_port(),
         },
     }
 }
@@ -171,7 +185,11 @@ async fn exec(ctx: &Context, id: &ContainerId, command: &[String], timeout: Dura
 
 async fn http(ctx: &Context, request: &HttpProbe) -> Outcome {
     match ctx.prober.http(request).await {
-        Ok(answer) if (200..400).contains(&answer.status) => Outcome::Success,
+        Ok(answer) if (200..300).contains(&answer.status) => Outcome::Success,
+        // Redirects to another host are not followed.
+        Ok(answer) if (300..400).contains(&answer.status) => {
+            Outcome::Warning(format!("Probe terminated redirects, Response body: {}", answer.body))
+        }
         Ok(answer) => Outcome::Failure(format!("HTTP probe failed with statuscode: {}", answer.status)),
         Err(ProbeError::Timeout) => Outcome::Failure(format!(
             "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
@@ -204,8 +222,9 @@ mod tests {
         .unwrap();
         let of = |action: serde_json::Value| {
             let action: HTTPGetAction = serde_json::from_value(action).unwrap();
-            let ip = "10.1.0.5".parse().unwrap();
-            http_request(&wanted, &action, ip, Duration::from_secs(1), "probe").map(|request| request.url())
+            let host = action.host.clone().unwrap_or_else(|| "10.1.0.5".into());
+            http_request(&wanted, &action, &host, Duration::from_secs(1), "probe")
+                .map(|request| request.url())
         };
         for (action, url) in [
             (json!({"port": 80}), Some("http://10.1.0.5:80/")),
@@ -228,8 +247,8 @@ mod tests {
             "port": 80, "httpHeaders": [{"name": "Host", "value": "shop"}, {"name": "user-agent", "value": "me"}],
         }))
         .unwrap();
-        let ip = "10.1.0.5".parse().unwrap();
-        let request = http_request(&Wanted::default(), &action, ip, Duration::from_secs(1), "probe").unwrap();
+        let request =
+            http_request(&Wanted::default(), &action, "10.1.0.5", Duration::from_secs(1), "probe").unwrap();
         let names: Vec<&str> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["Host", "user-agent", "Accept"]);
     }

@@ -1,5 +1,6 @@
 //! Getting a container's image: whether to pull, how often to try, and what is said of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod, Secret};
@@ -30,6 +31,14 @@ pub(super) struct NoImage {
     pub(super) retry: Duration,
 }
 
+/// How the pulls of one pod went.
+pub(super) struct Pulls<'a> {
+    /// Waits between them.
+    pub(super) waits: &'a mut BackOff,
+    /// Why the last pull of an image failed.
+    pub(super) errors: &'a mut BTreeMap<String, String>,
+}
+
 /// The policy of a container: what it says, else as its image's tag suggests.
 pub fn pull_policy(wanted: &Wanted, image: &ImageRef) -> PullPolicy {
     match wanted.image_pull_policy.as_deref() {
@@ -47,7 +56,7 @@ pub(super) async fn ensure(
     pod: &Pod,
     wanted: &Wanted,
     about: &ObjectReference,
-    pulls: &mut BackOff,
+    pulls: &mut Pulls<'_>,
 ) -> Result<Image, NoImage> {
     let name = wanted.image.as_deref().unwrap_or_default();
     let image = ImageRef::parse(name).map_err(|error| {
@@ -82,20 +91,24 @@ async fn pull(
     pod: &Pod,
     image: &ImageRef,
     about: &ObjectReference,
-    pulls: &mut BackOff,
+    pulls: &mut Pulls<'_>,
 ) -> Result<Image, NoImage> {
     let key = image.full();
     let began = ctx.now();
-    if let Some((until, _)) = pulls.until_next(key, began) {
-        let message = format!("Back-off pulling image \"{image}\"");
+    if let Some((until, _)) = pulls.waits.until_next(key, began) {
+        let mut message = format!("Back-off pulling image \"{image}\"");
         ctx.normal(about, "BackOff", message.clone());
+        if let Some(cause) = pulls.errors.get(key) {
+            message.push_str(&format!(": {cause}"));
+        }
         return Err(NoImage::new("ImagePullBackOff", message, between(began, until)));
     }
     ctx.normal(about, "Pulling", format!("Pulling image \"{image}\""));
     let credentials = credentials(ctx, pod, image).await;
     match ctx.runtime.pull_image(image, credentials.as_ref()).await {
         Ok(pulled) => {
-            pulls.reset(key);
+            pulls.waits.reset(key);
+            pulls.errors.remove(key);
             let took = go_duration(Duration::from_millis(millis(between(began, ctx.now()))));
             let message = format!(
                 "Successfully pulled image \"{image}\" in {took} ({took} including waiting). Image size: {} bytes.",
@@ -106,11 +119,12 @@ async fn pull(
         }
         Err(error) => {
             let now = ctx.now();
-            pulls.next(key, now, now);
+            pulls.waits.next(key, now, now);
             let reason = match &error {
                 RuntimeError::Unavailable { .. } => "RegistryUnavailable",
                 _ => "ErrImagePull",
             };
+            pulls.errors.insert(key.to_owned(), format!("{reason}: {error}"));
             ctx.warning(about, "Failed", failed(image, &error));
             Err(NoImage::new(reason, error.to_string(), SHOW_BACK_OFF_AFTER))
         }

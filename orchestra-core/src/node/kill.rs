@@ -7,15 +7,13 @@ use std::time::Duration;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod};
 
-use super::apply::{Executor, Stop};
+use super::address::{addresses, detach};
 use super::backoff::between;
 use super::context::{Context, about};
 use super::handlers::{Handler, Outcome, run};
-use super::model::{Role, containers};
+use super::model::{LEAST_GRACE, Memory, Observed, Role, containers};
+use super::stop::Stop;
 use crate::runtime::{ContainerId, SandboxState};
-
-/// What a container gets after its `preStop` hook, however long that took.
-const AT_LEAST: Duration = Duration::from_secs(2);
 
 /// One container to end.
 pub(super) struct Killing<'a> {
@@ -44,70 +42,76 @@ impl Killing<'_> {
         if let Some(handler) = hook.and_then(Handler::of_hook).filter(|_| self.run_hook && !grace.is_zero()) {
             let hook = run(self.ctx, &handler, self.wanted, self.id, self.ip, grace);
             let outcome = tokio::select! {
+                biased;
                 outcome = hook => outcome,
                 () = self.ctx.clock().sleep(grace) => Outcome::Failure("it took longer than the grace period".into()),
             };
             if let Outcome::Failure(why) | Outcome::Unknown(why) = outcome {
                 self.ctx.warning(&about, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
             }
-            left = grace.saturating_sub(between(began, self.ctx.now())).max(AT_LEAST);
+            left = grace.saturating_sub(between(began, self.ctx.now())).max(LEAST_GRACE);
         }
         self.ctx.runtime.stop_container(self.id, left).await.map_err(Stop::from)
     }
 }
 
-/// Ends everything of a pod: its containers together, then its sidecars from the last to the first, then the sandbox.
-/// Called again, it goes on where it was: hooks do not run twice, and time that has passed counts.
-pub(super) async fn terminate(executor: &mut Executor<'_>, grace: Duration) -> Result<(), Stop> {
-    let now = executor.ctx.now();
-    let began = *executor.memory.ending_since.get_or_insert(now);
-    let again = began < now || !executor.memory.announced.is_empty();
-    let left = |ctx: &Context| match grace.saturating_sub(between(began, ctx.now())) {
-        Duration::ZERO if again => Duration::ZERO,
-        left => left.max(Duration::from_secs(1)),
-    };
-    let spec = executor.spec()?.clone();
-    let ip = executor.ips().first().copied();
-    let mut first = Vec::new();
-    let mut sidecars = Vec::new();
-    for (role, wanted) in containers(&spec) {
-        for life in executor.seen.lives(&wanted.name) {
-            if life.state.is_running() {
-                let fresh = executor.memory.announced.insert(life.id.clone());
-                let list = if role == Role::Sidecar { &mut sidecars } else { &mut first };
-                list.push((wanted, &life.id, fresh));
+/// A pod to end.
+pub(super) struct Ending<'a> {
+    pub(super) ctx: &'a Arc<Context>,
+    pub(super) pod: &'a Pod,
+    pub(super) seen: &'a Observed,
+}
+
+impl<'a> Ending<'a> {
+    /// Ends everything of the pod: its containers together, then its sidecars from the last to the first, then the
+    /// sandbox. Called again, it goes on where it was: hooks do not run twice, and time that has passed counts.
+    pub(super) async fn terminate(&self, memory: &mut Memory, grace: Duration) -> Result<(), Stop> {
+        let now = self.ctx.now();
+        let began = *memory.ending_since.get_or_insert(now);
+        let again = began < now || !memory.announced.is_empty();
+        let left = || match grace.saturating_sub(between(began, self.ctx.now())) {
+            Duration::ZERO if again => Duration::ZERO,
+            left => left.max(LEAST_GRACE),
+        };
+        let ip = addresses(self.ctx, self.pod, memory).first().copied();
+        let (sidecars, others): (Vec<_>, Vec<_>) =
+            self.running(memory).into_iter().partition(|(role, ..)| *role == Role::Sidecar);
+        let kill = |(_, wanted, id, fresh): &(Role, &'a Wanted, &'a ContainerId, bool)| {
+            self.killing(wanted, id, ip, *fresh).run(left())
+        };
+        for ended in join_all(others.iter().map(kill)).await {
+            ended?;
+        }
+        for sidecar in sidecars.iter().rev() {
+            kill(sidecar).await?;
+        }
+        for sandbox in self.seen.sandboxes.iter().filter(|sandbox| sandbox.state == SandboxState::Ready) {
+            self.ctx.runtime.stop_sandbox(&sandbox.id).await?;
+            detach(self.ctx, self.pod, &sandbox.id, memory).await;
+        }
+        Ok(())
+    }
+
+    /// The running containers, and whether each is told for the first time that it ends.
+    fn running(&self, memory: &mut Memory) -> Vec<(Role, &'a Wanted, &'a ContainerId, bool)> {
+        let mut running = Vec::new();
+        for (role, wanted) in self.pod.spec.iter().flat_map(containers) {
+            for life in self.seen.lives(&wanted.name).into_iter().filter(|life| life.state.is_running()) {
+                let fresh = memory.announced.insert(life.id.clone());
+                running.push((role, wanted, &life.id, fresh));
             }
         }
+        running
     }
-    let ctx = executor.ctx;
-    let pod: &Pod = executor.pod;
-    let killing = |wanted, id, fresh| Killing {
-        ctx,
-        pod,
-        wanted,
-        id,
-        ip,
-        message: format!("Stopping container {}", wanted.name),
-        announce: fresh,
-        run_hook: fresh,
-    };
-    let together = first.iter().map(|(wanted, id, fresh)| killing(wanted, id, *fresh).run(left(ctx)));
-    for ended in join_all(together).await {
-        ended?;
+
+    fn killing(
+        &self,
+        wanted: &'a Wanted,
+        id: &'a ContainerId,
+        ip: Option<IpAddr>,
+        fresh: bool,
+    ) -> Killing<'a> {
+        let message = format!("Stopping container {}", wanted.name);
+        Killing { ctx: self.ctx, pod: self.pod, wanted, id, ip, message, announce: fresh, run_hook: fresh }
     }
-    for (wanted, id, fresh) in sidecars.iter().rev() {
-        killing(wanted, id, *fresh).run(left(ctx)).await?;
-    }
-    let standing: Vec<_> = executor
-        .seen
-        .sandboxes
-        .iter()
-        .filter(|s| s.state == SandboxState::Ready)
-        .map(|s| s.id.clone())
-        .collect();
-    for sandbox in standing {
-        executor.ctx.runtime.stop_sandbox(&sandbox).await?;
-        executor.detach(&sandbox).await;
-    }
-    Ok(())
 }

@@ -7,24 +7,28 @@ use tokio::sync::Notify;
 
 use crate::watch::Entry;
 
-/// The letter box of one pod.
-#[derive(Default)]
+/// The mailbox of one pod's loop.
 pub(super) struct Mailbox {
     latest: Mutex<Latest>,
     changed: Notify,
 }
 
-#[derive(Default)]
 struct Latest {
-    entry: Option<Arc<Entry>>,
+    entry: Arc<Entry>,
     gone: bool,
-    poked: bool,
+    sources_changed: bool,
+    /// Whether anything was said since the box was emptied.
+    news: bool,
 }
 
-/// What was in the box.
+/// What is known of the pod now.
 pub(super) struct Mail {
-    pub(super) entry: Option<Arc<Entry>>,
+    /// The pod as the API has it, or had it last.
+    pub(super) entry: Arc<Entry>,
+    /// It is out of the API.
     pub(super) gone: bool,
+    /// Something that it refers to has changed since the box was emptied before.
+    pub(super) sources_changed: bool,
 }
 
 /// How much of an ending was asked for: none, a deletion with so much grace, or the pod is out of the API.
@@ -36,71 +40,102 @@ pub(super) enum Ending {
 }
 
 impl Mailbox {
-    /// The pod as the API has it now.
+    /// A box for a pod that the API has.
+    pub(super) fn new(entry: Arc<Entry>) -> Self {
+        Self::with(entry, false)
+    }
+
+    /// A box for a pod of which the API knows nothing; `entry` says as much of it as is known.
+    pub(super) fn orphan(entry: Arc<Entry>) -> Self {
+        Self::with(entry, true)
+    }
+
+    fn with(entry: Arc<Entry>, gone: bool) -> Self {
+        let latest = Latest { entry, gone, sources_changed: false, news: true };
+        Self { latest: Mutex::new(latest), changed: Notify::new() }
+    }
+
+    /// The API has the pod, and like this.
     pub(super) fn put(&self, entry: Arc<Entry>) {
-        let mut latest = self.lock();
-        if latest.entry.as_ref().is_none_or(|old| old.revision() <= entry.revision()) {
-            latest.entry = Some(entry);
-        }
-        drop(latest);
-        self.changed.notify_one();
+        self.tell(|latest| {
+            latest.gone = false;
+            latest.take_newer(entry);
+        });
+    }
+
+    /// The loop has written the pod, which came to be like this. Whether the API still has it, the watch says.
+    pub(super) fn put_written(&self, entry: Arc<Entry>) {
+        self.tell(|latest| latest.take_newer(entry));
     }
 
     /// The pod is out of the API. `last` is how it was.
     pub(super) fn put_gone(&self, last: Option<Arc<Entry>>) {
-        let mut latest = self.lock();
-        latest.gone = true;
-        if last.is_some() {
-            latest.entry = last;
-        }
-        drop(latest);
-        self.changed.notify_one();
+        self.tell(|latest| {
+            latest.gone = true;
+            if let Some(last) = last {
+                latest.entry = last;
+            }
+        });
+    }
+
+    /// Something that the pod refers to has changed.
+    pub(super) fn put_sources_changed(&self) {
+        self.tell(|latest| latest.sources_changed = true);
     }
 
     /// Something happened: look again.
     pub(super) fn poke(&self) {
-        self.lock().poked = true;
+        self.tell(|_| {});
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Latest)) {
+        let mut latest = self.lock();
+        change(&mut latest);
+        latest.news = true;
+        drop(latest);
         self.changed.notify_one();
     }
 
     /// Empties the box.
     pub(super) fn take(&self) -> Mail {
         let mut latest = self.lock();
-        latest.poked = false;
-        Mail { entry: latest.entry.take(), gone: latest.gone }
+        latest.news = false;
+        let sources_changed = std::mem::take(&mut latest.sources_changed);
+        Mail { entry: latest.entry.clone(), gone: latest.gone, sources_changed }
+    }
+
+    /// Whether the API has a pod whose loop has not been told so yet.
+    pub(super) fn is_wanted(&self) -> bool {
+        let latest = self.lock();
+        latest.news && !latest.gone
     }
 
     /// Waits until there is something in the box.
     pub(super) async fn filled(&self) {
         loop {
             let changed = self.changed.notified();
-            {
-                let latest = self.lock();
-                if latest.poked || latest.entry.is_some() || latest.gone {
-                    return;
-                }
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until more of an ending is asked for than `now`.
-    pub(super) async fn ending_other_than(&self, now: Ending) {
-        loop {
-            let changed = self.changed.notified();
-            if self.ending().is_some_and(|ending| ending != now) {
+            if self.lock().news {
                 return;
             }
             changed.await;
         }
     }
 
-    fn ending(&self) -> Option<Ending> {
-        let latest = self.lock();
-        if latest.gone {
-            return Some(Ending::Gone);
+    /// Waits until another ending is asked for than `now`.
+    pub(super) async fn ending_other_than(&self, now: Ending) {
+        loop {
+            let changed = self.changed.notified();
+            if self.ending() != now {
+                return;
+            }
+            changed.await;
         }
-        latest.entry.as_ref().map(|entry| ending_of(entry))
+    }
+
+    /// How much of an ending is asked for now.
+    pub(super) fn ending(&self) -> Ending {
+        let latest = self.lock();
+        if latest.gone { Ending::Gone } else { Ending::of(&latest.entry) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Latest> {
@@ -108,21 +143,31 @@ impl Mailbox {
     }
 }
 
-/// How much of an ending a pod's object asks for.
-pub(super) fn ending_of(entry: &Entry) -> Ending {
-    #[derive(Deserialize)]
-    struct View {
-        metadata: Meta,
+impl Latest {
+    fn take_newer(&mut self, entry: Arc<Entry>) {
+        if self.entry.revision() <= entry.revision() {
+            self.entry = entry;
+        }
     }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Meta {
-        #[serde(default)]
-        deletion_grace_period_seconds: Option<i64>,
+}
+
+impl Ending {
+    /// How much of an ending a pod's object asks for.
+    pub(super) fn of(entry: &Entry) -> Self {
+        #[derive(Deserialize)]
+        struct View {
+            metadata: Meta,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Meta {
+            #[serde(default)]
+            deletion_grace_period_seconds: Option<i64>,
+        }
+        if !entry.is_deleting() {
+            return Self::No;
+        }
+        let grace = serde_json::from_slice::<View>(entry.bytes()).ok();
+        Self::Within(grace.and_then(|view| view.metadata.deletion_grace_period_seconds).unwrap_or(i64::MAX))
     }
-    if !entry.is_deleting() {
-        return Ending::No;
-    }
-    let grace = serde_json::from_slice::<View>(entry.bytes()).ok();
-    Ending::Within(grace.and_then(|view| view.metadata.deletion_grace_period_seconds).unwrap_or(i64::MAX))
 }

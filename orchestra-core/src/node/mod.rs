@@ -9,54 +9,69 @@
 //! probes ─────────────────────────────────────┴─────────────────┘
 //! ```
 //!
-//! * [`plan`] decides what to do next and [`status`] what to say; both are pure. So are [`env`](mod@env), [`volumes`],
-//!   [`fields`], [`translate`] and [`backoff`].
-//! * `apply`, `start`, `kill` and `mounts` carry out what was decided, and can be given up between any two steps.
+//! * `plan` decides what to do next and `status` what to say; both are pure. So are `env`, `volumes`, `fields`,
+//!   `translate`, `unsupported` and `backoff`.
+//! * `apply` carries out what was decided, with `start`, `kill`, `mounts` and `address`, each of which can be given up
+//!   between any two steps.
 //! * Nothing is kept on disk. What an agent must know after it restarted is in the labels of the runtime's objects; the
-//!   rest ([`model::Memory`]) it can do without.
+//!   rest (`model::Memory`) it can do without.
 //! * The world beside runtime and network is behind [`VolumeHost`] and [`Prober`].
+//!
+//! What runs until the end, all of it owned by the agent and begun again after a panic:
+//!
+//! | task | takes in | gives out |
+//! | --- | --- | --- |
+//! | heartbeat (`register`) | the node's object, the runtime's health | its status and lease |
+//! | `pods` | the watch of the node's pods, the runtime's events | mail to the loops; new loops, also for leftovers |
+//! | one `pod_loop` a pod | its mailbox, what the runtime shows | steps, the pod's status |
+//! | one `probe` a probe | the pod's address | verdicts, and a nudge to the loop |
+//! | one watch an object that pods refer to (`followed`) | its changes | a nudge to the loops |
 
+mod address;
 mod agent;
 mod apply;
-pub mod backoff;
+mod backoff;
 mod config;
 mod context;
 mod directory;
-pub mod env;
-pub mod expand;
+mod env;
+mod expand;
 pub mod fake;
-pub mod fields;
-pub mod handlers;
+mod fields;
+mod followed;
+mod handlers;
 mod images;
 mod kill;
+mod leftovers;
 mod mailbox;
 mod messages;
-pub mod model;
+mod model;
 mod mounts;
 mod no_host;
-pub mod object;
-mod orphans;
-pub mod plan;
+mod object;
+mod plan;
 mod pod_loop;
+mod pods;
 mod ports;
 mod probe;
 mod register;
 mod report;
-pub mod resources;
+mod resources;
 mod service;
-pub mod sources;
+mod sources;
 mod start;
-pub mod status;
-pub mod translate;
+mod status;
+mod stop;
+mod translate;
 mod unsupported;
-pub mod volumes;
+mod volumes;
 
 pub use agent::Agent;
 pub use config::Config;
 pub use directory::{Dialer, Directory, LogQuery};
-pub use images::{PullPolicy, pull_policy};
 pub use ports::{
-    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
 };
-pub use probe::{Counter, ProbeKind};
 pub use service::{LocalNode, LogRequest, NodeService};
+pub use translate::ClusterDns;
+pub use volumes::{EmptyDir, FileContent, Files};

@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container as Wanted, ContainerStatus, Pod, PodSpec};
 
 use super::backoff::BackOff;
 use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
+
+/// What a container gets to end in any case, however little is asked for, so that one that would end in good order is
+/// not killed. The kubelet's figure.
+pub const LEAST_GRACE: Duration = Duration::from_secs(2);
 
 /// The part a container plays in its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -165,6 +170,21 @@ pub struct Failure {
     pub message: String,
 }
 
+/// The reason for which a container waits whose configuration cannot be had.
+pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
+
+/// Where a pod's volumes are, by name.
+pub type VolumePaths = BTreeMap<String, PathBuf>;
+
+/// When and from what a pod's volumes were made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumesMade {
+    /// When.
+    pub at: Timestamp,
+    /// The labels and annotations that they show, if they show any.
+    pub shown: Option<Metadata>,
+}
+
 /// What only the agent knows of a pod. All of it can be lost: the next agent does without, a little worse.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -175,8 +195,10 @@ pub struct Memory {
     /// Its volumes are on disk.
     pub volumes_ready: bool,
     /// Where they are, by name.
-    pub volumes: BTreeMap<String, PathBuf>,
-    /// When those made from ConfigMaps and Secrets are to be brought up to date.
+    pub volumes: VolumePaths,
+    /// When and from what they were made.
+    pub volumes_made: Option<VolumesMade>,
+    /// When they are to be brought up to date.
     pub volumes_due: Option<Timestamp>,
     /// Its hosts file, where it has one of its own.
     pub hosts_file: Option<PathBuf>,
@@ -194,6 +216,8 @@ pub struct Memory {
     pub crashes: BackOff,
     /// Waits between pulls.
     pub pulls: BackOff,
+    /// Why the last pull of an image failed.
+    pub pull_errors: BTreeMap<String, String>,
     /// When its end began.
     pub ending_since: Option<Timestamp>,
     /// Containers that were told to end with it: their hooks have run.
@@ -209,6 +233,18 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Something that the pod refers to has changed: what waited for it need not wait longer, and what was made from it
+    /// is made anew.
+    pub fn sources_changed(&mut self, now: Timestamp) {
+        self.prepare_not_before = None;
+        self.prepare_failures = 0;
+        if self.volumes_ready {
+            self.volumes_due = Some(now);
+        }
+        let waits = |name: &String| self.waiting.get(name).is_some_and(|why| why.reason == CONFIG_ERROR);
+        self.not_before.retain(|name, _| !waits(name));
+    }
+
     /// What the probes say of a running container. Without probes it is started and ready.
     pub fn probed(&self, wanted: &Wanted, id: &ContainerId) -> Probed {
         self.probed.get(id).copied().unwrap_or(Probed {
@@ -217,6 +253,30 @@ impl Memory {
             failed: None,
         })
     }
+}
+
+/// Whether a pod has a volume that shows fields of the pod itself.
+pub fn has_downward_api(pod: &Pod) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|volume| {
+        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        volume.downward_api.is_some() || projected.into_iter().any(|source| source.downward_api.is_some())
+    })
+}
+
+/// What may change of a pod while it lives and is shown in its volumes; `None` when none of them shows it.
+pub fn shown_metadata(pod: &Pod) -> Option<Metadata> {
+    let meta = &pod.metadata;
+    let shown = || (meta.labels.clone().unwrap_or_default(), meta.annotations.clone().unwrap_or_default());
+    has_downward_api(pod).then(shown)
+}
+
+/// Labels and annotations.
+pub type Metadata = (BTreeMap<String, String>, BTreeMap<String, String>);
+
+/// Whether a pod's volumes show labels or annotations that it no longer has.
+pub fn volumes_are_outdated(pod: &Pod, memory: &Memory) -> bool {
+    memory.volumes_made.as_ref().is_some_and(|made| made.shown.is_some() && made.shown != shown_metadata(pod))
 }
 
 /// The key under which a container's restarts are counted.
@@ -230,6 +290,13 @@ pub fn container_hash(container: &Wanted) -> String {
     let bytes = container.name.bytes().chain([0]).chain(image.bytes());
     let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     format!("{hash:x}")
+}
+
+/// What a pod's status says of one of its containers.
+pub fn reported<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    all.find(|known| known.name == name)
 }
 
 /// Whether a pod's status says that it has ended for good.

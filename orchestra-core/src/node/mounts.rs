@@ -1,52 +1,129 @@
 //! Putting a pod's volumes on disk, and working out what of them each container sees.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ServiceAccount, Volume, VolumeMount};
 use serde_json::json;
 
-use super::apply::VolumePaths;
+use super::address::addresses;
+use super::backoff::between;
 use super::context::{Context, Tokens};
 use super::env::Environment;
 use super::expand::expand;
-use super::model::Memory;
+use super::fields::Facts;
+use super::model::{Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata};
 use super::ports::{FileSet, PodFile, SubPath};
-use super::sources::Needs;
+use super::sources::{Needs, Sources};
 use super::translate::{pod_ref, propagation};
 use super::volumes::{Content, content, fs_group};
 use crate::api::{Body, Operation, Reply, Target, WriteOptions};
 use crate::runtime::{ContainerMeta, Mount, PodRef, Propagation};
 
-/// Puts all volumes of a pod on disk. What stands in the way is in the words of a `FailedMount` event.
-pub(super) async fn prepare(ctx: &Context, pod: &Pod, ips: &[IpAddr]) -> Result<VolumePaths, String> {
-    let mut paths = VolumePaths::new();
-    let Some(spec) = &pod.spec else { return Ok(paths) };
-    let Some(volumes) = spec.volumes.as_ref().filter(|volumes| !volumes.is_empty()) else { return Ok(paths) };
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let sources =
-        ctx.sources(namespace, &Needs::of_volumes(spec)).await.map_err(|error| error.to_string())?;
-    let facts = ctx.pod_facts(ips);
-    let reference = pod_ref(pod);
-    for volume in volumes {
-        let failed = |why: String| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name);
-        let tokens = tokens(ctx, pod, volume).await.map_err(failed)?;
+/// The volumes of a pod.
+#[derive(Clone, Copy)]
+pub(super) struct Volumes<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) pod: &'a Pod,
+}
+
+impl Volumes<'_> {
+    /// What they refer to.
+    pub(super) fn needs(&self) -> Needs {
+        self.pod.spec.as_ref().map(Needs::of_volumes).unwrap_or_default()
+    }
+
+    /// Whether they were put on disk at least so long ago and what they are made from may have changed since.
+    pub(super) fn are_older_than(&self, memory: &Memory, age: Duration) -> bool {
+        let made = memory.volumes_made.as_ref();
+        let old = made.is_some_and(|made| between(made.at, self.ctx.now()) >= age);
+        old && (!self.needs().is_empty() || has_downward_api(self.pod))
+    }
+
+    /// Puts all of them on disk. What stands in the way is in the words of a `FailedMount` event.
+    pub(super) async fn prepare(&self, memory: &mut Memory) -> Result<(), String> {
+        let namespace = self.pod.metadata.namespace.as_deref().unwrap_or_default();
+        let sources = self.ctx.sources(namespace, &self.needs()).await;
+        self.prepare_from(memory, &sources.map_err(|error| error.to_string())?).await
+    }
+
+    /// As [`prepare`](Self::prepare), from what was read before.
+    pub(super) async fn prepare_from(&self, memory: &mut Memory, sources: &Sources) -> Result<(), String> {
+        let mut paths = VolumePaths::new();
+        let facts = self.ctx.pod_facts(&addresses(self.ctx, self.pod, memory));
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        for volume in volumes {
+            let path = self
+                .prepare_one(volume, &facts, sources)
+                .await
+                .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
+            paths.insert(volume.name.clone(), path);
+        }
+        memory.volumes = paths;
+        memory.volumes_due = None;
+        memory.volumes_ready = true;
+        memory.volumes_made = Some(VolumesMade { at: self.ctx.now(), shown: shown_metadata(self.pod) });
+        Ok(())
+    }
+
+    async fn prepare_one(
+        &self,
+        volume: &Volume,
+        facts: &Facts,
+        sources: &Sources,
+    ) -> Result<PathBuf, String> {
+        let tokens = tokens(self.ctx, self.pod, volume).await?;
         let content =
-            content(pod, volume, &facts, &sources, &tokens).map_err(|error| failed(error.to_string()))?;
+            content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?;
+        let (host, reference) = (&self.ctx.volumes, pod_ref(self.pod));
         let made = match content {
-            Content::EmptyDir(directory) => ctx.volumes.empty_dir(&reference, &volume.name, &directory).await,
-            Content::HostPath { path, kind } => ctx.volumes.host_path(Path::new(&path), &kind).await,
+            Content::EmptyDir(directory) => host.empty_dir(&reference, &volume.name, &directory).await,
+            Content::HostPath { path, kind } => host.host_path(Path::new(&path), &kind).await,
             Content::Files(files) => {
                 // A ConfigMap holds no secrets; everything else may.
                 let memory = volume.config_map.is_none();
-                let set = FileSet { files: &files, memory, group: fs_group(pod) };
-                ctx.volumes.files(&reference, &volume.name, &set).await
+                let set = FileSet { files: &files, memory, group: fs_group(self.pod) };
+                host.files(&reference, &volume.name, &set).await
             }
         };
-        paths.insert(volume.name.clone(), made.map_err(|error| failed(error.to_string()))?);
+        made.map_err(|error| error.to_string())
     }
-    Ok(paths)
+
+    /// What a container sees of the machine's files. What is wrong is in the words of its status.
+    pub(super) async fn mounts(
+        &self,
+        wanted: &Wanted,
+        meta: &ContainerMeta,
+        env: &Environment,
+        memory: &Memory,
+    ) -> Result<Vec<Mount>, String> {
+        let mut mounts = Vec::new();
+        let reference = pod_ref(self.pod);
+        for (index, mount) in wanted.volume_mounts.iter().flatten().enumerate() {
+            let place = Place { pod: &reference, container: &wanted.name, index };
+            mounts.push(place.mount(self.ctx, mount, env, &memory.volumes).await?);
+        }
+        if !self.ctx.runtime.capabilities().mounts {
+            return Ok(mounts);
+        }
+        let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
+        if let Some(hosts) = memory.hosts_file.as_ref().filter(|_| !taken(&mounts, "/etc/hosts")) {
+            mounts.push(plain(hosts, "/etc/hosts", false));
+        }
+        let message_path = wanted.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+        if !taken(&mounts, message_path) && !message_path.is_empty() {
+            let name = super::messages::file_name(meta);
+            let file = PodFile { name: &name, content: b"", mode: 0o666, replace: true };
+            match self.ctx.volumes.pod_file(&reference, &file).await {
+                Ok(file) => mounts.push(plain(&file, message_path, false)),
+                Err(error) => {
+                    tracing::warn!(container = wanted.name, %error, "no file for the termination message")
+                }
+            }
+        }
+        Ok(mounts)
+    }
 }
 
 /// The tokens that a projected volume asks for, by path.
@@ -81,41 +158,6 @@ async fn tokens(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Tokens, Str
     Ok(tokens)
 }
 
-/// What a container sees of the machine's files. What is wrong is in the words of its status.
-pub(super) async fn of_container(
-    ctx: &Context,
-    pod: &Pod,
-    wanted: &Wanted,
-    meta: &ContainerMeta,
-    env: &Environment,
-    memory: &Memory,
-) -> Result<Vec<Mount>, String> {
-    let mut mounts = Vec::new();
-    for (index, mount) in wanted.volume_mounts.iter().flatten().enumerate() {
-        let place = Place { pod: &pod_ref(pod), container: &wanted.name, index };
-        mounts.push(volume(ctx, place, mount, env, &memory.volumes).await?);
-    }
-    if !ctx.runtime.capabilities().mounts {
-        return Ok(mounts);
-    }
-    let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
-    if let Some(hosts) = memory.hosts_file.as_ref().filter(|_| !taken(&mounts, "/etc/hosts")) {
-        mounts.push(plain(hosts, "/etc/hosts", false));
-    }
-    let message_path = wanted.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
-    if !taken(&mounts, message_path) && !message_path.is_empty() {
-        let name = super::messages::file_name(meta);
-        let file = PodFile { name: &name, content: b"", mode: 0o666, replace: true };
-        match ctx.volumes.pod_file(&pod_ref(pod), &file).await {
-            Ok(file) => mounts.push(plain(&file, message_path, false)),
-            Err(error) => {
-                tracing::warn!(container = wanted.name, %error, "no file for the termination message")
-            }
-        }
-    }
-    Ok(mounts)
-}
-
 /// Which mount of which container.
 struct Place<'a> {
     pod: &'a PodRef,
@@ -123,32 +165,34 @@ struct Place<'a> {
     index: usize,
 }
 
-async fn volume(
-    ctx: &Context,
-    place: Place<'_>,
-    mount: &VolumeMount,
-    env: &Environment,
-    paths: &VolumePaths,
-) -> Result<Mount, String> {
-    let missing = || format!("cannot find volume \"{}\" to mount into container", mount.name);
-    let mut path = paths.get(&mount.name).ok_or_else(missing)?.clone();
-    let known = |name: &str| env.get(name).map(str::to_owned);
-    let expanded = mount.sub_path_expr.as_deref().map(|expr| expand(expr, known));
-    let sub_path = expanded.or_else(|| mount.sub_path.clone()).filter(|sub| !sub.is_empty());
-    if let Some(sub_path) = sub_path {
-        let wanted =
-            SubPath { volume: &path, path: &sub_path, container: place.container, index: place.index };
-        let made = ctx.volumes.sub_path(place.pod, &wanted).await;
-        path = made.map_err(|error| {
-            format!("failed to prepare subPath for volumeMount \"{}\": {error}", mount.name)
-        })?;
+impl Place<'_> {
+    async fn mount(
+        &self,
+        ctx: &Context,
+        mount: &VolumeMount,
+        env: &Environment,
+        paths: &VolumePaths,
+    ) -> Result<Mount, String> {
+        let missing = || format!("cannot find volume \"{}\" to mount into container", mount.name);
+        let mut path = paths.get(&mount.name).ok_or_else(missing)?.clone();
+        let known = |name: &str| env.get(name).map(str::to_owned);
+        let expanded = mount.sub_path_expr.as_deref().map(|expr| expand(expr, known));
+        let sub_path = expanded.or_else(|| mount.sub_path.clone()).filter(|sub| !sub.is_empty());
+        if let Some(sub_path) = sub_path {
+            let wanted =
+                SubPath { volume: &path, path: &sub_path, container: self.container, index: self.index };
+            let made = ctx.volumes.sub_path(self.pod, &wanted).await;
+            path = made.map_err(|error| {
+                format!("failed to prepare subPath for volumeMount \"{}\": {error}", mount.name)
+            })?;
+        }
+        Ok(Mount {
+            host_path: path,
+            container_path: absolute(&mount.mount_path),
+            read_only: mount.read_only == Some(true),
+            propagation: propagation(mount.mount_propagation.as_deref()),
+        })
     }
-    Ok(Mount {
-        host_path: path,
-        container_path: absolute(&mount.mount_path),
-        read_only: mount.read_only == Some(true),
-        propagation: propagation(mount.mount_propagation.as_deref()),
-    })
 }
 
 fn absolute(path: &str) -> String {

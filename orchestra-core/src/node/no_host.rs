@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ports::{
-    EmptyDir, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
 };
+use super::volumes::EmptyDir;
 use crate::runtime::PodRef;
 
 /// What an agent works with until it is given something better.

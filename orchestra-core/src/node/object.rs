@@ -214,6 +214,27 @@ pub fn says_something_new(old: &NodeStatus, new: &NodeStatus) -> bool {
     timeless(old) != timeless(new)
 }
 
+/// What an event says of each condition of ours that has changed: `NodeReady`, `NodeHasNoDiskPressure` …
+pub fn changes(old: &NodeStatus, new: &NodeStatus) -> Vec<String> {
+    let of = |status: &NodeStatus, type_: &str| {
+        let found = status.conditions.iter().flatten().find(|known| known.type_ == type_);
+        found.map(|condition| condition.status.clone())
+    };
+    let changed =
+        new.conditions.iter().flatten().filter(|new| of(old, &new.type_).as_ref() != Some(&new.status));
+    let reason = |condition: &NodeCondition| {
+        Some(format!("Node{}", condition.reason.as_deref()?.strip_prefix("Kubelet")?))
+    };
+    changed.filter_map(reason).collect()
+}
+
+/// Whether a node's status was written by another machine. Machines that do not know who they are count as one.
+pub fn is_another_machine(node: &Node, machine: &MachineInfo) -> bool {
+    let Some(info) = node.status.as_ref().and_then(|status| status.node_info.as_ref()) else { return false };
+    let differs = |theirs: &str, ours: &str| !theirs.is_empty() && !ours.is_empty() && theirs != ours;
+    differs(&info.machine_id, &machine.machine_id) || differs(&info.system_uuid, &machine.system_uuid)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 
 use super::backoff::add;
 use super::model::{
-    FailedProbe, Failure, Memory, Observed, RestartPolicy, Role, container_hash, containers, crash_key,
-    is_terminal, start_time,
+    FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
+    crash_key, is_terminal, reported, start_time, volumes_are_outdated,
 };
 use crate::runtime::{Container, ContainerId, ContainerState, SandboxId, SandboxState};
 
@@ -128,10 +128,7 @@ pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan
     plan.plan
 }
 
-/// What containers get whose pod is out of the API already: whoever took it out did not want to wait.
-const LEAST_GRACE: Duration = Duration::from_secs(1);
-
-/// How long containers get to end: what the deletion says, else the pod; at least a second.
+/// How long containers get to end: what the deletion says, else the pod; at least [`LEAST_GRACE`].
 fn grace(pod: &Pod, spec: &PodSpec) -> Duration {
     let seconds =
         pod.metadata.deletion_grace_period_seconds.or(spec.termination_grace_period_seconds).unwrap_or(30);
@@ -224,6 +221,9 @@ impl<'a> Planner<'a> {
 
     /// Brings volumes up to date when it is time.
     fn refresh_volumes(&mut self) {
+        if volumes_are_outdated(self.pod, self.memory) && self.memory.volumes_due.is_none() {
+            return self.step(Step::PrepareVolumes);
+        }
         match self.memory.volumes_due {
             Some(due) if due <= self.now => self.step(Step::PrepareVolumes),
             Some(due) => self.plan.wake_at(due),
@@ -351,9 +351,7 @@ impl<'a> Planner<'a> {
 
     /// The attempt after the one that the pod's status shows, when the runtime has lost the container.
     fn reported_attempt(&self, name: &str) -> u32 {
-        let Some(status) = &self.pod.status else { return 0 };
-        let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-        let Some(known) = all.into_iter().find(|known| known.name == name) else { return 0 };
+        let Some(known) = reported(self.pod, name) else { return 0 };
         let count = u32::try_from(known.restart_count).unwrap_or(0);
         let had_begun = known.container_id.as_deref().is_some_and(|id| !id.is_empty());
         count + u32::from(had_begun)

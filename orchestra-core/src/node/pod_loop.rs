@@ -12,20 +12,23 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use super::apply::{Applied, Executor};
 use super::backoff::{add, between};
 use super::context::Context;
-use super::mailbox::{Ending, Mailbox, ending_of};
+use super::followed::Following;
+use super::mailbox::{Ending, Mail, Mailbox};
 use super::model::{Memory, Observed, containers};
 use super::plan::{Step, plan};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
+use super::sources::Needs;
 use super::status::status;
 use super::unsupported;
 use crate::runtime::RuntimeError;
+use crate::supervise::Backoff;
 use crate::watch::Entry;
 
 /// How long steps may take before the pod's status is reported as it was before them.
 const REPORT_AFTER: Duration = Duration::from_millis(100);
-/// How long to wait before a runtime or API that is away is asked again: doubling from the first to the second.
-const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+/// How long to wait before a runtime or API that is away is asked again.
+const AWAY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
 /// The loop of one pod.
 pub(super) struct PodLoop {
@@ -47,29 +50,46 @@ enum Next {
 }
 
 impl PodLoop {
-    pub(super) fn new(ctx: Arc<Context>, mailbox: Arc<Mailbox>, entry: Arc<Entry>) -> Self {
-        let memory = Memory { first_seen: Some(ctx.now()), ..Memory::default() };
+    /// The loop of the pod that a mailbox is for. It needs nothing that a loop before it knew.
+    pub(super) fn new(ctx: Arc<Context>, mailbox: Arc<Mailbox>) -> Self {
+        let Mail { entry, gone, .. } = mailbox.take();
+        let memory = Memory { first_seen: Some(ctx.now()), gone, ..Memory::default() };
         Self { ctx, probes: Probes::new(mailbox.clone()), mailbox, entry, memory, failures: 0 }
     }
 
+    /// Runs until nothing of the pod is left.
     pub(super) async fn run(mut self) {
+        let _following = self.follow_sources();
         loop {
             let mail = self.mailbox.take();
-            if let Some(entry) = mail.entry.filter(|entry| entry.revision() >= self.entry.revision()) {
-                self.entry = entry;
+            if mail.entry.revision() >= self.entry.revision() {
+                self.entry = mail.entry;
             }
-            self.memory.gone |= mail.gone;
+            self.memory.gone = mail.gone;
+            if mail.sources_changed {
+                self.memory.sources_changed(self.ctx.now());
+            }
             // The round's future is large and the pod is mostly idle: it lives on the heap, and only while it runs.
             match Box::pin(self.round()).await {
                 Next::Now => {}
                 Next::Wait(None) => self.mailbox.filled().await,
                 Next::Wait(Some(at)) => {
                     let sleep = self.ctx.clock().sleep(between(self.ctx.now(), at));
-                    tokio::select! { () = self.mailbox.filled() => {}, () = sleep => {} }
+                    tokio::select! { biased; () = self.mailbox.filled() => {}, () = sleep => {} }
                 }
                 Next::Done => return,
             }
         }
+    }
+
+    /// Has the loop told when something changes that the pod refers to, for as long as the answer is kept. What that is
+    /// does not change while a pod lives.
+    fn follow_sources(&self) -> Option<Following> {
+        let pod = self.entry.decode::<Pod>().ok()?;
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let needs = Needs::of_pod(pod.spec.as_ref()?);
+        (!self.memory.gone && !needs.is_empty())
+            .then(|| self.ctx.followed.follow(&self.ctx.client, namespace, &needs, &self.mailbox))
     }
 
     async fn round(&mut self) -> Next {
@@ -131,17 +151,18 @@ impl PodLoop {
         before: PodStatus,
         wake: Option<Timestamp>,
     ) -> Next {
-        let ending = if self.memory.gone { Ending::Gone } else { ending_of(&self.entry) };
+        let ending = if self.memory.gone { Ending::Gone } else { Ending::of(&self.entry) };
         let (ctx, mailbox, entry) = (self.ctx.clone(), self.mailbox.clone(), self.entry.clone());
         let slow = async {
             ctx.clock().sleep(REPORT_AFTER).await;
             if let (_, Some(newer)) = report(&ctx, &entry, pod, before).await {
-                mailbox.put(newer);
+                mailbox.put_written(newer);
             }
             std::future::pending().await
         };
         let mut executor = Executor { ctx: &ctx, pod, seen, memory: &mut self.memory };
         let applied = tokio::select! {
+            biased;
             applied = executor.carry_out(steps) => applied,
             never = slow => never,
             () = mailbox.ending_other_than(ending) => return Next::Now,
@@ -200,8 +221,8 @@ impl PodLoop {
 
     /// Waits for a runtime or an API that is away, longer each time.
     fn away(&mut self, why: &str) -> Next {
-        let wait = AWAY.0.saturating_mul(1 << self.failures.min(8)).min(AWAY.1);
-        self.failures += 1;
+        let wait = AWAY.pause(self.failures);
+        self.failures = self.failures.saturating_add(1);
         tracing::debug!(pod = %self.entry.name(), why, ?wait, "trying again later");
         Next::Wait(Some(add(self.ctx.now(), wait)))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::volumes::Files;
+use super::volumes::{EmptyDir, Files};
 use crate::runtime::PodRef;
 
 /// The agent's piece of the machine's file system: pods' volumes, their hosts files, their termination messages.
@@ -49,17 +49,6 @@ pub trait VolumeHost: Send + Sync + 'static {
 
     /// Uids of pods that something is kept of.
     async fn pods(&self) -> Result<Vec<String>, HostError>;
-}
-
-/// An empty directory to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct EmptyDir {
-    /// In memory instead of on disk.
-    pub memory: bool,
-    /// Most bytes.
-    pub size_limit: Option<u64>,
-    /// The group it belongs to: the pod's `fsGroup`.
-    pub group: Option<u32>,
 }
 
 /// Files to make.

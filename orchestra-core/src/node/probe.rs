@@ -5,19 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod, Probe};
-use tokio::task::JoinHandle;
+use tokio::sync::watch;
 
 use super::backoff::{add, between};
 use super::context::{Context, about};
 use super::handlers::{Handler, Outcome, run};
 use super::mailbox::Mailbox;
-use super::model::{FailedProbe, Memory, Observed, Probed, containers};
+use super::model::{FailedProbe, Memory, Observed, Probed, containers, reported};
 use crate::runtime::{ContainerId, ContainerState};
+use crate::supervise::Task;
 
 /// What a probe is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,28 +84,42 @@ impl Counter {
     }
 }
 
-type Verdicts = Arc<Mutex<BTreeMap<ContainerId, Probed>>>;
-
-/// The probes of one pod.
-pub(super) struct Probes {
-    verdicts: Verdicts,
-    tasks: BTreeMap<(ContainerId, ProbeKind), JoinHandle<()>>,
+/// What the loop of a pod and its probes tell each other while the probes run.
+struct Shared {
+    verdicts: Mutex<BTreeMap<ContainerId, Probed>>,
+    /// Where the pod is reached. A pod that was adopted has no address until its sandbox is connected again, and one
+    /// whose sandbox was made anew has another.
+    address: watch::Sender<Option<IpAddr>>,
     mailbox: Arc<Mailbox>,
+}
+
+impl Shared {
+    fn verdicts(&self) -> MutexGuard<'_, BTreeMap<ContainerId, Probed>> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verdict(&self, id: &ContainerId) -> Option<Probed> {
+        self.verdicts().get(id).copied()
+    }
+}
+
+/// The probes of one pod. Dropping them ends their tasks.
+pub(super) struct Probes {
+    shared: Arc<Shared>,
+    tasks: BTreeMap<(ContainerId, ProbeKind), Task>,
 }
 
 impl Probes {
     pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
-        Self { verdicts: Verdicts::default(), tasks: BTreeMap::new(), mailbox }
+        let shared = Shared { verdicts: Mutex::default(), address: watch::Sender::new(None), mailbox };
+        Self { shared: Arc::new(shared), tasks: BTreeMap::new() }
     }
 
     /// Starts probes of containers that began to run, ends those of containers that no longer do, and tells what was
     /// found. A pod that is being deleted is no longer asked whether it must be restarted.
-    pub(super) fn sync(&mut self, ctx: &Arc<Context>, pod: &Arc<Pod>, seen: &Observed, memory: &mut Memory) {
-        let ending = memory.gone || pod.metadata.deletion_timestamp.is_some();
-        let ip = memory.attached.as_ref().and_then(|(_, ips)| ips.first().copied());
-        let host_ip = ctx.facts.host_ips.first().copied();
-        let on_host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);
-        let ip = if on_host { host_ip } else { ip };
+    pub(super) fn sync(&mut self, ctx: &Arc<Context>, pod: &Pod, seen: &Observed, memory: &mut Memory) {
+        let address = address_of(ctx, pod, memory);
+        self.shared.address.send_if_modified(|known| std::mem::replace(known, address) != address);
         let mut running = Vec::new();
         for (_, wanted) in pod.spec.iter().flat_map(containers) {
             if ProbeKind::ALL.iter().all(|kind| kind.of(wanted).is_none()) {
@@ -113,58 +128,73 @@ impl Probes {
             let Some(life) = seen.latest(&wanted.name) else { continue };
             let ContainerState::Running { started_at } = life.state else { continue };
             running.push(life.id.clone());
-            self.lock().entry(life.id.clone()).or_insert(Probed {
-                started: wanted.startup_probe.is_none(),
-                ready: wanted.readiness_probe.is_none(),
-                failed: None,
-            });
+            let first = || first_verdict(ctx, pod, wanted, &life.id);
+            self.shared.verdicts().entry(life.id.clone()).or_insert_with(first);
             for kind in ProbeKind::ALL {
-                let wants = kind.of(wanted).and_then(|probe| Some((probe, Handler::of_probe(probe)?)));
-                let key = (life.id.clone(), kind);
-                let Some((probe, handler)) = wants.filter(|_| !self.tasks.contains_key(&key)) else {
-                    continue;
-                };
-                let worker = Worker {
-                    ctx: ctx.clone(),
-                    about: about(pod, Some(&wanted.name)),
-                    wanted: wanted.clone(),
-                    id: life.id.clone(),
-                    ip,
-                    kind,
-                    probe: probe.clone(),
-                    handler,
-                    started_at,
-                    verdicts: self.verdicts.clone(),
-                    mailbox: self.mailbox.clone(),
-                };
-                self.tasks.insert(key, tokio::spawn(worker.run()));
+                self.start(ctx, pod, wanted, &life.id, kind, started_at);
             }
         }
+        let ending = memory.gone || pod.metadata.deletion_timestamp.is_some();
         self.drop_others(&running, ending);
-        memory.probed = self.lock().clone();
+        memory.probed = self.shared.verdicts().clone();
+    }
+
+    fn start(
+        &mut self,
+        ctx: &Arc<Context>,
+        pod: &Pod,
+        wanted: &Wanted,
+        id: &ContainerId,
+        kind: ProbeKind,
+        started_at: Timestamp,
+    ) {
+        let key = (id.clone(), kind);
+        if self.tasks.contains_key(&key) {
+            return;
+        }
+        let Some((probe, handler)) = kind.of(wanted).and_then(|p| Some((p, Handler::of_probe(p)?))) else {
+            return;
+        };
+        let worker = Arc::new(Worker {
+            ctx: ctx.clone(),
+            about: about(pod, Some(&wanted.name)),
+            wanted: wanted.clone(),
+            id: id.clone(),
+            kind,
+            probe: probe.clone(),
+            handler,
+            started_at,
+            shared: self.shared.clone(),
+        });
+        let label = format!("{} probe of {}", kind.word(), wanted.name);
+        let task = Task::start(label, ctx.clock().clone(), move || Arc::clone(&worker).run());
+        self.tasks.insert(key, task);
     }
 
     fn drop_others(&mut self, running: &[ContainerId], ending: bool) {
-        self.tasks.retain(|(id, kind), task| {
-            let keep = running.contains(id) && !(ending && *kind != ProbeKind::Readiness);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
-        self.lock().retain(|id, _| running.contains(id));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ContainerId, Probed>> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+        let keep = |id: &ContainerId, kind| running.contains(id) && !(ending && kind != ProbeKind::Readiness);
+        self.tasks.retain(|(id, kind), _| keep(id, *kind));
+        self.shared.verdicts().retain(|id, _| running.contains(id));
     }
 }
 
-impl Drop for Probes {
-    fn drop(&mut self) {
-        for task in self.tasks.values() {
-            task.abort();
-        }
+/// Where a pod is reached, if that is known.
+fn address_of(ctx: &Context, pod: &Pod, memory: &Memory) -> Option<IpAddr> {
+    if pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true) {
+        return ctx.facts.host_ips.first().copied();
+    }
+    memory.attached.as_ref().and_then(|(_, ips)| ips.first().copied())
+}
+
+/// What counts until a probe has said something: what the pod's status says of this very container, so that an agent
+/// that restarts takes no pod out of its services; else that it has neither started nor is ready.
+fn first_verdict(ctx: &Context, pod: &Pod, wanted: &Wanted, id: &ContainerId) -> Probed {
+    let shown_id = ctx.facts.shown_id(id);
+    let reported = reported(pod, &wanted.name).filter(|known| known.container_id.as_ref() == Some(&shown_id));
+    Probed {
+        started: wanted.startup_probe.is_none() || reported.is_some_and(|known| known.started == Some(true)),
+        ready: wanted.readiness_probe.is_none() || reported.is_some_and(|known| known.ready),
+        failed: None,
     }
 }
 
@@ -173,17 +203,15 @@ struct Worker {
     about: ObjectReference,
     wanted: Wanted,
     id: ContainerId,
-    ip: Option<IpAddr>,
     kind: ProbeKind,
     probe: Probe,
     handler: Handler,
     started_at: Timestamp,
-    verdicts: Verdicts,
-    mailbox: Arc<Mailbox>,
+    shared: Arc<Shared>,
 }
 
 impl Worker {
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let seconds = |value: Option<i32>, default: i32| {
             Duration::from_secs(u64::from(value.filter(|v| *v > 0).unwrap_or(default).unsigned_abs()))
         };
@@ -193,7 +221,7 @@ impl Worker {
         self.ctx.clock().sleep(between(self.ctx.now(), first)).await;
         let mut counter = Counter::new(&self.probe);
         loop {
-            if self.may_ask() && !self.ask(&mut counter, timeout).await {
+            if self.may_ask() && !self.probe_once(&mut counter, timeout).await {
                 return;
             }
             self.ctx.clock().sleep(period).await;
@@ -202,15 +230,30 @@ impl Worker {
 
     /// A startup probe asks until it has passed; the others wait for that.
     fn may_ask(&self) -> bool {
-        let started = self.verdict().is_some_and(|probed| probed.started);
+        let started = self.shared.verdict(&self.id).is_some_and(|probed| probed.started);
         started != (self.kind == ProbeKind::Startup)
     }
 
-    /// Asks once. Whether to go on.
-    async fn ask(&self, counter: &mut Counter, timeout: Duration) -> bool {
-        let outcome = run(&self.ctx, &self.handler, &self.wanted, &self.id, self.ip, timeout).await;
+    /// Where the pod is reached, once that is known.
+    async fn address(&self) -> Option<IpAddr> {
+        let mut address = self.shared.address.subscribe();
+        if !self.handler.needs_address() {
+            return *address.borrow();
+        }
+        address.wait_for(Option::is_some).await.ok().and_then(|known| *known)
+    }
+
+    /// Probes once. Whether to go on.
+    async fn probe_once(&self, counter: &mut Counter, timeout: Duration) -> bool {
+        let address = self.address().await;
+        let outcome = run(&self.ctx, &self.handler, &self.wanted, &self.id, address, timeout).await;
         let success = match outcome {
             Outcome::Success => true,
+            Outcome::Warning(message) => {
+                let message = format!("{} probe warning: {message}", self.kind.word());
+                self.ctx.warning(&self.about, "ProbeWarning", message);
+                true
+            }
             Outcome::Failure(message) => {
                 let message = format!("{} probe failed: {message}", self.kind.word());
                 self.ctx.warning(&self.about, "Unhealthy", message);
@@ -231,7 +274,7 @@ impl Worker {
 
     /// Notes a verdict, and wakes the pod's loop when it is news. Whether to go on asking.
     fn judge(&self, success: bool) -> bool {
-        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdicts = self.shared.verdicts();
         let Some(probed) = verdicts.get_mut(&self.id) else { return false };
         let before = *probed;
         let go_on = match (self.kind, success) {
@@ -256,13 +299,9 @@ impl Worker {
         let news = *probed != before;
         drop(verdicts);
         if news {
-            self.mailbox.poke();
+            self.shared.mailbox.poke();
         }
         go_on
-    }
-
-    fn verdict(&self) -> Option<Probed> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(&self.id).copied()
     }
 }
 

@@ -9,49 +9,103 @@ use k8s_openapi::api::core::v1::{Node, NodeStatus, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use serde_json::json;
 
-use super::backoff::between;
+use super::backoff::{add, between};
 use super::context::Context;
-use super::object::{Facts, Health, missing_labels, new_node, node_status, says_something_new};
-use crate::api::{Patch, Status};
+use super::object::{
+    Facts, Health, changes, is_another_machine, missing_labels, new_node, node_status, says_something_new,
+};
+use crate::api::{Patch, Reason, Status};
 use crate::runtime::RuntimeInfo;
 
 /// The namespace of the leases by which nodes say that they live.
 pub(super) const LEASES: &str = "kube-node-lease";
-/// How soon an API that is away is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How soon the registration is tried again.
+const REGISTER_RETRY: Duration = Duration::from_secs(1);
+/// How long an API may take to answer before the heartbeat is tried anew.
+const API_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Keeps the node's objects up to date until the end. Ready once the node is registered.
 pub(super) struct Registrar {
     ctx: Arc<Context>,
     runtime: RuntimeInfo,
     lease: Option<Lease>,
-    reported: Option<(NodeStatus, Timestamp)>,
+    /// When the whole status was last written.
+    reported_at: Option<Timestamp>,
     node_uid: Option<String>,
+}
+
+/// Why the node is not registered.
+enum Refused {
+    /// Another machine, which is alive, has the name.
+    NameTaken,
+    /// The API refused, or is away.
+    Api(Status),
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self::Api(status)
+    }
 }
 
 impl Registrar {
     pub(super) fn new(ctx: Arc<Context>, runtime: RuntimeInfo) -> Self {
-        Self { ctx, runtime, lease: None, reported: None, node_uid: None }
+        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None }
     }
 
-    /// Registers the node, and says how it is. Tries until the API answers.
+    /// Registers the node, and says how it is. Tries until the API answers and the name is free.
     pub(super) async fn register(&mut self) {
-        while let Err(error) = self.round().await {
-            tracing::debug!(node = self.ctx.name, %error, "cannot register the node yet");
-            self.ctx.clock().sleep(AGAIN).await;
+        let mut told = false;
+        while let Err(refused) = self.try_register().await {
+            match refused {
+                Refused::Api(error) => {
+                    tracing::debug!(node = self.ctx.name, %error, "cannot register the node yet");
+                }
+                Refused::NameTaken if !told => {
+                    told = true;
+                    tracing::error!(
+                        node = self.ctx.name,
+                        "another machine is a node of this name and alive; give this one another name"
+                    );
+                }
+                Refused::NameTaken => {}
+            }
+            self.ctx.clock().sleep(REGISTER_RETRY).await;
         }
-        let about = ObjectReference {
+        self.ctx.normal(&self.about(), "Starting", "Starting kubelet.");
+    }
+
+    async fn try_register(&mut self) -> Result<(), Refused> {
+        let known = self.ctx.client.cluster::<Node>().find(&self.ctx.name).await?;
+        if known.is_some_and(|node| is_another_machine(&node, &self.ctx.machine))
+            && self.lease_holds().await?
+        {
+            return Err(Refused::NameTaken);
+        }
+        Ok(self.round().await?)
+    }
+
+    /// Whether whoever has the node's lease has renewed it in time.
+    async fn lease_holds(&self) -> Result<bool, Status> {
+        let lease = self.ctx.client.api::<Lease>(LEASES).find(&self.ctx.name).await?;
+        let Some(spec) = lease.and_then(|lease| lease.spec) else { return Ok(false) };
+        let seconds = spec.lease_duration_seconds.unwrap_or_default().max(0).unsigned_abs();
+        let renewed = spec.renew_time.map(|time| time.0);
+        Ok(renewed.is_some_and(|at| self.ctx.now() < add(at, Duration::from_secs(seconds.into()))))
+    }
+
+    fn about(&self) -> ObjectReference {
+        ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Node".into()),
             name: Some(self.ctx.name.clone()),
             uid: self.node_uid.clone(),
             ..ObjectReference::default()
-        };
-        self.ctx.normal(&about, "Starting", "Starting kubelet.");
+        }
     }
 
     /// Says that the node lives, for ever.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             self.ctx.clock().sleep(self.ctx.config.heartbeat).await;
             if let Err(error) = self.round().await {
@@ -62,12 +116,22 @@ impl Registrar {
         }
     }
 
+    /// Writes what is to be written, unless the API takes too long.
     async fn round(&mut self) -> Result<(), Status> {
-        self.report().await?;
-        self.renew().await
+        let clock = self.ctx.clock().clone();
+        let written = async {
+            self.report().await?;
+            self.renew().await
+        };
+        tokio::select! {
+            biased;
+            written = written => written,
+            () = clock.sleep(API_DEADLINE) => Err(Status::new(Reason::Timeout, "the API does not answer")),
+        }
     }
 
-    /// Writes the node's status if there is something to say.
+    /// Writes the node's status if there is something to say. It is compared with what the API has, not with what was
+    /// written last: a node that was silent too long is marked by the control plane, and must take that back.
     async fn report(&mut self) -> Result<(), Status> {
         let health = match self.ctx.runtime.info().await {
             Ok(info) => {
@@ -76,28 +140,29 @@ impl Registrar {
             }
             Err(error) => Health::NotReady(format!("container runtime is down: {error}")),
         };
-        let now = self.ctx.now();
-        let images = match &self.reported {
-            // Images are looked at when the status is due anyway; they are not news by themselves.
-            Some((old, at)) if between(*at, now) < self.ctx.config.status_period => old.images.clone(),
-            _ => None,
-        };
-        if let Some((old, at)) = &self.reported {
-            let mut new = self.status(old, &[], &health, now);
-            new.images = images;
-            let due = between(*at, now) >= self.ctx.config.status_period;
-            if !due && !says_something_new(old, &new) {
-                return Ok(());
-            }
-        }
         let node = self.ensure_node().await?;
-        let images = self.ctx.runtime.images().await.unwrap_or_default();
-        let status = self.status(&node.status.clone().unwrap_or_default(), &images, &health, now);
-        let patch = json!({"metadata": {"uid": node.metadata.uid}, "status": status});
+        self.node_uid = node.metadata.uid.clone();
+        let known = node.status.unwrap_or_default();
+        let now = self.ctx.now();
+        let due = self.reported_at.is_none_or(|at| between(at, now) >= self.ctx.config.status_period);
+        // Images are looked at when the status is due anyway; they are not news by themselves.
+        let mut status = self.status(&known, &[], &health, now);
+        status.images.clone_from(&known.images);
+        if !due && !says_something_new(&known, &status) {
+            return Ok(());
+        }
+        if due {
+            let images = self.ctx.runtime.images().await.unwrap_or_default();
+            status = self.status(&known, &images, &health, now);
+        }
+        let patch = json!({"metadata": {"uid": self.node_uid}, "status": status});
         let api = self.ctx.client.cluster::<Node>();
-        let written = api.patch_status(&self.ctx.name, Patch::Merge(patch)).await?;
-        self.node_uid = written.metadata.uid.clone();
-        self.reported = written.status.map(|status| (status, now));
+        api.patch_status(&self.ctx.name, Patch::Merge(patch)).await?;
+        self.reported_at = Some(now);
+        for reason in changes(&known, &status) {
+            let message = format!("Node {} status is now: {reason}", self.ctx.name);
+            self.ctx.normal(&self.about(), &reason, message);
+        }
         Ok(())
     }
 

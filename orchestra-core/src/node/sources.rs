@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::model::containers;
 use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, PodSpec, Secret, Service, Volume};
 
 /// What a pod refers to, read from the API beforehand so that the rest is a pure function of it.
@@ -59,6 +60,20 @@ impl Needs {
             self.config_maps.extend(source.config_map.as_ref().map(|v| v.name.clone()));
             self.secrets.extend(source.secret.as_ref().map(|v| v.name.clone()));
         }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.config_maps.extend(other.config_maps);
+        self.secrets.extend(other.secrets);
+        self
+    }
+
+    /// Everything that a pod's volumes and containers refer to.
+    pub fn of_pod(spec: &PodSpec) -> Self {
+        containers(spec)
+            .fold(Self::of_volumes(spec), |needs, (_, wanted)| needs.and(Self::of_container(wanted)))
     }
 
     /// Whether nothing is referred to.

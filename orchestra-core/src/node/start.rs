@@ -1,56 +1,63 @@
 //! Making and starting one container: its image, its configuration, itself, its `postStart` hook.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference};
+use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod};
 
-use super::apply::{Executor, Stop};
+use super::address::addresses;
 use super::backoff::add;
-use super::context::about;
+use super::context::{Context, about};
+use super::env::{self, Environment};
 use super::handlers::{Handler, Outcome, run};
+use super::images::{self, Pulls};
 use super::kill::Killing;
-use super::model::{Waiting, crash_key};
+use super::model::{CONFIG_ERROR, LEAST_GRACE, Memory, Waiting, container_hash, crash_key};
+use super::mounts::Volumes;
 use super::plan::Start;
 use super::sources::Needs;
+use super::stop::Stop;
 use super::translate::{self, Resolved, would_be_root};
-use super::{env, images, mounts};
+use crate::api::Status;
 use crate::runtime::{ContainerId, ContainerMeta, ContainerSpec, Image, RuntimeError};
 
 /// How soon a container whose making failed is tried again.
-const TRY_AGAIN: Duration = Duration::from_secs(10);
+const CREATE_RETRY: Duration = Duration::from_secs(10);
+/// Volumes that were made so long ago are brought up to date before a container that sees them is made.
+const FRESH: Duration = Duration::from_secs(1);
 /// Hooks that say nothing about time may take this long.
 const HOOK_TIME: Duration = Duration::from_secs(600);
 
-impl Executor<'_> {
-    pub(super) async fn start(&mut self, start: Start) -> Result<(), Stop> {
-        let wanted = self.wanted(&start.container)?;
-        let about = about(self.pod, Some(&wanted.name));
+/// A container to start.
+pub(super) struct Starting<'a> {
+    pub(super) ctx: &'a Arc<Context>,
+    pub(super) pod: &'a Pod,
+    pub(super) wanted: &'a Wanted,
+    pub(super) memory: &'a mut Memory,
+}
+
+impl Starting<'_> {
+    pub(super) async fn start(mut self, start: &Start) -> Result<(), Stop> {
+        let about = about(self.pod, Some(&self.wanted.name));
         if let Some(ended) = start.ended {
             let now = self.ctx.now();
-            self.memory.crashes.next(&crash_key(&wanted), ended, now);
+            self.memory.crashes.next(&crash_key(self.wanted), ended, now);
         }
-        let id = match start.existing {
-            Some(id) => id,
-            None => self.create(&wanted, start.attempt, &about).await?,
+        let id = match &start.existing {
+            Some(id) => id.clone(),
+            None => self.create(start.attempt, &about).await?,
         };
-        self.run(&wanted, &id, &about).await
+        self.run(&id, &about).await
     }
 
-    async fn create(
-        &mut self,
-        wanted: &Wanted,
-        attempt: u32,
-        about: &ObjectReference,
-    ) -> Result<ContainerId, Stop> {
+    async fn create(&mut self, attempt: u32, about: &ObjectReference) -> Result<ContainerId, Stop> {
         let image = match self.ctx.runtime.capabilities().images {
-            true => Some(self.image(wanted, about).await?),
+            true => Some(self.image(about).await?),
             false => None,
         };
-        let spec = match self.configure(wanted, attempt, image, about).await? {
+        let spec = match self.configure(attempt, image).await? {
             Ok(spec) => spec,
-            Err(message) => {
-                return Err(self.waits(wanted, about, "CreateContainerConfigError", message, TRY_AGAIN));
-            }
+            Err(message) => return Err(self.waits(about, CONFIG_ERROR, message)),
         };
         let sandbox = self.memory.attached.as_ref().map(|(id, _)| id.clone());
         let Some(sandbox) = sandbox else { return Err(Stop::Away("the pod has no sandbox".into())) };
@@ -64,14 +71,14 @@ impl Executor<'_> {
                 // The runtime is not as it was seen: look again.
                 Err(Stop::Away(error.to_string()))
             }
-            Err(error) => {
-                Err(self.waits(wanted, about, "CreateContainerError", error.to_string(), TRY_AGAIN))
-            }
+            Err(error) => Err(self.waits(about, "CreateContainerError", error.to_string())),
         }
     }
 
-    async fn image(&mut self, wanted: &Wanted, about: &ObjectReference) -> Result<Image, Stop> {
-        let found = images::ensure(self.ctx, self.pod, wanted, about, &mut self.memory.pulls).await;
+    async fn image(&mut self, about: &ObjectReference) -> Result<Image, Stop> {
+        let wanted = self.wanted;
+        let mut pulls = Pulls { waits: &mut self.memory.pulls, errors: &mut self.memory.pull_errors };
+        let found = images::ensure(self.ctx, self.pod, wanted, about, &mut pulls).await;
         found.map_err(|none| {
             let news = self.memory.waiting.get(&wanted.name) != Some(&none.waiting);
             if news {
@@ -84,48 +91,57 @@ impl Executor<'_> {
     }
 
     /// Everything the runtime has to know. What is wrong with the pod's configuration is an answer.
+    ///
+    /// ConfigMaps and Secrets are read once, so that the container sees the same in its environment and in its files.
     async fn configure(
         &mut self,
-        wanted: &Wanted,
         attempt: u32,
         image: Option<Image>,
-        _about: &ObjectReference,
     ) -> Result<Result<ContainerSpec, String>, Stop> {
-        if let Some(message) = would_be_root(self.pod, wanted, image.as_ref()) {
+        let (ctx, pod, wanted) = (self.ctx, self.pod, self.wanted);
+        if let Some(message) = would_be_root(pod, wanted, image.as_ref()) {
             return Ok(Err(message));
         }
-        let namespace = self.pod.metadata.namespace.clone().unwrap_or_default();
-        let needs = Needs::of_container(wanted);
-        let mut sources =
-            self.ctx.sources(&namespace, &needs).await.map_err(|error| Stop::Away(error.to_string()))?;
-        sources.services = self.ctx.services(&namespace);
-        let facts = self.ctx.pod_facts(&self.ips());
-        let env = match env::environment(self.pod, wanted, &facts, &sources) {
+        let volumes = Volumes { ctx, pod };
+        let refresh = volumes.are_older_than(self.memory, FRESH).then(|| volumes.needs());
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let needs = Needs::of_container(wanted).and(refresh.clone().unwrap_or_default());
+        let away = |error: Status| Stop::Away(error.to_string());
+        let mut sources = ctx.sources(namespace, &needs).await.map_err(away)?;
+        sources.services = ctx.services(namespace).await.map_err(away)?;
+        if refresh.is_some()
+            && let Err(message) = volumes.prepare_from(self.memory, &sources).await
+        {
+            // The container is given the files as they are.
+            ctx.warning(&about(pod, None), "FailedMount", message);
+        }
+        let facts = ctx.pod_facts(&addresses(ctx, pod, self.memory));
+        let env = match env::environment(pod, wanted, &facts, &sources) {
             Ok(env) => env,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        self.tell_of_skipped(&env);
+        let meta = ContainerMeta { name: wanted.name.clone(), attempt, hash: container_hash(wanted) };
+        let mounts = match volumes.mounts(wanted, &meta, &env, self.memory).await {
+            Ok(mounts) => mounts,
+            Err(message) => return Ok(Err(message)),
+        };
+        let resolved = Resolved { env, mounts, image };
+        Ok(Ok(translate::container(pod, wanted, attempt, resolved, &ctx.machine)))
+    }
+
+    fn tell_of_skipped(&self, env: &Environment) {
         for (object, keys) in &env.skipped {
             let message = format!(
                 "Keys [{}] from the EnvFrom {object} were skipped since they are considered invalid environment variable names.",
                 keys.join(", ")
             );
-            self.ctx.warning(
-                &super::context::about(self.pod, None),
-                "InvalidEnvironmentVariableNames",
-                message,
-            );
+            self.ctx.warning(&about(self.pod, None), "InvalidEnvironmentVariableNames", message);
         }
-        let meta =
-            ContainerMeta { name: wanted.name.clone(), attempt, hash: super::model::container_hash(wanted) };
-        let mounts = match mounts::of_container(self.ctx, self.pod, wanted, &meta, &env, self.memory).await {
-            Ok(mounts) => mounts,
-            Err(message) => return Ok(Err(message)),
-        };
-        let resolved = Resolved { env, mounts, image };
-        Ok(Ok(translate::container(self.pod, wanted, attempt, resolved, &self.ctx.machine)))
     }
 
-    async fn run(&mut self, wanted: &Wanted, id: &ContainerId, about: &ObjectReference) -> Result<(), Stop> {
+    async fn run(&mut self, id: &ContainerId, about: &ObjectReference) -> Result<(), Stop> {
+        let wanted = self.wanted;
         match self.ctx.runtime.start_container(id).await {
             Ok(()) => {}
             Err(error @ RuntimeError::Unavailable { .. }) => return Err(error.into()),
@@ -140,18 +156,14 @@ impl Executor<'_> {
         self.memory.waiting.remove(&wanted.name);
         self.memory.not_before.remove(&wanted.name);
         self.ctx.normal(about, "Started", "Container started");
-        self.post_start(wanted, id, about).await
+        self.post_start(id, about).await
     }
 
-    async fn post_start(
-        &mut self,
-        wanted: &Wanted,
-        id: &ContainerId,
-        about: &ObjectReference,
-    ) -> Result<(), Stop> {
+    async fn post_start(&mut self, id: &ContainerId, about: &ObjectReference) -> Result<(), Stop> {
+        let wanted = self.wanted;
         let hook = wanted.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
         let Some(handler) = hook.and_then(Handler::of_hook) else { return Ok(()) };
-        let ip = self.ips().first().copied();
+        let ip = addresses(self.ctx, self.pod, self.memory).first().copied();
         let outcome = run(self.ctx, &handler, wanted, id, ip, HOOK_TIME).await;
         let (Outcome::Failure(why) | Outcome::Unknown(why)) = outcome else { return Ok(()) };
         self.ctx.warning(about, "FailedPostStartHook", format!("PostStartHook failed: {why}"));
@@ -165,8 +177,9 @@ impl Executor<'_> {
             announce: true,
             run_hook: true,
         };
-        let grace = self.spec()?.termination_grace_period_seconds.unwrap_or(30).max(1).unsigned_abs();
-        killing.run(Duration::from_secs(grace)).await?;
+        let spec = self.pod.spec.as_ref();
+        let grace = spec.and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        killing.run(Duration::from_secs(grace.max(0).unsigned_abs()).max(LEAST_GRACE)).await?;
         let waiting =
             Waiting { reason: "PostStartHookError", message: format!("PostStartHook failed: {why}") };
         self.memory.waiting.insert(wanted.name.clone(), waiting);
@@ -174,17 +187,14 @@ impl Executor<'_> {
     }
 
     /// The container waits: its status says why, and an event when that is news.
-    fn waits(
-        &mut self,
-        wanted: &Wanted,
-        about: &ObjectReference,
-        reason: &'static str,
-        message: String,
-        retry: Duration,
-    ) -> Stop {
-        self.ctx.warning(about, "Failed", format!("Error: {message}"));
-        self.memory.not_before.insert(wanted.name.clone(), add(self.ctx.now(), retry));
-        self.memory.waiting.insert(wanted.name.clone(), Waiting { reason, message });
+    fn waits(&mut self, about: &ObjectReference, reason: &'static str, message: String) -> Stop {
+        let name = &self.wanted.name;
+        let waiting = Waiting { reason, message };
+        if self.memory.waiting.get(name) != Some(&waiting) {
+            self.ctx.warning(about, "Failed", format!("Error: {}", waiting.message));
+        }
+        self.memory.not_before.insert(name.clone(), add(self.ctx.now(), CREATE_RETRY));
+        self.memory.waiting.insert(name.clone(), waiting);
         Stop::Wait
     }
 }

@@ -9,9 +9,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::model::{Memory, Observed, RestartPolicy, Role, containers, is_terminal, start_time};
+use super::model::{
+    Memory, Observed, RestartPolicy, Role, Waiting, containers, is_terminal, reported, start_time,
+};
 use super::resources::qos_class;
-use crate::runtime::{Container, ContainerState, Exit};
+use crate::runtime::{Container, ContainerId, ContainerState, Exit};
 
 mod conditions;
 
@@ -22,6 +24,13 @@ pub struct NodeFacts {
     pub host_ips: Vec<IpAddr>,
     /// The scheme of container ids: the runtime's name.
     pub runtime: String,
+}
+
+impl NodeFacts {
+    /// A container's id as statuses show it: `docker://4f5e…`.
+    pub fn shown_id(&self, id: &ContainerId) -> String {
+        format!("{}://{id}", self.runtime)
+    }
 }
 
 /// The status of a pod. What others have written into it (conditions of their own) is kept.
@@ -102,39 +111,47 @@ impl Reporter<'_> {
     fn container(&self, role: Role, wanted: &Wanted) -> ContainerStatus {
         let lives = self.seen.lives(&wanted.name);
         let Some(latest) = lives.first() else { return self.unseen(role, wanted) };
-        let waiting =
-            self.memory.waiting.get(&wanted.name).filter(|_| !latest.state.is_running() && !self.over);
-        let ended = |life: &Container| life.state.exit().map(|exit| self.terminated(life, exit));
-        let (state, last) = match (waiting, &latest.state) {
+        let ended = |life: &&Container| life.state.exit().map(|exit| self.terminated(life, exit));
+        let earlier = || lives.get(1).and_then(ended);
+        let (state, last) = match (self.waiting_of(role, wanted, latest), &latest.state) {
             (Some(waiting), _) => (self.waiting(waiting.reason, &waiting.message), ended(latest)),
-            (None, ContainerState::Created) => (self.creating(), lives.get(1).and_then(|life| ended(life))),
-            (None, ContainerState::Exited(_)) => {
-                (or_default(ended(latest)), lives.get(1).and_then(|l| ended(l)))
-            }
-            (None, ContainerState::Running { started_at }) => {
-                let running = ContainerStateRunning { started_at: Some(Time(*started_at)) };
-                let state = ApiState { running: Some(running), ..ApiState::default() };
-                (state, lives.get(1).and_then(|life| ended(life)))
-            }
-            (None, ContainerState::Unknown) => {
-                let state =
-                    ApiState { running: Some(ContainerStateRunning::default()), ..ApiState::default() };
-                (state, lives.get(1).and_then(|life| ended(life)))
-            }
+            (None, ContainerState::Created) => (self.creating(), earlier()),
+            (None, ContainerState::Exited(exit)) => (self.terminated(latest, exit), earlier()),
+            (None, ContainerState::Running { started_at }) => (running(*started_at), earlier()),
+            (None, ContainerState::Unknown) => (running(self.started_at(latest)), earlier()),
         };
         let (started, ready) = self.started_and_ready(role, wanted, latest);
         ContainerStatus {
             name: wanted.name.clone(),
-            image: shown_image(latest),
+            image: latest.image.clone(),
             image_id: latest.image_id.clone(),
-            container_id: Some(self.id_of(latest)),
+            container_id: Some(self.node.shown_id(&latest.id)),
             restart_count: i32::try_from(latest.meta.attempt).unwrap_or(i32::MAX),
             ready,
             started: Some(started),
             state: Some(state),
-            last_state: last.or_else(|| self.reported_last_state(&wanted.name)),
+            last_state: last.or_else(|| self.reported_last_state(latest)),
+            resources: Some(wanted.resources.clone().unwrap_or_default()),
+            allocated_resources: wanted.resources.as_ref().and_then(|resources| resources.requests.clone()),
             ..ContainerStatus::default()
         }
+    }
+
+    /// Why a container waits. One that runs does not, nor does one that has ended and is not started again.
+    fn waiting_of(&self, role: Role, wanted: &Wanted, latest: &Container) -> Option<&Waiting> {
+        let policy = RestartPolicy::of_pod(self.spec);
+        let starts = match &latest.state {
+            ContainerState::Exited(exit) => policy.restarts(role, wanted, exit.code),
+            state => !state.is_running(),
+        };
+        self.memory.waiting.get(&wanted.name).filter(|_| starts && !self.over)
+    }
+
+    /// Since when a container runs of which the runtime cannot say it: as was reported, else since it was made.
+    fn started_at(&self, life: &Container) -> Timestamp {
+        let known = reported(self.pod, &life.meta.name);
+        let running = known.and_then(|known| known.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+        running.map_or(life.created_at, |time| time.0)
     }
 
     fn started_and_ready(&self, role: Role, wanted: &Wanted, life: &Container) -> (bool, bool) {
@@ -149,12 +166,12 @@ impl Reporter<'_> {
 
     /// A container the runtime does not have: not yet, or no longer.
     fn unseen(&self, role: Role, wanted: &Wanted) -> ContainerStatus {
-        let old = self.reported(&wanted.name);
+        let old = reported(self.pod, &wanted.name).cloned();
         let had_begun = old.as_ref().is_some_and(|old| {
             old.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some())
         });
         let state = match (self.memory.waiting.get(&wanted.name), &old) {
-            (_, Some(old)) if had_begun && self.over => lost(old),
+            (_, Some(old)) if had_begun && self.over => lost(old, self.now),
             (Some(waiting), _) if !self.over => self.waiting(waiting.reason, &waiting.message),
             _ => self.creating(),
         };
@@ -170,16 +187,12 @@ impl Reporter<'_> {
         status
     }
 
-    fn reported(&self, name: &str) -> Option<ContainerStatus> {
-        let status = self.pod.status.as_ref()?;
-        let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-        all.find(|known| known.name == name).cloned()
-    }
-
     /// The last state that was reported, when the runtime has removed that life since.
-    fn reported_last_state(&self, name: &str) -> Option<ApiState> {
-        let old = self.reported(name)?;
-        old.last_state.filter(|last| last.terminated.is_some())
+    fn reported_last_state(&self, latest: &Container) -> Option<ApiState> {
+        let old = reported(self.pod, &latest.meta.name)?.last_state.clone()?;
+        let shown_id = self.node.shown_id(&latest.id);
+        let of_another = |end: &ContainerStateTerminated| end.container_id.as_ref() != Some(&shown_id);
+        old.terminated.as_ref().is_some_and(of_another).then_some(old)
     }
 
     fn creating(&self) -> ApiState {
@@ -203,19 +216,16 @@ impl Reporter<'_> {
         let left = self.memory.messages.get(&life.id).filter(|message| !message.is_empty());
         let message = left.cloned().or_else(|| Some(exit.message.clone()).filter(|m| !m.is_empty()));
         let terminated = ContainerStateTerminated {
-            container_id: Some(self.id_of(life)),
+            container_id: Some(self.node.shown_id(&life.id)),
             exit_code: exit.code,
             finished_at: Some(Time(exit.finished_at)),
-            started_at: exit.started_at.map(Time),
+            // Clients show a missing time as one of the year 1: what never ran began when it ended.
+            started_at: Some(Time(exit.started_at.unwrap_or(exit.finished_at))),
             message,
             reason: Some(reason.to_owned()),
             signal: None,
         };
         ApiState { terminated: Some(terminated), ..ApiState::default() }
-    }
-
-    fn id_of(&self, life: &Container) -> String {
-        format!("{}://{}", self.node.runtime, life.id)
     }
 
     /// The phase, from the statuses of the containers.
@@ -279,21 +289,20 @@ impl Reporter<'_> {
     }
 }
 
-fn or_default(state: Option<ApiState>) -> ApiState {
-    state.unwrap_or_default()
-}
-
-/// The image as it is reported.
-fn shown_image(life: &Container) -> String {
-    life.image.clone()
+fn running(since: Timestamp) -> ApiState {
+    let running = ContainerStateRunning { started_at: Some(Time(since)) };
+    ApiState { running: Some(running), ..ApiState::default() }
 }
 
 /// A container that ran and of which the runtime knows nothing any more.
-fn lost(old: &ContainerStatus) -> ApiState {
+fn lost(old: &ContainerStatus, now: Timestamp) -> ApiState {
     if let Some(state) = old.state.clone().filter(|state| state.terminated.is_some()) {
         return state;
     }
+    let began = old.state.as_ref().and_then(|state| state.running.as_ref()?.started_at.clone());
     let terminated = ContainerStateTerminated {
+        started_at: Some(began.unwrap_or(Time(now))),
+        finished_at: Some(Time(now)),
         exit_code: 137,
         reason: Some("ContainerStatusUnknown".into()),
         message: Some("The container could not be located when the pod was terminated".into()),

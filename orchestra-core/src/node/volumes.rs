@@ -11,7 +11,6 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::fields::{self, Facts, FieldError};
-use super::ports::EmptyDir;
 use super::sources::Sources;
 
 /// What a volume is made of.
@@ -28,6 +27,17 @@ pub enum Content {
     },
     /// Files made here, replaced all at once when one changes.
     Files(Files),
+}
+
+/// An empty directory to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EmptyDir {
+    /// In memory instead of on disk.
+    pub memory: bool,
+    /// Most bytes.
+    pub size_limit: Option<u64>,
+    /// The group it belongs to: the pod's `fsGroup`.
+    pub group: Option<u32>,
 }
 
 /// Files by path within the volume.

@@ -1,13 +1,16 @@
 //! The agent dies, the runtime goes away, the API forgets: what survives.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use orchestra_core::node::{LogRequest, NodeService};
+use futures::{FutureExt, StreamExt};
+use orchestra_core::node::{HttpAnswer, LogRequest, NodeService};
 use orchestra_core::runtime::fake::{Behaviour, Call, On};
-use orchestra_core::runtime::{LogOptions, PodRef, Runtime, SandboxMeta, SandboxSpec};
+use orchestra_core::runtime::{LogOptions, PodRef, Runtime};
 use serde_json::{Value, json};
 
-use crate::world::{World, container, phase};
+use crate::world::{World, condition, container, phase, sandbox_spec};
 
 fn one(image: &str) -> Value {
     json!({"containers": [{"name": "app", "image": image}]})
@@ -37,6 +40,39 @@ async fn a_new_agent_adopts_what_runs_and_restarts_nothing() {
     let new = world.until_ready("new").await;
     let ip = |pod: &orchestra_core::k8s_openapi::api::core::v1::Pod| pod.status.clone().unwrap().pod_ip;
     assert!(before.iter().all(|pod| ip(pod) != ip(&new)), "an adopted address is not given out again");
+}
+
+/// N1 and N2: probes of adopted pods find them, and until they have said something the status stands as it is.
+#[tokio::test(start_paused = true)]
+async fn probes_of_adopted_pods_go_on() {
+    let mut world = World::start().await;
+    let sick = Arc::new(AtomicBool::new(false));
+    let now = sick.clone();
+    world.host.on_http(move |request| {
+        assert_eq!(request.host, "10.64.0.1");
+        Ok(HttpAnswer { status: if now.load(Ordering::SeqCst) { 503 } else { 200 }, body: String::new() })
+    });
+    let http = json!({"httpGet": {"port": 80}, "periodSeconds": 2});
+    let probes = json!({"name": "app", "image": "a:1", "readinessProbe": http,
+        "startupProbe": {"tcpSocket": {"port": 80}}, "livenessProbe": {"grpc": {"port": 80}, "periodSeconds": 2}});
+    let exec = json!({"name": "exec", "image": "a:1", "readinessProbe": {"exec": {"command": ["check"]}}});
+    world.create("web", json!({"containers": [probes, exec]})).await;
+    let before = world.until_ready("web").await;
+    for _ in 0..2 {
+        world.kill_agent().await;
+        world.sleep(30.0).await;
+        let mut changes = world.watch_pods().await;
+        world.start_agent();
+        world.sleep(60.0).await;
+        assert_eq!(world.get("web").await.status, before.status);
+        assert!(changes.next().now_or_never().is_none(), "not even for a moment was it another");
+    }
+    let events = world.events("web").await;
+    assert!(!events.contains("Unhealthy"), "{events}");
+    sick.store(true, Ordering::SeqCst);
+    world.until("web", "unready", |pod| condition(pod, "Ready") == "False").await;
+    world.host.close(true);
+    world.until("web", "restarted", |pod| container(pod, "app").unwrap().restart_count == 1).await;
 }
 
 /// Kills the agent at every moment of a pod's start, and of its end, and starts it again.
@@ -70,22 +106,8 @@ async fn what_the_api_does_not_know_is_removed() {
     world.until_ready("web").await;
     world.kill_agent().await;
     world.delete("web", Some(0)).await;
-    let other = SandboxSpec {
-        meta: SandboxMeta {
-            pod: PodRef { namespace: "default".into(), name: "x".into(), uid: "other".into() },
-            attempt: 0,
-            owner: "another-cluster/n1".into(),
-        },
-        hostname: "x".into(),
-        dns: None,
-        host_ports: Vec::new(),
-        namespaces: Default::default(),
-        sysctls: Default::default(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_directory: "/x".into(),
-        cgroup_parent: None,
-    };
+    let pod = PodRef { namespace: "default".into(), name: "x".into(), uid: "other".into() };
+    let other = sandbox_spec(pod, "another-cluster/n1".into());
     world.runtime.run_sandbox(&other).await.unwrap();
     world.start_agent();
     world.sleep(10.0).await;
@@ -135,6 +157,24 @@ async fn a_runtime_that_goes_away_costs_no_pod() {
     assert_eq!(last.exit_code, 9);
 }
 
+/// N10: a reader that follows is told that the container is gone.
+#[tokio::test(start_paused = true)]
+async fn logs_that_are_followed_end_with_the_pod() {
+    let world = World::start().await;
+    let pod = world.create("web", one("nginx:1")).await;
+    world.until_ready("web").await;
+    let request = LogRequest {
+        pod: PodRef { namespace: "default".into(), name: "web".into(), uid: pod.metadata.uid.unwrap() },
+        container: "app".into(),
+        previous: false,
+        options: LogOptions { follow: true, ..LogOptions::default() },
+    };
+    let stream = world.service().logs(&request).await.unwrap();
+    world.delete("web", Some(0)).await;
+    let read = tokio::time::timeout(Duration::from_secs(60), stream.collect::<Vec<_>>()).await;
+    assert!(read.is_ok_and(|chunks| chunks.is_empty()));
+}
+
 async fn world_container_while_away(world: &World) -> orchestra_core::runtime::ContainerId {
     let pod = world.get("web").await;
     let id = container(&pod, "app").unwrap().container_id.clone().unwrap();
@@ -176,7 +216,7 @@ async fn logs_of_this_life_and_the_one_before() {
             options: LogOptions::default(),
         };
         let stream = service.logs(&request).await.map_err(|status| status.to_string())?;
-        let chunks: Vec<_> = futures::StreamExt::collect(stream).await;
+        let chunks: Vec<_> = stream.collect().await;
         let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.unwrap()).collect();
         Ok::<_, String>(String::from_utf8(bytes).unwrap())
     };

@@ -9,7 +9,7 @@ use orchestra_core::api::Patch;
 use orchestra_core::k8s_openapi;
 use orchestra_core::node::{HttpAnswer, ProbeError};
 use orchestra_core::runtime::ExecOutput;
-use orchestra_core::runtime::fake::{Behaviour, On};
+use orchestra_core::runtime::fake::{Behaviour, Call, On};
 use serde_json::json;
 
 use crate::world::{World, condition, container, waiting};
@@ -225,11 +225,83 @@ async fn volumes_wait_for_their_sources_and_follow_them() {
     assert_eq!(shown(), ["a=1", "name=web", "s=x"]);
     let api = world.client.api::<ConfigMap>("default");
     api.patch("conf", Patch::Merge(json!({"data": {"a": "2"}}))).await.unwrap();
-    world.sleep(61.0).await;
-    assert_eq!(shown(), ["a=2", "name=web", "s=x"]);
+    world.sleep(1.0).await;
+    assert_eq!(shown(), ["a=2", "name=web", "s=x"], "told by its watch");
+    api.delete("conf").await.unwrap();
+    world.sleep(1.0).await;
+    assert_eq!(shown(), ["a=2", "name=web", "s=x"], "what was there stays");
+    api.create(&map).await.unwrap();
+    world.sleep(1.0).await;
+    assert_eq!(shown(), ["a=1", "name=web", "s=x"]);
     world.delete("web", Some(1)).await;
     world.until_empty().await;
     assert_eq!(world.host.volume(&uid, "conf"), None);
+}
+
+/// N21: a volume of the downward API alone.
+#[tokio::test(start_paused = true)]
+async fn volumes_follow_the_labels_of_their_pod() {
+    let world = World::start().await;
+    let labels = json!({"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}});
+    let spec = json!({"containers": [{"name": "app", "image": "a:1"}],
+        "volumes": [{"name": "info", "downwardAPI": {"items": [labels]}}]});
+    world.create("web", spec).await;
+    let uid = world.until_ready("web").await.metadata.uid.unwrap();
+    for value in ["1", "2"] {
+        let patch = json!({"metadata": {"labels": {"step": value}}});
+        world.pods().patch("web", Patch::Merge(patch)).await.unwrap();
+        world.sleep(1.0).await;
+        let shown = world.host.volume(&uid, "info").unwrap()["labels"].data.clone();
+        assert_eq!(String::from_utf8(shown).unwrap(), format!("step=\"{value}\""));
+    }
+    assert_eq!(container(&world.get("web").await, "app").unwrap().restart_count, 0);
+}
+
+/// N25: environment and files of a container are of one and the same ConfigMap, however long ago its volumes were made.
+#[tokio::test(start_paused = true)]
+async fn a_container_is_told_the_same_twice() {
+    let world = World::start().await;
+    let map = |level: &str| -> ConfigMap {
+        serde_json::from_value(
+            json!({"metadata": {"name": "conf", "namespace": "default"}, "data": {"level": level}}),
+        )
+        .unwrap()
+    };
+    let api = world.client.api::<ConfigMap>("default");
+    api.create(&map("1")).await.unwrap();
+    let pulled = Behaviour::new().pulled_in(Duration::from_secs(60));
+    world.runtime.on(On::image("slow:1"), pulled);
+    let spec = json!({
+        "containers": [{"name": "app", "image": "slow:1", "volumeMounts": [{"name": "conf", "mountPath": "/c"}],
+            "env": [{"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "level"}}}]}],
+        "volumes": [{"name": "conf", "configMap": {"name": "conf"}}],
+    });
+    let pod = world.create("web", spec).await;
+    world.sleep(30.0).await;
+    let uid = pod.metadata.uid.unwrap();
+    let file = || String::from_utf8(world.host.volume(&uid, "conf").unwrap()["level"].data.clone()).unwrap();
+    assert_eq!(file(), "1");
+    api.patch("conf", Patch::Merge(json!({"data": {"level": "2"}}))).await.unwrap();
+    while world.runtime.calls(Call::CreateContainer) == 0 {
+        world.sleep(0.001).await;
+    }
+    assert_eq!(file(), "2", "as old as its environment, which is read when it is made");
+}
+
+/// A redirect to another host is not followed: nobody knows, so it is well, and somebody is told.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_sent_away_warns() {
+    let world = World::start().await;
+    world.host.on_http(|_| Ok(HttpAnswer { status: 302, body: "elsewhere".into() }));
+    let probe = json!({"httpGet": {"port": 80}});
+    world
+        .create("web", json!({"containers": [{"name": "app", "image": "a:1", "readinessProbe": probe}]}))
+        .await;
+    world.until_ready("web").await;
+    let events = world.events("web").await;
+    let said =
+        "Warning ProbeWarning Readiness probe warning: Probe terminated redirects, Response body: elsewhere";
+    assert!(events.contains(said), "{events}");
 }
 
 #[tokio::test(start_paused = true)]

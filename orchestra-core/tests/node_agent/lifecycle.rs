@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use orchestra_core::api::WatchEvent;
 use orchestra_core::k8s_openapi;
 use orchestra_core::runtime::PullFailure;
 use orchestra_core::runtime::fake::{Behaviour, Call, On};
@@ -134,13 +136,21 @@ async fn images_that_cannot_be_had() {
     let pod = world.until("gone", "backing off", |pod| waiting(pod, "app") == "ImagePullBackOff").await;
     assert_eq!(phase(&pod), "Pending");
     world.until("gone", "failing again", |pod| waiting(pod, "app") == "ErrImagePull").await;
+    let message = |pod: &Pod| container(pod, "app")?.state.clone()?.waiting?.message;
+    let pod = world.until("gone", "backing off again", |pod| waiting(pod, "app") == "ImagePullBackOff").await;
+    assert_eq!(
+        message(&pod).as_deref(),
+        Some(
+            "Back-off pulling image \"gone:1\": ErrImagePull: failed to pull image \"gone:1\": manifest unknown"
+        )
+    );
     let events = world.events("gone").await;
     for line in [
         "Normal Pulling (x2) Pulling image \"gone:1\"",
         "Warning Failed (x2) Failed to pull image \"gone:1\": manifest unknown",
         "Warning Failed (x2) Error: ErrImagePull",
-        "Normal BackOff Back-off pulling image \"gone:1\"",
-        "Warning Failed Error: ImagePullBackOff",
+        "Normal BackOff (x2) Back-off pulling image \"gone:1\"",
+        "Warning Failed (x2) Error: ImagePullBackOff",
     ] {
         assert!(events.contains(line), "{line}\nin\n{events}");
     }
@@ -160,6 +170,65 @@ async fn a_command_that_cannot_be_started_is_a_crash() {
     let last = container(&pod, "app").unwrap().last_state.clone().unwrap().terminated.unwrap();
     assert_eq!((last.exit_code, last.reason.as_deref()), (127, Some("StartError")));
     assert!(world.events("x").await.contains("Warning Failed (x2) Error: exec: \"nope\": not found"));
+}
+
+/// C11: a container that never began, and is not started again, has no state before this one, and every time is a time.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_never_began_has_no_last_state() {
+    let world = World::start().await;
+    world.runtime.on(On::image("x:1"), Behaviour::new().start_fails(127, "exec: \"nope\": not found"));
+    let mut changes = world.watch_pods().await;
+    world
+        .create("x", json!({"restartPolicy": "Never", "containers": [{"name": "app", "image": "x:1"}]}))
+        .await;
+    let pod = world.until_phase("x", "Failed").await;
+    let app = container(&pod, "app").unwrap();
+    let end = app.state.clone().unwrap().terminated.unwrap();
+    assert_eq!((end.exit_code, end.reason.as_deref()), (127, Some("StartError")));
+    assert!(end.finished_at.is_some());
+    assert_eq!(end.started_at, end.finished_at);
+    while let Some(Some(Ok(event))) = changes.next().now_or_never() {
+        let WatchEvent::Modified(entry) = event else { continue };
+        let pod: Pod = entry.decode().unwrap();
+        let last = container(&pod, "app").and_then(|app| app.last_state.clone());
+        assert_eq!(last, None, "not even on the way");
+    }
+}
+
+/// A25: what a container was given stands in its status.
+#[tokio::test(start_paused = true)]
+async fn resources_are_reported() {
+    let world = World::start().await;
+    let resources = json!({"requests": {"cpu": "250m"}, "limits": {"cpu": "1", "memory": "64Mi"}});
+    let spec = json!({"containers": [
+        {"name": "app", "image": "a:1", "resources": resources}, {"name": "none", "image": "a:1"}]});
+    world.create("web", spec).await;
+    let pod = world.until_ready("web").await;
+    let app = container(&pod, "app").unwrap();
+    let shown = app.resources.clone().unwrap();
+    assert_eq!(app.allocated_resources, shown.requests);
+    assert_eq!(app.allocated_resources.as_ref().unwrap()["cpu"].0, "250m");
+    assert_eq!(shown.limits.unwrap()["memory"].0, "64Mi");
+    let none = container(&pod, "none").unwrap();
+    assert_eq!((&none.resources, &none.allocated_resources), (&Some(Default::default()), &None));
+}
+
+/// Two seconds at least, so that a container which ends in good order is not killed.
+#[tokio::test(start_paused = true)]
+async fn a_container_gets_two_seconds_to_end() {
+    let world = World::start().await;
+    world.runtime.on(On::image("brisk:1"), Behaviour::new().stops_in(Duration::from_millis(1900), 0));
+    for (name, own, asked) in [("own", 1, None), ("asked", 30, Some(1)), ("gone", 30, Some(0))] {
+        let spec = json!({"terminationGracePeriodSeconds": own, "containers": [{"name": "app", "image": "brisk:1"}]});
+        world.create(name, spec).await;
+        world.until_ready(name).await;
+        let began = world.clock.now();
+        world.delete(name, asked).await;
+        world.until_gone(name).await;
+        world.until_empty().await;
+        let took = world.clock.now().duration_since(began).as_millis();
+        assert!((1900..2000).contains(&took), "{name} took {took} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]

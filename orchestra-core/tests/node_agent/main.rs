@@ -4,5 +4,7 @@
 mod adoption;
 mod configuration;
 mod lifecycle;
+mod registration;
 mod security;
+mod supervision;
 mod world;

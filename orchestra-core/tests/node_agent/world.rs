@@ -4,9 +4,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use orchestra_core::api::access::Authenticated;
-use orchestra_core::api::{Api, Client, DeleteOptions, Server, ServerConfig, User};
+use orchestra_core::api::{
+    Api, Client, DeleteOptions, Server, ServerConfig, Target, User, WatchEvent, WatchOptions, WatchStream,
+};
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::k8s_openapi;
 use orchestra_core::network::fake::FakeNetwork;
@@ -14,7 +17,9 @@ use orchestra_core::node::fake::FakeHost;
 use orchestra_core::node::{Agent, Config, LocalNode};
 use orchestra_core::objects;
 use orchestra_core::runtime::fake::FakeRuntime;
-use orchestra_core::runtime::{Filter, Runtime, Sandbox};
+use orchestra_core::runtime::{
+    ContainerMeta, ContainerSpec, Filter, PodRef, Runtime, Sandbox, SandboxId, SandboxMeta, SandboxSpec,
+};
 use orchestra_core::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -101,6 +106,25 @@ impl World {
         self.pods().create(&serde_json::from_value(pod).unwrap()).await.unwrap()
     }
 
+    /// What happens to pods from now on.
+    pub async fn watch_pods(&self) -> WatchStream {
+        let target = Target::of::<Pod>(Some("default"));
+        let mut watch = self
+            .client
+            .watch(
+                target,
+                WatchOptions { initial_events: Some(true), bookmarks: true, ..WatchOptions::default() },
+            )
+            .await
+            .unwrap();
+        while let Some(event) = watch.next().await {
+            if matches!(event.unwrap(), WatchEvent::Bookmark { initial_events_end: true, .. }) {
+                break;
+            }
+        }
+        watch
+    }
+
     pub async fn get(&self, name: &str) -> Pod {
         self.pods().get(name).await.unwrap()
     }
@@ -162,6 +186,37 @@ impl World {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
 
+    /// A sandbox of this node whose pod nobody knows, with a container that runs.
+    pub async fn sandbox_of_nobody(&self, uid: &str) -> SandboxId {
+        let pod = PodRef { namespace: "default".into(), name: "nobody".into(), uid: uid.into() };
+        let owner = format!("{}/{NODE}", Config::default().cluster);
+        let sandbox = self.runtime.run_sandbox(&sandbox_spec(pod, owner)).await.unwrap().id;
+        let meta = ContainerMeta { name: "late".into(), attempt: 0, hash: String::new() };
+        let spec = ContainerSpec {
+            meta,
+            image: "nginx:1".into(),
+            image_id: String::new(),
+            command: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: None,
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            security: Default::default(),
+            resources: Default::default(),
+            stdin: false,
+            stdin_once: false,
+            tty: false,
+            stop_signal: None,
+            labels: Default::default(),
+            annotations: Default::default(),
+            log_path: "late.log".into(),
+        };
+        let container = self.runtime.create_container(&sandbox, &spec).await.unwrap();
+        self.runtime.start_container(&container).await.unwrap();
+        sandbox
+    }
+
     pub async fn sandboxes(&self) -> Vec<Sandbox> {
         self.runtime.list(&Filter::default()).await.unwrap()
     }
@@ -189,6 +244,22 @@ impl World {
             );
         }
         text
+    }
+}
+
+/// A plain sandbox of a pod.
+pub fn sandbox_spec(pod: PodRef, owner: String) -> SandboxSpec {
+    SandboxSpec {
+        meta: SandboxMeta { pod, attempt: 0, owner },
+        hostname: "x".into(),
+        dns: None,
+        host_ports: Vec::new(),
+        namespaces: Default::default(),
+        sysctls: Default::default(),
+        labels: Default::default(),
+        annotations: Default::default(),
+        log_directory: "/x".into(),
+        cgroup_parent: None,
     }
 }
 

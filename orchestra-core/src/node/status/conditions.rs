@@ -14,8 +14,7 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
     let old = of.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let containers_ready = containers_ready(of, status);
     let ready = ready(of, &containers_ready, old);
-    let sandbox = of.seen.ready_sandbox().zip(of.memory.attached.as_ref());
-    let can_start = sandbox.is_some_and(|(sandbox, (attached, _))| sandbox.id == *attached);
+    let can_start = can_start(of, old);
     let scheduled = old.iter().find(|known| known.type_ == "PodScheduled" && known.status == "True");
     let news = [
         made("PodReadyToStartContainers", can_start, None, None),
@@ -31,6 +30,21 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
         new
     });
     ours.chain(old.iter().filter(|known| !OURS.contains(&known.type_.as_str())).cloned()).collect()
+}
+
+/// Whether the pod has a sandbox that is connected. One that was made before this agent began is taken to be as its
+/// status says until the agent has connected it again.
+fn can_start(of: &Reporter<'_>, old: &[PodCondition]) -> bool {
+    let Some(sandbox) = of.seen.ready_sandbox() else { return false };
+    match &of.memory.attached {
+        Some((attached, _)) => sandbox.id == *attached,
+        None => {
+            let before = of.memory.first_seen.is_some_and(|seen| sandbox.created_at < seen);
+            let holds =
+                |known: &PodCondition| known.type_ == "PodReadyToStartContainers" && known.status == "True";
+            before && old.iter().any(holds)
+        }
+    }
 }
 
 fn made(type_: &str, holds: bool, reason: Option<&str>, message: Option<String>) -> PodCondition {

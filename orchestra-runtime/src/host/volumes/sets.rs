@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use orchestra_core::node::volumes::Files;
+use orchestra_core::node::Files;
 
 use super::{DATA, give_to, relative};
 use crate::private;

@@ -20,3 +20,4 @@ mod netns;
 mod ports;
 mod private;
 pub mod process;
+mod tree;

@@ -1,5 +1,6 @@
 //! The process runtime against this machine, with whatever rights the tests have; with root also once more without.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -20,15 +21,16 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    async fn open(&self) -> ProcessRuntime {
-        let config = Config::new(self.folder.path().join("data"))
+    fn config(&self) -> Config {
+        Config::new(self.folder.path().join("data"))
             .pods(Range::parse("10.86.0.0/16").unwrap(), "orctest0")
             .loopback(Range::parse("127.86.0.0/16").unwrap())
             .helper(env!("CARGO_BIN_EXE_orchestra-shim"))
-            .run(
-                std::env::temp_dir().join(format!("orchestra-test-{}", rustix::process::geteuid().as_raw())),
-            );
-        ProcessRuntime::open(config).await.unwrap()
+            .run(std::env::temp_dir().join(format!("orchestra-test-{}", rustix::process::geteuid().as_raw())))
+    }
+
+    async fn open(&self) -> ProcessRuntime {
+        ProcessRuntime::open(self.config()).await.unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -117,7 +119,12 @@ fn is_root() -> bool {
 async fn fulfils_the_contract() {
     let place = Place::new();
     let runtime = place.open().await;
-    check(&Subject::new(Arc::new(runtime)).log_root(place.path("logs"))).await;
+    let logs = place.path("logs");
+    let reopen = move || {
+        let config = place.config();
+        async move { Arc::new(ProcessRuntime::open(config).await.unwrap()) as Arc<dyn Runtime> }
+    };
+    check(&Subject::new(Arc::new(runtime)).log_root(logs).reopen(reopen)).await;
 }
 
 #[tokio::test]
@@ -208,13 +215,326 @@ async fn stragglers_do_not_outlive_their_container() {
     let sandbox = runtime.run_sandbox(&place.sandbox("stragglers")).await.unwrap();
     // One in the process group, and one that has left it for a session of its own.
     let script = "sleep 4711 & setsid sleep 4712 & echo $! ; sleep 0.2; exit 5";
-    let id = started(&runtime, &sandbox.id, &container("app", script)).await;
+    let id = started(&runtime, &sandbox.id, &container("app", &mine(script))).await;
     assert_eq!(ended(&runtime, &id).await.code, 5);
-    for process in std::fs::read_dir("/proc").unwrap().flatten() {
-        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        assert!(!line.starts_with(b"sleep\x004711") && !line.starts_with(b"sleep\x004712"));
+    assert_eq!(sleepers(&["4711", "4712"]), Vec::<String>::new());
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+/// A script as it is ours alone: the same tests run as another user at the same time.
+fn mine(script: &str) -> String {
+    if is_root() { script.to_owned() } else { script.replace("sleep 47", "sleep 97") }
+}
+
+/// Which of these times somebody on this machine sleeps for. The kernel forgets the dead a moment later.
+fn sleepers(times: &[&str]) -> Vec<String> {
+    let times: Vec<String> =
+        times.iter().map(|time| mine(&format!("sleep {time}")).replace("sleep ", "")).collect();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let slept = lines.filter_map(|line| {
+        let words: Vec<String> =
+            line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        let sleeps = words.first().is_some_and(|program| program.ends_with("sleep"));
+        words.into_iter().nth(1).filter(|time| sleeps && times.contains(time))
+    });
+    slept.collect()
+}
+
+async fn until(what: &str, is: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("in time: {what}"));
+}
+
+#[tokio::test]
+async fn nothing_of_a_command_outlives_its_time() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("slow")).await.unwrap();
+    let id = started(&runtime, &sandbox.id, &container("app", "exec sleep 600")).await;
+    let script = "sleep 4721 & setsid sh -c 'setsid sleep 4722 & sleep 4723' & sleep 4724; true";
+    let command = ["sh", "-c", &mine(script)].map(str::to_owned);
+    let all = ["4721", "4722", "4723", "4724"];
+    let timeout = Duration::from_millis(500);
+    let slow = runtime.exec_sync(&id, &command, timeout).await;
+    assert_eq!(slow, Err(RuntimeError::Timeout { after: timeout }));
+    assert_eq!(sleepers(&all), Vec::<String>::new());
+
+    // One that nobody waits for any more, as a preStop hook when the grace period is over.
+    let dropped = tokio::time::timeout(timeout, runtime.exec_sync(&id, &command, Duration::from_secs(600)));
+    assert!(dropped.await.is_err());
+    until("all of it ends", async || sleepers(&all).is_empty()).await;
+    let options = ExecOptions {
+        command: command.to_vec(),
+        streams: AttachOptions { stdout: true, ..AttachOptions::default() },
+    };
+    let session = runtime.exec(&id, &options).await.unwrap();
+    until("it runs", async || sleepers(&all).len() == 4).await;
+    drop(session);
+    until("all of it ends", async || sleepers(&all).is_empty()).await;
+
+    // One that is done in time leaves its code, whatever it was.
+    let quick = ["sh", "-c", "echo out; echo err >&2; exit 7"].map(str::to_owned);
+    let answer = runtime.exec_sync(&id, &quick, Duration::from_secs(20)).await.unwrap();
+    assert_eq!((answer.exit_code, &*answer.stdout, &*answer.stderr), (7, &b"out\n"[..], &b"err\n"[..]));
+    let absent = runtime.exec_sync(&id, &["/no/such".to_owned()], Duration::from_secs(20)).await.unwrap();
+    assert_eq!(absent.exit_code, 127, "{absent:?}");
+    assert!(runtime.container(&id).await.unwrap().state.is_running());
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_the_main_process_is_asked_to_end() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("worker")).await.unwrap();
+    let worker = "echo worker up; sleep 1 && echo worker done || echo worker broken";
+    let script = format!(
+        "trap 'echo asked' TERM; sh -c '{worker}' & while kill -0 $! 2>/dev/null; do wait $!; done; echo leaving"
+    );
+    let id = started(&runtime, &sandbox.id, &container("app", &script)).await;
+    until("the worker is up", async || snapshot(&runtime, &id).await.contains("up")).await;
+    runtime.stop_container(&id, Duration::from_secs(20)).await.unwrap();
+    assert_eq!(logs(&runtime, &id).await, "worker up\nasked\nworker done\nleaving\n");
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn following_a_log_ends_when_its_container_is_removed() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("follow")).await.unwrap();
+    for round in 0..5 {
+        let spec = container(&format!("app-{round}"), "while :; do echo tock; sleep 0.01; done");
+        let id = started(&runtime, &sandbox.id, &spec).await;
+        let follow = LogOptions { follow: true, ..LogOptions::default() };
+        let mut stream = runtime.logs(&id, &follow).await.unwrap();
+        stream.next().await.unwrap().unwrap();
+        runtime.remove_container(&id).await.unwrap();
+        let rest = async { while stream.next().await.is_some_and(|piece| piece.is_ok()) {} };
+        tokio::time::timeout(Duration::from_secs(20), rest).await.expect("it ends");
     }
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sandbox_without_its_network_is_not_ready() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let made = runtime.run_sandbox(&place.sandbox("lost")).await.unwrap();
+    let Some(netns) = made.netns else {
+        eprintln!("skipped: without root there are no network namespaces");
+        return;
+    };
+    rustix::mount::unmount(&netns, rustix::mount::UnmountFlags::DETACH).unwrap();
+    let found = &runtime.list(&Filter::default()).await.unwrap()[0];
+    assert_eq!((found.state, &found.netns), (SandboxState::NotReady, &None));
+    let refused = runtime.create_container(&made.id, &container("app", "true")).await;
+    assert!(matches!(refused, Err(RuntimeError::NotRunning { .. })), "{refused:?}");
+    let next = SandboxSpec {
+        meta: SandboxMeta { attempt: 1, ..place.sandbox("lost").meta },
+        ..place.sandbox("lost")
+    };
+    let next = runtime.run_sandbox(&next).await.unwrap();
+    assert_eq!(output(&runtime, &next.id, &container("app", "echo again")).await, "again\n");
+    for id in [made.id, next.id] {
+        runtime.remove_sandbox(&id).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn only_what_is_mounted_can_be_written_below_a_read_only_root() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("readonly")).await.unwrap();
+    let elsewhere = place.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::set_permissions(&elsewhere, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let script = format!(
+        "for f in /etc /tmp /usr/share /new {}; do (echo x > $f/orchestra-was-here) 2>/dev/null && echo wrote $f; \
+         done; echo y > /usr/share/orchestra-vol/made && echo volume; echo z > /dev/null && echo null",
+        elsewhere.display()
+    );
+    let mut spec = container("app", &script);
+    spec.security.read_only_root_filesystem = true;
+    let volume = place.path("volume");
+    std::fs::create_dir(&volume).unwrap();
+    spec.mounts = vec![mount(&volume, "/usr/share/orchestra-vol", false)];
+    if !runtime.capabilities().fields.read_only_root_filesystem {
+        assert!(runtime.create_container(&sandbox.id, &spec).await.is_err());
+        return;
+    }
+    assert_eq!(output(&runtime, &sandbox.id, &spec).await, "volume\nnull\n");
+    assert!(volume.join("made").exists() && std::fs::read_dir(&elsewhere).unwrap().next().is_none());
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn capabilities_that_are_dropped_are_gone() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("caps")).await.unwrap();
+    let mut spec = container("app", "grep -E 'Cap(Inh|Prm|Eff|Bnd)|NoNewPrivs' /proc/self/status");
+    spec.security.drop_capabilities = vec!["ALL".into()];
+    let shown = output(&runtime, &sandbox.id, &spec).await;
+    let value = |name: &str| {
+        let line = shown.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+        u64::from_str_radix(line.trim(), 16).unwrap()
+    };
+    assert_eq!((value("CapPrm:"), value("CapEff:"), value("CapInh:")), (0, 0, 0), "{shown}");
+    match is_root() {
+        true => assert_eq!(value("CapBnd:"), 0, "{shown}"),
+        false => assert_eq!(value("NoNewPrivs:"), 1, "{shown}"),
+    }
+    if is_root() {
+        spec.meta.name = "bind".into();
+        spec.security.add_capabilities = vec!["NET_BIND_SERVICE".into()];
+        let shown = output(&runtime, &sandbox.id, &spec).await;
+        assert!(shown.contains("CapEff:\t0000000000000400"), "{shown}");
+    }
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+/// What the program that embeds us has open is nothing for containers.
+#[tokio::test]
+async fn containers_get_the_standard_streams_only() {
+    let place = Place::new();
+    let secret = std::fs::File::create(place.path("secret")).unwrap();
+    rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty()).unwrap();
+    let runtime = place.open().await;
+    let sandbox = runtime.run_sandbox(&place.sandbox("fd")).await.unwrap();
+    let look = "for fd in /proc/$$/fd/*; do [ ${fd##*/} -gt 2 ] && readlink $fd; done; echo done";
+    let printed = output(&runtime, &sandbox.id, &container("app", look)).await;
+    assert!(!printed.contains("secret"), "{printed}");
+    let id = started(&runtime, &sandbox.id, &container("long", "exec sleep 600")).await;
+    let command = ["sh", "-c", look].map(str::to_owned);
+    let seen = runtime.exec_sync(&id, &command, Duration::from_secs(20)).await.unwrap();
+    let seen = String::from_utf8_lossy(&seen.stdout).into_owned();
+    assert!(seen.contains("done") && !seen.contains("secret"), "{seen}");
+    runtime.remove_sandbox(&sandbox.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_container_sees_its_own_processes() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let look = "sleep 4731 & for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done";
+    let (with, without) = (place.sandbox("processes"), place.sandbox("shared"));
+    let without =
+        SandboxSpec { namespaces: Namespaces { host_pid: true, ..Namespaces::default() }, ..without };
+    for (spec, own) in [(with, true), (without, false)] {
+        let sandbox = runtime.run_sandbox(&spec).await.unwrap();
+        let printed = output(&runtime, &sandbox.id, &container("app", &mine(look))).await;
+        let others = printed.lines().any(|line| line.contains("process-") || line.contains("--skip"));
+        assert!(printed.contains(&mine("sleep 4731")), "{printed}");
+        assert!(own != others || !runtime.capabilities().mounts, "{own}: {printed}");
+        assert_eq!(sleepers(&["4731"]), Vec::<String>::new());
+        runtime.remove_sandbox(&sandbox.id).await.unwrap();
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+}
+
+#[tokio::test]
+async fn nobody_else_reads_logs_and_records_and_nothing_of_them_stays() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let made = runtime.run_sandbox(&place.sandbox("traces")).await.unwrap();
+    let first = started(&runtime, &made.id, &container("app", "echo secret")).await;
+    ended(&runtime, &first).await;
+    let folder = place.path("logs").join("traces");
+    for (path, expected) in [
+        (folder.clone(), 0o750),
+        (folder.join("app"), 0o750),
+        (folder.join("app/0.log"), 0o640),
+        (place.path("data"), 0o700),
+        (place.path("data/containers"), 0o700),
+    ] {
+        assert_eq!(mode(&path), expected, "{}", path.display());
+    }
+    if is_root() {
+        let record = place.path("data/containers").join(first.as_str()).join("container.json");
+        let mut spec = container("nosy", &format!("cat {} 2>/dev/null || echo refused", record.display()));
+        spec.security.run_as_user = Some(12_345);
+        assert_eq!(output(&runtime, &made.id, &spec).await, "refused\n");
+    }
+    runtime.remove_sandbox(&made.id).await.unwrap();
+    assert!(!folder.exists(), "the pod's folder of logs stays");
+    for left in ["data/sandboxes", "data/containers", "data/tmp"] {
+        assert_eq!(std::fs::read_dir(place.path(left)).unwrap().count(), 0, "{left}");
+    }
+    let cgroup = Path::new("/sys/fs/cgroup/memory/orchestra").join(first.as_str());
+    assert!(!cgroup.exists(), "the control group stays");
+    if let Some(netns) = made.netns {
+        assert!(!netns.exists(), "the network namespace stays");
+    }
+}
+
+/// Somebody removes the data of a runtime that is not running: the next one on the machine cleans up.
+#[tokio::test]
+async fn networks_of_nobody_are_swept() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    let made = runtime.run_sandbox(&place.sandbox("swept")).await.unwrap();
+    let Some(netns) = made.netns.clone() else { return };
+    let IpAddr::V4(address) = made.ips[0] else { panic!("{made:?}") };
+    let device = PathBuf::from(format!("/sys/class/net/orc{:08x}", address.to_bits()));
+    assert!(netns.exists() && device.exists());
+    drop(runtime);
+    std::fs::remove_dir_all(place.path("data")).unwrap();
+    let kept = place.open().await;
+    assert!(!netns.exists() && !device.exists(), "{} {}", netns.display(), device.display());
+    let made = kept.run_sandbox(&place.sandbox("kept")).await.unwrap();
+    let again = place.open().await;
+    assert!(made.netns.as_ref().is_some_and(|netns| netns.exists()), "what is in use stays");
+    again.remove_sandbox(&made.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn names_are_looked_up_as_the_pod_says() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    if !runtime.capabilities().mounts {
+        return;
+    }
+    let dns = DnsConfig {
+        servers: vec!["192.0.2.7".parse().unwrap()],
+        searches: vec!["shop.svc".into()],
+        options: vec!["ndots:5".into()],
+    };
+    let made = runtime.run_sandbox(&SandboxSpec { dns: Some(dns), ..place.sandbox("names") }).await.unwrap();
+    let printed = output(&runtime, &made.id, &container("app", "cat /etc/resolv.conf")).await;
+    assert_eq!(printed, "nameserver 192.0.2.7\nsearch shop.svc\noptions ndots:5\n");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// A volume is written by containers: a link in it, to a link, to the machine, is followed within the container.
+#[tokio::test]
+async fn mount_points_do_not_leave_the_container() {
+    let place = Place::new();
+    let runtime = place.open().await;
+    if !runtime.capabilities().mounts {
+        return;
+    }
+    let (volume, outside, file) = (place.path("volume"), place.path("outside"), place.path("file"));
+    for folder in [&volume, &outside] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    std::fs::write(&file, "mounted\n").unwrap();
+    std::os::unix::fs::symlink("second", volume.join("first")).unwrap();
+    std::os::unix::fs::symlink(&outside, volume.join("second")).unwrap();
+    let made = runtime.run_sandbox(&place.sandbox("links")).await.unwrap();
+    let mut spec = container("app", "cat /vol/first/made");
+    spec.mounts = vec![mount(&volume, "/vol", false), mount(&file, "/vol/first/made", true)];
+    assert_eq!(output(&runtime, &made.id, &spec).await, "mounted\n");
+    assert!(std::fs::read_dir(&outside).unwrap().next().is_none(), "a file was made on the machine");
+    runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
 #[tokio::test]
@@ -253,7 +573,11 @@ async fn a_shim_that_is_killed_takes_its_process_along() {
     let place = Place::new();
     let runtime = place.open().await;
     let sandbox = runtime.run_sandbox(&place.sandbox("shim")).await.unwrap();
-    let id = started(&runtime, &sandbox.id, &container("app", "exec sleep 4713")).await;
+    let script =
+        "setsid sh -c 'sleep 4741' & (setsid sh -c 'setsid sleep 4742 & sleep 4743' &); exec sleep 4713";
+    let id = started(&runtime, &sandbox.id, &container("app", &mine(script))).await;
+    let all = ["4741", "4742", "4743", "4713"];
+    until("all of it runs", async || sleepers(&all).len() == 4).await;
     let state: serde_json::Value = serde_json::from_slice(
         &std::fs::read(place.path("data/containers").join(id.as_str()).join("state.json")).unwrap(),
     )
@@ -268,6 +592,9 @@ async fn a_shim_that_is_killed_takes_its_process_along() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the process dies with its shim");
+    if runtime.capabilities().mounts {
+        until("all of it ends", async || sleepers(&all).is_empty()).await;
+    }
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
 }
 
@@ -420,6 +747,15 @@ async fn users_are_changed_with_root_only() {
         let refused = runtime.create_container(&sandbox.id, &spec).await;
         assert!(matches!(refused, Err(RuntimeError::InvalidSpec { .. })), "{refused:?}");
     }
+    // Its own of both are no change.
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let own = SecurityContext {
+        run_as_user: Some(uid.into()),
+        run_as_group: Some(gid.into()),
+        ..SecurityContext::default()
+    };
+    let spec = ContainerSpec { security: own, ..container("own", "id -u; id -g") };
+    assert_eq!(output(&runtime, &sandbox.id, &spec).await, format!("{uid}\n{gid}\n"));
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
 }
 

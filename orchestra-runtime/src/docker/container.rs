@@ -19,7 +19,7 @@ use super::translate::{self, Facts, Joined};
 use super::{DockerRuntime, sandbox, status};
 
 impl DockerRuntime {
-    pub(super) async fn make_container(
+    pub(super) async fn create_container(
         &self,
         sandbox: &SandboxId,
         spec: &ContainerSpec,
@@ -47,7 +47,7 @@ impl DockerRuntime {
             .map_err(|error| error::of_create("container", &name, &spec.image, error))
     }
 
-    pub(super) async fn run_container(&self, id: &ContainerId) -> Result<()> {
+    pub(super) async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let Err(error) = self.docker.start_container(id.as_str(), None::<StartContainerOptions>).await else {
             return Ok(());
         };
@@ -65,7 +65,7 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn end_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
+    pub(super) async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
         if grace.is_zero() {
             self.inspect(id).await?;
             return self.kill(id.as_str()).await;
@@ -94,7 +94,7 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn delete(&self, id: &str) -> Result<()> {
+    pub(super) async fn remove(&self, id: &str) -> Result<()> {
         let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
         match self.docker.remove_container(id, Some(options)).await {
             Err(error) if error::status(&error) != Some(404) => Err(error::of(About::Container(id), error)),
@@ -109,7 +109,7 @@ impl DockerRuntime {
             .map_err(|error| error::of(About::Container(id.as_str()), error))
     }
 
-    pub(super) async fn figures(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+    pub(super) async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         let mut wanted = sandbox::label_filter(filter);
         wanted.push(format!("{}={}", labels::KIND, labels::KIND_CONTAINER));
         let mut all = Vec::new();

@@ -36,12 +36,12 @@ impl DockerRuntime {
         Ok(Security::read(&info.security_options.unwrap_or_default()))
     }
 
-    pub(super) async fn daemon_info(&self) -> Result<RuntimeInfo> {
+    pub(super) async fn info(&self) -> Result<RuntimeInfo> {
         let version = self.docker.version().await.map_err(|error| error::of(About::Daemon, error))?.version;
         Ok(RuntimeInfo { name: "docker".into(), version: version.unwrap_or_default() })
     }
 
-    pub(super) async fn daemon_machine(&self) -> Result<MachineInfo> {
+    pub(super) async fn machine(&self) -> Result<MachineInfo> {
         let info = self.docker.info().await.map_err(|error| error::of(About::Daemon, error))?;
         let root = info.docker_root_dir.clone().unwrap_or_else(|| "/".into());
         let here =

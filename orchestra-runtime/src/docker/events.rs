@@ -17,7 +17,7 @@ use super::error::{self, About};
 const ACTIONS: [&str; 3] = ["start", "die", "destroy"];
 
 impl DockerRuntime {
-    pub(super) async fn watch_events(&self) -> Result<EventStream> {
+    pub(super) async fn events(&self) -> Result<EventStream> {
         // The daemon replays what happened since; so nothing between this moment and its first answer is lost.
         let since = Timestamp::now();
         self.ping().await?;

@@ -18,7 +18,7 @@ const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 const PULL_BEGINS: Duration = Duration::from_secs(600);
 
 impl DockerRuntime {
-    pub(super) async fn find_image(&self, image: &ImageRef) -> Result<Option<Image>> {
+    pub(super) async fn image(&self, image: &ImageRef) -> Result<Option<Image>> {
         match self.docker.inspect_image(image.as_str()).await {
             Ok(shown) => Ok(Some(inspected(shown))),
             Err(error) if error::status(&error) == Some(404) => Ok(None),
@@ -26,7 +26,7 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn pull(
+    pub(super) async fn pull_image(
         &self,
         image: &ImageRef,
         credentials: Option<&RegistryCredentials>,
@@ -45,18 +45,18 @@ impl DockerRuntime {
         exhaust(patient.create_image(Some(options), None, credentials))
             .await
             .map_err(|error| error::of_pull(image.as_str(), error))?;
-        self.find_image(image)
+        self.image(image)
             .await?
             .ok_or_else(|| RuntimeError::ImageNotFound { image: image.as_str().to_owned() })
     }
 
-    pub(super) async fn list_images(&self) -> Result<Vec<Image>> {
+    pub(super) async fn images(&self) -> Result<Vec<Image>> {
         let listed = self.docker.list_images(None::<ListImagesOptions>).await;
         let listed = listed.map_err(|error| error::of(About::Daemon, error))?;
         Ok(listed.into_iter().map(listed_image).collect())
     }
 
-    pub(super) async fn delete_image(&self, image: &ImageRef) -> Result<()> {
+    pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         match self.docker.remove_image(image.as_str(), None::<RemoveImageOptions>, None).await {
             Err(error) if error::status(&error) != Some(404) => {
                 Err(error::of(About::Image(image.as_str()), error))

@@ -91,6 +91,7 @@ impl DockerRuntime {
     }
 }
 
+// What a method does is in the module of its subject, under the same name.
 #[async_trait]
 impl Runtime for DockerRuntime {
     fn capabilities(&self) -> Capabilities {
@@ -104,43 +105,43 @@ impl Runtime for DockerRuntime {
     }
 
     async fn info(&self) -> Result<RuntimeInfo> {
-        self.daemon_info().await
+        self.info().await
     }
 
     async fn machine(&self) -> Result<MachineInfo> {
-        self.daemon_machine().await
+        self.machine().await
     }
 
     async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
-        self.make_sandbox(spec).await
+        self.run_sandbox(spec).await
     }
 
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
-        self.end_sandbox(id).await
+        self.stop_sandbox(id).await
     }
 
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
-        self.delete_sandbox(id).await
+        self.remove_sandbox(id).await
     }
 
     async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
-        self.make_container(sandbox, spec).await
+        self.create_container(sandbox, spec).await
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
-        self.run_container(id).await
+        self.start_container(id).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        self.end_container(id, grace).await
+        self.stop_container(id, grace).await
     }
 
     async fn remove_container(&self, id: &ContainerId) -> Result<()> {
-        self.delete(id.as_str()).await
+        self.remove(id.as_str()).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
-        self.list_sandboxes(filter).await
+        self.list(filter).await
     }
 
     async fn container(&self, id: &ContainerId) -> Result<Container> {
@@ -151,46 +152,46 @@ impl Runtime for DockerRuntime {
     }
 
     async fn image(&self, image: &ImageRef) -> Result<Option<Image>> {
-        self.find_image(image).await
+        self.image(image).await
     }
 
     async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image> {
-        self.pull(image, credentials).await
+        self.pull_image(image, credentials).await
     }
 
     async fn images(&self) -> Result<Vec<Image>> {
-        self.list_images().await
+        self.images().await
     }
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
-        self.delete_image(image).await
+        self.remove_image(image).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
-        self.read_logs(id, options).await
+        self.logs(id, options).await
     }
 
     async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
-        self.run_command(id, command, timeout).await
+        self.exec_sync(id, command, timeout).await
     }
 
     async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
-        self.open_exec(id, options).await
+        self.exec(id, options).await
     }
 
     async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
-        self.open_attach(id, options).await
+        self.attach(id, options).await
     }
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
-        self.dial_sandbox(sandbox, port).await
+        self.port_forward(sandbox, port).await
     }
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
-        self.figures(filter).await
+        self.stats(filter).await
     }
 
     async fn events(&self) -> Result<EventStream> {
-        self.watch_events().await
+        self.events().await
     }
 }

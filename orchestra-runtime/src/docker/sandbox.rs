@@ -17,7 +17,7 @@ use super::{DockerRuntime, pause, status, translate};
 const INSPECTIONS: usize = 8;
 
 impl DockerRuntime {
-    pub(super) async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+    pub(super) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         self.have_pause_image().await?;
         let name = names::sandbox(&spec.meta);
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
@@ -33,7 +33,7 @@ impl DockerRuntime {
                 None => error::of(About::Sandbox(&made.id), error),
             };
             // It could only be removed; what cannot be removed now still shows in a list.
-            let _ = self.delete(&made.id).await;
+            let _ = self.remove(&made.id).await;
             return Err(error);
         }
         let shown = self.inspect_sandbox(&made.id).await?;
@@ -65,14 +65,14 @@ impl DockerRuntime {
         ports.iter().find(|port| published(port) || !crate::ports::is_free(port)).map(|port| port.host_port)
     }
 
-    pub(super) async fn end_sandbox(&self, id: &SandboxId) -> Result<()> {
+    pub(super) async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         self.each_container(id, |container| async move { self.kill(&container).await }).await?;
         self.kill(id.as_str()).await
     }
 
-    pub(super) async fn delete_sandbox(&self, id: &SandboxId) -> Result<()> {
-        self.each_container(id, |container| async move { self.delete(&container).await }).await?;
-        self.delete(id.as_str()).await
+    pub(super) async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
+        self.each_container(id, |container| async move { self.remove(&container).await }).await?;
+        self.remove(id.as_str()).await
     }
 
     async fn each_container<F>(&self, sandbox: &SandboxId, action: impl Fn(String) -> F) -> Result<()>
@@ -102,7 +102,7 @@ impl DockerRuntime {
         self.docker.list_containers(Some(options)).await.map_err(|error| error::of(About::Daemon, error))
     }
 
-    pub(super) async fn list_sandboxes(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+    pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
         let found = self.find(label_filter(filter), false).await?;
         let shown: Vec<ContainerInspectResponse> =
             stream::iter(found.into_iter().filter_map(|summary| summary.id))
@@ -120,7 +120,7 @@ impl DockerRuntime {
         Ok(assemble(&shown))
     }
 
-    pub(super) async fn dial_sandbox(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+    pub(super) async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
         let shown = self.inspect_sandbox(id.as_str()).await?;
         let Some(netns) = status::netns(&shown) else {
             return Err(RuntimeError::NotRunning { id: id.to_string() });

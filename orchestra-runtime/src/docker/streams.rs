@@ -17,12 +17,13 @@ use orchestra_core::runtime::{
     AttachOptions, ByteStream, ContainerId, ExecOptions, ExecOutput, LogOptions, Result, RuntimeError,
     Session, TerminalSize,
 };
+use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::DockerRuntime;
 use super::error::{self, About};
-use crate::logs;
+use crate::{logs, tree};
 
 /// How much of each stream [`ExecOutput`] keeps.
 const OUTPUT_LIMIT: usize = 64 * 1024;
@@ -32,7 +33,7 @@ const PIPE: usize = 64 * 1024;
 type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, Error>> + Send>>;
 
 impl DockerRuntime {
-    pub(super) async fn read_logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+    pub(super) async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
         self.inspect(id).await?;
         let mut options = options.clone();
         if options.tail_lines == Some(0) {
@@ -67,15 +68,17 @@ impl DockerRuntime {
         Ok(logs::limit(lines, options.limit_bytes))
     }
 
-    pub(super) async fn run_command(
+    pub(super) async fn exec_sync(
         &self,
         id: &ContainerId,
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutput> {
+        let started = std::sync::OnceLock::new();
         let work = async {
             let streams = AttachOptions { stdout: true, stderr: true, ..Default::default() };
             let (exec, mut output, _stdin) = self.start_exec(id, command, &streams).await?;
+            let _ = started.set(exec.clone());
             let mut gathered = ExecOutput::default();
             while let Some(piece) = output.next().await {
                 let piece = piece.map_err(|error| error::of(About::Container(id.as_str()), error))?;
@@ -90,8 +93,20 @@ impl DockerRuntime {
             gathered.exit_code = exit_code(&self.docker, &exec, id).await?;
             Ok(gathered)
         };
-        // A command that outlives its time goes on in the container: Docker has no call to end it.
-        tokio::time::timeout(timeout, work).await.unwrap_or(Err(RuntimeError::Timeout { after: timeout }))
+        let done = tokio::time::timeout(timeout, work).await;
+        if let (Err(_), Some(exec)) = (&done, started.get()) {
+            self.kill_exec(exec).await;
+        }
+        done.unwrap_or(Err(RuntimeError::Timeout { after: timeout }))
+    }
+
+    /// Ends a command that has outlived its time. Docker has no call for it, but says what its process is on this
+    /// machine; killing that takes the daemon's rights.
+    async fn kill_exec(&self, exec: &str) {
+        let Ok(shown) = self.docker.inspect_exec(exec).await else { return };
+        let pid = shown.pid.filter(|pid| *pid > 1 && shown.running == Some(true));
+        let Some(pid) = pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) else { return };
+        let _ = tokio::task::spawn_blocking(move || tree::kill(pid)).await;
     }
 
     async fn start_exec(
@@ -122,7 +137,7 @@ impl DockerRuntime {
         }
     }
 
-    pub(super) async fn open_exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+    pub(super) async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
         let (exec, output, input) = self.start_exec(id, &options.command, &options.streams).await?;
         let (docker, container) = (self.docker.clone(), id.clone());
         let code = {
@@ -140,7 +155,7 @@ impl DockerRuntime {
         Ok(session(&options.streams, output, input, code, resize))
     }
 
-    pub(super) async fn open_attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
+    pub(super) async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
         if !self.inspect(id).await?.state.and_then(|state| state.running).unwrap_or_default() {
             return Err(RuntimeError::NotRunning { id: id.to_string() });
         }

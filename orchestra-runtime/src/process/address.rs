@@ -3,6 +3,8 @@
 //! An address is taken by a symbolic link of its name to the sandbox's folder, in a folder all of them know. A link
 //! whose folder is gone belongs to nobody: so what a crash left is found again without anybody having to look for it.
 
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
@@ -105,6 +107,45 @@ impl Addresses {
         Ok(())
     }
 
+    /// Addresses whose sandbox is gone, with what its folder was called.
+    pub(super) fn abandoned(&self) -> io::Result<Vec<(Ipv4Addr, String)>> {
+        let _lock = self.lock()?;
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let link = entry?.path();
+            let address = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            let (Some(address), Ok(owner)) = (address, fs::read_link(&link)) else { continue };
+            if !owner.exists()
+                && let Some(name) = owner.file_name().and_then(|name| name.to_str())
+            {
+                found.push((address, name.to_owned()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Frees an address whose sandbox is gone.
+    pub(super) fn free(&self, address: Ipv4Addr) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let link = self.folder.join(address.to_string());
+        match link.exists() {
+            true => Ok(()), // it was given to another one meanwhile
+            false => fs::remove_file(link),
+        }
+    }
+
+    /// What the folders of all sandboxes are called that have an address of any range.
+    pub(super) fn owners(run: &Path) -> io::Result<BTreeSet<OsString>> {
+        let mut owners = BTreeSet::new();
+        for range in fs::read_dir(run.join("addresses"))? {
+            for link in fs::read_dir(range?.path())? {
+                let owner = fs::read_link(link?.path()).ok();
+                owners.extend(owner.and_then(|owner| owner.file_name().map(OsStr::to_owned)));
+            }
+        }
+        Ok(owners)
+    }
+
     fn lock(&self) -> io::Result<File> {
         let file = File::options().create(true).truncate(false).write(true).open(self.folder.join("lock"))?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
@@ -151,6 +192,16 @@ mod tests {
         again.give_back(taken[3], &sandbox(3)).unwrap();
         assert_eq!(again.take(&sandbox(9)).unwrap(), taken[3]);
         fs::remove_dir(sandbox(1)).unwrap();
+        assert_eq!(again.abandoned().unwrap(), [(taken[1], "s1".to_owned())]);
         assert_eq!(again.take(&sandbox(10)).unwrap(), taken[1], "of a sandbox that is gone");
+        again.free(taken[1]).unwrap();
+        assert!(
+            again.abandoned().unwrap().is_empty() && again.take(&sandbox(11)).is_err(),
+            "not its owner's"
+        );
+        fs::remove_dir(sandbox(10)).unwrap();
+        again.free(taken[1]).unwrap();
+        let owners = Addresses::owners(folder.path()).unwrap();
+        assert!(owners.contains(OsStr::new("s9")) && !owners.contains(OsStr::new("s10")), "{owners:?}");
     }
 }

@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal};
+
 use super::launch::Limits;
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -108,10 +110,37 @@ fn settings<'a>(folders: &'a [PathBuf], limits: &Limits) -> Vec<(&'a Path, &'sta
     all
 }
 
-/// Removes the groups of a container. Those that still have a process in them stay.
+/// Removes the groups of a container, once what was killed in them is gone.
 pub(super) fn remove(id: &OsStr) {
     for folder in folders(id) {
-        let _ = fs::remove_dir(folder);
+        for _ in 0..200 {
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Kills everything in a container, however often it starts another process meanwhile.
+pub(super) fn kill(id: &OsStr) {
+    let Some(folder) = folders(id).into_iter().next() else { return };
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    for _ in 0..100 {
+        let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+        let members: Vec<Pid> =
+            members.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect();
+        if members.is_empty() {
+            return;
+        }
+        for member in members {
+            let _ = rustix::process::kill_process(member, Signal::KILL);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,15 +20,17 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::launch::{Launch, Limits, MountRecord};
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, SandboxRecord, failed, id};
 use super::supervise::Report;
-use super::{ProcessRuntime, blocking, cgroup, logfile, watch};
+use super::{ProcessRuntime, blocking, capabilities, cgroup, logfile, watch};
 
 /// Where programs are looked for when the container does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs look up how names are looked up.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long a process may take to die of SIGKILL.
 const DEATH: Duration = Duration::from_secs(30);
 
 impl ProcessRuntime {
-    pub(super) async fn make_container(
+    pub(super) async fn create_container(
         &self,
         sandbox: &SandboxId,
         spec: &ContainerSpec,
@@ -35,10 +38,14 @@ impl ProcessRuntime {
         let (inner, sandbox, spec) = (self.inner.clone(), sandbox.clone(), spec.clone());
         blocking(move || {
             let owner = inner.disk.sandbox(sandbox.as_str())?;
-            if !owner.ready {
+            if !owner.is_ready(&inner.boot_id) {
                 return Err(RuntimeError::NotRunning { id: sandbox.to_string() });
             }
-            let launch = launch(&spec, &owner, inner.abilities)?;
+            let resolv_conf = match inner.abilities.mounts {
+                true => inner.disk.resolv_conf(sandbox.as_str(), &owner)?,
+                false => None,
+            };
+            let launch = launch(&spec, &owner, resolv_conf, inner.abilities)?;
             let attempt = spec.meta.attempt.to_string();
             let id = id(&spec.meta.name, &[sandbox.as_str(), &spec.meta.name, &attempt]);
             let record = ContainerRecord::new(sandbox.as_str(), &spec, launch);
@@ -68,7 +75,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn run_container(&self, id: &ContainerId) -> Result<()> {
+    pub(super) async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let (dir, record, state) = self.state(id.as_str()).await?;
         match state {
             ContainerState::Running { .. } => return Ok(()),
@@ -100,7 +107,7 @@ impl ProcessRuntime {
         }
     }
 
-    pub(super) async fn end_container(&self, id: &str, grace: Duration) -> Result<()> {
+    pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let (dir, record) = self.find(id).await?;
         if !grace.is_zero() {
             send(&dir, stop_signal(record.stop_signal.as_deref()))?;
@@ -109,7 +116,7 @@ impl ProcessRuntime {
             }
         }
         let died = async {
-            // Again and again: a shim that is just starting has no ears yet.
+            // Again and again: a shim that is just starting does not read its pipe yet.
             loop {
                 send(&dir, Signal::KILL)?;
                 if let Ok(ended) = tokio::time::timeout(Duration::from_millis(200), watch::ended(&dir)).await
@@ -121,8 +128,8 @@ impl ProcessRuntime {
         tokio::time::timeout(DEATH, died).await.unwrap_or(Err(RuntimeError::Timeout { after: DEATH }))
     }
 
-    pub(super) async fn delete_container(&self, id: &ContainerId) -> Result<()> {
-        match self.end_container(id.as_str(), Duration::ZERO).await {
+    pub(super) async fn remove_container(&self, id: &ContainerId) -> Result<()> {
+        match self.stop_container(id.as_str(), Duration::ZERO).await {
             Err(error) if error.is_not_found() => return Ok(()),
             other => other?,
         }
@@ -131,6 +138,10 @@ impl ProcessRuntime {
         let sandbox = blocking(move || {
             for file in logfile::files(&record.launch.log).unwrap_or_default() {
                 let _ = std::fs::remove_file(file);
+            }
+            // Which is there for this container alone, and stays while another life of it has logs.
+            if let Some(folder) = record.launch.log.parent() {
+                let _ = std::fs::remove_dir(folder);
             }
             cgroup::remove(OsStr::new(&text)); // the shim has, unless it was killed
             disk.remove("containers", &text)?;
@@ -144,8 +155,8 @@ impl ProcessRuntime {
         Ok(())
     }
 
-    pub(super) async fn figures(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
-        let sandboxes = self.list_sandboxes(filter).await?;
+    pub(super) async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+        let sandboxes = self.list(filter).await?;
         blocking(move || {
             let mut all = Vec::new();
             for sandbox in sandboxes {
@@ -203,6 +214,8 @@ fn state(dir: &ContainerDir) -> io::Result<ContainerState> {
         reason: "ContainerStatusUnknown".into(),
         message: "the process that held the container was killed, and the container with it".into(),
     };
+    // In a namespace of its own nothing can be left; elsewhere the control group tells what is.
+    cgroup::kill(dir.0.file_name().unwrap_or(OsStr::new("")));
     dir.write_exit(&exit)?;
     Ok(ContainerState::Exited(ended(exit)))
 }
@@ -245,7 +258,12 @@ fn stop_signal(name: Option<&str>) -> Signal {
     }
 }
 
-fn launch(spec: &ContainerSpec, sandbox: &SandboxRecord, can: super::Abilities) -> Result<Launch> {
+fn launch(
+    spec: &ContainerSpec,
+    sandbox: &SandboxRecord,
+    resolv_conf: Option<PathBuf>,
+    can: super::Abilities,
+) -> Result<Launch> {
     let invalid = |message: String| Err(RuntimeError::InvalidSpec { message });
     let Some((program, own_args)) = spec.command.split_first() else {
         return invalid(format!(
@@ -258,12 +276,19 @@ fn launch(spec: &ContainerSpec, sandbox: &SandboxRecord, can: super::Abilities) 
     if let Some(mount) = spec.mounts.iter().find(|mount| mount.propagation == Propagation::Bidirectional) {
         return invalid(format!("mount {}: mounts cannot be passed on to the machine", mount.container_path));
     }
-    let mounts: Vec<MountRecord> = spec
+    let mut mounts: Vec<MountRecord> = spec
         .mounts
         .iter()
         .filter(|mount| mount.host_path.as_os_str() != mount.container_path.as_str() || mount.read_only)
         .map(MountRecord::new)
         .collect();
+    let resolv_conf = resolv_conf.filter(|_| mounts.iter().all(|mount| mount.to != RESOLV_CONF));
+    mounts.extend(resolv_conf.map(|from| MountRecord {
+        from,
+        to: RESOLV_CONF.into(),
+        read_only: false,
+        receives: false,
+    }));
     if let Some(mount) = mounts.first().filter(|_| !can.mounts) {
         return invalid(format!(
             "mount {}: this machine gives no mounts to a program without root; only a hostPath volume mounted at its \
@@ -271,6 +296,16 @@ fn launch(spec: &ContainerSpec, sandbox: &SandboxRecord, can: super::Abilities) 
             mount.to
         ));
     }
+    let security = &spec.security;
+    if security.read_only_root_filesystem && !can.mounts {
+        return invalid(
+            "readOnlyRootFilesystem: this machine gives no mounts to a program without root".to_owned(),
+        );
+    }
+    if security.privileged && !can.users {
+        return invalid("privileged: a program without root has nothing to give".to_owned());
+    }
+    let without_capabilities = capabilities::without(security, can.users)?;
     Ok(Launch {
         program: program.clone(),
         args: own_args.iter().chain(&spec.args).cloned().collect(),
@@ -281,11 +316,14 @@ fn launch(spec: &ContainerSpec, sandbox: &SandboxRecord, can: super::Abilities) 
         mounts,
         user: user(spec, can.users)?,
         groups: spec.security.supplemental_groups.iter().filter_map(|gid| u32::try_from(*gid).ok()).collect(),
-        no_new_privileges: spec.security.no_new_privileges,
+        no_new_privileges: spec.security.no_new_privileges || (!can.users && without_capabilities != 0),
         oom_score_adj: spec.resources.oom_score_adj,
         limits: Limits::new(&spec.resources),
         log: sandbox.log_directory.join(&spec.log_path),
         rootless: !can.users,
+        own_processes: can.processes && !sandbox.shared_processes,
+        read_only_root: spec.security.read_only_root_filesystem,
+        without_capabilities: if can.users { without_capabilities } else { 0 },
     })
 }
 
@@ -294,19 +332,40 @@ fn user(spec: &ContainerSpec, can_change: bool) -> Result<Option<(u32, u32)>> {
         u32::try_from(id)
             .map_err(|_| RuntimeError::InvalidSpec { message: format!("{id} is no user or group") })
     };
-    let own = rustix::process::geteuid().as_raw();
+    let (own, own_group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if !can_change {
+        own_groups_only(&spec.security.supplemental_groups)?;
+    }
     match (spec.security.run_as_user, spec.security.run_as_group) {
         (None, None) if can_change && !spec.security.supplemental_groups.is_empty() => Ok(Some((0, 0))),
         (None, None) => Ok(None),
         (user, group) if can_change => {
             Ok(Some((number(user.unwrap_or_default())?, number(group.unwrap_or_default())?)))
         }
-        (Some(user), None) if number(user)? == own => Ok(None),
-        (user, _) => Err(RuntimeError::InvalidSpec {
-            message: format!(
-                "cannot run as user {}: without root every container runs as user {own}",
-                user.map_or_else(|| "of another group".into(), |user| user.to_string())
-            ),
+        (user, group) => {
+            let refused = |field: &str, id: i64, own: u32| RuntimeError::InvalidSpec {
+                message: format!("{field}: {id}: without root every container runs with its own, {own}"),
+            };
+            match (user, group) {
+                (Some(user), _) if number(user)? != own => Err(refused("runAsUser", user, own)),
+                (_, Some(group)) if number(group)? != own_group => {
+                    Err(refused("runAsGroup", group, own_group))
+                }
+                _ => Ok(None),
+            }
+        }
+    }
+}
+
+/// Without root a process has the groups that we have, and no others can be given to it.
+fn own_groups_only(groups: &[i64]) -> Result<()> {
+    let own = rustix::process::getgroups().map_err(|error| failed(error.into()))?;
+    let mut own = own.into_iter().chain([rustix::process::getegid()]).map(|group| i64::from(group.as_raw()));
+    let own: std::collections::BTreeSet<i64> = own.by_ref().collect();
+    match groups.iter().find(|group| !own.contains(group)) {
+        None => Ok(()),
+        Some(group) => Err(RuntimeError::InvalidSpec {
+            message: format!("supplementalGroups or fsGroup: {group}: without root no group can be given"),
         }),
     }
 }

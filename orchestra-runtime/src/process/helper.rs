@@ -14,7 +14,7 @@ use orchestra_core::runtime::{Result, RuntimeError};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerDir;
-use super::{cgroup, launch, supervise};
+use super::{cgroup, exec, launch, supervise};
 
 /// What the helper is called as; nobody would call a program that by accident.
 const NAME: &str = "orchestra-container-helper";
@@ -83,6 +83,8 @@ pub(super) struct Abilities {
     pub(super) limits: bool,
     /// Other users.
     pub(super) users: bool,
+    /// Namespaces of processes.
+    pub(super) processes: bool,
 }
 
 impl Abilities {
@@ -99,11 +101,14 @@ impl Abilities {
 }
 
 fn serve(arguments: &[OsString]) -> i32 {
+    super::fork::close_inherited();
     let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     match words.as_slice() {
         [mode, scratch] if *mode == "probe" => probe(Path::new(scratch)),
         [mode, dir] if *mode == "supervise" => supervise::main(ContainerDir(PathBuf::from(dir))),
-        [mode, dir, command @ ..] if *mode == "exec" => exec(ContainerDir(PathBuf::from(dir)), command),
+        [mode, dir, command @ ..] if *mode == "exec" => {
+            exec::main(&ContainerDir(PathBuf::from(dir)), command)
+        }
         _ => {
             eprintln!("{NAME}: not meant to be called by hand");
             2
@@ -118,6 +123,7 @@ fn probe(scratch: &Path) -> i32 {
     // A namespace entered is not left again, so what comes last is what nothing depends on.
     found.networks = root && launch::unshare(UnshareFlags::NEWNET).is_ok();
     found.mounts = launch::can_mount(root, scratch).is_ok();
+    found.processes = found.mounts && launch::can_separate_processes(scratch).unwrap_or_default();
     match serde_json::to_string(&found) {
         Ok(text) => {
             print!("{text}");
@@ -125,22 +131,4 @@ fn probe(scratch: &Path) -> i32 {
         }
         Err(_) => 1,
     }
-}
-
-/// Becomes a command in the namespaces of a running container.
-fn exec(dir: ContainerDir, command: &[&OsStr]) -> i32 {
-    let become_it = || -> std::io::Result<std::convert::Infallible> {
-        let record = dir.record()?;
-        let state = dir.state()?.ok_or(std::io::ErrorKind::NotFound)?;
-        let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        let (program, arguments) = words.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-        record.launch.join(state.process)?;
-        let mut command = record.launch.command(program, arguments, &dir.0, false)?;
-        Err(command.exec())
-    };
-    let Err(error) = become_it();
-    let program = command.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-    let (code, message) = supervise::cannot_start(&program, &error);
-    eprintln!("{message}");
-    code
 }

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use orchestra_core::runtime::{Propagation, Resources};
-use rustix::process::{Gid, Uid};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags};
+use rustix::process::{Gid, Uid, WaitOptions};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroups;
+use super::fork::{Fork, fork};
 use super::rootfs;
 
 /// What a process gets. Written into the container's record when it is made.
@@ -39,6 +40,15 @@ pub(super) struct Launch {
     pub(super) log: PathBuf,
     /// Whether namespaces are made with rights of our own, or in a user namespace first.
     pub(super) rootless: bool,
+    /// It sees no processes but those of its container, and none of them outlives the container.
+    #[serde(default)]
+    pub(super) own_processes: bool,
+    /// It can write only what is mounted for it, and devices.
+    #[serde(default)]
+    pub(super) read_only_root: bool,
+    /// Linux capabilities that it may never have, by their bits.
+    #[serde(default)]
+    pub(super) without_capabilities: u64,
 }
 
 /// A mount, as the port has it.
@@ -82,43 +92,58 @@ impl Limits {
 }
 
 impl Launch {
-    /// Takes this program into new namespaces, and makes the root for its process.
+    /// Whether the process has a root made for it.
+    fn has_root(&self) -> bool {
+        !self.mounts.is_empty() || self.own_processes || self.read_only_root
+    }
+
+    /// Takes this program where it may make namespaces, and its children from now on into one of processes.
+    pub(super) fn separate(&self) -> io::Result<()> {
+        if self.rootless && self.has_root() {
+            enter_user_namespace()?;
+        }
+        match self.own_processes {
+            true => unshare(UnshareFlags::NEWPID),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes this program into the other new namespaces, and makes the root for its process.
     pub(super) fn enter(&self, dir: &Path) -> io::Result<()> {
         if let Some(netns) = &self.netns {
             let namespace = File::open(netns)?;
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         }
-        if self.rootless && self.mounts.is_empty() {
+        if self.rootless && !self.has_root() {
             return Ok(());
         }
-        if self.rootless {
-            enter_user_namespace()?;
-        }
-        let files = if self.mounts.is_empty() { UnshareFlags::empty() } else { UnshareFlags::NEWNS };
+        let files = if self.has_root() { UnshareFlags::NEWNS } else { UnshareFlags::empty() };
         unshare(files | UnshareFlags::NEWUTS)?;
         if !self.hostname.is_empty() {
             rustix::system::sethostname(self.hostname.as_bytes())?;
         }
-        if !self.mounts.is_empty() {
-            rootfs::make(dir, &self.mounts)?;
+        if self.has_root() {
+            rootfs::make(dir, &self.mounts, self.own_processes, self.read_only_root)?;
         }
         Ok(())
     }
 
-    /// Takes this program into the namespaces of a process that was started with this.
-    pub(super) fn join(&self, process: i32) -> io::Result<()> {
-        let mounts = !self.mounts.is_empty();
+    /// Takes this program into the namespaces of a shim that has entered them, and its children from now on into the
+    /// one of processes.
+    pub(super) fn join(&self, shim: i32) -> io::Result<()> {
+        let root = self.has_root();
         let namespaces = [
-            ("user", LinkNameSpaceType::User, self.rootless && mounts),
+            ("user", LinkNameSpaceType::User, self.rootless && root),
             ("net", LinkNameSpaceType::Network, self.netns.is_some()),
-            ("uts", LinkNameSpaceType::HostNameAndNISDomainName, !self.rootless || mounts),
-            ("mnt", LinkNameSpaceType::Mount, mounts),
+            ("uts", LinkNameSpaceType::HostNameAndNISDomainName, !self.rootless || root),
+            ("pid", LinkNameSpaceType::ProcessID, self.own_processes),
+            ("mnt", LinkNameSpaceType::Mount, root),
         ];
         // All are opened before any is entered: afterwards `/proc` may be another.
         let opened: Vec<(File, LinkNameSpaceType)> = namespaces
             .into_iter()
             .filter(|(_, _, used)| *used)
-            .map(|(name, kind, _)| Ok((File::open(format!("/proc/{process}/ns/{name}"))?, kind)))
+            .map(|(name, kind, _)| Ok((File::open(format!("/proc/{shim}/ns/{name}"))?, kind)))
             .collect::<io::Result<_>>()?;
         for (namespace, kind) in opened {
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(kind))?;
@@ -135,7 +160,7 @@ impl Launch {
         dir: &Path,
         held: bool,
     ) -> io::Result<Command> {
-        let root = (!self.mounts.is_empty()).then(|| rootfs::path(dir));
+        let root = self.has_root().then(|| rootfs::path(dir));
         let cwd = Path::new(&self.working_dir).strip_prefix("/").unwrap_or(Path::new(&self.working_dir));
         if !root.as_deref().unwrap_or(Path::new("/")).join(cwd).is_dir() {
             let message = format!("the working directory {} is not there", self.working_dir);
@@ -150,6 +175,7 @@ impl Launch {
             user: self.user.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid))),
             groups: self.groups.iter().map(|gid| Gid::from_raw(*gid)).collect(),
             no_new_privileges: self.no_new_privileges,
+            without_capabilities: CapabilitySet::from_bits_retain(self.without_capabilities),
             oom_score_adj: self.oom_score_adj,
             held,
         };
@@ -186,6 +212,7 @@ struct Become {
     user: Option<(Uid, Gid)>,
     groups: Vec<Gid>,
     no_new_privileges: bool,
+    without_capabilities: CapabilitySet,
     oom_score_adj: i32,
     held: bool,
 }
@@ -200,6 +227,7 @@ impl Become {
             rustix::process::chroot(root)?;
         }
         rustix::process::chdir(&self.cwd)?;
+        self.drop_capabilities()?;
         if let Some((uid, gid)) = self.user {
             rustix::thread::set_thread_groups(&self.groups)?;
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -212,6 +240,23 @@ impl Become {
             // Last, because a change of user takes it back.
             rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         }
+        Ok(())
+    }
+
+    /// Takes capabilities out of the set that bounds all programs started from here, and out of what they inherit. What
+    /// we have ourselves is still needed to change the user, and is computed anew for the program.
+    fn drop_capabilities(&self) -> io::Result<()> {
+        if self.without_capabilities.is_empty() {
+            return Ok(());
+        }
+        for capability in self.without_capabilities {
+            if rustix::thread::capability_is_in_bounding_set(capability).unwrap_or_default() {
+                rustix::thread::remove_capability_from_bounding_set(capability)?;
+            }
+        }
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.inheritable = sets.inheritable.difference(self.without_capabilities);
+        rustix::thread::set_capabilities(None, sets)?;
         Ok(())
     }
 }
@@ -246,6 +291,25 @@ pub(super) fn can_mount(as_root: bool, scratch: &Path) -> io::Result<()> {
         limits: Limits::default(),
         log: PathBuf::new(),
         rootless: !as_root,
+        own_processes: false,
+        read_only_root: false,
+        without_capabilities: 0,
     };
+    launch.separate()?;
     launch.enter(scratch)
+}
+
+/// Whether a namespace of processes can be made and its `/proc` shown, by doing it below the root of [`can_mount`].
+pub(super) fn can_separate_processes(scratch: &Path) -> io::Result<bool> {
+    unshare(UnshareFlags::NEWPID)?;
+    match fork()? {
+        Fork::Child => {
+            let shown = rootfs::mount_processes(&rootfs::path(scratch).join("proc"));
+            std::process::exit(i32::from(shown.is_err()));
+        }
+        Fork::Parent(child) => {
+            let ended = rustix::process::waitpid(Some(child), WaitOptions::empty())?;
+            Ok(ended.is_some_and(|(_, status)| status.exit_status() == Some(0)))
+        }
+    }
 }

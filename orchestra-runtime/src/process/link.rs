@@ -72,6 +72,11 @@ pub(super) async fn detach(pin: &Path, outside: &str) -> Result<()> {
         let removed = handle.link().del(device).execute().await;
         ignore_missing(removed).map_err(|error| failed("removing the pod's device", error))?;
     }
+    release(pin)
+}
+
+/// Lets go of a namespace. Its end of the cable goes with it, unless a process is still there.
+pub(super) fn release(pin: &Path) -> Result<()> {
     match rustix::mount::unmount(pin, UnmountFlags::DETACH) {
         Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(failed("releasing the network namespace", error)),

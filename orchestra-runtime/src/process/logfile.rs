@@ -5,10 +5,13 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use jiff::Timestamp;
+
+use crate::private;
 
 /// When a file is put aside, as a kubelet does by default.
 pub(super) const MAX_SIZE: u64 = 10 << 20;
@@ -38,9 +41,9 @@ impl Writer {
     /// Goes on writing a file, or begins one.
     pub(super) fn open(path: &Path, max_size: u64) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            private::folders(folder, 0o750)?;
         }
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = open(path)?;
         let size = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, size, max_size, pending: Default::default() })
     }
@@ -92,10 +95,17 @@ impl Writer {
         for old in files.iter().rev().skip(MAX_FILES - 1) {
             fs::remove_file(old)?;
         }
-        self.file = File::options().create(true).append(true).open(&self.path)?;
+        self.file = open(&self.path)?;
         self.size = 0;
         Ok(())
     }
+}
+
+/// Opens a log to be written, which nobody but its group may read: programs write secrets into their logs.
+fn open(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o640))?;
+    Ok(file)
 }
 
 /// Appends what is pending as entries; all of it when the line is complete, else only what is too long to wait.

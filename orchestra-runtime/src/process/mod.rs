@@ -8,11 +8,14 @@
 //! | --- | --- | --- |
 //! | address | a network namespace on a bridge, from [`Config::pods`] | one of [`Config::loopback`], which the process has to bind: it is in `POD_IP` and `HOST` |
 //! | mounts | a root of its own made of the machine's folders | the same, where the machine allows user namespaces |
-//! | user, groups | yes | only its own |
+//! | processes | it sees its own, and none outlives it | the same, where the machine allows user namespaces |
+//! | user, groups, capabilities | yes | only its own; what is dropped cannot be regained |
+//! | read-only root | yes | the same, where the machine allows user namespaces |
 //! | limits | by control groups, where they can be made | no |
 //!
-//! [`Runtime::capabilities`] says what was found. Not isolated: processes, other devices, system calls, Linux
-//! capabilities; containers of a pod share nothing but their address. Terminals are not given.
+//! [`Runtime::capabilities`] says what was found, and so what a pod may ask for. Not isolated: devices, system calls, and
+//! whatever of the machine's files a container's user may read. The containers of a pod share nothing but their address;
+//! with `shareProcessNamespace` or `hostPID` they see the machine's processes. Terminals are not given.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -29,9 +32,11 @@ use orchestra_core::runtime::{
 use tokio::sync::broadcast;
 
 mod address;
+mod capabilities;
 mod cgroup;
 mod container;
 mod exec;
+mod fork;
 mod helper;
 mod launch;
 mod link;
@@ -137,10 +142,18 @@ impl ProcessRuntime {
     ///
     /// [`RuntimeError::InvalidSpec`] when there is no helper: see [`init`].
     pub async fn open(config: Config) -> Result<Self> {
+        let runtime = Self::discover(config).await?;
+        if let Err(error) = runtime.sweep_networks().await {
+            tracing::warn!(%error, "networks of pods that are gone were not all removed");
+        }
+        Ok(runtime)
+    }
+
+    async fn discover(config: Config) -> Result<Self> {
         blocking(move || {
             let helper = Helper::find(config.helper.as_deref())?;
             let disk = Disk::open(&config.root).map_err(record::failed)?;
-            let abilities = Abilities::probe(&helper, &disk.scratch()?)?;
+            let abilities = disk.scratch(|scratch| Abilities::probe(&helper, scratch))?;
             let range = if abilities.networks { config.pods } else { config.loopback };
             crate::private::own_folder(&config.run).map_err(record::failed)?;
             let addresses = address::Addresses::open(range, &config.run).map_err(record::failed)?;
@@ -169,24 +182,29 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
     }
 }
 
-/// What is done of a pod's fields, with the right to change users or without. Processes, System V IPC and users of the
-/// machine are seen in any case.
-fn fields(users: bool) -> SupportedFields {
+/// What is done of a pod's fields with what was found of the machine. System V IPC and users of the machine are seen in
+/// any case.
+fn fields(found: Abilities) -> SupportedFields {
+    let users = found.users;
     let mut fields = SupportedFields::NONE;
     fields.run_as_user = true;
     fields.run_as_group = true;
-    fields.supplemental_groups = users;
+    fields.supplemental_groups = true; // without root its own, and others are refused when the container is made
     fields.strict_groups = users;
     fields.privileged = users;
+    fields.read_only_root_filesystem = found.mounts;
+    fields.add_capabilities = users;
+    fields.drop_capabilities = true; // without root there are none, and none can be regained
+    // Nothing is hidden of it in the first place.
+    fields.unmasked_proc = true;
     fields.no_new_privileges = true;
     fields.host_pid = true;
     fields.host_ipc = true;
     fields.share_process_namespace = true;
-    // A program without root has no capabilities that could be dropped.
-    fields.drop_capabilities = !users;
     fields
 }
 
+// What a method does is in the module of its subject, under the same name.
 #[async_trait]
 impl Runtime for ProcessRuntime {
     fn capabilities(&self) -> Capabilities {
@@ -197,7 +215,7 @@ impl Runtime for ProcessRuntime {
         all.stats = found.limits;
         all.mounts = found.mounts;
         all.limits = found.limits;
-        all.fields = fields(found.users);
+        all.fields = fields(found);
         all
     }
 
@@ -211,35 +229,35 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
-        self.make_sandbox(spec).await
+        self.run_sandbox(spec).await
     }
 
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
-        self.end_sandbox(id.as_str()).await
+        self.stop_sandbox(id.as_str()).await
     }
 
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
-        self.delete_sandbox(id.as_str()).await
+        self.remove_sandbox(id.as_str()).await
     }
 
     async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
-        self.make_container(sandbox, spec).await
+        self.create_container(sandbox, spec).await
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
-        self.run_container(id).await
+        self.start_container(id).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
-        self.end_container(id.as_str(), grace).await
+        self.stop_container(id.as_str(), grace).await
     }
 
     async fn remove_container(&self, id: &ContainerId) -> Result<()> {
-        self.delete_container(id).await
+        self.remove_container(id).await
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
-        self.list_sandboxes(filter).await
+        self.list(filter).await
     }
 
     async fn container(&self, id: &ContainerId) -> Result<Container> {
@@ -269,26 +287,26 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
-        self.read_logs(id, options).await
+        self.logs(id, options).await
     }
 
     async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
-        self.run_command(id, command, timeout).await
+        self.exec_sync(id, command, timeout).await
     }
 
     async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
-        self.open_exec(id, options).await
+        self.exec(id, options).await
     }
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
-        self.dial_sandbox(sandbox, port).await
+        self.port_forward(sandbox, port).await
     }
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
-        self.figures(filter).await
+        self.stats(filter).await
     }
 
     async fn events(&self) -> Result<EventStream> {
-        self.watch_events().await
+        self.events().await
     }
 }

@@ -20,7 +20,7 @@ const BATCH: usize = 512;
 const LOOK: Duration = Duration::from_millis(100);
 
 impl ProcessRuntime {
-    pub(super) async fn read_logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+    pub(super) async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
         let (dir, record, state) = self.state(id.as_str()).await?;
         let (path, tail) = (record.launch.log, options.tail_lines);
         let reader = blocking(move || Reader::open(path, tail).map_err(failed)).await?;
@@ -59,7 +59,9 @@ impl Follow {
                 (true, false) => {
                     self.reader = Some(reader);
                     // Whatever it wrote last is there by now, and read in one more round.
-                    self.ended = !shim && self.dir.state().map_err(failed)?.is_some();
+                    // A container that was removed has no state any more either.
+                    let begun = self.dir.state().map_err(failed)?.is_some();
+                    self.ended = !shim && (begun || !self.dir.0.exists());
                     if !self.ended {
                         tokio::time::sleep(LOOK).await;
                     }

@@ -13,6 +13,7 @@
 //! killed leaves a state that [`Disk`] can read.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,13 +21,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerMeta, ContainerSpec, PodRef, Result, RuntimeError, SandboxMeta, SandboxSpec,
+    ContainerMeta, ContainerSpec, DnsConfig, PodRef, Result, RuntimeError, SandboxMeta, SandboxSpec,
 };
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::launch::Launch;
+use crate::private;
 
 /// A sandbox, as `sandbox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +47,12 @@ pub(super) struct SandboxRecord {
     pub(super) ip: Option<Ipv4Addr>,
     pub(super) netns: Option<PathBuf>,
     pub(super) ready: bool,
+    /// Its containers see the machine's processes, and so each other's.
+    #[serde(default)]
+    pub(super) shared_processes: bool,
+    /// Its own `resolv.conf`.
+    #[serde(default)]
+    pub(super) resolv_conf: Option<String>,
 }
 
 impl SandboxRecord {
@@ -64,13 +72,37 @@ impl SandboxRecord {
             ip: None,
             netns: None,
             ready: false,
+            shared_processes: spec.namespaces.host_pid || spec.namespaces.share_process_namespace,
+            resolv_conf: spec.dns.as_ref().map(resolv_conf),
         }
+    }
+
+    /// Whether it can take containers: not after a reboot, nor when its network namespace is gone, as it is when the
+    /// container that this program runs in was killed and started again.
+    pub(super) fn is_ready(&self, boot_id: &str) -> bool {
+        self.ready && self.boot_id == boot_id && self.netns.as_deref().is_none_or(is_namespace)
     }
 
     pub(super) fn meta(&self) -> SandboxMeta {
         let pod = PodRef { namespace: self.namespace.clone(), name: self.pod.clone(), uid: self.uid.clone() };
         SandboxMeta { pod, attempt: self.attempt, owner: self.owner.clone() }
     }
+}
+
+/// Whether a file is a namespace, and not what is left of one: the file it was pinned at.
+fn is_namespace(pin: &Path) -> bool {
+    const NSFS: u64 = 0x6e73_6673;
+    rustix::fs::statfs(pin).is_ok_and(|found| found.f_type as u64 == NSFS)
+}
+
+fn resolv_conf(dns: &DnsConfig) -> String {
+    let mut text: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
+    for (keyword, words) in [("search", &dns.searches), ("options", &dns.options)] {
+        if !words.is_empty() {
+            text.push_str(&format!("{keyword} {}\n", words.join(" ")));
+        }
+    }
+    text
 }
 
 /// A container, as `container.json`.
@@ -188,20 +220,37 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes the folders, readable by nobody else: environments hold secrets.
+    /// Makes the folders, readable by nobody else: environments hold secrets. Drafts that a crash left go.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::DirBuilderExt;
+        private::folders(root, 0o700)?;
         for folder in ["sandboxes", "containers", "tmp"] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(folder))?;
+            private::folder(&root.join(folder), 0o700)?;
         }
-        Ok(Self { root: root.canonicalize()? })
+        let disk = Self { root: root.canonicalize()? };
+        disk.sweep()?;
+        Ok(disk)
     }
 
-    /// A folder for attempts.
-    pub(super) fn scratch(&self) -> Result<PathBuf> {
+    /// Removes drafts whose maker is dead.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.root.join("tmp"))? {
+            let path = entry?.path();
+            let maker = path.extension().and_then(OsStr::to_str).and_then(|pid| pid.parse::<u32>().ok());
+            let lives = maker.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
+            if !lives {
+                fs::remove_dir_all(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does something in a folder for attempts.
+    pub(super) fn scratch<T>(&self, attempt: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let scratch = self.root.join("tmp").join(format!("probe.{}", std::process::id()));
         fs::create_dir_all(&scratch).map_err(failed)?;
-        Ok(scratch)
+        let result = attempt(&scratch);
+        fs::remove_dir_all(&scratch).map_err(failed)?;
+        result
     }
 
     pub(super) fn sandbox_dir(&self, id: &str) -> Result<PathBuf> {
@@ -217,6 +266,16 @@ impl Disk {
 
     pub(super) fn write_sandbox(&self, id: &str, record: &SandboxRecord) -> Result<()> {
         write(&self.sandbox_dir(id)?.join("sandbox.json"), record).map_err(failed)
+    }
+
+    /// The sandbox's own `resolv.conf` as a file, if it has one.
+    pub(super) fn resolv_conf(&self, id: &str, record: &SandboxRecord) -> Result<Option<PathBuf>> {
+        let Some(text) = &record.resolv_conf else { return Ok(None) };
+        let path = self.sandbox_dir(id)?.join("resolv.conf");
+        if !path.exists() {
+            fs::write(&path, text).and_then(|()| private::permit(&path, 0o644)).map_err(failed)?;
+        }
+        Ok(Some(path))
     }
 
     pub(super) fn container(&self, id: &str) -> Result<(ContainerDir, ContainerRecord)> {
@@ -350,6 +409,41 @@ fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn drafts_of_the_dead_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let tmp = folder.path().join("tmp");
+        Disk::open(folder.path()).unwrap();
+        let ours = format!("web-1.{}", std::process::id());
+        for name in ["web-2.4194304", "probe.4194304", "odd", &ours] {
+            fs::create_dir_all(tmp.join(name).join("rootfs")).unwrap();
+        }
+        let disk = Disk::open(folder.path()).unwrap();
+        disk.scratch(|path| Ok(assert!(path.is_dir()))).unwrap();
+        let left: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [OsStr::new(&ours)]);
+        use std::os::unix::fs::PermissionsExt;
+        for path in [folder.path(), &tmp, &folder.path().join("containers")] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn name_service_of_a_pod() {
+        let dns = DnsConfig {
+            servers: vec!["10.96.0.10".parse().unwrap(), "fd00::1".parse().unwrap()],
+            searches: vec!["default.svc.cluster.local".into(), "svc.cluster.local".into()],
+            options: vec!["ndots:5".into()],
+        };
+        insta::assert_snapshot!(resolv_conf(&dns), @r"
+        nameserver 10.96.0.10
+        nameserver fd00::1
+        search default.svc.cluster.local svc.cluster.local
+        options ndots:5
+        ");
+        assert_eq!(resolv_conf(&DnsConfig::default()), "");
+    }
 
     #[test]
     fn ids_tell_apart_and_are_no_paths() {

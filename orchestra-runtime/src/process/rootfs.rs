@@ -6,18 +6,29 @@
 //! mounted things below it, which an overlay would hide, a temporary folder with each of its entries bound. Nothing of
 //! it is seen outside.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
 use super::launch::MountRecord;
 use crate::mounts;
 
-/// Makes the root in a folder of the container's, in a mount namespace that is this process's own.
-pub(super) fn make(dir: &Path, mounts: &[MountRecord]) -> io::Result<()> {
+/// Makes the root in a folder of the container's, in a mount namespace that is this process's own. With
+/// `own_processes` its `/proc` shows the namespace of processes that this one is in; when it is `read_only`, only what is
+/// mounted for the container, and devices, can be written.
+pub(super) fn make(
+    dir: &Path,
+    mounts: &[MountRecord],
+    own_processes: bool,
+    read_only: bool,
+) -> io::Result<()> {
     // What is mounted here stays here; what the machine mounts later is still seen.
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
     let root = path(dir);
@@ -31,10 +42,17 @@ pub(super) fn make(dir: &Path, mounts: &[MountRecord]) -> io::Result<()> {
     rustix::mount::mount("tmpfs", &scratch, "tmpfs", MountFlags::empty(), c"mode=700")?;
     for entry in fs::read_dir("/")? {
         let path = entry?.path();
-        match path == Path::new("/dev") {
-            true => mirror_devices(&path, &root.join("dev"))?,
-            false => mirror(&path, &root)?,
+        match path.to_str() {
+            Some("/dev") => mirror_devices(&path, &root.join("dev"))?,
+            Some("/proc") if own_processes => {
+                fs::create_dir(root.join("proc"))?;
+                mount_processes(&root.join("proc"))?;
+            }
+            _ => mirror(&path, &root)?,
         }
+    }
+    if read_only {
+        make_machine_read_only(&root, &scratch)?;
     }
     let mut root = Root { path: root, scratch, placed: Vec::new(), covered: Vec::new() };
     for mount in mounts {
@@ -42,6 +60,27 @@ pub(super) fn make(dir: &Path, mounts: &[MountRecord]) -> io::Result<()> {
             let path = mount.from.display();
             io::Error::new(error.kind(), format!("mounting {path} at {}: {error}", mount.to))
         })?;
+    }
+    if read_only {
+        // Last, as mount points are made in them.
+        root.covered.iter().chain([&root.path]).try_for_each(|ours| make_read_only(ours))?;
+    }
+    Ok(())
+}
+
+/// Shows the processes of this process's namespace.
+pub(super) fn mount_processes(at: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount("proc", at, "proc", flags, c"").map_err(io::Error::from)
+}
+
+/// Makes what is shown of the machine read-only, with all that is mounted in it, but for devices and processes.
+fn make_machine_read_only(root: &Path, scratch: &Path) -> io::Result<()> {
+    let kept = [scratch.to_owned(), root.join("dev"), root.join("proc")];
+    for point in mounts::below(root)? {
+        if !kept.iter().any(|kept| point.starts_with(kept)) {
+            make_read_only(&point)?;
+        }
     }
     Ok(())
 }
@@ -96,42 +135,92 @@ struct Root {
 }
 
 impl Root {
+    /// Mounts something. It is made ready in a place of ours and then moved, as a volume is written by other containers
+    /// all the while: what is a folder now may be a link a moment later.
     fn place(&mut self, mount: &MountRecord) -> io::Result<()> {
-        let to = self.mount_point(&mount.to, mount.from.is_dir())?;
-        rustix::mount::mount_bind_recursive(&mount.from, &to)?;
+        let is_dir = mount.from.is_dir();
+        let staging = self.scratch.join(format!("mount-{}", self.placed.len()));
+        match is_dir {
+            true => fs::create_dir(&staging)?,
+            false => drop(File::create(&staging)?),
+        }
+        rustix::mount::mount_bind_recursive(&mount.from, &staging)?;
         if !mount.receives {
-            rustix::mount::mount_change(&to, MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+            let private = MountPropagationFlags::REC | MountPropagationFlags::PRIVATE;
+            rustix::mount::mount_change(&staging, private)?;
         }
         if mount.read_only {
-            make_read_only(&to)?;
+            make_read_only(&staging)?;
         }
-        self.placed.push(to);
+        let to = self.mount_point(&mount.to, is_dir)?;
+        let path = path_of(&to)?;
+        rustix::mount::mount_move(&staging, by_descriptor(&to))?;
+        self.placed.push(path);
         Ok(())
     }
 
-    /// Finds where a mount goes, and makes what is missing of the way there.
-    fn mount_point(&mut self, path: &str, is_dir: bool) -> io::Result<PathBuf> {
-        let mut here = self.path.clone();
-        let mut parts = plain_components(path)?.into_iter().peekable();
-        while let Some(part) = parts.next() {
-            let mut next = here.join(&part);
-            if fs::symlink_metadata(&next).is_ok_and(|meta| meta.is_symlink()) {
-                next = follow(&self.path, &next)?;
-            }
-            if !next.exists() {
-                if !self.is_ours(&here) {
-                    self.cover(&here)?;
-                }
-                match parts.peek().is_some() || is_dir {
-                    true => fs::create_dir(&next)?,
-                    false => drop(File::create(&next)?),
-                }
-            }
-            here = next;
+    /// Opens where a mount goes, and makes what is missing of the way there.
+    fn mount_point(&mut self, path: &str, is_dir: bool) -> io::Result<OwnedFd> {
+        let mut path = plain_components(path)?;
+        if path.as_os_str().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing can be mounted at /"));
         }
-        match here == self.path {
-            true => Err(io::Error::new(io::ErrorKind::InvalidInput, "nothing can be mounted at /")),
-            false => Ok(here),
+        for _ in 0..LINKS {
+            match self.open_or_make(&path, is_dir)? {
+                Found::Opened(opened) => return Ok(opened),
+                Found::Elsewhere(target) => path = target,
+            }
+        }
+        Err(rustix::io::Errno::LOOP.into())
+    }
+
+    /// The way is walked from the root each time, by the kernel, for which our root is the root: no link in a volume
+    /// leads out of it.
+    fn open_or_make(&mut self, path: &Path, is_dir: bool) -> io::Result<Found> {
+        let (mut walked, mut parts) = (PathBuf::new(), path.components().peekable());
+        while let Some(part) = parts.next() {
+            let parent = walked.clone();
+            walked.push(part);
+            match self.open(&walked) {
+                Err(Errno::NOENT) => {}
+                other => {
+                    other?;
+                    continue;
+                }
+            }
+            let mut here = self.open(&parent)?;
+            if let Ok(target) = rustix::fs::readlinkat(&here, part.as_os_str(), Vec::new()) {
+                // A link to nothing: what it leads to is made instead.
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                return Ok(Found::Elsewhere(inside(&parent, &target).join(parts.collect::<PathBuf>())));
+            }
+            let folder = path_of(&here)?;
+            if !self.is_ours(&folder) {
+                self.cover(&folder)?;
+                here = self.open(&parent)?;
+            }
+            match parts.peek().is_some() || is_dir {
+                true => rustix::fs::mkdirat(&here, part.as_os_str(), Mode::from_raw_mode(0o755))?,
+                false => {
+                    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+                    drop(rustix::fs::openat(&here, part.as_os_str(), flags, Mode::from_raw_mode(0o644))?);
+                }
+            }
+        }
+        Ok(Found::Opened(self.open(&walked)?))
+    }
+
+    fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.path, flags | OFlags::DIRECTORY, Mode::empty())?;
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            match rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve) {
+                // Something was renamed while the kernel walked.
+                Err(Errno::AGAIN) => {}
+                other => return other,
+            }
         }
     }
 
@@ -170,31 +259,40 @@ fn make_read_only(mount: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a symbolic link within the new root leads, as somebody sees it for whom that is the root.
-fn follow(root: &Path, link: &Path) -> io::Result<PathBuf> {
-    let target = fs::read_link(link)?;
-    let full = match target.is_absolute() {
-        true => target,
-        false => {
-            let parent = link.parent().unwrap_or(root);
-            Path::new("/").join(parent.strip_prefix(root).unwrap_or(parent)).join(target)
-        }
-    };
-    let mut resolved = root.to_owned();
-    for component in full.components() {
+/// What became of a way to a mount point.
+enum Found {
+    Opened(OwnedFd),
+    /// A link on the way leads to something that is not there yet, which is at this path in the root.
+    Elsewhere(PathBuf),
+}
+
+/// How many links to nothing are followed.
+const LINKS: usize = 16;
+
+/// Where a link in a folder leads, both as paths below the root, as somebody sees it for whom that is the root.
+fn inside(folder: &Path, target: &Path) -> PathBuf {
+    let mut resolved = if target.is_absolute() { PathBuf::new() } else { folder.to_owned() };
+    for component in target.components() {
         match component {
             Component::Normal(part) => resolved.push(part),
-            Component::ParentDir if resolved != root => {
-                resolved.pop();
-            }
+            Component::ParentDir => drop(resolved.pop()),
             _ => {}
         }
     }
-    // A link to a link is not followed further: its name is then made into what is missing, or found to be there.
-    Ok(resolved)
+    resolved
 }
 
-fn plain_components(path: &str) -> io::Result<Vec<PathBuf>> {
+fn path_of(opened: &OwnedFd) -> io::Result<PathBuf> {
+    fs::read_link(by_descriptor(opened))
+}
+
+/// A path that leads to what was opened and to nothing else.
+fn by_descriptor(opened: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}", opened.as_raw_fd()).into()
+}
+
+/// A path without a root and without steps up.
+fn plain_components(path: &str) -> io::Result<PathBuf> {
     Path::new(path)
         .components()
         .filter(|component| !matches!(component, Component::RootDir | Component::CurDir))
@@ -230,4 +328,27 @@ fn mirror_entries(root: &Path, folder: &Path) -> io::Result<()> {
 fn escaped(path: &Path) -> io::Result<String> {
     let text = path.to_str().ok_or(io::ErrorKind::InvalidInput)?;
     Ok(text.replace('\\', "\\\\").replace(',', "\\,").replace(':', "\\:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_in_the_root() {
+        for (folder, target, expected) in [
+            ("etc", "../run/resolv.conf", "run/resolv.conf"),
+            ("etc", "/run/x", "run/x"),
+            ("a/b", "../../../../c", "c"),
+            ("", "x/./y", "x/y"),
+        ] {
+            assert_eq!(
+                inside(Path::new(folder), Path::new(target)),
+                Path::new(expected),
+                "{folder} {target}"
+            );
+        }
+        assert_eq!(plain_components("/a//./b/").unwrap(), Path::new("a/b"));
+        assert!(plain_components("/a/../b").is_err());
+    }
 }

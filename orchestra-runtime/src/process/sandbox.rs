@@ -10,11 +10,11 @@ use orchestra_core::runtime::{
 };
 use tokio::net::TcpStream;
 
-use super::record::{SandboxRecord, id};
+use super::record::{SandboxRecord, failed, id};
 use super::{ProcessRuntime, blocking, container, link};
 
 impl ProcessRuntime {
-    pub(super) async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+    pub(super) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         for port in &spec.host_ports {
             if port.protocol == Protocol::Sctp {
                 return Err(RuntimeError::Unsupported { what: "host ports of SCTP" });
@@ -37,7 +37,7 @@ impl ProcessRuntime {
         }
         if let Err(error) = self.connect_sandbox(&id, &mut record).await {
             // What cannot be taken back now shows in a list as a sandbox that is not ready.
-            let _ = self.delete_sandbox(&id).await;
+            let _ = self.remove_sandbox(&id).await;
             return Err(error);
         }
         Ok(RunningSandbox { ips: ips(&record), netns: record.netns.clone(), id: SandboxId::from(id) })
@@ -64,6 +64,32 @@ impl ProcessRuntime {
         self.save(id, record).await
     }
 
+    /// Lets go of the networks of sandboxes that nobody has a record of any more, of this runtime and of others that were
+    /// on this machine: their folders were removed while nothing of them ran.
+    pub(super) async fn sweep_networks(&self) -> Result<()> {
+        if !self.inner.abilities.networks {
+            return Ok(());
+        }
+        let inner = self.inner.clone();
+        let abandoned = blocking(move || inner.addresses.abandoned().map_err(failed)).await?;
+        for (address, id) in abandoned {
+            link::detach(&self.pin(&id), &link::device(address)).await?;
+            self.inner.addresses.free(address).map_err(failed)?;
+        }
+        let run = self.inner.config.run.clone();
+        blocking(move || {
+            let pins = match std::fs::read_dir(run.join("netns")) {
+                // All of them first: whoever makes one has had an address before, and gives it back afterwards.
+                Ok(pins) => pins.map(|pin| Ok(pin?.path())).collect::<std::io::Result<Vec<_>>>(),
+                Err(_) => return Ok(()),
+            };
+            let owners = super::address::Addresses::owners(&run).map_err(failed)?;
+            let unowned = |pin: &PathBuf| pin.file_name().is_some_and(|name| !owners.contains(name));
+            pins.map_err(failed)?.iter().filter(|pin| unowned(pin)).try_for_each(|pin| link::release(pin))
+        })
+        .await
+    }
+
     async fn save(&self, id: &str, record: &SandboxRecord) -> Result<()> {
         let (disk, id, record) = (self.inner.disk.clone(), id.to_owned(), record.clone());
         blocking(move || disk.write_sandbox(&id, &record)).await
@@ -82,7 +108,7 @@ impl ProcessRuntime {
         }
     }
 
-    pub(super) async fn end_sandbox(&self, id: &str) -> Result<()> {
+    pub(super) async fn stop_sandbox(&self, id: &str) -> Result<()> {
         let Some(mut record) = self.find_sandbox(id).await? else { return Ok(()) };
         if record.ready {
             // First, so that no container is added to those ended below.
@@ -90,7 +116,7 @@ impl ProcessRuntime {
             self.save(id, &record).await?;
         }
         for container in self.members(id).await? {
-            self.end_container(&container, std::time::Duration::ZERO).await?;
+            self.stop_container(&container, std::time::Duration::ZERO).await?;
         }
         if let (Some(pin), Some(address)) = (&record.netns, record.ip) {
             link::detach(pin, &link::device(address)).await?;
@@ -100,17 +126,19 @@ impl ProcessRuntime {
         Ok(())
     }
 
-    pub(super) async fn delete_sandbox(&self, id: &str) -> Result<()> {
+    pub(super) async fn remove_sandbox(&self, id: &str) -> Result<()> {
         let Some(record) = self.find_sandbox(id).await? else { return Ok(()) };
-        self.end_sandbox(id).await?;
+        self.stop_sandbox(id).await?;
         for container in self.members(id).await? {
-            self.delete_container(&container.as_str().into()).await?;
+            self.remove_container(&container.as_str().into()).await?;
         }
         let (inner, id) = (self.inner.clone(), id.to_owned());
         blocking(move || {
             if let Some(address) = record.ip {
                 inner.addresses.give_back(address, &inner.disk.sandbox_dir(&id)?)?;
             }
+            // Another sandbox of the pod may still have logs in it.
+            let _ = std::fs::remove_dir(&record.log_directory);
             inner.disk.remove("sandboxes", &id)
         })
         .await
@@ -125,7 +153,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn list_sandboxes(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+    pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
         let (inner, filter) = (self.inner.clone(), filter.clone());
         blocking(move || {
             let mut found: BTreeMap<String, Sandbox> = inner
@@ -149,7 +177,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn dial_sandbox(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+    pub(super) async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
         let Some(record) = self.find_sandbox(id.as_str()).await? else {
             return Err(RuntimeError::no_sandbox(id));
         };
@@ -169,7 +197,7 @@ fn ips(record: &SandboxRecord) -> Vec<IpAddr> {
 }
 
 fn observed(id: String, record: &SandboxRecord, boot_id: &str) -> Sandbox {
-    let ready = record.ready && record.boot_id == boot_id;
+    let ready = record.is_ready(boot_id);
     Sandbox {
         id: SandboxId::from(id),
         meta: record.meta(),

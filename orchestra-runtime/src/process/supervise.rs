@@ -1,11 +1,17 @@
 //! The shim: the process that holds a container while agents come and go.
 //!
-//! It starts the process in its namespaces, writes what it prints to the log, passes signals on to its process group,
-//! and when it has ended kills whatever it left behind, writes the exit code, and ends itself. All that anybody needs
-//! to know it writes to the container's folder; see [`record`](super::record).
+//! It starts the process in its namespaces, writes what it prints to the log, passes signals on to it, and when it has
+//! ended kills whatever it left behind, writes the exit code, and ends itself. All that anybody needs to know it writes
+//! to the container's folder; see [`record`](super::record).
+//!
+//! Where the machine allows it the container has a namespace of processes, and the shim is its first process. So the
+//! kernel itself lets nothing outlive it: not a child in a session of its own, and not when the shim is killed. The
+//! shim still sees the machine's `/proc`, in which processes have the machine's numbers, while its system calls take
+//! those of the namespace. Elsewhere (and where a pod wants to see the machine's processes, or its containers each
+//! other's) whatever loses its parent becomes the shim's child, and with root the control group tells what is in it.
 
 use std::ffi::OsStr;
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, PipeReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -18,8 +24,10 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::cgroup;
+use super::fork::{Fork, fork};
 use super::logfile::{self, Stream, Writer};
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, StateRecord};
+use crate::tree;
 
 /// What the shim says to the agent that started it, as one line on its standard output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,12 +44,24 @@ pub(super) fn main(dir: ContainerDir) -> i32 {
         report(&Report::Failed { code: 128, message: "another shim holds the container".into() });
         return 1;
     };
-    let supervised = dir.record().and_then(|record| {
-        let id = dir.0.file_name().unwrap_or(OsStr::new(""));
-        let done = supervise(&dir, &record, id);
-        cgroup::remove(id);
-        done
+    let separated = dir.record().and_then(|record| {
+        record.launch.separate()?;
+        match record.launch.own_processes {
+            true => Ok((fork()?, record)),
+            false => Ok((Fork::Child, record)),
+        }
     });
+    let supervised = match separated {
+        // The lock is the child's too, and stays.
+        Ok((Fork::Parent(_), _)) => return 0,
+        Ok((Fork::Child, record)) => {
+            let id = dir.0.file_name().unwrap_or(OsStr::new(""));
+            let done = supervise(&dir, &record, id);
+            cgroup::remove(id);
+            done
+        }
+        Err(error) => Err(error),
+    };
     let failure = match supervised {
         Ok(()) => return 0,
         Err(error) => error,
@@ -118,16 +138,17 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
         })?;
         drop(command); // and with it our ends of its pipes
         let started_at = Timestamp::now();
-        let process = Pid::from_child(&child);
+        let process = Process { pid: Pid::from_child(&child), group: id };
         let state = StateRecord {
-            shim: rustix::process::getpid().as_raw_nonzero().get(),
-            process: process.as_raw_nonzero().get(),
+            shim: own_number()?,
+            // The only child so far.
+            process: tree::children("self").first().copied().unwrap_or(child.id() as i32),
             started_at,
         };
         dir.write_state(&state)?;
         report(&Report::Started);
         let (stdout, stderr) = (receiver(stdout)?, receiver(stderr)?);
-        let status = streams.serve(process, stdout, stderr, &mut log).await;
+        let status = streams.serve(&process, stdout, stderr, &mut log).await;
         let exit = ExitRecord {
             code: code(status),
             oom_killed: cgroup::killed_for_memory(id),
@@ -138,6 +159,43 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
         };
         dir.write_exit(&exit)
     })
+}
+
+/// Our number on the machine, which is another than the one in our own namespace.
+fn own_number() -> io::Result<i32> {
+    let own = std::fs::read_link("/proc/self")?;
+    let number = own.to_str().and_then(|number| number.parse().ok());
+    number.ok_or_else(|| io::Error::other("/proc/self is no process"))
+}
+
+/// The container's main process, and what else is in the container.
+struct Process<'a> {
+    pid: Pid,
+    group: &'a OsStr,
+}
+
+impl Process<'_> {
+    /// Sends a signal to the main process, which passes it on as it sees fit; but SIGKILL to all.
+    fn signal(&self, signal: Signal) {
+        match signal == Signal::KILL {
+            true => self.kill_all(),
+            false => drop(rustix::process::kill_process(self.pid, signal)),
+        }
+    }
+
+    fn kill_all(&self) {
+        let own = rustix::process::getpid();
+        if own.is_init() {
+            // As -1 it means everybody in our namespace but us.
+            let _ = rustix::process::kill_process_group(own, Signal::KILL);
+            return;
+        }
+        let _ = rustix::process::kill_process_group(self.pid, Signal::KILL);
+        for child in tree::children("self").into_iter().filter_map(Pid::from_raw) {
+            tree::kill(child);
+        }
+        cgroup::kill(self.group);
+    }
 }
 
 fn receiver(pipe: PipeReader) -> io::Result<pipe::Receiver> {
@@ -169,7 +227,7 @@ impl Streams {
     /// Until the process has ended and everything it printed is written down.
     async fn serve(
         &mut self,
-        process: Pid,
+        process: &Process<'_>,
         mut stdout: pipe::Receiver,
         mut stderr: pipe::Receiver,
         log: &mut Writer,
@@ -178,7 +236,7 @@ impl Streams {
             (vec![0; 32 * 1024], vec![0; 8 * 1024], [0; 16]);
         let (mut stdout_open, mut stderr_open, mut ended) = (true, true, None);
         // The children that ended before this loop began have made their signal already.
-        reap(process, &mut ended);
+        reap(process.pid, &mut ended);
         while ended.is_none() {
             tokio::select! {
                 read = stdout.read(&mut from_stdout), if stdout_open => {
@@ -190,14 +248,14 @@ impl Streams {
                 read = self.control.read(&mut signals) => {
                     for number in &signals[..read.unwrap_or(0)] {
                         if let Some(signal) = Signal::from_named_raw(i32::from(*number)) {
-                            let _ = rustix::process::kill_process_group(process, signal);
+                            process.signal(signal);
                         }
                     }
                 }
                 _ = self.terminate.recv() => {
-                    let _ = rustix::process::kill_process_group(process, Signal::TERM);
+                    process.signal(Signal::TERM);
                 }
-                _ = self.children.recv() => reap(process, &mut ended),
+                _ = self.children.recv() => reap(process.pid, &mut ended),
             }
         }
         end_stragglers(process).await;
@@ -249,28 +307,17 @@ fn reap(process: Pid, ended: &mut Option<Option<WaitStatus>>) {
     }
 }
 
-/// Kills what a process has left behind: its group, and whatever was left to us because its parent died.
-async fn end_stragglers(process: Pid) {
+/// Kills what a process has left behind.
+async fn end_stragglers(process: &Process<'_>) {
     for _ in 0..1000 {
-        let _ = rustix::process::kill_process_group(process, Signal::KILL);
-        for child in children() {
-            let _ = rustix::process::kill_process(child, Signal::KILL);
-        }
+        process.kill_all();
         let mut none_left = None;
-        reap(process, &mut none_left);
+        reap(process.pid, &mut none_left);
         if none_left.is_some() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn children() -> Vec<Pid> {
-    let own = rustix::process::getpid().as_raw_nonzero();
-    let path = format!("/proc/{own}/task/{own}/children");
-    let mut text = String::new();
-    let _ = std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
-    text.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 fn code(status: Option<WaitStatus>) -> i32 {

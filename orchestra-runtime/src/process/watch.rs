@@ -1,5 +1,6 @@
 //! Waiting for containers to end, without asking again and again.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use super::ProcessRuntime;
 use super::record::{ContainerDir, failed};
 
 impl ProcessRuntime {
-    pub(super) async fn watch_events(&self) -> Result<EventStream> {
+    pub(super) async fn events(&self) -> Result<EventStream> {
         let receiver = self.inner.events.subscribe();
         // Containers of an earlier life of the agent have nobody who waits for them yet.
-        for sandbox in self.list_sandboxes(&Filter::default()).await? {
+        for sandbox in self.list(&Filter::default()).await? {
             for container in sandbox.containers {
                 if matches!(container.state, ContainerState::Running { .. }) {
                     let (dir, _) = self.inner.disk.container(container.id.as_str())?;
@@ -78,7 +79,7 @@ pub(super) async fn ended(dir: &ContainerDir) -> Result<()> {
                 if !dir.has_shim().map_err(failed)? {
                     return Ok(());
                 }
-                drop(readable(handle)?.readable().await.map_err(failed)?);
+                drop(readable(handle).map_err(failed)?.readable().await.map_err(failed)?);
             }
             // It is about to say who it is, or about to be gone.
             Err(Errno::SRCH) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -92,6 +93,6 @@ pub(super) async fn ended(dir: &ContainerDir) -> Result<()> {
     deprecated,
     reason = "its successor is unsafe, for the sake of descriptors that are not owned; this one is"
 )]
-fn readable(handle: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(handle, Interest::READABLE).map_err(failed)
+pub(super) fn readable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, Interest::READABLE)
 }

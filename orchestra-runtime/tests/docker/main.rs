@@ -1,12 +1,15 @@
 //! The Docker runtime against a real daemon.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use orchestra_core::node::{EmptyDir, SubPath, VolumeHost};
 use orchestra_core::runtime::*;
 use orchestra_core::testing::contract::runtime::{Subject, check};
 use orchestra_runtime::docker::DockerRuntime;
+use orchestra_runtime::host::Volumes;
 
 mod daemon;
 
@@ -86,8 +89,13 @@ async fn read(runtime: &DockerRuntime, id: &ContainerId, options: LogOptions) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fulfils_the_contract() {
     let Some(daemon) = Daemon::start().await else { return };
-    check(&Subject::new(Arc::new(DockerRuntime::connect_to(&daemon.host()).await.unwrap())).image(IMAGE))
-        .await;
+    let runtime = DockerRuntime::connect_to(&daemon.host()).await.unwrap();
+    let host = daemon.host();
+    let reopen = move || {
+        let host = host.clone();
+        async move { Arc::new(DockerRuntime::connect_to(&host).await.unwrap()) as Arc<dyn Runtime> }
+    };
+    check(&Subject::new(Arc::new(runtime)).image(IMAGE).reopen(reopen)).await;
 }
 
 #[tokio::test]
@@ -107,6 +115,8 @@ async fn pods_on_a_real_daemon() {
     the_end_of_a_log(&runtime).await;
     failures_have_kinds(&runtime).await;
     sessions(&runtime).await;
+    the_whole_machine(&runtime).await;
+    sub_paths(&daemon, &runtime).await;
     lost_sandbox(&daemon, &runtime).await;
     the_daemon_goes_and_comes_back(&mut daemon, &runtime).await;
 }
@@ -164,6 +174,61 @@ async fn what_a_container_gets(daemon: &Daemon, runtime: &DockerRuntime) {
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
+/// A log agent mounts `/`, in which Docker's own folder is.
+async fn the_whole_machine(runtime: &DockerRuntime) {
+    let made = runtime.run_sandbox(&sandbox("machine")).await.unwrap();
+    let mut spec = container("app", "ls /machine/proc/self >/dev/null && echo seen");
+    spec.mounts = vec![Mount {
+        host_path: "/".into(),
+        container_path: "/machine".into(),
+        read_only: true,
+        propagation: Propagation::Private,
+    }];
+    assert_eq!(output(runtime, &made.id, &spec).await, "seen\n");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// A container swaps a folder of its volume with a link to `/` while others are started on a path in it.
+async fn sub_paths(daemon: &Daemon, runtime: &DockerRuntime) {
+    use rustix::fs::{CWD, RenameFlags};
+    let made = runtime.run_sandbox(&sandbox("sub")).await.unwrap();
+    let volumes = Volumes::new(daemon.path("pods"));
+    let pod = sandbox("sub").meta.pod;
+    let volume = volumes.empty_dir(&pod, "shared", &EmptyDir::default()).await.unwrap();
+    let (folder, link) = (volume.join("sub"), volume.join("evil"));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("harmless"), "").unwrap();
+    std::os::unix::fs::symlink("/", &link).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let attack = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            rustix::fs::renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+        }
+    });
+    let mut inside = 0;
+    for round in 0..12 {
+        let name = format!("c{round}");
+        let wanted = SubPath { volume: &volume, path: "sub", container: &name, index: 0 };
+        let Ok(place) = volumes.sub_path(&pod, &wanted).await else { continue };
+        let mut spec = container(&name, "ls /v");
+        spec.mounts = vec![Mount {
+            host_path: place,
+            container_path: "/v".into(),
+            read_only: false,
+            propagation: Propagation::Private,
+        }];
+        assert_eq!(output(runtime, &made.id, &spec).await, "harmless\n", "round {round}");
+        inside += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    attack.join().unwrap();
+    assert!(inside > 0);
+    runtime.remove_sandbox(&made.id).await.unwrap();
+    volumes.remove_pod(&pod.uid).await.unwrap();
+    assert!(!volume.exists());
+}
+
 async fn failures_have_kinds(runtime: &DockerRuntime) {
     let made = runtime.run_sandbox(&sandbox("fails")).await.unwrap();
     for (program, code) in [("/no/such", 127), ("/etc", 126)] {
@@ -186,7 +251,10 @@ async fn failures_have_kinds(runtime: &DockerRuntime) {
     }
     let image = ImageRef::parse("127.0.0.1:1/none:v1").unwrap();
     let error = runtime.pull_image(&image, None).await.unwrap_err();
-    assert!(matches!(error, RuntimeError::Pull { .. }), "{error:?}");
+    assert!(
+        matches!(&error, RuntimeError::Pull { message, .. } if message.contains("127.0.0.1:1")),
+        "{error:?}"
+    );
 }
 
 async fn sessions(runtime: &DockerRuntime) {
@@ -204,9 +272,20 @@ async fn sessions(runtime: &DockerRuntime) {
     session.stdout.take().unwrap().read_to_string(&mut stdout).await.unwrap();
     session.stderr.take().unwrap().read_to_string(&mut stderr).await.unwrap();
     assert_eq!((stdout.as_str(), stderr.as_str(), session.exit.await), ("hello", "oops\n", Ok(4)));
-    let slow = ["sleep", "60"].map(str::to_owned);
-    let timeout = Duration::from_millis(300);
+    let slow = ["sh", "-c", "sleep 4751 & sleep 4752; true"].map(str::to_owned);
+    let timeout = Duration::from_millis(1000);
     assert_eq!(runtime.exec_sync(&id, &slow, timeout).await, Err(RuntimeError::Timeout { after: timeout }));
+    let left = || {
+        let lines = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = lines.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+        lines.filter(|line| line.starts_with(b"sleep\x00475")).count()
+    };
+    let gone = async {
+        while left() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nothing of the command is left");
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 

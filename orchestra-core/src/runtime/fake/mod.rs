@@ -65,6 +65,8 @@ pub enum On {
     Container(String),
     /// The one of this name in pods of this name.
     PodContainer(String, String),
+    /// Those that run exactly this command; and this command, executed in any container.
+    Command(Vec<String>),
 }
 
 impl On {
@@ -83,6 +85,7 @@ impl On {
             Self::Image(image) => *image == spec.image,
             Self::Container(name) => *name == spec.meta.name,
             Self::PodContainer(of, name) => of == pod && *name == spec.meta.name,
+            Self::Command(command) => command.iter().eq(spec.command.iter().chain(&spec.args)),
         }
     }
 }
@@ -177,6 +180,13 @@ impl Inner {
             Some(at) => Err(state.failures.remove(at).map_or_else(away, |(_, error)| error)),
             None => Ok(state),
         }
+    }
+
+    /// What an executed command does, if anything was said about it.
+    fn behaviour_of_command(state: &State, command: &[String]) -> Option<Arc<Behaviour>> {
+        let of_command = |on: &On| matches!(on, On::Command(words) if words == command);
+        let found = state.scripts.iter().rev().find(|(on, _)| of_command(on));
+        found.map(|(_, behaviour)| behaviour.clone())
     }
 
     /// What a container does, if anything was said about it.

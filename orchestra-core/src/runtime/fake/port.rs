@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 
-use super::behaviour::OnStop;
+use super::behaviour::{Behaviour, OnStop};
 use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
@@ -216,14 +216,18 @@ impl Runtime for FakeRuntime {
     }
 
     async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
-        let behaviour = {
+        let (behaviour, scripted) = {
             let mut state = self.inner.enter(Call::ExecSync)?;
+            let scripted = Inner::behaviour_of_command(&state, command);
             let container = state.container(id)?;
             if !container.state.is_running() {
                 return Err(RuntimeError::NotRunning { id: id.to_string() });
             }
-            container.behaviour.clone()
+            (container.behaviour.clone(), scripted)
         };
+        if let Some(scripted) = scripted {
+            return self.run_script(&scripted, timeout).await;
+        }
         let Some(behaviour) = behaviour else { return Ok(ExecOutput::default()) };
         if behaviour.exec_delay > timeout {
             self.inner.clock.sleep(timeout).await;
@@ -254,6 +258,17 @@ impl FakeRuntime {
             }
             changed.await;
         }
+    }
+
+    /// Runs an executed command that something was said about.
+    async fn run_script(&self, script: &Behaviour, timeout: Duration) -> Result<ExecOutput> {
+        let Some(end) = script.end.filter(|end| end.after <= timeout) else {
+            self.inner.clock.sleep(timeout).await;
+            return Err(RuntimeError::Timeout { after: timeout });
+        };
+        self.inner.clock.sleep(end.after).await;
+        let stdout = script.logs.iter().flat_map(|(_, line)| line.bytes().chain([b'\n'])).collect();
+        Ok(ExecOutput { exit_code: end.code, stdout, stderr: Vec::new() })
     }
 
     fn refuse_start(&self, id: &ContainerId, exit_code: i32, message: &str) -> Result<()> {

@@ -47,6 +47,6 @@ pub use host::ApiHost;
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use nodes::{HttpDialer, serve_node};
-pub use pki::{Authority, Issued, PkiError, ServerTls};
+pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use serve::serve;

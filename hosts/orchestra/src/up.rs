@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::Node;
 use orchestra_core::cluster::Cluster;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
-use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
+use orchestra_http::{
+    ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, make_private_directory, reachable_address,
+};
 use tokio::net::TcpListener;
 
 use crate::backend::{self, Backend};
@@ -26,7 +28,7 @@ pub(crate) async fn run(options: Up) -> anyhow::Result<()> {
     let progress = Progress::new();
     let started = Instant::now();
     let directory = absolute(&options.data.data_dir)?;
-    std::fs::create_dir_all(&directory)
+    make_private_directory(&directory)
         .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
 
     progress.begin("state", &directory.display().to_string());
@@ -126,12 +128,8 @@ fn write_kubeconfig(
     } else {
         address
     };
-    let config = Kubeconfig {
-        server: format!("https://{host}"),
-        authority: authority.certificate().to_owned(),
-        identity: authority.issue_client("kubernetes-admin", &["system:masters"])?,
-    };
-    config.write(&path).with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
+    Kubeconfig::ensure(&path, &format!("https://{host}"), authority)
+        .with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
     Ok(path)
 }
 

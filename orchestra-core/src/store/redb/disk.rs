@@ -218,7 +218,7 @@ impl Disk {
         self.with(|database| database.begin_read().map_err(translate))
     }
 
-    /// Begins a transaction after which the file opens in milliseconds, whatever happens.
+    /// Begins a transaction after which the file opens in milliseconds, but for the time that checking its pages takes.
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
         let mut txn = self.with(|database| database.begin_write().map_err(translate))?;
         txn.set_quick_repair(true);

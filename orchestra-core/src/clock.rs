@@ -1,7 +1,15 @@
 //! Time and chance as a port.
 //!
-//! Nothing in this crate reads the machine's clock or rolls a dice but through a [`Clock`]. Timers are tokio's, so
-//! that in a test with paused time a day passes as soon as every task waits; [`Clock::now`] follows them.
+//! Nothing in this crate reads the machine's clock or rolls a dice but through a [`Clock`]. It tells two times, for two
+//! uses that must not be mixed:
+//!
+//! - [`Clock::now`] is the time of day: for what people and other programs read, such as `creationTimestamp`. It is
+//!   the machine's, so it jumps when somebody sets the machine's clock or a suspended machine wakes.
+//! - [`Clock::elapsed`] only goes on: for deadlines, back-off, terms of leases and how long ago something was seen. Its
+//!   differences are time that passed; those of two times of day may be anything.
+//!
+//! Timers are tokio's, so that in a test with paused time a day passes as soon as every task waits; both times then
+//! follow tokio's.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,22 +21,37 @@ use jiff::Timestamp;
 /// Now, timers and randomness.
 #[async_trait]
 pub trait Clock: Send + Sync + fmt::Debug + 'static {
-    /// The time of day. Never goes back within one process.
+    /// The time of day. May jump either way.
     fn now(&self) -> Timestamp;
 
-    /// The time since some moment that stays the same while the process runs. It is for waiting and for measuring: it
-    /// never goes back, and nobody sets it, as the time of day may be set.
-    ///
-    /// Without one of its own a clock takes it from the time of day.
-    fn elapsed(&self) -> Duration {
-        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
-    }
+    /// The time since some moment that stays the same while the process runs. It never goes back and never jumps. Those
+    /// of different clocks have nothing to do with each other.
+    fn elapsed(&self) -> Duration;
 
-    /// Waits for a duration to pass.
+    /// Waits for a duration to pass, as [`Clock::elapsed`] counts it.
     async fn sleep(&self, duration: Duration);
 
     /// 64 random bits. Not for secrets: those come from the host's TLS library.
     fn random(&self) -> u64;
+}
+
+#[async_trait]
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        (**self).elapsed()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        (**self).sleep(duration).await;
+    }
+
+    fn random(&self) -> u64 {
+        (**self).random()
+    }
 }
 
 /// A [`Clock`] that is shared.
@@ -38,19 +61,21 @@ pub type SharedClock = Arc<dyn Clock>;
 /// of a simulation: a given start and seed, in step with tokio's paused time.
 #[derive(Debug)]
 pub struct TokioClock {
-    origin: tokio::time::Instant,
-    wall: Timestamp,
+    start: tokio::time::Instant,
+    /// The time of day at the start, if the time of day follows tokio's; otherwise it is the machine's.
+    simulated: Option<Timestamp>,
     random: Mutex<SplitMix>,
 }
 
 impl TokioClock {
-    /// The machine's time, with randomness seeded by the system.
+    /// The machine's time, with randomness seeded by the system. Where tokio's time is paused, the time of day begins
+    /// at the machine's and goes on with tokio's.
     ///
     /// Must be called within a tokio runtime.
     pub fn system() -> SharedClock {
         // RandomState is the one source of entropy in std; each carries keys drawn from the system.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id());
-        Arc::new(Self::starting_at(Timestamp::now(), seed))
+        Arc::new(Self::starting_at(is_paused().then(Timestamp::now), seed))
     }
 
     /// A clock that starts at 2026-01-01T00:00:00Z and whose every random number follows from `seed`.
@@ -58,23 +83,30 @@ impl TokioClock {
     /// In a runtime with paused time, time passes only when all tasks wait.
     pub fn simulated(seed: u64) -> SharedClock {
         let start = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
-        Arc::new(Self::starting_at(start, seed))
+        Arc::new(Self::starting_at(Some(start), seed))
     }
 
-    fn starting_at(wall: Timestamp, seed: u64) -> Self {
-        Self { origin: tokio::time::Instant::now(), wall, random: Mutex::new(SplitMix(seed)) }
+    fn starting_at(simulated: Option<Timestamp>, seed: u64) -> Self {
+        Self { start: tokio::time::Instant::now(), simulated, random: Mutex::new(SplitMix(seed)) }
     }
+}
+
+/// Whether tokio's time stands still while the machine's goes on.
+fn is_paused() -> bool {
+    let (virtual_time, real_time) = (tokio::time::Instant::now(), std::time::Instant::now());
+    while std::time::Instant::now() == real_time {}
+    tokio::time::Instant::now() == virtual_time
 }
 
 #[async_trait]
 impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
-        let elapsed = self.origin.elapsed();
-        self.wall.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+        let Some(start) = self.simulated else { return Timestamp::now() };
+        start.checked_add(self.start.elapsed()).unwrap_or(Timestamp::MAX)
     }
 
     fn elapsed(&self) -> Duration {
-        self.origin.elapsed()
+        self.start.elapsed()
     }
 
     async fn sleep(&self, duration: Duration) {
@@ -152,4 +184,27 @@ pub fn random_uid(clock: &dyn Clock) -> crate::meta::Uid {
         b & 0xffff_ffff_ffff
     );
     crate::meta::Uid(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_time_of_day_is_the_machines() {
+        let clock = TokioClock::system();
+        let (before, now, after) = (Timestamp::now(), clock.now(), Timestamp::now());
+        // Equal only if it is asked for: a clock that counts from its start is some microseconds off.
+        assert!(before <= now && now <= after, "{before} {now} {after}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn both_times_follow_a_paused_one() {
+        for clock in [TokioClock::system(), TokioClock::simulated(1)] {
+            let (now, elapsed) = (clock.now(), clock.elapsed());
+            clock.sleep(Duration::from_secs(86_400)).await;
+            assert_eq!(clock.elapsed() - elapsed, Duration::from_secs(86_400));
+            assert_eq!(clock.now().duration_since(now), jiff::SignedDuration::from_hours(24));
+        }
+    }
 }

@@ -1,12 +1,15 @@
-//! A cluster in which nothing happens but heartbeats writes nothing to its disk.
+//! A cluster over a file: one in which nothing happens but heartbeats writes nothing to its disk, and a watch goes on
+//! over a restart.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use orchestra_core::api::{WatchOptions, Watched};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::node;
 use orchestra_core::store::redb::RedbStore;
@@ -82,4 +85,42 @@ async fn an_idle_cluster_writes_nothing() {
     }
     let now = client.cache::<Lease>().await.unwrap().revision();
     assert!(now.0 - begun.0 >= BEATS, "each beat was a write");
+}
+
+#[tokio::test]
+async fn a_watch_goes_on_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let start = async || {
+        let store = RedbStore::open(directory.path()).unwrap();
+        // Its nodes beat: there is what the file does not keep.
+        Cluster::builder().store(store).fake_nodes(1).start().await.unwrap()
+    };
+    let map =
+        |name: &str| -> ConfigMap { serde_json::from_value(json!({"metadata": {"name": name}})).unwrap() };
+    let cluster = start().await;
+    let maps = cluster.client().api::<ConfigMap>("kube-public");
+    let made = maps.create(&map("a")).await.unwrap();
+    maps.create(&map("b")).await.unwrap();
+    until("a heart beats", async || {
+        !cluster.client().api::<Lease>("kube-node-lease").list().await.unwrap().is_empty()
+    })
+    .await;
+    maps.delete("b").await.unwrap();
+    cluster.shutdown().await;
+    drop(maps);
+
+    let cluster = start().await;
+    let maps = cluster.client().api::<ConfigMap>("kube-public");
+    let after = made.metadata.resource_version.unwrap().parse().unwrap();
+    let options = WatchOptions { after: Some(after), ..WatchOptions::default() };
+    let mut watch = maps.watch(options).await.unwrap();
+    let mut next = async || match watch.next().await.unwrap().unwrap() {
+        Watched::Added(map) => format!("added {}", map.metadata.name.unwrap()),
+        Watched::Deleted(map) => format!("deleted {}", map.metadata.name.unwrap()),
+        other => format!("{other:?}"),
+    };
+    assert_eq!((next().await, next().await), ("added b".into(), "deleted b".into()));
+    maps.create(&map("c")).await.unwrap();
+    assert_eq!(next().await, "added c", "and goes on with what is new");
+    cluster.shutdown().await;
 }

@@ -26,6 +26,8 @@ enum Check {
     Ping,
     /// That the store answers.
     Store,
+    /// That the store takes writes: it has room.
+    Writes,
     /// That the caches hold what the store does.
     Caches,
     /// That the server is not about to stop.
@@ -34,12 +36,13 @@ enum Check {
 
 impl Check {
     const LIVE: &[Self] = &[Self::Ping, Self::Store];
-    const READY: &[Self] = &[Self::Ping, Self::Store, Self::Caches, Self::Shutdown];
+    const READY: &[Self] = &[Self::Ping, Self::Store, Self::Writes, Self::Caches, Self::Shutdown];
 
     fn name(self) -> &'static str {
         match self {
             Self::Ping => "ping",
             Self::Store => "etcd",
+            Self::Writes => "etcd-readiness",
             Self::Caches => "informer-sync",
             Self::Shutdown => "shutdown",
         }
@@ -49,6 +52,10 @@ impl Check {
         match self {
             Self::Ping => true,
             Self::Store => latest(server).await.is_some(),
+            Self::Writes => match server.store() {
+                Ok(store) => matches!(timeout(STORE, store.ready()).await, Ok(Ok(()))),
+                Err(_) => false,
+            },
             Self::Caches => match latest(server).await {
                 Some(latest) => timeout(CACHES, server.caches().reached(latest)).await.is_ok(),
                 None => false,

@@ -7,8 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use orchestra_core::api::yaml;
 use serde_json::{Value, json};
 
-use crate::pki::Issued;
+use crate::pki::{Authority, Issued, PkiError, make_private_directory};
 use crate::remote::{Credential, RemoteConfig};
+
+/// How long a certificate must be good for to be kept.
+const RENEWED_BEFORE: time::Duration = time::Duration::days(60);
 
 /// Why a kubeconfig does not say where a cluster is.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +76,21 @@ impl Kubeconfig {
         format!("{config:#}\n")
     }
 
+    /// Sees to it that a file holds the administrator's kubeconfig. One that says the same, and whose certificate is good
+    /// for a while yet, stays as it is: then nothing is written, and a disk that is full stops nobody from reading.
+    ///
+    /// # Errors
+    /// When it must be written and cannot be.
+    pub fn ensure(path: &Path, server: &str, authority: &Authority) -> Result<(), PkiError> {
+        if is_current(path, server, authority.certificate()) {
+            return Ok(());
+        }
+        let identity = authority.issue_client("kubernetes-admin", &["system:masters"])?;
+        let config =
+            Self { server: server.to_owned(), authority: authority.certificate().to_owned(), identity };
+        config.write(path).map_err(|source| PkiError::File { path: path.to_owned(), source })
+    }
+
     /// Writes the file, readable by its owner only. Either the whole file is there afterwards, or the old one.
     ///
     /// # Errors
@@ -81,7 +99,7 @@ impl Kubeconfig {
         use std::io::Write as _;
         use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            fs::create_dir_all(parent)?;
+            make_private_directory(parent)?;
         }
         let mut draft = path.as_os_str().to_owned();
         draft.push(".new");
@@ -92,6 +110,24 @@ impl Kubeconfig {
         file.write_all(self.render().as_bytes())?;
         fs::rename(&draft, path)
     }
+}
+
+/// Whether a file tells of this server and authority, and its certificate is good for long enough.
+fn is_current(path: &Path, server: &str, authority: &str) -> bool {
+    let Some(config) = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+    else {
+        return false;
+    };
+    let pem = |value: &Value| STANDARD.decode(value.as_str()?).ok();
+    let (cluster, user) = (&config["clusters"][0]["cluster"], &config["users"][0]["user"]);
+    let is_good = |certificate: Vec<u8>| {
+        let (_, pem) = x509_parser::pem::parse_x509_pem(&certificate).ok()?;
+        pem.parse_x509().ok()?.validity().time_to_expiration()
+    };
+    cluster["server"] == server
+        && pem(&cluster["certificate-authority-data"]).as_deref() == Some(authority.as_bytes())
+        && pem(&user["client-key-data"]).is_some()
+        && pem(&user["client-certificate-data"]).and_then(is_good).is_some_and(|left| left > RENEWED_BEFORE)
 }
 
 /// A kubeconfig as it was read, whoever wrote it.

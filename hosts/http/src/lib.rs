@@ -55,7 +55,7 @@ pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenE
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use nodes::{HttpDialer, serve_node};
-pub use pki::{Authority, Issued, PkiError, ServerTls};
+pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use reply::Body;
 pub use serve::Limits;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SubjectPublicKeyInfo,
+    KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -40,6 +40,44 @@ pub enum PkiError {
     /// A certificate in PEM form is none.
     #[error("{0} is not a certificate or key in PEM form")]
     Pem(&'static str),
+    /// Of an authority's certificate and its key one is there without the other.
+    #[error(
+        "{} is there without {}; put that back, or remove both to have an authority made anew, which every node and \
+         client must then be given",
+        present.display(),
+        missing.display()
+    )]
+    Half {
+        /// The file that is there.
+        present: PathBuf,
+        /// The file that is not.
+        missing: PathBuf,
+    },
+    /// An authority's certificate and its key do not belong together.
+    #[error(
+        "{} is not the key of {}; put back the one that is, or remove both to have an authority made anew, which every \
+         node and client must then be given",
+        key.display(),
+        certificate.display()
+    )]
+    OtherKey {
+        /// The key.
+        key: PathBuf,
+        /// The certificate.
+        certificate: PathBuf,
+    },
+    /// Others than its owner may read or change a key.
+    #[error(
+        "{} has mode {mode:04o}: others may read or change it; if nobody did, \"chmod 600\" it, otherwise remove it and the \
+         certificate to have an authority made anew",
+        path.display()
+    )]
+    Exposed {
+        /// The key.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// TLS cannot be set up with these certificates.
     #[error("TLS cannot be set up: {0}")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -93,19 +131,44 @@ impl Authority {
             let path = path.to_owned();
             move |source| PkiError::File { path, source }
         };
-        fs::create_dir_all(directory).map_err(failed(directory))?;
+        make_private_directory(directory).map_err(failed(directory))?;
         let lock = fs::File::open(directory).map_err(failed(directory))?;
         lock.lock().map_err(failed(directory))?;
-        if certificate_path.exists() && key_path.exists() {
-            let certificate = fs::read_to_string(&certificate_path).map_err(failed(&certificate_path))?;
-            let key = fs::read_to_string(&key_path).map_err(failed(&key_path))?;
-            let issuer = Issuer::from_ca_cert_pem(&certificate, KeyPair::from_pem(&key)?)?;
-            return Ok(Self { certificate, issuer });
+        // Written first and renamed last: if it is there with a key, a start was broken off between.
+        let draft = directory.join("ca.crt.new");
+        if key_path.exists() && !certificate_path.exists() && draft.exists() {
+            fs::rename(&draft, &certificate_path).map_err(failed(&certificate_path))?;
+        }
+        match (certificate_path.exists(), key_path.exists()) {
+            (true, true) => return Self::read(&certificate_path, &key_path),
+            (false, false) => {}
+            (true, false) => return Err(PkiError::Half { present: certificate_path, missing: key_path }),
+            (false, true) => return Err(PkiError::Half { present: key_path, missing: certificate_path }),
         }
         let (authority, key) = Self::make()?;
+        fs::write(&draft, &authority.certificate).map_err(failed(&draft))?;
         write_private(&key_path, &key).map_err(failed(&key_path))?;
-        fs::write(&certificate_path, &authority.certificate).map_err(failed(&certificate_path))?;
+        fs::rename(&draft, &certificate_path).map_err(failed(&certificate_path))?;
         Ok(authority)
+    }
+
+    /// The authority kept in two files that are there.
+    fn read(certificate_path: &Path, key_path: &Path) -> Result<Self, PkiError> {
+        let read = |path: &Path| {
+            let text = fs::read_to_string(path);
+            text.map_err(|source| PkiError::File { path: path.to_owned(), source })
+        };
+        let (certificate, key) = (read(certificate_path)?, read(key_path)?);
+        check_mode(key_path)?;
+        let key = KeyPair::from_pem(&key)?;
+        if public_key(&certificate)? != key.subject_public_key_info() {
+            return Err(PkiError::OtherKey {
+                key: key_path.to_owned(),
+                certificate: certificate_path.to_owned(),
+            });
+        }
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key)?;
+        Ok(Self { certificate, issuer })
     }
 
     /// A new authority, kept nowhere.
@@ -223,10 +286,42 @@ fn named(name: &str, groups: &[&str]) -> DistinguishedName {
     distinguished
 }
 
+/// The public key of a certificate, as its encoded SubjectPublicKeyInfo.
+fn public_key(certificate: &str) -> Result<Vec<u8>, PkiError> {
+    let none = || PkiError::Pem("the authority");
+    let (_, pem) = x509_parser::pem::parse_x509_pem(certificate.as_bytes()).map_err(|_| none())?;
+    Ok(pem.parse_x509().map_err(|_| none())?.public_key().raw.to_vec())
+}
+
+/// Refuses a key that anybody may read, or more than its owner change. A group may read it, as where a volume is mounted
+/// for one.
+fn check_mode(path: &Path) -> Result<(), PkiError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = fs::metadata(path).map_err(|source| PkiError::File { path: path.to_owned(), source })?;
+    let mode = file.permissions().mode() & 0o7777;
+    if mode & 0o027 != 0 {
+        return Err(PkiError::Exposed { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// Makes a directory into which only its owner may look, whatever the umask. One that is there stays as it is: it may
+/// hold other things.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file that only its owner may read, whatever the umask and whatever it was before.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
     let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())
 }
 
@@ -258,5 +353,80 @@ impl ServerTls {
         // kubectl sends its watches over one connection if it may.
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn authority_in(directory: &Path) -> Authority {
+        Authority::open(directory).expect("an authority")
+    }
+
+    #[test]
+    fn an_authority_that_is_not_whole_is_refused_and_left_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (certificate, key) = (directory.path().join("ca.crt"), directory.path().join("ca.key"));
+        authority_in(directory.path());
+        let (right, secret) = (fs::read(&certificate).unwrap(), fs::read(&key).unwrap());
+        let refused = || Authority::open(directory.path()).unwrap_err();
+
+        for (gone, there) in [(&certificate, &key), (&key, &certificate)] {
+            let held = fs::read(gone).unwrap();
+            fs::remove_file(gone).unwrap();
+            let says = refused().to_string();
+            assert!(says.starts_with(&format!("{} is there without", there.display())), "{says}");
+            assert!(!gone.exists(), "nothing is made in its place");
+            fs::write(gone, held).unwrap();
+        }
+        // A first start that was broken off just before its end.
+        fs::rename(&certificate, directory.path().join("ca.crt.new")).unwrap();
+        assert_eq!(authority_in(directory.path()).certificate().as_bytes(), right);
+
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(refused().to_string().contains("has mode 0777"), "{}", refused());
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+
+        let other = tempfile::tempdir().unwrap();
+        authority_in(other.path());
+        fs::copy(other.path().join("ca.key"), &key).unwrap();
+        assert!(matches!(refused(), PkiError::OtherKey { .. }), "{}", refused());
+        fs::write(&key, &secret).unwrap();
+        assert_eq!(authority_in(directory.path()).certificate().as_bytes(), right);
+    }
+
+    #[test]
+    fn nobody_else_reads_what_is_secret() {
+        let parent = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let directory = parent.path().join("pki");
+        authority_in(&directory);
+        assert_eq!((mode(&directory), mode(&directory.join("ca.key"))), (0o700, 0o600));
+        let secret = parent.path().join("secret");
+        fs::write(&secret, "old").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o666)).unwrap();
+        write_private(&secret, "new").unwrap();
+        assert_eq!(mode(&secret), 0o600);
+    }
+
+    #[test]
+    fn a_kubeconfig_that_says_the_same_is_not_written_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (authority, path) =
+            (authority_in(&directory.path().join("pki")), directory.path().join("kubeconfig"));
+        let written = |server: &str, authority: &Authority| {
+            crate::Kubeconfig::ensure(&path, server, authority).unwrap();
+            fs::read(&path).unwrap()
+        };
+        let first = written("https://10.0.0.1:6443", &authority);
+        assert_eq!(written("https://10.0.0.1:6443", &authority), first);
+        let moved = written("https://10.0.0.2:6443", &authority);
+        assert_ne!(moved, first);
+        assert_ne!(written("https://10.0.0.2:6443", &Authority::new().unwrap()), moved, "another authority");
+        fs::write(&path, "{").unwrap();
+        assert_ne!(written("https://10.0.0.2:6443", &authority), b"{");
     }
 }

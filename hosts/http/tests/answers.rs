@@ -60,7 +60,7 @@ async fn long_answers_are_compressed_for_those_who_can_read_them() {
 async fn health_is_told_check_by_check() {
     let served = Served::start().await;
     let live = "[+]ping ok\n[+]etcd ok\n";
-    let ready = format!("{live}[+]informer-sync ok\n[+]shutdown ok\n");
+    let ready = format!("{live}[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\n");
     for (path, code, says) in [
         ("/livez", 200, "ok".to_owned()),
         ("/healthz?verbose", 200, format!("{live}healthz check passed\n")),
@@ -87,10 +87,13 @@ async fn a_server_without_its_store_is_not_well() {
     let served = Served::over(store.clone()).await;
     store.set(Faults { down: true, ..Faults::default() });
     let answer = served.get("/readyz", &[]).await;
-    let says = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]informer-sync failed: reason withheld\n\
-                [+]shutdown ok\nreadyz check failed\n";
+    let says = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]etcd-readiness failed: reason withheld\n\
+                [-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n";
     assert_eq!((answer.code, answer.text()), (500, says));
     assert_eq!(served.get("/livez/etcd", &[]).await.code, 500);
+    store.set(Faults { full: true, ..Faults::default() });
+    assert_eq!(served.get("/readyz/etcd-readiness", &[]).await.code, 500, "no write is possible");
+    assert_eq!(served.get("/livez", &[]).await.code, 200, "a restart would make no room");
     store.set(Faults::default());
     assert_eq!(served.get("/livez", &[]).await.code, 200);
 }

@@ -20,7 +20,7 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, reachable_address,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -71,14 +71,7 @@ impl Master {
         let tls = authority.issue_api_server(&[address.ip(), service], &options.tls_san)?;
         let url = format!("https://{address}");
         let kubeconfig = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
-        let admin = authority.issue_client("kubernetes-admin", &["system:masters"])?;
-        let config = Kubeconfig {
-            server: url.clone(),
-            authority: authority.certificate().to_owned(),
-            identity: admin,
-        };
-        config
-            .write(&kubeconfig)
+        Kubeconfig::ensure(&kubeconfig, &url, &authority)
             .with_context(|| format!("the kubeconfig {} cannot be written", kubeconfig.display()))?;
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
@@ -124,7 +117,7 @@ async fn store(options: &Options, directory: &Path, builder: Builder) -> anyhow:
     let shared = &options.shared;
     if !shared.etcd.is_empty() {
         let identity = shared.leader_identity.clone().unwrap_or_else(identity);
-        let builder = builder.store(connect(shared).await?).forget_after(options.history_age);
+        let builder = builder.store(connect(shared).await?).forget_after(options.etcd_history());
         return Ok(builder.elect(identity, shared.leader_term));
     }
     Ok(if options.in_memory { builder } else { builder.store(open(options, directory)?) })
@@ -155,7 +148,7 @@ pub async fn restore(options: &Options, from: &Path) -> anyhow::Result<Summary> 
 
 fn data_directory(options: &Options) -> anyhow::Result<PathBuf> {
     let directory = std::path::absolute(&options.data_dir)?;
-    fs::create_dir_all(&directory)
+    make_private_directory(&directory)
         .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
     Ok(directory)
 }

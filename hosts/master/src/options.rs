@@ -12,6 +12,11 @@ use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
 use orchestra_core::store::redb::Retention;
 
+/// How long a file remembers, where the past is bounded by bytes too and has no heartbeats in it.
+const FILE_HISTORY: Duration = Duration::from_secs(72 * 60 * 60);
+/// How long etcd remembers: as long as with Kubernetes. Every heartbeat is in it, and its quota is for past and present.
+const ETCD_HISTORY: Duration = Duration::from_secs(5 * 60);
+
 /// The master of a cluster: API, scheduler and controllers. Nodes join it with the line that it prints.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "orchestra-master", version)]
@@ -26,9 +31,10 @@ pub struct Options {
     /// copied [default: DIR/pki]
     #[arg(long, value_name = "DIR")]
     pub pki_dir: Option<PathBuf>,
-    /// How long it is remembered what objects were before they changed
-    #[arg(long, value_name = "TIME", default_value = "72h", value_parser = parse_duration)]
-    pub history_age: Duration,
+    /// How long it is remembered what objects were before they changed [default: 72h; with --etcd 5m, as there all of it
+    /// counts towards the quota, and the heartbeats of nodes with it]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub history_age: Option<Duration>,
     /// How much room that may take in DIR; in etcd, the age alone counts
     #[arg(long, value_name = "BYTES", default_value = "256Mi")]
     pub history_size: Quantity,
@@ -144,7 +150,12 @@ impl Options {
     /// How long a file remembers.
     pub(crate) fn retention(&self) -> Retention {
         let bytes = self.history_size.value().try_into().unwrap_or(0);
-        Retention { age: self.history_age, bytes }
+        Retention { age: self.history_age.unwrap_or(FILE_HISTORY), bytes }
+    }
+
+    /// How long etcd remembers.
+    pub(crate) fn etcd_history(&self) -> Duration {
+        self.history_age.unwrap_or(ETCD_HISTORY)
     }
 
     /// Where the authority and the join secret are.
@@ -172,4 +183,19 @@ fn term(text: &str) -> Result<Duration, String> {
         return Ok(term);
     }
     Err(format!("{text:?} is not a term: whole seconds, 2 or more"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etcd_forgets_in_minutes_and_a_file_in_days() {
+        let parse = |args: &[&str]| Options::parse_from([&["orchestra-master"], args].concat());
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let usual = parse(&["--etcd", "http://10.0.0.1:2379"]);
+        assert_eq!((usual.etcd_history(), usual.retention().age), (minutes(5), minutes(72 * 60)));
+        let told = parse(&["--history-age", "1h"]);
+        assert_eq!((told.etcd_history(), told.retention().age), (minutes(60), minutes(60)));
+    }
 }

@@ -158,12 +158,8 @@ fn write_kubeconfig(
     } else {
         address
     };
-    let config = Kubeconfig {
-        server: format!("https://{host}"),
-        authority: authority.certificate().to_owned(),
-        identity: authority.issue_client("kubernetes-admin", &["system:masters"])?,
-    };
-    config.write(&path).with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
+    Kubeconfig::ensure(&path, &format!("https://{host}"), authority)
+        .with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
     Ok(path)
 }
 

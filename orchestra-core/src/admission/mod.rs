@@ -2,11 +2,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | service account, priority, tolerations of failing nodes |
 //! | `selectors` | warnings of selectors that overlap, and of those that select nothing |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
+mod event_rate;
 mod namespace;
 mod pod;
 mod selectors;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use crate::api::Caches;
 use crate::api::admission::Admission;
 use crate::clock::SharedClock;
+pub use event_rate::EventRateLimit;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
 pub use selectors::SelectorWarnings;
@@ -26,6 +29,7 @@ pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle::new(caches)),
+        Arc::new(EventRateLimit::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),

@@ -1,7 +1,7 @@
 //! Which of several masters runs the controllers: the one that holds a Lease.
 //!
 //! Every candidate looks at one Lease object. Who holds it renews it; who does not waits until it has not *seen* a
-//! renewal for a whole term, by its own clock and from when it looked, since clocks of machines differ. Both write
+//! renewal for a whole term, by its own steady time and from when it looked, since clocks of machines differ and are set. Both write
 //! with the revision that they read, so of two that try, one is refused. A leader that cannot renew stops before its
 //! term is over for anybody else.
 //!
@@ -75,8 +75,8 @@ pub enum Step {
 pub struct Election {
     candidate: Candidate,
     /// The Lease as it was seen last, and when it was first seen so.
-    observed: Option<(LeaseSpec, Timestamp)>,
-    renewed: Option<Timestamp>,
+    observed: Option<(LeaseSpec, Duration)>,
+    renewed: Option<Duration>,
 }
 
 impl Election {
@@ -85,24 +85,24 @@ impl Election {
         Self { candidate, observed: None, renewed: None }
     }
 
-    /// What to do, given the Lease as it is now.
-    pub fn decide(&mut self, lease: Option<&LeaseSpec>, now: Timestamp) -> Step {
+    /// What to do, given the Lease as it is now. The time of day is only written down, for people to read.
+    pub fn decide(&mut self, lease: Option<&LeaseSpec>, now: Duration, time: Timestamp) -> Step {
         let Some(lease) = lease else {
-            return Step::Write(self.spec(None, now));
+            return Step::Write(self.spec(None, time));
         };
         if self.observed.as_ref().is_none_or(|(seen, _)| seen != lease) {
             self.observed = Some((lease.clone(), now));
         }
         let holder = lease.holder_identity.as_deref().unwrap_or_default();
         if holder == self.candidate.identity || holder.is_empty() || self.is_over(now) {
-            Step::Write(self.spec(Some(lease), now))
+            Step::Write(self.spec(Some(lease), time))
         } else {
             Step::Wait
         }
     }
 
     /// Notes that what [`decide`](Self::decide) said to write at `when` was written.
-    pub fn written(&mut self, spec: LeaseSpec, when: Timestamp) {
+    pub fn written(&mut self, spec: LeaseSpec, when: Duration) {
         self.observed = Some((spec, when));
         self.renewed = Some(when);
     }
@@ -114,39 +114,35 @@ impl Election {
 
     /// How long this candidate may go on as leader without renewing: until its last renewal is as old as its
     /// patience. Nothing if it does not lead.
-    pub fn time_left(&self, now: Timestamp) -> Duration {
-        let left = |renewed| self.candidate.patience.saturating_sub(passed(renewed, now));
+    pub fn time_left(&self, now: Duration) -> Duration {
+        let left = |renewed| self.candidate.patience.saturating_sub(now.saturating_sub(renewed));
         self.renewed.map_or(Duration::ZERO, left)
     }
 
     /// Whether this candidate leads and may go on.
-    pub fn leads(&self, now: Timestamp) -> bool {
+    pub fn leads(&self, now: Duration) -> bool {
         !self.time_left(now).is_zero()
     }
 
     /// Whether the holder has not been seen to renew for the term that it asked for.
-    fn is_over(&self, now: Timestamp) -> bool {
+    fn is_over(&self, now: Duration) -> bool {
         let Some((lease, since)) = &self.observed else { return false };
         let asked = lease.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        passed(*since, now) >= asked.map_or(self.candidate.term, Duration::from_secs)
+        now.saturating_sub(*since) >= asked.map_or(self.candidate.term, Duration::from_secs)
     }
 
-    fn spec(&self, lease: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
+    fn spec(&self, lease: Option<&LeaseSpec>, time: Timestamp) -> LeaseSpec {
         let held = lease.filter(|lease| lease.holder_identity.as_deref() == Some(&self.candidate.identity));
         let transitions = lease.and_then(|lease| lease.lease_transitions).unwrap_or(0);
         LeaseSpec {
             holder_identity: Some(self.candidate.identity.clone()),
             lease_duration_seconds: i32::try_from(self.candidate.term.as_secs()).ok(),
-            acquire_time: held.and_then(|held| held.acquire_time.clone()).or(Some(MicroTime(now))),
-            renew_time: Some(MicroTime(now)),
+            acquire_time: held.and_then(|held| held.acquire_time.clone()).or(Some(MicroTime(time))),
+            renew_time: Some(MicroTime(time)),
             lease_transitions: Some(transitions + i32::from(lease.is_some() && held.is_none())),
             ..LeaseSpec::default()
         }
     }
-}
-
-fn passed(since: Timestamp, now: Timestamp) -> Duration {
-    now.duration_since(since).try_into().unwrap_or_default()
 }
 
 /// Runs `work` whenever, and only while, this candidate leads, until `shutdown`; then gives the lead up, so that the
@@ -167,7 +163,7 @@ pub async fn lead<W: Future<Output = ()>>(
     while shutdown.peek().is_none() {
         let attempt = attempt(client, clock, &candidate, &mut election);
         select(Box::pin(attempt), shutdown.clone()).await;
-        if election.leads(clock.now()) {
+        if election.leads(clock.elapsed()) {
             tracing::info!(identity = candidate.identity, lease = candidate.name, "leading");
             reign(client, clock, &candidate, &mut election, &mut work, &shutdown).await;
             tracing::info!(identity = candidate.identity, lease = candidate.name, "no longer leading");
@@ -191,8 +187,8 @@ async fn reign<W: Future<Output = ()>>(
     let token = CancellationToken::new();
     let mut working = Box::pin(work(token.clone()));
     let mut renewing = Box::pin(async {
-        while election.leads(clock.now()) {
-            clock.sleep(candidate.period.min(election.time_left(clock.now()))).await;
+        while election.leads(clock.elapsed()) {
+            clock.sleep(candidate.period.min(election.time_left(clock.elapsed()))).await;
             renew(client, clock, candidate, election).await;
         }
     });
@@ -213,7 +209,7 @@ async fn reign<W: Future<Output = ()>>(
 
 /// Tries to renew, for no longer than the leader may go on.
 async fn renew(client: &Client, clock: &SharedClock, candidate: &Candidate, election: &mut Election) {
-    let bound = election.time_left(clock.now());
+    let bound = election.time_left(clock.elapsed());
     select(Box::pin(attempt(client, clock, candidate, election)), clock.sleep(bound)).await;
 }
 
@@ -232,9 +228,9 @@ async fn try_once(
 ) -> Result<(), Status> {
     let leases = client.api::<Lease>(&candidate.namespace);
     let found = leases.find(&candidate.name).await?;
-    let now = clock.now();
+    let now = clock.elapsed();
     let spec = found.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
-    let Step::Write(spec) = election.decide(spec.as_ref(), now) else {
+    let Step::Write(spec) = election.decide(spec.as_ref(), now, clock.now()) else {
         election.lost();
         return Ok(());
     };
@@ -272,12 +268,16 @@ async fn give_up(client: &Client, candidate: &Candidate) {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
+    fn at(second: u64) -> Duration {
+        Duration::from_secs(second)
     }
 
-    fn write(election: &mut Election, lease: Option<&LeaseSpec>, now: i64) -> Option<LeaseSpec> {
-        match election.decide(lease, at(now)) {
+    fn time(second: u64) -> Timestamp {
+        Timestamp::from_second(i64::try_from(second).unwrap()).unwrap()
+    }
+
+    fn write(election: &mut Election, lease: Option<&LeaseSpec>, now: u64) -> Option<LeaseSpec> {
+        match election.decide(lease, at(now), time(now)) {
             Step::Write(spec) => Some(spec),
             Step::Wait => None,
         }
@@ -307,16 +307,45 @@ mod tests {
         assert!(write(&mut Election::new(Candidate::new("b", "lease")), Some(&given_up), 0).is_some());
     }
 
+    /// A lead is kept while the machine's clock is set forth and back, and nobody takes it over.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_ends_no_lead() {
+        let cluster = crate::cluster::Cluster::builder().start().await.unwrap();
+        let client = &cluster.client();
+        let won = std::sync::Mutex::new(Vec::new());
+        let clocks = ["a", "b"].map(|name| (name, crate::testing::SetClock::new(client.clock())));
+        let leads = clocks.iter().map(|(name, clock)| {
+            let clock: SharedClock = clock.clone();
+            let won = &won;
+            async move {
+                let work = |_| {
+                    won.lock().unwrap().push(*name);
+                    std::future::pending()
+                };
+                lead(client, &clock, Candidate::new(*name, "lease"), work, std::future::pending()).await;
+            }
+        });
+        let leads = futures::future::join_all(leads);
+        let set = async {
+            for days in [10, -3650, 0] {
+                clocks.iter().for_each(|(_, clock)| clock.set(jiff::SignedDuration::from_hours(24 * days)));
+                client.clock().sleep(Duration::from_secs(60)).await;
+            }
+        };
+        select(leads, Box::pin(set)).await;
+        assert_eq!(won.lock().unwrap().len(), 1);
+    }
+
     proptest::proptest! {
         /// Whatever the order in which two candidates look, and whatever their clocks: never two lead.
         #[test]
-        fn never_two_lead(turns in proptest::collection::vec((0..2usize, 0..12i64), 1..80), skew in -1000..1000i64) {
+        fn never_two_lead(turns in proptest::collection::vec((0..2usize, 0..12u64), 1..80), skew in 0..2000u64) {
             let mut both = [Election::new(Candidate::new("a", "lease")), Election::new(Candidate::new("b", "lease"))];
-            let clock = |who: usize, now: i64| at(now + 10_000 + if who == 1 { skew } else { 0 });
-            let (mut lease, mut now): (Option<LeaseSpec>, i64) = (None, 0);
+            let clock = |who: usize, now: u64| at(now + if who == 1 { skew } else { 1000 });
+            let (mut lease, mut now): (Option<LeaseSpec>, u64) = (None, 0);
             for (who, pause) in turns {
                 now += pause;
-                match both[who].decide(lease.as_ref(), clock(who, now)) {
+                match both[who].decide(lease.as_ref(), clock(who, now), time(now)) {
                     Step::Write(spec) => {
                         both[who].written(spec.clone(), clock(who, now));
                         lease = Some(spec);

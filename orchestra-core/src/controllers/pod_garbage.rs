@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 
@@ -29,7 +28,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 struct Orphans {
-    gone: Mutex<HashMap<ObjectName, Timestamp>>,
+    gone: Mutex<HashMap<ObjectName, Duration>>,
 }
 
 /// Runs the controller that removes the pods of nodes that are no more.
@@ -61,7 +60,7 @@ impl Reconciler for Orphans {
             self.gone.lock().unwrap_or_else(PoisonError::into_inner).remove(context.name());
             return Ok(Action::Done);
         }
-        if let Some(left) = self.quarantine(context.name(), context.now()) {
+        if let Some(left) = self.quarantine(context.name(), context.clock().elapsed()) {
             return Ok(Action::Again(left));
         }
         if context.client().cluster::<Node>().find(node).await?.is_some() {
@@ -76,11 +75,10 @@ impl Reconciler for Orphans {
 
 impl Orphans {
     /// How long a node that is gone may yet come back; `None` when it may not.
-    fn quarantine(&self, node: &ObjectName, now: Timestamp) -> Option<Duration> {
+    fn quarantine(&self, node: &ObjectName, now: Duration) -> Option<Duration> {
         let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let since = *gone.entry(node.clone()).or_insert(now);
-        let wanted = SignedDuration::try_from(QUARANTINE).ok()?;
-        Duration::try_from(wanted - now.duration_since(since)).ok().filter(|left| !left.is_zero())
+        QUARANTINE.checked_sub(now.saturating_sub(since)).filter(|left| !left.is_zero())
     }
 }
 
@@ -106,7 +104,7 @@ async fn force_delete(context: &Context, entry: &Entry) -> Result<(), Error> {
 struct Finished {
     /// How many pods that have ended may be kept.
     threshold: usize,
-    counted: Mutex<Option<Timestamp>>,
+    counted: Mutex<Option<Duration>>,
 }
 
 /// Runs the controller that removes the oldest of the pods that have ended, when there are more than so many.
@@ -131,9 +129,9 @@ impl Reconciler for Finished {
         if context.name().name() != NOWHERE {
             return Ok(Action::Done);
         }
-        let now = context.now();
+        let now = context.clock().elapsed();
         let last = self.counted.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        let passed = last.and_then(|last| Duration::try_from(now.duration_since(last)).ok());
+        let passed = last.map(|last| now.saturating_sub(last));
         if let Some(left) = passed.and_then(|passed| COUNT_EVERY.checked_sub(passed)) {
             *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = last;
             return Ok(Action::Again(left.max(Duration::from_millis(1))));

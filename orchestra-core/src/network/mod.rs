@@ -7,6 +7,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -42,6 +43,25 @@ pub trait Network: Send + Sync + 'static {
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
         let _ = sandboxes;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl<N: Network + ?Sized> Network for Arc<N> {
+    async fn attach(&self, request: &AttachRequest) -> Result<Attachment> {
+        (**self).attach(request).await
+    }
+
+    async fn detach(&self, sandbox: &SandboxId, pod: &PodRef) -> Result<()> {
+        (**self).detach(sandbox, pod).await
+    }
+
+    async fn apply(&self, plan: &ServicePlan) -> Result<Applied> {
+        (**self).apply(plan).await
+    }
+
+    async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
+        (**self).retain(sandboxes).await
     }
 }
 

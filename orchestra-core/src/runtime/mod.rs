@@ -26,6 +26,7 @@ pub mod labels;
 mod machine;
 pub mod names;
 mod observed;
+mod shared;
 mod spec;
 mod stream;
 mod supported;

@@ -149,6 +149,7 @@ impl CompiledSelector {
     }
 
     /// Whether a set of labels fulfils every requirement.
+    #[inline]
     pub fn matches(&self, labels: &LabelSet) -> bool {
         let hold = |tests: &[Test]| tests.iter().fold(true, |all, test| all & test.holds(labels.pairs()));
         self.tests.chunks(AT_ONCE).all(hold)

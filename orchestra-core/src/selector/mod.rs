@@ -162,6 +162,7 @@ impl Selector {
     }
 
     /// Whether labels fulfil every requirement. For one match; for many, [`compile`](Self::compile).
+    #[inline]
     pub fn matches(&self, labels: &Labels) -> bool {
         self.requirements
             .as_ref()

@@ -65,17 +65,18 @@ async fn since(store: &dyn Store, key: &Key, from: Revision) -> Result<Vec<Versi
 }
 
 /// Forgets what is older than `age`, in a store that does not do so by itself, such as etcd. Runs until it is dropped.
-/// It counts from when it began to look, so that after a restart the past is kept for longer.
+/// It counts from when it began to look, so that after a restart the past is kept for longer, and by steady time, so that
+/// nothing is forgotten because a clock was set.
 pub async fn forget_older(store: &dyn Store, clock: &SharedClock, age: Duration) {
     let pause = (age / 16).clamp(Duration::from_secs(1), Duration::from_secs(300));
-    let mut seen: VecDeque<(Timestamp, Revision)> = VecDeque::new();
+    let mut seen: VecDeque<(Duration, Revision)> = VecDeque::new();
     loop {
-        let now = clock.now();
+        let now = clock.elapsed();
         match store.revision().await {
             Ok(revision) => seen.push_back((now, revision)),
             Err(error) => tracing::debug!(%error, "cannot look how far the store is"),
         }
-        let is_due = |(at, _): &(Timestamp, Revision)| *at <= now - age;
+        let is_due = |(at, _): &(Duration, Revision)| now.saturating_sub(*at) >= age;
         let mut due = None;
         while let Some((_, revision)) = seen.pop_front_if(|seen| is_due(seen)) {
             due = Some(revision);

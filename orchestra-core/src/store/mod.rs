@@ -211,7 +211,7 @@ impl StoreError {
 
 /// An ordered map of bytes with a history, transactions and watches. See the [module](self).
 ///
-/// To write one: six methods (two more have defaults), each with its contract in its comment. All may be called from
+/// To write one: six methods (three more have defaults), each with its contract in its comment. All may be called from
 /// many tasks at once and cancelled at any point; a cancelled commit has happened wholly or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
@@ -267,9 +267,62 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         self.commit(Txn::new().delete(key)).await.map(drop)
     }
 
+    /// Whether the store takes writes now, as far as it can be told without one.
+    ///
+    /// # Errors
+    /// What a write would fail with.
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.revision().await.map(drop)
+    }
+
     /// When the commit of a revision was made, if the store takes note of that.
     async fn time_of(&self, _revision: Revision) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        (**self).revision().await
+    }
+
+    async fn get(&self, key: &Key, at: Option<Revision>) -> Result<Option<Record>, StoreError> {
+        (**self).get(key, at).await
+    }
+
+    async fn list(
+        &self,
+        range: &KeyRange,
+        at: Option<Revision>,
+        after: Option<&Key>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        (**self).list(range, at, after, limit).await
+    }
+
+    async fn commit(&self, txn: Txn) -> Result<Committed, StoreError> {
+        (**self).commit(txn).await
+    }
+
+    async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Changes, StoreError> {
+        (**self).watch(range, after).await
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), StoreError> {
+        (**self).compact(before).await
+    }
+
+    async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
+        (**self).skip_to(revision).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        (**self).ready().await
+    }
+
+    async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
+        (**self).time_of(revision).await
     }
 }
 

@@ -146,6 +146,13 @@ impl Store for FaultyStore {
         self.store.skip_to(revision).await
     }
 
+    async fn ready(&self) -> Result<(), StoreError> {
+        if self.reach()?.full {
+            return Err(StoreError::OutOfSpace("a full disk was asked for".into()));
+        }
+        self.store.ready().await
+    }
+
     async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
         self.reach()?;
         self.store.time_of(revision).await

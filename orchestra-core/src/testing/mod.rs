@@ -1,15 +1,17 @@
-//! An API server for tests, contract suites that any implementation of a port can run, and a store and a disk that fail
-//! on request.
+//! An API server for tests, contract suites that any implementation of a port can run, a store and a disk that fail on
+//! request, and a clock that is set.
 //!
 //! The fakes are not here: [`runtime::fake`](crate::runtime::fake) and [`network::fake`](crate::network::fake) are
 //! part of the crate, because a cluster without containers is a thing to run too.
 
+mod clock;
 pub mod contract;
 #[cfg(feature = "redb")]
 mod faulty_disk;
 mod faulty_store;
 mod server;
 
+pub use clock::SetClock;
 #[cfg(feature = "redb")]
 pub use faulty_disk::FaultyDisk;
 pub use faulty_store::{Faults, FaultyStore};

@@ -6,13 +6,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use imbl::OrdMap;
 use tokio_util::sync::CancellationToken;
 
-use super::log::Log;
+use super::log::{Bounds, Log};
 use super::{Cursor, Entry, Event, EventKind, Gone, IndexedFields, KnownFields, Progress, UnknownField};
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
 
-/// How many events of a kind are kept for watchers by default.
-const DEFAULT_EVENTS: usize = 10_000;
+/// How much is kept of a kind for watchers: events, and bytes of objects that were replaced or deleted.
+const KEPT: Bounds = Bounds { events: 10_000, bytes: 32 << 20 };
 
 /// Which objects of a kind.
 #[derive(Clone, Debug, Default)]
@@ -394,7 +394,7 @@ impl CacheWriter {
         let lookups = lookups.map(|field| Arc::clone(&field.path)).collect();
         let shared = Shared {
             state: RwLock::default(),
-            log: Arc::new(Log::new(Arc::clone(&progress), DEFAULT_EVENTS)),
+            log: Arc::new(Log::new(Arc::clone(&progress), KEPT)),
             progress,
             closed: CancellationToken::new(),
         };

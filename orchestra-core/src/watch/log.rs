@@ -1,9 +1,15 @@
-//! The log of one kind: a chain of fixed segments that one writer fills and any number of cursors read without locks.
+//! The log of one kind: a chain of segments that one writer fills and any number of cursors read without locks.
+//!
+//! The log alone keeps segments, as many as its bounds allow; a cursor keeps the one in which it stands and knows of the
+//! next. So a watcher that never reads costs one segment, however much is written, and finds itself [`Gone`].
+//!
+//! The bounds are a number of events, and a number of bytes that nobody would keep but for the log: those of objects that
+//! were replaced or deleted. What is current is in the cache in any case. A segment ends when it is full by either.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use tokio::sync::watch;
 
@@ -49,13 +55,31 @@ pub struct Gone {
 
 const SEGMENT: usize = 256;
 
+/// How much a log keeps; the tighter bound counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Events.
+    pub(super) events: usize,
+    /// Bytes of objects that are no longer current.
+    pub(super) bytes: usize,
+}
+
+impl Bounds {
+    /// A segment may hold no more than a small part of all, as it is kept or dropped as a whole, and a cursor may keep
+    /// it.
+    fn segment_bytes(self) -> usize {
+        self.bytes / 16
+    }
+}
+
 struct Segment {
     /// The number of its first event.
     first: u64,
     /// Every event of this segment is after this revision.
     after: Revision,
     events: [OnceLock<Event>; SEGMENT],
-    next: OnceLock<Arc<Segment>>,
+    /// Once there is a next one, nothing more comes into this one.
+    next: OnceLock<Weak<Segment>>,
 }
 
 impl Segment {
@@ -64,36 +88,53 @@ impl Segment {
     }
 }
 
-impl Drop for Segment {
-    fn drop(&mut self) {
-        // A chain that only a slow cursor held is freed one by one, not by recursion.
-        let mut next = self.next.take();
-        while let Some(mut segment) = next.and_then(Arc::into_inner) {
-            next = segment.next.take();
-        }
+/// A segment as the writer knows it.
+struct Kept {
+    segment: Arc<Segment>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Kept {
+    fn new(segment: Arc<Segment>) -> Self {
+        Self { segment, events: 0, bytes: 0 }
+    }
+
+    fn last_revision(&self) -> Revision {
+        let last = self.events.checked_sub(1).and_then(|last| self.segment.events[last].get());
+        last.map_or(self.segment.after, Event::revision)
+    }
+}
+
+/// The bytes that the log keeps for the sake of an event.
+fn weight(event: &Event) -> usize {
+    match &event.kind {
+        EventKind::Added => 0,
+        EventKind::Modified(previous) => previous.bytes().len(),
+        EventKind::Deleted => event.object.bytes().len(),
     }
 }
 
 /// The writing end, and what is shared of it.
 pub(super) struct Log {
-    kept: RwLock<VecDeque<Arc<Segment>>>,
+    kept: RwLock<VecDeque<Kept>>,
     /// The number of the first event that is kept, where a cursor sees it without the lock.
     first: AtomicU64,
     /// How many events have been written, ever.
     written: watch::Sender<u64>,
     progress: Arc<Progress>,
-    segments: usize,
+    bounds: Bounds,
 }
 
 impl Log {
-    /// An empty log that keeps at least `keep` events.
-    pub(super) fn new(progress: Arc<Progress>, keep: usize) -> Self {
+    /// An empty log.
+    pub(super) fn new(progress: Arc<Progress>, bounds: Bounds) -> Self {
         Self {
-            kept: RwLock::new(VecDeque::from([Segment::new(0, Revision::ZERO)])),
+            kept: RwLock::new(VecDeque::from([Kept::new(Segment::new(0, Revision::ZERO))])),
             first: AtomicU64::new(0),
             written: watch::Sender::new(0),
             progress,
-            segments: keep.div_ceil(SEGMENT) + 1,
+            bounds,
         }
     }
 
@@ -104,25 +145,23 @@ impl Log {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
             let Some(last) = kept.back() else { return };
-            let mut index = (written - last.first) as usize;
-            let mut segment = Arc::clone(last);
-            if index == SEGMENT {
+            if last.events == SEGMENT || last.bytes >= self.bounds.segment_bytes() {
                 // Its first event is of this commit: everything before is in earlier segments.
-                let after = segment.events[SEGMENT - 1].get().map_or(segment.after, Event::revision);
-                let next = Segment::new(written, after);
-                let _ = segment.next.set(Arc::clone(&next));
-                kept.push_back(Arc::clone(&next));
-                segment = next;
-                index = 0;
+                let next = Segment::new(written, last.last_revision());
+                let _ = last.segment.next.set(Arc::downgrade(&next));
+                kept.push_back(Kept::new(next));
             }
-            let _ = segment.events[index].set(event);
+            let Some(last) = kept.back_mut() else { return };
+            last.bytes += weight(&event);
+            let _ = last.segment.events[last.events].set(event);
+            last.events += 1;
             written += 1;
         }
-        while kept.len() > self.segments {
-            kept.pop_front();
-        }
+        let surplus = self.take_surplus(&mut kept);
         self.note_first(&kept);
         drop(kept);
+        // After it was noted what is the first: who finds a segment gone finds itself behind.
+        drop(surplus);
         self.written.send_if_modified(|held| {
             *held = written;
             // A commit that brought nothing here is no reason to wake a watcher.
@@ -130,45 +169,62 @@ impl Log {
         });
     }
 
+    /// The oldest segments without which the log still keeps as much as it may.
+    fn take_surplus(&self, kept: &mut VecDeque<Kept>) -> Vec<Kept> {
+        let (mut events, mut bytes) =
+            kept.iter().fold((0, 0), |(events, bytes), one| (events + one.events, bytes + one.bytes));
+        let mut surplus = Vec::new();
+        // That in which it writes always stays.
+        while kept.len() > 1
+            && let Some(first) = kept.front()
+            && (events - first.events >= self.bounds.events || bytes > self.bounds.bytes)
+        {
+            (events, bytes) = (events - first.events, bytes - first.bytes);
+            surplus.extend(kept.pop_front());
+        }
+        surplus
+    }
+
     /// Drops all events and starts again after a revision. Cursors find themselves [`Gone`].
     pub(super) fn restart(&self, after: Revision) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // One number is skipped, so that even a cursor that had seen everything is behind the new start.
         let written = *self.written.borrow() + 1;
-        kept.clear();
-        kept.push_back(Segment::new(written, after));
+        let all = std::mem::replace(&mut *kept, VecDeque::from([Kept::new(Segment::new(written, after))]));
         self.note_first(&kept);
         drop(kept);
+        drop(all);
         self.written.send_replace(written);
     }
 
     /// A cursor that yields the events after a revision.
     pub(super) fn cursor(self: &Arc<Self>, after: Revision) -> Result<Cursor, Gone> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        let oldest = kept.front().map_or(Revision::ZERO, |segment| segment.after);
+        let oldest = kept.front().map_or(Revision::ZERO, |kept| kept.segment.after);
+        let gone = Gone { requested: after, oldest };
         if after < oldest {
-            return Err(Gone { requested: after, oldest });
+            return Err(gone);
         }
-        let at = kept.partition_point(|segment| segment.after <= after).saturating_sub(1);
-        let Some(segment) = kept.get(at).cloned() else { return Err(Gone { requested: after, oldest }) };
+        let at = kept.partition_point(|kept| kept.segment.after <= after).saturating_sub(1);
+        let segment = Arc::clone(&kept.get(at).ok_or(gone)?.segment);
         drop(kept);
         let mut cursor =
             Cursor { log: Arc::clone(self), written: self.written.subscribe(), segment, index: 0, after };
-        while cursor.peek().is_some_and(|event| event.revision() <= after) {
+        while cursor.peek()?.is_some_and(|event| event.revision() <= after) {
             cursor.index += 1;
         }
         Ok(cursor)
     }
 
-    fn note_first(&self, kept: &VecDeque<Arc<Segment>>) {
-        if let Some(segment) = kept.front() {
-            self.first.store(segment.first, Ordering::Release);
+    fn note_first(&self, kept: &VecDeque<Kept>) {
+        if let Some(first) = kept.front() {
+            self.first.store(first.segment.first, Ordering::Release);
         }
     }
 
     fn oldest(&self) -> Revision {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.front().map_or(Revision::ZERO, |segment| segment.after)
+        kept.front().map_or(Revision::ZERO, |kept| kept.segment.after)
     }
 }
 
@@ -200,16 +256,28 @@ impl Cursor {
     pub fn seen(&mut self) -> Revision {
         // Read before looking: what is then not in the log is not of this revision or an earlier one.
         let revision = self.log.progress.revision();
-        if self.peek().is_none() { revision.max(self.after) } else { self.after }
+        if matches!(self.peek(), Ok(None)) { revision.max(self.after) } else { self.after }
     }
 
-    fn peek(&mut self) -> Option<&Event> {
-        if self.index == SEGMENT {
-            let next = Arc::clone(self.segment.next.get()?);
-            self.segment = next;
-            self.index = 0;
+    /// The event at which the cursor stands, if it is written.
+    fn peek(&mut self) -> Result<Option<&Event>, Gone> {
+        while !self.is_written()
+            && let Some(next) = self.segment.next.get()
+            // Looked at again: it may have been written before there was a next segment.
+            && !self.is_written()
+        {
+            let next = next.upgrade().ok_or_else(|| self.gone())?;
+            (self.segment, self.index) = (next, 0);
         }
-        self.segment.events[self.index].get()
+        Ok(self.segment.events.get(self.index).and_then(OnceLock::get))
+    }
+
+    fn is_written(&self) -> bool {
+        self.segment.events.get(self.index).is_some_and(|event| event.get().is_some())
+    }
+
+    fn gone(&self) -> Gone {
+        Gone { requested: self.after, oldest: self.log.oldest() }
     }
 
     /// The next event if there is one now.
@@ -227,7 +295,7 @@ impl Cursor {
     /// As [`Cursor::try_next`].
     pub fn try_next_ref(&mut self) -> Result<Option<&Event>, Gone> {
         self.check()?;
-        let Some(revision) = self.peek().map(Event::revision) else { return Ok(None) };
+        let Some(revision) = self.peek()?.map(Event::revision) else { return Ok(None) };
         self.after = revision;
         self.index += 1;
         Ok(self.segment.events[self.index - 1].get())
@@ -255,8 +323,61 @@ impl Cursor {
 
     fn check(&self) -> Result<(), Gone> {
         if self.segment.first + (self.index as u64) < self.log.first.load(Ordering::Acquire) {
-            return Err(Gone { requested: self.after, oldest: self.log.oldest() });
+            return Err(self.gone());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::IndexedFields;
+    use super::*;
+
+    /// The next version of an object of so many bytes.
+    fn version(previous: &mut Option<Arc<Entry>>, revision: u64, bytes: usize) -> Event {
+        let padding = "x".repeat(bytes);
+        let json = format!(
+            r#"{{"kind":"A","apiVersion":"v1","metadata":{{"name":"a","uid":"u"}},"data":"{padding}"}}"#
+        );
+        let object = Arc::new(Entry::read(json.into(), Revision(revision), &IndexedFields::none()).unwrap());
+        let kind = previous.replace(Arc::clone(&object)).map_or(EventKind::Added, EventKind::Modified);
+        Event { kind, object }
+    }
+
+    #[test]
+    fn large_objects_are_bounded_by_bytes_and_a_cursor_that_never_moves_holds_next_to_none() {
+        let bounds = Bounds { events: 10_000, bytes: 4 << 20 };
+        let log = Arc::new(Log::new(Progress::new(), bounds));
+        let mut idle = log.cursor(Revision::ZERO).unwrap();
+        let (mut last, mut weak) = (None, Vec::new());
+        for revision in 1..=500 {
+            let event = version(&mut last, revision, 100_000);
+            weak.push(Arc::downgrade(&event.object));
+            log.append([event]);
+        }
+        let held =
+            |weak: &[Weak<Entry>]| weak.iter().filter(|entry| entry.strong_count() > 0).count() * 100_000;
+        let slack = 3 * (bounds.segment_bytes() + 100_000);
+        assert!(held(&weak) < bounds.bytes + slack, "{} bytes", held(&weak));
+        assert!(held(&weak) > bounds.bytes / 2, "{} bytes", held(&weak));
+        assert!(held(&weak[..250]) < slack, "{} bytes for a cursor alone", held(&weak[..250]));
+        assert_eq!(idle.seen(), Revision::ZERO, "it claims nothing that it has not seen");
+        assert_eq!(idle.try_next().unwrap_err().requested, Revision::ZERO);
+        let mut follower = log.cursor(Revision(480)).unwrap();
+        let seen: Vec<_> =
+            std::iter::from_fn(|| follower.try_next().unwrap()).map(|event| event.revision().0).collect();
+        assert_eq!(seen, (481..=500).collect::<Vec<_>>(), "over the ends of segments that are not full");
+    }
+
+    #[test]
+    fn small_objects_are_bounded_by_number() {
+        let log = Arc::new(Log::new(Progress::new(), Bounds { events: 1000, bytes: 4 << 20 }));
+        let mut last = None;
+        for revision in 1..=5000 {
+            log.append([version(&mut last, revision, 10)]);
+        }
+        assert!(log.cursor(Revision(4000)).is_ok());
+        assert!(log.cursor(Revision(3000)).is_err());
     }
 }

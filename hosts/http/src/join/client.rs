@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{AUTHORITY_PATH, Answer, JOIN_PATH, JoinToken, Request};
-use crate::pki::{Issued, PkiError, write_private};
+use crate::pki::{Issued, PkiError, make_private_directory, write_private};
 use crate::remote::{Call, Channel, ConnectError};
 use crate::tls::ClientTls;
 
@@ -125,7 +125,7 @@ impl Identity {
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)?;
+        make_private_directory(directory)?;
         write_private(&directory.join("node.key"), &self.issued.key)?;
         fs::write(directory.join("node.crt"), &self.issued.certificate)?;
         fs::write(directory.join("ca.crt"), &self.authority)

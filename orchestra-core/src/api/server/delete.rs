@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use super::Server;
 use super::caches::Open;
 use super::read::{existing, object_name};
@@ -10,6 +12,9 @@ use crate::api::request::{
 };
 use crate::meta::ObjectName;
 use crate::watch::Entry;
+
+/// How many objects of a collection are deleted at once: their commits then share the work of the store.
+const AT_ONCE: usize = 64;
 
 impl Server {
     /// Removes an object, now or when what keeps it is gone.
@@ -36,14 +41,25 @@ impl Server {
     ) -> Result<Response, Status> {
         let list = self.list_objects(kind, target, list).await?;
         let mut deleted = Vec::with_capacity(list.objects.len());
-        for entry in &list.objects {
-            match self.delete_one(user, kind, entry.name(), &options).await {
-                Ok(_) => deleted.push(Arc::clone(entry)),
-                Err(status) if status.is_not_found() => {}
-                Err(status) => return Err(status),
-            }
+        for some in list.objects.chunks(AT_ONCE) {
+            let each = some.iter().map(|entry| self.delete_if_there(user, kind, entry, &options));
+            deleted.extend(try_join_all(each).await?.into_iter().flatten());
         }
         Ok(Response::new(Reply::List(ObjectList { objects: deleted, ..list })))
+    }
+
+    async fn delete_if_there(
+        &self,
+        user: &User,
+        kind: &Open,
+        entry: &Arc<Entry>,
+        options: &DeleteOptions,
+    ) -> Result<Option<Arc<Entry>>, Status> {
+        match self.delete_one(user, kind, entry.name(), options).await {
+            Ok(_) => Ok(Some(Arc::clone(entry))),
+            Err(status) if status.is_not_found() => Ok(None),
+            Err(status) => Err(status),
+        }
     }
 
     async fn delete_one(

@@ -76,7 +76,12 @@ impl Server {
         let until = self.caches.revision();
         // All keys, not the kind's alone: so there is a batch at every revision, and this knows when it is done.
         let store = self.store()?;
-        let mut changes = store.watch(&KeyRange::all(), after).await?;
+        let mut changes = match store.watch(&KeyRange::all(), after).await {
+            // A store that no longer knows all that happened may know all of this kind, and then says how far it is: a
+            // file forgets the leases and events of the time before it was opened.
+            Err(StoreError::Compacted { .. }) => store.watch(&resource.range(), after).await?,
+            changes => changes?,
+        };
         let mut events = Vec::new();
         let mut seen = after;
         while seen < until {

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use self::plan::{Grace, Health, Plan};
 use super::apply;
 use crate::api::{Client, Reply};
+use crate::clock::SharedClock;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::{Action, Context, Controller, Error, Reconciler};
 use crate::meta::{ObjectName, Revision};
@@ -55,7 +56,7 @@ struct Nodes {
 struct Heard {
     lease: Option<Revision>,
     heartbeat: Option<Timestamp>,
-    at: Timestamp,
+    at: Duration,
     ready: bool,
 }
 
@@ -95,7 +96,7 @@ impl Reconciler for Nodes {
         let lease = context.cache::<Lease>().await?;
         let lease = lease.get(&ObjectName::namespaced(LEASES, context.name().name()));
         let lease = lease.map(|lease| lease.revision());
-        let (heard, was_ready) = self.listen(&node, context.name(), lease, context.now());
+        let (heard, was_ready) = self.listen(&node, context.name(), lease, context.clock());
         let health = match plan::is_well(&node, heard, self.grace, context.now()) {
             true => Health::Normal,
             false => self.health(&context).await?,
@@ -108,26 +109,29 @@ impl Reconciler for Nodes {
 
 impl Nodes {
     /// When the node was last heard of, and whether it was ready then. The first time it is looked at counts as a
-    /// sign of life: the controller may have been away.
+    /// sign of life: the controller may have been away. How long ago that was is counted by steady time, whatever was
+    /// done to the machine's clock; the answer is the time of day that it would have been by the clock as it is now.
     fn listen(
         &self,
         node: &Node,
         name: &ObjectName,
         lease: Option<Revision>,
-        now: Timestamp,
+        clock: &SharedClock,
     ) -> (Timestamp, bool) {
         let conditions =
             node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let beats = conditions.iter().filter_map(|condition| Some(condition.last_heartbeat_time.as_ref()?.0));
         let heartbeat = beats.max();
         let mut all = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.elapsed();
         let fresh = |ready| Heard { lease, heartbeat, at: now, ready };
         let heard = all.entry(name.clone()).or_insert_with(|| fresh(false));
         let was_ready = std::mem::replace(&mut heard.ready, plan::ready(conditions) == "True");
         if (heard.lease, heard.heartbeat) != (lease, heartbeat) {
             *heard = fresh(heard.ready);
         }
-        (heard.at, was_ready)
+        let ago = now.saturating_sub(heard.at);
+        (clock.now().checked_sub(ago).unwrap_or(Timestamp::MIN), was_ready)
     }
 
     async fn health(&self, context: &Context) -> Result<Health, Error> {

@@ -1,34 +1,39 @@
 //! The store of several masters: an etcd cluster, 3.4 or later.
 //!
 //! Revisions are etcd's. A guard is a comparison with `mod_revision`, a transaction is one of etcd's, so it has at
-//! most as many writes as etcd allows (`--max-txn-ops`, 128 unless set) and a value at most 1.5 MiB. A volatile write
+//! most one write fewer than etcd allows operations (`--max-txn-ops`, 128 unless set) and a value at most 1.5 MiB. A volatile write
 //! is an ordinary one: other masters must see it.
 //!
 //! Reads are linearizable: they see every write that was acknowledged to anyone, by any master. A call that finds its
-//! member gone is made again of another, except a commit, of which nobody would know whether it happened; it is
-//! [`Unavailable`](super::StoreError::Unavailable). A watch reconnects by itself and goes on where it was.
+//! member gone is made again of another ([`members`]). So is a commit: what became of the one whose answer was lost is
+//! found out first ([`slots`]), so that it is done once. What cannot be found out is
+//! [`Unavailable`](super::StoreError::Unavailable): a commit when no member answers for as long as a call may take, and a
+//! deletion that found its record gone when it was made again. A watch goes on by itself where it was.
 //!
 //! Revisions are also taken by others that keep other keys in the same etcd. A watch of all of ours learns of those only
 //! when etcd says so, every ten minutes; when somebody was told of one and so may wait for it, the watch writes a key of
 //! its own, which moves it on. It does not ask etcd for its progress: 3.4 may then say that it is further than it is.
 
+mod members;
+mod slots;
 mod translate;
 mod watch;
 
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, GetResponse, Identity,
-    TlsOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse,
+    AlarmAction, AlarmOptions, AlarmType, Certificate, Compare, CompareOp, ConnectOptions, Error, GetOptions,
+    GetResponse, Identity, TlsOptions, Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
 };
 
 use super::ledger::rest_of;
 use super::{Changes, Committed, Expect, Guard, Key, KeyRange, Page, Record, Store, StoreError, Txn, Write};
 use crate::meta::Revision;
+use members::{Attempts, Members};
+use slots::{Outcome, Slot, Slots};
 use translate::{Keys, unavailable};
 
 /// How many records are asked for at once.
@@ -36,9 +41,6 @@ const PAGE: usize = 500;
 
 /// The largest answer that is accepted, in bytes.
 const LARGEST_ANSWER: usize = 1 << 30;
-
-/// How often a read is tried.
-const TRIES: u32 = 5;
 
 /// How to reach an etcd cluster.
 #[derive(Clone)]
@@ -54,7 +56,8 @@ pub struct EtcdOptions {
     pub server_name: Option<String>,
     /// What the keys begin with in etcd, so that others can use it too. `/orchestra` unless set.
     pub prefix: String,
-    /// How long a call may take.
+    /// How long a call may take, with all the members that it is made of; as long again for finding out what became
+    /// of a write whose answer was lost.
     pub timeout: Duration,
 }
 
@@ -66,7 +69,7 @@ impl Default for EtcdOptions {
             identity: None,
             server_name: None,
             prefix: "/orchestra".into(),
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(15),
         }
     }
 }
@@ -88,8 +91,9 @@ impl EtcdOptions {
         let mut options = ConnectOptions::new()
             .with_timeout(self.timeout)
             .with_connect_timeout(self.timeout)
-            // A member that is gone without a word is noticed, also by a watch that waits.
-            .with_keep_alive(Duration::from_secs(2), Duration::from_secs(2))
+            // A member that is gone without a word is noticed, also by a watch that waits. More often than every five
+            // seconds etcd takes for an attack, and closes the connection.
+            .with_keep_alive(Duration::from_secs(6), Duration::from_secs(2))
             .with_keep_alive_while_idle(true)
             // A member that is cut off from the others refuses instead of hanging.
             .with_require_leader(true)
@@ -117,16 +121,18 @@ impl EtcdOptions {
 /// A [`Store`] in an etcd cluster. See the [module](self). A clone shares the connections.
 #[derive(Clone)]
 pub struct EtcdStore {
-    client: Client,
+    members: Members,
     keys: Keys,
-    endpoints: Vec<String>,
+    slots: Slots,
     /// The latest revision that anybody here was told: what a watch must reach sooner or later.
     told: Arc<tokio::sync::watch::Sender<Revision>>,
 }
 
 impl fmt::Debug for EtcdStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EtcdStore").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        f.debug_struct("EtcdStore")
+            .field("members", &self.members.urls().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,28 +144,12 @@ impl EtcdStore {
     /// [`StoreError::Unavailable`] when none answers, or none likes the user or the certificate.
     pub async fn connect(endpoints: &[impl AsRef<str>], options: EtcdOptions) -> Result<Self, StoreError> {
         let endpoints: Vec<String> = endpoints.iter().map(|endpoint| endpoint.as_ref().to_owned()).collect();
-        let client =
-            Client::connect(&endpoints, Some(options.connect_options())).await.map_err(unavailable)?;
+        let members = Members::new(&endpoints, options.connect_options(), options.timeout);
         let told = Arc::new(tokio::sync::watch::Sender::new(Revision::ZERO));
-        let store = Self { client, keys: Keys::new(options.prefix), endpoints, told };
+        let keys = Keys::new(options.prefix);
+        let store = Self { slots: Slots::new(&keys), members, keys, told };
         store.revision().await?;
         Ok(store)
-    }
-
-    /// Makes a call that changes nothing, again when a member fails.
-    async fn read<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Error>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let mut pause = Duration::from_millis(20);
-        for _ in 1..TRIES {
-            match call(self.client.clone()).await {
-                Err(error) if translate::may_pass(&error) => tokio::time::sleep(pause).await,
-                done => return done,
-            }
-            pause *= 3;
-        }
-        call(self.client.clone()).await
     }
 
     async fn fetch(
@@ -173,7 +163,7 @@ impl EtcdStore {
             Some(at) => options.with_revision(translate::number(at.max(Revision(1)))),
             None => options,
         };
-        let answer = self.read(|client| {
+        let answer = self.members.insist(|client| {
             let (start, options) = (start.clone(), options.clone());
             async move {
                 let mut kv = client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
@@ -196,7 +186,7 @@ impl EtcdStore {
         } else {
             StoreError::Compacted {
                 requested,
-                oldest: watch::oldest(&self.client).await.map_err(unavailable)?,
+                oldest: watch::oldest(&self.members).await.map_err(unavailable)?,
             }
         })
     }
@@ -206,12 +196,151 @@ impl EtcdStore {
         self.fetch(b"\0".to_vec(), GetOptions::new().with_count_only(), Some(at)).await.map(drop)
     }
 
+    /// Whether etcd has raised the alarm that it has no space, and refuses what would take some.
+    async fn is_full(&self) -> Result<bool, Error> {
+        let asked = self.members.insist(|client| async move {
+            let mut maintenance = client.maintenance_client();
+            maintenance.alarm(AlarmAction::Get, AlarmType::Nospace, None::<AlarmOptions>).await
+        });
+        Ok(asked.await?.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
+    }
+
     /// What etcd refused a write for: only its alarms tell a full disk from too many calls.
     async fn refused(&self, error: Error) -> StoreError {
-        if translate::is_exhausted(&error) && watch::is_full(&self.client).await {
+        if translate::is_exhausted(&error) && self.is_full().await.unwrap_or(false) {
             return StoreError::OutOfSpace(Box::new(error));
         }
         unavailable(error)
+    }
+
+    /// Sends a transaction once.
+    async fn send(&self, attempts: &Attempts, txn: EtcdTxn) -> Result<TxnResponse, Error> {
+        let call = |client: etcd_client::Client| async move {
+            client.kv_client().max_decoding_message_size(LARGEST_ANSWER).txn(txn).await
+        };
+        self.members.ask(attempts, call).await
+    }
+
+    /// Commits a transaction that puts something. If the answer is lost, it is made again once it is known not to have
+    /// been applied.
+    async fn commit_in_slot(&self, request: &Request, slot: &mut Slot) -> Result<Committed, StoreError> {
+        let mut attempts = self.members.attempts();
+        loop {
+            let error = match self.send(&attempts, request.in_slot(slot)).await {
+                Ok(answer) if answer.succeeded() => {
+                    let revision = translate::header(answer.header())?;
+                    slot.applied(revision);
+                    return Ok(Committed { revision });
+                }
+                Ok(answer) => {
+                    let reads = answer.op_responses();
+                    if !slot.take_up(reads.last()) {
+                        return Err(request.conflict(&reads));
+                    }
+                    Error::Internal("the slot of a write was swept".into())
+                }
+                Err(error) if translate::is_refusal(&error) => return Err(self.refused(error).await),
+                Err(error) => match slot.settle(&self.members).await {
+                    Ok(Outcome::Applied(revision)) => return Ok(Committed { revision }),
+                    Ok(Outcome::ShutOut) => error,
+                    Err(unknown) => {
+                        slot.lose();
+                        return Err(unavailable(unknown));
+                    }
+                },
+            };
+            attempts.pause(error).await.map_err(unavailable)?;
+        }
+    }
+
+    /// Commits a transaction that puts nothing, which takes a revision only if there is something to delete: it has no
+    /// slot. It is made again if it cannot be done twice.
+    async fn commit_without_slot(&self, request: &Request) -> Result<Committed, StoreError> {
+        let mut attempts = self.members.attempts();
+        let mut lost = None;
+        loop {
+            match (self.send(&attempts, request.alone()).await, lost.take()) {
+                (Ok(answer), _) if answer.succeeded() => {
+                    return Ok(Committed { revision: translate::header(answer.header())? });
+                }
+                // Whether it was this deletion or another's is not known.
+                (Ok(_), Some(error)) if request.deletes => return Err(unavailable(error)),
+                (Ok(answer), _) => return Err(request.conflict(&answer.op_responses())),
+                (Err(error), _) if translate::is_refusal(&error) || !request.repeatable => {
+                    return Err(self.refused(error).await);
+                }
+                (Err(error), _) => {
+                    let told = Error::Internal(error.to_string());
+                    attempts.pause(error).await.map_err(unavailable)?;
+                    lost = Some(told);
+                }
+            }
+        }
+    }
+}
+
+/// A transaction in etcd's words, to be sent as often as it takes.
+struct Request {
+    guards: Vec<Guard>,
+    compares: Vec<Compare>,
+    writes: Vec<TxnOp>,
+    /// What is read when a guard fails: the key of each.
+    looks: Vec<TxnOp>,
+    puts: bool,
+    deletes: bool,
+    /// Whether doing it twice is doing it once: it changes nothing, or each record that it deletes is guarded by its
+    /// revision, which no record ever has again.
+    repeatable: bool,
+}
+
+impl Request {
+    fn new(keys: &Keys, txn: Txn) -> Self {
+        let look =
+            |guard: &Guard| TxnOp::get(keys.encode(&guard.key), Some(GetOptions::new().with_keys_only()));
+        let guarded = |key: &Key| {
+            let at = |guard: &Guard| guard.key == *key && matches!(guard.expect, Expect::At(_));
+            txn.guards.iter().any(at)
+        };
+        let mut request = Self {
+            compares: txn.guards.iter().map(|guard| compare(keys, guard)).collect(),
+            looks: txn.guards.iter().map(look).collect(),
+            writes: Vec::with_capacity(txn.writes.len()),
+            puts: txn.writes.iter().any(|write| matches!(write, Write::Put { .. })),
+            deletes: txn.writes.iter().any(|write| matches!(write, Write::Delete { .. })),
+            repeatable: txn.writes.iter().all(|write| guarded(write.key())),
+            guards: Vec::new(),
+        };
+        request.writes.extend(txn.writes.into_iter().map(|write| match write {
+            Write::Put { key, value, .. } => TxnOp::put(keys.encode(&key), value, None),
+            Write::Delete { key } => TxnOp::delete(keys.encode(&key), None),
+        }));
+        request.guards = txn.guards;
+        request
+    }
+
+    fn alone(&self) -> EtcdTxn {
+        EtcdTxn::new().when(self.compares.clone()).and_then(self.writes.clone()).or_else(self.looks.clone())
+    }
+
+    fn in_slot(&self, slot: &Slot) -> EtcdTxn {
+        let (compare, put, read) = slot.part();
+        let with = |ops: &[TxnOp], op| ops.iter().cloned().chain([op]).collect::<Vec<_>>();
+        let compares: Vec<_> = self.compares.iter().cloned().chain([compare]).collect();
+        EtcdTxn::new().when(compares).and_then(with(&self.writes, put)).or_else(with(&self.looks, read))
+    }
+
+    /// The first guard that failed, from the answers to reading each guard's key.
+    fn conflict(&self, answers: &[TxnOpResponse]) -> StoreError {
+        let failed = self.guards.iter().zip(answers).find_map(|(guard, answer)| {
+            let TxnOpResponse::Get(answer) = answer else { return None };
+            let current = answer.kvs().first().map(|kv| translate::revision(kv.mod_revision()));
+            let expected = match guard.expect {
+                Expect::Absent => None,
+                Expect::At(revision) => Some(revision),
+            };
+            (current != expected).then(|| StoreError::Conflict { key: guard.key.clone(), current })
+        });
+        failed.unwrap_or_else(|| StoreError::Damaged("etcd refused a transaction for no guard".into()))
     }
 }
 
@@ -221,19 +350,6 @@ fn compare(keys: &Keys, guard: &Guard) -> Compare {
         Expect::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
         Expect::At(revision) => Compare::mod_revision(key, CompareOp::Equal, translate::number(revision)),
     }
-}
-
-/// The first guard that failed, from the answers to reading each guard's key.
-fn conflict(guards: &[Guard], answers: &[TxnOpResponse]) -> Option<StoreError> {
-    guards.iter().zip(answers).find_map(|(guard, answer)| {
-        let TxnOpResponse::Get(answer) = answer else { return None };
-        let current = answer.kvs().first().map(|kv| translate::revision(kv.mod_revision()));
-        let expected = match guard.expect {
-            Expect::Absent => None,
-            Expect::At(revision) => Some(revision),
-        };
-        (current != expected).then(|| StoreError::Conflict { key: guard.key.clone(), current })
-    })
 }
 
 #[async_trait]
@@ -272,7 +388,7 @@ impl Store for EtcdStore {
                 return Ok(page);
             }
             let options = GetOptions::new().with_range(self.keys.encode_end(&rest)).with_limit(wanted as i64);
-            let mut answer = self.fetch(self.keys.encode(&rest.start), options, at).await?;
+            let mut answer = self.fetch(self.keys.encode_start(&rest), options, at).await?;
             let now = translate::header(answer.header())?;
             page.revision = *at.get_or_insert(now);
             let records = answer.take_kvs().into_iter().map(|kv| self.keys.record(kv));
@@ -288,26 +404,15 @@ impl Store for EtcdStore {
     }
 
     async fn commit(&self, txn: Txn) -> Result<Committed, StoreError> {
-        let guards: Vec<_> = txn.guards.iter().map(|guard| compare(&self.keys, guard)).collect();
-        let look = |guard: &Guard| {
-            TxnOp::get(self.keys.encode(&guard.key), Some(GetOptions::new().with_keys_only()))
-        };
-        let looks: Vec<_> = txn.guards.iter().map(look).collect();
-        let writes = txn.writes.into_iter().map(|write| match write {
-            Write::Put { key, value, .. } => TxnOp::put(self.keys.encode(&key), value, None),
-            Write::Delete { key } => TxnOp::delete(self.keys.encode(&key), None),
-        });
-        let request = EtcdTxn::new().when(guards).and_then(writes.collect::<Vec<_>>()).or_else(looks);
-        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
-        let answer = match kv.txn(request).await {
-            Ok(answer) => answer,
-            Err(error) => return Err(self.refused(error).await),
-        };
-        if answer.succeeded() {
-            return Ok(Committed { revision: translate::header(answer.header())? });
+        let request = Request::new(&self.keys, txn);
+        if !request.puts {
+            return self.commit_without_slot(&request).await;
         }
-        let failed = conflict(&txn.guards, &answer.op_responses());
-        Err(failed.unwrap_or_else(|| StoreError::Damaged("etcd refused a transaction for no guard".into())))
+        // Of a call that is cancelled the slot is dropped: what became of its transaction nobody asks.
+        let mut slot = self.slots.take();
+        let done = self.commit_in_slot(&request, &mut slot).await;
+        self.slots.give_back(slot);
+        done
     }
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Changes, StoreError> {
@@ -318,12 +423,24 @@ impl Store for EtcdStore {
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
         let before = before.min(self.revision().await?);
         let done = self
-            .read(|mut client| async move { client.compact(translate::number(before), None).await })
-            .await;
+            .members
+            .insist(|mut client| async move { client.compact(translate::number(before), None).await });
+        let done = done.await;
         match done {
             // It is compacted already.
             Err(error) if translate::is_out_of_range(&error) => Ok(()),
-            done => done.map(drop).map_err(unavailable),
+            done => {
+                done.map_err(unavailable)?;
+                slots::sweep(&self.members, &self.keys, before).await.map_err(unavailable)
+            }
+        }
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.revision().await?;
+        match self.is_full().await.map_err(unavailable)? {
+            true => Err(StoreError::OutOfSpace("etcd has raised the alarm NOSPACE".into())),
+            false => Ok(()),
         }
     }
 }

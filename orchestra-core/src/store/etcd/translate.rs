@@ -32,12 +32,17 @@ pub(super) fn is_exhausted(error: &Error) -> bool {
     code(error) == Some(RESOURCE_EXHAUSTED)
 }
 
+/// Whether a write was refused before it was done, and would be again.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    is_exhausted(error) || !may_pass(error)
+}
+
 /// Whether the same call may succeed with another member or a little later.
 pub(super) fn may_pass(error: &Error) -> bool {
     let settled = [INVALID_ARGUMENT, PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED];
     match error {
         Error::GRpcStatus(_) => code(error).is_none_or(|code| !settled.contains(&code)),
-        Error::IoError(_) | Error::TransportError(_) | Error::WatchError(_) => true,
+        Error::IoError(_) | Error::TransportError(_) | Error::WatchError(_) | Error::EndpointError(_) => true,
         _ => false,
     }
 }
@@ -80,6 +85,21 @@ impl Keys {
         if key.is_empty() { vec![0] } else { key }
     }
 
+    /// The start of a range, after the slots of writes.
+    pub(super) fn encode_start(&self, range: &KeyRange) -> Vec<u8> {
+        self.encode(&range.start).max(self.slots_end())
+    }
+
+    /// The key of a slot. Those of the store's keys that begin with this character are not found by ranges.
+    pub(super) fn slot(&self, name: &str) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"\x01", name.as_bytes()].concat()
+    }
+
+    /// The end of all slots.
+    pub(super) fn slots_end(&self) -> Vec<u8> {
+        [self.prefix.as_bytes(), b"\x02"].concat()
+    }
+
     /// The end of a range: etcd's word for none is a zero byte.
     pub(super) fn encode_end(&self, range: &KeyRange) -> Vec<u8> {
         match (&range.end, KeyRange::prefix(&self.prefix).end) {
@@ -110,10 +130,12 @@ mod tests {
     fn a_range_without_end_stays_within_the_prefix() {
         let keys = Keys::new("/orchestra".into());
         let range = KeyRange::all();
-        assert_eq!(keys.encode(&range.start), b"/orchestra/");
+        assert_eq!(keys.encode_start(&range), b"/orchestra/\x02");
+        assert!(keys.slot("a") < keys.encode_start(&range) && keys.slot("a") >= keys.encode(&range.start));
+        assert_eq!(keys.encode_start(&KeyRange::prefix("/a")), b"/orchestra//a");
         assert_eq!(keys.encode_end(&range), b"/orchestra0");
         let bare = Keys::new(String::new());
-        assert_eq!((bare.encode(&range.start), bare.encode_end(&range)), (vec![0], vec![0]));
+        assert_eq!((bare.encode_start(&range), bare.encode_end(&range)), (vec![2], vec![0]));
         assert_eq!(keys.decode(b"/orchestra//pods/a").unwrap(), Key::new("/pods/a"));
         assert!(keys.decode(b"/orchestra-other//pods/a").is_err());
     }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_client::{
-    AlarmAction, AlarmOptions, AlarmType, Client, Error, Event, EventType, WatchOptions, WatchResponse,
-    WatchStream,
-};
+use etcd_client::{Error, Event, EventType, WatchOptions, WatchResponse, WatchStream};
 use futures::stream::{self, StreamExt};
 
+use super::members::Members;
 use super::{EtcdStore, LARGEST_ANSWER, translate};
 use crate::meta::Revision;
 use crate::store::{Batch, Change, Changes, Key, KeyRange, StoreError};
@@ -23,8 +21,14 @@ struct Watch {
     range: KeyRange,
     /// The revision up to which everything has been seen.
     seen: Revision,
-    stream: Option<WatchStream>,
+    stream: Option<Connected>,
     pause: Duration,
+}
+
+/// A watch of one member, and what tells when calls go to another: then this one goes there too.
+struct Connected {
+    stream: WatchStream,
+    member: tokio::sync::watch::Receiver<usize>,
 }
 
 /// The changes in a range after a revision that is known to be kept.
@@ -73,28 +77,39 @@ impl Watch {
             tokio::time::sleep(self.pause).await;
             self.pause = (self.pause * 2).clamp(Duration::from_millis(20), LONGEST_PAUSE);
         }
-        let stream = match &mut self.stream {
-            Some(stream) => stream,
+        let connected = match &mut self.stream {
+            Some(connected) => connected,
             None => self.stream.insert(self.connect().await?),
         };
+        let number = *connected.member.borrow();
         let nudging = nudge(&self.store, &self.range, self.seen);
         let message = tokio::select! {
             biased;
-            message = stream.message() => message,
-            error = nudging => Err(error),
+            message = connected.stream.message() => message,
+            error = nudging => return Err(error),
+            _ = connected.member.changed() => return Err(Error::WatchError("another member is asked".into())),
         };
-        message?.ok_or_else(|| Error::WatchError("the stream ended".into()))
+        let message = message.and_then(|message| message.ok_or_else(|| Error::WatchError("it ended".into())));
+        if let Err(error) = &message {
+            self.store.members.leave(number, error);
+        }
+        message
     }
 
-    async fn connect(&self) -> Result<WatchStream, Error> {
+    async fn connect(&self) -> Result<Connected, Error> {
         let keys = &self.store.keys;
         let options = WatchOptions::new()
             .with_range(keys.encode_end(&self.range))
             .with_start_revision(translate::number(self.seen.next()))
             .with_prev_key()
             .with_progress_notify();
-        let mut client = self.store.client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
-        client.watch(keys.encode(&self.range.start), Some(options)).await
+        let members = &self.store.members;
+        let key = keys.encode_start(&self.range);
+        let (client, member) = members.connected().await?;
+        let number = *member.borrow();
+        let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
+        let stream = members.in_time(number, members.soon(), client.watch(key, Some(options))).await?;
+        Ok(Connected { stream, member })
     }
 
     /// What an answer tells: the changes of each revision together, which etcd never splits; or progress.
@@ -150,16 +165,25 @@ async fn nudge(store: &EtcdStore, range: &KeyRange, seen: Revision) -> Error {
         // Cannot fail: the sender is borrowed for as long as this waits.
         let _ = told.wait_for(|told| *told > seen).await;
         tokio::time::sleep(PATIENCE).await;
-        if let Err(error) = store.client.kv_client().put(store.keys.encode(&key), "", None).await {
+        // Putting it twice is putting it once.
+        let put = store.members.insist(|client| {
+            let key = store.keys.encode(&key);
+            async move { client.kv_client().put(key, "", None).await }
+        });
+        if let Err(error) = put.await {
             return error;
         }
     }
 }
 
 /// The oldest revision that etcd keeps, as it says itself when asked to watch from the first.
-pub(super) async fn oldest(client: &Client) -> Result<Revision, Error> {
-    let options = WatchOptions::new().with_start_revision(1).with_progress_notify();
-    let mut stream = client.watch_client().watch("\0", Some(options)).await?;
+pub(super) async fn oldest(members: &Members) -> Result<Revision, Error> {
+    let mut stream = members
+        .insist(|client| async move {
+            let options = WatchOptions::new().with_start_revision(1).with_progress_notify();
+            client.watch_client().watch("\0", Some(options)).await
+        })
+        .await?;
     // Should nothing be compacted after all, it would say no more than that it watches.
     while let Ok(answer) = tokio::time::timeout(LONGEST_PAUSE, stream.message()).await {
         match answer? {
@@ -169,11 +193,4 @@ pub(super) async fn oldest(client: &Client) -> Result<Revision, Error> {
         }
     }
     Ok(Revision::ZERO)
-}
-
-/// Whether a member has raised the alarm that it has no space.
-pub(super) async fn is_full(client: &Client) -> bool {
-    let asked =
-        client.maintenance_client().alarm(AlarmAction::Get, AlarmType::Nospace, None::<AlarmOptions>).await;
-    asked.is_ok_and(|answer| answer.alarms().iter().any(|alarm| alarm.alarm() == AlarmType::Nospace))
 }

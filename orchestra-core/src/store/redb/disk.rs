@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use redb::{
@@ -29,6 +30,14 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
     /// Those of redb.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 
+    /// Whether it may be that the last who had it open did not close it in good order. Then every page is checked.
+    fn was_left_open(&self) -> bool {
+        false
+    }
+
+    /// Notes that it was closed in good order.
+    fn closed(&self) {}
+
     /// The name of it, for messages.
     fn path(&self) -> PathBuf;
 }
@@ -37,32 +46,35 @@ pub trait Medium: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    /// Held while the store is open. It names the process that has it, and is emptied when the store is closed.
+    lock: File,
+    was_left_open: bool,
 }
 
 impl Directory {
-    /// Makes the directory if need be and takes its lock.
+    /// Makes the directory if need be and takes its lock. Whatever the umask, nobody else reads what is made here.
     pub(super) fn lock(path: &Path) -> Result<Self, OpenError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
         };
-        fs::create_dir_all(path).map_err(failed(path))?;
+        make_private(path).map_err(failed(path))?;
         let name = path.join("store.lock");
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&name);
-        let mut lock = open.map_err(failed(&name))?;
-        match lock.try_lock() {
+        let mut lock = private().truncate(false).open(&name).map_err(failed(&name))?;
+        let locked = lock.try_lock();
+        let mut holder = String::new();
+        let _ = lock.read_to_string(&mut holder).and_then(|_| lock.rewind());
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let holder = lock.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok());
-                return Err(OpenError::Locked { path: path.to_owned(), holder });
+                return Err(OpenError::Locked { path: path.to_owned(), holder: holder.trim().parse().ok() });
             }
             Err(TryLockError::Error(source)) => return Err(failed(&name)(source)),
         }
         // Who holds it is a courtesy to whoever meets the lock; a full disk must not keep the store from opening.
         let _ = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id()));
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        let was_left_open = !holder.trim().is_empty();
+        Ok(Self { path: path.to_owned(), lock, was_left_open })
     }
 
     /// Makes the file whole under another name first, so that a half-made one is never met.
@@ -72,9 +84,25 @@ impl Directory {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
             _ => {}
         }
+        private().create_new(true).open(&new).map_err(io_error)?;
+        // An empty file is a new database to redb.
         builder.create(&new)?.close()?;
         fs::rename(&new, path).and_then(|()| File::open(&self.path)?.sync_all()).map_err(io_error)
     }
+}
+
+/// How files are opened that only their owner may read.
+fn private() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+/// Makes a directory into which only its owner may look. One that is there stays as it is: it may hold other things.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 fn io_error(error: io::Error) -> DatabaseError {
@@ -89,16 +117,34 @@ impl Medium for Directory {
             Ok(file) if file.len() == 0 => {
                 return Err(DatabaseError::Storage(StorageError::Corrupted("it is empty".into())));
             }
-            Ok(_) => {}
+            Ok(file) => close_to_others(&path, &file).map_err(io_error)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.make(builder, &path)?,
             Err(error) => return Err(io_error(error)),
         }
         builder.open(path)
     }
 
+    fn was_left_open(&self) -> bool {
+        self.was_left_open
+    }
+
+    fn closed(&self) {
+        // If it cannot be noted, the next start checks every page, and that is all.
+        let _ = self.lock.set_len(0);
+    }
+
     fn path(&self) -> PathBuf {
         self.path.join("store.redb")
     }
+}
+
+/// A file that was made under another umask, or copied, and that others can read holds secrets all the same.
+fn close_to_others(path: &Path, file: &fs::Metadata) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if file.permissions().mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 /// The open database.
@@ -107,6 +153,17 @@ pub(super) struct Disk {
     medium: Box<dyn Medium>,
     /// `None` while it cannot be opened again after an error.
     database: RwLock<Option<Database>>,
+    /// Whether the last write found no room.
+    full: AtomicBool,
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let database = self.database.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if database.is_some_and(|database| database.close().is_ok()) {
+            self.medium.closed();
+        }
+    }
 }
 
 /// What a file held when it was opened.
@@ -121,15 +178,30 @@ impl Disk {
     pub(super) fn open(medium: Box<dyn Medium>) -> Result<(Self, Loaded), OpenError> {
         let path = medium.path();
         let damaged = |detail: String| OpenError::Damaged { path: path.clone(), detail };
-        // redb gives up on some kinds of damage by a panic.
+        // redb gives up on some kinds of damage by a panic, unless it checks every page. That takes a second or so for
+        // every few hundred megabytes, and is done when the last end may have been a crash.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = open(&*medium).map_err(|error| refuse(error, &path))?;
+            let database = open(&*medium, medium.was_left_open()).map_err(|error| refuse(error, &path))?;
             check_format(&database, &path)?;
             let loaded = load(&database).map_err(|error| unreadable(error, &path))?;
             Ok((database, loaded))
         }));
-        let (database, loaded) = opened.map_err(|panic| damaged(panic_text(&*panic)))??;
-        Ok((Self { medium, database: RwLock::new(Some(database)) }, loaded))
+        let (database, loaded) = opened.map_err(|_| damaged(CONTRADICTORY.into()))??;
+        let database = RwLock::new(Some(database));
+        Ok((Self { medium, database, full: AtomicBool::new(false) }, loaded))
+    }
+
+    /// Notes whether a write found room.
+    pub(super) fn note_room<T>(&self, written: &Result<T, StoreError>) {
+        self.full.store(matches!(written, Err(StoreError::OutOfSpace(_))), Ordering::Relaxed);
+    }
+
+    /// Fails if writes do: the database is not open, or the last one found no room.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(StoreError::OutOfSpace("the last write found no room".into()));
+        }
+        self.with(|_| Ok(()))
     }
 
     pub(super) fn path(&self) -> PathBuf {
@@ -146,7 +218,7 @@ impl Disk {
         self.with(|database| database.begin_read().map_err(translate))
     }
 
-    /// Begins a transaction after which the file opens in milliseconds, whatever happens.
+    /// Begins a transaction after which the file opens in milliseconds, but for the time that checking its pages takes.
     pub(super) fn begin_write(&self) -> Result<WriteTransaction, StoreError> {
         let mut txn = self.with(|database| database.begin_write().map_err(translate))?;
         txn.set_quick_repair(true);
@@ -158,25 +230,22 @@ impl Disk {
         let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
         drop(slot.take());
         let reopened = catch_unwind(AssertUnwindSafe(|| {
-            let database = open(&*self.medium).map_err(translate)?;
+            let database = open(&*self.medium, false).map_err(translate)?;
             let state = read_state(&database.begin_read().map_err(translate)?)?;
             Ok((database, state))
         }));
-        let (database, state) = reopened.map_err(|panic| StoreError::Damaged(panic_text(&*panic)))??;
+        let (database, state) = reopened.map_err(|_| StoreError::Damaged(CONTRADICTORY.into()))??;
         *slot = Some(database);
         Ok(state)
     }
 }
 
-fn open(medium: &dyn Medium) -> Result<Database, DatabaseError> {
-    medium.open(Builder::new().set_cache_size(CACHE_BYTES))
+fn open(medium: &dyn Medium, check: bool) -> Result<Database, DatabaseError> {
+    medium.open(Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text =
-        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("it cannot be read").to_owned()
-}
+/// What is said of a file on which redb gave up.
+const CONTRADICTORY: &str = "its parts do not fit together";
 
 fn refuse(error: DatabaseError, path: &Path) -> OpenError {
     let path = path.to_owned();
@@ -187,6 +256,11 @@ fn refuse(error: DatabaseError, path: &Path) -> OpenError {
         }
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() != io::ErrorKind::InvalidData => {
             OpenError::Io { path, source }
+        }
+        // redb's words for it speak of its own code.
+        DatabaseError::Storage(StorageError::Corrupted(detail)) => {
+            tracing::debug!(detail, "the file is damaged");
+            OpenError::Damaged { path, detail: CONTRADICTORY.into() }
         }
         other => OpenError::Damaged { path, detail: other.to_string() },
     }

@@ -230,6 +230,10 @@ impl Store for RedbStore {
         self.ask(|answer| Job::Skip(revision, answer)).await
     }
 
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.past.disk.check()
+    }
+
     async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
         look_up(self.inner.past.clone(), move |past| past.time_of(revision)).await
     }

@@ -119,6 +119,67 @@ async fn a_file_of_another_version_or_damaged_is_refused() {
     }
 }
 
+/// What a process that is killed leaves in a directory.
+fn as_killed(from: &std::path::Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in ["store.redb", "store.lock"] {
+        fs::copy(from.join(name), to.path().join(name)).unwrap();
+    }
+    to
+}
+
+#[tokio::test]
+async fn after_a_kill_every_page_is_checked() {
+    const PAGE: usize = 4096;
+    let dir = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(dir.path()).unwrap();
+    for number in 0..300 {
+        put(&store, &format!("/pods/{number:03}"), &"x".repeat(200 + number)).await;
+    }
+    let whole = store.list(&KeyRange::all(), None, None, 0).await.unwrap().records;
+    let bytes = fs::read(dir.path().join("store.redb")).unwrap();
+    let used: Vec<_> =
+        (1..bytes.len() / PAGE).filter(|page| bytes[page * PAGE..][..PAGE] != [0; PAGE]).collect();
+    let mut refused = 0;
+    for round in 0..40 {
+        let killed = as_killed(dir.path());
+        let (a, b) = (used[round * 7 % used.len()], used[(round * 13 + 5) % used.len()]);
+        let mut damaged = bytes.clone();
+        damaged[a * PAGE..][..PAGE].copy_from_slice(&bytes[b * PAGE..][..PAGE]);
+        damaged[b * PAGE..][..PAGE].copy_from_slice(&bytes[a * PAGE..][..PAGE]);
+        fs::write(killed.path().join("store.redb"), damaged).unwrap();
+        match RedbStore::open(killed.path()) {
+            Ok(store) => {
+                let found = store.list(&KeyRange::all(), None, None, 0).await.unwrap().records;
+                assert_eq!(found, whole, "pages {a} and {b} swapped: a start with less than all");
+            }
+            Err(error @ OpenError::Damaged { .. }) => {
+                refused += 1;
+                let says = error.to_string();
+                assert!(says.contains("its parts do not fit together") || says.contains("/pods/"), "{says}");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!(refused > 0);
+    let killed = RedbStore::open(as_killed(dir.path()).path()).expect("a kill alone damages nothing");
+    assert_eq!(killed.list(&KeyRange::all(), None, None, 0).await.unwrap().records, whole);
+}
+
+#[tokio::test]
+async fn nobody_else_reads_what_it_writes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    drop(RedbStore::open(&dir).unwrap());
+    let file = dir.join("store.redb");
+    assert_eq!((mode(&dir), mode(&file), mode(&dir.join("store.lock"))), (0o700, 0o600, 0o600));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    drop(RedbStore::open(&dir).unwrap());
+    assert_eq!(mode(&file), 0o600, "as one is that was made under another umask");
+}
+
 #[tokio::test]
 async fn a_damaged_record_is_found_when_the_file_is_opened() {
     let dir = tempfile::tempdir().unwrap();

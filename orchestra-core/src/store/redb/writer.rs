@@ -175,6 +175,7 @@ impl Writer {
             let age = i64::try_from(self.retention.age.as_millis()).unwrap_or(i64::MAX);
             let limits = Limits { since: now.saturating_sub(age), bytes: self.retention.bytes };
             let (after, written) = group.write(&self.past.disk, &state, limits);
+            self.past.disk.note_room(&written);
             match written {
                 Ok(more) => self.surplus = more,
                 Err(error) => {

@@ -45,8 +45,9 @@ async fn single(store: &dyn Store) {
 
 async fn guards(store: &dyn Store) {
     let area = Area::clear("guards", store).await;
-    let (a, b) = (area.key("a"), area.key("b"));
+    let (a, b, c) = (area.key("a"), area.key("b"), area.key("c"));
     let at = put(store, &a, "1").await;
+    let other = put(store, &c, "1").await;
     let cases = [
         (Txn::new().create(a.clone(), "x"), &a, Some(at)),
         (Txn::new().expect(a.clone(), Expect::At(Revision(at.0 + 1))).put(a.clone(), "x"), &a, Some(at)),
@@ -59,6 +60,18 @@ async fn guards(store: &dyn Store) {
             &a,
             Some(at),
         ),
+        // Neither the first nor the last guard, and not a key that is written.
+        (
+            Txn::new()
+                .expect(a.clone(), Expect::At(at))
+                .expect(c.clone(), Expect::At(at))
+                .create(b.clone(), "x"),
+            &c,
+            Some(other),
+        ),
+        // Of two that fail the first, whatever the order of their keys.
+        (Txn::new().expect(c.clone(), Expect::Absent).create(a.clone(), "x"), &c, Some(other)),
+        (Txn::new().expect(b.clone(), Expect::At(at)).create(a.clone(), "x"), &b, None),
     ];
     for (txn, failed, holds) in cases {
         match store.commit(txn.clone()).await {
@@ -68,11 +81,14 @@ async fn guards(store: &dyn Store) {
             other => panic!("{other:?} for {txn:?}"),
         }
         let records = area.all(store).await;
-        assert_eq!(records.len(), 1, "a conflict writes nothing: {records:?}");
-        assert_eq!(records[0].modified, at, "a conflict writes nothing");
+        let held: Vec<_> = records.iter().map(|record| (&record.key, record.modified)).collect();
+        assert_eq!(held, [(&a, at), (&c, other)], "a conflict writes nothing");
     }
-    let txn =
-        Txn::new().expect(a.clone(), Expect::At(at)).expect(b.clone(), Expect::Absent).delete(a.clone());
+    let txn = Txn::new()
+        .expect(a.clone(), Expect::At(at))
+        .expect(b.clone(), Expect::Absent)
+        .delete(a.clone())
+        .delete(c);
     store.commit(txn).await.expect("guards that hold");
     assert_eq!(area.all(store).await, []);
 }

@@ -20,7 +20,8 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, make_private_directory, reachable_address,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, make_private_directory,
+    reachable_address,
 };
 use tokio::net::TcpListener;
 

@@ -92,14 +92,15 @@ fn source(event: &Value) -> String {
 
 #[async_trait]
 impl Admission for EventRateLimit {
-    async fn admit(
+    async fn check(
         &self,
         attributes: &Attributes<'_>,
-        object: &mut Value,
+        new: Option<&Value>,
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
         let is_new = attributes.change == Change::Create && !attributes.dry_run;
-        if is_new && attributes.resource.id == GroupResource::of::<Event>() {
+        if let Some(object) = new.filter(|_| is_new && attributes.resource.id == GroupResource::of::<Event>())
+        {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = taken.take(&source(object), self.clock.elapsed());
             taken.map_err(|what| Status::new(Reason::TooManyRequests, format!("limit reached on {what}")))?;

@@ -16,6 +16,14 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// The time of day. Never goes back within one process.
     fn now(&self) -> Timestamp;
 
+    /// The time since some moment that stays the same while the process runs. It is for waiting and for measuring: it
+    /// never goes back, and nobody sets it, as the time of day may be set.
+    ///
+    /// Without one of its own a clock takes it from the time of day.
+    fn elapsed(&self) -> Duration {
+        Duration::try_from(self.now().duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default()
+    }
+
     /// Waits for a duration to pass.
     async fn sleep(&self, duration: Duration);
 
@@ -65,6 +73,10 @@ impl Clock for TokioClock {
         self.wall.checked_add(elapsed).unwrap_or(Timestamp::MAX)
     }
 
+    fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
@@ -85,6 +97,23 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+/// Waits until the clock's [`elapsed`](Clock::elapsed) is `at`; for ever without one.
+pub async fn sleep_until(clock: &dyn Clock, at: Option<Duration>) {
+    match at {
+        Some(at) => clock.sleep(at.saturating_sub(clock.elapsed())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What comes out of `work`; `None` when it takes longer than `limit`, by the clock.
+pub async fn timeout<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = work => Some(value),
+        () = clock.sleep(limit) => None,
     }
 }
 

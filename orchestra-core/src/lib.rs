@@ -83,6 +83,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod selector;
 pub mod store;
+pub mod supervise;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod watch;

@@ -101,7 +101,7 @@ impl SplitMix {
 }
 
 /// Waits until the clock's [`elapsed`](Clock::elapsed) is `at`; for ever without one.
-pub async fn sleep_until(clock: &dyn Clock, at: Option<Duration>) {
+pub(crate) async fn sleep_until(clock: &dyn Clock, at: Option<Duration>) {
     match at {
         Some(at) => clock.sleep(at.saturating_sub(clock.elapsed())).await,
         None => std::future::pending().await,

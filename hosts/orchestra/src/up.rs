@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{ApiHost, Authority, Enrolment, HttpDialer, Kubeconfig, Tokens, reachable_address};
@@ -90,7 +91,11 @@ async fn start(
         .map(|enrolment| format!("orchestra-node --join https://{reached} --token {}", enrolment.token()));
     let tls =
         authority.issue_api_server(&[reached.ip(), backend.service_ranges()?.api_server().into()], &[])?;
-    let builder = Cluster::builder().store(store).api_address(reached.ip(), reached.port());
+    let root_ca = Some(authority.certificate().to_owned());
+    let builder = Cluster::builder()
+        .store(store)
+        .api_address(reached.ip(), reached.port())
+        .controllers(controllers::Config { root_ca, ..controllers::Config::default() });
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let (server, nodes) = (Arc::clone(cluster.server()), cluster.directory().clone());

@@ -60,6 +60,6 @@ pub use request::{
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
-pub use server::{AdmissionFactory, Borrowed, Caches, Open, Server, ServerConfig, Table};
+pub use server::{AdmissionFactory, Borrowed, Caches, Fence, Open, Server, ServerConfig, Table};
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

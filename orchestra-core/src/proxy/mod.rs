@@ -35,6 +35,7 @@ pub async fn run(
     let services = client.cache::<Service>().await?;
     let slices = client.cache::<EndpointSlice>().await?;
     tokio::select! {
+        biased;
         () = follow(&client, &node, &*network, &services, &slices) => {}
         () = shutdown => {}
     }
@@ -81,6 +82,7 @@ async fn changed(client: &Client, services: &mut Cursor, slices: &mut Cursor, ag
     };
     // Having fallen behind is a reason to look again, like any other.
     tokio::select! {
+        biased;
         _ = services.next() => {}
         _ = slices.next() => {}
         () = timer => {}

@@ -9,8 +9,10 @@ pub mod contract;
 mod faulty_disk;
 mod faulty_store;
 mod server;
+mod until;
 
 #[cfg(feature = "redb")]
 pub use faulty_disk::FaultyDisk;
 pub use faulty_store::{Faults, FaultyStore};
 pub use server::{TestServer, TestServerBuilder};
+pub use until::until;

@@ -2,10 +2,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
-use super::Server;
 use super::caches::Open;
 use super::read::query;
+use super::{Server, stopped};
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
 use crate::api::{Resource, Status};
 use crate::meta::Revision;
@@ -61,6 +62,7 @@ impl Server {
             waiting,
             bookmarks: options.bookmarks,
             clock: Arc::clone(&self.clock),
+            stop: self.stop.clone(),
         };
         Ok(stream::unfold(Some(watch), Watch::step).boxed())
     }
@@ -102,15 +104,19 @@ struct Watch {
     waiting: VecDeque<WatchEvent>,
     bookmarks: bool,
     clock: crate::clock::SharedClock,
+    /// The server's: a watch ends with it.
+    stop: CancellationToken,
 }
 
 impl Watch {
     /// One item of the stream; an error is the last. The stream ends, as Kubernetes' do, when the kind is served no more.
     async fn step(watch: Option<Self>) -> Option<(Result<WatchEvent, Status>, Option<Self>)> {
         let mut watch = watch?;
-        match watch.next().await {
-            Ok(event) => Some((Ok(event?), Some(watch))),
-            Err(gone) => Some((Err(too_old(gone)), None)),
+        let stop = watch.stop.clone();
+        match stop.run_until_cancelled(watch.next()).await {
+            Some(Ok(event)) => Some((Ok(event?), Some(watch))),
+            Some(Err(gone)) => Some((Err(too_old(gone)), None)),
+            None => Some((Err(stopped()), None)),
         }
     }
 

@@ -50,8 +50,28 @@
 //!    [`controllers`] are those of Kubernetes, written against it; [`scheduler`] chooses nodes.
 //! 6. [`node`] is the agent that makes pods real by way of a [`runtime::Runtime`], a [`network::Network`] and the
 //!    two small ports beside them; [`proxy`] says what a node's network should do for services.
-//! 7. [`meta`], [`quantity`] and [`clock`] are the words the rest is written in. `testing`, with the feature of that
+//! 7. [`meta`], [`quantity`], [`clock`] and [`supervise`] are the words the rest is written in. `testing`, with the feature of that
 //!    name, has the suites that an implementation of a port must pass.
+//!
+//! # What runs
+//!
+//! Each of these is a task that goes on for as long as what it belongs to, is begun again by its owner when it panics,
+//! and ends when its owner is dropped ([`supervise`]). None talks to another but through the API and the caches.
+//!
+//! | task | belongs to | takes in | gives out |
+//! | --- | --- | --- | --- |
+//! | feeder | [`api::Server`] | the store's watch | the caches of all kinds and their logs |
+//! | forgetting | [`cluster::Cluster`], if asked for | the store's revision, time | compactions |
+//! | election | a part of one of several masters | the Lease, time | renewals; starts and drops the part's work |
+//! | trigger, one a watched kind | [`control::Controller`] | a cache's objects and events | keys in the controller's [queue](control::queue) |
+//! | run, one a key at a time | [`control::Controller`] | a key | writes; when the key is due again |
+//! | writer of events | [`control::events::Recorder`] | what a component records | Events |
+//! | scheduler | [`scheduler::Scheduler`] | namespaces, services, nodes, pods | decisions, each carried out by a task of its own: a binding, or a report |
+//! | registrar | [`node::Agent`] | the runtime, time | the Node's status and Lease |
+//! | follower | [`node::Agent`] | the node's pods, the runtime's events | messages to the loops of pods |
+//! | pod loop, one a pod | [`node::Agent`] | messages, what the runtime shows, time | calls of runtime, network and volumes; the pod's status |
+//! | probe, one a container and kind of probe | a pod loop | time | verdicts |
+//! | proxy | [`proxy::run`] | services and their endpoints | plans for the [`network::Network`] |
 //!
 //! # Features
 //!

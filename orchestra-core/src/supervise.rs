@@ -191,6 +191,11 @@ where
         self.running.contains_key(key)
     }
 
+    /// The keys that have a task, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.running.keys()
+    }
+
     /// How many keys have a task.
     pub fn len(&self) -> usize {
         self.running.len()
@@ -265,7 +270,7 @@ where
 }
 
 /// Does work, and gives the message of a panic as an error.
-async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
+pub(crate) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, String> {
     // What a panic leaves half done is the work's own: whoever begins it again makes it anew.
     AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| message_of(&*panic))
 }

@@ -9,14 +9,14 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Pod};
-use orchestra_core::api::{Client, ListOptions, Operation, Reply, Service, Target, User};
+use orchestra_core::api::{Client, ListOptions, Operation, Patch, Reason, Reply, Service, Target, User};
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Builder, Cluster, Component};
-use orchestra_core::control::leader::TERM;
+use orchestra_core::control::leader::{Candidate, TERM};
 use orchestra_core::meta::{Object, Revision};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_core::store::{Change, KeyRange, Store};
-use orchestra_core::testing::{Faults, FaultyStore};
+use orchestra_core::testing::{self, Faults, FaultyStore};
 use serde_json::{Value, json};
 
 const DOWN: Faults =
@@ -52,12 +52,7 @@ impl Master {
 
 /// Waits, for as long as ten minutes of the cluster's time.
 async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let asked = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(600), asked).await.unwrap_or_else(|_| panic!("never: {what}"));
+    testing::until(what, Duration::from_secs(600), async || holds().await.then_some(())).await;
 }
 
 /// Where pods reach the API.
@@ -250,4 +245,56 @@ async fn at_hand(master: &Master) -> usize {
         master.cluster.server().call(&User::admin(), target, Operation::List(options)).await.unwrap();
     let Reply::List(list) = answer.reply else { panic!("not a list") };
     list.objects.len()
+}
+
+/// A leader that was frozen in the middle of its work goes on with it before it can know that another leads.
+#[tokio::test(start_paused = true)]
+async fn what_a_leader_writes_is_refused_once_another_leads() {
+    let store = MemoryStore::new();
+    let one = Master::start(&store, "one", 1).await;
+    let two = Master::start(&store, "two", 2).await;
+    let leases = one.client().api::<Lease>("kube-system");
+    let held_by =
+        |identity: &str| json!({"metadata": {"name": "part"}, "spec": {"holderIdentity": identity}});
+    let mut lease: Lease = leases.create(&object(held_by("one"))).await.unwrap();
+    let target = Target::of::<Lease>(Some("kube-system")).named("part");
+    let candidate = |identity: &str| Candidate::new(identity, "part");
+    let [first, second] = [candidate("one"), candidate("two")];
+    let fence = one.cluster.server().fence(&target, |lease| first.holds(lease)).await.unwrap();
+    let not_yet = two.cluster.server().fence(&target, |lease| second.holds(lease)).await.unwrap_err();
+    assert!(not_yet.is_conflict(), "{not_yet}");
+
+    let leading = one.cluster.server().fenced_client(fence, User::admin());
+    let maps = leading.api::<ConfigMap>("default");
+    let map = |name: &str| object::<ConfigMap>(json!({"metadata": {"name": name}}));
+    let mut held = maps.create(&map("a")).await.unwrap();
+    held.data = Some([("a".to_owned(), "late".to_owned())].into());
+    // That the leader renews its Lease changes nothing.
+    lease.spec.as_mut().unwrap().lease_transitions = Some(0);
+    let mut lease = leases.update(&lease).await.unwrap();
+    maps.create(&map("b")).await.unwrap();
+
+    lease.spec.as_mut().unwrap().holder_identity = Some("two".into());
+    leases.update(&lease).await.unwrap();
+    let fence = two.cluster.server().fence(&target, |lease| second.holds(lease)).await.unwrap();
+    for outcome in [
+        maps.create(&map("late")).await.map(drop),
+        maps.update(&held).await.map(drop),
+        maps.patch("a", Patch::Merge(json!({"data": {"a": "b"}}))).await.map(drop),
+        maps.delete("b").await,
+        leading
+            .call(Target::of::<ConfigMap>(Some("default")).named("b"), Operation::Delete(Default::default()))
+            .await
+            .map(drop),
+    ] {
+        assert_eq!(outcome.unwrap_err().reason(), Reason::ServiceUnavailable);
+    }
+    let names: Vec<_> = maps.list().await.unwrap().into_iter().filter_map(|map| map.metadata.name).collect();
+    assert_eq!(names, ["a", "b"]);
+    // The one that leads writes, and so does everybody who leads nothing.
+    let leading = two.cluster.server().fenced_client(fence, User::admin());
+    leading.api::<ConfigMap>("default").create(&map("c")).await.unwrap();
+    one.client().api::<ConfigMap>("default").create(&map("d")).await.unwrap();
+    let again = one.cluster.server().fence(&target, |lease| first.holds(lease)).await.unwrap_err();
+    assert!(again.is_conflict(), "{again}");
 }

@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use orchestra_core::api::{Client, DeleteOptions, Patch};
+use orchestra_core::api::{
+    Client, DeleteOptions, Kind, Operation, Patch, Response, Service, Status, Target, User, WatchOptions,
+    WatchStream,
+};
+use orchestra_core::clock::SharedClock;
 use orchestra_core::scheduler::Scheduler;
-use orchestra_core::testing::TestServer;
+use orchestra_core::testing::{self, TestServer};
+use orchestra_core::watch::Cache;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -121,13 +127,7 @@ impl TestCluster {
 }
 
 async fn until<'a, T>(mut look: impl FnMut() -> BoxFuture<'a, Option<T>>) -> T {
-    for _ in 0..6000 {
-        if let Some(found) = look().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited a minute in vain");
+    testing::until("what the test waits for", Duration::from_secs(60), async || look().await).await
 }
 
 fn lay_over(base: &mut Value, changes: Value) {
@@ -332,4 +332,50 @@ async fn killed_at_any_moment_and_started_again_it_goes_on() {
         *by_node.entry(cluster.bound(&format!("p{i}")).await).or_default() += 1;
     }
     assert!(by_node.values().all(|n| *n <= 4), "no node is filled beyond what it has: {by_node:?}");
+}
+
+/// A way to a server on which the first call to bind panics, as a bug would.
+#[derive(Debug)]
+struct Buggy {
+    service: std::sync::Arc<dyn Service>,
+    panics: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl Service for Buggy {
+    async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
+        let binds = target.subresource.as_deref() == Some("binding");
+        let first = binds && self.panics.swap(false, std::sync::atomic::Ordering::SeqCst);
+        assert!(!first, "a bug");
+        self.service.call(user, target, operation).await
+    }
+
+    async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
+        self.service.watch(user, target, options).await
+    }
+
+    async fn cache(&self, target: &Target) -> Result<Cache, Status> {
+        self.service.cache(target).await
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, Status> {
+        self.service.kinds().await
+    }
+
+    fn clock(&self) -> &SharedClock {
+        self.service.clock()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_binding_panicked_is_placed_again() {
+    let mut cluster = unscheduled().await;
+    let service = std::sync::Arc::clone(cluster.client.service());
+    let buggy = Buggy { service, panics: true.into() };
+    cluster.client = Client::new(std::sync::Arc::new(buggy), cluster.client.user().clone());
+    cluster.schedule();
+    cluster.add_node("small", json!({"status": {"allocatable": {"cpu": "1"}}})).await;
+    let asks = json!({"spec": {"containers": [{"name": "c", "image": "web", "resources": {"requests": {"cpu": "1"}}}]}});
+    cluster.add_pod("a", asks).await;
+    assert_eq!(cluster.bound("a").await, "small", "nor is its room taken for ever");
 }

@@ -13,6 +13,7 @@ use orchestra_core::api::{WatchOptions, Watched};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::node;
 use orchestra_core::store::redb::RedbStore;
+use orchestra_core::testing;
 use serde_json::json;
 
 /// So many beats in a row, of three nodes, leave the disk as it is: about those of five minutes.
@@ -34,11 +35,7 @@ fn content(directory: &Path) -> Vec<(String, SystemTime, Vec<u8>)> {
 }
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    testing::until(what, PATIENCE, async || holds().await.then_some(())).await;
 }
 
 fn is_running(pod: &Pod) -> bool {

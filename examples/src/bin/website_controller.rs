@@ -4,13 +4,14 @@
 //!
 //! A controller runs in the process that has the cluster, as here, or anywhere else with a client of it.
 
-use orchestra_core::api::{Client, Patch, Resource};
+use orchestra_core::api::{Client, Patch, Resource, Status};
 use orchestra_core::cluster::{Builder, Cluster};
+use orchestra_core::control::write::{ensure_child, patch_status};
 use orchestra_core::control::{Action, Context, Controller, Error};
 use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::Service;
 use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use orchestra_core::meta::{Object, Scope, controller_of};
+use orchestra_core::meta::{Object, Scope};
 use orchestra_examples::wait::patiently;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,21 +63,23 @@ impl Object for Website {
 /// Runs for a website whenever it, or a Deployment or Service that it owns, changes. It is told the name only and looks
 /// at what there is, so it does not matter what happened, or how much of it while it was away.
 async fn reconcile(context: Context) -> Result<Action, Error> {
-    let Some(site) = context.object::<Website>().await? else { return Ok(Action::Done) };
-    if site.metadata.deletion_timestamp.is_some() {
+    // Reading is free: the framework keeps a cache of each kind, which has seen all that this controller wrote.
+    let Some(entry) = context.entry::<Website>().await? else { return Ok(Action::Done) };
+    if entry.is_deleting() {
         // What it owns is removed by the garbage collector, because of the ownerReferences.
         return Ok(Action::Done);
     }
-    let deployment = ensure::<Deployment>(&context, &site, deployment(&site)).await?;
-    let service = ensure::<Service>(&context, &site, service(&site)).await?;
+    let (site, name) = (entry.decode::<Website>()?, context.name().name());
+    let deployment = ensure_child::<Website, Deployment>(&context, &entry, name, deployment(&site)).await?;
+    let service = ensure_child::<Website, Service>(&context, &entry, name, service(&site)).await?;
+    let (deployment, service): (Deployment, Service) = (deployment.decode()?, service.decode()?);
     let status = WebsiteStatus {
         observed_generation: site.metadata.generation,
         ready_replicas: deployment.status.and_then(|status| status.ready_replicas).unwrap_or(0),
         address: service.spec.and_then(|spec| spec.cluster_ip).unwrap_or_default(),
     };
     if site.status.as_ref() != Some(&status) {
-        let patch = json!({"metadata": precondition(&site.metadata), "status": status});
-        context.api::<Website>().patch_status(context.name().name(), Patch::Merge(patch)).await?;
+        patch_status::<Website>(context.client(), &entry, serde_json::to_value(&status)?).await?;
     }
     Ok(Action::Done)
 }
@@ -99,54 +102,13 @@ fn service(site: &Website) -> Value {
     json!({"spec": {"selector": {"website": site.metadata.name}, "ports": [{"port": 80}]}})
 }
 
-/// Makes the object of the website's name that it owns, or changes it where it is not as wanted. Returns it as it is
-/// now.
-async fn ensure<K: Object>(context: &Context, site: &Website, mut wanted: Value) -> Result<K, Error> {
-    let (api, name) = (context.api::<K>(), context.name().name());
-    // Reading is free: the framework keeps a cache of each kind, which has seen all that this controller wrote.
-    let Some(held) = context.cache::<K>().await?.get(context.name()) else {
-        wanted["metadata"] = json!({"name": name, "ownerReferences": [controller_of(site)]});
-        return Ok(api.create(&serde_json::from_value(wanted)?).await?);
-    };
-    // Ownership is by uid. What belongs to somebody else, or to a website of this name that is gone, is not touched;
-    // an error means that it is tried again, after ever longer delays.
-    let owner = held.controller().map(|owner| owner.uid.as_str());
-    if owner != site.metadata.uid.as_deref() {
-        return Err(format!("{} {name} is there and belongs to somebody else", K::KIND).into());
-    }
-    let held_object: K = held.decode()?;
-    if has(&held.to_value()?, &wanted) {
-        return Ok(held_object);
-    }
-    wanted["metadata"] = precondition(held_object.meta());
-    Ok(api.patch(name, Patch::Merge(wanted)).await?)
-}
-
-/// Lets a patch through only if the object has not changed since it was read, so that nothing is decided on old news.
-fn precondition(meta: &ObjectMeta) -> Value {
-    json!({"uid": meta.uid, "resourceVersion": meta.resource_version})
-}
-
-/// Whether an object has everything that is wanted of it; it may have more.
-fn has(held: &Value, wanted: &Value) -> bool {
-    match (held, wanted) {
-        (Value::Object(held), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, wanted)| held.get(key).is_some_and(|held| has(held, wanted)))
-        }
-        (Value::Array(held), Value::Array(wanted)) => {
-            held.len() == wanted.len() && held.iter().zip(wanted).all(|(held, wanted)| has(held, wanted))
-        }
-        (held, wanted) => held == wanted,
-    }
-}
-
 fn cluster() -> Builder {
     Cluster::builder().kind(Resource::plain::<Website>()).fake_nodes(1)
 }
 
-async fn run_controller(client: Client, stop: CancellationToken) {
+async fn run_controller(client: Client, stop: CancellationToken) -> Result<(), Status> {
     let controller = Controller::new::<Website>(client).owns::<Deployment>().owns::<Service>();
-    controller.run(reconcile, stop.cancelled_owned()).await;
+    controller.run(reconcile, stop.cancelled_owned()).await
 }
 
 fn website(name: &str, image: &str, replicas: i32) -> Website {
@@ -189,7 +151,7 @@ async fn main() -> anyhow::Result<()> {
     println!("deleted  and with it its deployment and its service");
 
     stop.cancel();
-    controller.await?;
+    controller.await??;
     cluster.shutdown().await;
     Ok(())
 }
@@ -197,6 +159,7 @@ async fn main() -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use orchestra_core::clock::TokioClock;
+    use orchestra_core::meta::controller_of;
 
     use super::*;
 
@@ -285,20 +248,5 @@ mod tests {
         services.delete("blog").await?;
         until_ready(&client, "blog", 1).await?;
         Ok(())
-    }
-
-    #[test]
-    fn more_than_is_wanted_is_no_difference() {
-        let held = json!({"a": {"b": 1, "c": 2}, "list": [{"d": 1, "e": 2}]});
-        for (wanted, expected) in [
-            (json!({}), true),
-            (json!({"a": {"b": 1}}), true),
-            (json!({"list": [{"d": 1}]}), true),
-            (json!({"a": {"b": 2}}), false),
-            (json!({"list": []}), false),
-            (json!({"none": null}), false),
-        ] {
-            assert_eq!(has(&held, &wanted), expected, "{wanted}");
-        }
     }
 }

@@ -172,6 +172,7 @@ impl Options {
             finished_pods: self.terminated_pod_gc_threshold,
             event_life: self.event_ttl,
             root_ca: Some(authority.to_owned()),
+            ..controllers::Config::default()
         }
     }
 }

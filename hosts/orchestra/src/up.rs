@@ -117,8 +117,8 @@ async fn serve(
     let root_ca = Some(authority.certificate().to_owned());
     let builder = Cluster::builder()
         .store(store)
-        .controllers(controllers::Config { root_ca, ..controllers::Config::default() })
-        .api_address(reached.ip(), reached.port());
+        .api_address(reached.ip(), reached.port())
+        .controllers(controllers::Config { root_ca, ..controllers::Config::default() });
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let frontend = Frontend::new(&cluster);

@@ -69,7 +69,7 @@ pub use request::{
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
 pub use server::{
-    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Open, Permit, Server, ServerConfig, Table,
+    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Server, ServerConfig, Table,
 };
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

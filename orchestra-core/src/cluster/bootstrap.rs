@@ -1,14 +1,10 @@
 //! What every cluster has from the start.
 
-use std::net::IpAddr;
-
-use k8s_openapi::api::core::v1::{Endpoints, Namespace, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::admission::ServiceRanges;
 use crate::api::{Api, Client, Status};
 use crate::meta::Object;
 
@@ -39,36 +35,6 @@ pub(super) async fn namespaces(client: &Client) -> Result<(), Status> {
     Ok(())
 }
 
-/// Makes the service through which pods reach the API, and keeps its endpoint where the server listens.
-pub(super) async fn api_service(
-    client: &Client,
-    ranges: &ServiceRanges,
-    address: Option<(IpAddr, u16)>,
-) -> Result<(), Status> {
-    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-    let service = json!({
-        "metadata": {"name": "kubernetes", "labels": labels},
-        "spec": {
-            "clusterIP": ranges.api_server(),
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": address.map_or(6443, |(_, port)| port)}],
-        },
-    });
-    ensure(&client.api::<Service>("default"), "kubernetes", service).await?;
-    let Some((ip, port)) = address else { return Ok(()) };
-    let endpoints = json!({
-        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{"addresses": [{"ip": ip}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
-    });
-    replace(&client.api::<Endpoints>("default"), "kubernetes", endpoints).await?;
-    let slice = json!({
-        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": if ip.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    });
-    replace(&client.api::<EndpointSlice>("default"), "kubernetes", slice).await
-}
-
 fn object<K: Object + DeserializeOwned>(value: Value) -> Result<K, Status> {
     serde_json::from_value(value).map_err(Status::internal)
 }
@@ -80,12 +46,5 @@ async fn ensure<K: Object>(api: &Api<K>, name: &str, value: Value) -> Result<(),
     match api.create(&object(value)?).await {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
-    }
-}
-
-async fn replace<K: Object>(api: &Api<K>, name: &str, value: Value) -> Result<(), Status> {
-    match api.find(name).await? {
-        Some(_) => api.update(&object(value)?).await.map(drop),
-        None => api.create(&object(value)?).await.map(drop),
     }
 }

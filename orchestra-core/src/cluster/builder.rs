@@ -6,19 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use k8s_openapi::api::coordination::v1::Lease;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
-use super::part::{Component, Make, Part};
+use super::part::{Component, Part};
 use super::{Cluster, bootstrap};
 use crate::admission::{self, ServiceRanges};
 use crate::api::access::{self, Authorizer, Chain, Masters};
 use crate::api::{
-    Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Status, User,
+    Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Service, Status, Target,
+    User,
 };
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
-use crate::controllers;
+use crate::controllers::{self, ApiService};
 use crate::network::Network;
 use crate::network::fake::FakeNetwork;
 use crate::node::{self, Agent, Directory, Prober, VolumeHost};
@@ -31,6 +33,7 @@ use crate::store::backup::is_half_restored;
 use crate::store::history::forget_older;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
+use crate::supervise::Task;
 
 /// Why a cluster does not start.
 #[derive(Debug, thiserror::Error)]
@@ -280,22 +283,22 @@ impl Builder {
             return Err(StartError::HalfRestored);
         }
         let server = self.server(&clock, stop.clone()).await?;
-        if let Some(age) = self.history {
-            let (store, clock) = (server.store()?, Arc::clone(&clock));
-            let forgetting = async move { forget_older(&*store, &clock, age).await };
-            tokio::spawn(stop.clone().run_until_cancelled_owned(forgetting));
-        }
+        let forgetting = match self.history {
+            Some(age) => Some(forget(&server, stop.clone(), age)?),
+            None => None,
+        };
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         bootstrap::namespaces(&client).await?;
         if self.standing.is_none() {
-            bootstrap::api_service(&client, &self.ranges, self.address).await?;
+            self.api_service().ensure(&client).await?;
         }
         let directory = Directory::default();
+        let metrics = self.controllers.metrics.clone();
         let parts = self.parts(&server, &directory, &clock);
         for part in parts.values() {
             part.start();
         }
-        Ok(Cluster { server, parts, directory, stop })
+        Ok(Cluster { server, parts, directory, metrics, stop, _forgetting: forgetting })
     }
 
     /// The parts of the cluster, none of which runs yet.
@@ -312,8 +315,10 @@ impl Builder {
         }
         for (name, run) in std::mem::take(&mut self.own) {
             let client = server.client(User::service_account("kube-system", &name));
-            let part = Part::new(Box::new(move |stop| run(client.clone(), stop)));
-            parts.insert(Component::Own(name), part);
+            let component = Component::Own(name);
+            let part =
+                Part::new(component.clone(), server.clock(), Box::new(move |stop| run(client.clone(), stop)));
+            parts.insert(component, part);
         }
         let without = std::mem::take(&mut self.without);
         for setup in self.setups(clock) {
@@ -351,38 +356,35 @@ impl Builder {
     /// A part of which the cluster has one: it runs at once, or when this master is elected.
     fn leading(&self, server: &Arc<Server>, component: &Component) -> Part {
         let name = component.to_string();
-        let client = server.client(User::named(format!("system:{name}")));
-        let run = match component {
-            Component::Scheduler => scheduler(client.clone()),
-            _ => manage(client.clone(), self.controllers.clone()),
+        let user = User::named(format!("system:{name}"));
+        let client = server.client(user.clone());
+        let run: Arc<Run> = match component {
+            Component::Scheduler => Arc::new(schedule),
+            _ => {
+                let api_service = Some(self.api_service());
+                Arc::new(manage(controllers::Config { api_service, ..self.controllers.clone() }))
+            }
         };
-        let Some(standing) = &self.standing else { return Part::new(run) };
+        let (component, clock) = (component.clone(), server.clock());
+        let Some(standing) = &self.standing else {
+            return Part::new(component, clock, Box::new(move |stop| run(client.clone(), stop)));
+        };
         let candidate = Candidate::new(&standing.identity, name).term(standing.term);
-        let run: Arc<Make> = Arc::new(match component {
-            Component::ControllerManager => self.taking_over(server, run),
-            _ => run,
-        });
-        Part::new(Box::new(move |stop| {
-            let (client, candidate, run) = (client.clone(), candidate.clone(), Arc::clone(&run));
+        let server = Arc::clone(server);
+        let stand = move |stop: CancellationToken| -> BoxFuture<'static, ()> {
+            let (client, candidate) = (client.clone(), candidate.clone());
+            let (server, user, run) = (Arc::clone(&server), user.clone(), Arc::clone(&run));
             Box::pin(async move {
-                lead(&client, client.clock(), candidate, |token| run(token), stop.cancelled_owned()).await;
+                let work = |token| work_fenced(&server, &candidate, user.clone(), &run, token);
+                lead(&client, client.clock(), candidate.clone(), work, stop.cancelled_owned()).await;
             })
-        }))
+        };
+        Part::new(component, clock, Box::new(stand))
     }
 
-    /// Of several masters it is the leader that pods reach by the `kubernetes` service.
-    fn taking_over(&self, server: &Arc<Server>, run: Make) -> Make {
-        let client = server.client(User::named("system:apiserver").in_group("system:masters"));
-        let (ranges, address, run) = (self.ranges.clone(), self.address, Arc::new(run));
-        Box::new(move |stop| {
-            let (client, ranges, run) = (client.clone(), ranges.clone(), Arc::clone(&run));
-            Box::pin(async move {
-                if let Err(error) = bootstrap::api_service(&client, &ranges, address).await {
-                    error!(%error, "pods do not reach this master");
-                }
-                run(stop).await;
-            })
-        })
+    /// The service through which pods reach the API: of several masters, the one whose controllers run.
+    fn api_service(&self) -> ApiService {
+        ApiService { ranges: self.ranges.clone(), address: self.address }
     }
 
     /// The nodes that were given, and the fake ones.
@@ -398,21 +400,42 @@ impl Builder {
     }
 }
 
-fn scheduler(client: Client) -> Make {
-    Box::new(move |stop| {
-        let client = client.clone();
-        Box::pin(async move {
-            if let Err(error) = Scheduler::new(client).run(stop.cancelled_owned()).await {
-                error!(%error, "the scheduler stopped");
-            }
-        })
+/// Has the store forget what is old, for as long as the server runs.
+fn forget(server: &Arc<Server>, stop: CancellationToken, age: Duration) -> Result<Task<()>, Status> {
+    let (store, clock) = (server.store()?, Arc::clone(server.clock()));
+    Ok(Task::once(async move {
+        stop.run_until_cancelled(forget_older(&*store, &clock, age)).await;
+    }))
+}
+
+/// What a part does that has a leader, given the leader's client.
+type Run = dyn Fn(Client, CancellationToken) -> BoxFuture<'static, ()> + Send + Sync;
+
+/// Does a leader's work by a client whose writes are refused once another leads.
+async fn work_fenced(
+    server: &Arc<Server>,
+    candidate: &Candidate,
+    user: User,
+    run: &Arc<Run>,
+    stop: CancellationToken,
+) {
+    let lease = Target::of::<Lease>(Some(&candidate.namespace)).named(&*candidate.name);
+    match server.fence(&lease, |lease| candidate.holds(lease)).await {
+        Ok(fence) => run(server.fenced_client(fence, user), stop).await,
+        Err(status) => warn!(error = %status, lease = candidate.name, "this leader cannot begin yet"),
+    }
+}
+
+fn schedule(client: Client, stop: CancellationToken) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        if let Err(error) = Scheduler::new(client).run(stop.cancelled_owned()).await {
+            error!(%error, "the scheduler stopped");
+        }
     })
 }
 
-fn manage(client: Client, config: controllers::Config) -> Make {
-    Box::new(move |stop| {
-        Box::pin(controllers::run_all(client.clone(), config.clone(), stop.cancelled_owned()))
-    })
+fn manage(config: controllers::Config) -> impl Fn(Client, CancellationToken) -> BoxFuture<'static, ()> {
+    move |client, stop| Box::pin(controllers::run_all(client, config.clone(), stop.cancelled_owned()))
 }
 
 fn add_node(
@@ -442,18 +465,23 @@ fn add_node(
     directory.insert(name.clone(), Arc::new(agent().service()));
     parts.insert(
         Component::Kubelet(name.clone()),
-        Part::new(Box::new(move |stop| Box::pin(agent().run(stop.cancelled_owned())))),
+        Part::new(
+            Component::Kubelet(name.clone()),
+            server.clock(),
+            Box::new(move |stop| Box::pin(agent().run(stop.cancelled_owned()))),
+        ),
     );
     let proxied = name.clone();
-    let proxy = Part::new(Box::new(move |stop| {
+    let run = Box::new(move |stop: CancellationToken| -> BoxFuture<'static, ()> {
         let (client, name, network) = (client.clone(), proxied.clone(), Arc::clone(&network));
         Box::pin(async move {
             if let Err(error) = proxy::run(client, name, network, stop.cancelled_owned()).await {
                 error!(%error, "a service proxy stopped");
             }
         })
-    }));
-    parts.insert(Component::Proxy(name), proxy);
+    });
+    let component = Component::Proxy(name);
+    parts.insert(component.clone(), Part::new(component, server.clock(), run));
 }
 
 /// The first address of a fake node's pods: each node has a range of its own below 10.128.0.0.

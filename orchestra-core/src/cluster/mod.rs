@@ -19,7 +19,9 @@ pub use part::Component;
 
 use crate::api::{Client, Server, Service, User};
 use crate::clock::SharedClock;
+use crate::control::Metrics;
 use crate::node::Directory;
+use crate::supervise::Task;
 use part::Part;
 
 /// A running cluster.
@@ -39,7 +41,9 @@ pub struct Cluster {
     server: Arc<Server>,
     parts: BTreeMap<Component, Part>,
     directory: Directory,
+    metrics: Metrics,
     stop: CancellationToken,
+    _forgetting: Option<Task>,
 }
 
 impl fmt::Debug for Cluster {
@@ -72,6 +76,11 @@ impl Cluster {
     /// Where the nodes' agents are reached, for logs and the like.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// How the controllers keep up, by their names.
+    pub fn controller_metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The cluster's clock.

@@ -1,9 +1,11 @@
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::SharedClock;
+use crate::supervise::Task;
 
 /// A part of a cluster that can be stopped and started by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,20 +58,24 @@ pub(super) type Make = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> +
 
 /// How a part is run, and its task while it runs.
 pub(super) struct Part {
-    make: Make,
-    running: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
+    component: Component,
+    clock: SharedClock,
+    make: Arc<Make>,
+    running: Mutex<Option<(CancellationToken, Task)>>,
 }
 
 impl Part {
-    pub(super) fn new(make: Make) -> Self {
-        Self { make, running: Mutex::default() }
+    pub(super) fn new(component: Component, clock: &SharedClock, make: Make) -> Self {
+        Self { component, clock: Arc::clone(clock), make: Arc::new(make), running: Mutex::default() }
     }
 
     pub(super) fn start(&self) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if running.as_ref().is_none_or(|(_, task)| task.is_finished()) {
             let token = CancellationToken::new();
-            let task = tokio::spawn((self.make)(token.clone()));
+            let (make, stop) = (Arc::clone(&self.make), token.clone());
+            let name = self.component.to_string();
+            let task = Task::start(name, Arc::clone(&self.clock), move || make(stop.clone()));
             *running = Some((token, task));
         }
     }
@@ -78,8 +84,7 @@ impl Part {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((token, task)) = running {
             token.cancel();
-            // A part that panicked has stopped too.
-            let _ = task.await;
+            task.ended().await;
         }
     }
 

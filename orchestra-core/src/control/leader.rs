@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Client, Status};
 use crate::clock::SharedClock;
+use crate::watch::Entry;
 
 /// Who stands for election, for what, and how patiently.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,12 @@ impl Candidate {
             patience: TERM * 2 / 3,
             period: TERM * 2 / 15,
         }
+    }
+
+    /// Whether a Lease says that this candidate holds it.
+    pub fn holds(&self, lease: &Entry) -> bool {
+        let spec = lease.decode::<Lease>().ok().and_then(|lease| lease.spec);
+        spec.and_then(|spec| spec.holder_identity).is_some_and(|holder| holder == self.identity)
     }
 
     /// With another term, of whole seconds and at least one, and the other times in proportion to it.
@@ -165,7 +172,7 @@ pub async fn lead<W: Future<Output = ()>>(
         select(Box::pin(attempt), shutdown.clone()).await;
         if election.leads(clock.elapsed()) {
             tracing::info!(identity = candidate.identity, lease = candidate.name, "leading");
-            reign(client, clock, &candidate, &mut election, &mut work, &shutdown).await;
+            work_while_leading(client, clock, &candidate, &mut election, &mut work, &shutdown).await;
             tracing::info!(identity = candidate.identity, lease = candidate.name, "no longer leading");
         }
         // Also after work that ended by itself, so that what cannot be done is not tried without a pause.
@@ -176,7 +183,7 @@ pub async fn lead<W: Future<Output = ()>>(
 }
 
 /// Works and renews until the work ends, the lead is lost or `shutdown`.
-async fn reign<W: Future<Output = ()>>(
+async fn work_while_leading<W: Future<Output = ()>>(
     client: &Client,
     clock: &SharedClock,
     candidate: &Candidate,

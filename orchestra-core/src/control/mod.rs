@@ -9,11 +9,18 @@
 //!  └─────────────── Client ◄────────────────────┘
 //! ```
 //!
-//! - a *trigger* follows the cache of one kind and maps what happens to the names of objects to be looked at, those
-//!   that own it, select it, or whatever a function says; [`predicate`]s hold back what does not matter;
+//! - a [`Trigger`] follows the cache of one kind, of every kind, or a stream of names, and maps what happens to the
+//!   objects to be looked at, those that own it, select it, or whatever a function says; [`predicate`]s hold back what
+//!   does not matter;
 //! - the [`queue`] holds names and nothing else, each once;
 //! - a *runner* takes names out, calls the [`Reconciler`] in a span of its own, waits until the caches have seen what
 //!   it wrote, and puts the name back if there is reason to.
+//!
+//! Triggers and runs are tasks of a [`Supervisor`](supervise::Supervisor): one that panics is begun again, and all end
+//! with the controller. [`Metrics`] say how a controller keeps up.
+//!
+//! [`write`](mod@write) and [`claim`] are what every controller writes again: guarded patches of objects and their status, children as
+//! they are wanted, adopting and releasing.
 //!
 //! The contract of a reconciler, retries and all, is the comment of [`Reconciler`]. [`events`] has the recorder with
 //! which a controller tells people what it did.
@@ -28,23 +35,33 @@
 //!     Ok(Action::Done)
 //! }
 //!
-//! # async fn example(client: Client, shutdown: impl Future<Output = ()>) {
-//! Controller::new::<ConfigMap>(client).owns::<Deployment>().run(reconcile, shutdown).await;
+//! # async fn example(client: Client, shutdown: impl Future<Output = ()>) -> Result<(), orchestra_core::api::Status> {
+//! Controller::new::<ConfigMap>(client).owns::<Deployment>().run(reconcile, shutdown).await
 //! # }
 //! ```
 
+pub mod claim;
 mod controller;
 pub mod events;
+mod every_kind;
+mod key;
 pub mod leader;
+mod metrics;
 pub mod predicate;
 pub mod queue;
 mod reconciler;
 mod runner;
 mod trigger;
+pub mod write;
 mod writes;
 
+pub use crate::supervise;
 pub use controller::Controller;
-pub use reconciler::{Action, Context, Error, Reconciler};
+pub use every_kind::EveryKind;
+pub use key::Key;
+pub use metrics::{Latency, Metrics, QueueStats};
+pub use reconciler::{Action, Context, Error, Reconciler, Terminal};
+pub use trigger::{Seen, Trigger};
 
 #[cfg(test)]
 mod tests;

@@ -48,11 +48,11 @@ fn modified(event: &Event, differs: impl Fn(&crate::watch::Entry, &crate::watch:
     }
 }
 
-/// The object came, went, or its desired state changed (`metadata.generation`): not its status.
+/// The object came, went, or its desired state changed (`metadata.generation`): not its status. Every event of an
+/// object that is being deleted passes, since whoever it waits for takes a finalizer away, and that changes no
+/// generation.
 pub fn generation_changed(event: &Event) -> bool {
-    modified(event, |before, now| {
-        before.generation() != now.generation() || before.is_deleting() != now.is_deleting()
-    })
+    modified(event, |before, now| before.generation() != now.generation() || now.is_deleting())
 }
 
 /// The object came, went, or its labels changed.
@@ -81,6 +81,21 @@ mod tests {
     use crate::watch::{Entry, IndexedField};
 
     const FIELDS: &[IndexedField] = &[IndexedField::new("spec.nodeName")];
+
+    fn deleting(finalizers: &[&str]) -> Arc<Entry> {
+        let json = serde_json::json!({"metadata": {
+            "name": "a", "uid": "u", "generation": 2, "finalizers": finalizers,
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+        }});
+        Arc::new(Entry::read(Bytes::from(json.to_string()), Revision(1), &FIELDS.into()).unwrap())
+    }
+
+    #[test]
+    fn a_finalizer_that_is_taken_away_is_a_change_to_whoever_waits_for_it() {
+        let before = deleting(&["mine", "other"]);
+        let event = Event { kind: EventKind::Modified(before), object: deleting(&["mine"]) };
+        assert!(generation_changed(&event));
+    }
 
     fn entry(generation: i64, app: &str, node: &str) -> Arc<Entry> {
         let json = serde_json::json!({

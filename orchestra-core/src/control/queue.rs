@@ -10,33 +10,45 @@
 //!   behind all that were ready before.
 //! - **Not before its time.** A delayed key becomes ready when its delay has passed, or with an addition before
 //!   that. There is one timer a key, the earliest; taking the key clears it, since the run that follows decides anew.
-//! - **Slower when it fails.** The delays of [`Queue::retry`] double for each key from 5 ms to 1,000 s, and begin
-//!   anew after [`Queue::forget`].
+//! - **Slower when it fails.** The delays of [`Queue::retry`] double for each key, from 5 ms to half a minute unless
+//!   another [`Backoff`] is given, and begin anew after [`Queue::forget`]. The longest delay is what a key waits at
+//!   worst after an outage has ended, so it is short; a failing key costs two runs a minute.
+//! - **By the clock.** All times are those of the [`Clock`](crate::clock::Clock) that the queue was made with.
 //! - **Closing is final.** A closed queue gives out nothing, though keys may wait, and takes nothing in.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
-const FIRST_RETRY: Duration = Duration::from_millis(5);
-const LAST_RETRY: Duration = Duration::from_secs(1000);
+use super::metrics::QueueStats;
+use crate::clock::{SharedClock, sleep_until};
+use crate::supervise::Backoff;
+
+/// The delays of keys whose runs fail, unless others are given.
+pub const RETRY: Backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(30));
+
+/// A time of the queue's clock.
+type Instant = Duration;
 
 /// Why a key was added. For the log: nothing is decided on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Cause {
     /// Its object, or one that leads to it, was there when the watch began.
-    Listed(&'static str),
+    Listed(Arc<str>),
     /// An object of this kind changed.
-    Changed(&'static str),
+    Changed(Arc<str>),
     /// The last run asked for it.
     Asked,
     /// The last run failed.
     Failed,
+    /// Something outside the cluster named it.
+    External,
 }
 
 impl fmt::Display for Cause {
@@ -46,6 +58,7 @@ impl fmt::Display for Cause {
             Self::Changed(kind) => write!(f, "{kind} changed"),
             Self::Asked => f.write_str("asked for"),
             Self::Failed => f.write_str("failed before"),
+            Self::External => f.write_str("named from outside"),
         }
     }
 }
@@ -65,18 +78,26 @@ pub struct Taken<K> {
 pub struct Queue<K> {
     state: Mutex<State<K>>,
     wake: Notify,
+    clock: SharedClock,
+    backoff: Backoff,
 }
+
+/// Nothing is decided by the order of a map; with a hasher that is the same in every run, nothing can be.
+type Map<K, V> = HashMap<K, V, FxBuildHasher>;
 
 struct State<K> {
     ready: VecDeque<K>,
-    /// The keys to be given out, with why: those in `ready`, and those that are taken and were added since.
-    wanted: HashMap<K, Cause>,
-    taken: HashSet<K>,
+    /// The keys to be given out, with why and since when: those in `ready`, and those that are taken and were added
+    /// since.
+    wanted: Map<K, (Cause, Instant)>,
+    /// Since when.
+    taken: Map<K, Instant>,
     timers: BTreeMap<(Instant, u64), K>,
-    timed: HashMap<K, ((Instant, u64), Cause)>,
+    timed: Map<K, ((Instant, u64), Cause)>,
     timer: u64,
-    failures: HashMap<K, u32>,
+    failures: Map<K, u32>,
     closed: bool,
+    stats: QueueStats,
 }
 
 impl<K> fmt::Debug for Queue<K> {
@@ -87,19 +108,27 @@ impl<K> fmt::Debug for Queue<K> {
 }
 
 impl<K: Hash + Eq + Clone> Queue<K> {
-    /// An empty queue.
-    pub fn new() -> Self {
+    /// An empty queue, with the delays of [`RETRY`].
+    pub fn new(clock: SharedClock) -> Self {
         let state = State {
             ready: VecDeque::new(),
-            wanted: HashMap::new(),
-            taken: HashSet::new(),
+            wanted: Map::default(),
+            taken: Map::default(),
             timers: BTreeMap::new(),
-            timed: HashMap::new(),
+            timed: Map::default(),
             timer: 0,
-            failures: HashMap::new(),
+            failures: Map::default(),
             closed: false,
+            stats: QueueStats::default(),
         };
-        Self { state: Mutex::new(state), wake: Notify::new() }
+        Self { state: Mutex::new(state), wake: Notify::new(), clock, backoff: RETRY }
+    }
+
+    /// With other delays of keys whose runs fail.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff;
+        self
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
@@ -108,13 +137,13 @@ impl<K: Hash + Eq + Clone> Queue<K> {
 
     /// Adds a key.
     pub fn add(&self, key: K, cause: Cause) {
-        self.lock().add(key, cause);
+        self.lock().add(key, cause, self.clock.elapsed());
         self.wake.notify_one();
     }
 
     /// Adds a key when a time has passed.
     pub fn add_after(&self, key: K, delay: Duration, cause: Cause) {
-        self.lock().add_at(key, Instant::now() + delay, cause);
+        self.lock().add_at(key, self.clock.elapsed() + delay, cause);
         self.wake.notify_one();
     }
 
@@ -123,8 +152,9 @@ impl<K: Hash + Eq + Clone> Queue<K> {
         let delay = {
             let mut state = self.lock();
             let failures = state.failures.entry(key.clone()).or_default();
-            let delay = backoff(*failures);
+            let delay = self.backoff.pause(*failures);
             *failures = failures.saturating_add(1);
+            state.stats.retries += 1;
             delay
         };
         self.add_after(key, delay, Cause::Failed);
@@ -145,20 +175,19 @@ impl<K: Hash + Eq + Clone> Queue<K> {
                     self.wake.notify_one();
                     return None;
                 }
-                state.ripen(Instant::now());
-                if let Some(taken) = state.take() {
+                let now = self.clock.elapsed();
+                state.ripen(now);
+                if let Some(taken) = state.take(now) {
                     // There may be more for another that waits, or a timer that nobody looks at now.
                     self.wake.notify_one();
                     return Some(taken);
                 }
                 state.timers.first_key_value().map(|((at, _), _)| *at)
             };
-            match timer {
-                Some(at) => tokio::select! {
-                    () = self.wake.notified() => {}
-                    () = tokio::time::sleep_until(at) => {}
-                },
-                None => self.wake.notified().await,
+            tokio::select! {
+                biased;
+                () = self.wake.notified() => {}
+                () = sleep_until(&*self.clock, timer) => {}
             }
         }
     }
@@ -167,7 +196,10 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     pub fn done(&self, key: &K) {
         {
             let mut state = self.lock();
-            state.taken.remove(key);
+            if let Some(since) = state.taken.remove(key) {
+                let now = self.clock.elapsed();
+                state.stats.ran.add(now.saturating_sub(since));
+            }
             if state.wanted.contains_key(key) {
                 state.ready.push_back(key.clone());
             }
@@ -190,20 +222,32 @@ impl<K: Hash + Eq + Clone> Queue<K> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
 
-impl<K: Hash + Eq + Clone> Default for Queue<K> {
-    fn default() -> Self {
-        Self::new()
+    /// How long it is now, and what has gone through it.
+    pub fn stats(&self) -> QueueStats {
+        let state = self.lock();
+        QueueStats {
+            ready: state.ready.len(),
+            delayed: state.timers.len(),
+            running: state.taken.len(),
+            failing: state.failures.len(),
+            ..state.stats.clone()
+        }
     }
 }
 
 impl<K: Hash + Eq + Clone> State<K> {
-    fn add(&mut self, key: K, cause: Cause) {
-        if self.closed || self.wanted.insert(key.clone(), cause).is_some() {
+    fn add(&mut self, key: K, cause: Cause, now: Instant) {
+        if self.closed {
             return;
         }
-        if !self.taken.contains(&key) {
+        self.stats.added += 1;
+        if let Some((held, _)) = self.wanted.get_mut(&key) {
+            *held = cause;
+            return;
+        }
+        self.wanted.insert(key.clone(), (cause, now));
+        if !self.taken.contains_key(&key) {
             self.ready.push_back(key);
         }
     }
@@ -231,25 +275,22 @@ impl<K: Hash + Eq + Clone> State<K> {
         {
             let key = first.remove();
             if let Some((_, cause)) = self.timed.remove(&key) {
-                self.add(key, cause);
+                self.add(key, cause, now);
             }
         }
     }
 
-    fn take(&mut self) -> Option<Taken<K>> {
+    fn take(&mut self, now: Instant) -> Option<Taken<K>> {
         let key = self.ready.pop_front()?;
-        let cause = self.wanted.remove(&key)?;
+        let (cause, since) = self.wanted.remove(&key)?;
+        self.stats.waited.add(now.saturating_sub(since));
         if let Some((timer, _)) = self.timed.remove(&key) {
             self.timers.remove(&timer);
         }
-        self.taken.insert(key.clone());
+        self.taken.insert(key.clone(), now);
         let failures = self.failures.get(&key).copied().unwrap_or_default();
         Some(Taken { key, cause, failures })
     }
-}
-
-fn backoff(failures: u32) -> Duration {
-    FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures)).min(LAST_RETRY)
 }
 
 #[cfg(test)]

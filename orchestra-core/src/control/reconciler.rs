@@ -4,16 +4,41 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use jiff::Timestamp;
+use rustc_hash::FxBuildHasher;
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{Api, Client, Kind, Service, Status, Target};
+use super::queue::{Cause, Queue, Taken};
+use super::{EveryKind, Key};
+use crate::api::{Api, Client, Kind, Reason, Service, Status, Target};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Object, ObjectName};
 use crate::watch::{Cache, Entry};
 
 /// Why a run failed: a [`Status`], or any error of the reconciler's own.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error that no other try will mend, such as a specification that makes no sense: the object is not looked at again
+/// before something changes.
+///
+/// ```
+/// # use orchestra_core::control::{Action, Context, Error, Terminal};
+/// async fn reconcile(context: Context) -> Result<Action, Error> {
+///     Err(Terminal::new("the schedule is not one that can be read").into())
+/// }
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Terminal(Error);
+
+impl Terminal {
+    /// Marks an error.
+    pub fn new(error: impl Into<Error>) -> Self {
+        Self(error.into())
+    }
+}
 
 /// When an object is to be looked at again, if nothing about it changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +80,12 @@ impl Action {
 ///   through [`Context::client`]. What *others* wrote may not have been seen yet: writes carry preconditions for that.
 /// - `Ok(Action::Done)`: it runs again when something changes. `Ok(Action::Again(after))`: also when that time has
 ///   passed. Each answer replaces the one before.
-/// - `Err`: it runs again after a delay that doubles with each failure in a row, from 5 ms to 1,000 s, or earlier when
-///   something changes. An error is logged as a warning, a [conflict](Status::is_conflict) only for debugging: what it
-///   read was old, and what made it so leads to the next run. A panic counts as an error.
+/// - `Err`: it runs again after a delay that doubles with each failure in a row, from 5 ms to 30 s unless the
+///   controller has [others](super::Controller::backoff), or earlier when something changes. An error is logged as a
+///   warning, a [conflict](Status::is_conflict) only for debugging: what it read was old, and what made it so leads to
+///   the next run. A panic counts as an error. After a [`Terminal`] error it runs only when something changes.
+/// - When the controller is told to stop, [`Context::stopping`] is cancelled. Runs under way may end in good order, for
+///   no longer than the controller's [`grace`](super::Controller::grace); then they are dropped.
 /// - It may be dropped at any await when the process dies, and finishes the job when it is called again.
 ///
 /// Closures from a [`Context`] to a future are reconcilers.
@@ -89,34 +117,53 @@ pub struct Context {
 }
 
 struct Inner {
-    name: ObjectName,
+    key: Key,
+    queue: Arc<Queue<Key>>,
+    stop: CancellationToken,
     client: Client,
-    caches: Arc<Caches>,
+    caches: Arc<ReadCaches>,
     attempt: u32,
 }
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("object", &self.inner.name)
+            .field("object", &self.inner.key)
             .field("attempt", &self.inner.attempt)
             .finish_non_exhaustive()
     }
 }
 
 impl Context {
-    pub(super) fn new(name: ObjectName, client: Client, caches: Arc<Caches>, attempt: u32) -> Self {
-        Self { inner: Arc::new(Inner { name, client, caches, attempt }) }
+    pub(super) fn new(
+        taken: &Taken<Key>,
+        client: Client,
+        caches: Arc<ReadCaches>,
+        queue: Arc<Queue<Key>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let (key, attempt) = (taken.key.clone(), taken.failures);
+        Self { inner: Arc::new(Inner { key, queue, client, caches, attempt, stop }) }
     }
 
     /// The name of the object to look at.
     pub fn name(&self) -> &ObjectName {
-        &self.inner.name
+        self.inner.key.name()
+    }
+
+    /// Its kind, for a controller of [every kind](super::Controller::every_kind); `None` if the controller has but one.
+    pub fn kind(&self) -> Option<&Arc<Kind>> {
+        self.inner.key.kind()
+    }
+
+    /// Cancelled when the controller is to stop, for what waits or goes on for long.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.inner.stop
     }
 
     /// The object's namespace; empty for one of the whole cluster.
     pub fn namespace(&self) -> &str {
-        self.inner.name.namespace().unwrap_or_default()
+        self.name().namespace().unwrap_or_default()
     }
 
     /// A client. What is written through it is waited for before the next run for this object.
@@ -151,7 +198,15 @@ impl Context {
     /// # Errors
     /// As [`Context::cache`].
     pub async fn entry<K: Object>(&self) -> Result<Option<Arc<Entry>>, Status> {
-        Ok(self.cache::<K>().await?.get(&self.inner.name))
+        Ok(self.cache::<K>().await?.get(self.name()))
+    }
+
+    /// As [`Context::entry`], of a kind given as a value.
+    ///
+    /// # Errors
+    /// As [`Context::cache`].
+    pub async fn entry_of(&self, kind: &Kind) -> Result<Option<Arc<Entry>>, Status> {
+        Ok(self.cache_of(kind).await?.get(self.name()))
     }
 
     /// The object this run is for, as its Rust type.
@@ -161,6 +216,17 @@ impl Context {
     pub async fn object<K: Object>(&self) -> Result<Option<K>, Error> {
         let entry = self.entry::<K>().await?;
         Ok(entry.map(|entry| entry.decode()).transpose()?)
+    }
+
+    /// The caches of the kinds that the controller follows because it is one of
+    /// [every kind](super::Controller::every_kind).
+    pub fn every_kind(&self) -> Arc<EveryKind> {
+        self.inner.caches.every_kind()
+    }
+
+    /// Has the controller also run for another object, as soon as it may.
+    pub fn run_for(&self, key: impl Into<Key>) {
+        self.inner.queue.add(key.into(), Cause::Asked);
     }
 
     /// The time of day.
@@ -180,18 +246,45 @@ impl Context {
 }
 
 /// The caches that a controller reads.
-pub(super) struct Caches {
+pub(super) struct ReadCaches {
     service: Arc<dyn Service>,
-    held: Mutex<HashMap<GroupResource, Cache>>,
+    held: Mutex<HashMap<GroupResource, Cache, FxBuildHasher>>,
+    every_kind: ArcSwap<EveryKind>,
 }
 
-impl Caches {
+impl ReadCaches {
     pub(super) fn new(service: Arc<dyn Service>) -> Arc<Self> {
-        Arc::new(Self { service, held: Mutex::default() })
+        Arc::new(Self { service, held: Mutex::default(), every_kind: ArcSwap::default() })
     }
 
     pub(super) fn held(&self, id: &GroupResource) -> Option<Cache> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        // A kind that went and came again has another cache.
+        held.filter(|cache| !cache.is_closed())
+    }
+
+    pub(super) fn clock(&self) -> &SharedClock {
+        self.service.clock()
+    }
+
+    pub(super) fn every_kind(&self) -> Arc<EveryKind> {
+        self.every_kind.load_full()
+    }
+
+    /// Finds out which kinds are served, and has the caches of those that are meant at hand.
+    pub(super) async fn learn(&self, is_meant: impl Fn(&Kind) -> bool) -> Result<Arc<EveryKind>, Status> {
+        let mut learned = EveryKind::default();
+        for kind in self.service.kinds().await?.into_iter().filter(is_meant) {
+            let cache = self.get(kind.target(None)).await?;
+            learned.insert(Arc::new(kind), cache);
+        }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| {
+            let was = self.every_kind.load().get(id).is_some();
+            !was || learned.get(id).is_some()
+        });
+        let learned = Arc::new(learned);
+        self.every_kind.store(Arc::clone(&learned));
+        Ok(learned)
     }
 
     pub(super) async fn get(&self, target: Target) -> Result<Cache, Status> {
@@ -200,6 +293,9 @@ impl Caches {
             return Ok(cache);
         }
         let cache = self.service.cache(&target).await?;
+        if cache.is_closed() {
+            return Err(Status::new(Reason::ServiceUnavailable, format!("the cache of {id} is closed")));
+        }
         self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id, cache.clone());
         Ok(cache)
     }

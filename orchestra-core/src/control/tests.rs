@@ -11,17 +11,18 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Context, Controller, Error, predicate};
+use super::{Action, Context, Controller, Error, EveryKind, Key, Metrics, Seen as Told, Terminal, predicate};
 use crate::api::access::Authenticated;
 use crate::api::{
     Client, Kind, Operation, Patch, Reply, Response, Server, ServerConfig, Service, Status, Target, User,
     WatchOptions, WatchStream,
 };
 use crate::clock::{SharedClock, TokioClock};
-use crate::meta::{Object, Revision, controller_of};
+use crate::meta::{Object, ObjectName, Revision, controller_of};
 use crate::selector::Selector;
 use crate::store::memory::MemoryStore;
-use crate::watch::{Cache, CacheWriter, Entry, IndexedFields, Progress, Update};
+use crate::supervise::Backoff;
+use crate::watch::{Cache, CacheWriter, Entry, Event, IndexedFields, Progress, Update};
 
 async fn client() -> Client {
     let config = ServerConfig {
@@ -65,8 +66,22 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// The next ones within ten seconds, however much more happens.
+    async fn soon(&mut self) -> Vec<String> {
+        let mut seen = Vec::new();
+        let collect = async {
+            while let Some(name) = self.0.recv().await {
+                seen.push(name);
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(10), collect).await;
+        seen
+    }
+}
+
 /// Runs a controller of ConfigMaps that only says for what it runs.
-fn watch(controller: Controller<ConfigMap>) -> Seen {
+fn watch(controller: Controller) -> Seen {
     let (sender, receiver) = mpsc::unbounded_channel();
     let reconcile = move |context: Context| {
         let _ = sender.send(context.name().name().to_owned());
@@ -174,8 +189,210 @@ async fn a_controller_that_is_stopped_lets_its_runs_end() {
             Ok::<_, Error>(Action::Again(Duration::ZERO))
         }
     };
-    Controller::new::<ConfigMap>(client).run(reconcile, stop.cancelled()).await;
+    Controller::new::<ConfigMap>(client).run(reconcile, stop.cancelled()).await.unwrap();
     assert_eq!(ended.load(Ordering::SeqCst), 1);
+}
+
+/// What a controller does whose reconciler is told apart from the others by what it answers.
+async fn answers(
+    controller: Controller,
+    answer: impl Fn(u32) -> Result<Action, Error> + Send + Sync + 'static,
+) -> Seen {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let reconcile = move |context: Context| {
+        let _ = sender.send(context.name().name().to_owned());
+        std::future::ready(answer(context.attempt()))
+    };
+    tokio::spawn(controller.run(reconcile, std::future::pending()));
+    Seen(receiver)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trigger_outlives_a_panic_and_makes_good_what_it_missed() {
+    let client = client().await;
+    // Both the map and the predicate panic for an object as long as it is poisonous.
+    let poison = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let (in_map, in_predicate) = (Arc::clone(&poison), Arc::clone(&poison));
+    let controller = Controller::new::<ConfigMap>(client.clone())
+        .when(move |event: &Event| {
+            let poisonous = event.object.name().name() == "poison" && in_predicate.load(Ordering::SeqCst);
+            assert!(!poisonous, "a bug in a predicate");
+            true
+        })
+        .watches::<Secret, _, _>(move |entry| {
+            let poisonous = entry.name().name() == "venom" && in_map.load(Ordering::SeqCst);
+            assert!(!poisonous, "a bug in a map");
+            [entry.name().clone()]
+        });
+    let mut seen = watch(controller);
+    create::<ConfigMap>(&client, named("poison")).await;
+    create::<Secret>(&client, named("venom")).await;
+    create::<ConfigMap>(&client, named("map")).await;
+    create::<Secret>(&client, named("secret")).await;
+    let all = seen.soon().await;
+    assert!(all.contains(&"map".to_owned()) && all.contains(&"secret".to_owned()), "{all:?}");
+    assert!(!all.contains(&"venom".to_owned()), "{all:?}");
+    poison.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(seen.soon().await.contains(&"venom".to_owned()), "it is told of it again");
+    assert_eq!(seen.all().await, [""; 0], "and of nothing more than that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_predicates_must_both_let_an_event_through_and_one_of_a_kind_that_is_read_filters_nothing() {
+    let client = client().await;
+    let controller = Controller::new::<ConfigMap>(client.clone())
+        .when(|event: &Event| event.object.labels().has("a", "1"))
+        .when(|event: &Event| event.object.labels().has("b", "1"))
+        .reads::<Secret>()
+        .when(|_: &Event| false);
+    let mut seen = watch(controller);
+    assert_eq!(seen.all().await, [""; 0]);
+    for (name, labels) in
+        [("one", json!({"a": "1"})), ("other", json!({"b": "1"})), ("both", json!({"a": "1", "b": "1"}))]
+    {
+        create::<ConfigMap>(&client, json!({"metadata": {"name": name, "labels": labels}})).await;
+    }
+    assert_eq!(seen.all().await, ["both"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_hangs_is_told_to_stop_and_then_dropped() {
+    let client = client().await;
+    create::<ConfigMap>(&client, named("map")).await;
+    let clock = Arc::clone(client.clock());
+    let stop = CancellationToken::new();
+    let (begun, told) = (stop.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&told);
+    let reconcile = move |context: Context| {
+        let (begun, told) = (begun.clone(), Arc::clone(&counted));
+        async move {
+            begun.cancel();
+            context.stopping().cancelled().await;
+            told.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<Action, Error>>().await
+        }
+    };
+    let began = clock.elapsed();
+    let controller = Controller::new::<ConfigMap>(client).grace(Duration::from_secs(5));
+    controller.run(reconcile, stop.cancelled()).await.unwrap();
+    assert_eq!((told.load(Ordering::SeqCst), (clock.elapsed() - began).as_secs()), (1, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminal_error_is_not_retried_before_something_changes() {
+    let client = client().await;
+    create::<ConfigMap>(&client, named("map")).await;
+    let terminal = |_| Err(Terminal::new("it makes no sense").into());
+    let mut seen = answers(Controller::new::<ConfigMap>(client.clone()), terminal).await;
+    assert_eq!(seen.all().await, ["map"]);
+    let maps = client.api::<ConfigMap>("default");
+    maps.patch("map", Patch::Merge(json!({"data": {"a": "b"}}))).await.unwrap();
+    assert_eq!(seen.all().await, ["map"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delays_are_those_that_were_asked_for() {
+    let client = client().await;
+    create::<ConfigMap>(&client, named("map")).await;
+    let backoff = Backoff::new(Duration::from_secs(10), Duration::from_secs(10));
+    let controller = Controller::new::<ConfigMap>(client.clone()).backoff(backoff);
+    let fails = |attempt| if attempt < 3 { Err("not yet".into()) } else { Ok(Action::Done) };
+    let began = client.clock().elapsed();
+    let mut seen = answers(controller, fails).await;
+    for _ in 0..4 {
+        seen.0.recv().await.unwrap();
+    }
+    assert_eq!((client.clock().elapsed() - began).as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_may_come_from_outside() {
+    let client = client().await;
+    let (sender, names) = mpsc::unbounded_channel();
+    let names = futures::stream::unfold(names, |mut names| async { Some((names.recv().await?, names)) });
+    let mut seen = watch(Controller::new::<ConfigMap>(client).named_by(names));
+    sender.send(ObjectName::namespaced("default", "a")).unwrap();
+    sender.send(ObjectName::namespaced("default", "b")).unwrap();
+    assert_eq!(seen.all().await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_keeps_to_its_namespace_and_its_labels() {
+    let client = client().await;
+    create::<Namespace>(&client, named("other")).await;
+    let blue = Selector::parse("color=blue").unwrap();
+    let controller = Controller::new::<ConfigMap>(client.clone())
+        .in_namespace("default")
+        .labelled(&blue)
+        .watches::<Secret, _, _>(|entry| [entry.name().clone()]);
+    let mut seen = watch(controller);
+    let colored = |name: &str, color: &str| {
+        let object = json!({"metadata": {"name": name, "labels": {"color": color}}});
+        serde_json::from_value::<ConfigMap>(object).unwrap()
+    };
+    for (namespace, name, color) in
+        [("default", "a", "blue"), ("default", "b", "red"), ("other", "c", "blue")]
+    {
+        client.api::<ConfigMap>(namespace).create(&colored(name, color)).await.unwrap();
+    }
+    assert_eq!(seen.all().await, ["a"]);
+    // Whatever leads there.
+    create::<Secret>(&client, named("b")).await;
+    create::<Secret>(&client, named("a")).await;
+    assert_eq!(seen.all().await, ["a"]);
+    let repainted = Patch::Merge(json!({"metadata": {"labels": {"color": "red"}}}));
+    client.api::<ConfigMap>("default").patch("a", repainted).await.unwrap();
+    assert_eq!(seen.all().await, [""; 0], "it is not one of its objects any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_can_read_how_a_controller_keeps_up() {
+    let client = client().await;
+    let metrics = Metrics::default();
+    let fails = |attempt| if attempt < 3 { Err("not yet".into()) } else { Ok(Action::Done) };
+    let controller = Controller::new::<ConfigMap>(client.clone()).metrics(&metrics);
+    let mut seen = answers(controller, fails).await;
+    create::<ConfigMap>(&client, named("map")).await;
+    assert_eq!(seen.all().await.len(), 4);
+    let stats = metrics.read().remove("configmap").unwrap();
+    assert_eq!((stats.retries, stats.ran.count, stats.waited.count, stats.added), (3, 4, 4, 4));
+    assert_eq!((stats.ready, stats.running, stats.delayed, stats.failing), (0, 0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_wait_for_ever_is_told_why_the_caches_are_not_filled() {
+    let client = client().await;
+    let kind = Kind {
+        id: crate::meta::GroupResource::new("example.org", "widgets"),
+        version: "v1".into(),
+        kind: "Widget".into(),
+        scope: crate::meta::Scope::Namespaced,
+    };
+    let controller = Controller::of(kind, client).fill_within(Duration::from_secs(60));
+    let reconcile = |_: Context| std::future::ready(Ok::<_, Error>(Action::Done));
+    let error = controller.run(reconcile, std::future::pending()).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_of_every_kind_is_told_of_which_kind_a_key_is() {
+    let client = client().await;
+    let itself =
+        |_: &EveryKind, kind: &Arc<Kind>, seen: Told<'_>| vec![Key::of(kind, seen.object().name().clone())];
+    let is_meant = |kind: &Kind| matches!(&*kind.kind, "ConfigMap" | "Secret");
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let reconcile = move |context: Context| {
+        let kind = context.kind().unwrap();
+        let held = context.every_kind().get(&kind.id).unwrap().1.get(context.name());
+        let _ = sender.send(format!("{} {}", kind.kind, held.unwrap().name()));
+        std::future::ready(Ok::<_, Error>(Action::Done))
+    };
+    let controller = Controller::every_kind(client.clone(), is_meant, itself);
+    tokio::spawn(controller.run(reconcile, std::future::pending()));
+    create::<ConfigMap>(&client, named("a")).await;
+    create::<Secret>(&client, named("a")).await;
+    assert_eq!(Seen(receiver).all().await, ["ConfigMap default/a", "Secret default/a"]);
 }
 
 /// A service whose cache lags behind its writes until the test says otherwise.

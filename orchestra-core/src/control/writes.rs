@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::reconciler::Caches;
+use super::reconciler::ReadCaches;
 use crate::api::{
     Kind, Operation, Reply, Response, Service, Status, Target, User, WatchOptions, WatchStream,
 };
@@ -16,7 +16,7 @@ use crate::watch::{Cache, Gone};
 /// A service that remembers what was written through it.
 pub(super) struct Tracked {
     service: Arc<dyn Service>,
-    caches: Arc<Caches>,
+    caches: Arc<ReadCaches>,
     writes: Mutex<Vec<(GroupResource, Written)>>,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Tracked {
 }
 
 impl Tracked {
-    pub(super) fn new(service: Arc<dyn Service>, caches: Arc<Caches>) -> Arc<Self> {
+    pub(super) fn new(service: Arc<dyn Service>, caches: Arc<ReadCaches>) -> Arc<Self> {
         Arc::new(Self { service, caches, writes: Mutex::default() })
     }
 
@@ -46,9 +46,17 @@ impl Tracked {
         let writes = std::mem::take(&mut *self.writes.lock().unwrap_or_else(PoisonError::into_inner));
         for (id, written) in writes {
             let Some(cache) = self.caches.held(&id) else { continue };
-            match written {
-                Written::At(revision) => cache.reached(revision).await,
-                Written::Gone(name, uid) => gone(&cache, &name, uid.as_deref()).await,
+            let seen = async {
+                match written {
+                    Written::At(revision) => cache.reached(revision).await,
+                    Written::Gone(name, uid) => gone(&cache, &name, uid.as_deref()).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = seen => {}
+                // The kind is served no more: there is nothing to see.
+                () = cache.closed() => {}
             }
         }
     }

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use serde::Deserialize;
 
-use super::apply;
-use crate::api::{Client, DeleteOptions, Operation};
-use crate::control::{Action, Context, Controller, Error};
+use super::Host;
+use crate::api::{DeleteOptions, Operation, Status};
+use crate::control::write;
+use crate::control::{Action, Context, Error};
 use crate::watch::Entry;
 
 /// What is read of an Event.
@@ -53,7 +54,7 @@ impl View {
 }
 
 /// Runs the controller.
-pub(super) async fn run(client: Client, live: Duration, shutdown: impl Future<Output = ()>) {
+pub(super) async fn run(host: Host, live: Duration) -> Result<(), Status> {
     let live = SignedDuration::try_from(live).unwrap_or(SignedDuration::MAX);
     let reconcile = move |context: Context| async move {
         match context.entry::<Event>().await? {
@@ -61,7 +62,7 @@ pub(super) async fn run(client: Client, live: Duration, shutdown: impl Future<Ou
             None => Ok(Action::Done),
         }
     };
-    Controller::new::<Event>(client).named("event-expiry").run(reconcile, shutdown).await;
+    host.run(host.controller::<Event>().named("event-expiry"), reconcile).await
 }
 
 async fn expire(context: &Context, entry: &Entry, live: SignedDuration) -> Result<Action, Error> {
@@ -78,7 +79,7 @@ async fn expire(context: &Context, entry: &Entry, live: SignedDuration) -> Resul
         revision: Some(entry.revision()),
         ..DeleteOptions::default()
     };
-    let target = apply::target::<Event>(entry.name());
-    apply::gone(context.client().call(target, Operation::Delete(options)).await)?;
+    let target = write::target::<Event>(entry.name());
+    write::gone(context.client().call(target, Operation::Delete(options)).await)?;
     Ok(Action::Done)
 }

@@ -4,8 +4,7 @@
 //! that observes and applies, and a `plan.rs` that decides and is pure. They talk to nobody but the API, and not to
 //! each other. [`run_all`] runs them until it is told to stop, and can be started again.
 
-mod apply;
-mod claim;
+mod api_service;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
@@ -20,14 +19,20 @@ mod taint_eviction;
 #[cfg(test)]
 mod testing;
 
-use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+pub use self::api_service::ApiService;
 pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
-use crate::api::{Client, User};
+use crate::api::{Client, Status, User};
+use crate::control::events::Recorder;
+use crate::control::{Controller, Metrics, Reconciler};
+use crate::meta::Object;
+use crate::supervise::Supervisor;
 
 /// How the controllers do what they do. The defaults are Kubernetes'.
 #[derive(Clone, Debug)]
@@ -41,6 +46,10 @@ pub struct Config {
     /// The certificate of the cluster's authority in PEM, which every namespace has in a ConfigMap for its pods.
     /// `None`: there is none, as in a cluster without TLS.
     pub root_ca: Option<String>,
+    /// The service through which pods reach the API. `None`: whoever makes it also keeps it.
+    pub api_service: Option<ApiService>,
+    /// Where a host can read how the controllers keep up.
+    pub metrics: Metrics,
 }
 
 impl Default for Config {
@@ -50,46 +59,116 @@ impl Default for Config {
             finished_pods: 12_500,
             event_life: Duration::from_secs(3600),
             root_ca: None,
+            api_service: None,
+            metrics: Metrics::default(),
         }
+    }
+}
+
+/// What every controller here is made with.
+#[derive(Clone)]
+struct Host {
+    client: Client,
+    metrics: Metrics,
+    recorders: Arc<Mutex<Vec<Recorder>>>,
+    stop: CancellationToken,
+}
+
+impl Host {
+    fn controller<K: Object>(&self) -> Controller {
+        Controller::new::<K>(self.client.clone()).metrics(&self.metrics)
+    }
+
+    async fn run(&self, controller: Controller, reconciler: impl Reconciler) -> Result<(), Status> {
+        controller.run(reconciler, self.stop.clone().cancelled_owned()).await
+    }
+
+    /// A recorder whose last events are written when all controllers have ended.
+    fn recorder(&self, component: &str) -> Recorder {
+        let recorder = Recorder::new(self.client.clone(), component, "");
+        self.recorders.lock().unwrap_or_else(PoisonError::into_inner).push(recorder.clone());
+        recorder
+    }
+
+    async fn finish_events(&self) {
+        let recorders = std::mem::take(&mut *self.recorders.lock().unwrap_or_else(PoisonError::into_inner));
+        join_all(recorders.into_iter().map(Recorder::finish)).await;
+    }
+}
+
+/// The controllers, each a task of its own: one that panics is begun again.
+struct Running {
+    host: Host,
+    tasks: Supervisor<&'static str>,
+}
+
+impl Running {
+    /// Starts one, as the user that has this service account: so that it can be given what it needs and no more.
+    fn start<F, W>(&mut self, name: &'static str, account: &str, run: F)
+    where
+        F: Fn(Host) -> W + Send + 'static,
+        W: Future<Output = Result<(), Status>> + Send + 'static,
+    {
+        let user = User::service_account("kube-system", account);
+        let host = Host { client: self.host.client.as_user(user), ..self.host.clone() };
+        self.tasks.start(name, move || {
+            let run = run(host.clone());
+            async move {
+                if let Err(error) = run.await {
+                    tracing::error!(controller = name, %error, "a controller ended");
+                }
+            }
+        });
+    }
+
+    async fn ended(&mut self) {
+        while self.tasks.next().await.is_some() {}
     }
 }
 
 /// Runs all controllers until `shutdown` resolves and what is under way has ended.
 pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Output = ()>) {
-    let stop = CancellationToken::new();
-    let _guard = stop.clone().drop_guard();
-    // Each is a user of its own, named as in Kubernetes, so that it can be given what it needs and no more.
-    let of = |name: &str| client.as_user(User::service_account("kube-system", name));
-    let controllers = async {
-        let stopped = || stop.clone().cancelled_owned();
-        tokio::join!(
-            deployment::run(of("deployment-controller"), stopped()),
-            replicas::run::<ReplicaSets>(of("replicaset-controller"), stopped()),
-            replicas::run::<ReplicationControllers>(of("replication-controller"), stopped()),
-            endpoints::run(of("endpoint-controller"), stopped()),
-            endpoint_slices::run(of("endpointslice-controller"), stopped()),
-            endpoint_slices::run_mirroring(of("endpointslicemirroring-controller"), stopped()),
-            namespace::run(of("namespace-controller"), stopped()),
-            node_lifecycle::run(of("node-controller"), config.nodes, stopped()),
-            taint_eviction::run(of("taint-eviction-controller"), stopped()),
-            pod_garbage::run_orphans(of("pod-garbage-collector"), stopped()),
-            pod_garbage::run_finished(of("pod-garbage-collector"), config.finished_pods, stopped()),
-            event_expiry::run(of("event-expiry-controller"), config.event_life, stopped()),
-            garbage::run(of("generic-garbage-collector"), stopped()),
-            namespace::run_accounts(of("service-account-controller"), stopped()),
-            async {
-                if let Some(certificate) = config.root_ca {
-                    namespace::run_root_ca(of("root-ca-cert-publisher"), certificate, stopped()).await;
-                }
-            },
-        )
-    };
-    tokio::pin!(controllers);
-    tokio::select! {
-        _ = &mut controllers => {}
-        () = shutdown => {
-            stop.cancel();
-            controllers.await;
-        }
+    let tasks = Supervisor::new("controllers", Arc::clone(client.clock()));
+    let (metrics, recorders, stop) = (config.metrics.clone(), Arc::default(), CancellationToken::new());
+    let mut running = Running { host: Host { client, metrics, recorders, stop }, tasks };
+    running.start("deployment", "deployment-controller", deployment::run);
+    running.start("replicaset", "replicaset-controller", replicas::run::<ReplicaSets>);
+    running.start("replicationcontroller", "replication-controller", replicas::run::<ReplicationControllers>);
+    running.start("endpoints", "endpoint-controller", endpoints::run);
+    running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
+    running.start(
+        "endpointslice-mirroring",
+        "endpointslicemirroring-controller",
+        endpoint_slices::run_mirroring,
+    );
+    running.start("namespace", "namespace-controller", namespace::run);
+    running.start("serviceaccount", "service-account-controller", namespace::run_accounts);
+    running.start("node-lifecycle", "node-controller", move |host| node_lifecycle::run(host, config.nodes));
+    running.start("taint-eviction", "taint-eviction-controller", taint_eviction::run);
+    running.start("pod-garbage-orphans", "pod-garbage-collector", pod_garbage::run_orphans);
+    running.start("pod-garbage-finished", "pod-garbage-collector", move |host| {
+        pod_garbage::run_finished(host, config.finished_pods)
+    });
+    running.start("event-expiry", "event-expiry-controller", move |host| {
+        event_expiry::run(host, config.event_life)
+    });
+    running.start("garbage-collector", "generic-garbage-collector", garbage::run);
+    if let Some(certificate) = config.root_ca {
+        running.start("root-ca", "root-ca-cert-publisher", move |host| {
+            namespace::run_root_ca(host, certificate.clone())
+        });
     }
+    if let Some(service) = config.api_service {
+        running.start("kubernetes-service", "kubernetes-service-controller", move |host| {
+            api_service::run(host, service.clone())
+        });
+    }
+    tokio::select! {
+        biased;
+        () = running.ended() => {}
+        () = shutdown => {}
+    }
+    running.host.stop.cancel();
+    running.ended().await;
+    running.host.finish_events().await;
 }

@@ -9,12 +9,14 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 
+use super::Host;
 use super::node_lifecycle::pods_on;
+use super::pod;
 use super::taint_eviction::{disruption, report};
-use super::{apply, pod};
-use crate::api::{Client, DeleteOptions, Operation};
+use crate::api::{DeleteOptions, Operation, Status};
 use crate::control::predicate::{self, Predicate};
-use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::control::write;
+use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::ObjectName;
 use crate::watch::Entry;
 
@@ -32,14 +34,14 @@ struct Orphans {
 }
 
 /// Runs the controller that removes the pods of nodes that are no more.
-pub(super) async fn run_orphans(client: Client, shutdown: impl Future<Output = ()>) {
+pub(super) async fn run_orphans(host: Host) -> Result<(), Status> {
     let bound = predicate::field_changed("spec.nodeName").and(predicate::deleted.not());
-    Controller::new::<Node>(client)
+    let controller = host
+        .controller::<Node>()
         .named(NAME)
         .watches::<Pod, _, _>(|entry| [ObjectName::cluster(entry.field("spec.nodeName").unwrap_or(NOWHERE))])
-        .when(bound.or(|event: &crate::watch::Event| event.object.is_deleting()))
-        .run(Orphans::default(), shutdown)
-        .await;
+        .when(bound.or(|event: &crate::watch::Event| event.object.is_deleting()));
+    host.run(controller, Orphans::default()).await
 }
 
 #[async_trait]
@@ -85,7 +87,7 @@ impl Orphans {
 async fn remove(context: &Context, entry: &Arc<Entry>) -> Result<(), Error> {
     if !pod::Pod::of(entry)?.has_ended() {
         let condition = disruption("DeletionByPodGC", "PodGC: node no longer exists", context.now());
-        apply::unless_gone(report(context, entry, json!({"phase": "Failed"}), condition).await)?;
+        write::unless_gone(report(context, entry, json!({"phase": "Failed"}), condition).await)?;
     }
     force_delete(context, entry).await
 }
@@ -96,8 +98,8 @@ async fn force_delete(context: &Context, entry: &Entry) -> Result<(), Error> {
         uid: Some(entry.uid().to_string()),
         ..DeleteOptions::default()
     };
-    let target = apply::target::<Pod>(entry.name());
-    apply::gone(context.client().call(target, Operation::Delete(options)).await)?;
+    let target = write::target::<Pod>(entry.name());
+    write::gone(context.client().call(target, Operation::Delete(options)).await)?;
     Ok(())
 }
 
@@ -108,14 +110,14 @@ struct Finished {
 }
 
 /// Runs the controller that removes the oldest of the pods that have ended, when there are more than so many.
-pub(super) async fn run_finished(client: Client, threshold: usize, shutdown: impl Future<Output = ()>) {
-    Controller::new::<Pod>(client)
+pub(super) async fn run_finished(host: Host, threshold: usize) -> Result<(), Status> {
+    let controller = host
+        .controller::<Pod>()
         .named("pod-garbage-collector-finished")
         .when(|_: &crate::watch::Event| false)
         .watches::<Pod, _, _>(|entry| has_ended(entry).then(|| ObjectName::cluster(NOWHERE)))
-        .when(predicate::field_changed("status.phase"))
-        .run(Finished { threshold, counted: Mutex::default() }, shutdown)
-        .await;
+        .when(predicate::field_changed("status.phase"));
+    host.run(controller, Finished { threshold, counted: Mutex::default() }).await
 }
 
 fn has_ended(entry: &Entry) -> bool {

@@ -1,10 +1,9 @@
 //! The scheduler at work: caches in, bindings out.
 
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::task::JoinSet;
 
 use super::feeds::{Cursors, Feeds};
 use super::plan::PlanOptions;
@@ -13,6 +12,8 @@ use super::state::{Decision, State};
 use super::work::{Outcome, Worker};
 use crate::api::{Client, Status};
 use crate::control::events::Recorder;
+use crate::meta::Uid;
+use crate::supervise::{Ended, Supervisor};
 
 /// How many writes are under way at once. A store commits those that wait together in one go; more than this gain
 /// nothing and would let decisions run ahead of what is known.
@@ -66,7 +67,8 @@ impl Scheduler {
         let worker = Arc::new(Worker { client: self.client.clone(), recorder, name: self.name.clone() });
         let mut state = State::new(self.name.clone(), self.options);
         let cursors = feeds.follow(&mut state);
-        let mut run = Run { client: self.client, feeds, cursors, state, worker, writes: JoinSet::new() };
+        let writes = Supervisor::new(&*self.name, Arc::clone(self.client.clock()));
+        let mut run = Run { client: self.client, feeds, cursors, state, worker, writes };
         let mut shutdown = pin!(shutdown);
         loop {
             run.decide();
@@ -76,7 +78,8 @@ impl Scheduler {
                 () = run.something() => {}
             }
         }
-        while run.writes.join_next().await.is_some() {}
+        while run.writes.next().await.is_some() {}
+        run.worker.recorder.clone().finish().await;
         Ok(())
     }
 }
@@ -88,7 +91,23 @@ struct Run {
     cursors: Cursors,
     state: State,
     worker: Arc<Worker>,
-    writes: JoinSet<Outcome>,
+    writes: Supervisor<Write, Outcome>,
+}
+
+/// What is written, and about which pod. There is one write of a kind a pod at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Write {
+    Binding(Uid),
+    Report(Uid),
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Binding(pod) => write!(f, "binding of pod {pod}"),
+            Self::Report(pod) => write!(f, "report on pod {pod}"),
+        }
+    }
 }
 
 impl Run {
@@ -99,14 +118,22 @@ impl Run {
             let clock = self.client.clock();
             let Some(decision) = self.state.decide(clock.now(), clock.random()) else { return };
             let worker = Arc::clone(&self.worker);
-            match decision {
-                Decision::Bind { pod, node } => {
-                    self.writes.spawn(async move { worker.bind(&pod, &node).await })
-                }
-                Decision::Wait { pod, message, nominated, victims } => self.writes.spawn(async move {
-                    worker.report(&pod, &message, nominated.as_deref(), &victims).await
-                }),
+            let write = match &decision {
+                Decision::Bind { pod, .. } => Write::Binding(pod.uid.clone()),
+                Decision::Wait { pod, .. } => Write::Report(pod.uid.clone()),
             };
+            let begun = self.writes.run_once(write.clone(), async move {
+                match decision {
+                    Decision::Bind { pod, node } => worker.bind(&pod, &node).await,
+                    Decision::Wait { pod, message, nominated, victims } => {
+                        worker.report(&pod, &message, nominated.as_deref(), &victims).await
+                    }
+                }
+            });
+            if !begun {
+                // The one before it is still under way; what it says is decided anew.
+                self.failed(write);
+            }
         }
     }
 
@@ -137,9 +164,14 @@ impl Run {
             }
         };
         tokio::select! {
-            Some(ended) = self.writes.join_next() => match ended {
-                Ok(outcome) => self.settle(outcome),
-                Err(error) => tracing::error!(%error, "a write of the scheduler panicked"),
+            biased;
+            Some((write, ended)) = self.writes.next() => match ended {
+                Ended::Done(outcome) => self.settle(outcome),
+                Ended::Panicked(panic) => {
+                    tracing::error!(%write, panic, "a write of the scheduler panicked");
+                    self.failed(write);
+                }
+                Ended::Stopped => self.failed(write),
             },
             fed = self.cursors.next() => match fed {
                 Ok(fed) => fed.apply(&mut self.state),
@@ -147,6 +179,14 @@ impl Run {
             },
             () = due => {}
         }
+    }
+
+    /// A write that nobody knows the outcome of: the pod is decided about anew, unless the caches tell otherwise.
+    fn failed(&mut self, write: Write) {
+        self.settle(match write {
+            Write::Binding(pod) => Outcome::NotBound(pod),
+            Write::Report(pod) => Outcome::NotReported(pod),
+        });
     }
 
     fn settle(&mut self, outcome: Outcome) {

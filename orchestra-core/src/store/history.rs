@@ -7,7 +7,7 @@ use futures::StreamExt;
 use jiff::Timestamp;
 
 use super::{Change, Key, KeyRange, Record, Store, StoreError};
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock, timeout};
 use crate::meta::Revision;
 
 /// How long a store that does not say how far it has come may take for the next change of its past.
@@ -28,10 +28,10 @@ pub struct Version {
 ///
 /// # Errors
 /// Those of the store.
-pub async fn versions(store: &dyn Store, key: &Key) -> Result<Vec<Version>, StoreError> {
+pub async fn versions(store: &dyn Store, clock: &dyn Clock, key: &Key) -> Result<Vec<Version>, StoreError> {
     let mut from = Revision::ZERO;
     loop {
-        match since(store, key, from).await {
+        match since(store, clock, key, from).await {
             // Begin with the oldest there is; while it is read, it may go on.
             Err(StoreError::Compacted { oldest, .. }) if oldest > from => from = oldest,
             versions => return versions,
@@ -39,7 +39,12 @@ pub async fn versions(store: &dyn Store, key: &Key) -> Result<Vec<Version>, Stor
     }
 }
 
-async fn since(store: &dyn Store, key: &Key, from: Revision) -> Result<Vec<Version>, StoreError> {
+async fn since(
+    store: &dyn Store,
+    clock: &dyn Clock,
+    key: &Key,
+    from: Revision,
+) -> Result<Vec<Version>, StoreError> {
     let first = if from == Revision::ZERO { None } else { store.get(key, Some(from)).await? };
     let mut found: Vec<(Revision, Option<Record>)> = Vec::new();
     found.extend(first.map(|record| (record.modified, Some(record))));
@@ -49,7 +54,7 @@ async fn since(store: &dyn Store, key: &Key, from: Revision) -> Result<Vec<Versi
     let mut changes = store.watch(&range, from).await?;
     let mut seen = from;
     while seen < last {
-        let Ok(Some(batch)) = tokio::time::timeout(QUIET, changes.next()).await else { break };
+        let Some(Some(batch)) = timeout(clock, QUIET, changes.next()).await else { break };
         let batch = batch?;
         seen = batch.revision;
         found.extend(batch.changes.iter().map(|change| match change {
@@ -100,7 +105,9 @@ mod tests {
 
     async fn check(store: &dyn Store, timed: bool) {
         let key = Key::new("/pods/a");
-        assert_eq!(versions(store, &key).await.unwrap(), []);
+        let clock = crate::clock::TokioClock::simulated(1);
+        let versions = async || versions(store, &*clock, &key).await.unwrap();
+        assert_eq!(versions().await, []);
         for txn in [
             Txn::new().put(key.clone(), "1"),
             Txn::new().put(Key::new("/pods/b"), "x"),
@@ -111,7 +118,7 @@ mod tests {
         ] {
             store.commit(txn).await.unwrap();
         }
-        let seen = versions(store, &key).await.unwrap();
+        let seen = versions().await;
         let text = |version: &Version| {
             (version.revision.0, version.record.as_ref().map(|record| record.value.to_vec()))
         };
@@ -121,7 +128,7 @@ mod tests {
         assert_eq!(told, expected);
         assert!(seen.iter().all(|version| version.time.is_some() == timed));
         store.compact(Revision(3)).await.unwrap();
-        let told: Vec<_> = versions(store, &key).await.unwrap().iter().map(text).collect();
+        let told: Vec<_> = versions().await.iter().map(text).collect();
         assert_eq!(told, expected[1..]);
     }
 

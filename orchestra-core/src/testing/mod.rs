@@ -10,9 +10,11 @@ pub mod contract;
 mod faulty_disk;
 mod faulty_store;
 mod server;
+mod until;
 
 pub use clock::SetClock;
 #[cfg(feature = "redb")]
 pub use faulty_disk::FaultyDisk;
 pub use faulty_store::{Faults, FaultyStore};
 pub use server::{TestServer, TestServerBuilder};
+pub use until::until;

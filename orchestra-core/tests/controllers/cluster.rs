@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use orchestra_core::api::{Api, Client, DeleteOptions, Patch, WatchOptions, Watched};
 use orchestra_core::controllers::{self, Config};
 use orchestra_core::meta::Object;
-use orchestra_core::testing::TestServer;
+use orchestra_core::testing::{TestServer, until};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -113,18 +113,7 @@ impl Cluster {
 
     /// Waits until something is so.
     pub async fn until<T, F: Future<Output = Option<T>>>(&self, what: &str, is: impl Fn() -> F) -> T {
-        let wait = async {
-            loop {
-                if let Some(found) = is().await {
-                    return found;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(found) => found,
-            Err(_) => panic!("never: {what}"),
-        }
+        until(what, PATIENCE, async || is().await).await
     }
 
     /// Waits until an object is as wanted, or gone.
@@ -134,21 +123,11 @@ impl Cluster {
         what: &str,
         is: impl Fn(&Value) -> bool,
     ) -> Value {
-        let last = Mutex::new(Value::Null);
-        let wait = async {
-            loop {
-                let object = serde_json::to_value(self.api::<K>().find(name).await.unwrap()).unwrap();
-                if is(&object) {
-                    return object;
-                }
-                *last.lock().unwrap() = object;
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(found) => found,
-            Err(_) => panic!("never: {} {name} {what}; last: {:#}", K::KIND, last.lock().unwrap()),
-        }
+        until(format!("{} {name} {what}", K::KIND), PATIENCE, async || {
+            let object = serde_json::to_value(self.api::<K>().find(name).await.unwrap()).unwrap();
+            is(&object).then_some(object)
+        })
+        .await
     }
 
     /// The pods that match, without those on their way out.

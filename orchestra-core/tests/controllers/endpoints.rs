@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use orchestra_core::api::{ListOptions, Patch};
+use orchestra_core::api::{Body, ListOptions, Operation, Patch, Target, WriteOptions};
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -94,4 +94,50 @@ async fn endpoints_of_a_user_are_mirrored_and_left_alone() {
     cluster.patch::<Endpoints>("db", json!({"subsets": null})).await;
     cluster.until("no mirror", async || slices(&cluster, "db").await.is_empty().then_some(())).await;
     cluster.api::<Endpoints>().get("db").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_pods_keeps_its_slice_when_they_come_and_go() {
+    let cluster = Cluster::start().await;
+    let service = json!({
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "protocol": "TCP"}]},
+    });
+    cluster.create::<Service>(service).await;
+    let with = async |count: usize| {
+        let all =
+            async || Some(slices(&cluster, "web").await).filter(|all| !all.is_empty() && ready(all) == count);
+        let all = cluster.until(&format!("{count} in slices"), all).await;
+        assert_eq!(all.len(), 1, "never two side by side");
+        (all[0].metadata.uid.clone(), all[0].ports.as_ref().map_or(0, Vec::len))
+    };
+    let (first, ports) = with(0).await;
+    assert_eq!(ports, 0);
+    cluster.create::<ReplicaSet>(replica_set("web", 2)).await;
+    assert_eq!(with(2).await, (first.clone(), 1));
+    cluster.api::<ReplicaSet>().scale("web", 0).await.unwrap();
+    assert_eq!(with(0).await, (first, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_headless_service_without_ports_has_addresses() {
+    let cluster = Cluster::start().await;
+    cluster.create::<ReplicaSet>(replica_set("web", 1)).await;
+    cluster.until_pods("app=web", 1).await;
+    let ports = [("none", json!({})), ("empty", json!({"ports": []})), ("null", json!({"ports": null}))];
+    for (name, ports) in ports {
+        let mut spec = json!({"clusterIP": "None", "selector": {"app": "web"}});
+        spec.as_object_mut().unwrap().extend(ports.as_object().unwrap().clone());
+        // As it is sent: a value of the type would not say `null`.
+        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        let create = Operation::Create { body: Body::Value(body), options: WriteOptions::default() };
+        cluster.client.call(Target::of::<Service>(Some("default")), create).await.unwrap();
+        let endpoints = cluster
+            .until_object::<Endpoints>(name, "has an address", |endpoints| {
+                endpoints["subsets"][0]["addresses"].as_array().is_some_and(|addresses| addresses.len() == 1)
+            })
+            .await;
+        assert!(endpoints["subsets"][0]["ports"].is_null(), "{name}: {endpoints}");
+        cluster.until(name, async || (ready(&slices(&cluster, name).await) == 1).then_some(())).await;
+    }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -21,6 +20,7 @@ use crate::api::{Kinds, Resource};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::store::{Batch, Change, KeyRange, Record, Store, StoreError};
+use crate::supervise::Task;
 use crate::watch::{CacheWriter, Entry, Progress, Update};
 
 /// How many records are read from the store at a time when a cache is filled.
@@ -41,7 +41,7 @@ pub(super) enum TableChange {
 pub(super) struct Fed {
     pub(super) caches: Caches,
     pub(super) changes: mpsc::Sender<TableChange>,
-    pub(super) task: JoinHandle<()>,
+    pub(super) task: Task,
 }
 
 /// Fills the caches of these kinds, and follows the store until `shutdown`.
@@ -60,10 +60,11 @@ pub(super) async fn start(
         Feeder { store, caches: caches.clone(), writers: HashMap::new(), progress, written, changes: taken };
     feeder.open_all();
     let revision = feeder.fill().await?;
-    let task = tokio::spawn(async move {
+    let task = Task::once(async move {
         tokio::select! {
-            () = feeder.run(revision, clock) => {}
+            biased;
             () = shutdown.cancelled() => {}
+            () = feeder.run(revision, clock) => {}
         }
     });
     Ok(Fed { caches, changes, task })

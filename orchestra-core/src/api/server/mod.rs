@@ -10,6 +10,7 @@
 //! | `feeder` | from the store's watch to the caches; opens and closes those of kinds that come and go |
 //! | `held` | the store, until the server is closed |
 //! | `permit` | what was authorized, and nothing else, is done |
+//! | `fence` | what a leader writes is refused once another leads |
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object of the kind |
 //! | `write`, `prepare` | the one way of a write, and its pure steps |
@@ -22,6 +23,7 @@ mod create;
 mod delete;
 mod draft;
 mod feeder;
+mod fence;
 mod held;
 mod managers;
 mod permit;
@@ -41,11 +43,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use caches::{Caches, Open, Table};
 use feeder::{Fed, TableChange};
+pub use fence::Fence;
 pub use held::Borrowed;
 use held::Held;
 pub use permit::Permit;
@@ -58,6 +60,7 @@ use super::{Client, Kinds, Reason, Resource, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};
 use crate::store::{Store, StoreError, Txn};
+use crate::supervise::Task;
 use crate::watch::Cache;
 
 /// The API over a store, in this process. See the [module](self).
@@ -66,7 +69,7 @@ pub struct Server {
     caches: Caches,
     changes: mpsc::Sender<TableChange>,
     written: Arc<Written>,
-    feeder: Mutex<Option<JoinHandle<()>>>,
+    feeder: Mutex<Option<Task>>,
     stop: CancellationToken,
     clock: SharedClock,
     admission: Vec<Arc<dyn Admission>>,
@@ -188,8 +191,7 @@ impl Server {
         self.stop.cancel();
         let feeder = self.feeder.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(feeder) = feeder {
-            // One that panicked has ended too.
-            let _ = feeder.await;
+            feeder.ended().await;
         }
         self.store.release().await;
     }
@@ -200,7 +202,7 @@ impl Server {
     }
 
     fn check_serving(&self) -> Result<(), Status> {
-        if self.serving.load(Ordering::Relaxed) {
+        if self.serving.load(Ordering::Relaxed) && !self.stop.is_cancelled() {
             return Ok(());
         }
         Err(stopped())
@@ -221,7 +223,8 @@ impl Server {
     /// Commits, and waits until the caches hold it.
     async fn commit(&self, txn: Txn) -> Result<Revision, StoreError> {
         let store = self.store.borrow().ok_or(StoreError::Closed)?;
-        let revision = store.commit(txn).await?.revision;
+        let committed = store.commit(fence::guarded(txn)).await.map_err(fence::explained)?;
+        let revision = committed.revision;
         drop(store);
         // What is committed stays so, though a server that is closed does not see it any more.
         self.reached(revision).await;

@@ -73,7 +73,8 @@ impl Server {
     /// What an object has been, as far as the store still knows.
     async fn history(&self, resource: &Resource, target: &Target) -> Result<Response, Status> {
         let name = object_name(target)?;
-        let versions = store::history::versions(&*self.store()?, &resource.key(&name)).await?;
+        let (store, key) = (self.store()?, resource.key(&name));
+        let versions = store::history::versions(&*store, &*self.clock, &key).await?;
         if versions.is_empty() {
             return Err(Status::not_found(&resource.id, name.name()));
         }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
-use super::Server;
 use super::caches::Open;
 use super::read::query;
+use super::{Server, stopped};
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
 use crate::api::{Resource, Status};
 use crate::meta::Revision;
@@ -62,7 +63,8 @@ impl Server {
         let before_end = options.timeout.and_then(|timeout| timeout.checked_sub(BOOKMARK_BEFORE_END));
         let last_bookmark = before_end.and_then(|left| self.clock.now().checked_add(left).ok());
         let (bookmarks, clock) = (options.bookmarks, Arc::clone(&self.clock));
-        let watch = Watch { query, cache, cursor, waiting, bookmarks, last_bookmark, clock };
+        let stop = self.stop.clone();
+        let watch = Watch { query, cache, cursor, waiting, bookmarks, last_bookmark, clock, stop };
         Ok(stream::unfold(Some(watch), Watch::step).boxed())
     }
 
@@ -110,15 +112,19 @@ struct Watch {
     /// When the last one is sent, before the caller stops listening.
     last_bookmark: Option<Timestamp>,
     clock: crate::clock::SharedClock,
+    /// The server's: a watch ends with it.
+    stop: CancellationToken,
 }
 
 impl Watch {
     /// One item of the stream; an error is the last. The stream ends, as Kubernetes' do, when the kind is served no more.
     async fn step(watch: Option<Self>) -> Option<(Result<WatchEvent, Status>, Option<Self>)> {
         let mut watch = watch?;
-        match watch.next().await {
-            Ok(event) => Some((Ok(event?), Some(watch))),
-            Err(gone) => Some((Err(too_old(gone)), None)),
+        let stop = watch.stop.clone();
+        match stop.run_until_cancelled(watch.next()).await {
+            Some(Ok(event)) => Some((Ok(event?), Some(watch))),
+            Some(Err(gone)) => Some((Err(too_old(gone)), None)),
+            None => Some((Err(stopped()), None)),
         }
     }
 

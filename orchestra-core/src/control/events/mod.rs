@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, ObjectReference};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use self::correlate::{Correlator, Decision, Source};
 use crate::api::{Client, Patch, Status};
+use crate::clock::timeout;
 use crate::meta::Object;
+use crate::supervise::Task;
 use crate::watch::Entry;
 
 /// How many events may wait to be written. More are dropped: a component never waits for its events.
@@ -25,6 +27,8 @@ const WAITING: usize = 1000;
 /// How often the write of an event is tried when the API cannot be reached, and how long after each failure.
 const TRIES: u32 = 12;
 const RETRY: Duration = Duration::from_secs(10);
+/// How long a component that stops waits for its last events.
+const FINISH: Duration = Duration::from_secs(1);
 
 /// Whether what happened is as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,10 +64,12 @@ enum Message {
     Flush(oneshot::Sender<()>),
 }
 
-/// Records what one component does, as Events. Cheap to clone; its task ends with the last clone.
+/// Records what one component does, as Events. Cheap to clone. The task that writes them ends with the last clone:
+/// a component that stops in good order [finishes](Recorder::finish) first.
 #[derive(Clone)]
 pub struct Recorder {
     sender: mpsc::Sender<Message>,
+    _writer: Arc<Task>,
     client: Client,
     source: Arc<Source>,
 }
@@ -82,9 +88,14 @@ impl Recorder {
     pub fn new(client: Client, component: impl Into<String>, instance: impl Into<String>) -> Self {
         let source = Arc::new(Source { component: component.into(), instance: instance.into() });
         let (sender, receiver) = mpsc::channel(WAITING);
-        let writer = Writer { client: client.clone(), correlator: Correlator::new(Arc::clone(&source)) };
-        tokio::spawn(writer.run(receiver));
-        Self { sender, client, source }
+        let writer =
+            Writer { client: client.clone(), correlator: Correlator::new(Arc::clone(&source)), receiver };
+        let writer = Arc::new(Mutex::new(writer));
+        let task = Task::start("events", Arc::clone(client.clock()), move || {
+            let writer = Arc::clone(&writer);
+            async move { writer.lock().await.run().await }
+        });
+        Self { sender, _writer: Arc::new(task), client, source }
     }
 
     /// Records that something happened. `reason` is one word in CamelCase for programs, `message` a sentence for
@@ -125,6 +136,13 @@ impl Recorder {
             let _ = written.await;
         }
     }
+
+    /// Writes what was recorded, as far as that can be done in a short time. For a component that stops.
+    pub async fn finish(self) {
+        if timeout(&**self.client.clock(), FINISH, self.flush()).await.is_none() {
+            tracing::debug!(component = self.source.component, "the last events were not written");
+        }
+    }
 }
 
 /// What an event is about: an object held as its Rust type.
@@ -157,11 +175,12 @@ pub fn reference_to<K: Object>(object: &Entry) -> ObjectReference {
 struct Writer {
     client: Client,
     correlator: Correlator,
+    receiver: mpsc::Receiver<Message>,
 }
 
 impl Writer {
-    async fn run(mut self, mut receiver: mpsc::Receiver<Message>) {
-        while let Some(message) = receiver.recv().await {
+    async fn run(&mut self) {
+        while let Some(message) = self.receiver.recv().await {
             match message {
                 Message::Record(occurrence) => self.record(*occurrence).await,
                 Message::Flush(done) => {

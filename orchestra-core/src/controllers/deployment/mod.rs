@@ -28,27 +28,29 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::{Value, json};
 
 use self::model::{Change, NewSet, Observed, Plan, Set, TEMPLATE_HASH};
-use super::claim::{self, Claim};
-use super::{apply, pod};
-use crate::api::{Client, Reply, Response, Status};
+use super::Host;
+use super::pod;
+use crate::api::{Reply, Response, Status};
+use crate::control::claim::{self, Claim};
 use crate::control::events::{Recorder, reference_to};
-use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::control::write;
+use crate::control::{Action, Context, Error, Reconciler};
 use crate::selector::Selector;
 use crate::watch::{Cache, Entry};
 
 const COMPONENT: &str = "deployment-controller";
 
 /// Runs the controller.
-pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    let recorder = Recorder::new(client.clone(), COMPONENT, "");
-    Controller::new::<Deployment>(client)
+pub(super) async fn run(host: Host) -> Result<(), Status> {
+    let recorder = host.recorder(COMPONENT);
+    let controller = host
+        .controller::<Deployment>()
         .named(COMPONENT)
         .owns::<ReplicaSet>()
         .selects::<ReplicaSet>(|entry| selector(&entry.decode().ok()?))
         .reads::<Pod>()
-        .concurrency(5)
-        .run(Deployments { recorder }, shutdown)
-        .await;
+        .concurrency(5);
+    host.run(controller, Deployments { recorder }).await
 }
 
 fn selector(deployment: &Deployment) -> Option<Selector> {
@@ -144,7 +146,7 @@ impl Run<'_> {
         let client = self.context.client();
         if !plan.annotate.is_empty() {
             let patch = json!({"metadata": {"annotations": plan.annotate}});
-            entry = object(apply::patch::<Deployment>(client, &entry, patch).await?).unwrap_or(entry);
+            entry = object(write::patch::<Deployment>(client, &entry, patch).await?).unwrap_or(entry);
         }
         if let Some(new) = &plan.create
             && let Some(status) = self.create(new, &entry, &plan.status).await?
@@ -157,7 +159,7 @@ impl Run<'_> {
         for name in &plan.delete {
             let set = self.observed.old.iter().find(|set| set.name() == name);
             if let Some(set) = set {
-                apply::delete::<ReplicaSet>(client, set.entry.name(), set.entry.uid()).await?;
+                write::delete::<ReplicaSet>(client, set.entry.name(), set.entry.uid()).await?;
             }
         }
         self.report(&entry, &plan.status).await
@@ -172,7 +174,7 @@ impl Run<'_> {
         status: &DeploymentStatus,
     ) -> Result<Option<DeploymentStatus>, Error> {
         let set = self.new_set(new, entry)?;
-        let created = apply::create::<ReplicaSet>(self.context.client(), self.context.namespace(), set).await;
+        let created = write::create::<ReplicaSet>(self.context.client(), self.context.namespace(), set).await;
         match created {
             Ok(_) => {
                 if new.replicas > 0 {
@@ -182,7 +184,7 @@ impl Run<'_> {
                 Ok(None)
             }
             Err(error) if error.is_already_exists() => Ok(self.collided(new, status).await?),
-            Err(error) if apply::namespace_terminating(&error) => Ok(None),
+            Err(error) if write::namespace_terminating(&error) => Ok(None),
             Err(error) => self.refused(new, entry, status, error).await,
         }
     }
@@ -266,7 +268,7 @@ impl Run<'_> {
             patch["metadata"]["annotations"] = json!(change.annotations);
         }
         // As it was read: its size was decided on what it reported.
-        apply::patch::<ReplicaSet>(self.context.client(), &set.entry, patch).await?;
+        write::patch::<ReplicaSet>(self.context.client(), &set.entry, patch).await?;
         if let Some((from, to)) = change.scale {
             let direction = if to > from { "up" } else { "down" };
             let message = format!("Scaled {direction} replica set {} from {from} to {to}", change.name);
@@ -280,8 +282,8 @@ impl Run<'_> {
         if *status == held {
             return Ok(());
         }
-        let patch = apply::difference(&json!(held), &json!(status));
-        apply::unless_gone(apply::patch_status::<Deployment>(self.context.client(), entry, patch).await)
+        let patch = write::difference(&json!(held), &json!(status));
+        write::unless_gone(write::patch_status::<Deployment>(self.context.client(), entry, patch).await)
     }
 }
 

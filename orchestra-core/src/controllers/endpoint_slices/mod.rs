@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 
 use self::desired::{MANAGED_BY, SERVICE_NAME};
 use self::plan::{Desired, Held, New, Plan, endpoint_port};
-use super::apply;
-use super::claim::reference;
+use super::Host;
 use super::endpoints::backends;
 use super::endpoints::service::{self, Family, Port, selector_of};
-use crate::api::Client;
-use crate::control::{Action, Context, Controller, Error};
+use crate::api::Status;
+use crate::control::claim::reference;
+use crate::control::write;
+use crate::control::{Action, Context, Error};
 use crate::meta::{Object, ObjectName, Uid};
 use crate::selector::Labels;
 use crate::watch::Entry;
@@ -29,15 +30,15 @@ const ENDPOINTS_MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Runs the controller of slices for Services with a selector.
-pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    Controller::new::<Service>(client)
+pub(super) async fn run(host: Host) -> Result<(), Status> {
+    let controller = host
+        .controller::<Service>()
         .named("endpointslice-controller")
         .selects::<Pod>(selector_of)
         .named_by_label::<EndpointSlice>(SERVICE_NAME)
         .reads::<Node>()
-        .concurrency(5)
-        .run(reconcile, shutdown)
-        .await;
+        .concurrency(5);
+    host.run(controller, reconcile).await
 }
 
 async fn reconcile(context: Context) -> Result<Action, Error> {
@@ -57,13 +58,13 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
 }
 
 /// Runs the controller of slices that mirror what users wrote.
-pub(super) async fn run_mirroring(client: Client, shutdown: impl Future<Output = ()>) {
-    Controller::new::<Endpoints>(client)
+pub(super) async fn run_mirroring(host: Host) -> Result<(), Status> {
+    let controller = host
+        .controller::<Endpoints>()
         .named("endpointslicemirroring-controller")
         .watches::<Service, _, _>(|entry| [entry.name().clone()])
-        .named_by_label::<EndpointSlice>(SERVICE_NAME)
-        .run(mirror, shutdown)
-        .await;
+        .named_by_label::<EndpointSlice>(SERVICE_NAME);
+    host.run(controller, mirror).await
 }
 
 async fn mirror(context: Context) -> Result<Action, Error> {
@@ -98,24 +99,31 @@ async fn settle<O: Object>(
 ) -> Result<(), Error> {
     let entries = held(context, manager, owner.uid()).await?;
     let slices = entries.iter().map(|entry| slice(entry)).collect::<Result<Vec<_>, Error>>()?;
-    let Plan { create, update, delete } = plan::plan(desired, &slices);
+    let Plan { create, update, reuse, delete } = plan::plan(desired, &slices);
     let entry = |name: &str| entries.iter().find(|entry| entry.name().name() == name);
     for (name, endpoints) in update {
         let Some(entry) = entry(&name) else { continue };
-        let labels = apply::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
+        let labels = write::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
         let patch = json!({"metadata": {"labels": labels}, "endpoints": endpoints});
-        apply::patch::<EndpointSlice>(context.client(), entry, patch).await?;
+        write::patch::<EndpointSlice>(context.client(), entry, patch).await?;
+    }
+    for (name, new) in reuse {
+        let Some(entry) = entry(&name) else { continue };
+        let labels = write::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
+        let ports: Vec<_> = new.ports.iter().map(endpoint_port).collect();
+        let patch = json!({"metadata": {"labels": labels}, "endpoints": new.endpoints, "ports": ports});
+        write::patch::<EndpointSlice>(context.client(), entry, patch).await?;
     }
     for new in create {
         let slice = new_slice(context, &desired.labels, reference::<O>(owner), &new);
-        match apply::create::<EndpointSlice>(context.client(), context.namespace(), slice).await {
-            Err(status) if !apply::namespace_terminating(&status) => return Err(status.into()),
+        match write::create::<EndpointSlice>(context.client(), context.namespace(), slice).await {
+            Err(status) if !write::namespace_terminating(&status) => return Err(status.into()),
             _ => {}
         }
     }
     for name in delete {
         let Some(entry) = entry(&name) else { continue };
-        apply::delete::<EndpointSlice>(context.client(), entry.name(), entry.uid()).await?;
+        write::delete::<EndpointSlice>(context.client(), entry.name(), entry.uid()).await?;
     }
     Ok(())
 }

@@ -34,10 +34,13 @@ pub(super) struct Plan {
     pub(super) create: Vec<New>,
     /// The new endpoints of slices; the labels are those desired.
     pub(super) update: Vec<(String, Vec<Endpoint>)>,
+    /// Slices that nothing is left for and that are given other ports and endpoints, so that who watches sees one
+    /// slice change and not two side by side.
+    pub(super) reuse: Vec<(String, New)>,
     pub(super) delete: Vec<String>,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct New {
     pub(super) family: Family,
     pub(super) ports: Vec<Port>,
@@ -62,7 +65,19 @@ pub(super) fn plan(desired: &Desired, held: &[Held]) -> Plan {
         let group = Group::new(endpoints, slices, &desired.labels);
         group.distribute(&mut plan, *family, ports);
     }
+    reuse(&mut plan, held);
     plan
+}
+
+/// Turns deletions and creations into changes, where a slice may have both: its type of addresses cannot change.
+fn reuse(plan: &mut Plan, held: &[Held]) {
+    let family = |name: &str| held.iter().find(|slice| slice.name == name)?.family;
+    for name in std::mem::take(&mut plan.delete) {
+        match plan.create.iter().position(|new| family(&name) == Some(new.family)) {
+            Some(index) => plan.reuse.push((name, plan.create.remove(index))),
+            None => plan.delete.push(name),
+        }
+    }
 }
 
 /// What tells two endpoints apart; the rest of an endpoint may change in its place.

@@ -10,23 +10,24 @@ use serde_json::json;
 
 use self::plan::{CONTROLLER, MANAGED_BY, OVER_CAPACITY, Plan};
 use self::service::{Backend, selector_of};
-use super::apply;
-use crate::api::Client;
-use crate::control::{Action, Context, Controller, Error};
+use super::Host;
+use crate::api::Status;
+use crate::control::write;
+use crate::control::{Action, Context, Error};
 use crate::meta::Object;
 use crate::selector::{LabelSet, Selector};
 use crate::watch::{Entry, Query};
 
 /// Runs the controller.
-pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    Controller::new::<Service>(client)
+pub(super) async fn run(host: Host) -> Result<(), Status> {
+    let controller = host
+        .controller::<Service>()
         .named(CONTROLLER)
         .selects::<Pod>(selector_of)
         // Those that users make of themselves are left alone, also before there is a Service.
         .watches::<Endpoints, _, _>(|entry| is_ours(entry).then(|| entry.name().clone()))
-        .concurrency(5)
-        .run(reconcile, shutdown)
-        .await;
+        .concurrency(5);
+    host.run(controller, reconcile).await
 }
 
 fn is_ours(endpoints: &Entry) -> bool {
@@ -37,7 +38,7 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
     let held = context.cache::<Endpoints>().await?.get(context.name());
     let Some(entry) = context.entry::<Service>().await? else {
         if let Some(held) = held {
-            apply::delete::<Endpoints>(context.client(), held.name(), held.uid()).await?;
+            write::delete::<Endpoints>(context.client(), held.name(), held.uid()).await?;
         }
         return Ok(Action::Done);
     };
@@ -64,8 +65,8 @@ async fn create(context: &Context, service: &Arc<Entry>, plan: Plan) -> Result<(
         metadata["annotations"] = json!({OVER_CAPACITY: "truncated"});
     }
     let object = json!({"metadata": metadata, "subsets": plan.subsets});
-    match apply::create::<Endpoints>(context.client(), context.namespace(), object).await {
-        Err(status) if !apply::namespace_terminating(&status) => Err(status.into()),
+    match write::create::<Endpoints>(context.client(), context.namespace(), object).await {
+        Err(status) if !write::namespace_terminating(&status) => Err(status.into()),
         _ => Ok(()),
     }
 }
@@ -78,11 +79,11 @@ async fn update(context: &Context, held: &Entry, plan: Plan) -> Result<(), Error
     if same_subsets && *held.labels() == LabelSet::new(&plan.labels) && truncated == plan.truncated {
         return Ok(());
     }
-    let labels = apply::difference(&json!(held.labels().to_labels()), &json!(plan.labels));
+    let labels = write::difference(&json!(held.labels().to_labels()), &json!(plan.labels));
     let mut patch = json!({"metadata": {"labels": labels}, "subsets": plan.subsets});
     if truncated != plan.truncated {
         patch["metadata"]["annotations"] = json!({OVER_CAPACITY: plan.truncated.then_some("truncated")});
     }
-    apply::patch::<Endpoints>(context.client(), held, patch).await?;
+    write::patch::<Endpoints>(context.client(), held, patch).await?;
     Ok(())
 }

@@ -28,11 +28,17 @@ pub(crate) struct Spec {
     #[serde(rename = "type")]
     pub(crate) kind: Option<Box<str>>,
     pub(crate) selector: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "null_is_none")]
     pub(crate) ports: Vec<ServicePort>,
     pub(crate) publish_not_ready_addresses: bool,
     #[serde(rename = "clusterIP")]
     pub(crate) cluster_ip: Option<Box<str>>,
     pub(crate) ip_families: Vec<Family>,
+}
+
+/// A headless Service may have no ports, and says so in any of three ways: not at all, `[]` or `null`.
+fn null_is_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<ServicePort>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,29 +1,14 @@
 //! Who owns whom, over the caches of all kinds.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use serde_json::Value;
 
 use super::plan::{FOREGROUND, Item, Owner};
-use crate::api::{Client, Kind, Status, split_api_version};
-use crate::control::Error;
-use crate::meta::{GroupResource, ObjectName, OwnerRef, Scope, Uid};
-use crate::watch::{Cache, Entry};
-
-/// An object of any kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) kind: GroupResource,
-    pub(super) name: ObjectName,
-}
-
-/// The kinds with their caches, as they were when they were last looked at.
-#[derive(Default)]
-pub(super) struct Graph {
-    kinds: ArcSwap<HashMap<GroupResource, (Kind, Cache)>>,
-}
+use crate::api::split_api_version;
+use crate::control::{Error, EveryKind, Key};
+use crate::meta::{ObjectName, OwnerRef, Scope, Uid};
+use crate::watch::Entry;
 
 /// Where an owner may be that a reference names.
 pub(super) enum Place {
@@ -31,64 +16,37 @@ pub(super) enum Place {
     At(Key),
     /// Nowhere that a reference from there can reach.
     Nowhere,
+    /// The kind is not served, or not yet.
+    NoSuchKind,
 }
 
-impl Graph {
-    /// Looks at the kinds that are served: takes in those that are not known yet, but events, of which there are many and
-    /// which own nothing and are owned by nothing, and forgets those that have gone. Returns the new ones, a kind that
-    /// went and came again among them. Called by one task.
-    pub(super) async fn learn(&self, client: &Client) -> Result<Vec<GroupResource>, Status> {
-        let (before, mut after, mut new) = (self.kinds.load_full(), HashMap::new(), Vec::new());
-        for kind in client.service().kinds().await?.into_iter().filter(|kind| &*kind.id.resource != "events")
-        {
-            let id = kind.id.clone();
-            let held = before.get(&id).filter(|(_, cache)| !cache.is_closed()).cloned();
-            let known = match held {
-                Some(known) => known,
-                None => {
-                    new.push(id.clone());
-                    let cache = client.service().cache(&kind.target(None)).await?;
-                    (kind, cache)
-                }
-            };
-            after.insert(id, known);
-        }
-        self.kinds.store(Arc::new(after));
-        Ok(new)
-    }
+/// The kinds with their caches, as references lead through them.
+#[derive(Clone, Copy)]
+pub(super) struct Graph<'k>(pub(super) &'k EveryKind);
 
-    /// A kind and its cache.
-    pub(super) fn kind(&self, id: &GroupResource) -> Option<(Kind, Cache)> {
-        self.kinds.load().get(id).cloned()
-    }
-
+impl Graph<'_> {
     pub(super) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.kinds.load().get(&key.kind)?.1.get(&key.name)
+        self.0.get(&key.kind()?.id)?.1.get(key.name())
     }
 
     /// The objects that name an owner.
     pub(super) fn dependents(&self, owner: &Uid) -> Vec<(Key, Arc<Entry>)> {
-        let kinds = self.kinds.load();
-        let of = |(kind, cache): &(Kind, Cache)| {
+        let mut dependents = Vec::new();
+        for (kind, cache) in self.0.iter() {
             let owned = cache.owned_by(owner).into_iter();
-            let key = |entry: &Entry| Key { kind: kind.id.clone(), name: entry.name().clone() };
-            owned.map(|entry| (key(&entry), entry)).collect::<Vec<_>>()
-        };
-        kinds.values().flat_map(of).collect()
+            dependents.extend(owned.map(|entry| (Key::of(kind, entry.name().clone()), entry)));
+        }
+        dependents
     }
 
     /// Where the owner is that an object's reference names.
     pub(super) fn place(&self, dependent: &ObjectName, owner: &OwnerRef) -> Place {
         let (group, _) = split_api_version(&owner.api_version);
-        let kinds = self.kinds.load();
-        let mut held = kinds.values().map(|(kind, _)| kind);
-        let named = held.find(|kind| &*kind.id.group == group && *kind.kind == *owner.kind);
-        let Some(row) = named else { return Place::Nowhere };
-        let kind = row.id.clone();
-        match (row.scope, dependent.namespace()) {
-            (Scope::Cluster, _) => Place::At(Key { kind, name: ObjectName::cluster(&*owner.name) }),
+        let Some((kind, _)) = self.0.named(group, &owner.kind) else { return Place::NoSuchKind };
+        match (kind.scope, dependent.namespace()) {
+            (Scope::Cluster, _) => Place::At(Key::of(kind, ObjectName::cluster(&*owner.name))),
             (Scope::Namespaced, Some(namespace)) => {
-                Place::At(Key { kind, name: ObjectName::namespaced(namespace, &*owner.name) })
+                Place::At(Key::of(kind, ObjectName::namespaced(namespace, &*owner.name)))
             }
             (Scope::Namespaced, None) => Place::Nowhere,
         }
@@ -97,7 +55,8 @@ impl Graph {
     /// What is known of an owner without asking: `None` if it is not in its cache, which may be behind.
     pub(super) fn known(&self, dependent: &ObjectName, owner: &OwnerRef) -> Option<Owner> {
         match self.place(dependent, owner) {
-            Place::Nowhere => Some(Owner::Unknown),
+            Place::Nowhere => Some(Owner::OutOfReach),
+            Place::NoSuchKind => Some(Owner::Unknown),
             Place::At(key) => {
                 let entry = self.get(&key).filter(|entry| *entry.uid() == owner.uid)?;
                 Some(if waits(&entry) { Owner::Waiting } else { Owner::Solid })
@@ -129,9 +88,9 @@ impl Graph {
         })
     }
 
-    /// Where an object of a uid is that a reference looks for elsewhere.
-    pub(super) fn elsewhere(&self, key: &Key, uid: &Uid) -> bool {
-        let Some((_, cache)) = self.kind(&key.kind) else { return false };
+    /// Whether an object of the kind has this uid under another name than a reference says.
+    pub(super) fn is_elsewhere(&self, key: &Key, uid: &Uid) -> bool {
+        let Some((_, cache)) = key.kind().and_then(|kind| self.0.get(&kind.id)) else { return false };
         let snapshot = cache.snapshot();
         snapshot.range(None, None).any(|entry| entry.uid() == uid)
     }
@@ -160,5 +119,5 @@ pub(super) fn finalizers(entry: &Entry) -> Result<Vec<String>, Error> {
 /// The references of an object without some owners.
 pub(super) fn owners_without(entry: &Entry, gone: &[Uid]) -> Vec<Value> {
     let kept = entry.owners().iter().filter(|owner| !gone.contains(&owner.uid));
-    kept.map(crate::controllers::claim::owner).collect()
+    kept.map(crate::control::claim::owner).collect()
 }

@@ -16,8 +16,9 @@ pub(super) enum Owner {
     Absent,
     /// It is there and waits for its dependents to go before it.
     Waiting,
-    /// It cannot be known: the reference is to a kind that is not served, or from an object of the whole cluster to
-    /// one of a namespace.
+    /// It cannot be there: the reference is from an object of the whole cluster to one of a namespace.
+    OutOfReach,
+    /// It cannot be known: the reference is to a kind that is not served.
     Unknown,
 }
 
@@ -92,7 +93,7 @@ pub(super) fn plan(item: &Item) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Owner::{Absent, Solid, Unknown, Waiting};
+    use Owner::{Absent, OutOfReach, Solid, Unknown, Waiting};
     use proptest::prelude::*;
 
     fn item(owners: &[Owner]) -> Item {
@@ -112,6 +113,7 @@ mod tests {
             (&[][..], Verdict::Nothing),
             (&[Solid], Verdict::Nothing),
             (&[Unknown], Verdict::Nothing),
+            (&[OutOfReach], Verdict::Nothing),
             (&[Absent], deletion(Propagation::Background)),
             (&[Absent, Absent], deletion(Propagation::Background)),
             (&[Waiting], deletion(Propagation::Background)),
@@ -151,10 +153,10 @@ mod tests {
     proptest! {
         #[test]
         fn an_object_with_an_owner_is_never_deleted(
-            owners in prop::collection::vec(prop::sample::select(vec![Solid, Absent, Waiting, Unknown]), 0..5),
+            owners in prop::collection::vec(prop::sample::select(vec![Solid, Absent, Waiting, Unknown, OutOfReach]), 0..5),
             dependents in 0..3_usize,
         ) {
-            let owned = owners.is_empty() || owners.iter().any(|owner| matches!(owner, Solid | Unknown));
+            let owned = owners.is_empty() || owners.iter().any(|owner| matches!(owner, Solid | Unknown | OutOfReach));
             let verdict = plan(&Item { dependents, ..item(&owners) });
             prop_assert_eq!(matches!(verdict, Verdict::Delete { .. }), !owned);
         }

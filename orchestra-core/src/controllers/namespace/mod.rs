@@ -7,6 +7,7 @@
 mod plan;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, NamespaceCondition, Pod, ServiceAccount};
@@ -14,19 +15,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::plan::Left;
-use super::apply;
+use super::Host;
 use crate::api::{
-    Body, Client, DeleteOptions, Kind, ListOptions, Operation, Propagation, Reply, Status, WriteOptions,
+    Body, DeleteOptions, Kind, ListOptions, Operation, Propagation, Reply, Status, WriteOptions,
 };
-use crate::control::{Action, Context, Controller, Error, predicate};
+use crate::control::write;
+use crate::control::{Action, Context, Error, EveryKind, Key, Seen, Trigger, predicate};
 use crate::meta::{GroupResource, ObjectName, Scope};
 use crate::watch::Entry;
 
 const FINALIZER: &str = "kubernetes";
 const DEFAULT_ACCOUNT: &str = "default";
 const ROOT_CA: &str = "kube-root-ca.crt";
-/// How long to wait for what is on its way out, unless a pod's end says so earlier.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait for what is on its way out, unless the end of something says so earlier.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is read of a namespace.
 #[derive(Debug, Deserialize)]
@@ -50,14 +52,25 @@ struct NamespaceStatus {
 }
 
 /// Runs the controller that empties namespaces.
-pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    Controller::new::<Namespace>(client)
+pub(super) async fn run(host: Host) -> Result<(), Status> {
+    let is_meant =
+        |kind: &Kind| kind.scope == Scope::Namespaced || kind.id == GroupResource::of::<Namespace>();
+    let controller = host
+        .controller::<Namespace>()
         .named("namespace-controller")
-        .watches::<Pod, _, _>(namespace_of)
-        .when(predicate::deleted)
-        .concurrency(10)
-        .run(empty, shutdown)
-        .await;
+        .trigger(Trigger::every_kind(is_meant, emptied).when(predicate::deleted))
+        .concurrency(10);
+    host.run(controller, empty).await
+}
+
+/// An object that went leads to its namespace, if that waits to be empty.
+fn emptied(kinds: &EveryKind, _: &Arc<Kind>, seen: Seen<'_>) -> Vec<Key> {
+    let is_going = |name: &ObjectName| {
+        let (_, namespaces) = kinds.get(&GroupResource::of::<Namespace>())?;
+        namespaces.get(name).map(|namespace| namespace.is_deleting())
+    };
+    let namespace = namespace_of(seen.object()).filter(|name| is_going(name).unwrap_or(true));
+    namespace.map(Key::from).into_iter().collect()
 }
 
 fn namespace_of(entry: &Entry) -> Option<ObjectName> {
@@ -80,7 +93,7 @@ async fn empty(context: Context) -> Result<Action, Error> {
     let conditions = plan::conditions(&left, &view.status.conditions, context.now());
     if conditions != view.status.conditions {
         let status = json!({ "conditions": conditions });
-        apply::unless_gone(apply::patch_status::<Namespace>(context.client(), &entry, status).await)?;
+        write::unless_gone(write::patch_status::<Namespace>(context.client(), &entry, status).await)?;
     }
     match left.errors.first() {
         Some(error) => Err(Error::from(error.clone())),
@@ -145,7 +158,7 @@ async fn objects(
     kind: &Kind,
     namespace: &str,
     list: Operation,
-) -> Result<Vec<std::sync::Arc<Entry>>, Status> {
+) -> Result<Vec<Arc<Entry>>, Status> {
     match context.client().call(kind.target(Some(namespace)), list).await?.reply {
         Reply::List(list) => Ok(list.objects),
         Reply::Object(_) | Reply::Value(_) => Ok(Vec::new()),
@@ -157,26 +170,26 @@ async fn finalize(context: &Context, entry: &Entry, view: &View) -> Result<(), E
     let kept: Vec<_> = view.spec.finalizers.iter().filter(|finalizer| *finalizer != FINALIZER).collect();
     let mut namespace = entry.to_value()?;
     namespace["spec"]["finalizers"] = json!(kept);
-    let target = apply::target::<Namespace>(entry.name()).sub("finalize");
+    let target = write::target::<Namespace>(entry.name()).sub("finalize");
     let update = Operation::Update { body: Body::Value(namespace), options: WriteOptions::default() };
-    apply::unless_gone(context.client().call(target, update).await)
+    write::unless_gone(context.client().call(target, update).await)
 }
 
 /// Runs the controller that gives each namespace its `default` service account.
-pub(super) async fn run_accounts(client: Client, shutdown: impl Future<Output = ()>) {
+pub(super) async fn run_accounts(host: Host) -> Result<(), Status> {
     let reconcile = |context: Context| async move {
         ensure::<ServiceAccount>(&context, DEFAULT_ACCOUNT, |held| held.is_none().then(|| json!({}))).await
     };
-    Controller::new::<Namespace>(client)
+    let controller = host
+        .controller::<Namespace>()
         .named("serviceaccount-controller")
         .watches::<ServiceAccount, _, _>(|entry| only(entry, DEFAULT_ACCOUNT))
-        .when(predicate::deleted)
-        .run(reconcile, shutdown)
-        .await;
+        .when(predicate::deleted);
+    host.run(controller, reconcile).await
 }
 
 /// Runs the controller that puts the certificate of the cluster's authority into each namespace.
-pub(super) async fn run_root_ca(client: Client, certificate: String, shutdown: impl Future<Output = ()>) {
+pub(super) async fn run_root_ca(host: Host, certificate: String) -> Result<(), Status> {
     let data = json!(BTreeMap::from([("ca.crt", certificate)]));
     let reconcile = move |context: Context| {
         let data = data.clone();
@@ -187,11 +200,11 @@ pub(super) async fn run_root_ca(client: Client, certificate: String, shutdown: i
             ensure::<ConfigMap>(&context, ROOT_CA, differs).await
         }
     };
-    Controller::new::<Namespace>(client)
+    let controller = host
+        .controller::<Namespace>()
         .named("root-ca-certificate-publisher-controller")
-        .watches::<ConfigMap, _, _>(|entry| only(entry, ROOT_CA))
-        .run(reconcile, shutdown)
-        .await;
+        .watches::<ConfigMap, _, _>(|entry| only(entry, ROOT_CA));
+    host.run(controller, reconcile).await
 }
 
 fn only(entry: &Entry, name: &str) -> Option<ObjectName> {
@@ -213,19 +226,19 @@ async fn ensure<K: crate::meta::Object>(
     let held = context.cache::<K>().await?.get(&ObjectName::namespaced(namespace, name));
     let outcome = match &held {
         Some(held) => match wanted(Some(&held.to_value()?)) {
-            Some(patch) => apply::patch::<K>(context.client(), held, patch).await.map(drop),
+            Some(patch) => write::patch::<K>(context.client(), held, patch).await.map(drop),
             None => Ok(()),
         },
         None => match wanted(None) {
             Some(mut object) => {
                 object["metadata"]["name"] = name.into();
-                apply::create::<K>(context.client(), namespace, object).await.map(drop)
+                write::create::<K>(context.client(), namespace, object).await.map(drop)
             }
             None => Ok(()),
         },
     };
     match outcome {
-        Err(status) if !status.is_already_exists() && !apply::namespace_terminating(&status) => {
+        Err(status) if !status.is_already_exists() && !write::namespace_terminating(&status) => {
             Err(status.into())
         }
         _ => Ok(Action::Done),

@@ -18,11 +18,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::plan::{Grace, Health, Plan};
-use super::apply;
-use crate::api::{Client, Reply};
-use crate::clock::SharedClock;
+use super::Host;
+use crate::api::{Reply, Status};
 use crate::control::events::{Recorder, reference_to};
-use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::control::write;
+use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::{ObjectName, Revision};
 use crate::selector::FieldSelector;
 use crate::watch::{Entry, Query};
@@ -61,23 +61,23 @@ struct Heard {
 }
 
 /// Runs the controller.
-pub(super) async fn run(client: Client, times: NodeTimes, shutdown: impl Future<Output = ()>) {
+pub(super) async fn run(host: Host, times: NodeTimes) -> Result<(), Status> {
     let duration = |time: Duration| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
     let nodes = Nodes {
-        recorder: Recorder::new(client.clone(), NAME, ""),
+        recorder: host.recorder(NAME),
         grace: Grace {
             running: duration(times.monitor_grace),
             starting: duration(times.startup_grace.max(times.monitor_grace)),
         },
         heard: Mutex::default(),
     };
-    Controller::new::<Node>(client)
+    let controller = host
+        .controller::<Node>()
         .named(NAME)
         .watches::<Lease, _, _>(node_of_lease)
         .reads::<Pod>()
-        .concurrency(8)
-        .run(nodes, shutdown)
-        .await;
+        .concurrency(8);
+    host.run(controller, nodes).await
 }
 
 fn node_of_lease(lease: &Entry) -> Option<ObjectName> {
@@ -157,7 +157,7 @@ impl Nodes {
         let mut entry = std::sync::Arc::clone(entry);
         if let Some(conditions) = &plan.conditions {
             let status = json!({ "conditions": conditions });
-            if let Reply::Object(changed) = apply::patch_status::<Node>(client, &entry, status).await?.reply {
+            if let Reply::Object(changed) = write::patch_status::<Node>(client, &entry, status).await?.reply {
                 entry = changed;
             }
         }
@@ -170,7 +170,7 @@ impl Nodes {
         }
         if let Some(taints) = &plan.taints {
             let taints = if taints.is_empty() { Value::Null } else { json!(taints) };
-            apply::patch::<Node>(client, &entry, json!({"spec": {"taints": taints}})).await?;
+            write::patch::<Node>(client, &entry, json!({"spec": {"taints": taints}})).await?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Nodes {
                 json!(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(context.now()));
             let status = json!({ "conditions": conditions });
             self.recorder.warning(&reference_to::<Pod>(&entry), "NodeNotReady", "Node is not ready");
-            apply::unless_gone(apply::patch_status::<Pod>(context.client(), &entry, status).await)?;
+            write::unless_gone(write::patch_status::<Pod>(context.client(), &entry, status).await)?;
         }
         Ok(())
     }

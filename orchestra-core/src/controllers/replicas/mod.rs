@@ -5,7 +5,8 @@
 //! and applies. What client-go needs expectations for, not creating a pod twice on an old state, the framework sees
 //! to: no run before the caches have seen what the last one wrote.
 
-pub(crate) mod plan;
+pub(crate) mod member;
+mod plan;
 mod rank;
 mod status;
 
@@ -20,13 +21,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use self::plan::{Member, Plan, Wanted};
+use self::member::Member;
+use self::plan::{Plan, Wanted};
 use self::status::{Failure, Status as SetStatus};
-use super::apply;
-use super::claim::{self, Claim};
-use crate::api::{Client, Status};
+use super::Host;
+use crate::api::Status;
+use crate::control::claim::{self, Claim};
 use crate::control::events::{Recorder, reference_to};
-use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::control::write;
+use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::Object;
 use crate::selector::Selector;
 use crate::watch::{Cache, Entry, Query};
@@ -124,16 +127,16 @@ pub(super) struct Replicas<A> {
 }
 
 /// Runs the controller of one of the two kinds.
-pub(super) async fn run<A: Adapter>(client: Client, shutdown: impl Future<Output = ()>) {
-    let recorder = Recorder::new(client.clone(), A::COMPONENT, "");
+pub(super) async fn run<A: Adapter>(host: Host) -> Result<(), Status> {
+    let recorder = host.recorder(A::COMPONENT);
     let replicas = Replicas::<A> { recorder, kind: PhantomData };
-    Controller::new::<A::Object>(client)
+    let controller = host
+        .controller::<A::Object>()
         .named(A::COMPONENT)
         .owns::<Pod>()
         .selects::<Pod>(selector_of::<A>)
-        .concurrency(5)
-        .run(replicas, shutdown)
-        .await;
+        .concurrency(5);
+    host.run(controller, replicas).await
 }
 
 #[async_trait]
@@ -151,7 +154,7 @@ impl<A: Adapter> Reconciler for Replicas<A> {
         let outcome = if entry.is_deleting() { Ok(()) } else { run.manage(&plan).await };
         run.report(&set.status, &plan, outcome.as_ref().err()).await?;
         match outcome {
-            Err((_, status)) if !apply::namespace_terminating(&status) => Err(status.into()),
+            Err((_, status)) if !write::namespace_terminating(&status) => Err(status.into()),
             _ => Ok(Action::again(plan.again)),
         }
     }
@@ -227,18 +230,18 @@ impl<A: Adapter> Run<'_, A> {
         if let Some(meta) = pod["metadata"].as_object_mut() {
             meta.retain(|_, value| !value.is_null());
         }
-        apply::slow_start(count, || self.create_one(pod.clone())).await
+        write::slow_start(count, || self.create_one(pod.clone())).await
     }
 
     async fn create_one(&self, pod: Value) -> Result<(), Status> {
-        match apply::create::<Pod>(self.context.client(), self.context.namespace(), pod).await {
+        match write::create::<Pod>(self.context.client(), self.context.namespace(), pod).await {
             Ok(name) => {
                 let message = format!("Created pod: {}", name.name());
                 self.recorder.normal(&self.about(), "SuccessfulCreate", message);
                 Ok(())
             }
             Err(status) => {
-                if !apply::namespace_terminating(&status) {
+                if !write::namespace_terminating(&status) {
                     let message = format!("Error creating: {status}");
                     self.recorder.warning(&self.about(), "FailedCreate", message);
                 }
@@ -248,7 +251,7 @@ impl<A: Adapter> Run<'_, A> {
     }
 
     async fn delete(&self, pod: &Entry) -> Result<(), Status> {
-        match apply::delete::<Pod>(self.context.client(), pod.name(), pod.uid()).await {
+        match write::delete::<Pod>(self.context.client(), pod.name(), pod.uid()).await {
             Ok(true) => {
                 let message = format!("Deleted pod: {}", pod.name().name());
                 self.recorder.normal(&self.about(), "SuccessfulDelete", message);
@@ -277,6 +280,6 @@ impl<A: Adapter> Run<'_, A> {
             return Ok(());
         }
         let patch = status::patch(&next);
-        apply::unless_gone(apply::patch_status::<A::Object>(self.context.client(), self.owner, patch).await)
+        write::unless_gone(write::patch_status::<A::Object>(self.context.client(), self.owner, patch).await)
     }
 }

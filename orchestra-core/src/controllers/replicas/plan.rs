@@ -7,27 +7,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::member::Member;
 use super::rank;
-use crate::controllers::pod::{Availability, Pod};
+use crate::controllers::pod::Availability;
 use crate::meta::Uid;
 use crate::selector::{CompiledSelector, Labels};
-use crate::watch::{Entry, EntryError};
+use crate::watch::Entry;
 
 /// How many pods are created or deleted in one run at most.
 const BURST: usize = 500;
-
-/// A pod as the plan sees it.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) pod: Arc<Pod>,
-}
-
-impl Member {
-    pub(crate) fn new(entry: Arc<Entry>) -> Result<Self, EntryError> {
-        Ok(Self { pod: Pod::of(&entry)?, entry })
-    }
-}
 
 /// What the owner asks for.
 #[derive(Clone, Debug)]
@@ -75,8 +63,8 @@ pub(crate) fn plan(wanted: &Wanted, pods: &[Member], related: &[Member], now: Ti
     }
     let (counts, again) = count(wanted, &sorted, now);
     let mut plan = Plan {
-        adopt: clone(&sorted.adopt),
-        release: clone(&sorted.release),
+        adopt: entries(&sorted.adopt),
+        release: entries(&sorted.release),
         create: 0,
         delete: Vec::new(),
         counts,
@@ -93,12 +81,12 @@ pub(crate) fn plan(wanted: &Wanted, pods: &[Member], related: &[Member], now: Ti
         if surplus < have {
             rank::sort(&mut sorted.keep, &by_node(related), now);
         }
-        plan.delete = clone(&sorted.keep[..surplus]);
+        plan.delete = entries(&sorted.keep[..surplus]);
     }
     plan
 }
 
-fn clone(members: &[&Member]) -> Vec<Arc<Entry>> {
+fn entries(members: &[&Member]) -> Vec<Arc<Entry>> {
     members.iter().map(|member| Arc::clone(&member.entry)).collect()
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::plan::Member;
+use super::member::Member;
 use crate::controllers::pod::{Phase, Pod};
 
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";

@@ -13,12 +13,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::plan::Notice;
+use super::Host;
 use super::node_lifecycle::pods_on;
-use super::{apply, pod};
-use crate::api::Client;
+use super::pod;
+use crate::api::Status;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::predicate::{self, Predicate};
-use crate::control::{Action, Context, Controller, Error, Reconciler};
+use crate::control::write;
+use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::ObjectName;
 use crate::watch::Entry;
 
@@ -29,15 +31,11 @@ struct Evictions {
 }
 
 /// Runs the controller.
-pub(super) async fn run(client: Client, shutdown: impl Future<Output = ()>) {
-    let recorder = Recorder::new(client.clone(), NAME, "");
+pub(super) async fn run(host: Host) -> Result<(), Status> {
+    let recorder = host.recorder(NAME);
     let bound = predicate::field_changed("spec.nodeName").and(predicate::deleted.not());
-    Controller::new::<Node>(client)
-        .named(NAME)
-        .watches::<Pod, _, _>(node_of)
-        .when(bound)
-        .run(Evictions { recorder }, shutdown)
-        .await;
+    let controller = host.controller::<Node>().named(NAME).watches::<Pod, _, _>(node_of).when(bound);
+    host.run(controller, Evictions { recorder }).await
 }
 
 /// The node that a pod is bound to.
@@ -93,8 +91,8 @@ impl Evictions {
             "Taint manager: deleting due to NoExecute taint",
             context.now(),
         );
-        apply::unless_gone(report(context, entry, json!({}), condition).await)?;
-        apply::delete::<Pod>(context.client(), entry.name(), entry.uid()).await?;
+        write::unless_gone(report(context, entry, json!({}), condition).await)?;
+        write::delete::<Pod>(context.client(), entry.name(), entry.uid()).await?;
         Ok(())
     }
 }
@@ -122,5 +120,5 @@ pub(super) async fn report(
     conditions.retain(|held| held["type"] != condition["type"]);
     conditions.push(condition);
     status["conditions"] = conditions.into();
-    apply::patch_status::<Pod>(context.client(), entry, status).await
+    write::patch_status::<Pod>(context.client(), entry, status).await
 }

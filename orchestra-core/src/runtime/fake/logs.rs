@@ -57,7 +57,11 @@ impl Reader {
             }
             let wait = next.map(|at| inner.clock.sleep(super::until(now, at)));
             match wait {
-                Some(sleep) => tokio::select! { () = changed => {}, () = sleep => {} },
+                Some(sleep) => tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = sleep => {}
+                },
                 None => changed.await,
             }
         }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::{ContainerId, ContainerSpec, EventKind, Image, MachineInfo, RuntimeError, SupportedFields};
 use crate::clock::SharedClock;
+use crate::supervise::Task;
 
 mod behaviour;
 mod logs;
@@ -199,15 +200,15 @@ impl Inner {
     }
 
     /// Ends a container once its time has come.
-    fn end_later(self: &Arc<Self>, id: ContainerId, end: behaviour::End) -> tokio::task::AbortHandle {
-        let inner = self.clone();
-        tokio::spawn(async move {
-            inner.clock.sleep(end.after).await;
+    fn end_later(self: &Arc<Self>, id: ContainerId, end: behaviour::End) -> Task {
+        let (inner, clock) = (Arc::downgrade(self), self.clock.clone());
+        Task::once(async move {
+            clock.sleep(end.after).await;
+            let Some(inner) = inner.upgrade() else { return };
             let now = inner.clock.now();
             inner.lock().end(&id, end.code, end.oom, now);
             inner.changed.notify_waiters();
         })
-        .abort_handle()
     }
 
     /// Marks a container as running, and says so.

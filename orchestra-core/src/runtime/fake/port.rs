@@ -138,6 +138,7 @@ impl Runtime for FakeRuntime {
         };
         if !wait.is_zero() {
             tokio::select! {
+                biased;
                 () = self.inner.clock.sleep(wait) => {}
                 () = self.gone(id) => return Ok(()),
             }

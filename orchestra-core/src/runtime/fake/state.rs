@@ -9,7 +9,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 
 use super::behaviour::Behaviour;
 use super::{Call, On};
@@ -17,6 +16,7 @@ use crate::runtime::{
     Container, ContainerId, ContainerMeta, ContainerState, EventKind, Exit, Filter, Image, Result,
     RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState, SupportedFields,
 };
+use crate::supervise::Task;
 
 #[derive(Default)]
 pub(in crate::runtime) struct State {
@@ -49,7 +49,7 @@ pub(super) struct FakeContainer {
     pub(super) created_at: Timestamp,
     pub(super) behaviour: Option<Arc<Behaviour>>,
     pub(super) written: Vec<(Timestamp, String)>,
-    pub(super) ending: Option<AbortHandle>,
+    pub(super) ending: Option<Task>,
 }
 
 /// Ids look like those of Docker (hex), with the sandbox's number first.
@@ -126,9 +126,7 @@ impl State {
             reason: String::new(),
             message: String::new(),
         });
-        if let Some(timer) = container.ending.take() {
-            timer.abort();
-        }
+        container.ending = None;
         self.tell(id.as_str(), EventKind::Exited(id.clone()));
         true
     }

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions};
 use proptest::prelude::*;
 
-use super::{Desired, Held, Plan, SLICE, plan};
+use super::{Desired, Held, New, Plan, SLICE, plan};
 use crate::controllers::endpoints::service::{Family, Port};
 use crate::selector::Labels;
 
@@ -78,8 +78,29 @@ fn one_empty_slice_says_that_there_are_no_endpoints() {
     assert_eq!(sizes(&plan(&none, &held_two)), (vec![], vec![("a", 0)], vec!["b"]));
     assert_eq!(plan(&none, &[held("a", 80, vec![])]), Plan::default());
     // Ports that nobody offers any more leave no slice behind.
-    let other = desired(&[(81, endpoints(0..1))]);
-    assert_eq!(sizes(&plan(&other, &[held("a", 80, endpoints(0..1))])), (vec![1], vec![], vec!["a"]));
+    let nothing = desired(&[]);
+    assert_eq!(sizes(&plan(&nothing, &[held("a", 80, endpoints(0..1))])), (vec![], vec![], vec!["a"]));
+}
+
+#[test]
+fn a_slice_that_nothing_is_left_for_is_given_what_is_new() {
+    let moved = plan(&desired(&[(81, endpoints(0..1))]), &[held("a", 80, endpoints(0..1))]);
+    assert_eq!(sizes(&moved), (vec![], vec![], vec![]));
+    let new = New { family: Family::V4, ports: ports(81), endpoints: endpoints(0..1) };
+    assert_eq!(moved.reuse, [("a".to_owned(), new)]);
+    // Endpoints come and go, from none to some and back: one slice, which changes.
+    let mut none = desired(&[]);
+    none.groups.insert((Family::V4, Vec::new()), Vec::new());
+    let placeholder = Held { ports: Vec::new(), ..held("a", 80, vec![]) };
+    let some = plan(&desired(&[(80, endpoints(0..2))]), &[placeholder]);
+    assert_eq!((sizes(&some), some.reuse.len()), ((vec![], vec![], vec![]), 1));
+    let gone = plan(&none, &[held("a", 80, endpoints(0..2))]);
+    let new = New { family: Family::V4, ports: Vec::new(), endpoints: Vec::new() };
+    assert_eq!((sizes(&gone), gone.reuse.clone()), ((vec![], vec![], vec![]), vec![("a".to_owned(), new)]));
+    // The type of a slice's addresses cannot change.
+    let other = Held { family: Some(Family::V6), ..held("a", 80, vec![]) };
+    let both = plan(&desired(&[(80, endpoints(0..1))]), &[other]);
+    assert_eq!(sizes(&both), (vec![1], vec![], vec!["a"]));
 }
 
 proptest! {

@@ -3,7 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Member, Plan, Wanted, plan};
+use super::super::member::Member;
+use super::{Plan, Wanted, plan};
 use crate::controllers::testing::{at, entry, over, pod, text};
 use crate::meta::Uid;
 use crate::selector::{Labels, Selector};

@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::apply;
+use super::write;
+use super::{Context, Error};
 use crate::api::Status;
-use crate::control::{Context, Error};
 use crate::meta::{Object, OwnerRef};
 use crate::selector::CompiledSelector;
 use crate::watch::{Cache, Entry, Query};
 
 /// One owner's hold on its objects.
-pub(crate) struct Claim<'c, O> {
+pub struct Claim<'c, O> {
     context: &'c Context,
     owner: &'c Entry,
     kind: PhantomData<fn() -> O>,
@@ -30,13 +30,17 @@ impl<O> fmt::Debug for Claim<'_, O> {
 }
 
 impl<'c, O: Object> Claim<'c, O> {
-    pub(crate) fn new(context: &'c Context, owner: &'c Entry) -> Self {
+    /// The hold of the object that a run is for, of kind `O`, as it was read.
+    pub fn new(context: &'c Context, owner: &'c Entry) -> Self {
         Self { context, owner, kind: PhantomData }
     }
 
     /// The owner's objects of a kind, after those that are selected and free have been adopted and those that are
     /// not selected any more released. An owner that is going away does neither.
-    pub(crate) async fn settle<K: Object>(
+    ///
+    /// # Errors
+    /// What the API says; a conflict when an object has changed since it was read.
+    pub async fn settle<K: Object>(
         &self,
         cache: &Cache,
         selector: &CompiledSelector,
@@ -62,7 +66,10 @@ impl<'c, O: Object> Claim<'c, O> {
     }
 
     /// Makes the owner the controller of objects that have none.
-    pub(crate) async fn adopt<K: Object>(&self, free: &[Arc<Entry>]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// As [`Claim::settle`], and when the owner is going away.
+    pub async fn adopt<K: Object>(&self, free: &[Arc<Entry>]) -> Result<(), Error> {
         if !free.is_empty() && !self.still_there().await? {
             return Err(Error::from("the owner is going away and adopts nothing more"));
         }
@@ -74,7 +81,10 @@ impl<'c, O: Object> Claim<'c, O> {
     }
 
     /// Takes the owner out of the references of objects.
-    pub(crate) async fn release<K: Object>(&self, held: &[Arc<Entry>]) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// As [`Claim::settle`].
+    pub async fn release<K: Object>(&self, held: &[Arc<Entry>]) -> Result<(), Error> {
         for entry in held {
             let others = entry.owners().iter().filter(|owner| owner.uid != *self.owner.uid());
             self.set_owners::<K>(entry, others.map(owner).collect()).await?;
@@ -84,7 +94,7 @@ impl<'c, O: Object> Claim<'c, O> {
 
     async fn set_owners<K: Object>(&self, entry: &Entry, owners: Vec<Value>) -> Result<(), Error> {
         let patch = json!({"metadata": {"ownerReferences": owners}});
-        apply::unless_gone(apply::patch::<K>(self.context.client(), entry, patch).await)
+        write::unless_gone(write::patch::<K>(self.context.client(), entry, patch).await)
     }
 
     /// Whether the owner is really there and not being deleted: the cache may not know yet.
@@ -98,7 +108,7 @@ impl<'c, O: Object> Claim<'c, O> {
 }
 
 /// The reference that makes an owner the controller of an object.
-pub(crate) fn reference<O: Object>(owner: &Entry) -> Value {
+pub fn reference<O: Object>(owner: &Entry) -> Value {
     json!({
         "apiVersion": O::api_version(),
         "kind": O::KIND,
@@ -110,7 +120,7 @@ pub(crate) fn reference<O: Object>(owner: &Entry) -> Value {
 }
 
 /// A reference as it stands in an object.
-pub(crate) fn owner(owner: &OwnerRef) -> Value {
+pub fn owner(owner: &OwnerRef) -> Value {
     let mut reference = json!({
         "apiVersion": owner.api_version,
         "kind": owner.kind,

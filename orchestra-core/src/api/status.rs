@@ -128,9 +128,9 @@ impl Status {
     fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
         let mut status = Self::new(reason, message);
         status.0.details = Some(metav1::StatusDetails {
-            name: Some(name.to_owned()),
-            group: (!resource.group.is_empty()).then(|| resource.group.to_string()),
-            kind: Some(resource.resource.to_string()),
+            name: given(name),
+            group: given(&resource.group),
+            kind: given(&resource.resource),
             ..Default::default()
         });
         status
@@ -198,9 +198,9 @@ impl Status {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let mut status = Self::new(Reason::Invalid, format!("{qualified} \"{name}\" is invalid: {list}"));
         status.0.details = Some(metav1::StatusDetails {
-            name: Some(name.to_owned()),
-            group: (!group.is_empty()).then(|| group.to_owned()),
-            kind: Some(kind.to_owned()),
+            name: given(name),
+            group: given(group),
+            kind: given(kind),
             causes: Some(errors.iter().map(FieldError::cause).collect()),
             ..Default::default()
         });
@@ -339,6 +339,11 @@ impl Status {
     }
 }
 
+/// A text for a field that is left out when it is empty.
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
@@ -359,5 +364,21 @@ impl From<StoreError> for Status {
                 Self::internal(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_leave_out_what_is_empty() {
+        let pods = GroupResource::new("", "pods");
+        let details = |status: Status| serde_json::to_value(status.details()).unwrap();
+        assert_eq!(details(Status::forbidden(&pods, "", "no")), serde_json::json!({ "kind": "pods" }));
+        let mut errors = Errors::new();
+        errors.required(&super::super::field::Path::new("metadata.name"), "");
+        let invalid = details(Status::invalid("", "", "", &errors));
+        assert_eq!(invalid.as_object().unwrap().keys().collect::<Vec<_>>(), ["causes"]);
     }
 }

@@ -104,7 +104,7 @@ impl Served {
         self.send(Method::GET, path, headers, "").await
     }
 
-    async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
+    pub async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
         let mut roots = rustls::RootCertStore::empty();
         let authority = CertificateDer::from_pem_slice(self.authority.certificate().as_bytes()).unwrap();
         roots.add(authority).unwrap();

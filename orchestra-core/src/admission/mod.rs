@@ -3,8 +3,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
-//! | `pod` | service account, priority, tolerations of failing nodes |
-//! | `selectors` | warnings of selectors that overlap, and of those that select nothing |
+//! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
+//! | `selectors` | warnings of selectors that overlap |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
 mod namespace;

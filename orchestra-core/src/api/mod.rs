@@ -59,7 +59,7 @@ pub use request::{
     WriteOptions,
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
-pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
+pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed, desires_otherwise};
 pub use server::{AdmissionFactory, Borrowed, Caches, Open, Server, ServerConfig, Table};
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};

@@ -21,7 +21,7 @@ impl Rules for ConfigMapRules {
 
     const SHORT_NAMES: &'static [&'static str] = &["cm"];
     const COLUMNS: &'static [Column] =
-        &[Column::NAME, Column::new("Data", "How many entries there are.").integer(), Column::AGE];
+        &[Column::NAME, Column::new("Data", "How many entries there are."), Column::AGE];
 
     fn validate(object: &ConfigMap, errors: &mut Errors) {
         let (data, binary) = (Path::new("data"), Path::new("binaryData"));

@@ -4,6 +4,7 @@ mod cells;
 mod defaults;
 mod invalid;
 mod properties;
+mod refused;
 mod table;
 mod updates;
 
@@ -37,7 +38,9 @@ fn stored(manifest: &Value) -> Value {
 /// What is wrong with a manifest.
 fn faults(manifest: &Value) -> Vec<String> {
     let mut errors = Errors::new();
-    row(manifest).rules.validate(&stored(manifest), &mut errors).expect("an object of the kind");
+    let (row, object) = (row(manifest), stored(manifest));
+    row.rules.validate(&object, &mut errors).expect("an object of the kind");
+    row.rules.validate_create(&object, &mut errors).expect("an object of the kind");
     errors.iter().map(ToString::to_string).collect()
 }
 

@@ -118,7 +118,7 @@ impl QueryString {
             errors.forbidden(path, "resourceVersionMatch is forbidden when continue is provided");
         }
         match given {
-            Err(other) => not_supported(errors, path, other, &["Exact", "NotOlderThan", ""]),
+            Err(other) => errors.not_supported(path, other, &["Exact", "NotOlderThan", ""]),
             Ok(RevisionMatch::Exact) if revision == Some("0") => {
                 errors
                     .forbidden(path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
@@ -149,8 +149,8 @@ impl QueryString {
         }
         match given {
             Ok(RevisionMatch::NotOlderThan) => {}
-            Ok(RevisionMatch::Exact) => not_supported(errors, path, "Exact", &["NotOlderThan"]),
-            Err(other) => not_supported(errors, path, other, &["NotOlderThan"]),
+            Ok(RevisionMatch::Exact) => errors.not_supported(path, "Exact", &["NotOlderThan"]),
+            Err(other) => errors.not_supported(path, other, &["NotOlderThan"]),
         }
     }
 
@@ -242,7 +242,7 @@ impl QueryString {
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
                 let supported = ["", "Ignore", "Strict", "Warn"];
-                not_supported(&mut errors, &Path::new("fieldValidation"), other, &supported);
+                errors.not_supported(&Path::new("fieldValidation"), other, &supported);
                 FieldValidation::Warn
             }
         };
@@ -307,15 +307,9 @@ fn duration(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// One of a few values was expected; they are listed as Kubernetes lists them, in no order.
-fn not_supported(errors: &mut Errors, path: &Path, value: impl Into<Value>, supported: &[&str]) {
-    let supported = supported.iter().map(ToString::to_string).collect();
-    errors.push(path, Problem::NotSupported(value.into(), supported));
-}
-
 fn dry_run(values: &[String], errors: &mut Errors) -> bool {
     if values.iter().any(|value| value != "All") {
-        not_supported(errors, &Path::new("dryRun"), json!(values), &["All"]);
+        errors.not_supported(&Path::new("dryRun"), json!(values), &["All"]);
     }
     !values.is_empty()
 }

@@ -4,8 +4,8 @@
 //! | --- | --- |
 //! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
-//! | `pod` | service account, priority, tolerations of failing nodes |
-//! | `selectors` | warnings of selectors that overlap, and of those that select nothing |
+//! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
+//! | `selectors` | warnings of selectors that overlap |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
 mod event_rate;

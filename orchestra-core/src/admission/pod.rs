@@ -1,18 +1,19 @@
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, Change};
 use crate::api::{Caches, Status};
-use crate::meta::{GroupResource, ObjectName};
-use crate::watch::Query;
+use crate::meta::{GroupResource, Object, ObjectName};
+use crate::watch::{Cache, Query};
 
 /// How long a pod stays on a node that has failed, in seconds, unless it says otherwise.
 const TOLERATION_SECONDS: i64 = 300;
 
-/// Fills in what a pod leaves to the cluster: its service account, its priority, and for how long it puts up with a
-/// node that has failed.
+/// Fills in what a pod leaves to the cluster: its service account, its priority, where its node stands, and for how long
+/// it puts up with a node that has failed; refuses a priority other than that of its class, and what no runtime gives.
 #[derive(Debug)]
 pub struct PodDefaults {
     caches: Caches,
@@ -24,13 +25,16 @@ impl PodDefaults {
         Self { caches: caches.clone() }
     }
 
+    fn cache_of<K: Object>(&self) -> Option<Cache> {
+        self.caches.get(&GroupResource::of::<K>())
+    }
+
     fn account(&self, attributes: &Attributes<'_>, spec: &mut Value) -> Result<(), Status> {
         let given = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
         let name = if given.is_empty() { "default" } else { &given };
-        let known = self
-            .caches
-            .get(&GroupResource::of::<ServiceAccount>())
-            .is_none_or(|cache| cache.get(&ObjectName::new(attributes.name.namespace(), name)).is_some());
+        let accounts = self.cache_of::<ServiceAccount>();
+        let at = ObjectName::new(attributes.name.namespace(), name);
+        let known = accounts.as_ref().is_none_or(|cache| cache.get(&at).is_some());
         // The default account is made by a controller, which may not have come to a new namespace yet.
         if !known && name != "default" {
             let namespace = attributes.name.namespace().unwrap_or_default();
@@ -39,44 +43,113 @@ impl PodDefaults {
             );
             return Err(Status::forbidden(&attributes.resource.id, attributes.name.name(), why));
         }
+        let found = accounts.and_then(|cache| cache.get(&at)?.decode::<ServiceAccount>().ok());
+        let secrets = found.and_then(|account| account.image_pull_secrets).unwrap_or_default();
+        if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty) && !secrets.is_empty() {
+            spec["imagePullSecrets"] = secrets.iter().map(|secret| json!({ "name": secret.name })).collect();
+        }
         spec["serviceAccountName"] = name.into();
         spec["serviceAccount"] = name.into();
         Ok(())
     }
 
+    /// A pod has the priority of its class and no other; without a class, that of the default one.
     fn priority(&self, attributes: &Attributes<'_>, spec: &mut Value) -> Result<(), Status> {
         let given = spec["priorityClassName"].as_str().unwrap_or_default().to_owned();
-        let class = match (given.is_empty(), self.caches.get(&GroupResource::of::<PriorityClass>())) {
-            (_, None) => None,
-            (false, Some(classes)) => {
-                let found = classes.get(&ObjectName::cluster(&*given));
-                let found = found.ok_or_else(|| {
-                    let why = format!("no PriorityClass with name {given} was found");
-                    Status::forbidden(&attributes.resource.id, attributes.name.name(), why)
-                })?;
-                found.decode::<PriorityClass>().ok()
-            }
-            (true, Some(classes)) => {
-                let all = classes.list(&Query::all());
-                let mut defaults = all.iter().filter_map(|entry| entry.decode::<PriorityClass>().ok());
-                defaults.find(|class| class.global_default == Some(true))
-            }
+        let refuse = |why: String| Status::forbidden(&attributes.resource.id, attributes.name.name(), why);
+        let Some(classes) = self.cache_of::<PriorityClass>() else { return Ok(()) };
+        let class = if given.is_empty() {
+            default_class(&classes)
+        } else {
+            let found = classes.get(&ObjectName::cluster(&*given));
+            let found =
+                found.ok_or_else(|| refuse(format!("no PriorityClass with name {given} was found")))?;
+            found.decode::<PriorityClass>().ok()
         };
         let (value, policy) = match &class {
             Some(class) => (class.value.unwrap_or(0), class.preemption_policy.as_deref()),
             None => (0, None),
         };
-        if let (true, Some(name)) =
-            (given.is_empty(), class.as_ref().and_then(|class| class.metadata.name.clone()))
-        {
+        let policy = policy.unwrap_or("PreemptLowerPriority");
+        let computed = "must not be provided in pod spec; priority admission controller computed";
+        let from = "from the given PriorityClass name";
+        if let Some(wanted) = spec["priority"].as_i64().filter(|wanted| *wanted != i64::from(value)) {
+            return Err(refuse(format!(
+                "the integer value of priority ({wanted}) {computed} {value} {from}"
+            )));
+        }
+        if let Some(wanted) = spec["preemptionPolicy"].as_str().filter(|wanted| *wanted != policy) {
+            return Err(refuse(format!(
+                "the string value of PreemptionPolicy ({wanted}) {computed} {policy} {from}"
+            )));
+        }
+        if let Some(name) = class.as_ref().and_then(|class| class.metadata.name.clone()) {
             spec["priorityClassName"] = name.into();
         }
         spec["priority"] = value.into();
-        if spec["preemptionPolicy"].is_null() {
-            spec["preemptionPolicy"] = policy.unwrap_or("PreemptLowerPriority").into();
-        }
+        spec["preemptionPolicy"] = policy.into();
         Ok(())
     }
+
+    /// There is one class for the pods that name none.
+    fn only_default(&self, attributes: &Attributes<'_>, class: &Value) -> Result<(), Status> {
+        let held = self
+            .cache_of::<PriorityClass>()
+            .as_ref()
+            .and_then(default_class)
+            .and_then(|class| class.metadata.name);
+        match held {
+            Some(held) if class["globalDefault"] == true && held != attributes.name.name() => {
+                let why =
+                    format!("PriorityClass {held} is already marked as default. Only one default can exist");
+                Err(Status::forbidden(&attributes.resource.id, attributes.name.name(), why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What only a RuntimeClass could give is refused where there is none of that name.
+    fn runtime_class(&self, attributes: &Attributes<'_>, spec: &Value) -> Result<(), Status> {
+        let refuse = |why: String| {
+            Err(Status::forbidden(
+                &attributes.resource.id,
+                attributes.name.name(),
+                format!("pod rejected: {why}"),
+            ))
+        };
+        let overhead = spec["overhead"].as_object().is_some_and(|overhead| !overhead.is_empty());
+        match spec["runtimeClassName"].as_str().filter(|name| !name.is_empty()) {
+            Some(name) if !self.has_runtime(name) => refuse(format!("RuntimeClass {name:?} not found")),
+            None if overhead => {
+                refuse("Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has_runtime(&self, name: &str) -> bool {
+        self.cache_of::<RuntimeClass>().is_some_and(|cache| cache.get(&ObjectName::cluster(name)).is_some())
+    }
+
+    /// A pod has the labels by which its node says where it stands.
+    fn topology(&self, object: &mut Value) {
+        let name = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+        let nodes = self.cache_of::<Node>();
+        let Some(node) = nodes.and_then(|nodes| nodes.get(&ObjectName::cluster(name))) else { return };
+        let Ok(node) = node.to_value() else { return };
+        for key in ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"] {
+            if let Some(place) = node["metadata"]["labels"].get(key) {
+                object["metadata"]["labels"][key] = place.clone();
+            }
+        }
+    }
+}
+
+/// The class of pods that name none: of several, the one with the lowest priority.
+fn default_class(classes: &Cache) -> Option<PriorityClass> {
+    let all = classes.list(&Query::all());
+    let all = all.iter().filter_map(|entry| entry.decode::<PriorityClass>().ok());
+    all.filter(|class| class.global_default == Some(true)).min_by_key(|class| class.value)
 }
 
 fn tolerate_failing_nodes(spec: &mut Value) {
@@ -106,13 +179,27 @@ fn tolerate_failing_nodes(spec: &mut Value) {
 #[async_trait]
 impl Admission for PodDefaults {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        if attributes.change == Change::Create && attributes.resource.id == GroupResource::of::<Pod>() {
-            let spec = &mut object["spec"];
-            if spec.is_object() {
-                self.account(attributes, spec)?;
-                self.priority(attributes, spec)?;
-                tolerate_failing_nodes(spec);
-            }
+        let (id, change) = (&attributes.resource.id, attributes.change);
+        if *id == GroupResource::of::<PriorityClass>() {
+            self.only_default(attributes, object)?;
+        }
+        if *id != GroupResource::of::<Pod>() {
+            return Ok(Vec::new());
+        }
+        let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {
+            return Ok(Vec::new());
+        };
+        if change == Change::Create {
+            self.account(attributes, spec)?;
+            self.priority(attributes, spec)?;
+            self.runtime_class(attributes, spec)?;
+        }
+        // An update that leaves them out gets them again: they cannot be taken away.
+        if attributes.subresource.is_none() {
+            tolerate_failing_nodes(spec);
+        }
+        if change == Change::Create || attributes.subresource == Some("binding") {
+            self.topology(object);
         }
         Ok(Vec::new())
     }

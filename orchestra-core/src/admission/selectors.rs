@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,9 +15,9 @@ use crate::watch::{Entry, Query};
 /// How many other controllers one answer warns of.
 const MOST: usize = 3;
 
-/// Refuses nothing, but warns of selectors that are probably not what was meant: of a new controller that could select
-/// the pods of another one in its namespace, and of a new service that selects no pod while a label is spelled almost
-/// as its selector asks.
+/// Refuses nothing, but warns of a selector that is probably not what was meant: that of a new controller which selects
+/// pods of another one in its namespace, or whose own pods another one selects. That two selectors could meet is not
+/// enough: there must be a pod, or a template, that both select.
 ///
 /// A controller that is itself owned, such as a Deployment's ReplicaSet, neither warns nor is warned of: its owner has
 /// seen to its selector.
@@ -36,6 +36,27 @@ struct Selecting {
 #[derive(Deserialize)]
 struct SelectingSpec {
     selector: Option<Form>,
+    template: Option<Labelled>,
+}
+
+/// What has labels in its metadata: a template, or a pod.
+#[derive(Deserialize)]
+struct Labelled {
+    metadata: Option<Meta>,
+}
+
+#[derive(Deserialize)]
+struct Meta {
+    #[serde(default)]
+    labels: Labels,
+}
+
+impl Labelled {
+    /// Whether two selectors both select it.
+    fn is_of_both(&self, one: &Selector, other: &Selector) -> bool {
+        let labels = self.metadata.as_ref().map(|meta| &meta.labels);
+        labels.is_some_and(|labels| one.matches(labels) && other.matches(labels))
+    }
 }
 
 /// A plain map, as services and replication controllers have it, or the form that all others have.
@@ -54,6 +75,11 @@ impl Selecting {
             Form::Selector(selector) => Selector::try_from(selector).ok(),
         }
     }
+
+    /// What the pods of the controller are like.
+    fn template(&self) -> Option<&Labelled> {
+        self.spec.as_ref()?.template.as_ref()
+    }
 }
 
 impl SelectorWarnings {
@@ -70,14 +96,26 @@ impl SelectorWarnings {
     }
 
     /// What a new controller overlaps with.
-    fn overlaps(&self, name: &ObjectName, selector: &Selector) -> Vec<String> {
+    fn overlaps(&self, name: &ObjectName, new: &Selecting, selector: &Selector) -> Vec<String> {
         let namespace = Query { namespace: name.namespace().map(Into::into), ..Query::all() };
+        let pods = self.caches.get(&GroupResource::of::<Pod>());
+        let pods = pods.map(|pods| pods.list(&namespace)).unwrap_or_default();
         let kinds = self.controllers.iter().filter_map(|id| Some((id, self.caches.get(id)?)));
         let others = kinds.flat_map(|(id, cache)| {
             let entries = cache.list(&namespace).into_iter().filter(|entry| !is_owned(entry));
+            let pods = &pods;
             entries.filter_map(move |entry| {
-                let other = entry.view::<Selecting>().ok()?.selector()?;
+                let held = entry.view::<Selecting>().ok()?;
+                let other = held.selector()?;
                 let example = selector.overlap(&other)?;
+                let mut templates = [new.template(), held.template()].into_iter().flatten();
+                let meet = templates.any(|template| template.is_of_both(selector, &other))
+                    || pods
+                        .iter()
+                        .any(|pod| pod.view::<Labelled>().is_ok_and(|pod| pod.is_of_both(selector, &other)));
+                if !meet {
+                    return None;
+                }
                 let id = format!("{id} {:?}", entry.name().name());
                 Some(Overlap { id: &id, selector: &other, example }.to_string())
             })
@@ -97,19 +135,12 @@ impl Admission for SelectorWarnings {
         let (Change::Create, None, Some(object)) = (attributes.change, attributes.subresource, new) else {
             return Ok(Vec::new());
         };
-        let id = &attributes.resource.id;
-        let selector =
-            || Selecting::deserialize(object).ok()?.selector().filter(|found| !found.is_everything());
-        if *id == GroupResource::of::<Service>() {
-            let nearest = selector()
-                .zip(self.caches.get(&GroupResource::of::<Pod>()))
-                .and_then(|(selector, pods)| pods.nearest_label(&selector, attributes.name.namespace()));
-            return Ok(nearest.map(|nearest| nearest.to_string()).into_iter().collect());
-        }
-        if !self.controllers.contains(id) || names_a_controller(object) {
+        if !self.controllers.contains(&attributes.resource.id) || names_a_controller(object) {
             return Ok(Vec::new());
         }
-        Ok(selector().map(|selector| self.overlaps(attributes.name, &selector)).unwrap_or_default())
+        let Ok(new) = Selecting::deserialize(object) else { return Ok(Vec::new()) };
+        let selector = new.selector().filter(|selector| !selector.is_everything());
+        Ok(selector.map(|selector| self.overlaps(attributes.name, &new, &selector)).unwrap_or_default())
     }
 }
 

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ use crate::api::field::{Errors, Path};
 use crate::api::{Caches, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, ObjectName};
+use crate::objects::service::validate_cluster_ips;
 use crate::store::{Key, Txn};
 use crate::watch::Query;
 
@@ -118,13 +119,13 @@ struct Spec {
     cluster_ip: String,
     ports: Vec<Port>,
     allocate_load_balancer_node_ports: Option<bool>,
+    external_traffic_policy: String,
+    health_check_node_port: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Port {
-    port: i64,
-    protocol: String,
     node_port: Option<i64>,
 }
 
@@ -142,13 +143,16 @@ impl Spec {
             || self.kind == "LoadBalancer" && self.allocate_load_balancer_node_ports != Some(false)
     }
 
+    fn has_health_port(&self) -> bool {
+        self.kind == "LoadBalancer" && self.external_traffic_policy == "Local"
+    }
+
     /// What of this service is recorded as given out.
     fn held(&self) -> HashSet<Key> {
         let address =
             (self.has_address() && !self.cluster_ip.is_empty()).then(|| address_key(&self.cluster_ip));
-        let ports =
-            self.ports.iter().filter_map(|port| port.node_port.filter(|port| *port != 0)).map(port_key);
-        address.into_iter().chain(ports).collect()
+        let ports = self.ports.iter().filter_map(|port| port.node_port).chain(self.health_check_node_port);
+        address.into_iter().chain(ports.filter(|port| *port != 0).map(port_key)).collect()
     }
 }
 
@@ -174,14 +178,15 @@ impl ServiceAllocation {
         others.filter_map(|entry| entry.view::<View>().ok()).flat_map(|view| view.spec.held()).collect()
     }
 
-    /// Gives a service what it asks for, or keeps what it has.
+    /// Gives a service what it asks for.
     fn allocate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-        let old = attributes.old.map(Spec::of).unwrap_or_default();
-        keep_what_it_has(object, &old);
         let taken = self.held_by_others(attributes.name);
         let mut errors = Errors::new();
-        self.address(object, &taken, &mut errors);
-        self.node_ports(object, &taken, &mut errors);
+        families(object, &mut errors);
+        if errors.is_empty() {
+            self.address(object, &taken, &mut errors);
+            self.node_ports(object, &taken, &mut errors);
+        }
         if errors.is_empty() {
             return Ok(());
         }
@@ -192,11 +197,6 @@ impl ServiceAllocation {
     fn address(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
         let spec = Spec::of(object);
         if spec.kind == "ExternalName" {
-            if let Value::Object(fields) = &mut object["spec"] {
-                for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-                    fields.remove(field);
-                }
-            }
             return;
         }
         let path = Path::new("spec.clusterIPs");
@@ -225,14 +225,9 @@ impl ServiceAllocation {
                 given.to_owned()
             }
         };
-        let spec = &mut object["spec"];
-        spec["clusterIP"] = address.as_str().into();
-        spec["clusterIPs"] = json!([address]);
-        if spec["ipFamilies"].is_null() {
-            spec["ipFamilies"] = json!(["IPv4"]);
-        }
-        if spec["ipFamilyPolicy"].is_null() {
-            spec["ipFamilyPolicy"] = "SingleStack".into();
+        if let Some(Value::Object(fields)) = object.get_mut("spec") {
+            fields.insert("clusterIP".to_owned(), address.as_str().into());
+            fields.insert("clusterIPs".to_owned(), json!([address]));
         }
     }
 
@@ -249,25 +244,18 @@ impl ServiceAllocation {
 
     fn node_ports(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
         let spec = Spec::of(object);
-        let Value::Array(ports) = &mut object["spec"]["ports"] else { return };
-        if !spec.has_node_ports() && spec.kind != "LoadBalancer" {
-            for port in ports.iter_mut().filter_map(Value::as_object_mut) {
-                port.remove("nodePort");
-            }
+        // Of a Service of another type they are refused, by its validation.
+        if !matches!(&*spec.kind, "NodePort" | "LoadBalancer") {
             return;
         }
         let mut ours = HashSet::new();
-        for (index, port) in ports.iter_mut().enumerate() {
+        let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+        for (index, port) in ports.into_iter().flatten().enumerate() {
             let path = Path::new("spec.ports").index(index).child("nodePort");
-            let given = port["nodePort"].as_i64().unwrap_or(0);
+            let given = port.get("nodePort").and_then(Value::as_i64).unwrap_or(0);
             if given != 0 {
-                if !u16::try_from(given).is_ok_and(|port| self.ranges.node_ports.contains(&port)) {
-                    let (first, last) = (self.ranges.node_ports.start(), self.ranges.node_ports.end());
-                    let why = format!(
-                        "provided port is not in the valid range. The range of valid ports is {first}-{last}"
-                    );
-                    errors.invalid(&path, given, why);
-                } else if taken.contains(&port_key(given)) {
+                self.within_range(&path, given, errors);
+                if taken.contains(&port_key(given)) {
                     errors.invalid(&path, given, "provided port is already allocated");
                 }
                 ours.insert(given);
@@ -280,6 +268,44 @@ impl ServiceAllocation {
                     None => errors.invalid(&path, 0, "failed to allocate a nodePort: range is full"),
                 }
             }
+        }
+        self.health_port(&spec, object, taken, &mut ours, errors);
+    }
+
+    /// The port at which nodes say whether they have a pod of the Service.
+    fn health_port(
+        &self,
+        spec: &Spec,
+        object: &mut Value,
+        taken: &HashSet<Key>,
+        ours: &mut HashSet<i64>,
+        errors: &mut Errors,
+    ) {
+        if !spec.has_health_port() {
+            return;
+        }
+        let path = Path::new("spec.healthCheckNodePort");
+        match spec.health_check_node_port.filter(|port| *port != 0) {
+            Some(given) if ours.contains(&given) || taken.contains(&port_key(given)) => {
+                errors.invalid(&path, given, "provided port is already allocated");
+            }
+            Some(given) => self.within_range(&path, given, errors),
+            None => match (self.free_port(taken, ours), object.get_mut("spec")) {
+                (Some(free), Some(Value::Object(fields))) => {
+                    fields.insert("healthCheckNodePort".to_owned(), free.into());
+                }
+                _ => errors.invalid(&path, 0, "failed to allocate a health check port: range is full"),
+            },
+        }
+    }
+
+    fn within_range(&self, path: &Path, given: i64, errors: &mut Errors) {
+        if !u16::try_from(given).is_ok_and(|port| self.ranges.node_ports.contains(&port)) {
+            let (first, last) = (self.ranges.node_ports.start(), self.ranges.node_ports.end());
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            );
+            errors.invalid(path, given, why);
         }
     }
 
@@ -294,27 +320,44 @@ impl ServiceAllocation {
     }
 }
 
-/// An update that leaves out an address keeps the one that the service has.
-fn keep_what_it_has(object: &mut Value, old: &Spec) {
-    let new = Spec::of(object);
-    if new.kind != "ExternalName"
-        && old.kind != "ExternalName"
-        && new.cluster_ip.is_empty()
-        && !old.cluster_ip.is_empty()
-    {
-        object["spec"]["clusterIP"] = old.cluster_ip.as_str().into();
-    }
-    if !new.has_node_ports() || !old.has_node_ports() {
+/// Says which families of addresses a Service asks for that this cluster, which has those of version 4, has not. What
+/// is wrong with them by themselves comes first, and is all that is said then.
+fn families(object: &Value, errors: &mut Errors) {
+    let spec = object.get("spec").and_then(|spec| ServiceSpec::deserialize(spec).ok()).unwrap_or_default();
+    if spec.type_.as_deref() == Some("ExternalName") {
         return;
     }
-    let given: HashSet<i64> = new.ports.iter().filter_map(|port| port.node_port).collect();
-    let Value::Array(ports) = &mut object["spec"]["ports"] else { return };
-    for (value, port) in ports.iter_mut().zip(&new.ports) {
-        let same = |held: &&Port| held.port == port.port && held.protocol == port.protocol;
-        let held = old.ports.iter().find(same).and_then(|held| held.node_port);
-        if let (None | Some(0), Some(held)) = (port.node_port, held.filter(|held| !given.contains(held))) {
-            value["nodePort"] = held.into();
+    let path = Path::new("spec");
+    validate_cluster_ips(&spec, &path, errors);
+    if !errors.is_empty() {
+        return;
+    }
+    let (ips, families) = (spec.cluster_ips.unwrap_or_default(), spec.ip_families.unwrap_or_default());
+    let policy = spec.ip_family_policy.as_deref().unwrap_or_default();
+    let at = path.child("ipFamilyPolicy");
+    for (what, count) in [("cluster IPs", ips.len()), ("IP families", families.len())] {
+        if policy == "SingleStack" && count == 2 {
+            let detail =
+                format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            errors.invalid(&at, policy, detail);
         }
+    }
+    for (index, _) in
+        ips.iter().enumerate().filter(|(index, ip)| ip.contains(':') && *index >= families.len())
+    {
+        let detail = "IPv6 is not configured on this cluster";
+        errors.invalid(&path.child("clusterIPs").index(index), json!(ips), detail);
+    }
+    let headless = ips.first().is_some_and(|ip| ip == "None");
+    if !errors.is_empty() || headless && spec.selector.is_none_or(|labels| labels.is_empty()) {
+        return;
+    }
+    if policy == "RequireDualStack" {
+        errors.invalid(&at, policy, "this cluster is not configured for dual-stack services");
+    }
+    for (index, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+        let at = path.child("ipFamilies").index(index);
+        errors.invalid(&at, family.as_str(), "not configured on this cluster");
     }
 }
 

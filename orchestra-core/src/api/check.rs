@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::names;
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Shown};
 
 /// What is said of a field that may never change.
 pub(crate) const IMMUTABLE: &str = "field is immutable";
@@ -76,6 +76,13 @@ pub(crate) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &
     }
 }
 
+/// A text out of a few, among which the empty one may not be: a field that is left out is checked elsewhere.
+pub(super) fn supported(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
+    if !supported.contains(&value) {
+        errors.not_supported(path, value, supported);
+    }
+}
+
 /// The protocols of ports.
 pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
@@ -118,6 +125,29 @@ pub(crate) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelecto
             say(errors, &path.child("values").index(index), value, names::label_value(value));
         }
     }
+}
+
+/// A selector as errors show it.
+pub(super) fn shown_selector(selector: &LabelSelector) -> Shown {
+    let mut fields = Vec::new();
+    if let Some(labels) = selector.match_labels.as_ref().filter(|labels| !labels.is_empty()) {
+        fields.push(("matchLabels", shown(labels).into()));
+    }
+    let expressions = selector.match_expressions.as_deref().unwrap_or_default();
+    if !expressions.is_empty() {
+        let expressions = expressions.iter().map(|expression| {
+            let mut fields = vec![
+                ("key", Value::from(expression.key.as_str()).into()),
+                ("operator", Value::from(expression.operator.as_str()).into()),
+            ];
+            if let Some(values) = expression.values.as_ref().filter(|values| !values.is_empty()) {
+                fields.push(("values", shown(values).into()));
+            }
+            Shown::object(fields)
+        });
+        fields.push(("matchExpressions", Shown::list(expressions)));
+    }
+    Shown::object(fields)
 }
 
 /// A count or a percentage.
@@ -164,6 +194,23 @@ pub(crate) fn descending_path(errors: &mut Errors, path: &Path, text: &str) {
 pub(crate) fn no_backsteps(errors: &mut Errors, path: &Path, text: &str) {
     if text.split('/').any(|step| step == "..") {
         errors.invalid(path, text, "must not contain '..'");
+    }
+}
+
+/// A range of addresses.
+pub(super) fn cidr(errors: &mut Errors, path: &Path, text: &str) {
+    if family_of_cidr(text).is_none() {
+        errors.invalid(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+    }
+}
+
+/// The family of a range of addresses; `None` of a text that is none.
+pub(super) fn family_of_cidr(text: &str) -> Option<&'static str> {
+    let (address, bits) = text.split_once('/')?;
+    match (address.parse().ok()?, bits.parse::<u8>().ok()?) {
+        (IpAddr::V4(_), 0..=32) => Some("IPv4"),
+        (IpAddr::V6(_), 0..=128) => Some("IPv6"),
+        _ => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::field::{Errors, Path, Problem};
+use super::field::{Errors, Path};
 use super::{DeleteOptions, Propagation, Status};
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,7 +38,7 @@ impl DeleteOptions {
         let propagation = body.propagation(&mut errors);
         let dry_run = body.dry_run.unwrap_or_default();
         if dry_run.iter().any(|value| value != "All") {
-            not_supported(&mut errors, "dryRun", json!(dry_run), &["All"]);
+            errors.not_supported(&Path::new("dryRun"), json!(dry_run), &["All"]);
         }
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
@@ -79,14 +79,9 @@ impl Body {
             Some("Foreground") => Some(Propagation::Foreground),
             Some(other) => {
                 let known = ["Foreground", "Background", "Orphan", "nil"];
-                not_supported(errors, "propagationPolicy", other.into(), &known);
+                errors.not_supported(&Path::new("propagationPolicy"), other, &known);
                 None
             }
         }
     }
-}
-
-fn not_supported(errors: &mut Errors, path: &'static str, value: Value, supported: &[&str]) {
-    let supported = supported.iter().map(ToString::to_string).collect();
-    errors.push(&Path::new(path), Problem::NotSupported(value, supported));
 }

@@ -50,17 +50,46 @@ impl fmt::Display for Path {
     }
 }
 
+/// A value as an error shows it: JSON, with the fields of an object in the order in which Kubernetes has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// An object with these fields, in this order.
+    pub fn object<'f>(fields: impl IntoIterator<Item = (&'f str, Self)>) -> Self {
+        let fields = fields.into_iter().map(|(name, value)| format!("{}:{value}", Value::from(name)));
+        Self(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
+    }
+
+    /// A list of these.
+    pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
+        Self(format!("[{}]", items.into_iter().map(|item| item.0).collect::<Vec<_>>().join(",")))
+    }
+}
+
+impl From<Value> for Shown {
+    fn from(value: Value) -> Self {
+        Self(value.to_string())
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Which rule a field breaks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {
     /// It is missing. The text says more, or is empty.
     Required(String),
     /// The value is not one that it may have.
-    Invalid(Value, String),
+    Invalid(Shown, String),
     /// The value is none of those that it may have.
-    NotSupported(Value, Vec<String>),
-    /// The same value stands twice.
-    Duplicate(Value),
+    NotSupported(Shown, Vec<String>),
+    /// The same value stands twice. The text says more, or is empty.
+    Duplicate(Shown, String),
     /// It may not be set, or not be changed.
     Forbidden(String),
     /// It has more bytes than it may.
@@ -68,7 +97,7 @@ pub enum Problem {
     /// It has more elements (the first number) than it may (the second).
     TooMany(usize, usize),
     /// What it refers to is not there.
-    NotFound(Value),
+    NotFound(Shown),
 }
 
 /// One broken rule, at one field.
@@ -87,7 +116,7 @@ impl Error {
             Problem::Required(_) => "FieldValueRequired",
             Problem::Invalid(..) => "FieldValueInvalid",
             Problem::NotSupported(..) => "FieldValueNotSupported",
-            Problem::Duplicate(_) => "FieldValueDuplicate",
+            Problem::Duplicate(..) => "FieldValueDuplicate",
             Problem::Forbidden(_) => "FieldValueForbidden",
             Problem::TooLong(_) => "FieldValueTooLong",
             Problem::TooMany(..) => "FieldValueTooMany",
@@ -122,7 +151,8 @@ impl fmt::Display for Problem {
                     write!(f, ": supported values: {}", quoted.join(", "))
                 }
             }
-            Self::Duplicate(value) => write!(f, "Duplicate value: {value}"),
+            Self::Duplicate(value, detail) if detail.is_empty() => write!(f, "Duplicate value: {value}"),
+            Self::Duplicate(value, detail) => write!(f, "Duplicate value: {value}: {detail}"),
             Self::Forbidden(detail) => write!(f, "Forbidden: {detail}"),
             Self::TooLong(most) => write!(f, "Too long: may not be more than {most} bytes"),
             Self::TooMany(actual, most) => write!(f, "Too many: {actual}: must have at most {most} items"),
@@ -163,19 +193,29 @@ impl Errors {
 
     /// A value is not one that the field may have.
     pub fn invalid(&mut self, path: &Path, value: impl Into<Value>, detail: impl Into<String>) {
-        self.push(path, Problem::Invalid(value.into(), detail.into()));
+        self.invalid_object(path, value.into().into(), detail);
     }
 
-    /// A value is none of those that the field may have. They are listed in order of the alphabet.
+    /// [`Errors::invalid`] for a value whose fields have an order.
+    pub fn invalid_object(&mut self, path: &Path, value: Shown, detail: impl Into<String>) {
+        self.push(path, Problem::Invalid(value, detail.into()));
+    }
+
+    /// A value is none of those that the field may have. They are listed as they are given: most often in order of the
+    /// alphabet, but not always.
     pub fn not_supported(&mut self, path: &Path, value: impl Into<Value>, supported: &[&str]) {
-        let mut supported: Vec<String> = supported.iter().map(ToString::to_string).collect();
-        supported.sort_unstable();
-        self.push(path, Problem::NotSupported(value.into(), supported));
+        let supported = supported.iter().map(ToString::to_string).collect();
+        self.push(path, Problem::NotSupported(value.into().into(), supported));
     }
 
     /// The same value stands twice.
     pub fn duplicate(&mut self, path: &Path, value: impl Into<Value>) {
-        self.push(path, Problem::Duplicate(value.into()));
+        self.push(path, Problem::Duplicate(value.into().into(), String::new()));
+    }
+
+    /// What the field refers to is not there.
+    pub fn not_found(&mut self, path: &Path, value: impl Into<Value>) {
+        self.push(path, Problem::NotFound(value.into().into()));
     }
 
     /// The field may not be set, or not be changed.
@@ -202,7 +242,7 @@ mod tests {
             [
                 "spec.selector: Required value",
                 "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
-                r#"spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure""#,
+                r#"spec.restartPolicy: Unsupported value: "Maybe": supported values: "OnFailure", "Always""#,
                 r#"spec.containers[1].name: Duplicate value: "web""#,
             ]
         );

@@ -86,7 +86,13 @@ fn owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) {
     let mut controller: Option<String> = None;
     for owner in owners {
         let (_, version) = split_api_version(&owner.api_version);
-        if version.is_empty() {
+        if owner.api_version.matches('/').count() > 1 {
+            errors.invalid(
+                &path.child("apiVersion"),
+                owner.api_version.as_str(),
+                format!("unexpected GroupVersion string: {}", owner.api_version),
+            );
+        } else if version.is_empty() {
             errors.invalid(
                 &path.child("apiVersion"),
                 owner.api_version.as_str(),

@@ -67,7 +67,7 @@ pub use request::{
     WriteOptions,
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
-pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed};
+pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed, desires_otherwise};
 pub use server::{
     AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Server, ServerConfig, Table,
 };

@@ -5,6 +5,7 @@ use crate::api::NameRule;
 use crate::selector::{key_faults, value_faults};
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const UNDERSCORED: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
 const LABEL_1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 
 /// What is wrong with an object's name. A name to be generated from may end with a hyphen.
@@ -59,6 +60,23 @@ pub(crate) fn subdomain(text: &str) -> Vec<String> {
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
              start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
              '{LABEL}(\\.{LABEL})*')"
+        ));
+    }
+    faults
+}
+
+/// A DNS subdomain that may have underscores too, as a search path of a resolver.
+pub(super) fn subdomain_with_underscores(text: &str) -> Vec<String> {
+    let mut faults = too_long(text, 253);
+    let is_step = |step: &str| {
+        let plain = step.strip_prefix('_').unwrap_or(step);
+        !plain.starts_with('_') && !plain.ends_with('_') && is_label(&plain.replace('_', "-"))
+    };
+    if !text.split('.').all(is_step) {
+        faults.push(format!(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and \
+             must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '{UNDERSCORED}(\\.{UNDERSCORED})*')"
         ));
     }
     faults
@@ -152,7 +170,7 @@ pub(crate) fn header(text: &str) -> Vec<String> {
 }
 
 fn too_long(text: &str, most: usize) -> Vec<String> {
-    if text.len() > most { vec![format!("must be no more than {most} bytes")] } else { Vec::new() }
+    if text.len() > most { vec![format!("must be no more than {most} characters")] } else { Vec::new() }
 }
 
 fn is_label(text: &str) -> bool {
@@ -191,7 +209,7 @@ mod tests {
             }
         }
         assert_eq!(label("a.b"), ["must not contain dots"]);
-        assert_eq!(subdomain(&"a".repeat(254)), ["must be no more than 253 bytes"]);
+        assert_eq!(subdomain(&"a".repeat(254)), ["must be no more than 253 characters"]);
     }
 
     #[test]

@@ -15,13 +15,17 @@ impl Rules for ControllerRevisionRules {
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Controller", "Whose state this is."),
-        Column::new("Revision", "The how many-th state it is.").integer(),
+        Column::new("Revision", "The how many-th state it is."),
         Column::AGE,
     ];
 
     fn validate(object: &ControllerRevision, errors: &mut Errors) {
-        if object.data.is_none() {
-            errors.required(&Path::new("data"), "data is mandatory");
+        match &object.data {
+            None => errors.required(&Path::new("data"), "data is mandatory"),
+            Some(data) if !data.0.is_object() => {
+                errors.required(&Path::new("data"), "data must be a valid JSON object");
+            }
+            Some(_) => {}
         }
         check::not_negative(errors, &Path::new("revision"), Some(object.revision));
     }

@@ -4,11 +4,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::check::{self, shown};
-use super::json::{Fields, at, set};
+use super::json::{Fields, at, keep, set};
 use super::replicas::{self, SCALE};
 use super::{legacy, print, template};
-use crate::api::field::{Errors, Path};
-use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, table};
+use crate::api::field::{Errors, Path, Problem, Shown};
+use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, desires_otherwise, table};
 
 /// The rules of Deployment objects.
 pub(super) struct DeploymentRules;
@@ -32,7 +32,9 @@ impl Rules for DeploymentRules {
     ];
 
     fn default(object: &mut Value) {
-        let Some(spec) = at(object, &["spec"]) else { return };
+        let Some(spec) = object.as_object_mut().and_then(|fields| fields.object_or_new("spec")) else {
+            return;
+        };
         spec.or("replicas", 1);
         spec.or("revisionHistoryLimit", 10);
         spec.or("progressDeadlineSeconds", 600);
@@ -65,11 +67,29 @@ impl Rules for DeploymentRules {
 
     fn validate_update(new: &Deployment, old: &Deployment, errors: &mut Errors) {
         let selector = |object: &Deployment| object.spec.as_ref().map(|spec| spec.selector.clone());
-        check::unchanged(errors, &Path::new("spec.selector"), &selector(new), &selector(old));
+        replicas::selector_unchanged(selector(new).as_ref(), selector(old).as_ref(), errors);
     }
 
     fn warnings(object: &Deployment) -> Vec<String> {
         template::warnings(object.spec.as_ref().map(|spec| &spec.template), &Path::new("spec.template"))
+    }
+
+    fn is_new_generation(new: &Value, old: &Value) -> bool {
+        // Annotations are passed on to the ReplicaSets, so that a change of them is one to carry out.
+        let annotations = |object: &Value| object["metadata"]["annotations"].clone();
+        desires_otherwise(new, old) || annotations(new) != annotations(old)
+    }
+
+    fn prepare_status(new: &mut Value, old: &Value) {
+        keep_labels(new, old);
+    }
+
+    fn warnings_at_creation(object: &Deployment) -> Vec<String> {
+        print::name_warning(&object.metadata)
+    }
+
+    fn validate_json(object: &Value, errors: &mut Errors) {
+        replicas::selector_given(object, errors);
     }
 
     fn cells(object: &Deployment, now: Timestamp) -> Vec<Value> {
@@ -87,6 +107,13 @@ impl Rules for DeploymentRules {
             images.into(),
             print::selector(Some(&spec.selector)).into(),
         ]
+    }
+}
+
+/// The labels of a Deployment are not its status's to change.
+fn keep_labels(new: &mut Value, old: &Value) {
+    if let (Some(new), Some(old)) = (new.get_mut("metadata"), old.get("metadata")) {
+        keep(new, old, "labels");
     }
 }
 
@@ -125,8 +152,16 @@ fn strategy(strategy: Option<&DeploymentStrategy>, path: &Path, errors: &mut Err
             }
             check::at_most_all(errors, &at.child("maxUnavailable"), unavailable);
         }
-        (other, _) => {
-            errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]);
+        (other, rolling) => {
+            let rolling = rolling.as_ref().map_or(Value::Null.into(), |rolling| {
+                Shown::object([
+                    ("MaxUnavailable", shown(&rolling.max_unavailable).into()),
+                    ("MaxSurge", shown(&rolling.max_surge).into()),
+                ])
+            });
+            let value = Shown::object([("Type", Value::from(other).into()), ("RollingUpdate", rolling)]);
+            let supported = ["Recreate", "RollingUpdate"].map(str::to_owned).into();
+            errors.push(path, Problem::NotSupported(value, supported));
         }
     }
 }

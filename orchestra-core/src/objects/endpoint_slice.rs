@@ -9,7 +9,7 @@ use super::check::{self, say};
 use super::json::Fields;
 use super::{address, names};
 use crate::api::field::{Errors, Path, Problem};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Rules, desires_otherwise, table};
 
 /// The most endpoints that a slice may have, addresses that an endpoint may have, and ports that a slice may have.
 const MAX_ENDPOINTS: usize = 1000;
@@ -56,6 +56,11 @@ impl Rules for EndpointSliceRules {
         check::unchanged(errors, &Path::new("addressType"), &new.address_type, &old.address_type);
     }
 
+    fn is_new_generation(new: &Value, old: &Value) -> bool {
+        let labels = |object: &Value| object["metadata"]["labels"].clone();
+        desires_otherwise(new, old) || labels(new) != labels(old)
+    }
+
     fn cells(object: &EndpointSlice, now: Timestamp) -> Vec<Value> {
         let ports = object.ports.iter().flatten().map(|port| match port.port {
             Some(number) => number.to_string(),
@@ -80,14 +85,17 @@ fn validate_endpoint(endpoint: &Endpoint, kind: &str, path: &Path, errors: &mut 
         count if count > MAX_ADDRESSES => errors.push(&at, Problem::TooMany(count, MAX_ADDRESSES)),
         _ => {}
     }
+    let of_pod = endpoint.target_ref.as_ref().is_some_and(|target| target.kind.as_deref() == Some("Pod"));
     for (index, text) in endpoint.addresses.iter().enumerate() {
         let at = at.index(index);
         match (kind, text.parse::<IpAddr>()) {
             ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => {
-                address::endpoint(errors, &at, text);
+                address::endpoint(errors, &at, text, of_pod);
             }
-            ("IPv4", _) => errors.invalid(&at, text.as_str(), "must be a valid IPv4 address"),
-            ("IPv6", _) => errors.invalid(&at, text.as_str(), "must be a valid IPv6 address"),
+            ("IPv4" | "IPv6", Err(_)) => drop(check::ip(errors, &at, text)),
+            ("IPv4" | "IPv6", Ok(_)) => {
+                errors.invalid(&at, text.as_str(), format!("must be an {kind} address"));
+            }
             _ => say(errors, &at, text, names::subdomain(text)),
         }
     }
@@ -119,7 +127,7 @@ fn ports(ports: &[EndpointPort], path: &Path, errors: &mut Errors) {
             check::port_number(errors, &path.child("port"), number);
         }
         let protocol = port.protocol.as_deref().unwrap_or_default();
-        check::one_of(errors, &path.child("protocol"), protocol, check::PROTOCOLS);
+        check::supported(errors, &path.child("protocol"), protocol, check::PROTOCOLS);
         if let Some(protocol) = &port.app_protocol {
             say(errors, &path.child("appProtocol"), protocol, names::qualified(protocol));
         }

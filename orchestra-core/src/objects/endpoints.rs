@@ -59,7 +59,12 @@ fn validate_subset(subset: &EndpointSubset, path: &Path, errors: &mut Errors) {
 }
 
 fn validate_address(held: &EndpointAddress, path: &Path, errors: &mut Errors) {
-    address::endpoint(errors, &path.child("ip"), &held.ip);
+    let target = held.target_ref.as_ref().and_then(|target| target.kind.as_deref());
+    address::endpoint(errors, &path.child("ip"), &held.ip, target == Some("Pod"));
+    // Kubernetes parses the address twice, and says so twice.
+    if held.ip.parse::<std::net::IpAddr>().is_err() {
+        errors.invalid(&path.child("ip"), held.ip.as_str(), "must be a valid IP address");
+    }
     for (field, name, rule) in [
         ("hostname", &held.hostname, names::label as fn(&str) -> Vec<String>),
         ("nodeName", &held.node_name, names::subdomain),

@@ -61,7 +61,7 @@ mod replica_set;
 mod replicas;
 mod replication_controller;
 mod secret;
-mod service;
+pub(crate) mod service;
 mod service_account;
 mod template;
 

@@ -2,13 +2,13 @@ use std::collections::{BTreeSet, HashSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus, Taint};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::check::{self, say, shown};
 use super::json::{Fields, at};
 use super::print::or_none;
 use super::{names, pod, quantities};
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Problem, Shown};
 use crate::api::{Column, Rules, table};
 use crate::watch::IndexedField;
 
@@ -38,6 +38,9 @@ impl Rules for NodeRules {
 
     /// All that a node has may be used, unless it says how much.
     fn default(object: &mut Value) {
+        if let Some(spec) = at(object, &["spec"]) {
+            pod_range(spec);
+        }
         let Some(status) = at(object, &["status"]) else { return };
         quantities::round_up(status, "capacity");
         quantities::round_up(status, "allocatable");
@@ -49,11 +52,9 @@ impl Rules for NodeRules {
     fn validate(object: &Node, errors: &mut Errors) {
         let spec = object.spec.clone().unwrap_or_default();
         let path = Path::new("spec");
-        taints(spec.taints.as_deref().unwrap_or_default(), &path.child("taints"), errors);
-        let ranges = spec.pod_cidrs.unwrap_or_default();
-        for (index, range) in ranges.iter().enumerate() {
-            cidr(range, &path.child("podCIDRs").index(index), errors);
-        }
+        // Kubernetes looks for them in the metadata, where they began as an annotation.
+        taints(spec.taints.as_deref().unwrap_or_default(), &Path::new("metadata.taints"), errors);
+        pod_ranges(spec.pod_cidrs.as_deref().unwrap_or_default(), &path.child("podCIDRs"), errors);
     }
 
     fn validate_update(new: &Node, old: &Node, errors: &mut Errors) {
@@ -148,19 +149,37 @@ fn taints(taints: &[Taint], path: &Path, errors: &mut Errors) {
         }
         check::one_of(errors, &path.child("effect"), &taint.effect, pod::EFFECTS);
         if !seen.insert((taint.key.as_str(), taint.effect.as_str())) {
-            errors.duplicate(&path, shown(taint));
+            let value = Shown::object([
+                ("Key", Value::from(taint.key.as_str()).into()),
+                ("Value", Value::from(value).into()),
+                ("Effect", Value::from(taint.effect.as_str()).into()),
+                ("TimeAdded", shown(&taint.time_added).into()),
+            ]);
+            let detail = "taints must be unique by key and effect pair";
+            errors.push(&path, Problem::Duplicate(value, detail.to_owned()));
         }
     }
 }
 
-fn cidr(range: &str, path: &Path, errors: &mut Errors) {
-    let sound =
-        range.split_once('/').is_some_and(|(address, bits)| match (address.parse(), bits.parse::<u8>()) {
-            (Ok(std::net::IpAddr::V4(_)), Ok(bits)) => bits <= 32,
-            (Ok(std::net::IpAddr::V6(_)), Ok(bits)) => bits <= 128,
-            _ => false,
-        });
-    if !sound {
-        errors.invalid(path, range, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+/// At most one range of each family.
+fn pod_ranges(ranges: &[String], path: &Path, errors: &mut Errors) {
+    for (index, range) in ranges.iter().enumerate() {
+        check::cidr(errors, &path.index(index), range);
+    }
+    let families: HashSet<_> = ranges.iter().filter_map(|range| check::family_of_cidr(range)).collect();
+    if ranges.len() > 1 && families.len() < ranges.len() {
+        errors.invalid(path, shown(&ranges), "may specify no more than one CIDR for each IP family");
+    }
+}
+
+/// `podCIDR` is the first of `podCIDRs`; an object has both.
+fn pod_range(spec: &mut Map<String, Value>) {
+    let first = spec.get("podCIDRs").and_then(|ranges| ranges.get(0)).and_then(Value::as_str);
+    match (spec.text("podCIDR").to_owned(), first.map(str::to_owned)) {
+        (one, None) if !one.is_empty() => drop(spec.insert("podCIDRs".to_owned(), json!([one]))),
+        (one, Some(first)) if one.is_empty() => drop(spec.insert("podCIDR".to_owned(), first.into())),
+        // Who sets only the old field means it.
+        (one, Some(first)) if one != first => drop(spec.insert("podCIDRs".to_owned(), json!([one]))),
+        _ => {}
     }
 }

@@ -3,9 +3,28 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
+use super::names;
 use crate::selector::Selector;
+
+/// What to know of the name of a controller of pods, which are named after it.
+pub(super) fn name_warning(meta: &ObjectMeta) -> Vec<String> {
+    hostname_warning(meta, "Pod names and hostnames")
+}
+
+/// What to know of a name that is used in a hostname, and is no label of DNS.
+pub(super) fn hostname_warning(meta: &ObjectMeta, used_in: &str) -> Vec<String> {
+    let faults = names::label(meta.name.as_deref().unwrap_or_default());
+    if faults.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is \
+         recommended: [{}]",
+        faults.join(" ")
+    )]
+}
 
 /// A text, or that there is none.
 pub(super) fn or_none(text: Option<&str>) -> String {

@@ -42,11 +42,12 @@ impl Rules for PriorityClassRules {
     fn validate(object: &PriorityClass, errors: &mut Errors) {
         let name = object.metadata.name.as_deref().unwrap_or_default();
         if name.starts_with("system-") {
-            if !SYSTEM.contains(&(name, object.value.unwrap_or_default())) {
+            if let Some(why) = not_of_the_system(name, object) {
                 errors.forbidden(
                     &Path::new("metadata.name"),
-                    "priority class names with 'system-' prefix are reserved for system use only. error: \
-                     name or value is not that of a system priority class",
+                    format!(
+                        "priority class names with 'system-' prefix are reserved for system use only. error: {why}"
+                    ),
                 );
             }
         } else if object.value.unwrap_or_default() > HIGHEST {
@@ -73,6 +74,10 @@ impl Rules for PriorityClassRules {
         );
     }
 
+    fn is_new_generation(_new: &Value, _old: &Value) -> bool {
+        false
+    }
+
     fn cells(object: &PriorityClass, now: Timestamp) -> Vec<Value> {
         vec![
             object.metadata.name.clone().into(),
@@ -82,4 +87,16 @@ impl Rules for PriorityClassRules {
             object.preemption_policy.clone().into(),
         ]
     }
+}
+
+/// Why a class with a name of the system's is none of the system's classes.
+fn not_of_the_system(name: &str, class: &PriorityClass) -> Option<String> {
+    let Some((_, value)) = SYSTEM.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if class.value.unwrap_or_default() != *value {
+        return Some(format!("value of {name} PriorityClass must be {value}"));
+    }
+    let wanted = class.global_default.unwrap_or_default();
+    wanted.then(|| format!("globalDefault of {name} PriorityClass must be false"))
 }

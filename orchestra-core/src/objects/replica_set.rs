@@ -23,7 +23,7 @@ impl Rules for ReplicaSetRules {
     const COLUMNS: &'static [Column] = COLUMNS;
 
     fn default(object: &mut Value) {
-        if let Some(spec) = at(object, &["spec"]) {
+        if let Some(spec) = object.as_object_mut().and_then(|fields| fields.object_or_new("spec")) {
             spec.or("replicas", 1);
             template::default(spec);
         }
@@ -44,12 +44,20 @@ impl Rules for ReplicaSetRules {
 
     fn validate_update(new: &ReplicaSet, old: &ReplicaSet, errors: &mut Errors) {
         let selector = |object: &ReplicaSet| object.spec.as_ref().map(|spec| spec.selector.clone());
-        check::unchanged(errors, &Path::new("spec.selector"), &selector(new), &selector(old));
+        replicas::selector_unchanged(selector(new).as_ref(), selector(old).as_ref(), errors);
     }
 
     fn warnings(object: &ReplicaSet) -> Vec<String> {
         let template = object.spec.as_ref().and_then(|spec| spec.template.as_ref());
         template::warnings(template, &Path::new("spec.template"))
+    }
+
+    fn warnings_at_creation(object: &ReplicaSet) -> Vec<String> {
+        print::name_warning(&object.metadata)
+    }
+
+    fn validate_json(object: &Value, errors: &mut Errors) {
+        replicas::selector_given(object, errors);
     }
 
     fn cells(object: &ReplicaSet, now: Timestamp) -> Vec<Value> {

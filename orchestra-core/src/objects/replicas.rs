@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::Value;
 
-use super::check::{self, shown};
+use super::check;
 use super::{print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, ScalePaths, table};
@@ -52,6 +52,44 @@ pub(super) fn cells(
     ]
 }
 
+/// Says that a selector is left out, which selects nothing and so not the template either; or that it is empty.
+pub(super) fn selector_given(object: &Value, errors: &mut Errors) {
+    let path = Path::new("spec");
+    let at = path.child("selector");
+    match object.pointer("/spec/selector").filter(|selector| !selector.is_null()) {
+        None => {
+            errors.required(&at, "");
+            let labels = object.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default();
+            let detail = "`selector` does not match template `labels`";
+            errors.invalid(&path.child("template.metadata.labels"), labels, detail);
+        }
+        Some(selector) => {
+            let is_empty = |field: &str| match selector.get(field) {
+                Some(Value::Object(labels)) => labels.is_empty(),
+                Some(Value::Array(expressions)) => expressions.is_empty(),
+                _ => true,
+            };
+            if is_empty("matchLabels") && is_empty("matchExpressions") {
+                errors.invalid(&at, serde_json::json!({}), "empty selector is invalid for deployment");
+            }
+        }
+    }
+}
+
+/// Says that a selector may not change.
+pub(super) fn selector_unchanged(
+    new: Option<&LabelSelector>,
+    old: Option<&LabelSelector>,
+    errors: &mut Errors,
+) {
+    if new == old {
+        return;
+    }
+    let given = new.filter(|new| **new != LabelSelector::default());
+    let shown = given.map_or(Value::Null.into(), check::shown_selector);
+    errors.invalid_object(&Path::new("spec.selector"), shown, check::IMMUTABLE);
+}
+
 /// Says what is wrong with a selector and the template that it must select. `kind` is named to the user.
 pub(super) fn selection(
     selector: &LabelSelector,
@@ -64,12 +102,10 @@ pub(super) fn selection(
     check::selector(errors, &at, selector);
     match Selector::from_label_selector(Some(selector)) {
         Ok(compiled) => {
-            if compiled.is_everything() {
-                errors.invalid(&at, shown(selector), "empty selector is invalid for deployment");
-            }
+            // Whether it is empty or left out, its JSON tells; see `selector_given`.
             let selects = |labels: &_| compiled.matches(labels);
             template::of_replicas(Some(given), kind, selects, &path.child("template"), errors);
         }
-        Err(_) => errors.invalid(&at, shown(selector), "invalid label selector"),
+        Err(_) => errors.invalid_object(&at, check::shown_selector(selector), "invalid label selector"),
     }
 }

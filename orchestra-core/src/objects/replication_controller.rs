@@ -38,7 +38,7 @@ impl Rules for ReplicationControllerRules {
                 }
             }
         }
-        if let Some(spec) = at(object, &["spec"]) {
+        if let Some(spec) = object.as_object_mut().and_then(|fields| fields.object_or_new("spec")) {
             spec.or("replicas", 1);
             if spec.has("template") {
                 template::default(spec);
@@ -68,6 +68,10 @@ impl Rules for ReplicationControllerRules {
     fn warnings(object: &ReplicationController) -> Vec<String> {
         let template = object.spec.as_ref().and_then(|spec| spec.template.as_ref());
         template::warnings(template, &Path::new("spec.template"))
+    }
+
+    fn warnings_at_creation(object: &ReplicationController) -> Vec<String> {
+        print::name_warning(&object.metadata)
     }
 
     fn cells(object: &ReplicationController, now: Timestamp) -> Vec<Value> {

@@ -1,8 +1,6 @@
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use serde_json::Value;
 
-use crate::api::{Column, Rules, table};
+use crate::api::Rules;
 
 /// The rules of ServiceAccount objects.
 pub(super) struct ServiceAccountRules;
@@ -11,9 +9,14 @@ impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
-    const COLUMNS: &'static [Column] = &[Column::NAME, Column::AGE];
 
-    fn cells(object: &ServiceAccount, now: Timestamp) -> Vec<Value> {
-        vec![object.metadata.name.clone().into(), table::age(&object.metadata, now).into()]
+    fn warnings(object: &ServiceAccount) -> Vec<String> {
+        let enforce = "kubernetes.io/enforce-mountable-secrets";
+        let given = object.metadata.annotations.as_ref().is_some_and(|held| held.contains_key(enforce));
+        let warning = format!(
+            "metadata.annotations[{enforce}]: deprecated in v1.32+; prefer separate namespaces to isolate access to \
+             mounted secrets"
+        );
+        given.then_some(warning).into_iter().collect()
     }
 }

@@ -21,6 +21,7 @@ pub(super) fn validate(template: &PodTemplateSpec, path: &Path, errors: &mut Err
     if let Some(meta) = &template.metadata {
         check::labels(errors, &path.child("labels"), meta.labels.as_ref());
         meta::annotations(meta, &path.child("annotations"), errors);
+        pod::validate_annotations(meta, &path.child("annotations"), errors);
     }
     let none = PodSpec::default();
     let spec = template.spec.as_ref().unwrap_or(&none);
@@ -43,11 +44,11 @@ pub(super) fn of_replicas(
     errors: &mut Errors,
 ) {
     let Some(template) = template else { return errors.required(path, "") };
-    let labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
-    if !selects(&labels) {
+    let labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone());
+    if !selects(labels.as_ref().unwrap_or(&std::collections::BTreeMap::new())) {
         errors.invalid(
             &path.child("metadata.labels"),
-            check::shown(&labels),
+            check::shown(&labels.filter(|labels| !labels.is_empty())),
             "`selector` does not match template `labels`",
         );
     }

@@ -70,15 +70,15 @@ impl fmt::Display for Fault {
                  'example.com/MyName')"
             ),
             Fault::PrefixEmpty => write!(f, "prefix part must be non-empty"),
-            Fault::PrefixLong => write!(f, "prefix part must be no more than {MAX_PREFIX} bytes"),
+            Fault::PrefixLong => write!(f, "prefix part must be no more than {MAX_PREFIX} characters"),
             Fault::PrefixSyntax(_) => write!(
                 f,
                 "prefix part {SUBDOMAIN_RULE} (e.g. 'example.com', regex used for validation is '{SUBDOMAIN_FORMAT}')"
             ),
             Fault::NameEmpty(_) => write!(f, "name part must be non-empty"),
-            Fault::NameLong(_) => write!(f, "name part must be no more than {MAX_NAME} bytes"),
+            Fault::NameLong(_) => write!(f, "name part must be no more than {MAX_NAME} characters"),
             Fault::NameSyntax(_) => write!(f, "name part {name_examples}"),
-            Fault::ValueLong => write!(f, "must be no more than {MAX_NAME} bytes"),
+            Fault::ValueLong => write!(f, "must be no more than {MAX_NAME} characters"),
             Fault::ValueSyntax(_) => write!(
                 f,
                 "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Rules;
+use super::{Rules, desires_otherwise};
 use crate::api::Status;
 use crate::api::field::Errors;
 use crate::api::mistyped::{self, Refusal, Step};
@@ -41,6 +41,24 @@ pub trait KindRules: Send + Sync + 'static {
     /// When the object has not the shape of the kind.
     fn validate(&self, _object: &Value, _errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
         Ok(Vec::new())
+    }
+
+    /// Says what is wrong with an object that is to be created, and what its author should know nevertheless, beside
+    /// what [`KindRules::validate`] says.
+    ///
+    /// # Errors
+    /// When the object has not the shape of the kind.
+    fn validate_create(
+        &self,
+        _object: &Value,
+        _errors: &mut Errors,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        Ok(Vec::new())
+    }
+
+    /// Whether a change is one of the desired state.
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        desires_otherwise(new, old)
     }
 
     /// Says what is wrong with a change, beside what [`KindRules::validate`] finds in its outcome.
@@ -211,9 +229,20 @@ impl<R: Rules> KindRules for Typed<R> {
     }
 
     fn validate(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        R::validate_json(object, errors);
         let object = typed::<R::Object>(object)?;
         R::validate(&object, errors);
         Ok(R::warnings(&object))
+    }
+
+    fn validate_create(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        let object = typed::<R::Object>(object)?;
+        R::validate_create(&object, errors);
+        Ok(R::warnings_at_creation(&object))
+    }
+
+    fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
+        R::is_new_generation(new, old)
     }
 
     fn validate_update(

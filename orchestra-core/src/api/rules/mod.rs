@@ -77,6 +77,13 @@ pub trait Rules: Send + Sync + 'static {
     /// Says what is wrong with an object. Metadata is checked already.
     fn validate(_object: &Self::Object, _errors: &mut Errors) {}
 
+    /// Says what is wrong with an object that is to be created, beside what [`Rules::validate`] finds.
+    fn validate_create(_object: &Self::Object, _errors: &mut Errors) {}
+
+    /// Says what is wrong with an object that its type does not tell: whether a field is there at all, where the type
+    /// has it always.
+    fn validate_json(_object: &Value, _errors: &mut Errors) {}
+
     /// Says what is wrong with a change, beside what [`Rules::validate`] finds in its outcome.
     fn validate_update(_new: &Self::Object, _old: &Self::Object, _errors: &mut Errors) {}
 
@@ -86,6 +93,16 @@ pub trait Rules: Send + Sync + 'static {
     /// What a user should know of an object that is nevertheless accepted. Sent as `Warning` headers.
     fn warnings(_object: &Self::Object) -> Vec<String> {
         Vec::new()
+    }
+
+    /// What a user should know of an object that is created, beside [`Rules::warnings`].
+    fn warnings_at_creation(_object: &Self::Object) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether a change is one of the desired state, which `metadata.generation` counts.
+    fn is_new_generation(new: &Value, old: &Value) -> bool {
+        desires_otherwise(new, old)
     }
 
     /// For a kind that is deleted in two steps (pods): the seconds of grace that a deletion gives, from what the
@@ -115,6 +132,14 @@ pub trait Rules: Send + Sync + 'static {
         let meta = object.meta();
         vec![meta.name.clone().into(), table::age(meta, now).into()]
     }
+}
+
+/// Whether two states of an object differ in what is neither metadata nor status.
+pub fn desires_otherwise(new: &Value, old: &Value) -> bool {
+    let (Value::Object(new), Value::Object(old)) = (new, old) else { return true };
+    let desired = |key: &String| !matches!(key.as_str(), "metadata" | "status");
+    let count = |fields: &serde_json::Map<String, Value>| fields.keys().filter(|key| desired(key)).count();
+    count(new) != count(old) || new.iter().any(|(key, value)| desired(key) && old.get(key) != Some(value))
 }
 
 /// The rules of a kind that has none of its own.

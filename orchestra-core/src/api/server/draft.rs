@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::api::decode;
 use crate::api::document::Decoded;
-use crate::api::field::{Errors, Path};
+use crate::api::field::Errors;
 use crate::api::metadata as meta_rules;
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::schema::{Place, canonical};
@@ -107,12 +107,7 @@ impl Draft {
         let meta = self.meta();
         let given = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
         if !resource.is_namespaced() {
-            if !given.is_empty() {
-                let mut errors = Errors::new();
-                errors.forbidden(&Path::new("metadata.namespace"), "not allowed on this type");
-                let name = meta.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-                return Err(Status::invalid(&resource.id.group, &resource.kind, &name, &errors));
-            }
+            // Kubernetes takes it for a slip, and not for an error.
             meta.remove("namespace");
             return Ok(());
         }
@@ -147,12 +142,17 @@ impl Draft {
         let status_only = part.is_some_and(Subresource::is_status);
         match old {
             Some(old) if status_only => {
+                check_metadata(resource, &self.object, Some(old), &mut errors).map_err(undecodable)?;
                 resource.rules.validate_status(&self.object, old, &mut errors).map_err(undecodable)?;
             }
             _ => {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 self.warnings.extend(warnings);
+                if old.is_none() {
+                    let created = resource.rules.validate_create(&self.object, &mut errors);
+                    self.warnings.extend(created.map_err(undecodable)?);
+                }
                 // What a subresource such as `binding` edits is beyond what an update may change.
                 if let Some(old) = old.filter(|_| part.is_none()) {
                     resource.rules.validate_update(&self.object, old, &mut errors).map_err(undecodable)?;

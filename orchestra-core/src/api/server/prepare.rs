@@ -98,56 +98,55 @@ pub(super) fn update(resource: &Resource, part: Part<'_>, new: &mut Value, old: 
 }
 
 fn status(resource: &Resource, new: &mut Value, old: &Value) {
-    let status = new.get("status").cloned();
-    let given = std::mem::replace(new, old.clone());
-    if let (Value::Object(fields), Some(status)) = (&mut *new, status) {
-        fields.insert("status".to_owned(), status);
+    carry_over_metadata(metadata(new), &old["metadata"]);
+    let kept = ["metadata", "status"].map(|field| (field, new.get(field).cloned()));
+    *new = old.clone();
+    for (field, value) in kept {
+        put(new, field, value);
     }
-    resource.rules.prepare_status(new, &given);
+    resource.rules.prepare_status(new, old);
 }
 
 fn object(resource: &Resource, new: &mut Value, old: &Value) {
-    let empty = Map::new();
-    let kept = old["metadata"].as_object().unwrap_or(&empty);
-    let meta = metadata(new);
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generateName",
-        "managedFields",
-    ] {
-        match kept.get(field) {
-            Some(value) => meta.insert(field.to_owned(), value.clone()),
-            None => meta.remove(field),
-        };
-    }
-    meta.remove("selfLink");
-    if let (true, Value::Object(fields)) = (resource.has_status(), &mut *new) {
-        match old.get("status") {
-            Some(status) => fields.insert("status".to_owned(), status.clone()),
-            None => fields.remove("status"),
-        };
+    carry_over_metadata(metadata(new), &old["metadata"]);
+    if resource.has_status() {
+        put(new, "status", old.get("status").cloned());
     }
     resource.rules.prepare_update(new, old);
 }
 
-/// Counts a change of the desired state, which is what is neither metadata nor status.
+/// Sets a field of an object, or removes it.
+fn put(object: &mut Value, field: &str, value: Option<Value>) {
+    let Value::Object(fields) = object else { return };
+    match value {
+        Some(value) => fields.insert(field.to_owned(), value),
+        None => fields.remove(field),
+    };
+}
+
+/// What only the system sets is as it was. An end that is given to what has none is left, to be refused.
+fn carry_over_metadata(meta: &mut Map<String, Value>, old: &Value) {
+    let fixed = ["uid", "creationTimestamp", "generation", "generateName", "managedFields"];
+    let ends = ["deletionTimestamp", "deletionGracePeriodSeconds"];
+    for field in fixed.into_iter().chain(ends) {
+        match old.get(field) {
+            Some(value) => drop(meta.insert(field.to_owned(), value.clone())),
+            None if ends.contains(&field) && meta.get(field).is_some_and(|given| !given.is_null()) => {}
+            None => drop(meta.remove(field)),
+        }
+    }
+    meta.remove("selfLink");
+}
+
+/// Counts a change of the desired state.
 pub(super) fn count_generation(resource: &Resource, part: Part<'_>, new: &mut Value, old: &Value) {
-    if resource.generation && part.is_none_or(Subresource::is_desired) && !same_desired(new, old) {
+    if resource.generation
+        && part.is_none_or(Subresource::is_desired)
+        && resource.rules.is_new_generation(new, old)
+    {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         metadata(new).insert("generation".to_owned(), generation.into());
     }
-}
-
-fn same_desired(new: &Value, old: &Value) -> bool {
-    let (Value::Object(new), Value::Object(old)) = (new, old) else { return false };
-    let desired = |key: &String| !matches!(key.as_str(), "metadata" | "status");
-    let count = |fields: &Map<String, Value>| fields.keys().filter(|key| desired(key)).count();
-    count(new) == count(old)
-        && new.iter().filter(|(key, _)| desired(key)).all(|(key, value)| old.get(key) == Some(value))
 }
 
 /// Whether an object is being deleted and nothing keeps it any more.

@@ -396,3 +396,19 @@ impl From<StoreError> for Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_leave_out_what_is_empty() {
+        let pods = GroupResource::new("", "pods");
+        let details = |status: Status| serde_json::to_value(status.details()).unwrap();
+        assert_eq!(details(Status::forbidden(&pods, "", "no")), serde_json::json!({ "kind": "pods" }));
+        let mut errors = Errors::new();
+        errors.required(&super::super::field::Path::new("metadata.name"), "");
+        let invalid = details(Status::invalid("", "", "", &errors));
+        assert_eq!(invalid.as_object().unwrap().keys().collect::<Vec<_>>(), ["causes"]);
+    }
+}

@@ -66,7 +66,13 @@ fn newer(event: &Event, errors: &mut Errors) {
     for (field, text, most) in texts {
         let path = Path::new(field);
         match text.as_deref().unwrap_or_default() {
-            "" => errors.required(&path, ""),
+            text if text.is_empty() => {
+                errors.required(&path, "");
+                // A name that is not there is no good name either.
+                if field == "reportingComponent" {
+                    say(errors, &path, text, names::qualified(text));
+                }
+            }
             text if text.len() > most => {
                 errors.invalid(&path, "", format!("can have at most {most} characters"));
             }

@@ -45,7 +45,7 @@ pub(super) fn cells(event: &Event, now: Timestamp) -> Vec<Value> {
         source(event).into(),
         event.message.as_deref().unwrap_or_default().trim().into(),
         first.into(),
-        count.to_string().into(),
+        count.into(),
         event.metadata.name.clone().into(),
     ]
 }

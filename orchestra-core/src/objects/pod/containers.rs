@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 
 use super::validate::unique_names;
 use super::{env, probes, resources, security};
-use crate::api::field::{Errors, Path, Problem};
+use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, say};
 use crate::objects::names;
 
@@ -83,9 +83,9 @@ fn common(container: &Container, spec: &PodSpec, volumes: &Volumes<'_>, path: &P
     if let Some(own) = &container.resources {
         resources::of_container(own, spec, &path.child("resources"), errors);
     }
-    resize(container.resize_policy.as_deref().unwrap_or_default(), &path.child("resizePolicy"), errors);
+    resize(container, spec, &path.child("resizePolicy"), errors);
     if let Some(context) = &container.security_context {
-        security::of_container(context, &path.child("securityContext"), errors);
+        security::of_container(context, spec, &path.child("securityContext"), errors);
     }
 }
 
@@ -126,17 +126,17 @@ fn host_ports(containers: &[Container], path: &Path, errors: &mut Errors) {
     }
 }
 
-fn mounts(container: &Container, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
+fn mounts(container: &Container, volumes: &Volumes<'_>, at: &Path, errors: &mut Errors) {
     let devices = container.volume_devices.as_deref().unwrap_or_default();
     let mut seen = HashSet::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let path = path.index(index);
+        let path = at.index(index);
         if mount.name.is_empty() {
             errors.required(&path.child("name"), "");
         }
         let volume = volumes.get(mount.name.as_str());
         if volume.is_none() {
-            errors.push(&path.child("name"), Problem::NotFound(mount.name.clone().into()));
+            errors.not_found(&path.child("name"), mount.name.clone());
         }
         if mount.mount_path.is_empty() {
             errors.required(&path.child("mountPath"), "");
@@ -158,12 +158,14 @@ fn mounts(container: &Container, volumes: &Volumes<'_>, path: &Path, errors: &mu
                 "must not already exist as a path in volumeDevices",
             );
         }
-        sub_path(mount, volume.copied(), &path, errors);
-        propagation(mount, container, &path, errors);
+        sub_path(mount, volume.copied(), &path, at, errors);
+        propagation(mount, container, at, errors);
+        read_only(mount, &at.child("recursiveReadOnly"), errors);
     }
 }
 
-fn sub_path(mount: &VolumeMount, volume: Option<&Volume>, path: &Path, errors: &mut Errors) {
+/// What is wrong within a path is said of the list, as Kubernetes does; all else of the mount.
+fn sub_path(mount: &VolumeMount, volume: Option<&Volume>, path: &Path, list: &Path, errors: &mut Errors) {
     let plain = mount.sub_path.as_deref().unwrap_or_default();
     let expanded = mount.sub_path_expr.as_deref().unwrap_or_default();
     for (field, value) in [("subPath", plain), ("subPathExpr", expanded)] {
@@ -173,7 +175,7 @@ fn sub_path(mount: &VolumeMount, volume: Option<&Volume>, path: &Path, errors: &
         if volume.is_some_and(|volume| volume.image.is_some()) {
             errors.invalid(&path.child(field), value, "not allowed in image volume sources");
         }
-        check::descending_path(errors, &path.child(field), value);
+        check::descending_path(errors, &list.child(field), value);
     }
     if !plain.is_empty() && !expanded.is_empty() {
         errors.invalid(
@@ -197,6 +199,24 @@ fn propagation(mount: &VolumeMount, container: &Container, path: &Path, errors: 
     }
 }
 
+/// A mount that is read-only all the way down is read-only, and is not passed on.
+fn read_only(mount: &VolumeMount, path: &Path, errors: &mut Errors) {
+    let Some(mode) = mount.recursive_read_only.as_deref() else { return };
+    match mode {
+        "Disabled" => {}
+        "IfPossible" | "Enabled" => {
+            if mount.read_only != Some(true) {
+                errors.forbidden(path, "may only be specified when readOnly is true");
+            }
+            if mount.mount_propagation.as_deref().is_some_and(|propagation| propagation != "None") {
+                errors
+                    .forbidden(path, "may only be specified when mountPropagation is None or not specified");
+            }
+        }
+        other => errors.not_supported(path, other, &["Disabled", "IfPossible", "Enabled"]),
+    }
+}
+
 fn devices(container: &Container, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
     let mounts = container.volume_mounts.as_deref().unwrap_or_default();
     let devices = container.volume_devices.as_deref().unwrap_or_default();
@@ -211,7 +231,7 @@ fn devices(container: &Container, volumes: &Volumes<'_>, path: &Path, errors: &m
             errors.invalid(&at_name, name.as_str(), "must be unique");
         }
         match volumes.get(name.as_str()) {
-            None => errors.push(&at_name, Problem::NotFound(name.clone().into())),
+            None => errors.not_found(&at_name, name.clone()),
             Some(volume) if volume.persistent_volume_claim.is_none() && volume.ephemeral.is_none() => errors
                 .invalid(
                     &at_name,
@@ -231,15 +251,25 @@ fn devices(container: &Container, volumes: &Volumes<'_>, path: &Path, errors: &m
         if mounts.iter().any(|mount| mount.name == *name) {
             errors.invalid(&at_name, name.as_str(), "must not already exist in volumeMounts");
         }
+        if mounts.iter().any(|mount| mount.mount_path == *device_path) {
+            let detail = "must not already exist as a path in volumeMounts";
+            errors.invalid(&at_path, device_path.as_str(), detail);
+        }
     }
 }
 
-fn resize(policies: &[ContainerResizePolicy], path: &Path, errors: &mut Errors) {
+fn resize(container: &Container, spec: &PodSpec, path: &Path, errors: &mut Errors) {
     let mut seen = HashSet::new();
+    let policies: &[ContainerResizePolicy] = container.resize_policy.as_deref().unwrap_or_default();
+    let never = spec.restart_policy.as_deref() == Some("Never");
     for (index, policy) in policies.iter().enumerate() {
         check::unique(errors, &mut seen, &path.index(index), &policy.resource_name);
         check::one_of(errors, path, &policy.resource_name, &["cpu", "memory"]);
         check::one_of(errors, path, &policy.restart_policy, &["NotRequired", "RestartContainer"]);
+        if never && policy.restart_policy != "NotRequired" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.invalid(path, policy.restart_policy.as_str(), detail);
+        }
     }
 }
 
@@ -287,7 +317,7 @@ fn ephemeral<'a>(
         check::unique(errors, &mut seen, &path.child("name"), &container.name);
         let target = container.target_container_name.as_deref().unwrap_or_default();
         if !target.is_empty() && !lasting.contains(target) {
-            errors.push(&path.child("targetContainerName"), Problem::NotFound(target.into()));
+            errors.not_found(&path.child("targetContainerName"), target);
         }
         for (field, given) in [
             ("ports", container.ports.as_ref().is_some_and(|ports| !ports.is_empty())),

@@ -16,6 +16,11 @@ const FILE_MODE: i32 = 0o644;
 pub(super) fn pod(object: &mut Value) {
     let Some(fields) = at(object, &["spec"]) else { return };
     spec(fields);
+    // A pod that was to end in less than no time ends after a second; a template is kept as it is written.
+    if fields.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0)
+    {
+        fields.insert("terminationGracePeriodSeconds".to_owned(), 1.into());
+    }
     fields.or("enableServiceLinks", true);
     for list in ["containers", "initContainers"] {
         fields.each(list).for_each(requests_from_limits);

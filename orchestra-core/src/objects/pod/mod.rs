@@ -29,9 +29,11 @@ use serde_json::Value;
 
 pub(super) use defaults::spec as default_spec;
 pub(super) use scheduling::EFFECTS;
-pub(super) use validate::{Place, spec as validate_spec};
+pub(super) use validate::{Place, annotations as validate_annotations, spec as validate_spec};
 pub(super) use warnings::of as warnings_of;
 
+use super::json::keep;
+use super::print as print_shared;
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, Status, Subresource, Verb};
 use crate::watch::IndexedField;
@@ -79,6 +81,10 @@ impl Rules for PodRules {
         validate::pod(object, errors);
     }
 
+    fn validate_create(object: &Pod, errors: &mut Errors) {
+        validate::created(object, errors);
+    }
+
     fn validate_update(new: &Pod, old: &Pod, errors: &mut Errors) {
         update::validate(new, old, errors);
     }
@@ -90,6 +96,17 @@ impl Rules for PodRules {
     fn warnings(object: &Pod) -> Vec<String> {
         let spec = object.spec.as_ref();
         spec.map_or(Vec::new(), |spec| warnings::of(&object.metadata, spec, &Path::root()))
+    }
+
+    fn warnings_at_creation(object: &Pod) -> Vec<String> {
+        print_shared::hostname_warning(&object.metadata, "the Pod's hostname")
+    }
+
+    fn prepare_status(new: &mut Value, old: &Value) {
+        // Owners are not the business of a node's agent.
+        if let (Some(new), Some(old)) = (new.get_mut("metadata"), old.get("metadata")) {
+            keep(new, old, "ownerReferences");
+        }
     }
 
     fn grace_period(object: &Pod, requested: Option<i64>) -> Option<i64> {

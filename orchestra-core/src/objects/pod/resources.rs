@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use crate::api::field::{Errors, Path, Problem};
+use crate::api::field::{Errors, Path};
 use crate::objects::check::{NEGATIVE, say};
 use crate::objects::names;
 use crate::quantity::Quantity;
@@ -25,13 +25,14 @@ pub(super) fn of_container(
     amounts(limits, &path.child("limits"), errors);
     amounts(requests, &path.child("requests"), errors);
     requests_within_limits(requests, limits, &path.child("requests"), errors);
+    huge_pages(requests, limits, path, errors);
     let claims = spec.resource_claims.as_deref().unwrap_or_default();
     for (index, claim) in resources.claims.iter().flatten().enumerate() {
         let path = path.child("claims").index(index).child("name");
         if claim.name.is_empty() {
             errors.required(&path, "");
         } else if !claims.iter().any(|held| held.name == claim.name) {
-            errors.push(&path, Problem::NotFound(claim.name.clone().into()));
+            errors.not_found(&path, claim.name.clone());
         }
     }
 }
@@ -82,6 +83,28 @@ pub(super) fn amounts(held: &Amounts, path: &Path, errors: &mut Errors) {
         if is_whole(name) && amount.milli_value() % 1000 != 0 {
             errors.invalid(&path, amount.to_string(), "must be an integer");
         }
+    }
+}
+
+/// Huge pages are had whole, and beside memory or processors.
+fn huge_pages(requests: &Amounts, limits: &Amounts, path: &Path, errors: &mut Errors) {
+    let pages = |amounts: &Amounts| {
+        let sized = amounts.iter().filter_map(|(name, amount)| {
+            let size = Quantity::parse(name.strip_prefix("hugepages-")?).ok()?;
+            Some((name.clone(), size, parsed(Some(amount))?))
+        });
+        sized.collect::<Vec<_>>()
+    };
+    let (asked, most) = (pages(requests), pages(limits));
+    for (name, size, amount) in most.iter().chain(&asked) {
+        if size.value() <= 0 || amount.value() % size.value() != 0 {
+            let detail = format!("{amount} is not positive integer multiple of {name}");
+            errors.invalid(path, amount.to_string(), detail);
+        }
+    }
+    let has_others = |amounts: &Amounts| amounts.contains_key("cpu") || amounts.contains_key("memory");
+    if !(asked.is_empty() && most.is_empty() || has_others(requests) || has_others(limits)) {
+        errors.forbidden(path, "HugePages require cpu or memory");
     }
 }
 

@@ -145,15 +145,37 @@ fn pod_term(term: &PodAffinityTerm, path: &Path, errors: &mut Errors) {
     for name in term.namespaces.iter().flatten() {
         say(errors, &path.child("namespace"), name, names::label(name));
     }
+    let keys = [
+        ("matchLabelKeys", term.match_label_keys.as_deref().unwrap_or_default()),
+        ("mismatchLabelKeys", term.mismatch_label_keys.as_deref().unwrap_or_default()),
+    ];
+    for (field, keys) in keys {
+        label_keys(keys, term.label_selector.is_some(), &path.child(field), errors);
+    }
+    for (index, key) in keys[0].1.iter().enumerate() {
+        if keys[1].1.contains(key) {
+            let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+            errors.invalid(&path.child("matchLabelKeys").index(index), key.as_str(), detail);
+        }
+    }
     topology_key(&term.topology_key, path, errors);
+    say(errors, &path.child("topologyKey"), &term.topology_key, names::qualified(&term.topology_key));
+}
+
+/// Keys of labels that a selector takes from the pod itself.
+fn label_keys(keys: &[String], selected: bool, path: &Path, errors: &mut Errors) {
+    if !keys.is_empty() && !selected {
+        errors.forbidden(path, "must not be specified when labelSelector is not set");
+    }
+    for (index, key) in keys.iter().enumerate() {
+        say(errors, &path.index(index), key, names::qualified(key));
+    }
 }
 
 fn topology_key(key: &str, path: &Path, errors: &mut Errors) {
-    let path = path.child("topologyKey");
     if key.is_empty() {
-        errors.required(&path, "can not be empty");
+        errors.required(&path.child("topologyKey"), "can not be empty");
     }
-    say(errors, &path, key, names::qualified(key));
 }
 
 fn gates(gates: &[PodSchedulingGate], path: &Path, errors: &mut Errors) {
@@ -190,7 +212,7 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Er
                 errors.invalid(
                     &at,
                     domains,
-                    "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+                    format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}"),
                 );
             }
         }
@@ -202,6 +224,8 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Er
                 errors.not_supported(&path.child(field), policy, &["Honor", "Ignore"]);
             }
         }
+        let keys = constraint.match_label_keys.as_deref().unwrap_or_default();
+        label_keys(keys, constraint.label_selector.is_some(), &path.child("matchLabelKeys"), errors);
         if let Some(selector) = &constraint.label_selector {
             check::selector(errors, &path.child("labelSelector"), selector);
         }

@@ -4,11 +4,15 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{AppArmorProfile, PodSpec, SeccompProfile, SecurityContext};
 
-use crate::api::field::{Errors, Path};
+use serde_json::Value;
+
+use crate::api::field::{Errors, Path, Problem, Shown};
 use crate::objects::check;
 
 const PROFILES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
-const MAX_ID: i64 = u32::MAX as i64;
+/// The longest path of a file.
+const MAX_PROFILE: usize = 4095;
+const MAX_ID: i64 = i32::MAX as i64;
 
 /// Says what is wrong with the security context of a pod.
 pub(super) fn of_pod(spec: &PodSpec, path: &Path, errors: &mut Errors) {
@@ -47,13 +51,18 @@ pub(super) fn of_pod(spec: &PodSpec, path: &Path, errors: &mut Errors) {
 }
 
 /// Says what is wrong with the security context of a container.
-pub(super) fn of_container(context: &SecurityContext, path: &Path, errors: &mut Errors) {
+pub(super) fn of_container(context: &SecurityContext, spec: &PodSpec, path: &Path, errors: &mut Errors) {
     identity(context.run_as_user, &path.child("runAsUser"), errors);
     identity(context.run_as_group, &path.child("runAsGroup"), errors);
-    if let Some(mount) = context.proc_mount.as_deref()
-        && !matches!(mount, "Default" | "Unmasked")
-    {
-        errors.not_supported(&path.child("procMount"), mount, &["Default", "Unmasked"]);
+    match context.proc_mount.as_deref() {
+        None | Some("Default") => {}
+        Some("Unmasked") if spec.host_users == Some(false) => {}
+        Some("Unmasked") => errors.invalid(
+            &path.child("procMount"),
+            "Unmasked",
+            "`hostUsers` must be false to use `Unmasked`",
+        ),
+        Some(other) => errors.not_supported(&path.child("procMount"), other, &["Default", "Unmasked"]),
     }
     seccomp(context.seccomp_profile.as_ref(), &path.child("seccompProfile"), errors);
     app_armor(context.app_armor_profile.as_ref(), &path.child("appArmorProfile"), errors);
@@ -148,7 +157,11 @@ fn seccomp(profile: Option<&SeccompProfile>, path: &Path, errors: &mut Errors) {
         (true, None) => errors.required(&at, "must be set when seccomp type is Localhost"),
         (true, Some(file)) => check::descending_path(errors, &at, file),
         (false, Some(_)) => {
-            errors.invalid(&at, check::shown(profile), "can only be set when seccomp type is Localhost");
+            let shown = Shown::object([
+                ("Type", Value::from(profile.type_.as_str()).into()),
+                ("LocalhostProfile", check::shown(&profile.localhost_profile).into()),
+            ]);
+            errors.invalid_object(&at, shown, "can only be set when seccomp type is Localhost");
         }
         (false, None) => {}
     }
@@ -161,8 +174,13 @@ fn app_armor(profile: Option<&AppArmorProfile>, path: &Path, errors: &mut Errors
         ("Localhost", None | Some("")) => {
             errors.required(&at, "must be set when AppArmor type is Localhost");
         }
-        ("Localhost", Some(name)) if name.trim() != name => {
-            errors.invalid(&at, name, "must not be padded with whitespace");
+        ("Localhost", Some(name)) => {
+            if name.trim() != name {
+                errors.invalid(&at, name, "must not be padded with whitespace");
+            }
+            if name.len() > MAX_PROFILE {
+                errors.push(&at, Problem::TooLong(MAX_PROFILE));
+            }
         }
         ("RuntimeDefault" | "Unconfined", Some(name)) => {
             errors.invalid(&at, name, "can only be set when AppArmor type is Localhost");

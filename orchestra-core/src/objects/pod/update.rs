@@ -37,7 +37,7 @@ pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
     gates(new, old, &path.child("schedulingGates"), errors);
     let differences = differences(&shown(&with_mutable_fields_of(new, old, &path, errors)), &shown(old));
     if !differences.is_empty() {
-        errors.forbidden(&path, format!("{MUTABLE}\n{}", differences.join("\n")));
+        errors.forbidden(&path, format!("{MUTABLE}\n@@ spec @@\n{}", differences.join("\n")));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{containers, resources, scheduling, security, volumes};
 use crate::api::field::{Errors, Path};
@@ -34,15 +35,37 @@ pub(super) fn pod(pod: &Pod, errors: &mut Errors) {
             "must set spec.nodeName if mirror pod annotation is set",
         );
     }
+    annotations(&pod.metadata, &Path::new("metadata.annotations"), errors);
     spec(given, &path, Place::Pod, errors);
-    if !node.is_empty() && given.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
-        errors
-            .forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
-    }
     volumes::tokens(given, &path, errors);
     let lists = [("containers", Some(&given.containers)), ("initContainers", given.init_containers.as_ref())];
     for (list, held) in lists {
         containers::only_for_pods(held.into_iter().flatten(), &path.child(list), errors);
+    }
+}
+
+/// Says what is wrong with a pod that is to be created: it is not placed before it may be, and nobody looks into it yet.
+pub(super) fn created(pod: &Pod, errors: &mut Errors) {
+    let Some(spec) = &pod.spec else { return };
+    let path = Path::new("spec");
+    if spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty()) {
+        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+    }
+    let gated = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+    if gated && spec.node_name.as_deref().is_some_and(|node| !node.is_empty()) {
+        errors
+            .forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+/// Says what is wrong with annotations that mean something to pods.
+pub(in crate::objects) fn annotations(meta: &ObjectMeta, path: &Path, errors: &mut Errors) {
+    let cost = "controller.kubernetes.io/pod-deletion-cost";
+    let Some(given) = meta.annotations.as_ref().and_then(|annotations| annotations.get(cost)) else { return };
+    // A number as it is written otherwise: no plus sign, no zeros before it.
+    let sound = given.parse::<i32>().is_ok_and(|number| number.to_string() == *given);
+    if !sound {
+        errors.invalid(&path.key(cost), given.as_str(), "must be a 32bit integer");
     }
 }
 
@@ -132,7 +155,7 @@ fn dns(spec: &PodSpec, path: &Path, errors: &mut Errors) {
     for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
         // Underscores are allowed here, and nowhere else in a domain.
         let plain = search.strip_suffix('.').unwrap_or(search);
-        say(errors, &at.index(index), plain, names::subdomain(&plain.replace('_', "a")));
+        say(errors, &at.index(index), plain, names::subdomain_with_underscores(plain));
     }
     for (index, option) in config.options.iter().flatten().enumerate() {
         if option.name.as_deref().unwrap_or_default().is_empty() {
@@ -165,8 +188,10 @@ fn named(spec: &PodSpec, path: &Path, errors: &mut Errors) {
             say(errors, &path.child(field), value, rule(value));
         }
     }
-    if let Some(os) = &spec.os {
-        check::one_of(errors, &path.child("os.name"), &os.name, &["linux", "windows"]);
+    match spec.os.as_ref().map(|os| os.name.as_str()) {
+        None => {}
+        Some("") => errors.required(&path.child("os.name"), ""),
+        Some(name) => check::supported(errors, &path.child("os"), name, &["linux", "windows"]),
     }
 }
 

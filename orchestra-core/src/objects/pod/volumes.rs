@@ -174,6 +174,7 @@ fn downward_file(file: &DownwardAPIVolumeFile, path: &Path, errors: &mut Errors)
 
 fn projected(projection: &ProjectedVolumeSource, path: &Path, errors: &mut Errors) {
     mode(projection.default_mode, &path.child("defaultMode"), errors);
+    conflicting_paths(projection, path, errors);
     for (index, source) in projection.sources.iter().flatten().enumerate() {
         let path = path.child("sources").index(index);
         let given = shown(source).as_object().map_or(0, serde_json::Map::len);
@@ -197,6 +198,28 @@ fn projected(projection: &ProjectedVolumeSource, path: &Path, errors: &mut Error
         if let Some(token) = &source.service_account_token {
             token_file(token.expiration_seconds, &token.path, &path.child("serviceAccountToken"), errors);
         }
+    }
+}
+
+/// Says which files of a projected volume have the path of another one.
+fn conflicting_paths(projection: &ProjectedVolumeSource, path: &Path, errors: &mut Errors) {
+    let mut seen = HashSet::new();
+    let mut add = |file: &str, shown: &str| {
+        if !file.is_empty() && !seen.insert(file.to_owned()) {
+            errors.invalid(path, shown, "conflicting duplicate paths");
+        }
+    };
+    for source in projection.sources.iter().flatten() {
+        let maps = [
+            source.secret.as_ref().map(|held| (&held.name, &held.items)),
+            source.config_map.as_ref().map(|held| (&held.name, &held.items)),
+        ];
+        for (name, items) in maps.into_iter().flatten() {
+            items.iter().flatten().for_each(|item| add(&item.path, name));
+        }
+        let files = source.downward_api.iter().flat_map(|held| held.items.iter().flatten());
+        files.for_each(|file| add(&file.path, &file.path));
+        source.cluster_trust_bundle.iter().for_each(|bundle| add(&bundle.path, &bundle.path));
     }
 }
 

@@ -23,6 +23,7 @@ pub(in crate::objects) fn of(meta: &ObjectMeta, spec: &PodSpec, root: &Path) -> 
     let mut warnings = Vec::new();
     let path = root.child("spec");
     node_labels(spec, &path, &mut warnings);
+    spread(spec, &path.child("topologySpreadConstraints"), &mut warnings);
     annotations(meta, &root.child("metadata.annotations"), &mut warnings);
     for (index, volume) in spec.volumes.iter().flatten().enumerate() {
         if volume.git_repo.is_some() {
@@ -59,6 +60,23 @@ fn node_labels(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
         if let Some((_, since, instead)) = NODE_LABELS.iter().find(|(old, _, _)| old == key) {
             let path = path.child("nodeSelector").key(key);
             warnings.push(format!("{path}: deprecated since v{since}; use {instead:?} instead"));
+        }
+    }
+}
+
+fn spread(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
+    for (index, constraint) in spec.topology_spread_constraints.iter().flatten().enumerate() {
+        let path = path.index(index);
+        let key = constraint.topology_key.as_str();
+        if let Some((_, since, instead)) = NODE_LABELS.iter().find(|(old, _, _)| *old == key) {
+            let path = path.child("topologyKey");
+            warnings.push(format!("{path}: {key} is deprecated since v{since}; use {instead:?} instead"));
+        }
+        if constraint.label_selector.is_none() {
+            warnings.push(format!(
+                "{}: a null labelSelector results in matching no pod",
+                path.child("labelSelector")
+            ));
         }
     }
 }

@@ -6,6 +6,8 @@ mod print;
 mod update;
 mod validate;
 
+pub(crate) use validate::cluster_ips as validate_cluster_ips;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
@@ -24,7 +26,7 @@ impl Rules for ServiceRules {
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
     const GENERATION: bool = false;
-    const NAME: NameRule = NameRule::Label1035;
+    const NAME: NameRule = NameRule::Label;
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.clusterIP"), IndexedField::new("spec.type")];
     const COLUMNS: &'static [Column] = print::COLUMNS;

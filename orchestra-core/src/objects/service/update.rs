@@ -14,7 +14,7 @@ pub(super) fn prepare_create(object: &mut Value) {
             let ip = spec.text("clusterIP").to_owned();
             spec.insert("clusterIPs".to_owned(), json!([ip]));
         }
-        families(spec);
+        families(spec, None);
     }
 }
 
@@ -24,19 +24,23 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
     keep_allocated(spec, old);
     keep_in_step(spec, old);
     drop_by_type(spec, old);
-    families(spec);
+    families(spec, Some(old));
 }
 
 fn has_cluster_ip(spec: &Spec) -> bool {
     spec.text("type") != "ExternalName"
 }
 
+/// Whether a Service may have ports of the nodes.
 fn has_node_ports(spec: &Spec) -> bool {
-    match spec.text("type") {
-        "NodePort" => true,
-        "LoadBalancer" => spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false)),
-        _ => false,
-    }
+    matches!(spec.text("type"), "NodePort" | "LoadBalancer")
+}
+
+/// Whether a Service is given ports of the nodes that it does not name.
+fn is_given_node_ports(spec: &Spec) -> bool {
+    has_node_ports(spec)
+        && (spec.text("type") == "NodePort"
+            || spec.get("allocateLoadBalancerNodePorts") != Some(&Value::Bool(false)))
 }
 
 fn has_health_port(spec: &Spec) -> bool {
@@ -55,7 +59,8 @@ fn keep_allocated(new: &mut Spec, old: &Spec) {
             }
         }
     }
-    if has_node_ports(new) && has_node_ports(old) {
+    if is_given_node_ports(new) && is_given_node_ports(old) {
+        let kept = numbers(new);
         let before = |name: &str| {
             let ports = old.get("ports").and_then(Value::as_array).into_iter().flatten();
             let mut named =
@@ -63,7 +68,7 @@ fn keep_allocated(new: &mut Spec, old: &Spec) {
             named.find_map(|port| port.get("nodePort").filter(|port| !port.is_null()).cloned())
         };
         for port in new.each("ports") {
-            if let Some(number) = before(port.text("name")) {
+            if let Some(number) = before(port.text("name")).filter(|number| !kept.contains(number)) {
                 port.or_number("nodePort", number);
             }
         }
@@ -97,7 +102,12 @@ fn drop_by_type(new: &mut Spec, old: &Spec) {
     let gone = |needs: fn(&Spec) -> bool| needs(old) && !needs(new);
     let mut fields: Vec<&[&str]> = Vec::new();
     if gone(has_cluster_ip) {
-        fields.extend([&["clusterIP", "clusterIPs"][..], &["ipFamilies"], &["ipFamilyPolicy"]]);
+        fields.extend([
+            &["clusterIP", "clusterIPs"][..],
+            &["ipFamilies"],
+            &["ipFamilyPolicy"],
+            &["internalTrafficPolicy"],
+        ]);
     }
     if gone(is_external) {
         fields.push(&["externalTrafficPolicy"]);
@@ -117,23 +127,42 @@ fn drop_by_type(new: &mut Spec, old: &Spec) {
             group.iter().for_each(|field| drop(new.remove(*field)));
         }
     }
-    let numbers = |spec: &Spec| -> Vec<Value> {
-        let ports = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
-        ports.map(|port| port.get("nodePort").cloned().unwrap_or_default()).collect()
-    };
     if node_ports && numbers(new) == numbers(old) {
         new.each("ports").for_each(|port| drop(port.remove("nodePort")));
     }
 }
 
-/// One family of addresses, unless the manifest says otherwise.
-fn families(spec: &mut Spec) {
+/// The ports of the nodes that a Service names, port by port.
+fn numbers(spec: &Spec) -> Vec<Value> {
+    let ports = spec.get("ports").and_then(Value::as_array).into_iter().flatten();
+    ports.map(|port| port.get("nodePort").cloned().unwrap_or_default()).collect()
+}
+
+/// The families of a Service's addresses, and whether it must have both: one, unless the manifest says otherwise. What
+/// has neither an address nor pods is of both.
+///
+/// An address of version 6 says nothing of families: whether the cluster has it is for the allocator to say.
+fn families(spec: &mut Spec, old: Option<&Spec>) {
     if !has_cluster_ip(spec) {
         return;
     }
-    let first =
-        spec.get("clusterIPs").and_then(|list| list.get(0)).and_then(Value::as_str).unwrap_or_default();
-    let family = if first.contains(':') { "IPv6" } else { "IPv4" };
-    spec.or("ipFamilies", json!([family]));
-    spec.or("ipFamilyPolicy", "SingleStack");
+    let selects = spec.get("selector").and_then(Value::as_object).is_some_and(|labels| !labels.is_empty());
+    let bare = spec.text("clusterIP") == "None" && !selects;
+    let before = old.map(|old| old.text("ipFamilyPolicy")).filter(|policy| !policy.is_empty());
+    spec.or("ipFamilyPolicy", before.unwrap_or(if bare { "RequireDualStack" } else { "SingleStack" }));
+    let single = spec.text("ipFamilyPolicy") == "SingleStack";
+    let ips = spec.get("clusterIPs").and_then(Value::as_array).into_iter().flatten();
+    if ips.filter_map(Value::as_str).any(|ip| ip.contains(':')) {
+        return;
+    }
+    spec.or("ipFamilies", json!(["IPv4"]));
+    let unchanged = old.is_some_and(|old| old.get("ipFamilies") == spec.get("ipFamilies"));
+    let Some(families) = spec.get_mut("ipFamilies").and_then(Value::as_array_mut) else { return };
+    if single && unchanged {
+        families.truncate(1);
+    }
+    if bare && !single && families.len() == 1 {
+        let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
+        families.push(other.into());
+    }
 }

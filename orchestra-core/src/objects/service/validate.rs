@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use serde_json::Value;
 
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Problem, Shown};
 use crate::objects::check::{self, say, shown};
-use crate::objects::names;
+use crate::objects::{address, names};
 
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
 
@@ -31,7 +32,7 @@ pub(super) fn service(service: &Service, errors: &mut Errors) {
     affinity(&spec, &path, errors);
     cluster_ips(&spec, &path, errors);
     for (index, ip) in spec.external_ips.iter().flatten().enumerate() {
-        external_ip(ip, &path.child("externalIPs").index(index), errors);
+        address::endpoint(errors, &path.child("externalIPs").index(index), ip, false);
     }
     let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
     check::one_of(errors, &path.child("type"), kind, &kinds);
@@ -110,7 +111,8 @@ fn affinity(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
+/// Says what is wrong with the addresses of a Service and with their families, by themselves.
+pub(crate) fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
     if spec.type_.as_deref() == Some("ExternalName") {
         return;
     }
@@ -131,29 +133,26 @@ fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut Errors) {
     for (index, ip) in list.iter().enumerate() {
         if ip == "None" && list.len() > 1 {
             errors.invalid(&at, shown(&list), "'None' must be the first and only value");
-        } else if ip != "None" {
-            check::ip(errors, &at.index(index), ip);
+        } else if ip != "None"
+            && let Some(parsed) = check::ip(errors, &at.index(index), ip)
+        {
+            let wanted = spec.ip_families.as_ref().and_then(|families| families.get(index));
+            let family = if parsed.is_ipv4() { "IPv4" } else { "IPv6" };
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != family) {
+                let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{index}]`");
+                errors.invalid(&at.index(index), ip.as_str(), detail);
+            }
         }
     }
     let mut seen = HashSet::new();
     for (index, family) in spec.ip_families.iter().flatten().enumerate() {
         let at = path.child("ipFamilies").index(index);
-        check::one_of(errors, &at, family, &["IPv4", "IPv6"]);
+        check::supported(errors, &at, family, &["IPv4", "IPv6"]);
         check::unique(errors, &mut seen, &at, family);
     }
     if let Some(policy) = &spec.ip_family_policy {
         let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
-        check::one_of(errors, &path.child("ipFamilyPolicy"), policy, &policies);
-    }
-}
-
-fn external_ip(text: &str, path: &Path, errors: &mut Errors) {
-    let Some(ip) = check::ip(errors, path, text) else { return };
-    if ip.is_unspecified() {
-        errors.invalid(path, text, "may not be unspecified (0.0.0.0 or ::)");
-    }
-    if ip.is_loopback() {
-        errors.invalid(path, text, "may not be in the loopback range (127.0.0.0/8, ::1/128)");
+        check::supported(errors, &path.child("ipFamilyPolicy"), policy, &policies);
     }
 }
 
@@ -171,25 +170,37 @@ fn node_ports(ports: &[ServicePort], kind: &str, path: &Path, errors: &mut Error
             }
         }
         if !inside.insert((protocol, port.port)) {
-            let key = serde_json::json!({ "protocol": protocol, "port": port.port });
-            errors.duplicate(&path, key);
+            let (none, zero) = (Value::from(""), Value::from(0));
+            let key = Shown::object([
+                ("Name", none.into()),
+                ("Protocol", Value::from(protocol).into()),
+                ("AppProtocol", Value::Null.into()),
+                ("Port", Value::from(port.port).into()),
+                ("TargetPort", zero.clone().into()),
+                ("NodePort", zero.into()),
+            ]);
+            errors.push(&path, Problem::Duplicate(key, String::new()));
         }
     }
 }
 
 fn load_balancer(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut Errors) {
-    if kind == "LoadBalancer" {
-        return;
-    }
     let only = "may only be used when `type` is 'LoadBalancer'";
-    if spec.load_balancer_source_ranges.as_ref().is_some_and(|ranges| !ranges.is_empty()) {
-        errors.forbidden(&path.child("LoadBalancerSourceRanges"), only);
+    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let at = path.child("LoadBalancerSourceRanges");
+    if kind != "LoadBalancer" && !ranges.is_empty() {
+        errors.forbidden(&at, only);
     }
-    if spec.allocate_load_balancer_node_ports.is_some() {
+    for (index, range) in ranges.iter().enumerate() {
+        check::cidr(errors, &at.index(index), range.trim());
+    }
+    if kind != "LoadBalancer" && spec.allocate_load_balancer_node_ports.is_some() {
         errors.forbidden(&path.child("allocateLoadBalancerNodePorts"), only);
     }
-    if spec.load_balancer_class.is_some() {
-        errors.forbidden(&path.child("loadBalancerClass"), only);
+    match &spec.load_balancer_class {
+        Some(_) if kind != "LoadBalancer" => errors.forbidden(&path.child("loadBalancerClass"), only),
+        Some(class) => say(errors, &path.child("loadBalancerClass"), class, names::qualified(class)),
+        None => {}
     }
 }
 
@@ -217,11 +228,11 @@ fn traffic(spec: &ServiceSpec, kind: &str, path: &Path, errors: &mut Errors) {
         }
     }
     if let Some(policy) = &spec.internal_traffic_policy {
-        check::one_of(errors, &path.child("internalTrafficPolicy"), policy, &["Cluster", "Local"]);
+        check::supported(errors, &path.child("internalTrafficPolicy"), policy, &["Cluster", "Local"]);
     }
     if let Some(wanted) = &spec.traffic_distribution {
-        let supported = ["PreferClose", "PreferSameNode", "PreferSameZone"];
-        check::one_of(errors, &path.child("trafficDistribution"), wanted, &supported);
+        let supported = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+        check::supported(errors, &path.child("trafficDistribution"), wanted, &supported);
     }
 }
 
@@ -265,6 +276,15 @@ pub(super) fn warnings(service: &Service) -> Vec<String> {
     let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     if spec.load_balancer_ip.as_deref().is_some_and(|ip| !ip.is_empty()) {
         warnings.push("spec.loadBalancerIP is deprecated".to_owned());
+    }
+    if given(&spec.external_ips) {
+        let what = "spec.externalIPs is deprecated and may no longer be implemented in some clusters";
+        warnings.push(what.to_owned());
+    }
+    if spec.traffic_distribution.as_deref() == Some("PreferClose") {
+        warnings.push(
+            "spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned(),
+        );
     }
     if given(&spec.external_ips) && spec.type_.as_deref() == Some("ExternalName") {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());

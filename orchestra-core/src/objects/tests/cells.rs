@@ -228,14 +228,14 @@ fn rows_of_the_other_kinds() {
                 "kubelet, n",
                 "again",
                 "60s",
-                "4",
+                4,
                 "e"
             ]),
         ),
         (
             json!({ "apiVersion": "v1", "kind": "Event", "metadata": { "name": "e" }, "eventTime": "2024-01-01T00:00:58.000000Z",
                 "reportingComponent": "scheduler", "involvedObject": { "kind": "Pod" } }),
-            json!(["2s", "", "", "pod", "", "scheduler", "", "2s", "1", "e"]),
+            json!(["2s", "", "", "pod", "", "scheduler", "", "2s", 1, "e"]),
         ),
         (
             json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "s" }, "type": "Opaque", "data": { "a": "" } }),

@@ -4,6 +4,7 @@ mod cells;
 mod defaults;
 mod invalid;
 mod properties;
+mod refused;
 mod table;
 mod updates;
 
@@ -49,7 +50,9 @@ fn stored(manifest: &Value) -> Value {
 /// What is wrong with a manifest.
 fn faults(manifest: &Value) -> Vec<String> {
     let mut errors = Errors::new();
-    row(manifest).rules.validate(&complete(stored(manifest)), &mut errors).expect("an object of the kind");
+    let (row, object) = (row(manifest), complete(stored(manifest)));
+    row.rules.validate(&object, &mut errors).expect("an object of the kind");
+    row.rules.validate_create(&object, &mut errors).expect("an object of the kind");
     errors.iter().map(ToString::to_string).collect()
 }
 

@@ -380,7 +380,7 @@ mod tests {
             let says = refused().to_string();
             assert!(says.starts_with(&format!("{} is there without", there.display())), "{says}");
             assert!(!gone.exists(), "nothing is made in its place");
-            fs::write(gone, held).unwrap();
+            write_private(gone, std::str::from_utf8(&held).unwrap()).unwrap();
         }
         // A first start that was broken off just before its end.
         fs::rename(&certificate, directory.path().join("ca.crt.new")).unwrap();

@@ -78,8 +78,13 @@ pub(super) fn mount_processes(at: &Path) -> io::Result<()> {
 fn make_machine_read_only(root: &Path, scratch: &Path) -> io::Result<()> {
     let kept = [scratch.to_owned(), root.join("dev"), root.join("proc")];
     for point in mounts::below(root)? {
-        if !kept.iter().any(|kept| point.starts_with(kept)) {
-            make_read_only(&point)?;
+        if kept.iter().any(|kept| point.starts_with(kept)) {
+            continue;
+        }
+        match rustix::fs::stat(&point) {
+            // In a folder that we may not enter, and so no process of ours without root either.
+            Err(Errno::ACCESS) => {}
+            _ => make_read_only(&point)?,
         }
     }
     Ok(())

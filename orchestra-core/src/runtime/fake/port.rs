@@ -84,7 +84,8 @@ impl Runtime for FakeRuntime {
             return Err(RuntimeError::AlreadyExists { what: "container", name });
         }
         let behaviour = Inner::behaviour(&state, &pod.name, spec);
-        let absent = behaviour.as_ref().is_some_and(|b| b.pull.absent);
+        let of_image = scripted_pull(&state, &spec.image).is_some_and(|pull| pull.absent);
+        let absent = of_image || behaviour.as_ref().is_some_and(|b| b.pull.absent);
         if absent && !state.images.contains_key(&spec.image) {
             return Err(RuntimeError::ImageNotFound { image: spec.image.clone() });
         }
@@ -174,7 +175,7 @@ impl Runtime for FakeRuntime {
         if let Some(pulled) = state.images.get(image.as_str()) {
             return Ok(Some(pulled.clone()));
         }
-        let absent = scripted_pull(&state, image).is_some_and(|pull| pull.absent);
+        let absent = scripted_pull(&state, image.as_str()).is_some_and(|pull| pull.absent);
         Ok((!absent).then(|| invented(image.as_str())))
     }
 
@@ -183,7 +184,7 @@ impl Runtime for FakeRuntime {
         image: &ImageRef,
         _credentials: Option<&RegistryCredentials>,
     ) -> Result<Image> {
-        let pull = scripted_pull(&*self.inner.enter(Call::PullImage)?, image).unwrap_or_default();
+        let pull = scripted_pull(&*self.inner.enter(Call::PullImage)?, image.as_str()).unwrap_or_default();
         if !pull.delay.is_zero() {
             self.inner.clock.sleep(pull.delay).await;
         }
@@ -288,8 +289,8 @@ impl FakeRuntime {
     }
 }
 
-fn scripted_pull(state: &State, image: &ImageRef) -> Option<super::behaviour::Pull> {
-    let of_image = |on: &On| matches!(on, On::Image(name) if name == image.as_str());
+fn scripted_pull(state: &State, image: &str) -> Option<super::behaviour::Pull> {
+    let of_image = |on: &On| matches!(on, On::Image(name) if name == image);
     state.scripts.iter().rev().find(|(on, _)| of_image(on)).map(|(_, behaviour)| behaviour.pull.clone())
 }
 

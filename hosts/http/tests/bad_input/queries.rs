@@ -32,7 +32,7 @@ async fn lists_that_cannot_be() {
                 .bad("strconv.ParseInt: parsing \"99999999999999999999\": value out of range"),
             list("timeout", "watch=1&timeoutSeconds=soon").bad(no_number("ParseInt", "soon")),
             list("revision", "resourceVersion=abc").bad(format!(
-                "resourceVersion: Invalid value: \"abc\": {}",
+                "invalid resource version: resourceVersion: Invalid value: \"abc\": {}",
                 no_number("ParseUint", "abc")
             )),
             list("match alone", "resourceVersionMatch=Exact").invalid(

@@ -69,7 +69,8 @@ async fn resources_that_there_are_not() {
             Case::get("no such form", "/api/v1/pods").header("accept", "text/html").is(
                 406,
                 "NotAcceptable",
-                "only the following media types are accepted: application/json, application/yaml",
+                "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
+                 application/vnd.kubernetes.protobuf",
             ),
         ],
     )

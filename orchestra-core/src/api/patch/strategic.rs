@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::list::{self, Element, Index};
-use super::refusal::{Refusal, go, object};
+use super::refusal::{Refusal, go, object, parse};
 use crate::api::schema::{Field, Place};
 
 const PATCH: &str = "$patch";
@@ -18,10 +18,19 @@ type Object = Map<String, Value>;
 
 /// Applies a patch to a document that begins at a place of the schema.
 pub(crate) fn apply(place: Place, current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+    let mut patched = current.clone();
+    if parse(patch) == Ok(Value::Null) {
+        return Ok(patched);
+    }
     // Of these alone Kubernetes does not say that it was decoding the patch.
     let patch = object(patch).map_err(Refusal::Malformed)?;
-    let mut patched = current.clone();
     merge(&mut patched, patch, &place)?;
+    // Kubernetes puts the outcome into the struct that it took the object from, whatever kind the patch gave it.
+    for field in ["apiVersion", "kind"] {
+        if let (Some(ours), Value::Object(fields)) = (current.get(field), &mut patched) {
+            fields.insert(field.to_owned(), ours.clone());
+        }
+    }
     Ok(patched)
 }
 
@@ -59,7 +68,13 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
 
 fn replace_or_delete(target: &mut Object, mut patch: Object, directive: Value) -> Result<(), Refusal> {
     *target = match directive.as_str() {
-        Some("replace") => plain_fields(patch)?,
+        Some("replace") => {
+            // What replaces a map is taken as it is, nulls included.
+            let (nulls, fields): (Object, Object) = patch.into_iter().partition(|(_, value)| value.is_null());
+            let mut kept = plain_fields(fields)?;
+            kept.extend(nulls);
+            kept
+        }
         Some("delete") => Object::new(),
         _ => {
             patch.insert(PATCH.to_owned(), directive.clone());

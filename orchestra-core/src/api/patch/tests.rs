@@ -80,6 +80,24 @@ fn directives_do_what_they_say() {
             json!({"metadata": {"labels": {"c": "3"}}}),
         ),
         (
+            "what replaces a map keeps its nulls",
+            json!({"metadata": {"labels": {"a": "1"}}}),
+            json!({"metadata": {"labels": {"$patch": "replace", "b": null}}}),
+            json!({"metadata": {"labels": {"b": null}}}),
+        ),
+        (
+            "the kind stays what it is",
+            json!({"apiVersion": "v1", "kind": "Pod"}),
+            json!({"apiVersion": "v2", "kind": "Service", "metadata": {}}),
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {}}),
+        ),
+        (
+            "null changes nothing",
+            json!({"metadata": {"labels": {"a": "1"}}}),
+            json!(null),
+            json!({"metadata": {"labels": {"a": "1"}}}),
+        ),
+        (
             "a map is emptied",
             json!({"metadata": {"labels": {"a": "1"}}}),
             json!({"metadata": {"labels": {"$patch": "delete"}}}),

@@ -307,7 +307,7 @@ impl Status {
         metav1::Status {
             status: Some("Failure".to_owned()),
             message: Some(self.0.message.clone()),
-            reason: Some(self.0.reason.as_str().to_owned()),
+            reason: Some(self.0.reason.as_str().to_owned()).filter(|reason| !reason.is_empty()),
             details: self.0.details.clone(),
             code: Some(i32::from(self.0.code)),
             ..Default::default()

@@ -151,7 +151,7 @@ fn says_nothing(of: Kind, value: &Value) -> bool {
     }
 }
 
-/// Adds what Go writes though it is empty.
+/// Adds what Go writes though it is empty, and drops what it does not write.
 pub(crate) fn complete(place: Place, value: &mut Value) {
     match (place, value) {
         (Place::Type(of), Value::Object(fields)) => fill(of, fields),
@@ -166,13 +166,14 @@ pub(crate) fn complete(place: Place, value: &mut Value) {
 
 fn fill(of: &Type, fields: &mut Map<String, Value>) {
     let mut hint = 0;
-    for (name, value) in fields.iter_mut() {
-        let Some(field) = of.field_after(&mut hint, name) else { continue };
-        match field.of {
-            Kind::Message(of) | Kind::Either(of, _) => fill_within(field.shape, of.get(), value),
-            _ => {}
+    fields.retain(|name, value| {
+        let Some(field) = of.field_after(&mut hint, name) else { return true };
+        if let Kind::Message(of) | Kind::Either(of, _) = field.of {
+            fill_within(field.shape, of.get(), value);
         }
-    }
+        // What was added since an object was read may be null, where Go writes nothing.
+        !value.is_null() || field.always_written()
+    });
     for field in of.always() {
         if !fields.contains_key(field.name) {
             fields.insert(field.name.to_owned(), empty(field));

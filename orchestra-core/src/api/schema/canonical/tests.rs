@@ -137,6 +137,9 @@ fn what_go_always_writes_is_added() {
     let service = canonical(of("v1", "Service"), &json!({"spec": {"ports": [{"port": 80}]}}));
     assert_eq!(service["spec"]["ports"][0], json!({"port": 80, "targetPort": 0}));
     assert_eq!(service["status"], json!({"loadBalancer": {}}));
+    let mut added = json!({"spec": {"ports": null, "clusterIP": null, "type": "ExternalName"}});
+    complete(of("v1", "Service"), &mut added);
+    assert_eq!(added["spec"], json!({"type": "ExternalName"}), "null is not written where Go writes nothing");
     assert_eq!(
         canonical(of("v1", "Node"), &json!({}))["status"]["daemonEndpoints"],
         json!({"kubeletEndpoint": {"Port": 0}})

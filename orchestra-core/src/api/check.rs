@@ -77,7 +77,7 @@ pub(crate) fn one_of(errors: &mut Errors, path: &Path, value: &str, supported: &
 }
 
 /// A text out of a few, among which the empty one may not be: a field that is left out is checked elsewhere.
-pub(super) fn supported(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
+pub(crate) fn supported(errors: &mut Errors, path: &Path, value: &str, supported: &[&str]) {
     if !supported.contains(&value) {
         errors.not_supported(path, value, supported);
     }
@@ -128,7 +128,7 @@ pub(crate) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelecto
 }
 
 /// A selector as errors show it.
-pub(super) fn shown_selector(selector: &LabelSelector) -> Shown {
+pub(crate) fn shown_selector(selector: &LabelSelector) -> Shown {
     let mut fields = Vec::new();
     if let Some(labels) = selector.match_labels.as_ref().filter(|labels| !labels.is_empty()) {
         fields.push(("matchLabels", shown(labels).into()));
@@ -198,14 +198,14 @@ pub(crate) fn no_backsteps(errors: &mut Errors, path: &Path, text: &str) {
 }
 
 /// A range of addresses.
-pub(super) fn cidr(errors: &mut Errors, path: &Path, text: &str) {
+pub(crate) fn cidr(errors: &mut Errors, path: &Path, text: &str) {
     if family_of_cidr(text).is_none() {
         errors.invalid(path, text, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
     }
 }
 
 /// The family of a range of addresses; `None` of a text that is none.
-pub(super) fn family_of_cidr(text: &str) -> Option<&'static str> {
+pub(crate) fn family_of_cidr(text: &str) -> Option<&'static str> {
     let (address, bits) = text.split_once('/')?;
     match (address.parse().ok()?, bits.parse::<u8>().ok()?) {
         (IpAddr::V4(_), 0..=32) => Some("IPv4"),

@@ -66,7 +66,7 @@ pub(crate) fn subdomain(text: &str) -> Vec<String> {
 }
 
 /// A DNS subdomain that may have underscores too, as a search path of a resolver.
-pub(super) fn subdomain_with_underscores(text: &str) -> Vec<String> {
+pub(crate) fn subdomain_with_underscores(text: &str) -> Vec<String> {
     let mut faults = too_long(text, 253);
     let is_step = |step: &str| {
         let plain = step.strip_prefix('_').unwrap_or(step);

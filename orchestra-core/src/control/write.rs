@@ -198,13 +198,20 @@ pub fn missing(held: &Value, wanted: &Value) -> Option<Value> {
 
 /// A value with everything that is wanted of it.
 fn overlaid(held: &Value, wanted: &Value) -> Value {
-    let mut value = held.clone();
-    match missing(held, wanted) {
-        Some(change) if change.is_object() => json_patch::merge(&mut value, &change),
-        Some(change) => value = change,
-        None => {}
+    match (held, wanted) {
+        (Value::Object(held), Value::Object(wanted)) => {
+            let mut all = held.clone();
+            for (key, wanted) in wanted {
+                let value = overlaid(held.get(key).unwrap_or(&Value::Null), wanted);
+                all.insert(key.clone(), value);
+            }
+            Value::Object(all)
+        }
+        (Value::Array(held), Value::Array(wanted)) if held.len() == wanted.len() => {
+            held.iter().zip(wanted).map(|(held, wanted)| overlaid(held, wanted)).collect()
+        }
+        (_, wanted) => wanted.clone(),
     }
-    value
 }
 
 async fn create_entry<K: Object>(

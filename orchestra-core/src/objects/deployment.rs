@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
 use super::check::{self, shown};
-use super::json::{Fields, at, keep, set};
+use super::json::{Fields, keep, set};
 use super::replicas::{self, SCALE};
 use super::{legacy, print, template};
 use crate::api::field::{Errors, Path, Problem, Shown};

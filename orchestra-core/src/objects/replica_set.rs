@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::{Value, json};
 
-use super::json::{Fields, at, set};
+use super::json::{Fields, set};
 use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, legacy, print, template};
 use crate::api::field::{Errors, Path};

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use self::plan::{Grace, Health, Plan};
 use super::Host;
 use crate::api::{Reply, Status};
+use crate::clock::SharedClock;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::write;
 use crate::control::{Action, Context, Error, Reconciler};

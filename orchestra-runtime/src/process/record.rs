@@ -420,7 +420,11 @@ mod tests {
             fs::create_dir_all(tmp.join(name).join("rootfs")).unwrap();
         }
         let disk = Disk::open(folder.path()).unwrap();
-        disk.scratch(|path| Ok(assert!(path.is_dir()))).unwrap();
+        disk.scratch(|path| {
+            assert!(path.is_dir());
+            Ok(())
+        })
+        .unwrap();
         let left: Vec<_> = fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, [OsStr::new(&ours)]);
         use std::os::unix::fs::PermissionsExt;

@@ -61,8 +61,7 @@ async fn run_all(served: &Served, scenarios: Vec<&Scenario>, at_a_time: usize) -
     let (queue, outcomes) = (Mutex::new(VecDeque::from(scenarios)), Mutex::new(Vec::new()));
     let worker = || async {
         let mut client = Client::new(served);
-        loop {
-            let Some((scenario, left)) = next(&queue) else { break };
+        while let Some((scenario, left)) = next(&queue) {
             let outcome = replay::run(&mut client, scenario, &unique(left)).await;
             outcomes.lock().unwrap().push((scenario.name.clone(), outcome));
         }

@@ -19,7 +19,7 @@ fn functions(call: Call) -> Option<BoxFuture<'static, i32>> {
         }
         ["exits", code] => Some(ready(code.parse().ok()?).boxed()),
         ["prints", lines @ ..] => {
-            lines.iter().for_each(|line| call.print(line));
+            lines.iter().for_each(|line| call.print(*line));
             Some(ready(0).boxed())
         }
         _ => None,

@@ -85,12 +85,12 @@ fn validate_endpoint(endpoint: &Endpoint, kind: &str, path: &Path, errors: &mut 
         count if count > MAX_ADDRESSES => errors.push(&at, Problem::TooMany(count, MAX_ADDRESSES)),
         _ => {}
     }
-    let of_pod = endpoint.target_ref.as_ref().is_some_and(|target| target.kind.as_deref() == Some("Pod"));
     for (index, text) in endpoint.addresses.iter().enumerate() {
         let at = at.index(index);
         match (kind, text.parse::<IpAddr>()) {
             ("IPv4", Ok(IpAddr::V4(_))) | ("IPv6", Ok(IpAddr::V6(_))) => {
-                address::endpoint(errors, &at, text, of_pod);
+                // This server may itself be reached at such an address, and its own slice says so.
+                address::endpoint(errors, &at, text, true);
             }
             ("IPv4" | "IPv6", Err(_)) => drop(check::ip(errors, &at, text)),
             ("IPv4" | "IPv6", Ok(_)) => {

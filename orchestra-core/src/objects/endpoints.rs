@@ -27,8 +27,11 @@ impl Rules for EndpointsRules {
     }
 
     fn validate(object: &Endpoints, errors: &mut Errors) {
+        // A server for one machine only is itself reached at a loopback address.
+        let meta = &object.metadata;
+        let own = meta.name.as_deref() == Some("kubernetes") && meta.namespace.as_deref() == Some("default");
         for (index, subset) in object.subsets.iter().flatten().enumerate() {
-            validate_subset(subset, &Path::new("subsets").index(index), errors);
+            validate_subset(subset, own, &Path::new("subsets").index(index), errors);
         }
     }
 
@@ -41,7 +44,7 @@ impl Rules for EndpointsRules {
     }
 }
 
-fn validate_subset(subset: &EndpointSubset, path: &Path, errors: &mut Errors) {
+fn validate_subset(subset: &EndpointSubset, own: bool, path: &Path, errors: &mut Errors) {
     let ready = subset.addresses.as_deref().unwrap_or_default();
     let waiting = subset.not_ready_addresses.as_deref().unwrap_or_default();
     if ready.is_empty() && waiting.is_empty() {
@@ -49,7 +52,7 @@ fn validate_subset(subset: &EndpointSubset, path: &Path, errors: &mut Errors) {
     }
     for (field, addresses) in [("addresses", ready), ("notReadyAddresses", waiting)] {
         for (index, address) in addresses.iter().enumerate() {
-            validate_address(address, &path.child(field).index(index), errors);
+            validate_address(address, own, &path.child(field).index(index), errors);
         }
     }
     let ports = subset.ports.as_deref().unwrap_or_default();
@@ -58,9 +61,9 @@ fn validate_subset(subset: &EndpointSubset, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn validate_address(held: &EndpointAddress, path: &Path, errors: &mut Errors) {
+fn validate_address(held: &EndpointAddress, own: bool, path: &Path, errors: &mut Errors) {
     let target = held.target_ref.as_ref().and_then(|target| target.kind.as_deref());
-    address::endpoint(errors, &path.child("ip"), &held.ip, target == Some("Pod"));
+    address::endpoint(errors, &path.child("ip"), &held.ip, own || target == Some("Pod"));
     // Kubernetes parses the address twice, and says so twice.
     if held.ip.parse::<std::net::IpAddr>().is_err() {
         errors.invalid(&path.child("ip"), held.ip.as_str(), "must be a valid IP address");

@@ -59,7 +59,19 @@ pub async fn patch_status<K: Object>(
     entry: &Entry,
     status: Value,
 ) -> Result<Response, Status> {
-    let patch = Patch::Merge(guarded(entry, json!({ "status": status })));
+    patch_beside_spec::<K>(client, entry, json!({ "status": status })).await
+}
+
+/// Patches metadata or status by way of the status, so that a controller's own notes are no change of what is wanted.
+///
+/// # Errors
+/// What the API says.
+pub async fn patch_beside_spec<K: Object>(
+    client: &Client,
+    entry: &Entry,
+    patch: Value,
+) -> Result<Response, Status> {
+    let patch = Patch::Merge(guarded(entry, patch));
     client.call(target::<K>(entry.name()).status(), patch.operation()).await
 }
 

@@ -146,7 +146,8 @@ impl Run<'_> {
         let client = self.context.client();
         if !plan.annotate.is_empty() {
             let patch = json!({"metadata": {"annotations": plan.annotate}});
-            entry = object(write::patch::<Deployment>(client, &entry, patch).await?).unwrap_or(entry);
+            let noted = write::patch_beside_spec::<Deployment>(client, &entry, patch).await?;
+            entry = object(noted).unwrap_or(entry);
         }
         if let Some(new) = &plan.create
             && let Some(status) = self.create(new, &entry, &plan.status).await?

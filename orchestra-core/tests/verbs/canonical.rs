@@ -84,10 +84,13 @@ async fn what_a_typed_client_writes_back_is_no_change() {
     create::<Deployment>(&client, &manifest).await.unwrap();
     let deployments = server.api::<Deployment>();
     let mut typed = deployments.get("a").await.unwrap();
+    let spec = typed.spec.clone();
     typed.metadata.annotations = Some([("seen".to_owned(), "1".to_owned())].into());
     let written = deployments.update(&typed).await.unwrap();
-    assert_eq!(written.metadata.generation, Some(1));
-    assert_eq!(written.spec, deployments.get("a").await.unwrap().spec);
+    assert_eq!(written.metadata.generation, Some(2), "an annotation of a Deployment counts");
+    assert_eq!(written.spec, spec);
+    typed.metadata.resource_version = None;
+    assert_eq!(deployments.update(&typed).await.unwrap().metadata, written.metadata);
 }
 
 #[tokio::test(start_paused = true)]

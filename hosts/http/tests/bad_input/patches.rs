@@ -72,8 +72,8 @@ async fn patches_that_break_the_object() {
         &served,
         vec![
             patch("mistyped", DEPLOYMENT, STRATEGIC, r#"{"spec":{"replicas":"x"}}"#).invalid(
-                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": json: cannot \
-                 unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+                " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized \
+                 type: int32",
                 &["patch"],
             ),
             patch("unknown", &format!("{MAP}?fieldValidation=Strict"), MERGE, r#"{"dat":{}}"#).invalid(

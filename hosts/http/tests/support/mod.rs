@@ -99,8 +99,11 @@ impl Served {
                 request.headers_mut().insert(*name, value.parse().unwrap());
             }
         }
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(self.connect().await)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_headers(1_000)
+            .handshake(TokioIo::new(self.connect().await))
+            .await
+            .unwrap();
         tokio::spawn(connection);
         let (head, body) = sender.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();

@@ -236,7 +236,7 @@ fn endings() {
     assert_eq!(planned(&deleted, &down, &settled()), "finish\n");
     assert_eq!(planned(&deleted, &Observed::default(), &settled()), "finish\n", "also one that never began");
     let gone = Memory { gone: true, ..settled() };
-    assert_eq!(planned(&deleted, &ready(&["a running"]), &gone), "terminate within 1s\n");
+    assert_eq!(planned(&deleted, &ready(&["a running"]), &gone), "terminate within 2s\n");
     assert_eq!(planned(&deleted, &down, &gone), "release\n");
 }
 

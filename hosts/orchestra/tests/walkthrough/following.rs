@@ -94,7 +94,7 @@ fn many_objects_in_one_file_come_and_go_together() {
     assert!(changed.contains("configmap/b configured"), "{changed}");
     let deleted = kubectl.with_input("delete -f -", list);
     assert!(deleted.out.contains("configmap \"b\" deleted"), "{deleted:?}");
-    assert_eq!(kubectl.ok("get configmaps -o name"), "");
+    assert_eq!(kubectl.ok("get configmaps a b --ignore-not-found -o name"), "");
 }
 
 #[test]

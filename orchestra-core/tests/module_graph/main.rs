@@ -1,0 +1,186 @@
+//! The shape of the house, held by a test: which module may use which, and that no two use each other.
+//!
+//! Two rules:
+//!
+//! - Of the modules at the root of orchestra-core, one uses another only if [`MAY_USE`] says so, with the reason.
+//! - In every folder of every crate, the modules side by side form no circle but those of [`TO_BE_OPENED`]. A module and
+//!   what lies below it are one thing to those beside it; a parent and its children may use each other.
+//!
+//! Tests, and the module `testing`, may use everything.
+
+mod scan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use scan::{Graph, Module};
+
+/// A module at the root of orchestra-core, what it may use, and why no more than that.
+struct Room {
+    name: &'static str,
+    uses: &'static [&'static str],
+    because: &'static str,
+}
+
+const fn room(name: &'static str, uses: &'static [&'static str], because: &'static str) -> Room {
+    Room { name, uses, because }
+}
+
+/// From the ground up. A row may name only rows above it, so the table itself has no circle.
+const MAY_USE: &[Room] = &[
+    room("selector", &[], "matching labels needs nothing but labels"),
+    room("quantity", &[], "amounts are numbers and text"),
+    room("meta", &["selector"], "an object's labels are the selector engine's"),
+    room("clock", &["meta"], "random names and uids are identities"),
+    room(
+        "supervise",
+        &["clock"],
+        "tasks that are owned, and begun again after a panic: of whom, is not its business",
+    ),
+    room("store", &["clock", "meta"], "it orders bytes by key and revision, and knows no object"),
+    room("watch", &["meta", "selector"], "it indexes entries by name, label and field, and knows no kind"),
+    room(
+        "api",
+        &["clock", "meta", "quantity", "selector", "store", "supervise", "watch"],
+        "one path for all kinds: it must not know one, so it uses nothing of `objects`",
+    ),
+    room(
+        "objects",
+        &["api", "meta", "quantity", "selector", "store", "watch"],
+        "the kinds are rows of the API's table; no row knows a controller",
+    ),
+    room(
+        "admission",
+        &["api", "clock", "meta", "objects", "quantity", "selector", "store", "watch"],
+        "it looks at writes on their way, with the caches at hand",
+    ),
+    room(
+        "control",
+        &["api", "clock", "meta", "selector", "supervise", "watch"],
+        "a framework for controllers of any kind, built-in or not",
+    ),
+    room(
+        "controllers",
+        &["admission", "api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
+        "each reads caches and writes through the API, one knows the ranges of services; none knows the scheduler or a \
+         node",
+    ),
+    room(
+        "scheduler",
+        &["api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
+        "it chooses nodes and writes bindings; who made the pod is not its business",
+    ),
+    room("runtime", &["clock", "supervise"], "the port to containers: an implementation knows no API"),
+    room("network", &["runtime"], "the port to a node's network connects sandboxes"),
+    room(
+        "node",
+        &[
+            "api",
+            "clock",
+            "control",
+            "meta",
+            "network",
+            "quantity",
+            "runtime",
+            "selector",
+            "supervise",
+            "watch",
+        ],
+        "the agent ties the API to the two ports of a node",
+    ),
+    room(
+        "proxy",
+        &["api", "clock", "control", "meta", "network", "watch"],
+        "from services to the network's plan",
+    ),
+    room(
+        "cluster",
+        &[
+            "admission",
+            "api",
+            "clock",
+            "control",
+            "controllers",
+            "meta",
+            "network",
+            "node",
+            "objects",
+            "proxy",
+            "runtime",
+            "scheduler",
+            "store",
+            "supervise",
+            "watch",
+        ],
+        "the one place that knows all the others, to put them together",
+    ),
+];
+
+/// Circles that are there. None may be added; whoever opens one strikes it here.
+const TO_BE_OPENED: &[&str] = &[
+    "orchestra-core: in `api`: rules → subresource, subresource → rules",
+    "orchestra-core: in `control`: claim → write, metrics → queue, queue → metrics, write → claim",
+    "orchestra-core: in `objects::pod`: containers → validate, validate → containers, validate → volumes, volumes → \
+     containers",
+    "orchestra-core: in `scheduler`: class → snapshot, demand → filter, demand → snapshot, filter → demand, filter → \
+     snapshot, filter → topology, snapshot → class, snapshot → topology, topology → snapshot",
+    "orchestra-runtime: in `host`: grpc → prober, prober → grpc",
+    "orchestra-runtime: in `process`: cgroup → launch, launch → cgroup, launch → rootfs, rootfs → launch",
+    "hosts/http: in the root: frontend → local, local → frontend",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn graph_of(krate: &str) -> Graph {
+    Graph::read(&root().join(krate).join("src")).expect("the sources are there")
+}
+
+#[test]
+fn a_module_of_the_core_uses_only_what_it_may() {
+    let uses = graph_of("orchestra-core").between_siblings(&Module::root());
+    let rows: BTreeMap<_, _> = MAY_USE.iter().map(|row| (row.name, row)).collect();
+    let mut wrong = Vec::new();
+    for ((user, used), at) in &uses {
+        let Some(row) = rows.get(user.as_str()) else {
+            wrong.push(format!("`{user}` is not in the table: add a row that says what it may use, and why"));
+            continue;
+        };
+        if !row.uses.contains(&used.as_str()) {
+            wrong.push(format!("`{user}` uses `{used}` in {at}, and must not: {}", row.because));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_table_reads_from_the_ground_up() {
+    let mut above = BTreeSet::new();
+    for row in MAY_USE {
+        for used in row.uses {
+            assert!(above.contains(used), "the row of `{}` uses `{used}`, which stands below it", row.name);
+        }
+        above.insert(row.name);
+    }
+}
+
+#[test]
+fn modules_side_by_side_form_no_new_circle() {
+    let crates = [
+        "orchestra-core",
+        "orchestra-runtime",
+        "orchestra-net",
+        "hosts/http",
+        "hosts/master",
+        "hosts/node",
+        "hosts/orchestra",
+    ];
+    let circles: Vec<_> = crates
+        .iter()
+        .flat_map(|krate| {
+            graph_of(krate).circles().into_iter().map(move |circle| format!("{krate}: {circle}"))
+        })
+        .collect();
+    assert_eq!(circles, TO_BE_OPENED, "modules that use each other:\n{}", circles.join("\n"));
+}

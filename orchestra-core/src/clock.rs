@@ -11,6 +11,15 @@
 //! Timers are tokio's, so that in a test with paused time a day passes as soon as every task waits; both times then
 //! follow tokio's.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "the one place that asks tokio for the time"
+    )
+)]
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

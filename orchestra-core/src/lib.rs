@@ -82,6 +82,9 @@
 //! | `openapi` | OpenAPI with the descriptions of every field, which `kubectl explain` shows |
 //! | `testing` | `testing`: an API server for tests of controllers, fakes that fail on request, the contract suites of the ports |
 
+// Time is the Clock's and every task has an owner, by clippy.toml; a test may do what it likes.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
+
 // The macros of this crate name it by its name, also when they are used inside it.
 extern crate self as orchestra_core;
 

@@ -1,7 +1,7 @@
 //! The one place where this crate starts tasks.
 //!
 //! A task that is started and forgotten outlives what it worked for, and one that panics is missed by nobody. So no
-//! code here calls `tokio::spawn`; it uses one of two owners instead:
+//! code here calls `tokio::spawn` (`clippy.toml` refuses it); it uses one of two owners instead:
 //!
 //! - a [`Supervisor`] runs the work of many keys: the runs of a controller, the triggers that feed them, the loops of
 //!   a node's pods, the writes of the scheduler;
@@ -16,6 +16,11 @@
 //!   it panics begins with the first pause again.
 //! - **Reported.** However a task ends, [`Supervisor::next`] says so, and its key is free.
 //! - **Owned.** Dropping the owner ends every task at its next await.
+
+#![cfg_attr(
+    not(test),
+    expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the one place where tasks start")
+)]
 
 use std::any::Any;
 use std::collections::HashMap;

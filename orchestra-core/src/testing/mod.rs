@@ -4,6 +4,14 @@
 //! The fakes are not here: [`runtime::fake`](crate::runtime::fake) and [`network::fake`](crate::network::fake) are
 //! part of the crate, because a cluster without containers is a thing to run too.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::disallowed_methods,
+        reason = "what runs here are tests, of things that have clocks of their own"
+    )
+)]
+
 mod clock;
 pub mod contract;
 #[cfg(feature = "redb")]

@@ -14,6 +14,14 @@
 //! when etcd says so, every ten minutes; when somebody was told of one and so may wait for it, the watch writes a key of
 //! its own, which moves it on. It does not ask etcd for its progress: 3.4 may then say that it is further than it is.
 
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::disallowed_methods,
+        reason = "an adapter: its pauses are those of a network, not of the cluster"
+    )
+)]
+
 mod members;
 mod slots;
 mod translate;

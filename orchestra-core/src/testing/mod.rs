@@ -8,6 +8,7 @@
     not(test),
     expect(
         clippy::disallowed_methods,
+        clippy::disallowed_types,
         reason = "what runs here are tests, of things that have clocks of their own"
     )
 )]

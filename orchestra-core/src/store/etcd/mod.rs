@@ -18,6 +18,7 @@
     not(test),
     expect(
         clippy::disallowed_methods,
+        clippy::disallowed_types,
         reason = "an adapter: its pauses are those of a network, not of the cluster"
     )
 )]

@@ -128,10 +128,18 @@ impl Behaviour {
     pub fn of_command(spec: &ContainerSpec) -> Self {
         let words: Vec<&str> =
             spec.command.iter().chain(&spec.args).flat_map(|word| word.split_whitespace()).collect();
-        let words = match words.as_slice() {
+        Self::of_words(&words)
+    }
+
+    fn of_words(words: &[&str]) -> Self {
+        let words = match words {
             ["sh" | "/bin/sh" | "bash" | "/bin/bash", "-c", rest @ ..] => rest,
             all => all,
         };
+        // A script of several commands is not followed: where it ends is not known from its first words.
+        if words.iter().any(|word| word.contains([';', '&', '|'])) {
+            return Self::new();
+        }
         let ended = |after, code| Self::new().exits(Duration::from_secs(after), code);
         match words {
             ["true" | "/bin/true"] => ended(0, 0),
@@ -154,5 +162,25 @@ impl fmt::Debug for Behaviour {
             .field("end", &self.end)
             .field("on_stop", &self.on_stop)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_command_that_is_understood_whole_ends() {
+        for (command, ends) in [
+            (&["echo", "hello"][..], true),
+            (&["/bin/sh", "-c", "exit 3"], true),
+            (&["/bin/sh", "-c", "echo started; while :; do sleep 1; done"], false),
+            (&["/bin/sh", "-c", "echo a && serve"], false),
+            (&["serve"], false),
+        ] {
+            let words: Vec<_> = command.iter().flat_map(|word| word.split_whitespace()).collect();
+            let behaviour = Behaviour::of_words(&words);
+            assert_eq!(behaviour.end.is_some(), ends, "{behaviour:?}");
+        }
     }
 }

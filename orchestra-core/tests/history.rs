@@ -90,7 +90,7 @@ async fn check_history(store: impl Store) {
         let revision_match = Some(RevisionMatch::Exact);
         let options = ListOptions { revision: Some(at), revision_match, ..ListOptions::default() };
         let maps = maps.list_with(options).await.unwrap();
-        maps.into_iter().map(|map| map.metadata.name.unwrap()).collect::<Vec<_>>()
+        maps.items.into_iter().map(|map| map.metadata.name.unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(names(changed).await, ["a"]);
     assert_eq!(names(removed).await, ["b"]);

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use orchestra_core::api::discovery::Discovery;
 use orchestra_core::api::{
     DeleteOptions, Kind, KindRules, ListOptions, Objects, Reason, Resource, Server, WatchEvent, WatchOptions,
+    WriteOptions,
 };
 use orchestra_core::controllers::{self, Config};
 use orchestra_core::meta::{GroupResource, Scope};
@@ -63,7 +64,10 @@ async fn a_kind_comes_to_a_running_cluster_is_used_and_goes() {
     openapi_follows(server.server());
 
     let mut watch = things.watch(WatchOptions::default()).await.unwrap();
-    let owner = things.create(json!({"metadata": {"name": "a"}, "spec": {"size": 3}})).await.unwrap();
+    let owner = things
+        .create(json!({"metadata": {"name": "a"}, "spec": {"size": 3}}), WriteOptions::default())
+        .await
+        .unwrap();
     let Some(Ok(WatchEvent::Added(seen))) = watch.next().await else { panic!("the object is not seen") };
     assert_eq!(seen.uid(), owner.uid());
     collect_with_owner(&server, &things, owner.uid().as_str()).await;
@@ -107,7 +111,10 @@ async fn objects_outlive_their_kind_and_a_changed_index_is_filled_with_them() {
     let server = TestServer::start().await;
     let things = widgets(&server);
     server.server().put_kind(row(&[])).await.unwrap();
-    things.create(json!({"metadata": {"name": "a"}, "spec": {"size": 3}})).await.unwrap();
+    things
+        .create(json!({"metadata": {"name": "a"}, "spec": {"size": 3}}), WriteOptions::default())
+        .await
+        .unwrap();
     server.server().remove_kind(&widget().id).await.unwrap();
     server.create::<ConfigMap>(json!({"metadata": {"name": "meanwhile"}})).await;
     server.server().put_kind(row(&[])).await.unwrap();
@@ -117,7 +124,7 @@ async fn objects_outlive_their_kind_and_a_changed_index_is_filled_with_them() {
     assert_eq!(things.list(sized.clone()).await.unwrap_err().reason(), Reason::BadRequest);
     let same = things.watch(WatchOptions::default()).await.unwrap();
     server.server().put_kind(row(&[IndexedField::new("spec.size").lookup()])).await.unwrap();
-    assert_eq!(things.list(sized).await.unwrap().len(), 1);
+    assert_eq!(things.list(sized).await.unwrap().objects.len(), 1);
     assert_eq!(same.count().await, 1, "a watch of the older cache ends after what it had to tell");
 }
 
@@ -134,7 +141,7 @@ async fn a_thousand_kinds_that_came_and_went_leave_nothing() {
     for round in 0..1_000 {
         server.server().put_kind(row(&[])).await.unwrap();
         let things = widgets(&server);
-        let made = things.create(json!({"metadata": {"name": "a"}})).await.unwrap();
+        let made = things.create(json!({"metadata": {"name": "a"}}), WriteOptions::default()).await.unwrap();
         objects.push(Arc::downgrade(&made));
         drop(made);
         let mut watch = things.watch(WatchOptions::default()).await.unwrap();

@@ -14,6 +14,8 @@ use serde_json::json;
 
 #[path = "verbs/canonical.rs"]
 mod canonical;
+#[path = "verbs/client.rs"]
+mod client;
 
 async fn server() -> TestServer {
     TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await

@@ -58,7 +58,7 @@ async fn deploy_and_scale(client: &Client) -> anyhow::Result<()> {
 
     // `selector!` is checked by the compiler; `Selector::parse` takes text, as kubectl's `-l` does.
     let options = ListOptions { labels: Some(selector!(app == "web", tier != "db")), ..Default::default() };
-    for pod in client.api::<Pod>("default").list_with(options).await? {
+    for pod in client.api::<Pod>("default").list_with(options).await?.items {
         let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
         println!("listed           {} on {node}", pod.metadata.name.unwrap_or_default());
     }

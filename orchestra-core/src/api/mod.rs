@@ -53,12 +53,13 @@ mod status;
 mod subresource;
 mod syntax;
 pub mod table;
+mod typed;
 mod wait;
 pub mod yaml;
 
 pub use access::{AccessRequest, Authenticator, Authorizer, Decision, Verdict};
 pub use admission::Admission;
-pub use client::{Api, Client, Patch, Watched};
+pub use client::{Client, Patch};
 pub use kinds::Kinds;
 pub use objects::Objects;
 pub use request::{
@@ -73,3 +74,4 @@ pub use server::{
 };
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};
+pub use typed::{Api, List, Watched};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
 
-use super::client::{Api, Watched};
+use super::typed::{Api, Watched};
 use super::{Reason, Status, WatchOptions};
 use crate::meta::{Object, ObjectName};
 use crate::selector::FieldSelector;

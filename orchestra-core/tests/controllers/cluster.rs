@@ -134,7 +134,7 @@ impl Cluster {
     pub async fn pods(&self, labels: &str) -> Vec<Pod> {
         let options =
             orchestra_core::api::ListOptions { labels: Some(labels.parse().unwrap()), ..Default::default() };
-        let mut pods = self.api::<Pod>().list_with(options).await.unwrap();
+        let mut pods = self.api::<Pod>().list_with(options).await.unwrap().items;
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_none());
         pods
     }

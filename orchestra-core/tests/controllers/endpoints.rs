@@ -12,7 +12,7 @@ use crate::workloads::replica_set;
 async fn slices(cluster: &Cluster, service: &str) -> Vec<EndpointSlice> {
     let labels = format!("kubernetes.io/service-name={service}").parse().unwrap();
     let options = ListOptions { labels: Some(labels), ..ListOptions::default() };
-    cluster.api::<EndpointSlice>().list_with(options).await.unwrap()
+    cluster.api::<EndpointSlice>().list_with(options).await.unwrap().items
 }
 
 fn ready(slices: &[EndpointSlice]) -> usize {

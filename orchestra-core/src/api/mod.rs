@@ -68,10 +68,10 @@ pub use request::{
     WriteOptions,
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
-pub use rules::{Column, KindRules, NameRule, Plain, Rules, ScalePaths, Typed, desires_otherwise};
+pub use rules::{Column, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{
     AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Server, ServerConfig, Table,
 };
 pub use status::{Reason, Status};
-pub use subresource::{Action, Answer, BodyKind, Stream, Subresource};
+pub use subresource::{Action, Answer, BodyKind, ScalePaths, Stream, Subresource};
 pub use typed::{Api, List, Watched};

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::request::{Target, Verb};
-use super::rules::ScalePaths;
 
 /// A subresource of a kind. As in [`Column`](super::Column), the text is static in a constant and shared in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +49,27 @@ pub enum Action<S = &'static str> {
     Answer(Answer),
     /// It is a stream between the caller and where the object runs, which the host that speaks HTTP connects.
     Connect(Stream),
+}
+
+/// Where a kind keeps what the `scale` subresource shows. Paths are dotted, from the object's root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScalePaths<S = &'static str> {
+    /// How many replicas are wanted.
+    pub spec_replicas: S,
+    /// How many there are.
+    pub status_replicas: S,
+    /// The selector of the replicas: a label selector object or a plain map.
+    pub selector: S,
+}
+
+impl From<ScalePaths> for ScalePaths<Arc<str>> {
+    fn from(ScalePaths { spec_replicas, status_replicas, selector }: ScalePaths) -> Self {
+        Self {
+            spec_replicas: spec_replicas.into(),
+            status_replicas: status_replicas.into(),
+            selector: selector.into(),
+        }
+    }
 }
 
 /// What the server answers by itself.

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::write;
-use super::{Context, Error};
+use super::{Context, Error, owner_reference, write};
 use crate::api::Status;
-use crate::meta::{Object, OwnerRef};
+use crate::meta::Object;
 use crate::selector::CompiledSelector;
 use crate::watch::{Cache, Entry, Query};
 
@@ -74,7 +73,11 @@ impl<'c, O: Object> Claim<'c, O> {
             return Err(Error::from("the owner is going away and adopts nothing more"));
         }
         for entry in free {
-            let owners = entry.owners().iter().map(owner).chain([reference::<O>(self.owner)]);
+            let owners = entry
+                .owners()
+                .iter()
+                .map(owner_reference::stored)
+                .chain([owner_reference::controller::<O>(self.owner)]);
             self.set_owners::<K>(entry, owners.collect()).await?;
         }
         Ok(())
@@ -87,7 +90,7 @@ impl<'c, O: Object> Claim<'c, O> {
     pub async fn release<K: Object>(&self, held: &[Arc<Entry>]) -> Result<(), Error> {
         for entry in held {
             let others = entry.owners().iter().filter(|owner| owner.uid != *self.owner.uid());
-            self.set_owners::<K>(entry, others.map(owner).collect()).await?;
+            self.set_owners::<K>(entry, others.map(owner_reference::stored).collect()).await?;
         }
         Ok(())
     }
@@ -105,34 +108,4 @@ impl<'c, O: Object> Claim<'c, O> {
             meta.uid.as_deref() == Some(self.owner.uid().as_str()) && meta.deletion_timestamp.is_none()
         }))
     }
-}
-
-/// The reference that makes an owner the controller of an object.
-pub fn reference<O: Object>(owner: &Entry) -> Value {
-    json!({
-        "apiVersion": O::api_version(),
-        "kind": O::KIND,
-        "name": owner.name().name(),
-        "uid": owner.uid(),
-        "controller": true,
-        "blockOwnerDeletion": true,
-    })
-}
-
-/// A reference as it stands in an object.
-pub fn owner(owner: &OwnerRef) -> Value {
-    let mut reference = json!({
-        "apiVersion": owner.api_version,
-        "kind": owner.kind,
-        "name": owner.name,
-        "uid": owner.uid,
-    });
-    for (field, value) in
-        [("controller", owner.controller), ("blockOwnerDeletion", owner.block_owner_deletion)]
-    {
-        if value {
-            reference[field] = true.into();
-        }
-    }
-    reference
 }

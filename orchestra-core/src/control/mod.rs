@@ -47,10 +47,12 @@ mod every_kind;
 mod key;
 pub mod leader;
 mod metrics;
+pub mod owner_reference;
 pub mod predicate;
 pub mod queue;
 mod reconciler;
 mod runner;
+mod stats;
 mod trigger;
 pub mod write;
 mod writes;
@@ -59,8 +61,9 @@ pub use crate::supervise;
 pub use controller::Controller;
 pub use every_kind::EveryKind;
 pub use key::Key;
-pub use metrics::{Latency, Metrics, QueueStats};
+pub use metrics::Metrics;
 pub use reconciler::{Action, Context, Error, Reconciler, Terminal};
+pub use stats::{Latency, QueueStats};
 pub use trigger::{Seen, Trigger};
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use std::time::Duration;
 use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 
-use super::metrics::QueueStats;
+use super::stats::QueueStats;
 use crate::clock::{SharedClock, sleep_until};
 use crate::supervise::Backoff;
 

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::claim::reference;
-use super::{Context, Error};
+use super::{Context, Error, owner_reference};
 use crate::api::{Body, Client, DeleteOptions, Operation, Patch, Reason, Reply, Response, Status, Target};
 use crate::meta::{Object, ObjectName, Uid};
 use crate::watch::Entry;
@@ -170,7 +169,7 @@ pub async fn ensure_child<O: Object, K: Object>(
     let child = ObjectName::new(owner.name().namespace(), name);
     let Some(held) = context.cache::<K>().await?.get(&child) else {
         wanted["metadata"]["name"] = name.into();
-        wanted["metadata"]["ownerReferences"] = json!([reference::<O>(owner)]);
+        wanted["metadata"]["ownerReferences"] = json!([owner_reference::controller::<O>(owner)]);
         return create_entry::<K>(context.client(), context.namespace(), wanted).await.map_err(Error::from);
     };
     if held.controller().map(|owner| &owner.uid) != Some(owner.uid()) {

@@ -12,9 +12,9 @@ use rustc_hash::FxBuildHasher;
 use crate::meta::Uid;
 use crate::selector::LabelSet;
 
+use super::node::NodeId;
 use super::pod::PodInfo;
 use super::rules::Rules;
-use super::snapshot::NodeId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClassId(u32);

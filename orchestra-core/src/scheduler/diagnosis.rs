@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::demand::Demand;
+use super::filter::Demand;
 use super::filter::{Filter, Reason, Verdict};
 
 /// The reasons, node by node. `Display` is the sentence of Kubernetes' `FailedScheduling` events.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Toleration;
 
-use super::demand::Demand;
 use super::diagnosis::Diagnosis;
+use super::filter::Demand;
 use super::filter::{Reason, Verdict};
 use super::node::NodeSpec;
 use super::plan::{Plan, PlanOptions, plan};

@@ -15,7 +15,6 @@
 //!   the API and with preconditions, so that it can be killed at any point and another goes on.
 
 mod class;
-mod demand;
 mod diagnosis;
 mod driver;
 mod explain;

@@ -13,6 +13,21 @@ use super::pod::{HostPort, InvalidInput, PodInfo};
 use super::resources::Resources;
 use super::view::NodeView;
 
+/// A node of one [`Snapshot`](super::Snapshot); used again after the node is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(u32);
+
+impl NodeId {
+    /// The node that stands at an index.
+    pub(crate) fn at(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What a node says of itself.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeSpec {

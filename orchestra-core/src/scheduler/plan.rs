@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::demand::Demand;
 use super::diagnosis::Diagnosis;
+use super::filter::Demand;
+use super::node::NodeId;
 use super::pod::PodInfo;
 use super::score;
-use super::snapshot::{NodeId, Snapshot};
+use super::snapshot::Snapshot;
 
 /// Fewer nodes than this are all looked at.
 const LEAST_NODES_TO_SCORE: usize = 100;

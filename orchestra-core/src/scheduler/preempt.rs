@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::demand::Demand;
 use super::diagnosis::{Diagnosis, counted};
+use super::filter::Demand;
+use super::node::NodeId;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
-use super::snapshot::{NodeId, Snapshot};
+use super::snapshot::Snapshot;
 
 /// At least this many nodes are looked at, and at least a tenth of those where it could help.
 const LEAST_CANDIDATES: usize = 100;

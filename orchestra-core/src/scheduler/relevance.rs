@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::demand::Demand;
+use super::filter::Demand;
 use super::filter::Filter;
 use super::pod::PodInfo;
 use super::snapshot::Snapshot;

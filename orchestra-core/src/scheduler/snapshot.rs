@@ -15,7 +15,7 @@ use crate::meta::Uid;
 use crate::selector::{CompiledSelector, LabelSet, Labels, Selector};
 
 use super::class::{ClassId, Classes};
-use super::node::{NodeInfo, NodeSpec};
+use super::node::{NodeId, NodeInfo, NodeSpec};
 use super::pod::PodInfo;
 use super::topology::Column;
 
@@ -23,16 +23,6 @@ use super::topology::Column;
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// The label of a node's zone.
 pub const ZONE: &str = "topology.kubernetes.io/zone";
-
-/// A node of one [`Snapshot`]; used again after the node is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct NodeId(u32);
-
-impl NodeId {
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Placed {
@@ -281,7 +271,7 @@ impl Snapshot {
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(NodeInfo::default());
-            NodeId(self.nodes.len() as u32 - 1)
+            NodeId::at(self.nodes.len() - 1)
         });
         let name: Arc<str> = name.into();
         self.nodes[id.index()].spec.name = name.clone();

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use super::snapshot::NodeId;
+use super::node::NodeId;
 
 /// A node that has not the label.
 pub(crate) const NOWHERE: u32 = u32::MAX;

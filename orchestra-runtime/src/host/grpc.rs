@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use orchestra_core::node::ProbeError;
 use tokio::net::TcpStream;
 
-use super::prober::protocol;
+use super::failure::protocol;
 
 /// The answer's number for "serves".
 const SERVING: u64 = 1;

@@ -3,6 +3,7 @@
 //! Implementations of the node agent's two small ports, [`VolumeHost`](orchestra_core::node::VolumeHost) and
 //! [`Prober`](orchestra_core::node::Prober), for any runtime whose pods are on this machine.
 
+mod failure;
 mod grpc;
 mod prober;
 mod tls;

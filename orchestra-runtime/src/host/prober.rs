@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use orchestra_core::node::{HttpAnswer, HttpProbe, ProbeError, Prober};
 use tokio::net::TcpStream;
 
+use super::failure::protocol;
 use super::{grpc, tls};
 
 /// How much of a body is kept.
@@ -59,10 +60,6 @@ fn dial_error(address: &str, error: &io::Error) -> ProbeError {
         _ => error.to_string(),
     };
     ProbeError::Connect { message: format!("dial tcp {address}: {words}") }
-}
-
-pub(super) fn protocol(error: impl std::fmt::Display) -> ProbeError {
-    ProbeError::Protocol { message: error.to_string() }
 }
 
 async fn get(probe: &HttpProbe) -> Result<HttpAnswer, ProbeError> {

@@ -8,12 +8,32 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use orchestra_core::runtime::Resources;
 use rustix::process::{Pid, Signal};
-
-use super::launch::Limits;
+use serde::{Deserialize, Serialize};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const PARENT: &str = "orchestra";
+
+/// What a process may use; absent where nothing is limited or nothing can be.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Limits {
+    pub(super) cpu_shares: u64,
+    pub(super) cpu_quota: Option<i64>,
+    pub(super) cpu_period: u64,
+    pub(super) memory_bytes: Option<i64>,
+}
+
+impl Limits {
+    pub(super) fn new(resources: &Resources) -> Self {
+        Self {
+            cpu_shares: resources.cpu_shares,
+            cpu_quota: resources.cpu_quota,
+            cpu_period: resources.cpu_period,
+            memory_bytes: resources.memory_bytes,
+        }
+    }
+}
 
 /// How control groups are mounted here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

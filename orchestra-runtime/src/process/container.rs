@@ -17,8 +17,10 @@ use rustix::fs::OFlags;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::launch::{Launch, Limits, MountRecord};
+use super::cgroup::Limits;
+use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, SandboxRecord, failed, id};
+use super::rootfs::MountRecord;
 use super::supervise::Report;
 use super::{ProcessRuntime, blocking, capabilities, cgroup, logfile, watch};
 

@@ -12,14 +12,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use orchestra_core::runtime::{Propagation, Resources};
 use rustix::process::{Gid, Uid, WaitOptions};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, Limits};
 use super::fork::{Fork, fork};
-use super::rootfs;
+use super::rootfs::{self, MountRecord};
 
 /// What a process gets. Written into the container's record when it is made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,46 +48,6 @@ pub(super) struct Launch {
     /// Linux capabilities that it may never have, by their bits.
     #[serde(default)]
     pub(super) without_capabilities: u64,
-}
-
-/// A mount, as the port has it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct MountRecord {
-    pub(super) from: PathBuf,
-    pub(super) to: String,
-    pub(super) read_only: bool,
-    pub(super) receives: bool,
-}
-
-impl MountRecord {
-    pub(super) fn new(mount: &orchestra_core::runtime::Mount) -> Self {
-        Self {
-            from: mount.host_path.clone(),
-            to: mount.container_path.clone(),
-            read_only: mount.read_only,
-            receives: mount.propagation != Propagation::Private,
-        }
-    }
-}
-
-/// What a process may use; absent where nothing is limited or nothing can be.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Limits {
-    pub(super) cpu_shares: u64,
-    pub(super) cpu_quota: Option<i64>,
-    pub(super) cpu_period: u64,
-    pub(super) memory_bytes: Option<i64>,
-}
-
-impl Limits {
-    pub(super) fn new(resources: &Resources) -> Self {
-        Self {
-            cpu_shares: resources.cpu_shares,
-            cpu_quota: resources.cpu_quota,
-            cpu_period: resources.cpu_period,
-            memory_bytes: resources.memory_bytes,
-        }
-    }
 }
 
 impl Launch {

@@ -13,12 +13,34 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
+use orchestra_core::runtime::{Mount, Propagation};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use super::launch::MountRecord;
+use serde::{Deserialize, Serialize};
+
 use crate::mounts;
+
+/// A mount, as the port has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct MountRecord {
+    pub(super) from: PathBuf,
+    pub(super) to: String,
+    pub(super) read_only: bool,
+    pub(super) receives: bool,
+}
+
+impl MountRecord {
+    pub(super) fn new(mount: &Mount) -> Self {
+        Self {
+            from: mount.host_path.clone(),
+            to: mount.container_path.clone(),
+            read_only: mount.read_only,
+            receives: mount.propagation != Propagation::Private,
+        }
+    }
+}
 
 /// Makes the root in a folder of the container's, in a mount namespace that is this process's own. With
 /// `own_processes` its `/proc` shows the namespace of processes that this one is in; when it is `read_only`, only what is

@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::kind::{KindRules, Typed};
-pub use self::shape::{Column, NameRule, ScalePaths};
+pub use self::shape::{Column, NameRule};
 use super::field::Errors;
 use super::request::Verb;
-use super::subresource::Subresource;
+use super::subresource::{ScalePaths, Subresource};
 use super::{Status, table};
 use crate::meta::Object;
 use crate::store::Durability;

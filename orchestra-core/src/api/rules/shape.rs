@@ -17,27 +17,6 @@ pub enum NameRule {
     PathSegment,
 }
 
-/// Where a kind keeps what the `scale` subresource shows. Paths are dotted, from the object's root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScalePaths<S = &'static str> {
-    /// How many replicas are wanted.
-    pub spec_replicas: S,
-    /// How many there are.
-    pub status_replicas: S,
-    /// The selector of the replicas: a label selector object or a plain map.
-    pub selector: S,
-}
-
-impl From<ScalePaths> for ScalePaths<Arc<str>> {
-    fn from(ScalePaths { spec_replicas, status_replicas, selector }: ScalePaths) -> Self {
-        Self {
-            spec_replicas: spec_replicas.into(),
-            status_replicas: status_replicas.into(),
-            selector: selector.into(),
-        }
-    }
-}
-
 /// A column of a table, as `kubectl get` prints it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column<S = &'static str> {

@@ -31,8 +31,9 @@ use self::model::{Change, NewSet, Observed, Plan, Set, TEMPLATE_HASH};
 use super::Host;
 use super::pod;
 use crate::api::{Reply, Response, Status};
-use crate::control::claim::{self, Claim};
+use crate::control::claim::Claim;
 use crate::control::events::{Recorder, reference_to};
+use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error, Reconciler};
 use crate::selector::Selector;
@@ -249,7 +250,7 @@ impl Run<'_> {
                 "namespace": self.context.namespace(),
                 "labels": labels,
                 "annotations": new.annotations,
-                "ownerReferences": [claim::reference::<Deployment>(entry)],
+                "ownerReferences": [owner_reference::controller::<Deployment>(entry)],
             },
             "spec": spec,
         }))

@@ -16,7 +16,7 @@ use super::Host;
 use super::endpoints::backends;
 use super::endpoints::service::{self, Family, Port, selector_of};
 use crate::api::Status;
-use crate::control::claim::reference;
+use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error};
 use crate::meta::{Object, ObjectName, Uid};
@@ -115,7 +115,7 @@ async fn settle<O: Object>(
         write::patch::<EndpointSlice>(context.client(), entry, patch).await?;
     }
     for new in create {
-        let slice = new_slice(context, &desired.labels, reference::<O>(owner), &new);
+        let slice = new_slice(context, &desired.labels, owner_reference::controller::<O>(owner), &new);
         match write::create::<EndpointSlice>(context.client(), context.namespace(), slice).await {
             Err(status) if !write::namespace_terminating(&status) => return Err(status.into()),
             _ => {}

@@ -119,5 +119,5 @@ pub(super) fn finalizers(entry: &Entry) -> Result<Vec<String>, Error> {
 /// The references of an object without some owners.
 pub(super) fn owners_without(entry: &Entry, gone: &[Uid]) -> Vec<Value> {
     let kept = entry.owners().iter().filter(|owner| !gone.contains(&owner.uid));
-    kept.map(crate::control::claim::owner).collect()
+    kept.map(crate::control::owner_reference::stored).collect()
 }

@@ -26,8 +26,9 @@ use self::plan::{Plan, Wanted};
 use self::status::{Failure, Status as SetStatus};
 use super::Host;
 use crate::api::Status;
-use crate::control::claim::{self, Claim};
+use crate::control::claim::Claim;
 use crate::control::events::{Recorder, reference_to};
+use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::Object;
@@ -223,7 +224,7 @@ impl<A: Adapter> Run<'_, A> {
                 "labels": meta["labels"],
                 "annotations": meta["annotations"],
                 "finalizers": meta["finalizers"],
-                "ownerReferences": [claim::reference::<A::Object>(self.owner)],
+                "ownerReferences": [owner_reference::controller::<A::Object>(self.owner)],
             },
             "spec": template["spec"],
         });

@@ -1,20 +1,17 @@
 //! What is wrong with the containers of a pod.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec, Volume, VolumeDevice,
     VolumeMount,
 };
 
-use super::validate::unique_names;
+use super::volumes::Volumes;
 use super::{env, probes, resources, security};
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, say};
 use crate::objects::names;
-
-/// The volumes of a pod, by name.
-pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Volume>;
 
 /// Says what is wrong with the containers of all three lists.
 pub(super) fn all(spec: &PodSpec, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
@@ -364,5 +361,17 @@ fn as_container(container: &EphemeralContainer) -> Container {
         volume_devices: own.volume_devices,
         security_context: own.security_context,
         ..Container::default()
+    }
+}
+
+/// Says of names that must be unique which stand twice.
+fn unique_names<'a>(
+    names: impl Iterator<Item = &'a str>,
+    path: &Path,
+    seen: &mut HashSet<&'a str>,
+    errors: &mut Errors,
+) {
+    for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
+        check::unique(errors, seen, &path.index(index).child("name"), name);
     }
 }

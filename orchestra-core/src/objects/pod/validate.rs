@@ -1,7 +1,5 @@
 //! What is wrong with a pod's specification.
 
-use std::collections::HashSet;
-
 use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -214,17 +212,5 @@ fn host_aliases(spec: &PodSpec, path: &Path, errors: &mut Errors) {
         for (at, name) in alias.hostnames.iter().flatten().enumerate() {
             say(errors, &path.child("hostnames").index(at), name, names::subdomain(name));
         }
-    }
-}
-
-/// Says of names that must be unique which stand twice.
-pub(super) fn unique_names<'a>(
-    names: impl Iterator<Item = &'a str>,
-    path: &Path,
-    seen: &mut HashSet<&'a str>,
-    errors: &mut Errors,
-) {
-    for (index, name) in names.enumerate().filter(|(_, name)| !name.is_empty()) {
-        check::unique(errors, seen, &path.index(index).child("name"), name);
     }
 }

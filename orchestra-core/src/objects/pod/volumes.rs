@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, PodSpec, ProjectedVolumeSource, Volume};
 
-use super::containers::Volumes;
 use super::env;
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, shown};
@@ -12,6 +11,9 @@ use crate::quantity::Quantity;
 
 const FIELDS: &[&str] =
     &["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
+
+/// The volumes of a pod, by name.
+pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Volume>;
 
 /// Says what is wrong with volumes, and answers with those that have a name.
 pub(super) fn validate<'a>(volumes: &'a [Volume], spec: &Path, errors: &mut Errors) -> Volumes<'a> {

@@ -2,9 +2,10 @@
 //! that are there.
 
 use super::{Filter, Reason, Rule};
+use crate::scheduler::node::NodeId;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::rules::{PodTerm, Rules};
-use crate::scheduler::snapshot::{NodeId, Snapshot};
+use crate::scheduler::snapshot::Snapshot;
 use crate::scheduler::topology::Counts;
 use crate::selector::LabelSet;
 

@@ -5,6 +5,7 @@
 //! those of the first rule it fails. The rules about volumes will stand between the one about resources and the
 //! one about spreading.
 
+mod demand;
 mod inter_pod;
 mod node_affinity;
 mod node_name;
@@ -15,10 +16,10 @@ mod reason;
 mod spread;
 mod taints;
 
-use super::demand::Demand;
+use super::node::NodeId;
 use super::node::NodeInfo;
-use super::snapshot::NodeId;
 
+pub(crate) use demand::Demand;
 pub(crate) use inter_pod::InterPod;
 pub use reason::{Filter, Reason, Verdict};
 pub(crate) use spread::{SpreadState, is_eligible};

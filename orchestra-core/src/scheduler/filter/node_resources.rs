@@ -1,10 +1,10 @@
 //! What a pod requests must be free on its node.
 
 use super::{Filter, Reason, Rule};
-use crate::scheduler::demand::Demand;
+use crate::scheduler::filter::Demand;
+use crate::scheduler::node::NodeId;
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::resources::Resources;
-use crate::scheduler::snapshot::NodeId;
 
 pub(super) const RULE: Rule =
     Rule { filter: Filter::NodeResourcesFit, applies: |_| true, passes, reasons: shortages };

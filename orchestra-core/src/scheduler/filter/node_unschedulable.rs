@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Taint;
 
 use super::{Filter, Reason, Rule, tolerates};
-use crate::scheduler::demand::Demand;
+use crate::scheduler::filter::Demand;
 
 pub(super) const RULE: Rule = Rule {
     filter: Filter::NodeUnschedulable,

@@ -3,10 +3,11 @@
 //! Only constraints with `DoNotSchedule` are a rule; the others are a score.
 
 use super::{Filter, Reason, Rule, tolerated};
+use crate::scheduler::node::NodeId;
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::rules::Spread;
-use crate::scheduler::snapshot::{NodeId, Snapshot};
+use crate::scheduler::snapshot::Snapshot;
 use crate::scheduler::topology::{Counts, NOWHERE};
 
 pub(super) const RULE: Rule = Rule {

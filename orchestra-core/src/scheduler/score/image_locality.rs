@@ -2,8 +2,8 @@
 //! nodes hold them, lest all pods go to the one node that has the image.
 
 use super::MAX;
-use crate::scheduler::demand::Demand;
-use crate::scheduler::snapshot::NodeId;
+use crate::scheduler::filter::Demand;
+use crate::scheduler::node::NodeId;
 
 const MEBIBYTE: i64 = 1024 * 1024;
 /// Images smaller than this in all are pulled so quickly that it does not matter.

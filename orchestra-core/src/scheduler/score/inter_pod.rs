@@ -1,9 +1,9 @@
 //! Places with pods that the pod likes, or that like the pod, are better.
 
 use super::MAX;
-use crate::scheduler::demand::Demand;
+use crate::scheduler::filter::Demand;
+use crate::scheduler::node::NodeId;
 use crate::scheduler::rules::PodTerm;
-use crate::scheduler::snapshot::NodeId;
 use crate::scheduler::topology::Counts;
 use crate::selector::LabelSet;
 

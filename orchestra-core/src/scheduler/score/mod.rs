@@ -10,8 +10,8 @@ mod resources;
 mod spread;
 mod taints;
 
-use super::demand::Demand;
-use super::snapshot::NodeId;
+use super::filter::Demand;
+use super::node::NodeId;
 
 /// The most points one score gives.
 const MAX: i64 = 100;

@@ -1,8 +1,8 @@
 //! Nodes that more, or weightier, preferences of the pod ask for are better.
 
 use super::normalized;
-use crate::scheduler::demand::Demand;
-use crate::scheduler::snapshot::NodeId;
+use crate::scheduler::filter::Demand;
+use crate::scheduler::node::NodeId;
 
 pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let preferred = &demand.pod.rules.preferred_nodes;

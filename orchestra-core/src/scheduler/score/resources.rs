@@ -1,8 +1,8 @@
 //! Emptier nodes are better, and so are those whose processors and memory fill up alike.
 
 use super::MAX;
-use crate::scheduler::demand::Demand;
-use crate::scheduler::snapshot::NodeId;
+use crate::scheduler::filter::Demand;
+use crate::scheduler::node::NodeId;
 
 /// The share of processors and memory that would stay free, with a default for containers that ask for none.
 pub(super) fn least_allocated(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {

@@ -6,11 +6,12 @@
 use super::MAX;
 use crate::meta::Uid;
 use crate::scheduler::class::Class;
-use crate::scheduler::demand::Demand;
+use crate::scheduler::filter::Demand;
 use crate::scheduler::filter::is_eligible;
+use crate::scheduler::node::NodeId;
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::rules::Spread;
-use crate::scheduler::snapshot::{HOSTNAME, NodeId, Snapshot, ZONE};
+use crate::scheduler::snapshot::{HOSTNAME, Snapshot, ZONE};
 use crate::scheduler::topology::{Counts, NOWHERE};
 use crate::selector::{CompiledSelector, Labels, Selector};
 

@@ -1,9 +1,9 @@
 //! Fewer taints that would rather have the pod elsewhere (`PreferNoSchedule`) are better.
 
 use super::normalized;
-use crate::scheduler::demand::Demand;
+use crate::scheduler::filter::Demand;
 use crate::scheduler::filter::tolerates;
-use crate::scheduler::snapshot::NodeId;
+use crate::scheduler::node::NodeId;
 
 pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let tolerations = &demand.pod.tolerations;

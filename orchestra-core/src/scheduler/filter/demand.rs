@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::filter::{self, InterPod, Rule, SpreadState, Verdict};
-use super::node::NodeInfo;
-use super::pod::PodInfo;
-use super::snapshot::{NodeId, Snapshot};
+use super::{InterPod, Rule, SpreadState, Verdict};
+use crate::scheduler::node::{NodeId, NodeInfo};
+use crate::scheduler::pod::PodInfo;
+use crate::scheduler::snapshot::Snapshot;
 
 #[derive(Clone)]
 pub(crate) struct Demand<'s> {
@@ -21,7 +21,7 @@ impl<'s> Demand<'s> {
         let spread = SpreadState::new(snapshot, pod);
         let inter_pod = InterPod::new(snapshot, pod);
         let mut demand = Self { snapshot, pod, spread, inter_pod, rules: Vec::new() };
-        demand.rules = filter::applying(&demand);
+        demand.rules = super::applying(&demand);
         demand
     }
 
@@ -29,7 +29,7 @@ impl<'s> Demand<'s> {
     pub(crate) fn local(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
         let mut demand =
             Self { snapshot, pod, spread: SpreadState::default(), inter_pod: None, rules: Vec::new() };
-        demand.rules = filter::applying(&demand);
+        demand.rules = super::applying(&demand);
         demand
     }
 

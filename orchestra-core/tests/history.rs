@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
-use orchestra_core::api::history::{Change, Version};
+use orchestra_core::api::history::{Effect, Version};
 use orchestra_core::api::{
     Api, Body, Client, ListOptions, Operation, Patch, Reason, Reply, RevisionMatch, Target, User,
     WatchOptions, Watched, WriteOptions,
@@ -33,7 +33,7 @@ fn revision(object: &impl Object) -> Revision {
     object.meta().resource_version.as_deref().unwrap().parse().unwrap()
 }
 
-fn told(version: &Version) -> (Revision, Option<&str>, Change, Vec<&str>) {
+fn told(version: &Version) -> (Revision, Option<&str>, Effect, Vec<&str>) {
     let fields = version.fields.iter().map(String::as_str).collect();
     (version.revision, version.manager.as_deref(), version.change, fields)
 }
@@ -68,10 +68,10 @@ async fn check_history(store: impl Store) {
     let [made, changed, removed, anew] = lived(&client).await;
     let history = client.history(target("a")).await.unwrap();
     let expected = [
-        (made, Some("anna"), Change::Created, vec![]),
-        (changed, Some("ben"), Change::Changed, vec!["data.x", "+data.y", "-metadata.labels"]),
-        (removed, None, Change::Deleted, vec![]),
-        (anew, Some("tool"), Change::Created, vec![]),
+        (made, Some("anna"), Effect::Created, vec![]),
+        (changed, Some("ben"), Effect::Changed, vec!["data.x", "+data.y", "-metadata.labels"]),
+        (removed, None, Effect::Deleted, vec![]),
+        (anew, Some("tool"), Effect::Created, vec![]),
     ];
     let mut seen: Vec<_> = history.versions.iter().map(told).collect();
     seen[1].3.sort_by_key(|field| field.trim_start_matches(['+', '-']).to_owned());

@@ -144,15 +144,15 @@ fn report(cluster: &Cluster, api: &ApiHost) -> String {
 
 /// Asks the cluster of a data directory to start or stop a part.
 pub(crate) async fn send(options: &Part, verb: &str) -> anyhow::Result<()> {
-    ask(&options.data, &format!("{verb} {}\n", options.part)).await
+    send_command(&options.data, &format!("{verb} {}\n", options.part)).await
 }
 
 /// Prints which parts of the cluster of a data directory are running.
 pub(crate) async fn status(options: &DataDir) -> anyhow::Result<()> {
-    ask(options, "status\n").await
+    send_command(options, "status\n").await
 }
 
-async fn ask(data: &DataDir, request: &str) -> anyhow::Result<()> {
+async fn send_command(data: &DataDir, request: &str) -> anyhow::Result<()> {
     let connect = async { UnixStream::connect(&Socket::of(&data.data_dir)?.path).await };
     let mut stream = connect.await.with_context(|| {
         format!(

@@ -1,7 +1,7 @@
 //! What an object has been, as a table; a version of it; and the way back to one.
 
 use anyhow::Context as _;
-use orchestra_core::api::history::{Change, History, Version};
+use orchestra_core::api::history::{Effect, History, Version};
 use orchestra_core::api::{Service as _, Target, yaml};
 use orchestra_core::meta::Scope;
 use orchestra_core::objects;
@@ -81,17 +81,17 @@ fn table(history: &History, all: bool) -> String {
 
 fn is_status_alone(version: &Version) -> bool {
     let of_status = |field: &String| field.trim_start_matches(['+', '-']).starts_with("status");
-    version.change == Change::Changed && !version.fields.is_empty() && version.fields.iter().all(of_status)
+    version.change == Effect::Changed && !version.fields.is_empty() && version.fields.iter().all(of_status)
 }
 
 fn row(version: &Version) -> [String; 4] {
     let unknown = || "-".to_owned();
     let what = match version.change {
-        Change::Created => "created".to_owned(),
-        Change::Kept => "as it was before what is remembered".to_owned(),
-        Change::Changed if version.fields.is_empty() => "nothing but who wrote it".to_owned(),
-        Change::Changed => version.fields.join(", "),
-        Change::Deleted => "deleted".to_owned(),
+        Effect::Created => "created".to_owned(),
+        Effect::Kept => "as it was before what is remembered".to_owned(),
+        Effect::Changed if version.fields.is_empty() => "nothing but who wrote it".to_owned(),
+        Effect::Changed => version.fields.join(", "),
+        Effect::Deleted => "deleted".to_owned(),
     };
     let time =
         version.time.as_ref().map_or_else(unknown, |time| time.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());

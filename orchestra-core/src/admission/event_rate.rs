@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Reason, Status};
 use crate::clock::SharedClock;
 use crate::meta::GroupResource;
@@ -98,7 +98,7 @@ impl Admission for EventRateLimit {
         new: Option<&Value>,
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
-        let is_new = attributes.change == Change::Create && !attributes.dry_run;
+        let is_new = attributes.verb == WriteVerb::Create && !attributes.dry_run;
         if let Some(object) = new.filter(|_| is_new && attributes.resource.id == GroupResource::of::<Event>())
         {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::Value;
 
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, ObjectName};
 use crate::store::Txn;
@@ -29,8 +29,8 @@ impl Admission for NamespaceLifecycle {
     async fn mutate(&self, attributes: &Attributes<'_>, _object: &mut Value) -> Result<Vec<String>, Status> {
         let (resource, name) = (attributes.resource, attributes.name);
         let namespaces = GroupResource::of::<Namespace>();
-        let (Change::Create, Some(namespace), Some(cache)) =
-            (attributes.change, name.namespace(), self.caches.get(&namespaces))
+        let (WriteVerb::Create, Some(namespace), Some(cache)) =
+            (attributes.verb, name.namespace(), self.caches.get(&namespaces))
         else {
             return Ok(Vec::new());
         };
@@ -58,7 +58,7 @@ impl Admission for NamespaceLifecycle {
     ) -> Result<Vec<String>, Status> {
         let (resource, name) = (attributes.resource, attributes.name);
         let of_namespaces = resource.id == GroupResource::of::<Namespace>();
-        if attributes.change == Change::Delete && of_namespaces && IMMORTAL.contains(&name.name()) {
+        if attributes.verb == WriteVerb::Delete && of_namespaces && IMMORTAL.contains(&name.name()) {
             return Err(Status::forbidden(&resource.id, name.name(), "this namespace may not be deleted"));
         }
         Ok(Vec::new())

@@ -4,7 +4,7 @@ use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, Object, ObjectName};
 use crate::watch::{Cache, Query};
@@ -179,7 +179,7 @@ fn tolerate_failing_nodes(spec: &mut Value) {
 #[async_trait]
 impl Admission for PodDefaults {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        let (id, change) = (&attributes.resource.id, attributes.change);
+        let (id, verb) = (&attributes.resource.id, attributes.verb);
         if *id == GroupResource::of::<PriorityClass>() {
             self.only_default(attributes, object)?;
         }
@@ -189,7 +189,7 @@ impl Admission for PodDefaults {
         let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {
             return Ok(Vec::new());
         };
-        if change == Change::Create {
+        if verb == WriteVerb::Create {
             self.account(attributes, spec)?;
             self.priority(attributes, spec)?;
             self.runtime_class(attributes, spec)?;
@@ -198,7 +198,7 @@ impl Admission for PodDefaults {
         if attributes.subresource.is_none() {
             tolerate_failing_nodes(spec);
         }
-        if change == Change::Create || attributes.subresource == Some("binding") {
+        if verb == WriteVerb::Create || attributes.subresource == Some("binding") {
             self.topology(object);
         }
         Ok(Vec::new())

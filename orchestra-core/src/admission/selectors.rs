@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
 use crate::meta::{GroupResource, ObjectName};
 use crate::selector::{Labels, Overlap, Selector};
@@ -132,7 +132,7 @@ impl Admission for SelectorWarnings {
         new: Option<&Value>,
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
-        let (Change::Create, None, Some(object)) = (attributes.change, attributes.subresource, new) else {
+        let (WriteVerb::Create, None, Some(object)) = (attributes.verb, attributes.subresource, new) else {
             return Ok(Vec::new());
         };
         if !self.controllers.contains(&attributes.resource.id) || names_a_controller(object) {

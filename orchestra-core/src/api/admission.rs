@@ -12,7 +12,7 @@ use crate::store::Txn;
 
 /// What the caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum WriteVerb {
     /// A new object.
     Create,
     /// A new state of an object.
@@ -34,7 +34,7 @@ pub struct Attributes<'a> {
     /// The subresource, such as `status`; `None` for the object itself.
     pub subresource: Option<&'a str>,
     /// What is asked for.
-    pub change: Change,
+    pub verb: WriteVerb,
     /// The object as it is stored now; `None` for a new one.
     pub old: Option<&'a Value>,
     /// Whether nothing will be written.

@@ -33,7 +33,7 @@ pub struct Version {
     /// Who it was: the field manager, or else the user. Nobody takes note of who removed an object at last.
     pub manager: Option<String>,
     /// What was done.
-    pub change: Change,
+    pub change: Effect,
     /// The fields that it changed, such as `spec.replicas`; `+` before one that was not there, `-` before one that
     /// is gone.
     #[serde(default)]
@@ -42,7 +42,7 @@ pub struct Version {
 
 /// What a write did to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Change {
+pub enum Effect {
     /// It came to be.
     Created,
     /// It was there, and what it was before is no longer known.
@@ -144,10 +144,10 @@ pub(super) fn table(versions: &[crate::store::history::Version]) -> Result<Value
         });
         let object = object.transpose()?;
         let change = match (&object, &before, &version.record) {
-            (None, ..) => Change::Deleted,
-            (Some(_), Some(_), _) => Change::Changed,
-            (_, _, Some(record)) if record.created < record.modified => Change::Kept,
-            _ => Change::Created,
+            (None, ..) => Effect::Deleted,
+            (Some(_), Some(_), _) => Effect::Changed,
+            (_, _, Some(record)) if record.created < record.modified => Effect::Kept,
+            _ => Effect::Created,
         };
         let signed =
             object.as_ref().and_then(|object| object["metadata"]["managedFields"].as_array()?.last());

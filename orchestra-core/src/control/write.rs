@@ -87,14 +87,14 @@ pub fn guarded(entry: &Entry, mut patch: Value) -> Value {
 /// What the API says otherwise.
 pub async fn delete<K: Object>(client: &Client, name: &ObjectName, uid: &Uid) -> Result<bool, Status> {
     let options = DeleteOptions { uid: Some(uid.to_string()), ..DeleteOptions::default() };
-    gone(client.call(target::<K>(name), Operation::Delete(options)).await)
+    was_deleted(client.call(target::<K>(name), Operation::Delete(options)).await)
 }
 
 /// Whether a deletion deleted anything; an object that is gone, or another of its name, is none.
 ///
 /// # Errors
 /// Any other.
-pub fn gone(outcome: Result<Response, Status>) -> Result<bool, Status> {
+pub fn was_deleted(outcome: Result<Response, Status>) -> Result<bool, Status> {
     match outcome {
         Ok(_) => Ok(true),
         Err(status) if status.is_not_found() || status.is_conflict() => Ok(false),

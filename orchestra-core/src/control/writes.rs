@@ -11,7 +11,7 @@ use crate::api::{
 };
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, ObjectName, Revision};
-use crate::watch::{Cache, Gone};
+use crate::watch::{Cache, TooOld};
 
 /// A service that remembers what was written through it.
 pub(super) struct Tracked {
@@ -27,7 +27,7 @@ enum Written {
     At(Revision),
     /// It no longer holds the object, or holds it as one that is being deleted. The answer to a deletion does not
     /// always say its revision.
-    Gone(ObjectName, Option<String>),
+    Deleted(ObjectName, Option<String>),
 }
 
 impl fmt::Debug for Tracked {
@@ -49,7 +49,7 @@ impl Tracked {
             let seen = async {
                 match written {
                     Written::At(revision) => cache.reached(revision).await,
-                    Written::Gone(name, uid) => gone(&cache, &name, uid.as_deref()).await,
+                    Written::Deleted(name, uid) => gone(&cache, &name, uid.as_deref()).await,
                 }
             };
             tokio::select! {
@@ -71,7 +71,7 @@ impl Tracked {
         };
         let written = match (revision, delete, target.object_name()) {
             (Some(revision), ..) => Written::At(revision),
-            (None, Some(uid), Some(name)) => Written::Gone(name, uid),
+            (None, Some(uid), Some(name)) => Written::Deleted(name, uid),
             _ => return,
         };
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).push((target.id(), written));
@@ -95,7 +95,7 @@ async fn gone(cache: &Cache, name: &ObjectName, uid: Option<&str>) {
         let Ok(mut cursor) = cache.watch(cache.revision()) else { continue };
         // It may have gone between the look and the watch.
         while !seen() {
-            if let Err(Gone { .. }) = cursor.next().await {
+            if let Err(TooOld { .. }) = cursor.next().await {
                 break;
             }
         }

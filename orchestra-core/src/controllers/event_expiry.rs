@@ -80,6 +80,6 @@ async fn expire(context: &Context, entry: &Entry, live: SignedDuration) -> Resul
         ..DeleteOptions::default()
     };
     let target = write::target::<Event>(entry.name());
-    write::gone(context.client().call(target, Operation::Delete(options)).await)?;
+    write::was_deleted(context.client().call(target, Operation::Delete(options)).await)?;
     Ok(Action::Done)
 }

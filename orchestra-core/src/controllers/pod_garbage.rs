@@ -99,7 +99,7 @@ async fn force_delete(context: &Context, entry: &Entry) -> Result<(), Error> {
         ..DeleteOptions::default()
     };
     let target = write::target::<Pod>(entry.name());
-    write::gone(context.client().call(target, Operation::Delete(options)).await)?;
+    write::was_deleted(context.client().call(target, Operation::Delete(options)).await)?;
     Ok(())
 }
 

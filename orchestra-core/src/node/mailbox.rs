@@ -36,7 +36,7 @@ pub(super) struct Mail {
 pub(super) enum Ending {
     No,
     Within(i64),
-    Gone,
+    Removed,
 }
 
 impl Mailbox {
@@ -135,7 +135,7 @@ impl Mailbox {
     /// How much of an ending is asked for now.
     pub(super) fn ending(&self) -> Ending {
         let latest = self.lock();
-        if latest.gone { Ending::Gone } else { Ending::of(&latest.entry) }
+        if latest.gone { Ending::Removed } else { Ending::of(&latest.entry) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Latest> {

@@ -114,7 +114,7 @@ impl PodLoop {
                     self.failures = 0;
                     Next::Wait(plan.wake)
                 }
-                Reported::Gone => Next::Wait(plan.wake),
+                Reported::NotFound => Next::Wait(plan.wake),
                 Reported::Stale => self.away("the pod has changed"),
                 Reported::Failed(why) => self.away(&why),
             },
@@ -151,7 +151,7 @@ impl PodLoop {
         before: PodStatus,
         wake: Option<Timestamp>,
     ) -> Next {
-        let ending = if self.memory.gone { Ending::Gone } else { Ending::of(&self.entry) };
+        let ending = if self.memory.gone { Ending::Removed } else { Ending::of(&self.entry) };
         let (ctx, mailbox, entry) = (self.ctx.clone(), self.mailbox.clone(), self.entry.clone());
         let slow = async {
             ctx.clock().sleep(REPORT_AFTER).await;
@@ -188,7 +188,7 @@ impl PodLoop {
         let again = plan(pod, &seen, &self.memory, now);
         let current = status(pod, &seen, &self.memory, &self.ctx.facts, now);
         match self.tell(pod, current).await {
-            Reported::Done | Reported::Gone => {
+            Reported::Done | Reported::NotFound => {
                 let only_waits =
                     again.steps.iter().all(|step| matches!(step, Step::BackOff { .. } | Step::Refuse(_)));
                 if only_waits { Next::Wait(again.wake.or(wake)) } else { Next::Now }
@@ -208,7 +208,7 @@ impl PodLoop {
     async fn finish(&mut self, pod: &Pod, last: PodStatus) -> Next {
         match self.tell(pod, last).await {
             Reported::Done => {}
-            Reported::Gone => return Next::Wait(None),
+            Reported::NotFound => return Next::Wait(None),
             Reported::Stale => return self.away("the pod has changed"),
             Reported::Failed(why) => return self.away(&why),
         }

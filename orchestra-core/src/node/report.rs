@@ -15,7 +15,7 @@ pub(super) enum Reported {
     /// It stands as it should.
     Done,
     /// The pod is not there any more.
-    Gone,
+    NotFound,
     /// The pod has changed since it was read; the watch will bring it.
     Stale,
     /// The API refused, or is away.
@@ -73,7 +73,7 @@ fn target(pod: &Pod) -> Target {
 
 fn refused(error: &Status) -> Reported {
     if error.is_not_found() {
-        Reported::Gone
+        Reported::NotFound
     } else if error.is_conflict() {
         Reported::Stale
     } else {

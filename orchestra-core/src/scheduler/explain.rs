@@ -38,12 +38,12 @@ pub struct Remedy {
     /// The node.
     pub node: Arc<str>,
     /// What has to change; never empty.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Step>,
 }
 
 /// One change, to the pod or to the node.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Change {
+pub enum Step {
     /// Uncordon the node.
     Uncordon,
     /// Let the pod tolerate a taint of the node.
@@ -122,8 +122,7 @@ fn remedies(snapshot: &Snapshot, pod: &PodInfo, faults: &BTreeMap<Arc<str>, Vec<
         .filter_map(|(name, verdicts)| {
             let node = &snapshot.node_named(name)?.spec;
             let reasons = verdicts.iter().flat_map(|verdict| &verdict.reasons);
-            let changes: Option<Vec<Vec<Change>>> =
-                reasons.map(|reason| changes(reason, node, pod)).collect();
+            let changes: Option<Vec<Vec<Step>>> = reasons.map(|reason| changes(reason, node, pod)).collect();
             Some(Remedy { node: name.clone(), changes: changes?.concat() })
         })
         .collect();
@@ -133,31 +132,31 @@ fn remedies(snapshot: &Snapshot, pod: &PodInfo, faults: &BTreeMap<Arc<str>, Vec<
 }
 
 /// What would lift one reason; `None` when nothing about the pod or this node would.
-fn changes(reason: &Reason, node: &NodeSpec, pod: &PodInfo) -> Option<Vec<Change>> {
+fn changes(reason: &Reason, node: &NodeSpec, pod: &PodInfo) -> Option<Vec<Step>> {
     Some(vec![match reason {
-        Reason::Cordoned => Change::Uncordon,
+        Reason::Cordoned => Step::Uncordon,
         Reason::Taint { .. } => return Some(untolerated(node, pod)),
         Reason::NodeAffinity => return Some(missing_labels(node, pod)),
-        Reason::Ports => Change::DropHostPorts,
+        Reason::Ports => Step::DropHostPorts,
         Reason::Insufficient { resource, requested, used, capacity } if capacity > used => {
-            Change::LowerRequest { resource: resource.clone(), from: *requested, to: capacity - used }
+            Step::LowerRequest { resource: resource.clone(), from: *requested, to: capacity - used }
         }
-        Reason::SpreadLabel { topology_key } => Change::DropSpread { topology_key: topology_key.clone() },
+        Reason::SpreadLabel { topology_key } => Step::DropSpread { topology_key: topology_key.clone() },
         Reason::Spread { topology_key, skew, .. } => {
-            Change::RelaxSpread { topology_key: topology_key.clone(), max_skew: *skew }
+            Step::RelaxSpread { topology_key: topology_key.clone(), max_skew: *skew }
         }
-        Reason::PodAffinity => Change::DropAffinity,
-        Reason::PodAntiAffinity => Change::DropAntiAffinity,
+        Reason::PodAffinity => Step::DropAffinity,
+        Reason::PodAntiAffinity => Step::DropAntiAffinity,
         Reason::TooManyPods { .. } | Reason::Insufficient { .. } => return None,
         Reason::OtherNode | Reason::NotNamed | Reason::ExistingAntiAffinity => return None,
     }])
 }
 
 /// The reason names the first taint; all that are not tolerated have to be.
-fn untolerated(node: &NodeSpec, pod: &PodInfo) -> Vec<Change> {
+fn untolerated(node: &NodeSpec, pod: &PodInfo) -> Vec<Step> {
     let hard = node.taints.iter().filter(|t| t.effect == "NoSchedule" || t.effect == "NoExecute");
     let bare = hard.filter(|taint| !pod.tolerations.iter().any(|t| super::filter::tolerates(t, taint)));
-    let tolerate = bare.map(|taint| Change::Tolerate {
+    let tolerate = bare.map(|taint| Step::Tolerate {
         key: taint.key.clone(),
         value: taint.value.clone().unwrap_or_default(),
         effect: taint.effect.clone(),
@@ -166,26 +165,26 @@ fn untolerated(node: &NodeSpec, pod: &PodInfo) -> Vec<Change> {
 }
 
 /// The labels of the node selector that the node lacks; the whole rule, when it is not labels that are lacking.
-fn missing_labels(node: &NodeSpec, pod: &PodInfo) -> Vec<Change> {
+fn missing_labels(node: &NodeSpec, pod: &PodInfo) -> Vec<Step> {
     let wanted = pod.rules.node.selector().requirements().iter();
     let missing = wanted.filter_map(|r| Some((r.key(), r.values().first()?)));
     let missing = missing.filter(|(key, value)| node.labels.get(*key) != Some(value));
     let labels: Vec<_> =
-        missing.map(|(key, value)| Change::LabelNode { key: key.to_owned(), value: value.clone() }).collect();
+        missing.map(|(key, value)| Step::LabelNode { key: key.to_owned(), value: value.clone() }).collect();
     let mut labelled = node.labels.clone();
     for change in &labels {
-        if let Change::LabelNode { key, value } = change {
+        if let Step::LabelNode { key, value } = change {
             labelled.insert(key.clone(), value.clone());
         }
     }
     let enough = pod.rules.node.matches(&node.name, &(&labelled).into());
-    if enough { labels } else { vec![Change::DropNodeRule] }
+    if enough { labels } else { vec![Step::DropNodeRule] }
 }
 
 impl Remedy {
     /// How much is asked of people: one change is less than two, and to give up a rule is more than to adjust.
     fn size(&self) -> f64 {
-        self.changes.iter().map(Change::size).sum()
+        self.changes.iter().map(Step::size).sum()
     }
 
     /// Makes the changes in a copy of the cluster and plans.
@@ -202,7 +201,7 @@ impl Remedy {
     }
 }
 
-impl Change {
+impl Step {
     fn size(&self) -> f64 {
         match self {
             Self::Uncordon | Self::Tolerate { .. } => 1.0,
@@ -248,7 +247,7 @@ impl Change {
     }
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uncordon => write!(f, "uncordon the node"),

@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use super::state::State;
 use super::view::ServiceView;
 use crate::api::{Client, Status};
-use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Gone, Query};
+use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 
 /// The state of a cluster as its caches show it now, to plan and [`explain`](super::explain) with.
 ///
@@ -80,7 +80,7 @@ impl Feeds {
 
 impl Cursors {
     /// Waits for the next change. Cancelling it loses nothing.
-    pub(super) async fn next(&mut self) -> Result<Fed, Gone> {
+    pub(super) async fn next(&mut self) -> Result<Fed, TooOld> {
         // What a pod depends on comes before the pod.
         tokio::select! {
             biased;
@@ -92,7 +92,7 @@ impl Cursors {
     }
 
     /// Takes in everything that has happened up to now.
-    pub(super) fn drain(&mut self, state: &mut State) -> Result<(), Gone> {
+    pub(super) fn drain(&mut self, state: &mut State) -> Result<(), TooOld> {
         while let Some(event) = self.namespaces.try_next()? {
             Fed::Namespace(event).apply(state);
         }

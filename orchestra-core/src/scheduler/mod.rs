@@ -39,7 +39,7 @@ mod work;
 
 pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
-pub use explain::{Change, Explanation, Remedy, explain};
+pub use explain::{Explanation, Remedy, Step, explain};
 pub use feeds::observe;
 pub use filter::{Filter, Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};

@@ -13,7 +13,7 @@ use super::snapshot::Snapshot;
 
 /// Something that happened, seen with the eyes of a pod that waits.
 #[derive(Clone, Debug)]
-pub(crate) enum Change {
+pub(crate) enum ClusterEvent {
     /// A node came, or changed in what it offers, its labels or its taints.
     Node { name: Arc<str> },
     /// A node went.
@@ -26,7 +26,7 @@ pub(crate) enum Change {
     Namespace,
 }
 
-impl Change {
+impl ClusterEvent {
     /// Whether a pod that was turned down by these rules may fit now.
     pub(crate) fn helps(&self, snapshot: &Snapshot, pod: &PodInfo, failed: &BTreeSet<Filter>) -> bool {
         // Nothing failed because there was no node at all.

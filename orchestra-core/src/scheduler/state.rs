@@ -12,7 +12,7 @@ use super::plan::{Plan, PlanOptions, plan};
 use super::pod::PodInfo;
 use super::preempt::{Preemption, preempt};
 use super::queue::Queue;
-use super::relevance::Change;
+use super::relevance::ClusterEvent;
 use super::snapshot::Snapshot;
 use crate::meta::Uid;
 
@@ -35,7 +35,7 @@ pub(crate) struct State {
     /// Pods being bound, counted on their node before the cache shows them there.
     assumed: HashMap<Uid, Arc<str>>,
     /// What has happened since pods were last woken.
-    changes: Vec<Change>,
+    changes: Vec<ClusterEvent>,
 }
 
 impl State {
@@ -56,18 +56,18 @@ impl State {
         let now = self.snapshot.node_named(&name).map(|node| &node.spec);
         // Heartbeats change nothing that matters here.
         if before.as_ref() != now {
-            self.changes.push(Change::Node { name });
+            self.changes.push(ClusterEvent::Node { name });
         }
     }
 
     pub(crate) fn remove_node(&mut self, name: &str) {
         self.snapshot.remove_node(name);
-        self.changes.push(Change::NodeGone);
+        self.changes.push(ClusterEvent::NodeGone);
     }
 
     pub(crate) fn set_namespace(&mut self, name: &str, labels: Option<crate::selector::Labels>) {
         self.snapshot.set_namespace(name, labels);
-        self.changes.push(Change::Namespace);
+        self.changes.push(ClusterEvent::Namespace);
     }
 
     /// Takes in a pod as the cache shows it now.
@@ -99,7 +99,7 @@ impl State {
         self.queue.remove(uid);
         self.withdraw(uid);
         if let Some((pod, node)) = self.snapshot.remove_pod(uid) {
-            self.changes.push(Change::PodGone { pod, node });
+            self.changes.push(ClusterEvent::PodGone { pod, node });
         }
     }
 
@@ -111,15 +111,15 @@ impl State {
         match before {
             Some((before, _)) if !pod.finished && before.counts_like(&pod) => {}
             Some((before, node)) if pod.finished || pod.deleting => {
-                self.changes.push(Change::PodGone { pod: before, node });
+                self.changes.push(ClusterEvent::PodGone { pod: before, node });
             }
-            _ => self.changes.push(Change::PodThere { pod }),
+            _ => self.changes.push(ClusterEvent::PodThere { pod }),
         }
     }
 
     fn withdraw(&mut self, uid: &Uid) {
         if let Some((pod, node)) = self.snapshot.withdraw_nomination(uid) {
-            self.changes.push(Change::PodGone { pod, node });
+            self.changes.push(ClusterEvent::PodGone { pod, node });
         }
     }
 
@@ -131,7 +131,7 @@ impl State {
             Plan::Place { node, .. } => {
                 self.snapshot.set_pod(pod.clone(), Some(&node));
                 self.assumed.insert(pod.uid.clone(), node.clone());
-                self.changes.push(Change::PodThere { pod: pod.clone() });
+                self.changes.push(ClusterEvent::PodThere { pod: pod.clone() });
                 return Some(Decision::Bind { pod, node });
             }
             Plan::Unschedulable(diagnosis) => diagnosis,
@@ -171,7 +171,7 @@ impl State {
         }
         if let Some((pod, node)) = self.snapshot.remove_pod(uid) {
             self.queue.set(pod.clone());
-            self.changes.push(Change::PodGone { pod, node });
+            self.changes.push(ClusterEvent::PodGone { pod, node });
         }
         self.queue.back_off(uid, now);
     }

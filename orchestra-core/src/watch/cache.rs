@@ -7,7 +7,7 @@ use imbl::OrdMap;
 use tokio_util::sync::CancellationToken;
 
 use super::log::{Bounds, Log};
-use super::{Cursor, Entry, Event, EventKind, Gone, IndexedFields, KnownFields, Progress, UnknownField};
+use super::{Cursor, Entry, Event, EventKind, IndexedFields, KnownFields, Progress, TooOld, UnknownField};
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
 
@@ -341,8 +341,8 @@ impl Cache {
     /// The events after a revision.
     ///
     /// # Errors
-    /// [`Gone`] when they are no longer kept.
-    pub fn watch(&self, after: Revision) -> Result<Cursor, Gone> {
+    /// [`TooOld`] when they are no longer kept.
+    pub fn watch(&self, after: Revision) -> Result<Cursor, TooOld> {
         self.shared.log.cursor(after)
     }
 
@@ -407,7 +407,7 @@ impl CacheWriter {
     }
 
     /// Makes the cache hold exactly these objects, as they were at a revision. Watchers of an earlier fill find
-    /// themselves [`Gone`]. Readers are told by [`Progress::advance`].
+    /// themselves [`TooOld`]. Readers are told by [`Progress::advance`].
     pub fn fill(&mut self, objects: impl IntoIterator<Item = Arc<Entry>>, revision: Revision) {
         let mut state = State { changed: revision, ..State::default() };
         for entry in objects {

@@ -1,7 +1,7 @@
 //! The log of one kind: a chain of segments that one writer fills and any number of cursors read without locks.
 //!
 //! The log alone keeps segments, as many as its bounds allow; a cursor keeps the one in which it stands and knows of the
-//! next. So a watcher that never reads costs one segment, however much is written, and finds itself [`Gone`].
+//! next. So a watcher that never reads costs one segment, however much is written, and finds itself [`TooOld`].
 //!
 //! The bounds are a number of events, and a number of bytes that nobody would keep but for the log: those of objects that
 //! were replaced or deleted. What is current is in the cache in any case. A segment ends when it is full by either.
@@ -46,7 +46,7 @@ impl Event {
 /// The events after some revision are no longer kept. List again, and watch from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("events after revision {requested} are gone; kept are those after {oldest}")]
-pub struct Gone {
+pub struct TooOld {
     /// The revision asked for.
     pub requested: Revision,
     /// The revision after which all events are kept.
@@ -185,7 +185,7 @@ impl Log {
         surplus
     }
 
-    /// Drops all events and starts again after a revision. Cursors find themselves [`Gone`].
+    /// Drops all events and starts again after a revision. Cursors find themselves [`TooOld`].
     pub(super) fn restart(&self, after: Revision) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // One number is skipped, so that even a cursor that had seen everything is behind the new start.
@@ -198,10 +198,10 @@ impl Log {
     }
 
     /// A cursor that yields the events after a revision.
-    pub(super) fn cursor(self: &Arc<Self>, after: Revision) -> Result<Cursor, Gone> {
+    pub(super) fn cursor(self: &Arc<Self>, after: Revision) -> Result<Cursor, TooOld> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         let oldest = kept.front().map_or(Revision::ZERO, |kept| kept.segment.after);
-        let gone = Gone { requested: after, oldest };
+        let gone = TooOld { requested: after, oldest };
         if after < oldest {
             return Err(gone);
         }
@@ -260,7 +260,7 @@ impl Cursor {
     }
 
     /// The event at which the cursor stands, if it is written.
-    fn peek(&mut self) -> Result<Option<&Event>, Gone> {
+    fn peek(&mut self) -> Result<Option<&Event>, TooOld> {
         while !self.is_written()
             && let Some(next) = self.segment.next.get()
             // Looked at again: it may have been written before there was a next segment.
@@ -276,15 +276,15 @@ impl Cursor {
         self.segment.events.get(self.index).is_some_and(|event| event.get().is_some())
     }
 
-    fn gone(&self) -> Gone {
-        Gone { requested: self.after, oldest: self.log.oldest() }
+    fn gone(&self) -> TooOld {
+        TooOld { requested: self.after, oldest: self.log.oldest() }
     }
 
     /// The next event if there is one now.
     ///
     /// # Errors
-    /// [`Gone`] when the log no longer keeps what this cursor has not yet seen.
-    pub fn try_next(&mut self) -> Result<Option<Event>, Gone> {
+    /// [`TooOld`] when the log no longer keeps what this cursor has not yet seen.
+    pub fn try_next(&mut self) -> Result<Option<Event>, TooOld> {
         Ok(self.try_next_ref()?.cloned())
     }
 
@@ -293,7 +293,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::try_next`].
-    pub fn try_next_ref(&mut self) -> Result<Option<&Event>, Gone> {
+    pub fn try_next_ref(&mut self) -> Result<Option<&Event>, TooOld> {
         self.check()?;
         let Some(revision) = self.peek()?.map(Event::revision) else { return Ok(None) };
         self.after = revision;
@@ -304,8 +304,8 @@ impl Cursor {
     /// Waits for the next event. Cancelling it loses nothing.
     ///
     /// # Errors
-    /// [`Gone`], as [`Cursor::try_next`]. A cache whose writer has gone away yields nothing more and never returns.
-    pub async fn next(&mut self) -> Result<Event, Gone> {
+    /// [`TooOld`], as [`Cursor::try_next`]. A cache whose writer has gone away yields nothing more and never returns.
+    pub async fn next(&mut self) -> Result<Event, TooOld> {
         loop {
             if let Some(event) = self.try_next()? {
                 return Ok(event);
@@ -321,7 +321,7 @@ impl Cursor {
         }
     }
 
-    fn check(&self) -> Result<(), Gone> {
+    fn check(&self) -> Result<(), TooOld> {
         if self.segment.first + (self.index as u64) < self.log.first.load(Ordering::Acquire) {
             return Err(self.gone());
         }

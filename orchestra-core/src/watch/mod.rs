@@ -27,5 +27,5 @@ pub use cache::{Cache, CacheWriter, Labelled, Query, Snapshot, Update};
 pub(crate) use entry::counted;
 pub use entry::{Entry, EntryError};
 pub use fields::{FieldValues, IndexedField, IndexedFields, KnownFields, UnknownField};
-pub use log::{Cursor, Event, EventKind, Gone};
+pub use log::{Cursor, Event, EventKind, TooOld};
 pub use progress::Progress;

@@ -65,7 +65,7 @@ fn dial_error(address: &str, error: &io::Error) -> ProbeError {
 async fn get(probe: &HttpProbe) -> Result<HttpAnswer, ProbeError> {
     let mut target = probe.clone();
     for _ in 0..=REDIRECTS {
-        let answer = ask(&target).await?;
+        let answer = send_request(&target).await?;
         let status = answer.status();
         let next = redirected(&target, &answer);
         match next.filter(|_| status.is_redirection()) {
@@ -91,7 +91,7 @@ fn redirected(probe: &HttpProbe, answer: &Response<Incoming>) -> Option<HttpProb
     next.path.starts_with('/').then_some(next)
 }
 
-async fn ask(probe: &HttpProbe) -> Result<Response<Incoming>, ProbeError> {
+async fn send_request(probe: &HttpProbe) -> Result<Response<Incoming>, ProbeError> {
     let address = format_address(&probe.host, probe.port);
     let stream = TcpStream::connect((probe.host.as_str(), probe.port))
         .await

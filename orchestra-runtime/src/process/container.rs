@@ -29,7 +29,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Where programs look up how names are looked up.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long a process may take to die of SIGKILL.
-const DEATH: Duration = Duration::from_secs(30);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl ProcessRuntime {
     pub(super) async fn create_container(
@@ -127,7 +127,9 @@ impl ProcessRuntime {
                 }
             }
         };
-        tokio::time::timeout(DEATH, died).await.unwrap_or(Err(RuntimeError::Timeout { after: DEATH }))
+        tokio::time::timeout(EXIT_TIMEOUT, died)
+            .await
+            .unwrap_or(Err(RuntimeError::Timeout { after: EXIT_TIMEOUT }))
     }
 
     pub(super) async fn remove_container(&self, id: &ContainerId) -> Result<()> {

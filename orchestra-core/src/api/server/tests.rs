@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerConfig};
 use crate::api::access::Authenticated;
-use crate::api::admission::{Admission, Attributes, Change};
+use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{
     Body, Client, DeleteOptions, Operation, Patch, Reply, Status, Target, User, WriteOptions, decode,
 };
@@ -19,7 +19,7 @@ use crate::store::{Key, Txn};
 use crate::watch::counted;
 
 /// One call of an admission: what was asked for, and of the states before and after whether they are there and marked.
-type Asked = (Change, Option<bool>, Option<bool>);
+type Asked = (WriteVerb, Option<bool>, Option<bool>);
 
 /// Notes what it is asked, and gives each object a record of its own.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,7 @@ impl Admission for Noting {
         txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
         let marked = |object: &Value| object["metadata"]["deletionTimestamp"].is_string();
-        self.checked.lock().unwrap().push((attributes.change, attributes.old.map(marked), new.map(marked)));
+        self.checked.lock().unwrap().push((attributes.verb, attributes.old.map(marked), new.map(marked)));
         let key = record(attributes.name.name());
         *txn = match (attributes.old, new) {
             (None, Some(_)) => std::mem::take(txn).create(key, "given"),
@@ -97,15 +97,15 @@ async fn admission_is_asked_once_a_step_and_what_it_gave_goes_with_the_object() 
     pods.create(&serde_json::from_value(pod("a")).unwrap()).await.unwrap();
     assert_eq!(
         (noting.take(), *noting.mutated.lock().unwrap()),
-        (vec![(Change::Create, None, Some(false))], 1)
+        (vec![(WriteVerb::Create, None, Some(false))], 1)
     );
     assert!(is_recorded(&server, "a").await);
     pods.delete("a").await.unwrap();
-    assert_eq!(noting.take(), [(Change::Delete, Some(false), Some(true))], "first it is only marked");
+    assert_eq!(noting.take(), [(WriteVerb::Delete, Some(false), Some(true))], "first it is only marked");
     assert!(is_recorded(&server, "a").await);
     let now = DeleteOptions { grace_period: Some(0), ..DeleteOptions::default() };
     pods.delete_with("a", now).await.unwrap();
-    assert_eq!(noting.take(), [(Change::Delete, Some(true), None)]);
+    assert_eq!(noting.take(), [(WriteVerb::Delete, Some(true), None)]);
     assert!(!is_recorded(&server, "a").await);
     assert_eq!(*noting.mutated.lock().unwrap(), 1, "a deletion changes nothing of the object");
 }
@@ -121,7 +121,7 @@ async fn an_update_that_lets_an_object_go_frees_what_it_had() {
     noting.take();
     let released = Patch::Merge(json!({"metadata": {"finalizers": null}}));
     maps.patch("a", released).await.unwrap();
-    assert_eq!(noting.take(), [(Change::Update, Some(true), None)]);
+    assert_eq!(noting.take(), [(WriteVerb::Update, Some(true), None)]);
     assert!(maps.find("a").await.unwrap().is_none() && !is_recorded(&server, "a").await);
 }
 

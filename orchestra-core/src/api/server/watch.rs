@@ -14,7 +14,7 @@ use crate::api::{Resource, Status};
 use crate::meta::Revision;
 use crate::selector::FieldSelector;
 use crate::store::{Change, KeyRange, StoreError};
-use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Gone, Query};
+use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 
 /// How often a watch that wants bookmarks gets one when nothing else happens.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -136,7 +136,7 @@ impl Watch {
     }
 
     /// The next event; `None` when there will be no more.
-    async fn next(&mut self) -> Result<Option<WatchEvent>, Gone> {
+    async fn next(&mut self) -> Result<Option<WatchEvent>, TooOld> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
@@ -203,6 +203,6 @@ fn named(fields: Option<FieldSelector>, name: &str) -> Result<FieldSelector, Sta
     FieldSelector::parse(&text).map_err(|error| Status::bad_request(error.to_string()))
 }
 
-fn too_old(gone: Gone) -> Status {
+fn too_old(gone: TooOld) -> Status {
     StoreError::Compacted { requested: gone.requested, oldest: gone.oldest }.into()
 }

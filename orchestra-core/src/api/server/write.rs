@@ -17,7 +17,7 @@ use super::caches::Open;
 use super::draft::{Draft, Part, metadata};
 use super::managers::Author;
 use super::prepare::{self, Birth};
-use crate::api::admission::{Attributes, Change};
+use crate::api::admission::{Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::request::{DeleteOptions, Reply, Response, User, WriteOptions};
 use crate::api::{Resource, Status};
@@ -95,7 +95,7 @@ impl Server {
     ) -> Result<Response, Failed> {
         let kind = write.kind;
         let old = current.map(|entry| stored(entry)).transpose()?;
-        let change = Change::of(&next, old.is_some());
+        let verb = WriteVerb::of(&next, old.is_some());
         let Some(mut draft) = self.prepare(write, current, old.as_ref(), next)? else {
             // There is nothing to do; a deletion of what has gone meanwhile is seen to in the next attempt.
             return current.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
@@ -106,11 +106,11 @@ impl Server {
             resource: kind,
             name: &name,
             subresource: write.part.map(|part| &*part.name),
-            change,
+            verb,
             old: old.as_ref(),
             dry_run: write.options.dry_run,
         };
-        if change != Change::Delete {
+        if verb != WriteVerb::Delete {
             self.mutate(&attributes, &mut draft).await?;
             draft.validate(kind, &name, old.as_ref(), write.part)?;
             if let Some(old) = &old {
@@ -124,7 +124,7 @@ impl Server {
         if let (Some(current), true) = (current, same) {
             return Ok(answer(Arc::clone(current), draft.warnings, false));
         }
-        if let (Change::Delete, true, Some(current)) = (change, ends, current) {
+        if let (WriteVerb::Delete, true, Some(current)) = (verb, ends, current) {
             self.remove(write, current, txn).await?;
             return Ok(Response::new(Reply::Value(success(kind, current))));
         }
@@ -264,7 +264,7 @@ impl Server {
     }
 }
 
-impl Change {
+impl WriteVerb {
     fn of(next: &Next<'_>, exists: bool) -> Self {
         match (next, exists) {
             (Next::Delete(_), _) => Self::Delete,

@@ -27,7 +27,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use serde_json::{Value, json};
 
-use self::model::{Change, NewSet, Observed, Plan, Set, TEMPLATE_HASH};
+use self::model::{NewSet, Observed, Plan, ReplicaSetChange, Set, TEMPLATE_HASH};
 use super::Host;
 use super::pod;
 use crate::api::{Reply, Response, Status};
@@ -256,7 +256,7 @@ impl Run<'_> {
         }))
     }
 
-    async fn change(&self, change: &Change, entry: &Entry) -> Result<(), Error> {
+    async fn change(&self, change: &ReplicaSetChange, entry: &Entry) -> Result<(), Error> {
         let all = || self.observed.old.iter().chain(&self.observed.current);
         let Some(set) = all().find(|set| set.name() == change.name) else { return Ok(()) };
         let mut patch = json!({});

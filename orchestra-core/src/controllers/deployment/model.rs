@@ -122,7 +122,7 @@ pub(super) struct Plan {
     /// What is to be changed in the Deployment's annotations.
     pub(super) annotate: BTreeMap<String, String>,
     pub(super) create: Option<NewSet>,
-    pub(super) change: Vec<Change>,
+    pub(super) change: Vec<ReplicaSetChange>,
     /// Old ReplicaSets beyond the limit of the history.
     pub(super) delete: Vec<String>,
     pub(super) status: DeploymentStatus,
@@ -141,7 +141,7 @@ pub(super) struct NewSet {
 
 /// What is to be changed in a ReplicaSet.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Change {
+pub(super) struct ReplicaSetChange {
     pub(super) name: String,
     /// From how many replicas to how many.
     pub(super) scale: Option<(i32, i32)>,
@@ -149,7 +149,7 @@ pub(super) struct Change {
     pub(super) annotations: BTreeMap<String, String>,
 }
 
-impl Change {
+impl ReplicaSetChange {
     pub(super) fn is_empty(&self) -> bool {
         self.scale.is_none() && self.min_ready_seconds.is_none() && self.annotations.is_empty()
     }

@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::bounds::Bounds;
 use super::history;
-use super::model::{Change, DESIRED_REPLICAS, NewSet, Observed, Plan, REVISION, Set};
+use super::model::{DESIRED_REPLICAS, NewSet, Observed, Plan, REVISION, ReplicaSetChange, Set};
 use super::scale;
 use super::status::{self, PROGRESSING};
 
@@ -35,7 +35,7 @@ pub(super) fn plan(observed: &Observed<'_>, now: Timestamp) -> Plan {
     match mode(observed, bounds) {
         Mode::Deleting => {}
         Mode::Scaling => {
-            tend_current(&mut plan, observed);
+            adjust_current(&mut plan, observed);
             for (set, to) in scale::in_proportion(observed, bounds) {
                 resize(&mut plan, set, to, bounds);
             }
@@ -81,7 +81,7 @@ fn roll(plan: &mut Plan, observed: &Observed<'_>, bounds: Bounds) {
         let have: i32 = observed.old.iter().map(Set::replicas).sum();
         return create(plan, observed, (most - have).clamp(0, bounds.replicas), bounds);
     };
-    tend_current(plan, observed);
+    adjust_current(plan, observed);
     let size = scale::of_current(observed, current, bounds);
     if size != current.replicas() {
         return resize(plan, current, size, bounds);
@@ -97,7 +97,7 @@ fn roll(plan: &mut Plan, observed: &Observed<'_>, bounds: Bounds) {
 
 fn recreate(plan: &mut Plan, observed: &Observed<'_>, bounds: Bounds) {
     if observed.current.is_some() {
-        tend_current(plan, observed);
+        adjust_current(plan, observed);
     }
     let active: Vec<&Set> = observed.old.iter().filter(|set| set.replicas() > 0).collect();
     if !active.is_empty() {
@@ -129,12 +129,12 @@ fn create(plan: &mut Plan, observed: &Observed<'_>, replicas: i32, bounds: Bound
 }
 
 /// Keeps what is noted on the ReplicaSet of the present template, and its `minReadySeconds`, as the Deployment says.
-fn tend_current(plan: &mut Plan, observed: &Observed<'_>) {
+fn adjust_current(plan: &mut Plan, observed: &Observed<'_>) {
     let Some(current) = &observed.current else { return };
     let deployment = observed.deployment;
     let revision = history::next_revision(&observed.old);
     let seconds = deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or_default();
-    let change = Change {
+    let change = ReplicaSetChange {
         name: current.name().to_owned(),
         scale: None,
         min_ready_seconds: (seconds != current.min_ready_seconds()).then_some(seconds),
@@ -169,7 +169,7 @@ fn resize(plan: &mut Plan, set: &Set, to: i32, bounds: Bounds) {
             change.scale = scale;
             change.annotations.extend(sizes);
         }
-        None => plan.change.push(Change {
+        None => plan.change.push(ReplicaSetChange {
             name: set.name().to_owned(),
             scale,
             min_ready_seconds: None,

@@ -66,7 +66,7 @@ impl Members {
     }
 
     /// Asks one member once. If it fails, others are asked from then on; whether it did what it was asked is not known.
-    pub(super) async fn ask<T, F>(
+    pub(super) async fn call_once<T, F>(
         &self,
         attempts: &Attempts,
         call: impl FnOnce(Client) -> F,
@@ -86,7 +86,7 @@ impl Members {
     {
         let mut attempts = self.attempts();
         loop {
-            match self.ask(&attempts, &call).await {
+            match self.call_once(&attempts, &call).await {
                 Err(error) if translate::may_pass(&error) => attempts.pause(error).await?,
                 done => return done,
             }

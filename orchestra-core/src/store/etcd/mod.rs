@@ -227,7 +227,7 @@ impl EtcdStore {
         let call = |client: etcd_client::Client| async move {
             client.kv_client().max_decoding_message_size(LARGEST_ANSWER).txn(txn).await
         };
-        self.members.ask(attempts, call).await
+        self.members.call_once(attempts, call).await
     }
 
     /// Commits a transaction that puts something. If the answer is lost, it is made again once it is known not to have

@@ -148,7 +148,7 @@ impl RedbStore {
     }
 
     /// Asks the writer for something and waits for its answer.
-    async fn ask<T>(
+    async fn send<T>(
         &self,
         job: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Job,
     ) -> Result<T, StoreError> {
@@ -206,7 +206,7 @@ impl Store for RedbStore {
 
     async fn commit(&self, txn: Txn) -> Result<Committed, StoreError> {
         let now = format::millis(self.inner.clock.now());
-        self.ask(|answer| Job::Commit(txn, now, answer)).await
+        self.send(|answer| Job::Commit(txn, now, answer)).await
     }
 
     async fn watch(&self, range: &KeyRange, after: Revision) -> Result<Changes, StoreError> {
@@ -223,11 +223,11 @@ impl Store for RedbStore {
     }
 
     async fn compact(&self, before: Revision) -> Result<(), StoreError> {
-        self.ask(|answer| Job::Compact(before, answer)).await
+        self.send(|answer| Job::Compact(before, answer)).await
     }
 
     async fn skip_to(&self, revision: Revision) -> Result<(), StoreError> {
-        self.ask(|answer| Job::Skip(revision, answer)).await
+        self.send(|answer| Job::Skip(revision, answer)).await
     }
 
     async fn ready(&self) -> Result<(), StoreError> {

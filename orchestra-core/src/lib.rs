@@ -50,7 +50,7 @@
 //!    [`controllers`] are those of Kubernetes, written against it; [`scheduler`] chooses nodes.
 //! 6. [`node`] is the agent that makes pods real by way of a [`runtime::Runtime`], a [`network::Network`] and the
 //!    two small ports beside them; [`proxy`] says what a node's network should do for services.
-//! 7. [`meta`], [`quantity`], [`clock`] and [`supervise`] are the words the rest is written in. `testing`, with the feature of that
+//! 7. [`meta`], [`quantity`], [`cron`], [`clock`] and [`supervise`] are the words the rest is written in. `testing`, with the feature of that
 //!    name, has the suites that an implementation of a port must pass.
 //!
 //! # What runs
@@ -96,6 +96,7 @@ pub mod clock;
 pub mod cluster;
 pub mod control;
 pub mod controllers;
+pub mod cron;
 pub mod meta;
 pub mod network;
 pub mod node;

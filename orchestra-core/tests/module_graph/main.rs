@@ -32,6 +32,7 @@ const MAY_USE: &[Room] = &[
     room("quantity", &[], "amounts are numbers and text"),
     room("meta", &["selector"], "an object's labels are the selector engine's"),
     room("clock", &["meta"], "random names and uids are identities"),
+    room("cron", &[], "when something is due is a matter of calendars and text"),
     room(
         "supervise",
         &["clock"],
@@ -46,7 +47,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "objects",
-        &["api", "meta", "quantity", "selector", "store", "watch"],
+        &["api", "cron", "meta", "quantity", "selector", "store", "watch"],
         "the kinds are rows of the API's table; no row knows a controller",
     ),
     room(
@@ -61,7 +62,18 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "controllers",
-        &["admission", "api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
+        &[
+            "admission",
+            "api",
+            "clock",
+            "control",
+            "cron",
+            "meta",
+            "quantity",
+            "selector",
+            "supervise",
+            "watch",
+        ],
         "each reads caches and writes through the API, one knows the ranges of services; none knows the scheduler or a \
          node",
     ),

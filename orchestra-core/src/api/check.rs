@@ -175,6 +175,17 @@ pub(crate) fn percent(value: &IntOrString) -> Option<u64> {
     fits.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
+/// The number of a count or a percentage; 0 of a text that is neither.
+pub(crate) fn amount(value: &IntOrString) -> i64 {
+    match value {
+        IntOrString::Int(number) => i64::from(*number),
+        IntOrString::String(text) => match percent(value) {
+            Some(percent) => i64::try_from(percent).unwrap_or(i64::MAX),
+            None => text.parse().unwrap_or_default(),
+        },
+    }
+}
+
 /// A percentage over a hundred, where that makes no sense.
 pub(crate) fn at_most_all(errors: &mut Errors, path: &Path, value: &IntOrString) {
     if percent(value).is_some_and(|percent| percent > 100) {

@@ -86,6 +86,8 @@ pub enum Problem {
     Required(String),
     /// The value is not one that it may have.
     Invalid(Shown, String),
+    /// The same, of a value that is not shown.
+    Unfit(String),
     /// The value is none of those that it may have.
     NotSupported(Shown, Vec<String>),
     /// The same value stands twice. The text says more, or is empty.
@@ -114,7 +116,7 @@ impl Error {
     pub fn cause(&self) -> StatusCause {
         let reason = match self.problem {
             Problem::Required(_) => "FieldValueRequired",
-            Problem::Invalid(..) => "FieldValueInvalid",
+            Problem::Invalid(..) | Problem::Unfit(_) => "FieldValueInvalid",
             Problem::NotSupported(..) => "FieldValueNotSupported",
             Problem::Duplicate(..) => "FieldValueDuplicate",
             Problem::Forbidden(_) => "FieldValueForbidden",
@@ -141,7 +143,9 @@ impl fmt::Display for Problem {
         match self {
             Self::Required(detail) if detail.is_empty() => f.write_str("Required value"),
             Self::Required(detail) => write!(f, "Required value: {detail}"),
+            Self::Invalid(value, detail) if detail.is_empty() => write!(f, "Invalid value: {value}"),
             Self::Invalid(value, detail) => write!(f, "Invalid value: {value}: {detail}"),
+            Self::Unfit(detail) => write!(f, "Invalid value: {detail}"),
             Self::NotSupported(value, supported) => {
                 write!(f, "Unsupported value: {value}")?;
                 let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
@@ -199,6 +203,11 @@ impl Errors {
     /// [`Errors::invalid`] for a value whose fields have an order.
     pub fn invalid_object(&mut self, path: &Path, value: Shown, detail: impl Into<String>) {
         self.push(path, Problem::Invalid(value, detail.into()));
+    }
+
+    /// A value, which is not shown, is not one that the field may have.
+    pub fn unfit(&mut self, path: &Path, detail: impl Into<String>) {
+        self.push(path, Problem::Unfit(detail.into()));
     }
 
     /// A value is none of those that the field may have. They are listed as they are given: most often in order of the

@@ -86,8 +86,12 @@ pub struct Resource {
     pub status_at_creation: bool,
     /// Whether `metadata.generation` counts.
     pub generation: bool,
+    /// Whether an object may be replaced by one that does not say of which version of it.
+    pub unconditional_update: bool,
     /// The parts of its objects that have a path of their own.
     pub subresources: Arc<[Subresource<Arc<str>>]>,
+    /// Whether an object that is created without a name is given its uid for one.
+    pub name_optional: bool,
     /// What names its objects may have.
     pub name_rule: NameRule,
     /// How long its objects must live.
@@ -98,6 +102,8 @@ pub struct Resource {
     pub columns: Arc<[Column<Arc<str>>]>,
     /// Whether dependents are orphaned when a deletion does not say.
     pub orphan_by_default: bool,
+    /// What to know of a deletion that does not say how dependents fare.
+    pub deletion_warning: Option<Arc<str>>,
     /// Further groups and versions that serve it.
     pub also: Vec<Served>,
     /// What is defaulted, refused, kept and printed.
@@ -125,12 +131,15 @@ impl Resource {
             verbs: Verb::ALL.into(),
             status_at_creation: false,
             generation: false,
+            unconditional_update: true,
             subresources: Arc::new([(&Subresource::HISTORY).into()]),
+            name_optional: false,
             name_rule: NameRule::Subdomain,
             durability: Durability::Durable,
             fields: IndexedFields::none(),
             columns: Arc::new([(&Column::NAME).into(), (&Column::AGE).into()]),
             orphan_by_default: false,
+            deletion_warning: None,
             also: Vec::new(),
             rules,
         }
@@ -144,12 +153,15 @@ impl Resource {
             verbs: R::VERBS.into(),
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
+            unconditional_update: R::UNCONDITIONAL_UPDATE,
             subresources: subresources::<R>(),
+            name_optional: R::NAME_OPTIONAL,
             name_rule: R::NAME,
             durability: R::DURABILITY,
             fields: R::FIELDS.into(),
             columns: R::COLUMNS.iter().map(Into::into).collect(),
             orphan_by_default: R::ORPHAN_BY_DEFAULT,
+            deletion_warning: R::DELETION_WARNING.map(Into::into),
             ..Self::new(Kind::of::<R::Object>(), Arc::new(Typed::<R>::new()))
         }
     }

@@ -56,6 +56,11 @@ pub trait KindRules: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// Whether what an object's author should know is said again when it changes so.
+    fn warns_of_change(&self, _new: &Value, _old: &Value) -> bool {
+        true
+    }
+
     /// Whether a change is one of the desired state.
     fn is_new_generation(&self, new: &Value, old: &Value) -> bool {
         desires_otherwise(new, old)
@@ -239,6 +244,10 @@ impl<R: Rules> KindRules for Typed<R> {
         let object = typed::<R::Object>(object)?;
         R::validate_create(&object, errors);
         Ok(R::warnings_at_creation(&object))
+    }
+
+    fn warns_of_change(&self, new: &Value, old: &Value) -> bool {
+        R::warns_of_change(new, old)
     }
 
     fn is_new_generation(&self, new: &Value, old: &Value) -> bool {

@@ -41,12 +41,16 @@ pub trait Rules: Send + Sync + 'static {
     const STATUS_AT_CREATION: bool = false;
     /// Whether changes of the desired state are counted in `metadata.generation`.
     const GENERATION: bool = Self::STATUS;
+    /// Whether an object may be replaced by one that does not say of which version of it.
+    const UNCONDITIONAL_UPDATE: bool = true;
     /// What can be done with its objects.
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.
     const SCALE: Option<ScalePaths> = None;
     /// Subresources beside status and scale, such as a pod's `binding`.
     const SUBRESOURCES: &'static [Subresource] = &[];
+    /// Whether an object that is created without a name is given its uid for one.
+    const NAME_OPTIONAL: bool = false;
     /// What names are allowed.
     const NAME: NameRule = NameRule::Subdomain;
     /// How long a write must live.
@@ -57,6 +61,8 @@ pub trait Rules: Send + Sync + 'static {
     const COLUMNS: &'static [Column] = &[Column::NAME, Column::AGE];
     /// How dependents fare when nobody says: `true` leaves them (orphans them), as very old versions did.
     const ORPHAN_BY_DEFAULT: bool = false;
+    /// What to know of a deletion that does not say how dependents fare.
+    const DELETION_WARNING: Option<&'static str> = None;
 
     /// Fills in what the user left out. Called on everything that is read from a request, and idempotent. Of a kind of
     /// Kubernetes' own, what is empty was dropped before; of any other, this is where values that have many spellings
@@ -98,6 +104,11 @@ pub trait Rules: Send + Sync + 'static {
     /// What a user should know of an object that is created, beside [`Rules::warnings`].
     fn warnings_at_creation(_object: &Self::Object) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether [`Rules::warnings`] are said again when an object changes so.
+    fn warns_of_change(_new: &Value, _old: &Value) -> bool {
+        true
     }
 
     /// Whether a change is one of the desired state, which `metadata.generation` counts.

@@ -59,6 +59,10 @@ impl Column {
         priority: 0,
     };
 
+    /// The column of times of creation, which kinds have that nothing else is printed of.
+    pub const CREATED_AT: Self =
+        Self { kind: "date", ..Self::new("Created At", "When the object was created.") };
+
     /// The column of ages.
     pub const AGE: Self = Self::new("Age", "How long ago the object was created.");
 }

@@ -27,7 +27,9 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         self.catch_up().await?;
-        self.delete_one(user, kind, &name, &options).await
+        let mut response = self.delete_one(user, kind, &name, &options).await?;
+        response.warnings.extend(warning(kind, &options));
+        Ok(response)
     }
 
     /// Removes the objects of a collection that match, one by one.
@@ -45,7 +47,9 @@ impl Server {
             let each = some.iter().map(|entry| self.delete_if_there(user, kind, entry, &options));
             deleted.extend(try_join_all(each).await?.into_iter().flatten());
         }
-        Ok(Response::new(Reply::List(ObjectList { objects: deleted, ..list })))
+        let mut response = Response::new(Reply::List(ObjectList { objects: deleted, ..list }));
+        response.warnings.extend(warning(kind, &options));
+        Ok(response)
     }
 
     async fn delete_if_there(
@@ -73,4 +77,10 @@ impl Server {
         let mut make = |current: Option<&Entry>| existing(kind, name, current).map(|_| Next::Delete(options));
         self.write(Write { user, kind, part: None, options: &write_options }, name, &mut make).await
     }
+}
+
+/// What to know of a deletion that leaves open how dependents fare.
+fn warning(kind: &Open, options: &DeleteOptions) -> Option<String> {
+    let warning = kind.deletion_warning.as_deref().filter(|_| options.propagation.is_none());
+    warning.map(str::to_owned)
 }

@@ -148,7 +148,9 @@ impl Draft {
             _ => {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
-                self.warnings.extend(warnings);
+                if old.is_none_or(|old| resource.rules.warns_of_change(&self.object, old)) {
+                    self.warnings.extend(warnings);
+                }
                 if old.is_none() {
                     let created = resource.rules.validate_create(&self.object, &mut errors);
                     self.warnings.extend(created.map_err(undecodable)?);

@@ -45,7 +45,7 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
     ] {
         meta.remove(field);
     }
-    let generated = generated_name(resource, meta, &birth.suffix)?;
+    let generated = generated_name(resource, meta, &birth)?;
     meta.insert("uid".to_owned(), birth.uid.into());
     meta.insert("creationTimestamp".to_owned(), timestamp(birth.now).into());
     if resource.generation {
@@ -70,20 +70,23 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
 fn generated_name(
     resource: &Resource,
     meta: &Map<String, Value>,
-    suffix: &str,
+    birth: &Birth,
 ) -> Result<Option<String>, Status> {
     let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or_default();
     if !text("name").is_empty() {
         return Ok(None);
     }
     let prefix = text("generateName");
+    if prefix.is_empty() && resource.name_optional {
+        return Ok(Some(birth.uid.clone()));
+    }
     if prefix.is_empty() {
         let mut errors = Errors::new();
         errors.required(&Path::new("metadata.name"), "name or generateName is required");
         return Err(Status::invalid(&resource.id.group, &resource.kind, "", &errors));
     }
     let prefix = &prefix[..prefix.floor_char_boundary(MAX_GENERATED_PREFIX)];
-    Ok(Some(format!("{prefix}{suffix}")))
+    Ok(Some(format!("{prefix}{}", birth.suffix)))
 }
 
 /// Takes over from the old state what a write to this part may not change.

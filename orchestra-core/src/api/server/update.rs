@@ -33,7 +33,9 @@ impl Server {
         let mut first = Some(read()?);
         let mut make = |current: Option<&Entry>| {
             existing(kind, &name, current)?;
-            first.take().map_or_else(read, Ok).map(Next::Put)
+            let draft = first.take().map_or_else(read, Ok)?;
+            names_version(kind, name.name(), &draft)?;
+            Ok(Next::Put(draft))
         };
         self.catch_up().await?;
         self.write(Write { user, kind, part, options: &options }, &name, &mut make).await
@@ -59,6 +61,17 @@ impl Server {
         self.catch_up().await?;
         self.write(Write { user, kind, part, options: &options }, &name, &mut make).await
     }
+}
+
+/// Objects of some kinds are replaced only by who says which version of them was read.
+fn names_version(resource: &Resource, name: &str, draft: &Draft) -> Result<(), Status> {
+    let version = draft.object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if resource.unconditional_update || !version.is_empty() {
+        return Ok(());
+    }
+    let mut errors = Errors::new();
+    errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
+    Err(Status::invalid(&resource.id.group, &resource.kind, name, &errors))
 }
 
 fn patched(

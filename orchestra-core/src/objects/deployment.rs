@@ -7,7 +7,7 @@ use super::check::{self, shown};
 use super::json::{Fields, keep, set};
 use super::replicas::{self, SCALE};
 use super::{legacy, print, template};
-use crate::api::field::{Errors, Path, Problem, Shown};
+use crate::api::field::{Errors, Path, Problem};
 use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, desires_otherwise, table};
 
 /// The rules of Deployment objects.
@@ -58,7 +58,7 @@ impl Rules for DeploymentRules {
         let path = Path::new("spec");
         let spec = object.spec.clone().unwrap_or_default();
         check::not_negative(errors, &path.child("replicas"), spec.replicas);
-        replicas::selection(&spec.selector, &spec.template, "ReplicaSet", &path, errors);
+        replicas::selection(&spec.selector, &spec.template, "ReplicaSet", replicas::UNUSABLE, &path, errors);
         strategy(spec.strategy.as_ref(), &path.child("strategy"), errors);
         check::not_negative(errors, &path.child("minReadySeconds"), spec.min_ready_seconds);
         check::not_negative(errors, &path.child("revisionHistoryLimit"), spec.revision_history_limit);
@@ -68,6 +68,10 @@ impl Rules for DeploymentRules {
     fn validate_update(new: &Deployment, old: &Deployment, errors: &mut Errors) {
         let selector = |object: &Deployment| object.spec.as_ref().map(|spec| spec.selector.clone());
         replicas::selector_unchanged(selector(new).as_ref(), selector(old).as_ref(), errors);
+    }
+
+    fn warns_of_change(new: &Value, old: &Value) -> bool {
+        desires_otherwise(new, old)
     }
 
     fn warnings(object: &Deployment) -> Vec<String> {
@@ -89,7 +93,8 @@ impl Rules for DeploymentRules {
     }
 
     fn validate_json(object: &Value, errors: &mut Errors) {
-        replicas::selector_given(object, errors);
+        replicas::selector_required(object, errors);
+        replicas::selector_selects(object, "deployment", errors);
     }
 
     fn cells(object: &Deployment, now: Timestamp) -> Vec<Value> {
@@ -153,13 +158,10 @@ fn strategy(strategy: Option<&DeploymentStrategy>, path: &Path, errors: &mut Err
             check::at_most_all(errors, &at.child("maxUnavailable"), unavailable);
         }
         (other, rolling) => {
-            let rolling = rolling.as_ref().map_or(Value::Null.into(), |rolling| {
-                Shown::object([
-                    ("MaxUnavailable", shown(&rolling.max_unavailable).into()),
-                    ("MaxSurge", shown(&rolling.max_surge).into()),
-                ])
+            let rolling = rolling.as_ref().map(|rolling| {
+                [("MaxUnavailable", shown(&rolling.max_unavailable)), ("MaxSurge", shown(&rolling.max_surge))]
             });
-            let value = Shown::object([("Type", Value::from(other).into()), ("RollingUpdate", rolling)]);
+            let value = replicas::shown_strategy(other, rolling);
             let supported = ["Recreate", "RollingUpdate"].map(str::to_owned).into();
             errors.push(path, Problem::NotSupported(value, supported));
         }

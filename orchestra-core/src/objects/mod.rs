@@ -41,17 +41,28 @@
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 
 mod address;
+mod autoscaler;
+mod claim;
+mod component_status;
+mod conditions;
 mod config_map;
 mod controller_revision;
+mod cron_job;
+mod daemon_set;
 mod deployment;
+mod disruption_budget;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+mod job;
 mod json;
 mod lease;
 mod legacy;
+mod limit_range;
 mod namespace;
 mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
 mod pod;
 mod pod_template;
 mod print;
@@ -60,9 +71,12 @@ mod quantities;
 mod replica_set;
 mod replicas;
 mod replication_controller;
+mod resource_quota;
 mod secret;
 pub(crate) mod service;
 mod service_account;
+mod stateful_set;
+mod storage;
 mod template;
 
 use crate::api::{Kinds, Resource, check, metadata as meta, names};
@@ -70,23 +84,40 @@ use crate::api::{Kinds, Resource, check, metadata as meta, names};
 /// The table of the built-in kinds, in the order in which discovery lists them.
 pub fn builtin() -> Kinds {
     Kinds::new([
+        Resource::of::<component_status::ComponentStatusRules>(),
         Resource::of::<config_map::ConfigMapRules>(),
         Resource::of::<endpoints::EndpointsRules>(),
         event::row(),
+        Resource::of::<limit_range::LimitRangeRules>(),
         Resource::of::<namespace::NamespaceRules>(),
         Resource::of::<node::NodeRules>(),
+        Resource::of::<persistent_volume_claim::PersistentVolumeClaimRules>(),
+        Resource::of::<persistent_volume::PersistentVolumeRules>(),
         Resource::of::<pod::PodRules>(),
         Resource::of::<pod_template::PodTemplateRules>(),
         Resource::of::<replication_controller::ReplicationControllerRules>(),
+        Resource::of::<resource_quota::ResourceQuotaRules>(),
         Resource::of::<secret::SecretRules>(),
         Resource::of::<service_account::ServiceAccountRules>(),
         Resource::of::<service::ServiceRules>(),
         Resource::of::<controller_revision::ControllerRevisionRules>(),
+        Resource::of::<daemon_set::DaemonSetRules>(),
         deployment::row(),
         replica_set::row(),
+        Resource::of::<stateful_set::StatefulSetRules>(),
+        autoscaler::row(),
+        Resource::of::<cron_job::CronJobRules>(),
+        Resource::of::<job::JobRules>(),
         Resource::of::<lease::LeaseRules>(),
         Resource::of::<endpoint_slice::EndpointSliceRules>(),
+        Resource::of::<disruption_budget::DisruptionBudgetRules>(),
         Resource::of::<priority_class::PriorityClassRules>(),
+        Resource::of::<storage::DriverRules>(),
+        Resource::of::<storage::CsiNodeRules>(),
+        Resource::of::<storage::StorageCapacityRules>(),
+        Resource::of::<storage::StorageClassRules>(),
+        Resource::of::<storage::VolumeAttachmentRules>(),
+        Resource::of::<storage::VolumeAttributesClassRules>(),
     ])
 }
 

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 
+use serde_json::Value;
+
+use super::check::shown;
 use super::names;
 use crate::selector::Selector;
 
@@ -55,3 +58,39 @@ pub(super) fn selector(selector: Option<&LabelSelector>) -> String {
         Err(_) => "<error>".to_owned(),
     }
 }
+
+/// Whether something is so, as tables have it.
+pub(super) fn truth(flag: Option<bool>) -> &'static str {
+    match flag {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "<unset>",
+    }
+}
+
+/// When an object was created.
+pub(super) fn created_at(meta: &ObjectMeta) -> Value {
+    meta.creation_timestamp.as_ref().map_or(Value::Null, shown)
+}
+
+/// Access modes by their initials.
+pub(super) fn access_modes(modes: Option<&Vec<String>>) -> String {
+    let known = [
+        ("ReadWriteOnce", "RWO"),
+        ("ReadOnlyMany", "ROX"),
+        ("ReadWriteMany", "RWX"),
+        ("ReadWriteOncePod", "RWOP"),
+    ];
+    let held = |mode: &str| modes.into_iter().flatten().any(|held| held == mode);
+    let initials = known.iter().filter(|(mode, _)| held(mode)).map(|(_, initials)| *initials);
+    initials.collect::<Vec<_>>().join(",")
+}
+
+/// The storage class of a volume or claim, for which there was an annotation before there was a field.
+pub(super) fn storage_class(meta: &ObjectMeta, class: Option<&String>) -> String {
+    let annotation = meta.annotations.as_ref().and_then(|annotations| annotations.get(STORAGE_CLASS));
+    annotation.or(class).cloned().unwrap_or_default()
+}
+
+/// The annotation of old that names a storage class.
+pub(super) const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";

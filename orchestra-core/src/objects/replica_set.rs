@@ -6,7 +6,7 @@ use super::json::{Fields, set};
 use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, legacy, print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Conversion, Resource, Rules, ScalePaths};
+use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, desires_otherwise};
 use crate::watch::IndexedField;
 
 /// The rules of ReplicaSet objects.
@@ -39,12 +39,16 @@ impl Rules for ReplicaSetRules {
         check::not_negative(errors, &path.child("replicas"), spec.replicas);
         check::not_negative(errors, &path.child("minReadySeconds"), spec.min_ready_seconds);
         let template = spec.template.unwrap_or_default();
-        replicas::selection(&spec.selector, &template, "ReplicaSet", &path, errors);
+        replicas::selection(&spec.selector, &template, "ReplicaSet", replicas::UNUSABLE, &path, errors);
     }
 
     fn validate_update(new: &ReplicaSet, old: &ReplicaSet, errors: &mut Errors) {
         let selector = |object: &ReplicaSet| object.spec.as_ref().map(|spec| spec.selector.clone());
         replicas::selector_unchanged(selector(new).as_ref(), selector(old).as_ref(), errors);
+    }
+
+    fn warns_of_change(new: &Value, old: &Value) -> bool {
+        desires_otherwise(new, old)
     }
 
     fn warnings(object: &ReplicaSet) -> Vec<String> {
@@ -57,7 +61,8 @@ impl Rules for ReplicaSetRules {
     }
 
     fn validate_json(object: &Value, errors: &mut Errors) {
-        replicas::selector_given(object, errors);
+        replicas::selector_required(object, errors);
+        replicas::selector_selects(object, "deployment", errors);
     }
 
     fn cells(object: &ReplicaSet, now: Timestamp) -> Vec<Value> {

@@ -1,4 +1,4 @@
-//! What ReplicationControllers, ReplicaSets and Deployments have in common.
+//! What the kinds that keep equal pods running have in common.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::check;
 use super::{print, template};
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Shown};
 use crate::api::{Column, ScalePaths, table};
 use crate::selector::Selector;
 
@@ -52,13 +52,19 @@ pub(super) fn cells(
     ]
 }
 
-/// Says that a selector is left out, which selects nothing and so not the template either; or that it is empty.
-pub(super) fn selector_given(object: &Value, errors: &mut Errors) {
+/// Says that a selector is left out.
+pub(super) fn selector_required(object: &Value, errors: &mut Errors) {
+    if given_selector(object).is_none() {
+        errors.required(&Path::new("spec.selector"), "");
+    }
+}
+
+/// Says that a selector selects nothing, not even the template, because it is left out; or that it is empty. `kind` is
+/// named to the user.
+pub(super) fn selector_selects(object: &Value, kind: &str, errors: &mut Errors) {
     let path = Path::new("spec");
-    let at = path.child("selector");
-    match object.pointer("/spec/selector").filter(|selector| !selector.is_null()) {
+    match given_selector(object) {
         None => {
-            errors.required(&at, "");
             let labels = object.pointer("/spec/template/metadata/labels").cloned().unwrap_or_default();
             let detail = "`selector` does not match template `labels`";
             errors.invalid(&path.child("template.metadata.labels"), labels, detail);
@@ -70,10 +76,23 @@ pub(super) fn selector_given(object: &Value, errors: &mut Errors) {
                 _ => true,
             };
             if is_empty("matchLabels") && is_empty("matchExpressions") {
-                errors.invalid(&at, serde_json::json!({}), "empty selector is invalid for deployment");
+                let detail = format!("empty selector is invalid for {kind}");
+                errors.invalid(&path.child("selector"), serde_json::json!({}), detail);
             }
         }
     }
+}
+
+fn given_selector(object: &Value) -> Option<&Value> {
+    object.pointer("/spec/selector").filter(|selector| !selector.is_null())
+}
+
+/// A strategy of updates as errors show it, with the fields of how it rolls, if it does.
+pub(super) fn shown_strategy(name: &str, rolling: Option<[(&str, Value); 2]>) -> Shown {
+    let rolling = rolling.map_or(Value::Null.into(), |fields| {
+        Shown::object(fields.map(|(field, value)| (field, value.into())))
+    });
+    Shown::object([("Type", Value::from(name).into()), ("RollingUpdate", rolling)])
 }
 
 /// Says that a selector may not change.
@@ -90,22 +109,33 @@ pub(super) fn selector_unchanged(
     errors.invalid_object(&Path::new("spec.selector"), shown, check::IMMUTABLE);
 }
 
-/// Says what is wrong with a selector and the template that it must select. `kind` is named to the user.
+/// Says what is wrong with a selector and the template that it must select. `kind` is named to the user; `unusable` is
+/// what to say of a selector as a whole that cannot be used, if anything.
 pub(super) fn selection(
     selector: &LabelSelector,
     given: &PodTemplateSpec,
     kind: &str,
+    unusable: Option<&str>,
     path: &Path,
     errors: &mut Errors,
 ) {
     let at = path.child("selector");
     check::selector(errors, &at, selector);
-    match Selector::from_label_selector(Some(selector)) {
-        Ok(compiled) => {
-            // Whether it is empty or left out, its JSON tells; see `selector_given`.
-            let selects = |labels: &_| compiled.matches(labels);
-            template::of_replicas(Some(given), kind, selects, &path.child("template"), errors);
-        }
-        Err(_) => errors.invalid_object(&at, check::shown_selector(selector), "invalid label selector"),
+    let compiled = Selector::from_label_selector(Some(selector));
+    if let (Err(_), Some(detail)) = (&compiled, unusable) {
+        return errors.invalid_object(&at, check::shown_selector(selector), detail);
+    }
+    // Whether it is empty or left out, its JSON tells; see `selector_selects`.
+    let selects = |labels: &_| compiled.as_ref().map_or(true, |compiled| compiled.matches(labels));
+    template::of_replicas(Some(given), kind, selects, &path.child("template"), errors);
+}
+
+/// What is said of a selector that cannot be used.
+pub(super) const UNUSABLE: Option<&str> = Some("invalid label selector");
+
+/// Says that the count of names that were taken was set back.
+pub(super) fn collisions(new: Option<i32>, old: Option<i32>, errors: &mut Errors) {
+    if old.is_some_and(|old| new.is_none_or(|new| new < old)) {
+        errors.invalid(&Path::new("status.collisionCount"), new.unwrap_or_default(), "cannot be decremented");
     }
 }

@@ -6,7 +6,7 @@ use super::json::{Fields, at, set};
 use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, ScalePaths};
+use crate::api::{Column, Rules, ScalePaths, desires_otherwise};
 use crate::watch::IndexedField;
 
 /// The rules of ReplicationController objects.
@@ -63,6 +63,10 @@ impl Rules for ReplicationControllerRules {
         let selects = |labels: &_| selector.matches(labels);
         let at = path.child("template");
         template::of_replicas(spec.template.as_ref(), "ReplicationController", selects, &at, errors);
+    }
+
+    fn warns_of_change(new: &Value, old: &Value) -> bool {
+        desires_otherwise(new, old)
     }
 
     fn warnings(object: &ReplicationController) -> Vec<String> {

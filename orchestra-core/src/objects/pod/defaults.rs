@@ -165,7 +165,7 @@ fn volume(volume: &mut Map<String, Value>) {
 }
 
 /// Volumes of storage systems, which this cluster keeps as they are written.
-fn network_volume(volume: &mut Map<String, Value>) {
+pub(in crate::objects) fn network_volume(volume: &mut Map<String, Value>) {
     if let Some(iscsi) = volume.object("iscsi") {
         iscsi.or_text("iscsiInterface", "default");
     }

@@ -108,7 +108,8 @@ fn huge_pages(requests: &Amounts, limits: &Amounts, path: &Path, errors: &mut Er
     }
 }
 
-fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
+/// Says what is wrong with the name of a resource that a container asks for.
+pub(in crate::objects) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
     let faults = names::qualified(name);
     let sound = faults.is_empty();
     say(errors, path, name, faults);

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::{
-    NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSchedulingGate, PodSpec, Toleration,
-    TopologySpreadConstraint, WeightedPodAffinityTerm,
+    NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PodSchedulingGate, PodSpec,
+    Toleration, TopologySpreadConstraint, WeightedPodAffinityTerm,
 };
 
 use crate::api::field::{Errors, Path};
@@ -76,6 +76,17 @@ fn node_term(term: &NodeSelectorTerm, strict: bool, path: &Path, errors: &mut Er
     }
     for (index, requirement) in term.match_fields.iter().flatten().enumerate() {
         node_fields(requirement, &path.child("matchFields").index(index), errors);
+    }
+}
+
+/// Says what is wrong with the nodes on which a volume can be reached.
+pub(in crate::objects) fn node_selector(selector: &NodeSelector, path: &Path, errors: &mut Errors) {
+    let path = path.child("nodeSelectorTerms");
+    if selector.node_selector_terms.is_empty() {
+        errors.required(&path, "must have at least one node selector term");
+    }
+    for (index, term) in selector.node_selector_terms.iter().enumerate() {
+        node_term(term, true, &path.index(index), errors);
     }
 }
 

@@ -113,7 +113,8 @@ fn required_texts(volume: &Volume, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn host_path(host: &str, kind: Option<&str>, path: &Path, errors: &mut Errors) {
+/// Says what is wrong with a path of the node.
+pub(in crate::objects) fn host_path(host: &str, kind: Option<&str>, path: &Path, errors: &mut Errors) {
     if host.is_empty() {
         errors.required(&path.child("path"), "");
         return;

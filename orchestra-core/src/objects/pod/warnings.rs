@@ -55,6 +55,17 @@ pub(in crate::objects) fn of(meta: &ObjectMeta, spec: &PodSpec, root: &Path) -> 
     warnings
 }
 
+/// What is said of a label of nodes that goes by another name now.
+pub(in crate::objects) fn old_node_label(key: &str) -> Option<String> {
+    let (_, since, instead) = NODE_LABELS.iter().find(|(old, _, _)| *old == key)?;
+    Some(format!("deprecated since v{since}; use {instead:?} instead"))
+}
+
+/// The name by which a label of nodes goes now, if it went by another one.
+pub(in crate::objects) fn current_node_label(key: &str) -> Option<&'static str> {
+    NODE_LABELS.iter().find(|(old, _, _)| *old == key).map(|(_, _, instead)| *instead)
+}
+
 fn node_labels(spec: &PodSpec, path: &Path, warnings: &mut Vec<String>) {
     for key in spec.node_selector.iter().flatten().map(|(key, _)| key) {
         if let Some((_, since, instead)) = NODE_LABELS.iter().find(|(old, _, _)| old == key) {

@@ -1,12 +1,19 @@
 //! The rules of the built-in kinds, asked as the API asks them: by table, in JSON.
 
+mod apps;
+mod autoscaling;
+mod batch;
 mod cells;
 mod defaults;
 mod invalid;
+mod policy;
 mod properties;
+mod quotas;
 mod refused;
+mod storage;
 mod table;
 mod updates;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -68,6 +75,45 @@ fn change(new: &Value, old: &Value) -> (Value, Vec<String>) {
     row.rules.validate(&whole, &mut errors).expect("an object of the kind");
     row.rules.validate_update(&whole, &complete(old.clone()), &mut errors).expect("an object of the kind");
     (object, errors.iter().map(ToString::to_string).collect())
+}
+
+/// Each manifest is refused for just these reasons; for none, it is accepted.
+fn refused<'w>(cases: impl IntoIterator<Item = (Value, Vec<&'w str>)>) {
+    for (manifest, wanted) in cases {
+        assert_eq!(faults(&manifest), wanted, "{manifest}");
+    }
+}
+
+/// Edits of a stored object, and for which reasons each is refused.
+fn refused_changes<'w>(old: &Value, cases: impl IntoIterator<Item = (&'w str, Value, Vec<&'w str>)>) {
+    for (pointer, value, wanted) in cases {
+        let mut new = old.clone();
+        *new.pointer_mut(pointer).unwrap_or_else(|| panic!("nothing at {pointer}")) = value;
+        assert_eq!(change(&new, old).1, wanted, "{pointer}");
+    }
+}
+
+/// What is wrong with a new status.
+fn status_faults(object: &Value, old: Value, new: Value) -> Vec<String> {
+    let row = row(object);
+    let with = |status: Value| {
+        let mut object = object.clone();
+        object["status"] = status;
+        row.rules.default(&mut object);
+        complete(object)
+    };
+    let mut errors = Errors::new();
+    row.rules.validate_status(&with(new), &with(old), &mut errors).expect("objects of the kind");
+    errors.iter().map(ToString::to_string).collect()
+}
+
+/// The row of an object that is a minute old.
+fn printed(object: &Value) -> Value {
+    let mut object = object.clone();
+    object["metadata"]["creationTimestamp"] = json!("2024-01-01T00:00:00Z");
+    let bytes = serde_json::to_vec(&object).unwrap();
+    let now = "2024-01-01T00:01:00Z".parse().unwrap();
+    row(&object).rules.cells(&bytes, now).unwrap().into()
 }
 
 /// A pod with one container, and whatever else is given of its specification.

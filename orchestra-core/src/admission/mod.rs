@@ -5,12 +5,14 @@
 //! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
+//! | `pod_security` | pods keep to the pod security standard of their namespace |
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
 mod event_rate;
 mod namespace;
 mod pod;
+mod pod_security;
 mod selectors;
 mod service;
 
@@ -22,6 +24,7 @@ use crate::clock::SharedClock;
 pub use event_rate::EventRateLimit;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
+pub use pod_security::PodSecurity;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 
@@ -31,6 +34,7 @@ pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> 
         Arc::new(NamespaceLifecycle::new(caches)),
         Arc::new(EventRateLimit::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
+        Arc::new(PodSecurity::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
     ]

@@ -1,0 +1,152 @@
+//! What the labels of a namespace say.
+
+use std::fmt;
+
+const PREFIX: &str = "pod-security.kubernetes.io/";
+/// The minor version of Kubernetes whose standards are the latest here.
+const LATEST: u32 = 36;
+
+/// How much pods may ask for, from everything to little.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    /// Everything.
+    #[default]
+    Privileged,
+    /// Nothing by which a pod is known to gain rights over its node.
+    Baseline,
+    /// What a pod that is hardened as is good practice asks for.
+    Restricted,
+}
+
+/// Since which minor version of Kubernetes a standard is as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Version {
+    /// That of this server.
+    #[default]
+    Latest,
+    /// `v1.` and this number.
+    Minor(u32),
+}
+
+/// A level as it was in a version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standard {
+    pub(super) level: Level,
+    pub(super) version: Version,
+}
+
+/// The standards of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Policy {
+    /// What violates it is refused.
+    pub(super) enforce: Standard,
+    /// What violates it is warned of.
+    pub(super) warn: Standard,
+}
+
+/// A label that says nothing that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WrongLabel {
+    pub(super) key: String,
+    pub(super) value: String,
+    pub(super) detail: &'static str,
+}
+
+impl Level {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "privileged" => Some(Self::Privileged),
+            "baseline" => Some(Self::Baseline),
+            "restricted" => Some(Self::Restricted),
+            _ => None,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+impl Version {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "latest" {
+            return Some(Self::Latest);
+        }
+        let digits = text.strip_prefix("v1.")?;
+        let plain = digits == "0" || !digits.starts_with('0');
+        if !plain || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        digits.parse().ok().map(Self::Minor)
+    }
+
+    /// The minor version whose rules hold: those of a version to come are the latest.
+    pub(super) fn minor(self) -> u32 {
+        match self {
+            Self::Latest => LATEST,
+            Self::Minor(minor) => minor.min(LATEST),
+        }
+    }
+}
+
+impl Standard {
+    /// Whether pods that this other one let pass may not pass this one.
+    pub(super) fn is_stricter_than(&self, held: &Self) -> bool {
+        let relaxed = self.version == held.version && self.level <= held.level;
+        self.level != Level::Privileged && self != held && !relaxed
+    }
+
+    /// What the labels say for a mode. A level that cannot be read is the strictest, and a version the latest.
+    fn read(
+        mode: &str,
+        label: &impl Fn(&str) -> Option<String>,
+        wrong: &mut Vec<WrongLabel>,
+    ) -> Option<Self> {
+        let mut value = |suffix: &str, detail, is_known: fn(&str) -> bool| {
+            let key = format!("{PREFIX}{mode}{suffix}");
+            let value = label(&key)?;
+            if !is_known(&value) {
+                wrong.push(WrongLabel { key, value: value.clone(), detail });
+            }
+            Some(value)
+        };
+        let levels = "must be one of privileged, baseline, restricted";
+        let level = value("", levels, |text| Level::parse(text).is_some());
+        let version =
+            value("-version", "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
+        if level.is_none() && version.is_none() {
+            return None;
+        }
+        Some(Self {
+            level: level.map_or(Level::Privileged, |text| Level::parse(&text).unwrap_or(Level::Restricted)),
+            version: version.and_then(|text| Version::parse(&text)).unwrap_or_default(),
+        })
+    }
+}
+
+impl fmt::Display for Standard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.level.as_str())?;
+        match self.version {
+            Version::Latest => f.write_str(":latest"),
+            Version::Minor(minor) => write!(f, ":v1.{minor}"),
+        }
+    }
+}
+
+impl Policy {
+    /// What labels say, and which of them say nothing that is known. A namespace that enforces a level and does not say
+    /// what to warn of warns of violations of that level by templates.
+    pub(super) fn read(label: impl Fn(&str) -> Option<String>) -> (Self, Vec<WrongLabel>) {
+        let mut wrong = Vec::new();
+        let enforce = Standard::read("enforce", &label, &mut wrong);
+        Standard::read("audit", &label, &mut wrong);
+        let warn = Standard::read("warn", &label, &mut wrong);
+        let enforce = enforce.unwrap_or_default();
+        (Self { enforce, warn: warn.unwrap_or(enforce) }, wrong)
+    }
+}

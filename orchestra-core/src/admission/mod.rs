@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `certificates` | who asks for a certificate, and when what became of it |
 //! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
@@ -9,6 +10,7 @@
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
+mod certificates;
 mod event_rate;
 mod namespace;
 mod pod;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use crate::api::Caches;
 use crate::api::admission::Admission;
 use crate::clock::SharedClock;
+pub use certificates::CertificateRequests;
 pub use event_rate::EventRateLimit;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
@@ -33,6 +36,7 @@ pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> 
     vec![
         Arc::new(NamespaceLifecycle::new(caches)),
         Arc::new(EventRateLimit::new(Arc::clone(clock))),
+        Arc::new(CertificateRequests::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
         Arc::new(PodSecurity::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),

@@ -37,6 +37,35 @@ pub(crate) fn required_label(errors: &mut Errors, path: &Path, name: &str) {
     }
 }
 
+/// A name that must be there and be such as can stand in a URL's path.
+pub(crate) fn required_segment(errors: &mut Errors, path: &Path, name: &str) {
+    if name.is_empty() {
+        errors.required(path, "");
+    } else {
+        say(errors, path, name, names::path_segment(name));
+    }
+}
+
+/// A path within a domain, such as `acme.io/foo`.
+pub(crate) fn domain_prefixed_path(errors: &mut Errors, path: &Path, text: &str) {
+    if text.is_empty() {
+        errors.required(path, "");
+        return;
+    }
+    let Some((domain, rest)) =
+        text.split_once('/').filter(|(domain, rest)| !domain.is_empty() && !rest.is_empty())
+    else {
+        errors.invalid(path, text, "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        return;
+    };
+    say(errors, path, domain, names::subdomain(domain));
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "/-._~%!$&'()*+,;=:".contains(letter);
+    if !rest.chars().all(fits) {
+        let detail = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.invalid(path, rest, detail);
+    }
+}
+
 /// A number that may not be below zero.
 pub(crate) fn not_negative(errors: &mut Errors, path: &Path, number: Option<impl Into<i64>>) {
     if let Some(number) = number.map(Into::into)
@@ -90,7 +119,7 @@ pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 pub(crate) fn ip(errors: &mut Errors, path: &Path, text: &str) -> Option<IpAddr> {
     let parsed = text.parse().ok();
     if parsed.is_none() {
-        errors.invalid(path, text, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)");
+        errors.invalid(path, text, names::NO_ADDRESS);
     }
     parsed
 }

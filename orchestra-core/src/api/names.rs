@@ -1,8 +1,13 @@
 //! What names may look like. Each function says what is wrong with a text, in the API server's words; nothing is
 //! wrong with a text for which it says nothing.
 
+use std::net::IpAddr;
+
 use crate::api::NameRule;
 use crate::selector::{key_faults, value_faults};
+
+/// What is said of a text that is no IP address.
+pub(crate) const NO_ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const UNDERSCORED: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
@@ -18,7 +23,8 @@ pub(crate) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<Strin
         NameRule::Subdomain => subdomain(&completed),
         NameRule::Label => label(&completed),
         NameRule::Label1035 => label_1035(&completed),
-        NameRule::PathSegment => path_segment(name, prefix),
+        NameRule::PathSegment => segment(name, prefix),
+        NameRule::Address => address(name),
     }
 }
 
@@ -82,8 +88,39 @@ pub(crate) fn subdomain_with_underscores(text: &str) -> Vec<String> {
     faults
 }
 
+/// All subdomains of a domain, written with a star.
+pub(crate) fn wildcard(text: &str) -> Vec<String> {
+    let mut faults = too_long(text, 253);
+    if !text.strip_prefix("*.").is_some_and(is_subdomain) {
+        faults.push(format!(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist \
+             of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. \
+             '*.example.com', regex used for validation is '\\*\\.{LABEL}(\\.{LABEL})*')"
+        ));
+    }
+    faults
+}
+
+/// An IP address, in the one way in which it is to be written.
+fn address(text: &str) -> Vec<String> {
+    match text.parse::<IpAddr>() {
+        Err(_) => vec![NO_ADDRESS.to_owned()],
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            vec!["must not be an IPv4-mapped IPv6 address".to_owned()]
+        }
+        Ok(address) if address.to_string() != text => {
+            vec![format!("must be in canonical form ({:?})", address.to_string())]
+        }
+        Ok(_) => Vec::new(),
+    }
+}
+
 /// One step of a URL's path.
-fn path_segment(text: &str, prefix: bool) -> Vec<String> {
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    segment(text, false)
+}
+
+fn segment(text: &str, prefix: bool) -> Vec<String> {
     if !prefix && (text == "." || text == "..") {
         return vec![format!("may not be '{text}'")];
     }
@@ -157,6 +194,20 @@ pub(crate) fn data_key(text: &str) -> Vec<String> {
     faults
 }
 
+/// A name as a program in C could have it.
+pub(crate) fn c_identifier(text: &str) -> Vec<String> {
+    let letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
+    if text.starts_with(letter) && text.chars().all(|each| letter(each) || each.is_ascii_digit()) {
+        return Vec::new();
+    }
+    vec![
+        "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric \
+         characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is \
+         '[A-Za-z_][A-Za-z0-9_]*')"
+            .to_owned(),
+    ]
+}
+
 /// The name of an HTTP header.
 pub(crate) fn header(text: &str) -> Vec<String> {
     if !text.is_empty() && text.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-') {
@@ -190,7 +241,7 @@ mod tests {
     #[test]
     fn names_are_told_good_from_bad() {
         type Rule = fn(&str) -> Vec<String>;
-        let cases: [(&str, Rule, &[&str], &[&str]); 8] = [
+        let cases: [(&str, Rule, &[&str], &[&str]); 10] = [
             ("label", label, &["a", "1a", "a-b"], &["", "-a", "a-", "A", "a_b", "a.b"]),
             ("1035", label_1035, &["a", "a1"], &["1a", "", "a."]),
             ("subdomain", subdomain, &["a.b", "a"], &["", "a..b", ".a", "a.-b", "ü"]),
@@ -199,6 +250,13 @@ mod tests {
             ("environment", environment, &["A", "a.b", "1x", "a b"], &["", "a=b", "ä", "a\n"]),
             ("header", header, &["X-A"], &["", "a b"]),
             ("qualified", qualified, &["a", "a.b/c"], &["", "a/", "/a", "a/b/c"]),
+            ("wildcard", wildcard, &["*.a", "*.a.b"], &["", "*", "a.*", "*.*.a", "*a.b"]),
+            (
+                "address",
+                address,
+                &["10.0.0.1", "2001:db8::1"],
+                &["", "a", "010.0.0.1", "2001:DB8::1", "::ffff:1.2.3.4"],
+            ),
         ];
         for (what, rule, good, bad) in cases {
             for text in good {

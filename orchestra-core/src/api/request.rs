@@ -1,6 +1,6 @@
 //! What is asked of the API and what it answers, without HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -509,6 +509,17 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When the server cannot be asked.
     async fn kinds(&self) -> Result<Vec<Kind>, Status>;
+
+    /// The groups and versions that are served now. Unless the service knows better, those of its
+    /// [kinds](Self::kinds).
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {
+        let kinds = self.kinds().await?;
+        let all: BTreeSet<_> = kinds.into_iter().map(|kind| (kind.id.group, kind.version)).collect();
+        Ok(all.into_iter().collect())
+    }
 
     /// The time and chance that go with this cluster.
     fn clock(&self) -> &SharedClock;

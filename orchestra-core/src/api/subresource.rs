@@ -38,6 +38,9 @@ pub struct BodyKind<S = &'static str> {
 pub enum Action<S = &'static str> {
     /// It is the object, written by the rules of its status: all else stays as it is.
     Status,
+    /// It is the object, of which only that is written which [`KindRules::prepare_part`](super::KindRules::prepare_part)
+    /// takes over from what is sent.
+    Part,
     /// It shows how many replicas there are and sets how many there should be.
     Scale(ScalePaths<S>),
     /// It changes the object as [`KindRules::edit`](super::KindRules::edit) says.
@@ -118,6 +121,11 @@ impl Subresource {
         Self::of(name, verbs, Action::Edit { generation: true })
     }
 
+    /// One through which a part of the object is read and written, as the rules of its kind say.
+    pub const fn part(name: &'static str) -> Self {
+        Self::of(name, READ_WRITE, Action::Part)
+    }
+
     /// The same, with another kind as what is sent.
     #[must_use]
     pub const fn body(self, group: &'static str, version: &'static str, kind: &'static str) -> Self {
@@ -135,6 +143,11 @@ impl<S> Subresource<S> {
     /// Whether it is the object's status.
     pub fn is_status(&self) -> bool {
         matches!(self.action, Action::Status)
+    }
+
+    /// Whether it is the object, of which only a part is written.
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self.action, Action::Status | Action::Part)
     }
 
     /// Whether what is written through it is desired state.
@@ -158,6 +171,7 @@ impl From<&Subresource> for Subresource<Arc<str>> {
         });
         let action = match row.action {
             Action::Status => Action::Status,
+            Action::Part => Action::Part,
             Action::Scale(paths) => Action::Scale(paths.into()),
             Action::Edit { generation } => Action::Edit { generation },
             Action::Answer(answer) => Action::Answer(answer),

@@ -126,6 +126,10 @@ impl Service for Tracked {
         self.service.kinds().await
     }
 
+    async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {
+        self.service.group_versions().await
+    }
+
     fn clock(&self) -> &SharedClock {
         self.service.clock()
     }

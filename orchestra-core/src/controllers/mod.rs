@@ -4,17 +4,21 @@
 //! that observes and applies, and a `plan.rs` that decides and is pure. They talk to nobody but the API, and not to
 //! each other. [`run_all`] runs them until it is told to stop, and can be started again.
 
+mod admission_policy;
+mod api_registration;
 mod api_service;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod event_expiry;
+mod flow_control;
 mod garbage;
 mod namespace;
 mod node_lifecycle;
 mod pod;
 mod pod_garbage;
 mod replicas;
+mod service_cidr;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
@@ -151,6 +155,18 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     });
     running.start("event-expiry", "event-expiry-controller", move |host| {
         event_expiry::run(host, config.event_life)
+    });
+    running.start("prioritylevels", "flow-control-controller", flow_control::run_levels);
+    running.start("flowschemas", "flow-control-controller", flow_control::run_schemas);
+    running.start(
+        "validating-admission-policies",
+        "validatingadmissionpolicy-status-controller",
+        admission_policy::run,
+    );
+    running.start("api-registration", "autoregister-controller", api_registration::run);
+    let ranges = config.api_service.as_ref().map(|service| service.ranges.clone());
+    running.start("service-cidrs", "service-cidrs-controller", move |host| {
+        service_cidr::run(host, ranges.clone())
     });
     running.start("garbage-collector", "generic-garbage-collector", garbage::run);
     if let Some(certificate) = config.root_ca {

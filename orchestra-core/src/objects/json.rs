@@ -101,3 +101,8 @@ pub(super) fn keep(new: &mut Value, old: &Value, field: &str) {
         }
     }
 }
+
+/// Metadata is not a status's to change.
+pub(super) fn keep_metadata(new: &mut Value, old: &Value) {
+    keep(new, old, "metadata");
+}

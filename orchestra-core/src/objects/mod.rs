@@ -41,7 +41,10 @@
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 
 mod address;
+mod admission_registration;
+mod api_service;
 mod autoscaler;
+pub(crate) mod certificate_request;
 mod claim;
 mod component_status;
 mod conditions;
@@ -54,12 +57,14 @@ mod disruption_budget;
 mod endpoint_slice;
 mod endpoints;
 mod event;
+pub(crate) mod flowcontrol;
 mod job;
 mod json;
 mod lease;
 mod legacy;
 mod limit_range;
 mod namespace;
+pub(crate) mod networking;
 mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
@@ -71,7 +76,9 @@ mod quantities;
 mod replica_set;
 mod replicas;
 mod replication_controller;
+mod resource;
 mod resource_quota;
+mod runtime_class;
 mod secret;
 pub(crate) mod service;
 mod service_account;
@@ -100,6 +107,7 @@ pub fn builtin() -> Kinds {
         Resource::of::<secret::SecretRules>(),
         Resource::of::<service_account::ServiceAccountRules>(),
         Resource::of::<service::ServiceRules>(),
+        Resource::of::<api_service::ApiServiceRules>(),
         Resource::of::<controller_revision::ControllerRevisionRules>(),
         Resource::of::<daemon_set::DaemonSetRules>(),
         deployment::row(),
@@ -108,9 +116,28 @@ pub fn builtin() -> Kinds {
         autoscaler::row(),
         Resource::of::<cron_job::CronJobRules>(),
         Resource::of::<job::JobRules>(),
+        Resource::of::<certificate_request::CertificateRequestRules>(),
+        Resource::of::<networking::IngressClassRules>(),
+        Resource::of::<networking::IngressRules>(),
+        Resource::of::<networking::IpAddressRules>(),
+        Resource::of::<networking::NetworkPolicyRules>(),
+        Resource::of::<networking::ServiceCidrRules>(),
+        Resource::of::<admission_registration::MutatingPolicyRules>(),
+        Resource::of::<admission_registration::MutatingBindingRules>(),
+        Resource::of::<admission_registration::MutatingWebhookRules>(),
+        Resource::of::<admission_registration::ValidatingPolicyRules>(),
+        Resource::of::<admission_registration::ValidatingBindingRules>(),
+        Resource::of::<admission_registration::ValidatingWebhookRules>(),
         Resource::of::<lease::LeaseRules>(),
+        Resource::of::<runtime_class::RuntimeClassRules>(),
         Resource::of::<endpoint_slice::EndpointSliceRules>(),
         Resource::of::<disruption_budget::DisruptionBudgetRules>(),
+        Resource::of::<resource::DeviceClassRules>(),
+        Resource::of::<resource::ResourceClaimRules>(),
+        Resource::of::<resource::ResourceClaimTemplateRules>(),
+        Resource::of::<resource::ResourceSliceRules>(),
+        Resource::of::<flowcontrol::FlowSchemaRules>(),
+        Resource::of::<flowcontrol::PriorityLevelRules>(),
         Resource::of::<priority_class::PriorityClassRules>(),
         Resource::of::<storage::DriverRules>(),
         Resource::of::<storage::CsiNodeRules>(),

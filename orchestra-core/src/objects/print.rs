@@ -34,6 +34,14 @@ pub(super) fn or_none(text: Option<&str>) -> String {
     text.filter(|text| !text.is_empty()).unwrap_or("<none>").to_owned()
 }
 
+/// A text of at most so many letters, with dots where it was cut off.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(most.saturating_sub(3))])
+}
+
 /// The names of a template's containers, and their images.
 pub(super) fn containers(template: Option<&PodTemplateSpec>) -> (String, String) {
     let containers = template.and_then(|template| template.spec.as_ref()).map(|spec| &spec.containers);

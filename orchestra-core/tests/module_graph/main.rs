@@ -69,13 +69,14 @@ const MAY_USE: &[Room] = &[
             "control",
             "cron",
             "meta",
+            "objects",
             "quantity",
             "selector",
             "supervise",
             "watch",
         ],
-        "each reads caches and writes through the API, one knows the ranges of services; none knows the scheduler or a \
-         node",
+        "each reads caches and writes through the API, one knows the ranges of services, and one keeps the flow schemas \
+         that every cluster has as their rules say they must be; none knows the scheduler or a node",
     ),
     room(
         "scheduler",

@@ -35,6 +35,11 @@ pub trait KindRules: Send + Sync + 'static {
     /// Makes a new status fit to replace the old.
     fn prepare_status(&self, _new: &mut Value, _old: &Value) {}
 
+    /// Makes what was sent to a part of an object fit to replace the old object.
+    fn prepare_part(&self, _part: &str, new: &mut Value, old: &Value) {
+        new.clone_from(old);
+    }
+
     /// Says what is wrong with an object, and what its author should know nevertheless.
     ///
     /// # Errors
@@ -85,6 +90,20 @@ pub trait KindRules: Send + Sync + 'static {
     /// When one of the objects has not the shape of the kind.
     fn validate_status(
         &self,
+        _new: &Value,
+        _old: &Value,
+        _errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        Ok(())
+    }
+
+    /// Says what is wrong with a change that was made through a part of the object.
+    ///
+    /// # Errors
+    /// When one of the objects has not the shape of the kind.
+    fn validate_part(
+        &self,
+        _part: &str,
         _new: &Value,
         _old: &Value,
         _errors: &mut Errors,
@@ -196,6 +215,10 @@ impl<R: Rules> KindRules for Typed<R> {
         R::prepare_status(new, old);
     }
 
+    fn prepare_part(&self, part: &str, new: &mut Value, old: &Value) {
+        R::prepare_part(part, new, old);
+    }
+
     fn check(&self, object: &Value) -> Result<Vec<String>, String> {
         let mut unknown = Vec::new();
         let decoded: Result<R::Object, _> = serde_ignored::deserialize(object, |path| {
@@ -271,6 +294,17 @@ impl<R: Rules> KindRules for Typed<R> {
         errors: &mut Errors,
     ) -> Result<(), serde_json::Error> {
         R::validate_status(&typed(new)?, &typed(old)?, errors);
+        Ok(())
+    }
+
+    fn validate_part(
+        &self,
+        part: &str,
+        new: &Value,
+        old: &Value,
+        errors: &mut Errors,
+    ) -> Result<(), serde_json::Error> {
+        R::validate_part(part, &typed(new)?, &typed(old)?, errors);
         Ok(())
     }
 

@@ -80,6 +80,12 @@ pub trait Rules: Send + Sync + 'static {
     /// Makes a new status fit to replace the old. What is not status is taken over already.
     fn prepare_status(_new: &mut Value, _old: &Value) {}
 
+    /// Makes what was sent to a [part](Subresource::part) of an object fit to replace the old object: takes over all that
+    /// is not of the part.
+    fn prepare_part(_part: &str, new: &mut Value, old: &Value) {
+        new.clone_from(old);
+    }
+
     /// Says what is wrong with an object. Metadata is checked already.
     fn validate(_object: &Self::Object, _errors: &mut Errors) {}
 
@@ -95,6 +101,9 @@ pub trait Rules: Send + Sync + 'static {
 
     /// Says what is wrong with a new status.
     fn validate_status(_new: &Self::Object, _old: &Self::Object, _errors: &mut Errors) {}
+
+    /// Says what is wrong with a change that was made through a [part](Subresource::part) of the object.
+    fn validate_part(_part: &str, _new: &Self::Object, _old: &Self::Object, _errors: &mut Errors) {}
 
     /// What a user should know of an object that is nevertheless accepted. Sent as `Warning` headers.
     fn warnings(_object: &Self::Object) -> Vec<String> {

@@ -15,6 +15,8 @@ pub enum NameRule {
     Label1035,
     /// Anything that can be one step of a URL's path.
     PathSegment,
+    /// An IP address in its canonical form.
+    Address,
 }
 
 /// A column of a table, as `kubectl get` prints it.

@@ -139,11 +139,16 @@ impl Draft {
         canonical::complete(place(resource), &mut self.object);
         let mut errors = Errors::new();
         let undecodable = |error: serde_json::Error| Status::internal(error);
-        let status_only = part.is_some_and(Subresource::is_status);
         match old {
-            Some(old) if status_only => {
+            Some(old) if part.is_some_and(Subresource::is_status) => {
                 check_metadata(resource, &self.object, Some(old), &mut errors).map_err(undecodable)?;
                 resource.rules.validate_status(&self.object, old, &mut errors).map_err(undecodable)?;
+            }
+            Some(old) if part.is_some_and(Subresource::is_whole) => {
+                check_metadata(resource, &self.object, Some(old), &mut errors).map_err(undecodable)?;
+                let name = part.map_or("", |part| &part.name);
+                let checked = resource.rules.validate_part(name, &self.object, old, &mut errors);
+                checked.map_err(undecodable)?;
             }
             _ => {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;

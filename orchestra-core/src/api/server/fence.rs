@@ -110,6 +110,10 @@ impl Service for Fenced {
         Service::kinds(&*self.server).await
     }
 
+    async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {
+        self.server.group_versions().await
+    }
+
     fn clock(&self) -> &SharedClock {
         self.server.clock()
     }

@@ -37,6 +37,7 @@ mod watch;
 mod write;
 mod written;
 
+use super::discovery::Discovery;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -250,7 +251,7 @@ impl Server {
         if !served {
             return Err(Status::method_not_allowed());
         }
-        if let Some(part) = part.filter(|part| !part.is_status()) {
+        if let Some(part) = part.filter(|part| !part.is_whole()) {
             return self.subresource(user, kind, part, target, operation).await;
         }
         match operation {
@@ -298,6 +299,14 @@ impl Service for Server {
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
         Ok(self.kinds().iter().map(|row| row.info()).collect())
+    }
+
+    async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {
+        let (kinds, mut all) = (self.kinds(), Vec::new());
+        for (group, versions) in Discovery::new(&kinds).group_versions() {
+            all.extend(versions.into_iter().map(|version| (Arc::from(group), Arc::from(version))));
+        }
+        Ok(all)
     }
 
     async fn cache(&self, target: &Target) -> Result<Cache, Status> {

@@ -93,6 +93,10 @@ fn generated_name(
 pub(super) fn update(resource: &Resource, part: Part<'_>, new: &mut Value, old: &Value) {
     match part {
         Some(part) if part.is_status() => status(resource, new, old),
+        Some(part) if part.is_whole() => {
+            carry_over_metadata(metadata(new), &old["metadata"]);
+            resource.rules.prepare_part(&part.name, new, old);
+        }
         // Made from the object that is stored, with the status it is to have.
         Some(_) => {}
         None => object(resource, new, old),

@@ -28,8 +28,10 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 pub(super) use defaults::{network_volume as default_network_volume, spec as default_spec};
-pub(super) use resources::resource_name as container_resource_name;
-pub(super) use scheduling::{EFFECTS, node_selector as validate_node_selector};
+pub(super) use resources::{amounts as validate_amounts, resource_name as container_resource_name};
+pub(super) use scheduling::{
+    EFFECTS, node_selector as validate_node_selector, tolerations as validate_tolerations,
+};
 pub(super) use validate::{Place, annotations as validate_annotations, spec as validate_spec};
 pub(super) use volumes::host_path as validate_host_path;
 pub(super) use warnings::{current_node_label, of as warnings_of, old_node_label};

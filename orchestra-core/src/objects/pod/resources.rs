@@ -69,7 +69,7 @@ pub(super) fn of_pod(spec: &PodSpec, resources: &ResourceRequirements, path: &Pa
 }
 
 /// Says what is wrong with a map from resources to amounts.
-pub(super) fn amounts(held: &Amounts, path: &Path, errors: &mut Errors) {
+pub(in crate::objects) fn amounts(held: &Amounts, path: &Path, errors: &mut Errors) {
     for (name, amount) in held {
         let path = path.key(name);
         resource_name(name, &path, errors);

@@ -244,7 +244,7 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Er
 }
 
 /// Says what is wrong with tolerations.
-pub(super) fn tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
+pub(in crate::objects) fn tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
         let text = |field: &Option<String>| field.clone().unwrap_or_default();

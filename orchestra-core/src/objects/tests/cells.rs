@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::{deployment, pod, service, stored};
 
 /// The cells of an object's row, at a time at which it is a minute old.
-fn cells(object: &Value) -> Vec<Value> {
+pub(super) fn cells(object: &Value) -> Vec<Value> {
     super::printed(object).as_array().unwrap().clone()
 }
 

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 use super::{change, deployment, pod, row, service, stored};
 
 /// Changes a stored object, and answers with what is wrong with that.
-fn changed(old: &Value, edit: impl FnOnce(&mut Value)) -> (Value, Vec<String>) {
+pub(super) fn changed(old: &Value, edit: impl FnOnce(&mut Value)) -> (Value, Vec<String>) {
     let mut new = old.clone();
     edit(&mut new);
     change(&new, old)

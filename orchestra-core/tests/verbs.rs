@@ -16,6 +16,8 @@ use serde_json::json;
 mod canonical;
 #[path = "verbs/client.rs"]
 mod client;
+#[path = "verbs/quotas.rs"]
+mod quotas;
 
 async fn server() -> TestServer {
     TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await

@@ -4,17 +4,22 @@
 //! | --- | --- |
 //! | `certificates` | who asks for a certificate, and when what became of it |
 //! | `event_rate` | new Events are bounded, of one source and in all |
+//! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
+//! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
+mod amounts;
 mod certificates;
 mod event_rate;
+mod limit_range;
 mod namespace;
 mod pod;
 mod pod_security;
+pub(crate) mod quota;
 mod selectors;
 mod service;
 
@@ -23,11 +28,14 @@ use std::sync::Arc;
 use crate::api::Caches;
 use crate::api::admission::Admission;
 use crate::clock::SharedClock;
+pub(crate) use amounts::{Amounts, add as add_amounts};
 pub use certificates::CertificateRequests;
 pub use event_rate::EventRateLimit;
+pub use limit_range::LimitRanges;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
 pub use pod_security::PodSecurity;
+pub use quota::Quotas;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 
@@ -38,8 +46,11 @@ pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> 
         Arc::new(EventRateLimit::new(Arc::clone(clock))),
         Arc::new(CertificateRequests::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
+        Arc::new(LimitRanges::new(caches)),
         Arc::new(PodSecurity::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
+        // Last, so that nothing is counted which another refuses.
+        Arc::new(Quotas::new(caches)),
     ]
 }

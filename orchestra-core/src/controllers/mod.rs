@@ -18,6 +18,7 @@ mod node_lifecycle;
 mod pod;
 mod pod_garbage;
 mod replicas;
+mod resource_quota;
 mod service_cidr;
 mod taint_eviction;
 #[cfg(test)]
@@ -138,6 +139,7 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("deployment", "deployment-controller", deployment::run);
     running.start("replicaset", "replicaset-controller", replicas::run::<ReplicaSets>);
     running.start("replicationcontroller", "replication-controller", replicas::run::<ReplicationControllers>);
+    running.start("resourcequota", "resourcequota-controller", resource_quota::run);
     running.start("endpoints", "endpoint-controller", endpoints::run);
     running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
     running.start(

@@ -4,4 +4,5 @@ mod cluster;
 mod deletion;
 mod endpoints;
 mod nodes;
+mod quotas;
 mod workloads;

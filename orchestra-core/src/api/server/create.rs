@@ -33,8 +33,13 @@ impl Server {
                 Err(Failed::Taken(name)) if !generates || attempt == ATTEMPTS => {
                     return Err(Status::already_exists(&kind.id, name.name()));
                 }
-                // Another name, or another of what an admission gives, is free.
-                Err(Failed::Taken(_) | Failed::Changed) => draft = read()?,
+                // Another name is free.
+                Err(Failed::Taken(_)) => draft = read()?,
+                // What an admission gives or counts has changed: it is to be seen as it is now.
+                Err(Failed::Changed) => {
+                    self.catch_up().await?;
+                    draft = read()?;
+                }
             }
         }
         Err(Status::new(Reason::ServerTimeout, "too many others are writing at once; try again"))

@@ -90,6 +90,7 @@ extern crate self as orchestra_core;
 
 pub use k8s_openapi;
 
+pub mod access;
 pub mod admission;
 pub mod api;
 pub mod clock;

@@ -11,6 +11,7 @@ mod quantity;
 #[path = "../../src/selector/mod.rs"]
 mod selector;
 
+mod access;
 mod api;
 mod checks;
 

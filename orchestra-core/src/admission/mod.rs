@@ -6,10 +6,11 @@
 //! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
-//! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
+//! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
 //! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
 //! | `selectors` | warnings of selectors that overlap |
+//! | `service_account` | a pod's account, and its token |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 
 mod amounts;
@@ -22,6 +23,7 @@ mod pod_security;
 pub(crate) mod quota;
 mod selectors;
 mod service;
+mod service_account;
 
 use std::sync::Arc;
 
@@ -38,12 +40,20 @@ pub use pod_security::PodSecurity;
 pub use quota::Quotas;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
+pub use service_account::ServiceAccounts;
 
-/// The admissions of a cluster with these ranges for services, in order.
-pub fn standard(caches: &Caches, clock: &SharedClock, ranges: ServiceRanges) -> Vec<Arc<dyn Admission>> {
+/// The admissions of a cluster with these ranges for services, in order. `tokens` says whether pods get tokens of their
+/// service accounts.
+pub fn standard(
+    caches: &Caches,
+    clock: &SharedClock,
+    ranges: ServiceRanges,
+    tokens: bool,
+) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle::new(caches)),
         Arc::new(EventRateLimit::new(Arc::clone(clock))),
+        Arc::new(ServiceAccounts::new(caches, Arc::clone(clock), tokens)),
         Arc::new(CertificateRequests::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
         Arc::new(LimitRanges::new(caches)),

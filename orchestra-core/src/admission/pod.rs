@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::watch::{Cache, Query};
 /// How long a pod stays on a node that has failed, in seconds, unless it says otherwise.
 const TOLERATION_SECONDS: i64 = 300;
 
-/// Fills in what a pod leaves to the cluster: its service account, its priority, where its node stands, and for how long
+/// Fills in what a pod leaves to the cluster: its priority, where its node stands, and for how long
 /// it puts up with a node that has failed; refuses a priority other than that of its class, and what no runtime gives.
 #[derive(Debug)]
 pub struct PodDefaults {
@@ -27,30 +27,6 @@ impl PodDefaults {
 
     fn cache_of<K: Object>(&self) -> Option<Cache> {
         self.caches.get(&GroupResource::of::<K>())
-    }
-
-    fn account(&self, attributes: &Attributes<'_>, spec: &mut Value) -> Result<(), Status> {
-        let given = spec["serviceAccountName"].as_str().unwrap_or_default().to_owned();
-        let name = if given.is_empty() { "default" } else { &given };
-        let accounts = self.cache_of::<ServiceAccount>();
-        let at = ObjectName::new(attributes.name.namespace(), name);
-        let known = accounts.as_ref().is_none_or(|cache| cache.get(&at).is_some());
-        // The default account is made by a controller, which may not have come to a new namespace yet.
-        if !known && name != "default" {
-            let namespace = attributes.name.namespace().unwrap_or_default();
-            let why = format!(
-                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-            );
-            return Err(Status::forbidden(&attributes.resource.id, attributes.name.name(), why));
-        }
-        let found = accounts.and_then(|cache| cache.get(&at)?.decode::<ServiceAccount>().ok());
-        let secrets = found.and_then(|account| account.image_pull_secrets).unwrap_or_default();
-        if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty) && !secrets.is_empty() {
-            spec["imagePullSecrets"] = secrets.iter().map(|secret| json!({ "name": secret.name })).collect();
-        }
-        spec["serviceAccountName"] = name.into();
-        spec["serviceAccount"] = name.into();
-        Ok(())
     }
 
     /// A pod has the priority of its class and no other; without a class, that of the default one.
@@ -190,7 +166,6 @@ impl Admission for PodDefaults {
             return Ok(Vec::new());
         };
         if verb == WriteVerb::Create {
-            self.account(attributes, spec)?;
             self.priority(attributes, spec)?;
             self.runtime_class(attributes, spec)?;
         }

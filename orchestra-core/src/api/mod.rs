@@ -10,6 +10,7 @@
 //! | `kinds`, `resource`, `subresource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
+//! | `responder` | who answers what is created to be answered |
 //! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
@@ -46,6 +47,7 @@ mod protobuf;
 pub mod represent;
 mod request;
 mod resource;
+mod responder;
 mod rules;
 pub mod schema;
 pub mod server;
@@ -68,9 +70,11 @@ pub use request::{
     WriteOptions,
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
+pub use responder::{Question, Responder, Responders};
 pub use rules::{Column, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{
-    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Server, ServerConfig, Table,
+    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, ResponderFactory, Server,
+    ServerConfig, Table,
 };
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, ScalePaths, Stream, Subresource};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
-use super::{Status, decode, protobuf};
+use super::{Status, access, decode, protobuf};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Object, ObjectName, Revision, Scope};
 use crate::selector::{FieldSelector, Selector};
@@ -32,13 +32,14 @@ pub struct User {
 impl User {
     /// A user of that name in the group of all who proved who they are.
     pub fn named(name: impl Into<String>) -> Self {
-        Self { name: name.into(), groups: vec!["system:authenticated".to_owned()], ..Self::default() }
+        Self { name: name.into(), groups: vec![access::AUTHENTICATED.to_owned()], ..Self::default() }
     }
 
-    /// Also in a group.
+    /// Also in a group. That of all who proved who they are comes last, as in Kubernetes.
     #[must_use]
     pub fn in_group(mut self, group: impl Into<String>) -> Self {
-        self.groups.push(group.into());
+        let last = self.groups.last().is_some_and(|group| group == access::AUTHENTICATED);
+        self.groups.insert(self.groups.len() - usize::from(last), group.into());
         self
     }
 
@@ -58,7 +59,7 @@ impl User {
     pub fn anonymous() -> Self {
         Self {
             name: "system:anonymous".to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
+            groups: vec![access::UNAUTHENTICATED.to_owned()],
             ..Self::default()
         }
     }
@@ -112,6 +113,11 @@ impl Target {
     /// The kind, without the version.
     pub fn id(&self) -> GroupResource {
         GroupResource { group: Arc::clone(&self.group), resource: Arc::clone(&self.resource) }
+    }
+
+    /// Whether the objects are those that others live in, by whose names paths are divided.
+    pub(crate) fn is_scope(&self) -> bool {
+        self.group.is_empty() && &*self.resource == "namespaces"
     }
 
     /// The name of the one object it is about, if it is about one.
@@ -405,6 +411,14 @@ impl Operation {
     /// Read the latest version of one object.
     pub const GET: Self = Self::Get { revision: None, revision_match: None };
 
+    /// Which objects of a collection it is about, by their fields.
+    pub fn selected(&self) -> Option<&FieldSelector> {
+        match self {
+            Self::List(options) | Self::DeleteCollection(options, _) => options.fields.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The verb, as authorization and the log name it.
     pub fn verb(&self) -> Verb {
         match self {
@@ -504,7 +518,8 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// When there is no such kind, or it may not be read.
     async fn cache(&self, target: &Target) -> Result<Cache, Status>;
 
-    /// The kinds that are served now, each once, in the version it is stored in or that the server prefers.
+    /// The kinds that are served now and whose objects are kept, each once, in the version it is stored in or that the
+    /// server prefers.
     ///
     /// # Errors
     /// When the server cannot be asked.

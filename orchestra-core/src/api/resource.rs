@@ -80,6 +80,8 @@ pub struct Resource {
     pub categories: Arc<[Arc<str>]>,
     /// Whether its objects live in namespaces.
     pub scope: Scope,
+    /// Whether its objects are kept; if not, they are created to be answered by its [`Responder`](super::Responder).
+    pub stored: bool,
     /// What can be done with its objects.
     pub verbs: Arc<[Verb]>,
     /// Whether an object may be created with its status.
@@ -128,6 +130,7 @@ impl Resource {
             short_names: Arc::default(),
             categories: Arc::default(),
             scope: kind.scope,
+            stored: true,
             verbs: Verb::ALL.into(),
             status_at_creation: false,
             generation: false,
@@ -150,6 +153,7 @@ impl Resource {
         Self {
             short_names: R::SHORT_NAMES.iter().copied().map(Into::into).collect(),
             categories: R::CATEGORIES.iter().copied().map(Into::into).collect(),
+            stored: R::STORED,
             verbs: R::VERBS.into(),
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
@@ -272,12 +276,14 @@ impl Resource {
     }
 }
 
-/// The subresources of a kind with these rules: those that its constants say, its own, and the one that every kind has.
+/// The subresources of a kind with these rules: those that its constants say, its own, and the one that every kind has
+/// whose objects are kept.
 fn subresources<R: Rules>() -> Arc<[Subresource<Arc<str>>]> {
     let status = R::STATUS.then_some(Subresource::STATUS);
     let scale = R::SCALE.map(Subresource::scale);
     let own = R::SUBRESOURCES.iter().copied();
-    let all = status.into_iter().chain(scale).chain(own).chain([Subresource::HISTORY]);
+    let history = R::STORED.then_some(Subresource::HISTORY);
+    let all = status.into_iter().chain(scale).chain(own).chain(history);
     all.map(|row| Subresource::from(&row)).collect()
 }
 

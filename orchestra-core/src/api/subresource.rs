@@ -83,6 +83,8 @@ pub enum Answer {
     Eviction,
     /// What the object has been: see [`history`](super::history).
     History,
+    /// What the [`Responder`](super::Responder) of the subresource says.
+    Responder,
 }
 
 /// What is streamed.
@@ -104,6 +106,12 @@ impl Subresource {
     /// The deletion of a pod in a way that respects disruption budgets.
     pub const EVICTION: Self = Self::of("eviction", &[Verb::Create], Action::Answer(Answer::Eviction))
         .body("policy", "v1", "Eviction");
+    /// A token for the account.
+    pub const TOKEN: Self = Self::of("token", &[Verb::Create], Action::Answer(Answer::Responder)).body(
+        "authentication.k8s.io",
+        "v1",
+        "TokenRequest",
+    );
     /// What a container wrote.
     pub const LOG: Self = Self::of("log", &[Verb::Get], Action::Connect(Stream::Log));
 

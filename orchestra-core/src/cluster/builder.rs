@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::part::{Component, Part};
 use super::{Cluster, bootstrap};
+use crate::access::node::NodeRestriction;
+use crate::access::rbac::NoEscalation;
+use crate::access::tokens::{ServiceAccountTokens, SigningKeys, TokenRequests};
+use crate::access::{self, reviews};
 use crate::admission::{self, ServiceRanges};
-use crate::api::access::{self, Authorizer, Chain, Masters};
+use crate::api::access::{self as policy, Authorizer, Chain, Masters};
 use crate::api::{
     Admission, AuthorizerFactory, Caches, Client, Resource, Server, ServerConfig, Service, Status, Target,
     User,
@@ -21,6 +26,7 @@ use crate::api::{
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
 use crate::controllers::{self, ApiService};
+use crate::meta::GroupResource;
 use crate::network::Network;
 use crate::network::fake::FakeNetwork;
 use crate::node::{self, Agent, Directory, Prober, VolumeHost};
@@ -114,6 +120,8 @@ pub struct Builder {
     ranges: ServiceRanges,
     controllers: controllers::Config,
     authorizer: Option<AuthorizerFactory>,
+    roles: bool,
+    tokens: Option<Arc<dyn SigningKeys>>,
     admissions: Vec<MakeAdmission>,
     own: Vec<(String, MakeOwn)>,
     without: BTreeSet<Component>,
@@ -196,12 +204,29 @@ impl Builder {
         self
     }
 
-    /// Makes what says who may do what, given the caches that it may read; [`access::standard`] by default. Put it into
+    /// Makes what says who may do what, given the caches that it may read; [`api::access::standard`](policy::standard) by default. Put it into
     /// a [`Chain`] with that one to add to it. Whatever it says, the group `system:masters` may do everything: the
     /// cluster itself is in it.
     #[must_use]
     pub fn authorizer<A: Authorizer>(mut self, make: impl FnOnce(&Caches) -> A + Send + 'static) -> Self {
         self.authorizer = Some(Box::new(|caches| Arc::new(Chain::new().then(Masters).then(make(caches)))));
+        self
+    }
+
+    /// Has rights be given by roles: nobody but the group `system:masters` may do anything that no Role or ClusterRole says
+    /// which is bound to them. The roles and bindings that Kubernetes has from the start are made, and kept.
+    #[must_use]
+    pub fn rbac(mut self) -> Self {
+        self.authorizer = Some(Box::new(|caches| Arc::new(access::standard(caches))));
+        self.roles = true;
+        self
+    }
+
+    /// Issues tokens for service accounts, signed by these keys, and knows them again. Pods get the token of their account
+    /// if the cluster has an authority whose certificate they are given, as [`controllers::Config::root_ca`] says.
+    #[must_use]
+    pub fn tokens(mut self, keys: impl SigningKeys) -> Self {
+        self.tokens = Some(Arc::new(keys));
         self
     }
 
@@ -289,6 +314,9 @@ impl Builder {
         };
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         bootstrap::namespaces(&client).await?;
+        if self.roles {
+            access::bootstrap::reconcile(&client).await?;
+        }
         if self.standing.is_none() {
             self.api_service().ensure(&client).await?;
         }
@@ -337,18 +365,33 @@ impl Builder {
         for kind in &self.kinds {
             kinds.add(kind.clone());
         }
-        let (ranges, admission_clock) = (self.ranges.clone(), Arc::clone(clock));
-        let own = std::mem::take(&mut self.admissions);
+        let (ranges, admission_clock, review_clock) =
+            (self.ranges.clone(), Arc::clone(clock), Arc::clone(clock));
+        let (own, roles) = (std::mem::take(&mut self.admissions), self.roles);
+        // Their volume holds the authority's certificate too: without one, pods would wait for it for ever.
+        let mounts_tokens = self.tokens.is_some() && self.controllers.root_ca.is_some();
+        let tokens = self.tokens.clone();
         let config = ServerConfig {
             store: self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new())),
             kinds: Arc::new(kinds),
             clock: Arc::clone(clock),
-            admission: Box::new(move |caches| {
-                let mut all = admission::standard(caches, &admission_clock, ranges);
+            admission: Box::new(move |caches, authorizer| {
+                let mut all = admission::standard(caches, &admission_clock, ranges, mounts_tokens);
+                if roles {
+                    all.push(Arc::new(NodeRestriction::new(caches)));
+                }
+                all.push(Arc::new(NoEscalation::new(caches, authorizer)));
                 all.extend(own.into_iter().map(|make| make(caches)));
                 all
             }),
-            authorizer: self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(access::standard()))),
+            authorizer: self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(policy::standard()))),
+            responders: Box::new(move |caches, authorizer, authenticators| {
+                let all = reviews::responders(authorizer, authenticators, &review_clock);
+                let Some(keys) = tokens else { return all };
+                authenticators.add(ServiceAccountTokens::new(caches, &review_clock, Arc::clone(&keys)));
+                let requests = TokenRequests::new(caches, &review_clock, keys);
+                all.subresource(GroupResource::of::<ServiceAccount>(), "token", requests)
+            }),
         };
         Server::start(config, stop).await
     }
@@ -361,8 +404,8 @@ impl Builder {
         let run: Arc<Run> = match component {
             Component::Scheduler => Arc::new(schedule),
             _ => {
-                let api_service = Some(self.api_service());
-                Arc::new(manage(controllers::Config { api_service, ..self.controllers.clone() }))
+                let (api_service, tokens) = (Some(self.api_service()), self.tokens.clone());
+                Arc::new(manage(controllers::Config { api_service, tokens, ..self.controllers.clone() }))
             }
         };
         let (component, clock) = (component.clone(), server.clock());

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Action, Context, Controller, Error, EveryKind, Key, Metrics, Seen as Told, Terminal, predicate};
 use crate::api::access::Authenticated;
 use crate::api::{
-    Client, Kind, Operation, Patch, Reply, Response, Server, ServerConfig, Service, Status, Target, User,
-    WatchOptions, WatchStream,
+    Client, Kind, Operation, Patch, Reply, Responders, Response, Server, ServerConfig, Service, Status,
+    Target, User, WatchOptions, WatchStream,
 };
 use crate::clock::{SharedClock, TokioClock};
 use crate::meta::{Object, ObjectName, Revision, controller_of};
@@ -29,8 +29,9 @@ async fn client() -> Client {
         store: Arc::new(MemoryStore::new()),
         kinds: Arc::new(crate::objects::builtin()),
         clock: TokioClock::simulated(1),
-        admission: Box::new(|_| Vec::new()),
+        admission: Box::new(|_, _| Vec::new()),
         authorizer: Box::new(|_| Arc::new(Authenticated)),
+        responders: Box::new(|_, _, _| Responders::new()),
     };
     let server = Server::start(config, CancellationToken::new()).await.unwrap();
     let client = server.client(User::admin());

@@ -19,10 +19,12 @@ mod pod;
 mod pod_garbage;
 mod replicas;
 mod resource_quota;
+mod role_aggregation;
 mod service_cidr;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
+mod token_secrets;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::api_service::ApiService;
 pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
+use crate::access::tokens::SigningKeys;
 use crate::api::{Client, Status, User};
 use crate::control::events::Recorder;
 use crate::control::{Controller, Metrics, Reconciler};
@@ -53,6 +56,8 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// The service through which pods reach the API. `None`: whoever makes it also keeps it.
     pub api_service: Option<ApiService>,
+    /// The keys that sign the tokens which stand in Secrets. `None`: the cluster issues none.
+    pub tokens: Option<Arc<dyn SigningKeys>>,
     /// Where a host can read how the controllers keep up.
     pub metrics: Metrics,
 }
@@ -65,6 +70,7 @@ impl Default for Config {
             event_life: Duration::from_secs(3600),
             root_ca: None,
             api_service: None,
+            tokens: None,
             metrics: Metrics::default(),
         }
     }
@@ -158,6 +164,7 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("event-expiry", "event-expiry-controller", move |host| {
         event_expiry::run(host, config.event_life)
     });
+    running.start("clusterrole-aggregation", "clusterrole-aggregation-controller", role_aggregation::run);
     running.start("prioritylevels", "flow-control-controller", flow_control::run_levels);
     running.start("flowschemas", "flow-control-controller", flow_control::run_schemas);
     running.start(
@@ -171,6 +178,12 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
         service_cidr::run(host, ranges.clone())
     });
     running.start("garbage-collector", "generic-garbage-collector", garbage::run);
+    if let Some(keys) = config.tokens {
+        let authority = config.root_ca.clone();
+        running.start("serviceaccount-token", "tokens-controller", move |host| {
+            token_secrets::run(host, Arc::clone(&keys), authority.clone())
+        });
+    }
     if let Some(certificate) = config.root_ca {
         running.start("root-ca", "root-ca-cert-publisher", move |host| {
             namespace::run_root_ca(host, certificate.clone())

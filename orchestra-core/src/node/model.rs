@@ -1,6 +1,7 @@
 //! What the agent knows of one pod: what it wants, what the runtime shows, and what only the agent remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -185,6 +186,25 @@ pub struct VolumesMade {
     pub shown: Option<Metadata>,
 }
 
+/// A token that was asked for in the name of a pod.
+#[derive(Clone)]
+pub struct HeldToken {
+    /// The token.
+    pub token: String,
+    /// When it is to be renewed.
+    pub renew: Timestamp,
+}
+
+impl fmt::Debug for HeldToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The token is a secret.
+        f.debug_struct("HeldToken").field("renew", &self.renew).finish_non_exhaustive()
+    }
+}
+
+/// Tokens by the name of their volume and their path in it.
+pub type HeldTokens = BTreeMap<(String, String), HeldToken>;
+
 /// What only the agent knows of a pod. All of it can be lost: the next agent does without, a little worse.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -198,6 +218,8 @@ pub struct Memory {
     pub volumes: VolumePaths,
     /// When and from what they were made.
     pub volumes_made: Option<VolumesMade>,
+    /// The tokens in them.
+    pub tokens: HeldTokens,
     /// When they are to be brought up to date.
     pub volumes_due: Option<Timestamp>,
     /// Its hosts file, where it has one of its own.
@@ -233,6 +255,11 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// When the first of the tokens in its volumes is to be renewed.
+    pub fn tokens_due(&self) -> Option<Timestamp> {
+        self.tokens.values().map(|held| held.renew).min()
+    }
+
     /// Something that the pod refers to has changed: what waited for it need not wait longer, and what was made from it
     /// is made anew.
     pub fn sources_changed(&mut self, now: Timestamp) {

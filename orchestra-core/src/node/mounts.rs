@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ServiceAccount, Volume, VolumeMount};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{
+    Container as Wanted, Pod, ServiceAccount, ServiceAccountTokenProjection, Volume, VolumeMount,
+};
 use serde_json::json;
 
 use super::address::addresses;
@@ -13,12 +16,14 @@ use super::context::{Context, Tokens};
 use super::env::Environment;
 use super::expand::expand;
 use super::fields::Facts;
-use super::model::{Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata};
+use super::model::{
+    HeldToken, HeldTokens, Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata,
+};
 use super::ports::{FileSet, PodFile, SubPath};
 use super::sources::{Needs, Sources};
 use super::translate::{pod_ref, propagation};
 use super::volumes::{Content, content, fs_group};
-use crate::api::{Body, Operation, Reply, Target, WriteOptions};
+use crate::api::{Body, Operation, Reply, Status, Target, WriteOptions};
 use crate::runtime::{ContainerMeta, Mount, PodRef, Propagation};
 
 /// The volumes of a pod.
@@ -55,7 +60,7 @@ impl Volumes<'_> {
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         for volume in volumes {
             let path = self
-                .prepare_one(volume, &facts, sources)
+                .prepare_one(volume, &facts, sources, &mut memory.tokens)
                 .await
                 .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
             paths.insert(volume.name.clone(), path);
@@ -72,8 +77,9 @@ impl Volumes<'_> {
         volume: &Volume,
         facts: &Facts,
         sources: &Sources,
+        held: &mut HeldTokens,
     ) -> Result<PathBuf, String> {
-        let tokens = tokens(self.ctx, self.pod, volume).await?;
+        let tokens = tokens(self.ctx, self.pod, volume, held).await?;
         let content =
             content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?;
         let (host, reference) = (&self.ctx.volumes, pod_ref(self.pod));
@@ -100,11 +106,17 @@ impl Volumes<'_> {
     ) -> Result<Vec<Mount>, String> {
         let mut mounts = Vec::new();
         let reference = pod_ref(self.pod);
+        let gives_mounts = self.ctx.runtime.capabilities().mounts;
         for (index, mount) in wanted.volume_mounts.iter().flatten().enumerate() {
+            if !gives_mounts && is_automatic(mount) {
+                // Nobody asked for it by name: the pod runs without a token rather than not at all.
+                tracing::debug!(container = wanted.name, "the runtime gives no mounts: no token is given");
+                continue;
+            }
             let place = Place { pod: &reference, container: &wanted.name, index };
             mounts.push(place.mount(self.ctx, mount, env, &memory.volumes).await?);
         }
-        if !self.ctx.runtime.capabilities().mounts {
+        if !gives_mounts {
             return Ok(mounts);
         }
         let taken = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
@@ -126,37 +138,71 @@ impl Volumes<'_> {
     }
 }
 
-/// The tokens that a projected volume asks for, by path.
-async fn tokens(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Tokens, String> {
+/// Whether a mount was added to the pod when it was created, so that its containers have a token of its account.
+fn is_automatic(mount: &VolumeMount) -> bool {
+    mount.name.starts_with("kube-api-access-")
+        && mount.mount_path == "/var/run/secrets/kubernetes.io/serviceaccount"
+}
+
+/// The tokens that a projected volume asks for, by path: those that are held, while they need not be renewed.
+async fn tokens(ctx: &Context, pod: &Pod, volume: &Volume, held: &mut HeldTokens) -> Result<Tokens, String> {
     let mut tokens = BTreeMap::new();
     let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     for source in sources.filter_map(|source| source.service_account_token.as_ref()) {
-        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
-        let target = Target::of::<ServiceAccount>(pod.metadata.namespace.as_deref())
-            .named(account.unwrap_or("default"))
-            .sub("token");
-        let audiences: Vec<&str> = source.audience.iter().map(String::as_str).collect();
-        let body = json!({
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {
-                "audiences": audiences,
-                "expirationSeconds": source.expiration_seconds.unwrap_or(3600),
-                "boundObjectRef": {
-                    "apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid,
-                },
-            },
-        });
-        let operation = Operation::Create { body: Body::Value(body), options: WriteOptions::default() };
-        let answer = ctx.client.call(target, operation).await;
-        let answer = answer.map_err(|error| format!("failed to fetch token: {error}"))?;
-        if let Reply::Value(value) = answer.reply {
-            let token = value["status"]["token"].as_str().unwrap_or_default();
-            tokens.insert(source.path.clone(), token.to_owned());
-        }
+        let key = (volume.name.clone(), source.path.clone());
+        let held = match held.get(&key).filter(|held| ctx.now() < held.renew) {
+            Some(held) => held.clone(),
+            None => {
+                let fetched = fetch_token(ctx, pod, source).await;
+                let fetched = fetched.map_err(|error| format!("failed to fetch token: {error}"))?;
+                held.entry(key).insert_entry(fetched).get().clone()
+            }
+        };
+        tokens.insert(source.path.clone(), held.token);
     }
     Ok(tokens)
 }
+
+/// Asks for a token in the name of a pod.
+async fn fetch_token(
+    ctx: &Context,
+    pod: &Pod,
+    source: &ServiceAccountTokenProjection,
+) -> Result<HeldToken, Status> {
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+    let target = Target::of::<ServiceAccount>(pod.metadata.namespace.as_deref())
+        .named(account.unwrap_or("default"))
+        .sub("token");
+    let audiences: Vec<&str> = source.audience.iter().map(String::as_str).collect();
+    let seconds = source.expiration_seconds.unwrap_or(3600);
+    let body = json!({
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {
+            "audiences": audiences,
+            "expirationSeconds": seconds,
+            "boundObjectRef": {
+                "apiVersion": "v1", "kind": "Pod", "name": pod.metadata.name, "uid": pod.metadata.uid,
+            },
+        },
+    });
+    let operation = Operation::Create { body: Body::Value(body), options: WriteOptions::default() };
+    let asked = ctx.now();
+    let Reply::Value(value) = ctx.client.call(target, operation).await?.reply else {
+        return Err(Status::internal("a request for a token was answered with none"));
+    };
+    let token = value["status"]["token"].as_str().unwrap_or_default().to_owned();
+    let given = value["spec"]["expirationSeconds"].as_i64().unwrap_or(seconds);
+    Ok(HeldToken { token, renew: renewal(asked, given) })
+}
+
+/// When a token that counts for so many seconds is to be renewed: when a fifth of its time is left, and once a day.
+fn renewal(asked: Timestamp, seconds: i64) -> Timestamp {
+    let after = (seconds / 5 * 4).clamp(0, DAY);
+    asked.checked_add(SignedDuration::from_secs(after)).unwrap_or(Timestamp::MAX)
+}
+
+const DAY: i64 = 24 * 3600;
 
 /// Which mount of which container.
 struct Place<'a> {
@@ -205,5 +251,16 @@ fn plain(host_path: &Path, container_path: &str, read_only: bool) -> Mount {
         container_path: container_path.to_owned(),
         read_only,
         propagation: Propagation::Private,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_renewed_while_it_still_counts() {
+        let after = |seconds| renewal(Timestamp::UNIX_EPOCH, seconds).as_second();
+        assert_eq!([600, 3607, 10 * DAY, 0].map(after), [480, 2884, DAY, 0]);
     }
 }

@@ -224,7 +224,7 @@ impl<'a> Planner<'a> {
         if volumes_are_outdated(self.pod, self.memory) && self.memory.volumes_due.is_none() {
             return self.step(Step::PrepareVolumes);
         }
-        match self.memory.volumes_due {
+        match self.memory.volumes_due.or_else(|| self.memory.tokens_due()) {
             Some(due) if due <= self.now => self.step(Step::PrepareVolumes),
             Some(due) => self.plan.wake_at(due),
             None => {}

@@ -73,11 +73,13 @@ mod pod_template;
 mod print;
 mod priority_class;
 mod quantities;
+mod rbac;
 mod replica_set;
 mod replicas;
 mod replication_controller;
 mod resource;
 mod resource_quota;
+mod review;
 mod runtime_class;
 mod secret;
 pub(crate) mod service;
@@ -85,6 +87,11 @@ mod service_account;
 mod stateful_set;
 mod storage;
 mod template;
+
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
+use k8s_openapi::api::authorization::v1::{
+    LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+};
 
 use crate::api::{Kinds, Resource, check, metadata as meta, names};
 
@@ -113,6 +120,12 @@ pub fn builtin() -> Kinds {
         deployment::row(),
         replica_set::row(),
         Resource::of::<stateful_set::StatefulSetRules>(),
+        review::row::<SelfSubjectReview>(),
+        review::row::<TokenReview>(),
+        review::row::<LocalSubjectAccessReview>(),
+        review::row::<SelfSubjectAccessReview>(),
+        review::row::<SelfSubjectRulesReview>(),
+        review::row::<SubjectAccessReview>(),
         autoscaler::row(),
         Resource::of::<cron_job::CronJobRules>(),
         Resource::of::<job::JobRules>(),
@@ -132,6 +145,10 @@ pub fn builtin() -> Kinds {
         Resource::of::<runtime_class::RuntimeClassRules>(),
         Resource::of::<endpoint_slice::EndpointSliceRules>(),
         Resource::of::<disruption_budget::DisruptionBudgetRules>(),
+        Resource::of::<rbac::ClusterRoleRules>(),
+        Resource::of::<rbac::ClusterRoleBindingRules>(),
+        Resource::of::<rbac::RoleRules>(),
+        Resource::of::<rbac::RoleBindingRules>(),
         Resource::of::<resource::DeviceClassRules>(),
         Resource::of::<resource::ResourceClaimRules>(),
         Resource::of::<resource::ResourceClaimTemplateRules>(),

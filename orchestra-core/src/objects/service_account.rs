@@ -1,6 +1,6 @@
 use k8s_openapi::api::core::v1::ServiceAccount;
 
-use crate::api::Rules;
+use crate::api::{Rules, Subresource};
 
 /// The rules of ServiceAccount objects.
 pub(super) struct ServiceAccountRules;
@@ -9,6 +9,7 @@ impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::TOKEN];
 
     fn warnings(object: &ServiceAccount) -> Vec<String> {
         let enforce = "kubernetes.io/enforce-mountable-secrets";

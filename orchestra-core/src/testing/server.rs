@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admission::{self, ServiceRanges};
 use crate::api::access::Authenticated;
-use crate::api::{Api, Client, Resource, Server, ServerConfig, User};
+use crate::api::{Api, Client, Resource, Responders, Server, ServerConfig, User};
 use crate::clock::{SharedClock, TokioClock};
 use crate::meta::{Object, Scope};
 use crate::objects;
@@ -128,11 +128,12 @@ impl TestServerBuilder {
             store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new())),
             kinds: Arc::new(kinds),
             clock,
-            admission: Box::new(move |caches| match admitting {
-                true => admission::standard(caches, &admission_clock, ranges),
+            admission: Box::new(move |caches, _| match admitting {
+                true => admission::standard(caches, &admission_clock, ranges, false),
                 false => Vec::new(),
             }),
             authorizer: Box::new(|_| Arc::new(Authenticated)),
+            responders: Box::new(|_, _, _| Responders::new()),
         };
         let stop = CancellationToken::new();
         let server = match Server::start(config, stop.clone()).await {

@@ -51,6 +51,11 @@ const MAY_USE: &[Room] = &[
         "the kinds are rows of the API's table; no row knows a controller",
     ),
     room(
+        "access",
+        &["api", "clock", "meta", "selector", "store", "watch"],
+        "who may do what by roles, and reviews of it: it answers the API's ports from its caches",
+    ),
+    room(
         "admission",
         &["api", "clock", "meta", "objects", "quantity", "selector", "store", "watch"],
         "it looks at writes on their way, with the caches at hand",
@@ -63,6 +68,7 @@ const MAY_USE: &[Room] = &[
     room(
         "controllers",
         &[
+            "access",
             "admission",
             "api",
             "clock",
@@ -109,6 +115,7 @@ const MAY_USE: &[Room] = &[
     room(
         "cluster",
         &[
+            "access",
             "admission",
             "api",
             "clock",

@@ -8,7 +8,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use orchestra_core::api::access::Authenticated;
 use orchestra_core::api::{
-    Api, Client, DeleteOptions, Server, ServerConfig, Target, User, WatchEvent, WatchOptions, WatchStream,
+    Api, Client, DeleteOptions, Responders, Server, ServerConfig, Target, User, WatchEvent, WatchOptions,
+    WatchStream,
 };
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::k8s_openapi;
@@ -53,8 +54,9 @@ impl World {
             store: Arc::new(MemoryStore::new()),
             kinds: Arc::new(objects::builtin()),
             clock: clock.clone(),
-            admission: Box::new(|_| Vec::new()),
+            admission: Box::new(|_, _| Vec::new()),
             authorizer: Box::new(|_| Arc::new(Authenticated)),
+            responders: Box::new(|_, _, _| Responders::new()),
         };
         let server = Server::start(config, token.clone()).await.unwrap();
         Self {

@@ -20,6 +20,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("quantity", |bytes| text(bytes, texts::quantity)),
     ("selector", |bytes| text(bytes, selector::check)),
     ("strategic_patch", patches::strategic),
+    ("token", |bytes| text(bytes, texts::token)),
     ("yaml", texts::yaml),
 ];
 

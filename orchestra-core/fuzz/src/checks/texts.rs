@@ -1,3 +1,7 @@
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+
+use crate::access::tokens;
 use crate::api::continue_token::ContinueToken;
 use crate::api::yaml;
 use crate::quantity::{Quantity, canonicalize};
@@ -28,5 +32,14 @@ pub(super) fn yaml(bytes: &[u8]) {
         if let Some(first) = all.ok().and_then(|all| all.into_iter().next()) {
             assert_eq!(first, decoded.value);
         }
+    }
+}
+
+pub(super) fn token(text: &str) {
+    if let Ok(parsed) = tokens::parse(text) {
+        // What is signed and the signature are the whole token: nothing of it is passed over.
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(&parsed.signature);
+        assert_eq!(format!("{}.{signature}", parsed.message), text);
+        assert!(parsed.claims.is_object());
     }
 }

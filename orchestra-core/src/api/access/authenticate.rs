@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 
@@ -32,6 +32,18 @@ impl<'r> Credentials<'r> {
     }
 }
 
+/// The audience of tokens that are for the API itself, and who issues those of service accounts.
+pub const API_AUDIENCE: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Whose a token is, and for which of the audiences that were asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Whose it is.
+    pub user: User,
+    /// Those of the audiences that it is for.
+    pub audiences: Vec<String>,
+}
+
 /// Finds out who sends a request.
 #[async_trait]
 pub trait Authenticator: Send + Sync + fmt::Debug + 'static {
@@ -42,12 +54,29 @@ pub trait Authenticator: Send + Sync + fmt::Debug + 'static {
     /// When the credentials are of the kind that it knows and are wrong, or when it cannot tell. The next authenticator
     /// is asked all the same: the error counts only when none knows them.
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>, Status>;
+
+    /// Whose a bearer token is, if it is for one of these audiences; for the API, if there are none. A token that says
+    /// nothing of audiences is for the API.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, Status> {
+        if !audiences.is_empty() && !audiences.iter().any(|audience| audience == API_AUDIENCE) {
+            return Ok(None);
+        }
+        let user = self.authenticate(&Credentials::new(None, Some(token))).await?;
+        Ok(user.map(|user| Known { user, audiences: vec![API_AUDIENCE.to_owned()] }))
+    }
 }
 
 #[async_trait]
 impl<A: Authenticator + ?Sized> Authenticator for Arc<A> {
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>, Status> {
         (**self).authenticate(credentials).await
+    }
+
+    async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, Status> {
+        (**self).review(token, audiences).await
     }
 }
 
@@ -64,6 +93,45 @@ impl Authenticator for Vec<Arc<dyn Authenticator>> {
             }
         }
         failure.map_or(Ok(None), Err)
+    }
+
+    async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, Status> {
+        let mut failure = None;
+        for authenticator in self {
+            match authenticator.review(token, audiences).await {
+                Ok(None) => {}
+                Ok(known) => return Ok(known),
+                Err(status) => failure = failure.or(Some(status)),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+}
+
+/// The authenticators of a server: what it knows by itself, and what its hosts know. Cheap to clone; what is added is
+/// seen by all clones.
+#[derive(Clone, Debug, Default)]
+pub struct Authenticators(Arc<RwLock<Vec<Arc<dyn Authenticator>>>>);
+
+impl Authenticators {
+    /// Also asks another, after those that there are.
+    pub fn add(&self, other: impl Authenticator) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(other));
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Authenticator>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[async_trait]
+impl Authenticator for Authenticators {
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>, Status> {
+        self.all().authenticate(credentials).await
+    }
+
+    async fn review(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, Status> {
+        self.all().review(token, audiences).await
     }
 }
 

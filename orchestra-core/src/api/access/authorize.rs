@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::rules::Permissions;
 use crate::api::{Status, Target, User};
+use crate::selector::FieldSelector;
 
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,8 @@ pub enum AccessRequest<'r> {
         verb: &'r str,
         /// With what. The resource need not be one that is served.
         target: &'r Target,
+        /// With which of a collection's objects only.
+        fields: Option<&'r FieldSelector>,
     },
     /// Something with a path that is no resource.
     #[non_exhaustive]
@@ -32,7 +36,16 @@ pub enum AccessRequest<'r> {
 impl<'r> AccessRequest<'r> {
     /// To do something with a resource.
     pub fn resource(verb: &'r str, target: &'r Target) -> Self {
-        Self::Resource { verb, target }
+        Self::Resource { verb, target, fields: None }
+    }
+
+    /// The same, with those objects of the collection only.
+    #[must_use]
+    pub fn selecting(self, selected: Option<&'r FieldSelector>) -> Self {
+        match self {
+            Self::Resource { verb, target, .. } => Self::Resource { verb, target, fields: selected },
+            path => path,
+        }
     }
 
     /// To do something with a path that is no resource.
@@ -58,7 +71,7 @@ impl<'r> AccessRequest<'r> {
 impl fmt::Display for AccessRequest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Resource { verb, target } => {
+            Self::Resource { verb, target, .. } => {
                 write!(f, "{verb} resource \"{}", target.resource)?;
                 if let Some(subresource) = &target.subresource {
                     write!(f, "/{subresource}")?;
@@ -130,12 +143,23 @@ impl Decision {
 pub trait Authorizer: Send + Sync + fmt::Debug + 'static {
     /// Whether a user may do something.
     async fn authorize(&self, user: &User, request: &AccessRequest<'_>) -> Decision;
+
+    /// What a user may do in a namespace and in the cluster as a whole, as far as it can be listed: what
+    /// `kubectl auth can-i --list` shows, and what decides whether somebody may give a right to others. By default it is
+    /// not known.
+    fn permissions(&self, _user: &User, _namespace: &str) -> Permissions {
+        Permissions::unknown("an authorizer does not list its rules")
+    }
 }
 
 #[async_trait]
 impl<A: Authorizer + ?Sized> Authorizer for Arc<A> {
     async fn authorize(&self, user: &User, request: &AccessRequest<'_>) -> Decision {
         (**self).authorize(user, request).await
+    }
+
+    fn permissions(&self, user: &User, namespace: &str) -> Permissions {
+        (**self).permissions(user, namespace)
     }
 }
 
@@ -172,6 +196,11 @@ impl Authorizer for Chain {
             }
         }
         Decision::no_opinion().because(reasons.join(", "))
+    }
+
+    fn permissions(&self, user: &User, namespace: &str) -> Permissions {
+        let all = self.0.iter().map(|authorizer| authorizer.permissions(user, namespace));
+        all.fold(Permissions::default(), Permissions::and)
     }
 }
 

@@ -11,9 +11,14 @@
 mod authenticate;
 mod authorize;
 mod policy;
+mod rules;
 
-pub use authenticate::{Authenticator, Certificate, Credentials};
+pub use authenticate::{API_AUDIENCE, Authenticator, Authenticators, Certificate, Credentials, Known};
 pub use authorize::{AccessRequest, Authorizer, Chain, Decision, Verdict};
+pub(crate) use policy::is_in;
 pub use policy::{
-    AUTHENTICATED, Authenticated, BACKUP_PATH, BackupsForMasters, MASTERS, Masters, PublicPaths, standard,
+    AUTHENTICATED, Authenticated, BACKUP_PATH, BackupsForMasters, MASTERS, Masters, PublicPaths,
+    UNAUTHENTICATED, standard,
 };
+pub(crate) use rules::quoted;
+pub use rules::{PathRule, Permissions, ResourceRule};

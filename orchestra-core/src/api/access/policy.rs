@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{AccessRequest, Authorizer, Chain, Decision};
+use super::{AccessRequest, Authorizer, Chain, Decision, PathRule, Permissions};
 use crate::api::User;
 
 /// The group of those who may do everything.
@@ -12,12 +12,15 @@ pub const BACKUP_PATH: &str = "/orchestra/v1/backup";
 /// The group of those who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";
 
+/// The group of those who did not say who they are.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+
 /// What a cluster allows by default: see the [module](super).
 pub fn standard() -> Chain {
     Chain::new().then(Masters).then(PublicPaths).then(BackupsForMasters).then(Authenticated)
 }
 
-fn is_in(user: &User, group: &str) -> bool {
+pub(crate) fn is_in(user: &User, group: &str) -> bool {
     user.groups.iter().any(|held| held == group)
 }
 
@@ -29,6 +32,10 @@ pub struct Masters;
 impl Authorizer for Masters {
     async fn authorize(&self, user: &User, _: &AccessRequest<'_>) -> Decision {
         if is_in(user, MASTERS) { Decision::allow() } else { Decision::no_opinion() }
+    }
+
+    fn permissions(&self, user: &User, _: &str) -> Permissions {
+        if is_in(user, MASTERS) { Permissions::all() } else { Permissions::default() }
     }
 }
 
@@ -43,6 +50,14 @@ impl Authorizer for PublicPaths {
             AccessRequest::Path { verb: "get", path } if is_public(path) => Decision::allow(),
             _ => Decision::no_opinion(),
         }
+    }
+
+    fn permissions(&self, _: &User, _: &str) -> Permissions {
+        let paths = ["/healthz", "/livez", "/readyz", "/version"];
+        let below = paths.map(|path| format!("{path}/*"));
+        let paths = paths.into_iter().map(str::to_owned).chain(below).collect();
+        let rule = PathRule { verbs: vec!["get".to_owned()], paths };
+        Permissions { paths: vec![rule], ..Permissions::default() }
     }
 }
 
@@ -65,6 +80,10 @@ impl Authorizer for BackupsForMasters {
             _ => Decision::no_opinion(),
         }
     }
+
+    fn permissions(&self, _: &User, _: &str) -> Permissions {
+        Permissions::default()
+    }
 }
 
 /// Lets everyone who proved who they are do everything.
@@ -75,6 +94,10 @@ pub struct Authenticated;
 impl Authorizer for Authenticated {
     async fn authorize(&self, user: &User, _: &AccessRequest<'_>) -> Decision {
         if is_in(user, AUTHENTICATED) { Decision::allow() } else { Decision::no_opinion() }
+    }
+
+    fn permissions(&self, user: &User, _: &str) -> Permissions {
+        if is_in(user, AUTHENTICATED) { Permissions::all() } else { Permissions::default() }
     }
 }
 

@@ -43,6 +43,9 @@ pub trait Rules: Send + Sync + 'static {
     const GENERATION: bool = Self::STATUS;
     /// Whether an object may be replaced by one that does not say of which version of it.
     const UNCONDITIONAL_UPDATE: bool = true;
+    /// Whether its objects are kept. Those of a kind that are not are created to be answered by the
+    /// [`Responder`](super::Responder) of the kind, and are gone with the answer.
+    const STORED: bool = true;
     /// What can be done with its objects.
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.

@@ -10,6 +10,7 @@
 //! | `feeder` | from the store's watch to the caches; opens and closes those of kinds that come and go |
 //! | `held` | the store, until the server is closed |
 //! | `permit` | what was authorized, and nothing else, is done |
+//! | `respond` | what is created to be answered, and is not kept |
 //! | `fence` | what a leader writes is refused once another leads |
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object of the kind |
@@ -29,6 +30,7 @@ mod managers;
 mod permit;
 mod prepare;
 mod read;
+mod respond;
 mod sub;
 #[cfg(test)]
 mod tests;
@@ -54,10 +56,10 @@ use held::Held;
 pub use permit::Permit;
 use written::Written;
 
-use super::access::Authorizer;
+use super::access::{Authenticators, Authorizer};
 use super::admission::Admission;
 use super::request::{Kind, Operation, Response, Service, Target, User, Verb, WatchOptions, WatchStream};
-use super::{Client, Kinds, Reason, Resource, Status};
+use super::{Client, Kinds, Reason, Resource, Responders, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};
 use crate::store::{Store, StoreError, Txn};
@@ -75,6 +77,8 @@ pub struct Server {
     clock: SharedClock,
     admission: Vec<Arc<dyn Admission>>,
     authorizer: Arc<dyn Authorizer>,
+    responders: Responders,
+    authenticators: Authenticators,
     serving: AtomicBool,
 }
 
@@ -84,11 +88,15 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Makes the admissions of a server, which read its caches.
-pub type AdmissionFactory = Box<dyn FnOnce(&Caches) -> Vec<Arc<dyn Admission>> + Send>;
+/// Makes the admissions of a server, which read its caches and may ask its authorizer.
+pub type AdmissionFactory = Box<dyn FnOnce(&Caches, &Arc<dyn Authorizer>) -> Vec<Arc<dyn Admission>> + Send>;
 
 /// Makes the authorizer of a server, which reads its caches.
 pub type AuthorizerFactory = Box<dyn FnOnce(&Caches) -> Arc<dyn Authorizer> + Send>;
+
+/// Makes those who answer for a server, which read its caches and may ask its authorizer and its authenticators.
+pub type ResponderFactory =
+    Box<dyn FnOnce(&Caches, &Arc<dyn Authorizer>, &Authenticators) -> Responders + Send>;
 
 /// What a [`Server`] is made of.
 pub struct ServerConfig {
@@ -102,6 +110,8 @@ pub struct ServerConfig {
     pub admission: AdmissionFactory,
     /// Makes what says who may do what; see [`access::standard`](super::access::standard).
     pub authorizer: AuthorizerFactory,
+    /// Makes what answers what is created and not kept.
+    pub responders: ResponderFactory,
 }
 
 impl fmt::Debug for ServerConfig {
@@ -116,13 +126,16 @@ impl Server {
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(config: ServerConfig, shutdown: CancellationToken) -> Result<Arc<Self>, StoreError> {
-        let ServerConfig { store, kinds, clock, admission, authorizer } = config;
+        let ServerConfig { store, kinds, clock, admission, authorizer, responders } = config;
         let stop = shutdown.clone();
         let written = Arc::<Written>::default();
         let Fed { caches, changes, task } =
             feeder::start(Arc::clone(&store), kinds, Arc::clone(&clock), Arc::clone(&written), shutdown)
                 .await?;
-        let (admission, authorizer) = (admission(&caches), authorizer(&caches));
+        let authorizer = authorizer(&caches);
+        let admission = admission(&caches, &authorizer);
+        let authenticators = Authenticators::default();
+        let responders = responders(&caches, &authorizer, &authenticators);
         let (serving, store) = (AtomicBool::new(true), Held::new(store));
         let feeder = Mutex::new(Some(task));
         Ok(Arc::new(Self {
@@ -135,6 +148,8 @@ impl Server {
             clock,
             admission,
             authorizer,
+            responders,
+            authenticators,
             serving,
         }))
     }
@@ -175,6 +190,17 @@ impl Server {
     /// The caches of all kinds.
     pub fn caches(&self) -> &Caches {
         &self.caches
+    }
+
+    /// What finds out who sends a request, beside the certificate of its connection: a host adds what it knows, so that
+    /// reviews of tokens know it too.
+    pub fn authenticators(&self) -> &Authenticators {
+        &self.authenticators
+    }
+
+    /// What says who may do what.
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.authorizer
     }
 
     /// The store behind it.
@@ -240,6 +266,10 @@ impl Server {
         target: &Target,
         operation: Operation,
     ) -> Result<Response, Status> {
+        if !kind.stored && target.name.is_some() {
+            // There is never one of them.
+            return Err(Status::no_such_resource());
+        }
         let part = match &target.subresource {
             None => None,
             Some(name) => Some(kind.subresource(name).ok_or_else(Status::no_such_resource)?),
@@ -253,6 +283,9 @@ impl Server {
         }
         if let Some(part) = part.filter(|part| !part.is_whole()) {
             return self.subresource(user, kind, part, target, operation).await;
+        }
+        if let (false, Operation::Create { body, options }) = (kind.stored, &operation) {
+            return self.respond(user, kind, target, body.clone(), options).await;
         }
         match operation {
             Operation::Get { revision, revision_match } => {
@@ -288,17 +321,17 @@ fn stopped() -> Status {
 #[async_trait]
 impl Service for Server {
     async fn call(&self, user: &User, target: Target, operation: Operation) -> Result<Response, Status> {
-        let permit = self.permit(user, operation.verb(), target).await?;
+        let permit = self.permit(user, operation.verb(), target, operation.selected()).await?;
         self.perform(permit, operation).await
     }
 
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
-        let permit = self.permit(user, Verb::Watch, target).await?;
+        let permit = self.permit(user, Verb::Watch, target, options.fields.as_ref()).await?;
         self.open_watch(permit, options).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
-        Ok(self.kinds().iter().map(|row| row.info()).collect())
+        Ok(self.kinds().iter().filter(|row| row.stored).map(|row| row.info()).collect())
     }
 
     async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {

@@ -1,9 +1,13 @@
 //! From what was authorized to what is done.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use super::{Server, check_scope};
 use crate::api::Status;
 use crate::api::access::{AccessRequest, Verdict};
 use crate::api::request::{Operation, Response, Target, User, Verb, WatchOptions, WatchStream};
+use crate::selector::FieldSelector;
 
 /// That a user may do one thing with one target: what the authorizer was asked and allowed. A host gets it before it
 /// reads the body of a request; nothing is done without one.
@@ -39,12 +43,20 @@ impl Server {
         }
     }
 
-    /// Asks whether a user may do something with a resource, so that it can be done.
+    /// Asks whether a user may do something with a resource, so that it can be done. Of a collection, `selected` says
+    /// which of its objects are asked for: who may do it with one of a name may ask for the one of that name.
     ///
     /// # Errors
     /// As [`Server::authorize`].
-    pub async fn permit<'u>(&self, user: &'u User, verb: Verb, target: Target) -> Result<Permit<'u>, Status> {
-        self.authorize(user, AccessRequest::resource(verb.as_str(), &target)).await?;
+    pub async fn permit<'u>(
+        &self,
+        user: &'u User,
+        verb: Verb,
+        target: Target,
+        selected: Option<&FieldSelector>,
+    ) -> Result<Permit<'u>, Status> {
+        let asked = asked_for(&target, selected);
+        self.authorize(user, AccessRequest::resource(verb.as_str(), &asked).selecting(selected)).await?;
         Ok(Permit { user, verb, target })
     }
 
@@ -79,5 +91,18 @@ impl Server {
             return Err(Status::method_not_allowed());
         }
         self.start_watch(&kind, &target, options).await
+    }
+}
+
+/// What authorization is asked about: the one object of a collection that is selected by its name; and of an object that
+/// others live in, such as a Namespace, as something in itself, so that who may do it within may do it with it.
+fn asked_for<'t>(target: &'t Target, selected: Option<&FieldSelector>) -> Cow<'t, Target> {
+    let name = selected.and_then(|fields| fields.required("metadata.name"));
+    match (&target.name, name) {
+        (None, Some(name)) => Cow::Owned(target.clone().named(name)),
+        (Some(name), _) if target.is_scope() => {
+            Cow::Owned(Target { namespace: Some(Arc::clone(name)), ..target.clone() })
+        }
+        _ => Cow::Borrowed(target),
     }
 }

@@ -32,6 +32,9 @@ impl Server {
             (Action::Answer(Answer::Eviction), Operation::Create { body, options }) => {
                 self.evict(user, resource, part, target, body, options).await
             }
+            (Action::Answer(Answer::Responder), Operation::Create { body, options }) => {
+                self.respond_sub(user, resource, part, target, (body, &options)).await
+            }
             (Action::Edit { .. }, Operation::Create { body, options }) => {
                 self.edit(user, resource, part, target, body, options).await?;
                 Ok(done())

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Server, ServerConfig};
+use crate::api::Responders;
 use crate::api::access::Authenticated;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{
@@ -70,8 +71,9 @@ async fn server(noting: &Noting) -> (Arc<Server>, Client) {
         store: Arc::new(MemoryStore::new()),
         kinds: Arc::new(crate::objects::builtin()),
         clock: TokioClock::simulated(1),
-        admission: Box::new(move |_| vec![Arc::new(noting)]),
+        admission: Box::new(move |_, _| vec![Arc::new(noting)]),
         authorizer: Box::new(|_| Arc::new(Authenticated)),
+        responders: Box::new(|_, _, _| Responders::new()),
     };
     let server = Server::start(config, CancellationToken::new()).await.unwrap();
     let client = server.client(User::admin());

@@ -271,3 +271,23 @@ fn rows_of_the_other_kinds() {
         assert_eq!(Value::from(cells(&object)), wanted);
     }
 }
+
+#[test]
+fn bindings_say_who_has_which_role() {
+    let subjects = json!([
+        { "kind": "User", "name": "u" },
+        { "kind": "Group", "name": "g" },
+        { "kind": "User", "name": "v" },
+        { "kind": "ServiceAccount", "name": "s", "namespace": "n" },
+    ]);
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": { "name": "b" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": subjects,
+    });
+    assert_eq!(cells(&binding), ["b", "ClusterRole/view", "60s", "u, v", "g", "n/s"]);
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": { "name": "r" },
+    });
+    assert_eq!(cells(&role), ["r", "2024-01-01T00:00:00Z"]);
+}

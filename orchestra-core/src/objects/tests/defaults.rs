@@ -209,3 +209,19 @@ fn small_kinds_get_theirs() {
         assert_eq!(stored(&manifest), wanted);
     }
 }
+
+#[test]
+fn a_binding_is_of_the_groups_own_roles_and_users() {
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": { "name": "b" },
+        "roleRef": { "kind": "Role", "name": "r" },
+        "subjects": [{ "kind": "User", "name": "u" }, { "kind": "ServiceAccount", "name": "s" }],
+    });
+    let group = "rbac.authorization.k8s.io";
+    let object = stored(&binding);
+    assert_eq!(object["roleRef"]["apiGroup"], group);
+    assert_eq!(object["subjects"][0]["apiGroup"], group);
+    assert_eq!(object["subjects"][1].get("apiGroup"), None);
+}

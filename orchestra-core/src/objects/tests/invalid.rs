@@ -492,3 +492,77 @@ fn what_is_accepted_may_still_be_warned_of() {
         ]
     );
 }
+
+#[test]
+fn roles_and_bindings_are_refused_by_field() {
+    let object = |kind: &str, fields: Value| {
+        let mut object = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": { "name": "A_b" },
+        });
+        super::merge(&mut object, fields);
+        object
+    };
+    let role = |kind: &str, rule: Value| object(kind, json!({ "rules": [rule] }));
+    let resources = json!({ "verbs": ["get"], "apiGroups": [""], "resources": ["pods"] });
+    let paths = json!({ "verbs": ["get"], "nonResourceURLs": ["/x"] });
+    let both = json!({ "verbs": ["get"], "nonResourceURLs": ["/x"], "resources": ["pods"] });
+    let bind = |kind: &str, role: &str, subject: Value| {
+        object(kind, json!({ "roleRef": { "kind": role, "name": "r" }, "subjects": [subject] }))
+    };
+    let user = json!({ "kind": "User", "name": "u" });
+    let account = json!({ "kind": "ServiceAccount", "name": "s" });
+    expect([
+        (role("Role", resources.clone()), vec![]),
+        (role("ClusterRole", resources), vec![]),
+        (role("ClusterRole", paths.clone()), vec![]),
+        (
+            role("Role", paths),
+            vec![
+                "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: namespaced rules cannot apply to non-resource URLs",
+            ],
+        ),
+        (
+            role("ClusterRole", both),
+            vec![
+                "rules[0].nonResourceURLs: Invalid value: [\"/x\"]: rules cannot apply to both regular resources",
+            ],
+        ),
+        (
+            role("Role", json!({ "verbs": [] })),
+            vec![
+                "rules[0].verbs: Required value: verbs must contain at least one value",
+                "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
+                "rules[0].resources: Required value: resource rules must supply at least one resource",
+            ],
+        ),
+        (
+            object("ClusterRole", json!({ "aggregationRule": {} })),
+            vec![
+                "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required",
+            ],
+        ),
+        (bind("RoleBinding", "Role", user.clone()), vec![]),
+        (bind("RoleBinding", "ClusterRole", account.clone()), vec![]),
+        (
+            bind("ClusterRoleBinding", "Role", account),
+            vec![
+                "roleRef.kind: Unsupported value: \"Role\": supported values: \"ClusterRole\"",
+                "subjects[0].namespace: Required value",
+            ],
+        ),
+        (
+            bind("RoleBinding", "Rule", json!({ "kind": "Users", "name": "" })),
+            vec![
+                "roleRef.kind: Unsupported value: \"Rule\": supported values: \"Role\", \"ClusterRole\"",
+                "subjects[0].name: Required value",
+                "subjects[0].kind: Unsupported value: \"Users\": supported values: \"ServiceAccount\", \"User\", \"Group\"",
+            ],
+        ),
+        (
+            bind("RoleBinding", "Role", json!({ "kind": "Group", "name": "g", "apiGroup": "x" })),
+            vec![
+                "subjects[0].apiGroup: Unsupported value: \"x\": supported values: \"rbac.authorization.k8s.io\"",
+            ],
+        ),
+    ]);
+}

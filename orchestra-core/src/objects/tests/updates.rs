@@ -171,3 +171,21 @@ fn a_namespace_stays_until_nothing_is_left_in_it() {
     let (new, _) = changed(&old, |new| new["spec"] = json!({}));
     assert_eq!(new["spec"], old["spec"], "only the namespace controller takes finalizers away");
 }
+
+#[test]
+fn a_binding_stays_one_of_its_role() {
+    let binding = |role: &str| {
+        stored(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": { "name": "b" },
+            "roleRef": { "kind": "Role", "name": role },
+        }))
+    };
+    assert_eq!(change(&binding("r"), &binding("r")).1, Vec::<String>::new());
+    let shown = r#"{"APIGroup":"rbac.authorization.k8s.io","Kind":"Role","Name":"q"}"#;
+    assert_eq!(
+        change(&binding("q"), &binding("r")).1,
+        [format!("roleRef: Invalid value: {shown}: cannot change roleRef")]
+    );
+}

@@ -1,0 +1,3 @@
+//! What of `orchestra_core::access` parses bytes from outside.
+
+pub(crate) mod tokens;

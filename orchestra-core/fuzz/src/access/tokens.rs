@@ -1,0 +1,4 @@
+#[path = "../../../src/access/tokens/jwt.rs"]
+mod jwt;
+
+pub(crate) use jwt::parse;

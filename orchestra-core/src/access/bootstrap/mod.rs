@@ -1,0 +1,165 @@
+//! The roles and bindings that a cluster has from the start, and is given again at each start what they lack of them: so
+//! that a newer version brings what it needs, and what somebody took away by mistake comes back. Who does not want that
+//! sets the annotation `rbac.authorization.kubernetes.io/autoupdate` to `false`. What was added to them stays.
+
+mod table;
+
+use futures::future::try_join_all;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding};
+use serde::Deserialize as _;
+use serde_json::{Map, Value, json};
+
+use self::table::{AUTOUPDATE, Item};
+use super::rbac::permissions_of;
+use crate::api::access::Permissions;
+use crate::api::{Client, Kind, Objects, Patch, Status, WriteOptions};
+use crate::meta::Object as _;
+
+const TABLES: [&str; 2] = [include_str!("kubernetes.txt"), include_str!("own.txt")];
+
+/// Makes the roles and bindings that are not there, and adds to the others what they lack. The namespaces `kube-system`
+/// and `kube-public` are there already.
+///
+/// # Errors
+/// When one of them cannot be read or written.
+pub async fn reconcile(client: &Client) -> Result<(), Status> {
+    for text in TABLES {
+        let items = table::read(text).map_err(Status::internal)?;
+        // Together, so that a store that waits for its disk does so once for many.
+        try_join_all(items.into_iter().map(|item| ensure(client, item))).await?;
+    }
+    Ok(())
+}
+
+/// What every node may do, whatever it is about.
+pub(super) fn rules_of_nodes() -> Permissions {
+    let items = table::read(TABLES[0]).unwrap_or_default();
+    let role = items.iter().find(|item| item.kind == ClusterRole::KIND && item.name == "system:node");
+    role.map(|role| permissions(list(&role.object, "rules"))).unwrap_or_default()
+}
+
+fn permissions(rules: &[Value]) -> Permissions {
+    let rules: Vec<_> = rules.iter().filter_map(|rule| PolicyRule::deserialize(rule).ok()).collect();
+    permissions_of(&rules)
+}
+
+fn objects(client: &Client, item: &Item) -> Objects {
+    let kind = match item.kind {
+        "Role" => Kind::of::<Role>(),
+        "RoleBinding" => Kind::of::<RoleBinding>(),
+        "ClusterRoleBinding" => Kind::of::<ClusterRoleBinding>(),
+        _ => Kind::of::<ClusterRole>(),
+    };
+    client.objects(&kind, item.namespace.as_deref())
+}
+
+async fn ensure(client: &Client, item: Item) -> Result<(), Status> {
+    let objects = objects(client, &item);
+    let held = match objects.get(&item.name).await {
+        Ok(entry) => entry.to_value().map_err(Status::internal)?,
+        Err(status) if status.is_not_found() => return create(&objects, item.object).await,
+        Err(status) => return Err(status),
+    };
+    if held["metadata"]["annotations"][AUTOUPDATE] == "false" {
+        return Ok(());
+    }
+    if held.get("roleRef") != item.object.get("roleRef") {
+        // It cannot be changed.
+        objects.delete(&item.name, Default::default()).await?;
+        return create(&objects, item.object).await;
+    }
+    match lacking(&held, &item.object) {
+        Some(patch) => {
+            objects.patch(&item.name, Patch::Merge(patch), WriteOptions::default()).await.map(drop)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Another master may be about to make it too.
+async fn create(objects: &Objects, object: Value) -> Result<(), Status> {
+    match objects.create(object, WriteOptions::default()).await {
+        Err(status) if !status.is_already_exists() => Err(status),
+        _ => Ok(()),
+    }
+}
+
+/// What has to be changed of an object so that it has all that it should; `None` if it has.
+fn lacking(held: &Value, wanted: &Value) -> Option<Value> {
+    let mut patch = Map::new();
+    for field in ["labels", "annotations"] {
+        let more: Map<_, _> = wanted["metadata"][field]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| held["metadata"][field].get(key.as_str()).is_none())
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        if !more.is_empty() {
+            let metadata = patch.entry("metadata").or_insert_with(|| json!({}));
+            metadata[field] = more.into();
+        }
+    }
+    let aggregation = wanted.get("aggregationRule");
+    if aggregation.is_some() && held.get("aggregationRule") != aggregation {
+        patch.insert("aggregationRule".to_owned(), aggregation.cloned().unwrap_or_default());
+    }
+    if aggregation.is_none() {
+        for (field, more) in [("rules", more_rules(held, wanted)), ("subjects", more_subjects(held, wanted))]
+        {
+            if !more.is_empty() {
+                let all = list(held, field).iter().cloned().chain(more).collect();
+                patch.insert(field.to_owned(), Value::Array(all));
+            }
+        }
+    }
+    (!patch.is_empty()).then_some(patch.into())
+}
+
+fn list<'v>(object: &'v Value, field: &str) -> &'v [Value] {
+    object[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn more_subjects(held: &Value, wanted: &Value) -> Vec<Value> {
+    let held = list(held, "subjects");
+    list(wanted, "subjects").iter().filter(|subject| !held.contains(subject)).cloned().collect()
+}
+
+/// The rules that allow something which the held ones do not.
+fn more_rules(held: &Value, wanted: &Value) -> Vec<Value> {
+    let held = permissions(list(held, "rules"));
+    let lacks = |rule: &&Value| !held.missing(&permissions(std::slice::from_ref(rule))).is_empty();
+    list(wanted, "rules").iter().filter(lacks).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_tables_says_something() {
+        let count = |text| table::read(text).unwrap().len();
+        assert_eq!(TABLES.map(count).map(|count| count > 20), [true, true]);
+    }
+
+    #[test]
+    fn what_is_lacking_is_added_and_what_was_added_stays() {
+        let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+        let wanted = json!({"metadata": {"labels": {"a": "b"}}, "rules": [rule("get"), rule("list")]});
+        assert_eq!(lacking(&wanted, &wanted), None);
+        let held = json!({"metadata": {"labels": {"a": "other"}}, "rules": [rule("watch"), rule("get")]});
+        assert_eq!(
+            lacking(&held, &wanted),
+            Some(json!({"rules": [rule("watch"), rule("get"), rule("list")]})),
+            "a label that was changed stays changed"
+        );
+        let all = json!({"metadata": {"labels": {"a": "b"}}, "rules": [rule("*")]});
+        assert_eq!(lacking(&all, &wanted), None, "what is covered is not lacking");
+        let gathering = json!({"aggregationRule": {"x": 1}, "rules": []});
+        let gathered = json!({"aggregationRule": {"x": 1}, "rules": [rule("get")]});
+        assert_eq!(lacking(&gathered, &gathering), None);
+        let to = |name: &str| json!({"kind": "Group", "name": name});
+        let (held, wanted) = (json!({"subjects": [to("a")]}), json!({"subjects": [to("b")]}));
+        assert_eq!(lacking(&held, &wanted), Some(json!({"subjects": [to("a"), to("b")]})));
+    }
+}

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use orchestra_core::api::access::{Authenticator, Certificate, Credentials};
-use orchestra_core::api::{Reason, Status, User};
+use orchestra_core::api::{Status, User};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Bearer tokens and whose they are. Cheap to clone; changes are seen by all clones.
@@ -65,47 +65,58 @@ pub(crate) fn certificate(der: &[u8]) -> Option<Certificate> {
     Some(Certificate { user: groups.fold(User::named(name), User::in_group), der: der.to_vec() })
 }
 
-/// Who sends a request; anonymous, if it shows nothing.
+/// Where a request is answered that does not say who sends it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Wherever `system:anonymous` may do what is asked, which the authorizer says.
+    #[default]
+    Everywhere,
+    /// For these paths only, if `system:anonymous` may read them; for all others one must say who one is.
+    Paths(Vec<String>),
+}
+
+impl Anonymous {
+    /// Who asks for a path without saying so.
+    ///
+    /// # Errors
+    /// 401 where one must say who one is.
+    pub(crate) fn at(&self, path: &str) -> Result<User, Status> {
+        match self {
+            Self::Paths(paths) if !paths.iter().any(|held| held == path) => Err(Status::unauthorized()),
+            _ => Ok(User::anonymous()),
+        }
+    }
+}
+
+/// Who sends a request; `None` if it does not say so.
 ///
 /// # Errors
 /// 401 for credentials that are nobody's.
 pub(crate) async fn authenticate(
-    authenticator: &dyn Authenticator,
+    authenticators: &Vec<Arc<dyn Authenticator>>,
     headers: &HeaderMap,
     certificate: Option<&Certificate>,
-) -> Result<User, Status> {
+) -> Result<Option<User>, Status> {
     let token = bearer(headers)?;
-    match authenticator.authenticate(&Credentials::new(certificate, token)).await? {
-        Some(user) => Ok(user),
-        None if token.is_some() => Err(Status::unauthorized()),
-        None => Ok(User::anonymous()),
+    match authenticators.authenticate(&Credentials::new(certificate, token)).await {
+        Ok(None) if token.is_some() => Err(Status::unauthorized()),
+        Ok(known) => Ok(known),
+        // Why, is nobody's business but the log's.
+        Err(status) if status.code() == 401 => Err(Status::unauthorized()),
+        Err(status) => Err(status),
     }
 }
 
+/// The bearer token; other ways to say who one is are none here, as in Kubernetes.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
     let Some(header) = headers.get(AUTHORIZATION) else { return Ok(None) };
     let header = header.to_str().map_err(|_| Status::unauthorized())?;
-    match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
-        _ => Err(Status::unauthorized()),
+    match header.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            Ok(Some(token.trim()).filter(|token| !token.is_empty()))
+        }
+        _ => Ok(None),
     }
-}
-
-/// Refuses a request to be taken for another user's: done in the name of the one who sends it, it would do what that
-/// other may not.
-///
-/// # Errors
-/// 403 when a header asks for it.
-pub(crate) fn refuse_impersonation(headers: &HeaderMap, user: &User) -> Result<(), Status> {
-    let Some(name) = headers.keys().find(|name| name.as_str().starts_with("impersonate-")) else {
-        return Ok(());
-    };
-    let message = format!(
-        "User \"{}\" cannot impersonate: this server does not support impersonation; send the request without the \
-         header {name}",
-        user.name
-    );
-    Err(Status::new(Reason::Forbidden, message))
 }
 
 #[cfg(test)]
@@ -116,14 +127,25 @@ mod tests {
     async fn a_wrong_token_is_worse_than_none() {
         let tokens = Tokens::new();
         tokens.insert("secret", User::admin());
+        let tokens: Vec<Arc<dyn Authenticator>> = vec![Arc::new(tokens)];
         let with = async |value: Option<&str>| {
             let headers = value.map(|value| (AUTHORIZATION, value.parse().unwrap())).into_iter().collect();
-            authenticate(&tokens, &headers, None).await
+            authenticate(&tokens, &headers, None).await.map_err(|status| status.code())
         };
-        assert_eq!(with(Some("Bearer secret")).await.unwrap(), User::admin());
-        assert_eq!(with(Some("Bearer wrong")).await.unwrap_err().code(), 401);
-        assert_eq!(with(Some("Basic c2VjcmV0")).await.unwrap_err().code(), 401);
-        assert_eq!(with(None).await.unwrap(), User::anonymous());
+        assert_eq!(with(Some("Bearer secret")).await, Ok(Some(User::admin())));
+        assert_eq!(with(Some("Bearer wrong")).await, Err(401));
+        for none in [Some("Basic c2VjcmV0"), Some("Bearer "), Some("Bearer"), None] {
+            assert_eq!(with(none).await, Ok(None), "{none:?}");
+        }
+    }
+
+    #[test]
+    fn who_does_not_say_who_they_are_is_let_in_where_the_host_says() {
+        let paths = Anonymous::Paths(vec!["/readyz".to_owned()]);
+        let at = |anonymous: &Anonymous, path| anonymous.at(path).map_err(|status| status.code());
+        assert_eq!(at(&paths, "/readyz"), Ok(User::anonymous()));
+        assert_eq!(at(&paths, "/readyz/etcd"), Err(401));
+        assert_eq!(at(&Anonymous::Everywhere, "/api"), Ok(User::anonymous()));
     }
 
     #[tokio::test]
@@ -133,7 +155,7 @@ mod tests {
         let both: Vec<Arc<dyn Authenticator>> = vec![Arc::new(Certificates), Arc::new(tokens)];
         let node = Certificate { user: User::named("system:node:a"), der: Vec::new() };
         let headers = HeaderMap::from_iter([(AUTHORIZATION, "Bearer secret".parse().unwrap())]);
-        assert_eq!(authenticate(&both, &headers, Some(&node)).await.unwrap().name, "system:node:a");
-        assert_eq!(authenticate(&both, &headers, None).await.unwrap(), User::admin());
+        assert_eq!(authenticate(&both, &headers, Some(&node)).await.unwrap(), Some(node.user));
+        assert_eq!(authenticate(&both, &headers, None).await.unwrap(), Some(User::admin()));
     }
 }

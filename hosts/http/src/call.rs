@@ -11,6 +11,7 @@ use orchestra_core::api::represent::{Form, Format};
 use orchestra_core::api::{
     Body as Given, Kinds, Operation, PatchKind, Reason, Resource, Status, Target, Verb, WriteOptions,
 };
+use orchestra_core::selector::FieldSelector;
 use serde_json::Value;
 
 use crate::metrics::Asked;
@@ -61,6 +62,14 @@ impl<'r> Call<'r> {
             }
             _ => AccessRequest::path(path_verb(self.method), &self.path),
         }
+    }
+
+    /// Which objects of a collection are asked for, by their fields. What cannot be read is refused later.
+    pub(crate) fn selected(&self, verb: Verb) -> Option<FieldSelector> {
+        if !matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection) {
+            return None;
+        }
+        FieldSelector::parse(self.query.as_ref().ok()?.get("fieldSelector")?).ok()
     }
 
     /// The query string.

@@ -10,6 +10,7 @@ use futures::{StreamExt, stream};
 use http::header::{CONNECTION, HOST, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
+use orchestra_core::access::tokens::SigningKeys;
 use orchestra_core::api::access::{Authenticator, Certificate};
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
 use orchestra_core::api::openapi::Documents;
@@ -23,10 +24,12 @@ use orchestra_core::store::backup;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::auth::{Certificates, authenticate, refuse_impersonation};
+use crate::auth::{Anonymous, Certificates, authenticate};
 use crate::body::{Bounds, Payload};
 use crate::call::{Call, accept, host, operation};
 use crate::health;
+use crate::impersonation::impersonated;
+use crate::issuer::Issuer;
 use crate::join::Enrolment;
 use crate::layout::Ordered;
 use crate::local::LocalService;
@@ -54,8 +57,10 @@ pub(crate) enum Sender<'r> {
 pub struct Frontend {
     server: Arc<Server>,
     directory: Directory,
-    authenticator: Arc<dyn Authenticator>,
+    authenticator: Vec<Arc<dyn Authenticator>>,
+    anonymous: Anonymous,
     enrolment: Option<Arc<Enrolment>>,
+    issuer: Option<Issuer>,
     limits: Limits,
     documents: Documents,
     metrics: Metrics,
@@ -77,15 +82,32 @@ impl Frontend {
     pub fn of(server: Arc<Server>, directory: Directory) -> Self {
         let documents = Documents::new(server.kinds());
         let metrics = Metrics::new(Arc::clone(&server));
-        let (authenticator, limits) = (Arc::new(Certificates), Limits::default());
-        Self { server, directory, authenticator, enrolment: None, limits, documents, metrics }
+        let authenticator: Vec<Arc<dyn Authenticator>> =
+            vec![Arc::new(Certificates), Arc::new(server.authenticators().clone())];
+        let (anonymous, limits) = (Anonymous::default(), Limits::default());
+        let (enrolment, issuer) = (None, None);
+        Self { server, directory, authenticator, anonymous, enrolment, issuer, limits, documents, metrics }
     }
 
-    /// Also believes what another authenticator knows, such as [`Tokens`](crate::Tokens).
+    /// Also believes what another authenticator knows, such as [`Tokens`](crate::Tokens). The server knows it too, for
+    /// those who ask it whose a token is.
     #[must_use]
     pub fn authenticator(self, other: impl Authenticator) -> Self {
-        let both: Vec<Arc<dyn Authenticator>> = vec![self.authenticator, Arc::new(other)];
-        Self { authenticator: Arc::new(both), ..self }
+        self.server.authenticators().add(other);
+        self
+    }
+
+    /// Where a request is answered that does not say who sends it.
+    #[must_use]
+    pub fn anonymous(self, anonymous: Anonymous) -> Self {
+        Self { anonymous, ..self }
+    }
+
+    /// Says who issues the tokens of service accounts, and by which keys they are known: for others than this server.
+    /// `url` is where they reach it, such as `https://10.0.0.1:6443`.
+    #[must_use]
+    pub fn issuing(self, keys: impl SigningKeys, url: impl Into<String>) -> Self {
+        Self { issuer: Some(Issuer::new(keys, url.into())), ..self }
     }
 
     /// Lets nodes join that show a token.
@@ -145,8 +167,8 @@ impl Frontend {
                 let body = payload.read(Bounds::STRANGER).await?;
                 return enrolment.answer(&head.method, &call.path, &body);
             }
-            let user = self.user(sender, &head.headers).await?;
-            refuse_impersonation(&head.headers, &user)?;
+            let user = self.user(sender, &head.headers, &call.path).await?;
+            let user = impersonated(&self.server, &head.headers, user).await?;
             self.route(&call, &user, &mut payload, closing).await
         };
         let outcome = outcome.await;
@@ -161,9 +183,12 @@ impl Frontend {
         answer
     }
 
-    async fn user(&self, sender: Sender<'_>, headers: &HeaderMap) -> Result<User, Status> {
+    async fn user(&self, sender: Sender<'_>, headers: &HeaderMap, path: &str) -> Result<User, Status> {
         match sender {
-            Sender::Of(certificate) => authenticate(&*self.authenticator, headers, certificate).await,
+            Sender::Of(certificate) => {
+                let known = authenticate(&self.authenticator, headers, certificate).await?;
+                known.map_or_else(|| self.anonymous.at(path), Ok)
+            }
             Sender::Known(user) => Ok(user.clone()),
         }
     }
@@ -179,17 +204,13 @@ impl Frontend {
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let refused = |status: Status| match *user == User::anonymous() {
-            // Whoever did not say who they are should do so first.
-            true => Status::unauthorized(),
-            false => status,
-        };
         if let (Route::Resource { target, rest, .. }, Some(verb)) = (&call.route, call.verb) {
-            let permit = self.server.permit(user, verb, target.clone()).await.map_err(refused)?;
+            let fields = call.selected(verb);
+            let permit = self.server.permit(user, verb, target.clone(), fields.as_ref()).await?;
             let answer = self.resource(call, permit, rest, payload, closing).await?;
             return Ok(answer.unwrap_or_else(not_found));
         }
-        self.server.authorize(user, call.access()).await.map_err(refused)?;
+        self.server.authorize(user, call.access()).await?;
         Ok(self.path(call, closing).await?.unwrap_or_else(not_found))
     }
 
@@ -221,6 +242,8 @@ impl Frontend {
             Route::Metrics => Ok(Some(self.metrics.answer())),
             Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
             Route::Backup => self.backup(closing).map(Some),
+            Route::Issuer => Ok(self.issuer.as_ref().map(Issuer::configuration)),
+            Route::IssuerKeys => Ok(self.issuer.as_ref().map(Issuer::keys)),
             _ => self.document(call).await,
         }
     }

@@ -15,8 +15,9 @@
 //! | `health`, `metrics` | how the server is, for whoever watches over it |
 //! | `serve` | the accept loop, TLS, deadlines, draining |
 //! | `local` | the API without a socket |
-//! | `auth` | from a certificate or a token to a user |
+//! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
+//! | `keys`, `issuer` | the keys that sign the tokens of service accounts, and the documents by which others know them |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
 //! | `remote` | a master elsewhere, as a service of the core |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
@@ -29,7 +30,10 @@ mod descriptors;
 mod frontend;
 mod health;
 mod host;
+mod impersonation;
+mod issuer;
 mod join;
+mod keys;
 mod kubeconfig;
 mod layout;
 mod local;
@@ -47,11 +51,12 @@ mod tls;
 mod watch;
 
 pub use address::{own_address, reachable_address};
-pub use auth::{Certificates, Tokens};
+pub use auth::{Anonymous, Certificates, Tokens};
 pub use descriptors::raise_descriptor_limit;
 pub use frontend::Frontend;
 pub use host::{ApiHost, ServeError, Serving, serve};
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
+pub use keys::TokenKeys;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use nodes::{HttpDialer, serve_node};

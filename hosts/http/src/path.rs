@@ -48,6 +48,10 @@ pub(crate) enum Route {
     OpenApiIndex,
     /// `/openapi/v3/…`: the rest of the path.
     OpenApiV3(String),
+    /// `/.well-known/openid-configuration`: who issues tokens.
+    Issuer,
+    /// `/openid/v1/jwks`: the keys by which tokens are known.
+    IssuerKeys,
     /// A resource.
     Resource {
         /// Which.
@@ -62,7 +66,8 @@ pub(crate) enum Route {
 }
 
 impl Route {
-    /// Where a path leads, and the path itself as authorization has it: decoded, without a slash at the end.
+    /// Where a path leads, and the path itself as authorization has it: decoded, and without a slash at the end if it leads
+    /// somewhere.
     pub(crate) fn parse(path: &str, kinds: &Kinds) -> (Self, String) {
         let inner = path.strip_prefix('/').unwrap_or(path);
         let inner = inner.strip_suffix('/').unwrap_or(inner);
@@ -72,7 +77,11 @@ impl Route {
             inner => inner.split('/').map(decode).collect(),
         };
         let Some(steps) = steps else { return (Self::Unknown, path.to_owned()) };
-        (Self::of(&steps, kinds), format!("/{}", steps.join("/")))
+        match Self::of(&steps, kinds) {
+            // What leads nowhere is authorized as it stands.
+            Self::Unknown => (Self::Unknown, percent_decode_str(path).decode_utf8_lossy().into_owned()),
+            route => (route, format!("/{}", steps.join("/"))),
+        }
     }
 
     fn of(steps: &[String], kinds: &Kinds) -> Self {
@@ -93,6 +102,8 @@ impl Route {
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),
+            [".well-known", "openid-configuration"] => Self::Issuer,
+            ["openid", "v1", "jwks"] => Self::IssuerKeys,
             ["api"] => Self::CoreVersions,
             ["apis"] => Self::Groups,
             ["apis", group] => Self::Group((*group).to_owned()),
@@ -206,6 +217,7 @@ mod tests {
             );
         }
         assert_eq!(Route::parse("/a%2Fb", &builtin()), (Route::Unknown, "/a/b".to_owned()));
+        assert_eq!(Route::parse("/logs/", &builtin()), (Route::Unknown, "/logs/".to_owned()));
         assert_eq!(Route::parse("/", &builtin()), (Route::Root, "/".to_owned()));
     }
 }

@@ -215,9 +215,15 @@ impl Authority {
     /// # Errors
     /// When a name cannot stand in a certificate.
     pub fn issue_api_server(&self, addresses: &[IpAddr], also: &[String]) -> Result<ServerTls, PkiError> {
-        let mut names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
-            .map(String::from)
-            .to_vec();
+        let mut names = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+        ]
+        .map(String::from)
+        .to_vec();
         let mut known = vec![IpAddr::from([127, 0, 0, 1])];
         for name in also {
             match name.parse() {
@@ -295,7 +301,7 @@ fn public_key(certificate: &str) -> Result<Vec<u8>, PkiError> {
 
 /// Refuses a key that anybody may read, or more than its owner change. A group may read it, as where a volume is mounted
 /// for one.
-fn check_mode(path: &Path) -> Result<(), PkiError> {
+pub(crate) fn check_mode(path: &Path) -> Result<(), PkiError> {
     use std::os::unix::fs::PermissionsExt as _;
     let file = fs::metadata(path).map_err(|source| PkiError::File { path: path.to_owned(), source })?;
     let mode = file.permissions().mode() & 0o7777;

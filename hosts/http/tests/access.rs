@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use orchestra_core::api::User;
 use orchestra_core::api::access::{AccessRequest, Authorizer, Chain, Decision, standard};
 use orchestra_core::cluster::Cluster;
-use orchestra_http::Limits;
+use orchestra_http::{Anonymous, Limits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower_service::Service as _;
@@ -41,7 +41,7 @@ async fn a_stranger_is_answered_before_the_body_is_read() {
     // The body is begun and never ended: a server that waits for it does not answer.
     request.extend(b"1\r\na\r\n".repeat(1000));
     let answer = raw(&served, &request).await;
-    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
     assert!(answer.contains("connection: close"), "what is left of the body is no request: {answer}");
 }
 
@@ -67,15 +67,38 @@ async fn a_request_of_two_hosts_is_none() {
 }
 
 #[tokio::test]
-async fn nobody_acts_for_another() {
-    let served = Served::start().await;
-    let map = json!({"metadata": {"name": "m"}});
-    assert_eq!(served.send(Method::POST, MAPS, &[], map.to_string()).await.code, 201);
-    for header in ["impersonate-user", "impersonate-group", "impersonate-extra-scopes"] {
-        let answer = served.send(Method::DELETE, &format!("{MAPS}/m"), &[(header, "nobody")], "").await;
-        assert_eq!((answer.code, answer.json()["reason"].as_str()), (403, Some("Forbidden")), "{header}");
+async fn who_may_acts_for_another_and_nobody_else() {
+    let served = Served::with(Cluster::builder().rbac(), |face| face).await;
+    let list = async |headers: &[(&'static str, &str)]| served.get(MAPS, headers).await;
+    assert_eq!(list(&[("impersonate-user", "ann")]).await.code, 403, "ann may do nothing");
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let binding = json!({
+        "metadata": {"name": "ann"},
+        "roleRef": {"kind": "ClusterRole", "name": "view"},
+        "subjects": [{"kind": "User", "name": "ann"}],
+    });
+    assert_eq!(served.send(Method::POST, roles, &[], binding.to_string()).await.code, 201);
+    // What `view` allows is gathered by a controller.
+    while list(&[("impersonate-user", "ann")]).await.code != 200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(served.get(&format!("{MAPS}/m"), &[]).await.code, 200);
+    let answer = list(&[SOMEONE, ("impersonate-user", "ann")]).await;
+    assert_eq!(answer.code, 403);
+    let message = "users \"ann\" is forbidden: User \"someone\" cannot impersonate resource \"users\" in API group \
+                   \"\" at the cluster scope";
+    assert_eq!(answer.json()["message"], message);
+    for header in ["impersonate-group", "impersonate-uid", "impersonate-extra-scopes"] {
+        assert_eq!(list(&[(header, "nobody")]).await.code, 400, "{header} names nobody");
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_say_who_they_are_is_let_in_only_where_the_host_says() {
+    let paths = Anonymous::Paths(vec!["/readyz".to_owned()]);
+    let served = Served::with(Cluster::builder(), |face| face.anonymous(paths)).await;
+    for (path, code) in [("/readyz", 200), ("/livez", 401), ("/version", 401), (MAPS, 401)] {
+        assert_eq!(served.get(path, &[("authorization", "")]).await.code, code, "{path}");
+    }
 }
 
 fn short() -> Limits {
@@ -198,7 +221,9 @@ async fn a_refusal_is_in_kubernetes_words() {
     ] {
         let answer = served.get(path, &[SOMEONE]).await;
         assert_eq!((answer.code, answer.json()["message"].as_str()), (403, Some(message)));
-        assert_eq!(served.get(path, &[("authorization", "")]).await.code, 401, "{path}");
+        let anonymous = served.get(path, &[("authorization", "")]).await;
+        assert_eq!(anonymous.code, 403, "{path}");
+        assert!(anonymous.text().contains("User \\\"system:anonymous\\\" cannot "), "{}", anonymous.text());
     }
 }
 
@@ -208,7 +233,7 @@ async fn a_service_without_a_socket_answers_as_its_user() {
     let mut nobody = served.api.frontend().local(User::anonymous());
     let mut admin = served.api.frontend().local(User::admin());
     let request = || Request::get(MAPS).body(Full::<bytes::Bytes>::default()).unwrap();
-    assert_eq!(nobody.call(request()).await.unwrap().status(), 401);
+    assert_eq!(nobody.call(request()).await.unwrap().status(), 403);
     let answer = admin.call(request()).await.unwrap();
     assert_eq!(answer.status(), 200);
     let body = answer.into_body().collect().await.unwrap().to_bytes();

@@ -101,7 +101,7 @@ async fn a_server_without_its_store_is_not_well() {
 #[tokio::test]
 async fn metrics_count_what_was_asked() {
     let served = Served::start().await;
-    assert_eq!(served.get("/metrics", &[("authorization", "")]).await.code, 401);
+    assert_eq!(served.get("/metrics", &[("authorization", "")]).await.code, 403);
     for name in ["a", "b"] {
         let map = json!({"metadata": {"name": name}});
         assert_eq!(served.send(Method::POST, MAPS, &[], map.to_string()).await.code, 201);

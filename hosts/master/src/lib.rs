@@ -20,12 +20,15 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, make_private_directory,
-    reachable_address,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys,
+    make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
 pub use options::{Options, Shared};
+
+/// Where the keys are that sign the tokens of service accounts, beside the authority.
+const TOKEN_KEYS: &str = "service-accounts";
 
 /// A running master.
 #[derive(Debug)]
@@ -45,7 +48,10 @@ impl Master {
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         let directory = data_directory(options)?;
         let authority = Arc::new(Authority::open(&options.pki(&directory))?);
+        let keys = Arc::new(TokenKeys::open(&options.pki(&directory).join(TOKEN_KEYS))?);
         let builder = Cluster::builder()
+            .rbac()
+            .tokens(Arc::clone(&keys))
             .service_ranges(options.service_cluster_ip_range.clone())
             .controllers(options.controllers(authority.certificate()));
         let builder = store(options, &directory, builder).await?;
@@ -54,13 +60,13 @@ impl Master {
         })?;
         let reached = options.advertise.unwrap_or_else(|| reachable_address(options.listen.ip()));
         let address = SocketAddr::new(reached, listener.local_addr()?.port());
-        Self::serve(options, &directory, authority, builder, (listener, address)).await
+        Self::serve(options, &directory, (authority, keys), builder, (listener, address)).await
     }
 
     async fn serve(
         options: &Options,
         directory: &Path,
-        authority: Arc<Authority>,
+        (authority, keys): (Arc<Authority>, Arc<TokenKeys>),
         builder: Builder,
         (listener, address): (TcpListener, SocketAddr),
     ) -> anyhow::Result<Self> {
@@ -77,7 +83,8 @@ impl Master {
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
-        let api = ApiHost::new(listener, tls, Frontend::new(&cluster).enrolling(enrolment))?;
+        let frontend = Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url);
+        let api = ApiHost::new(listener, tls, frontend)?;
         Ok(Self { cluster, api, url, token, kubeconfig })
     }
 

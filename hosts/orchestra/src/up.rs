@@ -12,7 +12,9 @@ use orchestra_core::cluster::Cluster;
 use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
-use orchestra_http::{ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, reachable_address};
+use orchestra_http::{
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, TokenKeys, reachable_address,
+};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -115,13 +117,16 @@ async fn serve(
     let tls =
         authority.issue_api_server(&[reached.ip(), backend.service_ranges()?.api_server().into()], &[])?;
     let root_ca = Some(authority.certificate().to_owned());
+    let keys = Arc::new(TokenKeys::open(&pki.join("service-accounts"))?);
     let builder = Cluster::builder()
+        .rbac()
+        .tokens(Arc::clone(&keys))
         .store(store)
         .api_address(reached.ip(), reached.port())
         .controllers(controllers::Config { root_ca, ..controllers::Config::default() });
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-    let frontend = Frontend::new(&cluster);
+    let frontend = Frontend::new(&cluster).issuing(keys, format!("https://{reached}"));
     let frontend = match enrolment {
         Some(enrolment) => frontend.enrolling(enrolment),
         None => frontend,

@@ -45,7 +45,7 @@ impl ServiceAccounts {
                 .metadata
                 .annotations
                 .as_ref()
-                .is_some_and(|held| held.get(ENFORCE).is_some_and(is_true))
+                .is_some_and(|held| held.get(ENFORCE).is_some_and(|text| is_true(text)))
             {
                 check_secrets(account, name, spec)?;
             }
@@ -77,8 +77,8 @@ impl ServiceAccounts {
     }
 }
 
-fn is_true(text: &String) -> bool {
-    matches!(text.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE")
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "True" | "TRUE")
 }
 
 fn each<'v>(value: &'v Value, list: &str) -> impl Iterator<Item = &'v Value> {

@@ -37,7 +37,10 @@ pub trait Responder: Send + Sync + fmt::Debug + 'static {
 
 /// Who answers what.
 #[derive(Debug, Default)]
-pub struct Responders(HashMap<(GroupResource, Option<Arc<str>>), Arc<dyn Responder>>);
+pub struct Responders(HashMap<Asked, Arc<dyn Responder>>);
+
+/// A kind, or a subresource of it.
+type Asked = (GroupResource, Option<Arc<str>>);
 
 impl Responders {
     /// Nobody answers anything.

@@ -65,7 +65,7 @@ fn account_of(secret: &Entry) -> Option<ObjectName> {
         return None;
     }
     let view = secret.view::<View>().ok()?;
-    Some(ObjectName::new(secret.name().namespace(), &**view.metadata.annotations.get(ACCOUNT)?))
+    Some(ObjectName::new(secret.name().namespace(), view.metadata.annotations.get(ACCOUNT)?))
 }
 
 #[async_trait]

@@ -8,27 +8,32 @@ use super::{Case, refused};
 #[tokio::test]
 async fn strangers() {
     let served = Served::start().await;
-    let stranger = |name, value: &str| {
-        Case::get(name, "/api/v1/pods").header("authorization", value).is(401, "Unauthorized", "Unauthorized")
-    };
+    let get = |name, path: &str, value: &str| Case::get(name, path).header("authorization", value);
+    let unknown =
+        |name, value: &str| get(name, "/api/v1/pods", value).is(401, "Unauthorized", "Unauthorized");
+    // Whoever does not say who they are is told what they may not do.
+    let pods = "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" at the \
+                cluster scope";
+    let nobody = |name, value: &str| get(name, "/api/v1/pods", value).is(403, "Forbidden", pods);
     let body = r#"{"metadata":{"name":"m"}}"#;
     let maps = "/api/v1/namespaces/default/configmaps";
     refused(
         &served,
         vec![
-            stranger("no token", ""),
-            stranger("a wrong token", "Bearer guessed"),
-            stranger("an empty token", "Bearer "),
-            stranger("another scheme", "Basic YTpi"),
-            Case::get("discovery", "/apis").header("authorization", "").is(
-                401,
-                "Unauthorized",
-                "Unauthorized",
+            nobody("no token", ""),
+            unknown("a wrong token", "Bearer guessed"),
+            nobody("an empty token", "Bearer "),
+            nobody("another scheme", "Basic YTpi"),
+            get("discovery", "/apis", "").is(
+                403,
+                "Forbidden",
+                "forbidden: User \"system:anonymous\" cannot get path \"/apis\"",
             ),
             Case::post("a write", maps, body).header("authorization", "").is(
-                401,
-                "Unauthorized",
-                "Unauthorized",
+                403,
+                "Forbidden",
+                "configmaps is forbidden: User \"system:anonymous\" cannot create resource \"configmaps\" in API group \
+                 \"\" in the namespace \"default\"",
             ),
         ],
     )

@@ -24,6 +24,9 @@ use std::sync::Mutex;
 
 use client::Client;
 use lists::Lists;
+use orchestra_core::cluster::Cluster;
+use orchestra_core::controllers;
+use orchestra_http::TokenKeys;
 use replay::Outcome;
 use scenario::Scenario;
 use support::Served;
@@ -37,7 +40,10 @@ async fn the_answers_are_those_of_kubernetes() {
     let only = std::env::var("ORACLE_ONLY").unwrap_or_default();
     let mut scenarios = scenario::read_all(&folder.join("answers"));
     scenarios.retain(|scenario| scenario.name.starts_with(&only));
-    let served = Served::start().await;
+    // As there: rights by roles, tokens of service accounts, and an authority whose certificate pods are given.
+    let controllers = controllers::Config { root_ca: Some("authority".to_owned()), ..Default::default() };
+    let builder = Cluster::builder().rbac().tokens(TokenKeys::new().unwrap()).controllers(controllers);
+    let served = Served::with(builder, |face| face).await;
     let (alone, together): (Vec<_>, Vec<_>) = scenarios.iter().partition(|scenario| scenario.alone);
     let mut outcomes = run_all(&served, together, AT_A_TIME).await;
     outcomes.extend(run_all(&served, alone, 1).await);

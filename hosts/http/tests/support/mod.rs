@@ -72,7 +72,8 @@ impl Served {
         let cluster = builder.start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let tokens = Tokens::new();
-        tokens.insert(TOKEN.trim_start_matches("Bearer "), User::admin());
+        let admin = User { uid: "1".to_owned(), ..User::named("admin").in_group("system:masters") };
+        tokens.insert(TOKEN.trim_start_matches("Bearer "), admin);
         tokens.insert("of-someone", User::named("someone"));
         let api = ApiHost::new(listener, tls, face(Frontend::new(&cluster).authenticator(tokens))).unwrap();
         Self { cluster, api, authority }

@@ -68,7 +68,7 @@ impl NoEscalation {
         if self.may(attributes, "bind", target.named(&*role.name)).await {
             return Ok(());
         }
-        let held = self.caches.get(&id).and_then(|cache| cache.get(&ObjectName::new(scope, &*role.name)));
+        let held = self.caches.get(&id).and_then(|cache| cache.get(&ObjectName::new(scope, &role.name)));
         let held = held.ok_or_else(|| Status::not_found(&id, &role.name))?;
         let view = held.view::<RoleView>().map_err(Status::internal)?;
         self.check_held(attributes, &permissions_of(view.rules.as_deref().unwrap_or_default()))

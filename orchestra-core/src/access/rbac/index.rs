@@ -65,7 +65,7 @@ impl Binding {
             "ClusterRole" => None,
             _ => return None,
         };
-        let named = ObjectName::new(namespace, &*role.name);
+        let named = ObjectName::new(namespace, &role.name);
         Some(Self { name: name.clone(), role_kind: role.kind.clone(), role: named, subjects })
     }
 

@@ -18,6 +18,8 @@ mod canonical;
 mod client;
 #[path = "verbs/quotas.rs"]
 mod quotas;
+#[path = "verbs/storage.rs"]
+mod storage;
 
 async fn server() -> TestServer {
     TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await

@@ -12,6 +12,7 @@
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service_account` | a pod's account, and its token |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
+//! | `storage_class` | the default StorageClass of claims that name none |
 
 mod amounts;
 mod certificates;
@@ -24,6 +25,7 @@ pub(crate) mod quota;
 mod selectors;
 mod service;
 mod service_account;
+mod storage_class;
 
 use std::sync::Arc;
 
@@ -41,6 +43,7 @@ pub use quota::Quotas;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 pub use service_account::ServiceAccounts;
+pub use storage_class::DefaultStorageClass;
 
 /// The admissions of a cluster with these ranges for services, in order. `tokens` says whether pods get tokens of their
 /// service accounts.
@@ -57,6 +60,7 @@ pub fn standard(
         Arc::new(CertificateRequests::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
         Arc::new(LimitRanges::new(caches)),
+        Arc::new(DefaultStorageClass::new(caches)),
         Arc::new(PodSecurity::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),

@@ -90,6 +90,8 @@ pub struct Resource {
     pub generation: bool,
     /// Whether an object may be replaced by one that does not say of which version of it.
     pub unconditional_update: bool,
+    /// Whether who deletes an object is answered with the object as it was, even when it is gone at once.
+    pub answers_deleted: bool,
     /// The parts of its objects that have a path of their own.
     pub subresources: Arc<[Subresource<Arc<str>>]>,
     /// Whether an object that is created without a name is given its uid for one.
@@ -135,6 +137,7 @@ impl Resource {
             status_at_creation: false,
             generation: false,
             unconditional_update: true,
+            answers_deleted: false,
             subresources: Arc::new([(&Subresource::HISTORY).into()]),
             name_optional: false,
             name_rule: NameRule::Subdomain,
@@ -158,6 +161,7 @@ impl Resource {
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
             unconditional_update: R::UNCONDITIONAL_UPDATE,
+            answers_deleted: R::ANSWERS_DELETED,
             subresources: subresources::<R>(),
             name_optional: R::NAME_OPTIONAL,
             name_rule: R::NAME,

@@ -7,7 +7,7 @@ use super::check::{self, shown};
 use super::conditions;
 use super::json::{at, set};
 use crate::api::field::{Errors, Path, Shown};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, NameRule, Rules, table};
 
 /// The rules of PodDisruptionBudget objects.
 pub(super) struct DisruptionBudgetRules;
@@ -17,6 +17,7 @@ impl Rules for DisruptionBudgetRules {
 
     const SHORT_NAMES: &'static [&'static str] = &["pdb"];
     const STATUS: bool = true;
+    const NAME: NameRule = NameRule::PathSegment;
     const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

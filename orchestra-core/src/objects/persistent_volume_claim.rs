@@ -29,6 +29,7 @@ pub(super) struct PersistentVolumeClaimRules;
 impl Rules for PersistentVolumeClaimRules {
     type Object = PersistentVolumeClaim;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["pvc"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

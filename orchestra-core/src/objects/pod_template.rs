@@ -12,6 +12,7 @@ pub(super) struct PodTemplateRules;
 impl Rules for PodTemplateRules {
     type Object = PodTemplate;
 
+    const ANSWERS_DELETED: bool = true;
     const GENERATION: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

@@ -101,4 +101,4 @@ pub(super) fn storage_class(meta: &ObjectMeta, class: Option<&String>) -> String
 }
 
 /// The annotation of old that names a storage class.
-pub(super) const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+pub(crate) const STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";

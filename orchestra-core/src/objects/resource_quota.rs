@@ -37,6 +37,7 @@ pub(super) struct ResourceQuotaRules;
 impl Rules for ResourceQuotaRules {
     type Object = ResourceQuota;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["quota"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

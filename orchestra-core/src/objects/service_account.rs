@@ -8,6 +8,7 @@ pub(super) struct ServiceAccountRules;
 impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["sa"];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::TOKEN];
 

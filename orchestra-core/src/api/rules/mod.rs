@@ -46,6 +46,8 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether its objects are kept. Those of a kind that are not are created to be answered by the
     /// [`Responder`](super::Responder) of the kind, and are gone with the answer.
     const STORED: bool = true;
+    /// Whether who deletes an object is answered with the object as it was, even when it is gone at once.
+    const ANSWERS_DELETED: bool = false;
     /// What can be done with its objects.
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.

@@ -71,7 +71,8 @@ fn names_version(resource: &Resource, name: &str, draft: &Draft) -> Result<(), S
     }
     let mut errors = Errors::new();
     errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
-    Err(Status::invalid(&resource.id.group, &resource.kind, name, &errors))
+    // Here Kubernetes says the plural for the kind.
+    Err(Status::invalid(&resource.id.group, &resource.id.resource, name, &errors))
 }
 
 fn patched(

@@ -125,8 +125,12 @@ impl Server {
             return Ok(answer(Arc::clone(current), draft.warnings, false));
         }
         if let (WriteVerb::Delete, true, Some(current)) = (verb, ends, current) {
-            self.remove(write, current, txn).await?;
-            return Ok(Response::new(Reply::Value(success(kind, current))));
+            let revision = self.remove(write, current, txn).await?;
+            let reply = match kind.answers_deleted {
+                true => Reply::Object(Arc::new(current.at(revision))),
+                false => Reply::Value(success(kind, current)),
+            };
+            return Ok(Response::new(reply));
         }
         Author::of(write.user, write.part, write.options).sign(kind, &mut draft.object, self.clock.now());
         let entry = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);

@@ -90,7 +90,11 @@ fn exit_codes(
     let path = path.child("values");
     let values = &codes.values;
     if values.is_empty() {
-        errors.invalid(&path, shown(&values), "at least one value is required");
+        errors.invalid(
+            &path,
+            shown(&Some(values).filter(|values| !values.is_empty())),
+            "at least one value is required",
+        );
     }
     at_most(values.len(), MAX_EXIT_CODES, &path, errors);
     let mut seen = HashSet::new();

@@ -28,6 +28,7 @@ pub(super) struct PersistentVolumeRules;
 impl Rules for PersistentVolumeRules {
     type Object = PersistentVolume;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["pv"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

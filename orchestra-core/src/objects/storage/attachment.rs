@@ -23,6 +23,7 @@ impl Rules for VolumeAttachmentRules {
     const STATUS: bool = true;
     const GENERATION: bool = false;
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column { format: "name", ..Column::new("Attacher", "What attaches the volume.") },

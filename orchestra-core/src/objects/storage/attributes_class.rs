@@ -12,6 +12,7 @@ pub(in crate::objects) struct VolumeAttributesClassRules;
 impl Rules for VolumeAttributesClassRules {
     type Object = VolumeAttributesClass;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["vac"];
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("DriverName", "Whose volumes have the attributes."), Column::AGE];

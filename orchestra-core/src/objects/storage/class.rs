@@ -3,6 +3,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::TopologySelectorTerm;
 use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::{parameters, provisioner};
@@ -16,12 +17,21 @@ use crate::objects::{names, pod};
 const IS_DEFAULT: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
 
+/// Whether a class is for the claims that name none.
+pub(crate) fn is_default(class: &ObjectMeta) -> bool {
+    let annotations = class.annotations.as_ref();
+    IS_DEFAULT.iter().any(|key| {
+        annotations.and_then(|annotations| annotations.get(*key)).is_some_and(|held| held == "true")
+    })
+}
+
 /// The rules of StorageClass objects.
 pub(in crate::objects) struct StorageClassRules;
 
 impl Rules for StorageClassRules {
     type Object = StorageClass;
 
+    const ANSWERS_DELETED: bool = true;
     const SHORT_NAMES: &'static [&'static str] = &["sc"];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
@@ -78,10 +88,7 @@ impl Rules for StorageClassRules {
     }
 
     fn cells(object: &StorageClass, now: Timestamp) -> Vec<Value> {
-        let annotations = object.metadata.annotations.as_ref();
-        let is_default = IS_DEFAULT.iter().any(|key| {
-            annotations.and_then(|annotations| annotations.get(*key)).is_some_and(|held| held == "true")
-        });
+        let is_default = is_default(&object.metadata);
         let name = object.metadata.name.as_deref().unwrap_or_default();
         vec![
             if is_default { format!("{name} (default)") } else { name.to_owned() }.into(),

@@ -21,6 +21,7 @@ impl Rules for DriverRules {
     type Object = CSIDriver;
 
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         flag("AttachRequired", "Whether a volume must be attached before it is mounted."),

@@ -13,6 +13,7 @@ pub(super) use attachment::VolumeAttachmentRules;
 pub(super) use attributes_class::VolumeAttributesClassRules;
 pub(super) use capacity::StorageCapacityRules;
 pub(super) use class::StorageClassRules;
+pub(crate) use class::is_default as is_default_class;
 pub(super) use driver::DriverRules;
 pub(super) use node::CsiNodeRules;
 

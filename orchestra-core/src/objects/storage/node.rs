@@ -19,6 +19,7 @@ impl Rules for CsiNodeRules {
     type Object = CSINode;
 
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Drivers", "How many drivers the node has.").integer(), Column::AGE];
 

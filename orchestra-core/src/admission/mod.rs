@@ -4,11 +4,14 @@
 //! | --- | --- |
 //! | `certificates` | who asks for a certificate, and when what became of it |
 //! | `event_rate` | new Events are bounded, of one source and in all |
+//! | `ingress_class` | ingresses that name no class are of the default one |
 //! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
+//! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
+//! | `runtime_class` | pods have the overhead, the nodes and the tolerations of their RuntimeClass |
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service_account` | a pod's account, and its token |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
@@ -17,11 +20,13 @@
 mod amounts;
 mod certificates;
 mod event_rate;
+mod ingress_class;
 mod limit_range;
 mod namespace;
 mod pod;
 mod pod_security;
 pub(crate) mod quota;
+mod runtime_class;
 mod selectors;
 mod service;
 mod service_account;
@@ -35,11 +40,13 @@ use crate::clock::SharedClock;
 pub(crate) use amounts::{Amounts, add as add_amounts};
 pub use certificates::CertificateRequests;
 pub use event_rate::EventRateLimit;
+pub use ingress_class::DefaultIngressClass;
 pub use limit_range::LimitRanges;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
 pub use pod_security::PodSecurity;
 pub use quota::Quotas;
+pub use runtime_class::RuntimeClasses;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 pub use service_account::ServiceAccounts;
@@ -61,7 +68,9 @@ pub fn standard(
         Arc::new(PodDefaults::new(caches)),
         Arc::new(LimitRanges::new(caches)),
         Arc::new(DefaultStorageClass::new(caches)),
+        Arc::new(RuntimeClasses::new(caches)),
         Arc::new(PodSecurity::new(caches)),
+        Arc::new(DefaultIngressClass::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
         // Last, so that nothing is counted which another refuses.

@@ -1,6 +1,5 @@
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde_json::{Value, json};
 
@@ -12,8 +11,8 @@ use crate::watch::{Cache, Query};
 /// How long a pod stays on a node that has failed, in seconds, unless it says otherwise.
 const TOLERATION_SECONDS: i64 = 300;
 
-/// Fills in what a pod leaves to the cluster: its priority, where its node stands, and for how long
-/// it puts up with a node that has failed; refuses a priority other than that of its class, and what no runtime gives.
+/// Fills in what a pod leaves to the cluster: its priority, where its node stands, and for how long it puts up with a node
+/// that has failed; refuses a priority other than that of its class.
 #[derive(Debug)]
 pub struct PodDefaults {
     caches: Caches,
@@ -84,29 +83,6 @@ impl PodDefaults {
         }
     }
 
-    /// What only a RuntimeClass could give is refused where there is none of that name.
-    fn runtime_class(&self, attributes: &Attributes<'_>, spec: &Value) -> Result<(), Status> {
-        let refuse = |why: String| {
-            Err(Status::forbidden(
-                &attributes.resource.id,
-                attributes.name.name(),
-                format!("pod rejected: {why}"),
-            ))
-        };
-        let overhead = spec["overhead"].as_object().is_some_and(|overhead| !overhead.is_empty());
-        match spec["runtimeClassName"].as_str().filter(|name| !name.is_empty()) {
-            Some(name) if !self.has_runtime(name) => refuse(format!("RuntimeClass {name:?} not found")),
-            None if overhead => {
-                refuse("Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn has_runtime(&self, name: &str) -> bool {
-        self.cache_of::<RuntimeClass>().is_some_and(|cache| cache.get(&ObjectName::cluster(name)).is_some())
-    }
-
     /// A pod has the labels by which its node says where it stands.
     fn topology(&self, object: &mut Value) {
         let name = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
@@ -167,7 +143,6 @@ impl Admission for PodDefaults {
         };
         if verb == WriteVerb::Create {
             self.priority(attributes, spec)?;
-            self.runtime_class(attributes, spec)?;
         }
         // An update that leaves them out gets them again: they cannot be taken away.
         if attributes.subresource.is_none() {

@@ -20,6 +20,8 @@ mod client;
 mod quotas;
 #[path = "verbs/storage.rs"]
 mod storage;
+#[path = "verbs/words.rs"]
+mod words;
 
 async fn server() -> TestServer {
     TestServer::builder().service_ranges("10.96.0.0/28".parse().unwrap()).start().await

@@ -94,6 +94,17 @@ impl<'r> Call<'r> {
         Wanted::of(format, self.headers, self.query.as_ref().ok())
     }
 
+    /// What its sender is told of the version that it speaks, if that is deprecated.
+    pub(crate) fn deprecation(&self) -> Option<&str> {
+        let (Route::Resource { target, .. }, Some(verb)) = (&self.route, self.verb) else { return None };
+        let row = self.row.as_ref()?;
+        let is_served = match &target.subresource {
+            Some(name) => row.subresource(name)?.verbs.contains(&verb),
+            None => row.serves(verb, target) && !(verb == Verb::Create && target.name.is_some()),
+        };
+        row.deprecation(&target.group, &target.version).filter(|_| is_served)
+    }
+
     /// What it is counted as.
     pub(crate) fn counted(&self) -> Asked {
         let Route::Resource { target, .. } = &self.route else {

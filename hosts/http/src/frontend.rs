@@ -207,8 +207,16 @@ impl Frontend {
         if let (Route::Resource { target, rest, .. }, Some(verb)) = (&call.route, call.verb) {
             let fields = call.selected(verb);
             let permit = self.server.permit(user, verb, target.clone(), fields.as_ref()).await?;
-            let answer = self.resource(call, permit, rest, payload, closing).await?;
-            return Ok(answer.unwrap_or_else(not_found));
+            let answer = self.resource(call, permit, rest, payload, closing).await;
+            return Ok(match answer {
+                Ok(answer) => answer.unwrap_or_else(not_found),
+                Err(status) => {
+                    let mut failure = reply::failure(&status, call.wanted());
+                    let warnings = status.warnings().iter().map(String::as_str);
+                    reply::warn(&mut failure, call.deprecation().into_iter().chain(warnings));
+                    failure
+                }
+            });
         }
         self.server.authorize(user, call.access()).await?;
         Ok(self.path(call, closing).await?.unwrap_or_else(not_found))
@@ -354,7 +362,8 @@ impl Frontend {
         }
         let code = if answer.created { 201 } else { 200 };
         let mut response = call.wanted().json(code, out).await?;
-        reply::warn(&mut response, &answer.warnings);
+        let warnings = answer.warnings.iter().map(String::as_str);
+        reply::warn(&mut response, call.deprecation().into_iter().chain(warnings));
         Ok(response)
     }
 
@@ -410,7 +419,9 @@ impl Frontend {
                 () = closing.cancelled() => {}
             }
         });
-        Ok(reply::stream(JSON, chunks))
+        let mut response = reply::stream(JSON, chunks);
+        reply::warn(&mut response, call.deprecation());
+        Ok(response)
     }
 }
 

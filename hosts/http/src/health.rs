@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use http::Response;
 use orchestra_core::api::Server;
-use orchestra_core::meta::Revision;
+use orchestra_core::k8s_openapi::api::core::v1::Namespace;
+use orchestra_core::k8s_openapi::api::scheduling::v1::PriorityClass;
+use orchestra_core::meta::{GroupResource, Object, ObjectName, Revision};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,10 @@ enum Check {
     Store,
     /// That the store takes writes: it has room.
     Writes,
+    /// That the namespaces of the system are there, which are made when a cluster starts.
+    Namespaces,
+    /// That the priority classes of the system are there, which are made with them.
+    PriorityClasses,
     /// That the caches hold what the store does.
     Caches,
     /// That the server is not about to stop.
@@ -35,8 +41,16 @@ enum Check {
 }
 
 impl Check {
-    const LIVE: &[Self] = &[Self::Ping, Self::Store];
-    const READY: &[Self] = &[Self::Ping, Self::Store, Self::Writes, Self::Caches, Self::Shutdown];
+    const LIVE: &[Self] = &[Self::Ping, Self::Store, Self::Namespaces, Self::PriorityClasses];
+    const READY: &[Self] = &[
+        Self::Ping,
+        Self::Store,
+        Self::Writes,
+        Self::Caches,
+        Self::Namespaces,
+        Self::PriorityClasses,
+        Self::Shutdown,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +58,8 @@ impl Check {
             Self::Store => "etcd",
             Self::Writes => "etcd-readiness",
             Self::Caches => "informer-sync",
+            Self::Namespaces => "poststarthook/start-system-namespaces-controller",
+            Self::PriorityClasses => "poststarthook/scheduling/bootstrap-system-priority-classes",
             Self::Shutdown => "shutdown",
         }
     }
@@ -60,9 +76,19 @@ impl Check {
                 Some(latest) => timeout(CACHES, server.caches().reached(latest)).await.is_ok(),
                 None => false,
             },
+            Self::Namespaces => has::<Namespace>(server, &["kube-system", "kube-public", "default"]),
+            Self::PriorityClasses => {
+                has::<PriorityClass>(server, &["system-node-critical", "system-cluster-critical"])
+            }
             Self::Shutdown => !closing.is_cancelled(),
         }
     }
+}
+
+/// Whether objects of these names are there. A server that does not serve the kind needs none.
+fn has<K: Object>(server: &Server, names: &[&str]) -> bool {
+    let Some(cache) = server.caches().get(&GroupResource::of::<K>()) else { return true };
+    names.iter().all(|name| cache.get(&ObjectName::cluster(*name)).is_some())
 }
 
 /// The store's revision, if it says.

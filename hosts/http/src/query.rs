@@ -15,6 +15,9 @@ use orchestra_core::selector::{FieldSelector, Selector};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
+/// The parameter by which one object is read as it was at a revision.
+pub(crate) const AS_OF: &str = "asOf";
+
 /// The most bytes that the name of a field manager may have.
 const LONGEST_MANAGER: usize = 128;
 
@@ -164,11 +167,13 @@ impl QueryString {
         FieldSelector::parse(text).map(Some).map_err(|error| Status::bad_request(error.to_string()))
     }
 
+    /// Of when one object is to be. As it was, it is asked for by a name of orchestra's own: Kubernetes knows no such
+    /// question, and takes no notice of `resourceVersionMatch` here.
     pub(crate) fn get_options(&self) -> Result<(Option<Revision>, Option<RevisionMatch>), Status> {
-        // Kubernetes knows no exactness for one object; asking for it here is asking for the past.
-        let revision = self.revision()?;
-        let exact = self.get("resourceVersionMatch") == Some("Exact");
-        Ok((revision, exact.then_some(RevisionMatch::Exact)))
+        match self.number::<u64>(AS_OF)? {
+            Some(revision) => Ok((Some(Revision(revision)), Some(RevisionMatch::Exact))),
+            None => Ok((self.revision()?, None)),
+        }
     }
 
     pub(crate) fn list(&self) -> Result<ListOptions, Status> {
@@ -373,6 +378,15 @@ mod tests {
         for (code, status) in [(500, query.get_options().unwrap_err()), (500, query.watch().unwrap_err())] {
             assert_eq!((status.code(), status.reason()), (code, Reason::Unknown));
         }
+    }
+
+    #[test]
+    fn one_object_is_read_as_it_was_by_a_name_of_its_own() {
+        let exact = parse("resourceVersionMatch=Exact&resourceVersion=7").get_options().unwrap();
+        assert_eq!(exact, (Some(Revision(7)), None));
+        let past = parse("asOf=7").get_options().unwrap();
+        assert_eq!(past, (Some(Revision(7)), Some(RevisionMatch::Exact)));
+        assert_eq!(parse("asOf=x").get_options().unwrap_err().code(), 400);
     }
 
     #[test]

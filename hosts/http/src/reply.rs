@@ -216,9 +216,9 @@ pub(crate) fn stream(
 
 /// Adds what the caller should know: warning code 299, as `kubectl` prints it. All together are cut at the length at
 /// which Kubernetes cuts them: first each of them, and when that is not enough, those at the end are left out.
-pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+pub(crate) fn warn<'w>(response: &mut Response<Body>, warnings: impl IntoIterator<Item = &'w str>) {
     let mut told = HashSet::new();
-    let warnings = warnings.iter().filter(|warning| told.insert(*warning)).map(|warning| header(warning));
+    let warnings = warnings.into_iter().filter(|warning| told.insert(*warning)).map(header);
     let warnings: Vec<String> = warnings.collect();
     let too_long = warnings.iter().map(String::len).sum::<usize>() > ALL_WARNINGS;
     let mut room = ALL_WARNINGS;

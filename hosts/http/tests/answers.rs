@@ -56,11 +56,16 @@ async fn long_answers_are_compressed_for_those_who_can_read_them() {
     }
 }
 
+/// What is made when a cluster starts, and is there.
+const HOOKS: &str = "[+]poststarthook/start-system-namespaces-controller ok\n\
+                     [+]poststarthook/scheduling/bootstrap-system-priority-classes ok\n";
+
 #[tokio::test]
 async fn health_is_told_check_by_check() {
     let served = Served::start().await;
-    let live = "[+]ping ok\n[+]etcd ok\n";
-    let ready = format!("{live}[+]etcd-readiness ok\n[+]informer-sync ok\n[+]shutdown ok\n");
+    let live = format!("[+]ping ok\n[+]etcd ok\n{HOOKS}");
+    let ready =
+        format!("[+]ping ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n{HOOKS}[+]shutdown ok\n");
     for (path, code, says) in [
         ("/livez", 200, "ok".to_owned()),
         ("/healthz?verbose", 200, format!("{live}healthz check passed\n")),
@@ -71,9 +76,10 @@ async fn health_is_told_check_by_check() {
         (
             "/livez?verbose&exclude=etcd&exclude=none",
             200,
-            "[+]ping ok\n[+]etcd excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"none\"\n\
-             livez check passed\n"
-                .to_owned(),
+            format!(
+                "[+]ping ok\n[+]etcd excluded: ok\n{HOOKS}warn: some health checks cannot be excluded: no matches for \
+                 \"none\"\nlivez check passed\n"
+            ),
         ),
     ] {
         let answer = served.get(path, &[("authorization", "")]).await;
@@ -87,9 +93,11 @@ async fn a_server_without_its_store_is_not_well() {
     let served = Served::over(store.clone()).await;
     store.set(Faults { down: true, ..Faults::default() });
     let answer = served.get("/readyz", &[]).await;
-    let says = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]etcd-readiness failed: reason withheld\n\
-                [-]informer-sync failed: reason withheld\n[+]shutdown ok\nreadyz check failed\n";
-    assert_eq!((answer.code, answer.text()), (500, says));
+    let says = format!(
+        "[+]ping ok\n[-]etcd failed: reason withheld\n[-]etcd-readiness failed: reason withheld\n\
+         [-]informer-sync failed: reason withheld\n{HOOKS}[+]shutdown ok\nreadyz check failed\n"
+    );
+    assert_eq!((answer.code, answer.text()), (500, &*says));
     assert_eq!(served.get("/livez/etcd", &[]).await.code, 500);
     store.set(Faults { full: true, ..Faults::default() });
     assert_eq!(served.get("/readyz/etcd-readiness", &[]).await.code, 500, "no write is possible");

@@ -1,8 +1,12 @@
 //! Reading a request's object strictly: what stands twice and what the kind does not have is found, and said.
 
-use serde_json::Value;
+use std::collections::HashSet;
 
-use super::document::Decoded;
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::document::{self, Decoded};
+use super::patch::mistaken;
 use super::{Body, Reason, Status, protobuf, syntax};
 
 #[cfg(test)]
@@ -15,21 +19,75 @@ thread_local! {
 ///
 /// # Errors
 /// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML, of which the first document is read; as the
-/// protobuf of a built-in kind.
+/// protobuf of a built-in kind. Or when what is read is no object, or says in no text of what kind it is.
 pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
     #[cfg(test)]
     DECODED.with(|count| count.set(count.get() + 1));
-    match body {
-        Body::Json(text) => syntax::read(&text).map_err(|why| {
-            let why = format!("couldn't get version/kind; json parse error: {why}");
-            unrecognized(kind, &why, &text)
-        }),
-        Body::Yaml(text) => {
-            super::yaml::decode(&text).map_err(|error| unrecognized(kind, &error.to_string(), &text))
+    let (mut decoded, text) = match body {
+        Body::Json(text) => {
+            let read = syntax::read(&text).map_err(|why| unparsed(&why));
+            (read.map_err(|why| unrecognized(kind, &why, &text))?, text)
         }
-        Body::Protobuf(bytes) => Ok(Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }),
-        Body::Value(value) => Ok(Decoded { value, repeated: Vec::new() }),
+        Body::Yaml(text) => {
+            let read = super::yaml::decode(&text);
+            (read.map_err(|error| unrecognized(kind, &error.to_string(), &text))?, text)
+        }
+        Body::Protobuf(bytes) => (Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }, bytes),
+        Body::Value(value) => (Decoded { value, repeated: Vec::new() }, Bytes::new()),
+    };
+    if decoded.value.is_null() {
+        // Nothing is as good as an object without fields.
+        decoded.value = Value::Object(Map::new());
     }
+    version_and_kind(&decoded.value).map_err(|why| unrecognized(kind, &why, &text))?;
+    Ok(decoded)
+}
+
+fn unparsed(why: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {why}")
+}
+
+/// Whether an object says of which version and kind it is, if it does, in a form that can be read; else what Kubernetes
+/// says of it.
+fn version_and_kind(object: &Value) -> Result<(), String> {
+    const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let Value::Object(fields) = object else { return Err(unparsed(&mistaken(object, HEAD))) };
+    for name in ["apiVersion", "kind"] {
+        match fields.get(name) {
+            None | Some(Value::Null | Value::String(_)) => {}
+            Some(other) => {
+                let why = mistaken(other, "string").replace("value of", &format!("struct field .{name} of"));
+                return Err(unparsed(&why));
+            }
+        }
+    }
+    let version = fields.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    match version.matches('/').count() {
+        0 | 1 => Ok(()),
+        _ => Err(format!("unexpected GroupVersion string: {version}")),
+    }
+}
+
+/// What is wrong with the fields of a text, in the order in which they stand in it.
+pub(crate) fn faults(text: Option<&[u8]>, unknown: &[String], repeated: &[String]) -> Vec<String> {
+    let unknown: Vec<String> = unknown.iter().map(|path| readable(path)).collect();
+    let say_unknown = |path: &String| format!("unknown field \"{path}\"");
+    let say_repeated = |path: &String| format!("duplicate field \"{path}\"");
+    let Some(text) = text.filter(|_| unknown.len() + repeated.len() > 1) else {
+        return unknown.iter().map(say_unknown).chain(repeated.iter().map(say_repeated)).collect();
+    };
+    let (mut seen, mut said) = (HashSet::new(), Vec::new());
+    for path in document::keys(text) {
+        if unknown.contains(&path) {
+            said.push(say_unknown(&path));
+        } else if seen.contains(&path) && repeated.contains(&path) {
+            said.push(say_repeated(&path));
+        }
+        seen.insert(path);
+    }
+    let mut told = HashSet::new();
+    said.retain(|fault| told.insert(fault.clone()));
+    said
 }
 
 impl From<protobuf::Undecodable> for Status {

@@ -30,9 +30,19 @@ impl<'de> Deserialize<'de> for FromYaml {
     }
 }
 
+/// The paths of all keys of a JSON text, in the order in which they stand there, with those that stand there twice.
+pub(super) fn keys(text: &[u8]) -> Vec<String> {
+    let (keys, repeated) = (RefCell::default(), RefCell::default());
+    let reader = Strict { path: String::new(), repeated: &repeated, keys: Some(&keys), yaml: false };
+    // What is no JSON was refused before.
+    let _read = reader.deserialize(&mut serde_json::Deserializer::from_slice(text));
+    keys.into_inner()
+}
+
 fn read<'de, D: Deserializer<'de>>(deserializer: D, yaml: bool) -> Result<Decoded, D::Error> {
     let repeated = RefCell::default();
-    let value = Strict { path: String::new(), repeated: &repeated, yaml }.deserialize(deserializer)?;
+    let reader = Strict { path: String::new(), repeated: &repeated, keys: None, yaml };
+    let value = reader.deserialize(deserializer)?;
     Ok(Decoded { value, repeated: repeated.into_inner() })
 }
 
@@ -42,12 +52,14 @@ const MERGE: &str = "<<";
 struct Strict<'r> {
     path: String,
     repeated: &'r RefCell<Vec<String>>,
+    /// Where every key is noted, if they are asked for.
+    keys: Option<&'r RefCell<Vec<String>>>,
     yaml: bool,
 }
 
 impl Strict<'_> {
     fn below(&self, step: fmt::Arguments<'_>) -> Self {
-        Self { path: format!("{}{step}", self.path), repeated: self.repeated, yaml: self.yaml }
+        Self { path: format!("{}{step}", self.path), ..*self }
     }
 
     /// Adds the entries of another map, or of several. What stands in the map itself comes first.
@@ -180,13 +192,18 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(Key(key)) = map.next_key()? {
             let dot = if self.path.is_empty() { "" } else { "." };
             let below = self.below(format_args!("{dot}{key}"));
-            let path = below.path.clone();
-            let value = map.next_value_seed(below)?;
-            if self.yaml && key == MERGE {
-                taken_over.push(value);
-            } else if fields.insert(key, value).is_some() {
-                self.repeated.borrow_mut().push(path);
+            if let Some(keys) = self.keys {
+                keys.borrow_mut().push(below.path.clone());
             }
+            if self.yaml && key == MERGE {
+                taken_over.push(map.next_value_seed(below)?);
+                continue;
+            }
+            if fields.contains_key(&key) {
+                self.repeated.borrow_mut().push(below.path.clone());
+            }
+            let value = map.next_value_seed(below)?;
+            fields.insert(key, value);
         }
         for value in taken_over {
             self.take_over(&mut fields, value)?;

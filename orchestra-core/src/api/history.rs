@@ -1,7 +1,7 @@
 //! What an object has been: its versions that the store still has, and the way back to one.
 //!
 //! Any object has a subresource `history`, which orchestra adds to Kubernetes: the table of its versions. A version
-//! itself is read with `resourceVersion` and `resourceVersionMatch=Exact`, as it is in a list.
+//! itself is read with [`RevisionMatch::Exact`], in the URL `asOf=1234`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};

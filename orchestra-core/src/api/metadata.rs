@@ -38,6 +38,15 @@ pub fn validate(meta: &ObjectMeta, scope: Scope, rule: NameRule, errors: &mut Er
     managed(meta.managed_fields.as_deref().unwrap_or_default(), &path.child("managedFields"), errors);
 }
 
+/// Says which finalizers have names that Kubernetes does not know and that name no owner either. All but a few kinds ask
+/// for that.
+pub fn validate_finalizers(meta: &ObjectMeta, errors: &mut Errors) {
+    let path = Path::new("metadata.finalizers");
+    for (index, finalizer) in meta.finalizers.iter().flatten().enumerate() {
+        standard_finalizer(finalizer, &path.index(index), errors);
+    }
+}
+
 /// Says what is wrong with a change of metadata. Which version it is a change of is seen to before.
 pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta, errors: &mut Errors) {
     let path = Path::new("metadata");
@@ -126,7 +135,7 @@ fn owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) {
 
 fn finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
     for (index, finalizer) in finalizers.iter().enumerate() {
-        finalizer_name(finalizer, &path.index(index), errors);
+        say(errors, &path.index(index), finalizer, names::qualified(finalizer));
     }
     let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
     if has("orphan") && has("foregroundDeletion") {
@@ -141,6 +150,10 @@ fn finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
 /// Says what is wrong with the name of a finalizer.
 pub(crate) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
     say(errors, path, name, names::qualified(name));
+    standard_finalizer(name, path, errors);
+}
+
+fn standard_finalizer(name: &str, path: &Path, errors: &mut Errors) {
     if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
         errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
@@ -186,7 +199,9 @@ mod tests {
 
     fn faults(meta: serde_json::Value) -> Vec<String> {
         let mut errors = Errors::new();
-        validate(&serde_json::from_value(meta).unwrap(), Scope::Namespaced, NameRule::Subdomain, &mut errors);
+        let meta = serde_json::from_value(meta).unwrap();
+        validate(&meta, Scope::Namespaced, NameRule::Subdomain, &mut errors);
+        validate_finalizers(&meta, &mut errors);
         errors.iter().map(ToString::to_string).collect()
     }
 

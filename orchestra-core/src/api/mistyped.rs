@@ -1,22 +1,30 @@
 //! What is said of an object that does not fit its kind's type: which field, of which struct, and what it should be,
 //! in the words that clients of Kubernetes know from its JSON decoder.
 //!
-//! The types themselves are asked: a document with something impossible at a place is refused with the name of what
-//! was expected there.
+//! Of Kubernetes' own types the table of types knows the names. Of others the types themselves are asked: a document with
+//! something impossible at a place is refused with the name of what was expected there.
 
 use serde_json::{Value, json};
 
-/// One step of the way to a value in a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Into a field of an object.
-    Key(String),
-    /// Into an element of a list.
-    Index(usize),
-}
+pub(crate) use super::schema::go::Step;
+use super::schema::{Place, go};
 
 /// What a decoder did not like: where, and its message.
 pub(crate) type Refusal = (Vec<Step>, String);
+
+/// Says what is wrong with a document that its type, if that is in the table, refuses; `None` if the table does not know
+/// the place.
+pub(crate) fn known(place: Option<Place>, (path, error): &Refusal) -> Option<String> {
+    let (found, _) = mismatch(error)?;
+    let go::Named { field, of } = go::name(place?, path)?;
+    let found = go_value(found, &of);
+    Some(match field {
+        None => format!("json: cannot unmarshal {found} into Go value of type {of}"),
+        Some((owner, field)) => {
+            format!("json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {of}")
+        }
+    })
+}
 
 /// Says what is wrong with a document that `decode` refuses. `root` is the name of the type as a whole.
 pub(crate) fn explain(

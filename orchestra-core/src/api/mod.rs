@@ -71,7 +71,7 @@ pub use request::{
 };
 pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
 pub use responder::{Question, Responder, Responders};
-pub use rules::{Column, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
+pub use rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{
     AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, ResponderFactory, Server,
     ServerConfig, Table,

@@ -21,6 +21,7 @@ pub(crate) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<Strin
     };
     match rule {
         NameRule::Subdomain => subdomain(&completed),
+        NameRule::LongName => long_name(&completed),
         NameRule::Label => label(&completed),
         NameRule::Label1035 => label_1035(&completed),
         NameRule::PathSegment => segment(name, prefix),
@@ -69,6 +70,11 @@ pub(crate) fn subdomain(text: &str) -> Vec<String> {
         ));
     }
     faults
+}
+
+/// A DNS subdomain, whose length is said in bytes.
+fn long_name(text: &str) -> Vec<String> {
+    subdomain(text).into_iter().map(|fault| fault.replace(" 253 characters", " 253 bytes")).collect()
 }
 
 /// A DNS subdomain that may have underscores too, as a search path of a resolver.

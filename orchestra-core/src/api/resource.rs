@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::field::Errors;
 use super::request::{Kind, Target, Verb};
-use super::rules::{Column, KindRules, NameRule, Plain, Rules, Typed};
+use super::rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed};
 use super::schema::Place;
 use super::subresource::Subresource;
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
@@ -24,6 +25,8 @@ pub struct Served {
     pub version: Arc<str>,
     /// How objects differ between this version and the stored one.
     pub conversion: Conversion,
+    /// What those are told who use this version, if it is deprecated.
+    pub deprecated: Option<Arc<str>>,
     /// The schema of the objects in this version, where it is not the stored one's.
     #[cfg(feature = "openapi")]
     pub(crate) schema: Option<SchemaOf>,
@@ -50,16 +53,24 @@ pub struct Conversion {
     pub to_stored: fn(&mut Value),
     /// From the stored version to the served one.
     pub from_stored: fn(&mut Value),
-    /// The stored name of a field that a field selector asks for.
-    pub field: fn(&str) -> &str,
+    /// The stored name of a field that a field selector asks for; `None` if this version has no such field.
+    pub field: fn(&str) -> Option<&str>,
+    /// What is wrong with an object, in the stored version, that is written by way of this one: the new state, and the
+    /// old if there is one. In the place of what the rules of the kind say.
+    pub validate: Option<fn(&Value, Option<&Value>, &mut Errors) -> Result<(), serde_json::Error>>,
     /// Whether `from_stored` changes nothing, so that stored bytes can be sent with another `apiVersion`.
     pub same_shape: bool,
 }
 
 impl Conversion {
     /// The versions differ in nothing but their name.
-    pub const NONE: Self =
-        Self { to_stored: |_| {}, from_stored: |_| {}, field: |name| name, same_shape: true };
+    pub const NONE: Self = Self {
+        to_stored: |_| {},
+        from_stored: |_| {},
+        field: |name| Some(name),
+        validate: None,
+        same_shape: true,
+    };
 }
 
 /// One row of the table: a kind, and everything about it that is not an object.
@@ -90,14 +101,16 @@ pub struct Resource {
     pub generation: bool,
     /// Whether an object may be replaced by one that does not say of which version of it.
     pub unconditional_update: bool,
-    /// Whether who deletes an object is answered with the object as it was, even when it is gone at once.
-    pub answers_deleted: bool,
     /// The parts of its objects that have a path of their own.
     pub subresources: Arc<[Subresource<Arc<str>>]>,
     /// Whether an object that is created without a name is given its uid for one.
     pub name_optional: bool,
     /// What names its objects may have.
     pub name_rule: NameRule,
+    /// Whether finalizers of its objects may have any name.
+    pub any_finalizer: bool,
+    /// Whether a forbidden change of metadata has one cause, and not two.
+    pub metadata_checked_once: bool,
     /// How long its objects must live.
     pub durability: Durability,
     /// The fields that field selectors may ask for.
@@ -108,6 +121,12 @@ pub struct Resource {
     pub orphan_by_default: bool,
     /// What to know of a deletion that does not say how dependents fare.
     pub deletion_warning: Option<Arc<str>>,
+    /// How its objects go.
+    pub deletion: Deletion,
+    /// Whether an update makes an object that is not there.
+    pub created_by_update: bool,
+    /// What those are told who use the stored version, if it is deprecated.
+    pub deprecated: Option<Arc<str>>,
     /// Further groups and versions that serve it.
     pub also: Vec<Served>,
     /// What is defaulted, refused, kept and printed.
@@ -137,15 +156,19 @@ impl Resource {
             status_at_creation: false,
             generation: false,
             unconditional_update: true,
-            answers_deleted: false,
             subresources: Arc::new([(&Subresource::HISTORY).into()]),
             name_optional: false,
             name_rule: NameRule::Subdomain,
+            any_finalizer: false,
+            metadata_checked_once: false,
             durability: Durability::Durable,
             fields: IndexedFields::none(),
             columns: Arc::new([(&Column::NAME).into(), (&Column::AGE).into()]),
             orphan_by_default: false,
             deletion_warning: None,
+            deletion: Deletion::Status,
+            created_by_update: false,
+            deprecated: None,
             also: Vec::new(),
             rules,
         }
@@ -161,15 +184,19 @@ impl Resource {
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
             unconditional_update: R::UNCONDITIONAL_UPDATE,
-            answers_deleted: R::ANSWERS_DELETED,
             subresources: subresources::<R>(),
             name_optional: R::NAME_OPTIONAL,
             name_rule: R::NAME,
+            any_finalizer: R::ANY_FINALIZER,
+            metadata_checked_once: R::METADATA_CHECKED_ONCE,
             durability: R::DURABILITY,
             fields: R::FIELDS.into(),
             columns: R::COLUMNS.iter().map(Into::into).collect(),
             orphan_by_default: R::ORPHAN_BY_DEFAULT,
             deletion_warning: R::DELETION_WARNING.map(Into::into),
+            deletion: R::DELETION,
+            created_by_update: R::CREATED_BY_UPDATE,
+            deprecated: R::DEPRECATED.map(Into::into),
             ..Self::new(Kind::of::<R::Object>(), Arc::new(Typed::<R>::new()))
         }
     }
@@ -191,6 +218,7 @@ impl Resource {
             group: group.into(),
             version: version.into(),
             conversion,
+            deprecated: None,
             #[cfg(feature = "openapi")]
             schema: None,
         });
@@ -204,10 +232,33 @@ impl Resource {
             group: K::GROUP.into(),
             version: K::VERSION.into(),
             conversion,
+            deprecated: None,
             #[cfg(feature = "openapi")]
             schema: Some(Arc::new(K::schema)),
         });
         self
+    }
+
+    /// Says that the version that was added last is deprecated, and what those are told who use it.
+    #[must_use]
+    pub fn deprecated(mut self, warning: impl Into<Arc<str>>) -> Self {
+        match self.also.last_mut() {
+            Some(served) => served.deprecated = Some(warning.into()),
+            None => self.deprecated = Some(warning.into()),
+        }
+        self
+    }
+
+    /// What those are told who use a group and version, if it is deprecated.
+    pub fn deprecation(&self, group: &str, version: &str) -> Option<&str> {
+        if (group, version) == (&*self.id.group, &*self.version) {
+            return self.deprecated.as_deref();
+        }
+        self.served_also(group, version)?.deprecated.as_deref()
+    }
+
+    fn served_also(&self, group: &str, version: &str) -> Option<&Served> {
+        self.also.iter().find(|served| (&*served.group, &*served.version) == (group, version))
     }
 
     /// What a caller must know of the kind.
@@ -236,9 +287,7 @@ impl Resource {
         if (group, version) == (&*self.id.group, &*self.version) {
             return Some(Conversion::NONE);
         }
-        let served =
-            self.also.iter().find(|served| (&*served.group, &*served.version) == (group, version))?;
-        Some(served.conversion)
+        self.served_also(group, version).map(|served| served.conversion)
     }
 
     /// The subresource of that name.

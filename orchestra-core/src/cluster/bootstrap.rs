@@ -21,12 +21,12 @@ pub(super) async fn namespaces(client: &Client) -> Result<(), Status> {
         (
             "system-cluster-critical",
             2_000_000_000,
-            "Used for system critical pods that must run in the cluster.",
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
         ),
         (
             "system-node-critical",
             2_000_001_000,
-            "Used for system critical pods that must not move from their node.",
+            "Used for system critical pods that must not be moved from their current node.",
         ),
     ] {
         ensure(&classes, name, json!({"metadata": {"name": name}, "value": value, "description": what}))

@@ -11,6 +11,8 @@ pub(super) struct ComponentStatusRules;
 impl Rules for ComponentStatusRules {
     type Object = ComponentStatus;
 
+    const DEPRECATED: Option<&'static str> = Some("v1 ComponentStatus is deprecated in v1.19+");
+
     const SHORT_NAMES: &'static [&'static str] = &["cs"];
     const VERBS: &'static [Verb] = &[Verb::Get, Verb::List];
     const COLUMNS: &'static [Column] = &[

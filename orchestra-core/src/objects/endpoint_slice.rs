@@ -23,6 +23,7 @@ impl Rules for EndpointSliceRules {
     type Object = EndpointSlice;
 
     const GENERATION: bool = true;
+    const METADATA_CHECKED_ONCE: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("AddressType", "What the addresses are."),
@@ -36,6 +37,14 @@ impl Rules for EndpointSliceRules {
             port.or("name", "");
             port.or("protocol", "TCP");
         }
+    }
+
+    fn prepare_create(object: &mut Value) {
+        drop_topology(object);
+    }
+
+    fn prepare_update(new: &mut Value, _old: &Value) {
+        drop_topology(new);
     }
 
     fn validate(object: &EndpointSlice, errors: &mut Errors) {
@@ -75,6 +84,13 @@ impl Rules for EndpointSliceRules {
             some(addresses.collect()).into(),
             table::age(&object.metadata, now).into(),
         ]
+    }
+}
+
+/// Only the versions before this one had labels of where an endpoint is.
+fn drop_topology(object: &mut Value) {
+    for endpoint in object.as_object_mut().into_iter().flat_map(|fields| fields.each("endpoints")) {
+        endpoint.remove("deprecatedTopology");
     }
 }
 

@@ -15,6 +15,9 @@ impl Rules for EndpointsRules {
     type Object = Endpoints;
 
     const SHORT_NAMES: &'static [&'static str] = &["ep"];
+    const CREATED_BY_UPDATE: bool = true;
+    const DEPRECATED: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Endpoints", "Addresses and ports, the first three."), Column::AGE];
 

@@ -15,6 +15,8 @@ impl Rules for LeaseRules {
     type Object = Lease;
 
     const DURABILITY: Durability = Durability::Volatile;
+    const CREATED_BY_UPDATE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Holder", "Who holds the lease."), Column::AGE];
 

@@ -21,6 +21,8 @@ pub(super) struct LimitRangeRules;
 impl Rules for LimitRangeRules {
     type Object = LimitRange;
 
+    const CREATED_BY_UPDATE: bool = true;
+
     const SHORT_NAMES: &'static [&'static str] = &["limits"];
     const NAME_OPTIONAL: bool = true;
     const COLUMNS: &'static [Column] = &[Column::NAME, Column::CREATED_AT];

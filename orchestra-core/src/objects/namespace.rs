@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::json::{Fields, at, keep};
 use super::{meta, print};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, NameRule, Reason, Rules, Status, Subresource, Verb, table};
+use crate::api::{Column, Deletion, NameRule, Reason, Rules, Status, Subresource, Verb, table};
 use crate::watch::IndexedField;
 
 /// The label by which a selector finds a namespace of a given name.
@@ -28,6 +28,7 @@ impl Rules for NamespaceRules {
         &[Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
     const SUBRESOURCES: &'static [Subresource] = &[Subresource::edit("finalize", &[Verb::Update])];
     const NAME: NameRule = NameRule::Label;
+    const DELETION: Deletion = Deletion::Terminating;
     const FIELDS: &'static [IndexedField] = &[IndexedField::new("status.phase")];
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Status", "Whether the namespace is in use or going."), Column::AGE];
@@ -70,10 +71,21 @@ impl Rules for NamespaceRules {
             let message = "the server does not allow this method on the requested resource";
             return Err(Status::new(Reason::MethodNotAllowed, message));
         }
-        object["spec"]["finalizers"] = match &body["spec"]["finalizers"] {
-            Value::Null => json!([]),
-            finalizers => finalizers.clone(),
-        };
+        let mut errors = Errors::new();
+        let finalizers = body["spec"]["finalizers"].as_array().map_or(&[][..], Vec::as_slice);
+        for (index, finalizer) in finalizers.iter().filter_map(Value::as_str).enumerate() {
+            meta::finalizer_name(finalizer, &Path::new("spec.finalizers").index(index), &mut errors);
+        }
+        if !errors.is_empty() {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            return Err(Status::invalid("", "Namespace", name, &errors));
+        }
+        if let Some(spec) = object.as_object_mut().and_then(|fields| fields.object_or_new("spec")) {
+            match finalizers {
+                [] => drop(spec.remove("finalizers")),
+                some => drop(spec.insert("finalizers".to_owned(), some.into())),
+            }
+        }
         Ok(())
     }
 

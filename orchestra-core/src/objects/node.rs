@@ -97,6 +97,10 @@ impl Rules for NodeRules {
         };
         let known = |text: &str| if text.is_empty() { "<unknown>".to_owned() } else { text.to_owned() };
         let info = status.node_info.clone().unwrap_or_default();
+        let kernel = match info.architecture.as_str() {
+            "" => known(&info.kernel_version),
+            architecture => format!("{} ({architecture})", known(&info.kernel_version)),
+        };
         vec![
             object.metadata.name.clone().into(),
             condition(object, &status).into(),
@@ -106,7 +110,7 @@ impl Rules for NodeRules {
             address("InternalIP").into(),
             address("ExternalIP").into(),
             known(&info.os_image).into(),
-            known(&info.kernel_version).into(),
+            kernel.into(),
             known(&info.container_runtime_version).into(),
         ]
     }

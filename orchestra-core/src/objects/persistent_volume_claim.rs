@@ -10,7 +10,7 @@ use super::json::{Fields, at, set};
 use super::print::STORAGE_CLASS;
 use super::{claim, names, print};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::quantity::Quantity;
 use crate::watch::IndexedField;
 
@@ -29,7 +29,8 @@ pub(super) struct PersistentVolumeClaimRules;
 impl Rules for PersistentVolumeClaimRules {
     type Object = PersistentVolumeClaim;
 
-    const ANSWERS_DELETED: bool = true;
+    const DELETION: Deletion = Deletion::Object;
+
     const SHORT_NAMES: &'static [&'static str] = &["pvc"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules};
+use crate::api::{Column, Deletion, Rules};
 
 /// The rules of PodTemplate objects.
 pub(super) struct PodTemplateRules;
@@ -12,8 +12,8 @@ pub(super) struct PodTemplateRules;
 impl Rules for PodTemplateRules {
     type Object = PodTemplate;
 
-    const ANSWERS_DELETED: bool = true;
     const GENERATION: bool = true;
+    const DELETION: Deletion = Deletion::Object;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Containers", "The names of the containers in the template."),

@@ -40,6 +40,13 @@ impl Rules for PriorityClassRules {
     }
 
     fn validate(object: &PriorityClass, errors: &mut Errors) {
+        if let Some(policy) = object.preemption_policy.as_deref() {
+            let supported = ["PreemptLowerPriority", "Never"];
+            check::one_of(errors, &Path::new("preemptionPolicy"), policy, &supported);
+        }
+    }
+
+    fn validate_create(object: &PriorityClass, errors: &mut Errors) {
         let name = object.metadata.name.as_deref().unwrap_or_default();
         if name.starts_with("system-") {
             if let Some(why) = not_of_the_system(name, object) {
@@ -56,10 +63,6 @@ impl Rules for PriorityClassRules {
                 format!("maximum allowed value of a user defined priority is {HIGHEST}"),
             );
         }
-        if let Some(policy) = object.preemption_policy.as_deref() {
-            let supported = ["PreemptLowerPriority", "Never"];
-            check::one_of(errors, &Path::new("preemptionPolicy"), policy, &supported);
-        }
     }
 
     fn validate_update(new: &PriorityClass, old: &PriorityClass, errors: &mut Errors) {
@@ -72,6 +75,12 @@ impl Rules for PriorityClassRules {
             &new.preemption_policy,
             &old.preemption_policy,
         );
+    }
+
+    fn keeps(object: &PriorityClass) -> Option<&'static str> {
+        let name = object.metadata.name.as_deref().unwrap_or_default();
+        let is_systems = SYSTEM.iter().any(|(known, _)| *known == name);
+        is_systems.then_some("this is a system priority class and cannot be deleted")
     }
 
     fn is_new_generation(_new: &Value, _old: &Value) -> bool {

@@ -6,7 +6,7 @@ use super::json::{Fields, at, set};
 use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, print, template};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, ScalePaths, desires_otherwise};
+use crate::api::{Column, NameRule, Rules, ScalePaths, desires_otherwise};
 use crate::watch::IndexedField;
 
 /// The rules of ReplicationController objects.
@@ -18,6 +18,7 @@ impl Rules for ReplicationControllerRules {
     const SHORT_NAMES: &'static [&'static str] = &["rc"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
+    const NAME: NameRule = NameRule::LongName;
     const SCALE: Option<ScalePaths> = Some(SCALE);
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
     const COLUMNS: &'static [Column] = COLUMNS;

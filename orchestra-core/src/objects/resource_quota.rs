@@ -12,7 +12,7 @@ use super::check::{IMMUTABLE, NEGATIVE, shown};
 use super::json::{at, set};
 use super::quantities;
 use crate::api::field::{Errors, Path, Shown};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::quantity::Quantity;
 
 /// Of which objects a quota can be: pods of some quality, and volumes of some class.
@@ -37,7 +37,8 @@ pub(super) struct ResourceQuotaRules;
 impl Rules for ResourceQuotaRules {
     type Object = ResourceQuota;
 
-    const ANSWERS_DELETED: bool = true;
+    const DELETION: Deletion = Deletion::Object;
+
     const SHORT_NAMES: &'static [&'static str] = &["quota"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

@@ -87,6 +87,17 @@ impl FieldSelector {
         self.requirements.iter().all(|requirement| requirement.admits(field(&requirement.path)))
     }
 
+    /// The same conditions on fields that go by other names.
+    ///
+    /// # Errors
+    /// What `rename` says of the first field for which it has no name.
+    pub fn renamed<E>(&self, rename: impl Fn(&str) -> Result<String, E>) -> Result<Self, E> {
+        let renamed = self.requirements.iter().map(|requirement| {
+            Ok(FieldRequirement { path: rename(&requirement.path)?, ..requirement.clone() })
+        });
+        renamed.collect::<Result<Vec<_>, _>>().map(Self::new)
+    }
+
     /// Whether there is no requirement.
     pub fn is_everything(&self) -> bool {
         self.requirements.is_empty()

@@ -18,6 +18,8 @@ pub struct IndexedField<S = &'static str> {
     pub path: S,
     /// Where its value stands. Differs from `path` for the few fields that go by another name.
     pub at: S,
+    /// Where its value stands in objects that have none at `at`; empty if nowhere.
+    pub or_at: S,
     /// The value of an object that does not have the field.
     pub default: S,
     /// Whether the cache keeps, for each value, the objects that have it. Without, a query by this field is a scan.
@@ -27,18 +29,24 @@ pub struct IndexedField<S = &'static str> {
 impl IndexedField {
     /// A field that counts as empty when it is missing.
     pub const fn new(path: &'static str) -> Self {
-        Self { path, at: path, default: "", lookup: false }
+        Self { path, at: path, or_at: "", default: "", lookup: false }
     }
 
     /// A field with a value for objects that miss it.
     pub const fn or(path: &'static str, default: &'static str) -> Self {
-        Self { path, at: path, default, lookup: false }
+        Self { path, at: path, or_at: "", default, lookup: false }
     }
 
     /// The same field, whose value stands at another path than its name says.
     #[must_use]
     pub const fn at(self, at: &'static str) -> Self {
         Self { at, ..self }
+    }
+
+    /// The same field, whose value stands at another path in objects that have none at the first.
+    #[must_use]
+    pub const fn or_at(self, or_at: &'static str) -> Self {
+        Self { or_at, ..self }
     }
 
     /// The same field, with the objects of each value kept at hand.
@@ -50,8 +58,8 @@ impl IndexedField {
 
 impl From<&IndexedField> for IndexedField<Arc<str>> {
     fn from(field: &IndexedField) -> Self {
-        let IndexedField { path, at, default, lookup } = *field;
-        Self { path: path.into(), at: at.into(), default: default.into(), lookup }
+        let IndexedField { path, at, or_at, default, lookup } = *field;
+        Self { path: path.into(), at: at.into(), or_at: or_at.into(), default: default.into(), lookup }
     }
 }
 
@@ -136,26 +144,34 @@ pub struct FieldValues {
 impl FieldValues {
     /// Takes the indexed fields out of an object's JSON in one pass, building nothing else.
     pub(crate) fn extract(bytes: &[u8], indexed: &IndexedFields) -> Result<Self, serde_json::Error> {
-        let mut values = vec![None; indexed.0.len()];
+        let others = || indexed.iter().filter(|field| !field.or_at.is_empty());
+        let mut values = vec![None; indexed.0.len() + others().count()];
         if !values.is_empty() {
             let mut json = serde_json::Deserializer::from_slice(bytes);
-            Walk { wanted: indexed.iter().map(|field| Some(&*field.at)).collect(), values: &mut values }
-                .deserialize(&mut json)?;
+            let wanted = indexed.iter().map(|field| &*field.at).chain(others().map(|field| &*field.or_at));
+            Walk { wanted: wanted.map(Some).collect(), values: &mut values }.deserialize(&mut json)?;
+        }
+        let mut instead = values.split_off(indexed.0.len()).into_iter();
+        for (field, value) in indexed.iter().zip(&mut values) {
+            let other = if field.or_at.is_empty() { None } else { instead.next().flatten() };
+            *value = value.take().filter(|text| !text.is_empty()).or(other);
         }
         Ok(Self { fields: indexed.clone(), values: values.into() })
     }
 
     /// The same of an object that is a value still.
     pub(crate) fn of(object: &Value, indexed: &IndexedFields) -> Self {
-        let value = |field: &IndexedField<Arc<str>>| match field
-            .at
-            .split('.')
-            .try_fold(object, |value, step| value.get(step))?
-        {
-            Value::String(text) => Some(text.as_str().into()),
-            Value::Bool(set) => Some(set.to_string().into()),
-            Value::Number(number) => Some(number.to_string().into()),
-            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        let at = |path: &str| -> Option<Box<str>> {
+            match path.split('.').try_fold(object, |value, step| value.get(step))? {
+                Value::String(text) => Some(text.as_str().into()),
+                Value::Bool(set) => Some(set.to_string().into()),
+                Value::Number(number) => Some(number.to_string().into()),
+                Value::Null | Value::Array(_) | Value::Object(_) => None,
+            }
+        };
+        let value = |field: &IndexedField<Arc<str>>| {
+            let given = at(&field.at).filter(|text| !text.is_empty());
+            given.or_else(|| at(&field.or_at))
         };
         Self { fields: indexed.clone(), values: indexed.iter().map(value).collect() }
     }
@@ -271,6 +287,7 @@ mod tests {
             IndexedField::new("status.replicas"),
             IndexedField::new("type"),
             IndexedField::new("node").at("spec.nodeName"),
+            IndexedField::new("source").at("spec.component").or_at("spec.nodeName"),
         ];
         let json =
             br#"{"type":"Opaque","spec":{"nodeName":"a","list":[{"nodeName":"b"}]},"status":{"replicas":3}}"#;
@@ -280,6 +297,7 @@ mod tests {
         assert_eq!(values.get("status.replicas"), Some("3"));
         assert_eq!(values.get("type"), Some("Opaque"));
         assert_eq!(values.get("node"), Some("a"));
+        assert_eq!(values.get("source"), Some("a"));
         assert_eq!(values.get("spec.other"), None);
         let indexed = IndexedFields::from(FIELDS);
         let selector = |text| FieldSelector::parse(text).unwrap();

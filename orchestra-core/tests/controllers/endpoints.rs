@@ -105,8 +105,13 @@ async fn a_service_without_pods_keeps_its_slice_when_they_come_and_go() {
     });
     cluster.create::<Service>(service).await;
     let with = async |count: usize| {
-        let all =
-            async || Some(slices(&cluster, "web").await).filter(|all| !all.is_empty() && ready(all) == count);
+        let held =
+            |all: &[EndpointSlice]| all.iter().flat_map(|slice| slice.endpoints.iter().flatten()).count();
+        let all = async || {
+            // Pods that are on their way out are there, and not ready.
+            let all = slices(&cluster, "web").await;
+            (!all.is_empty() && ready(&all) == count && held(&all) == count).then_some(all)
+        };
         let all = cluster.until(&format!("{count} in slices"), all).await;
         assert_eq!(all.len(), 1, "never two side by side");
         (all[0].metadata.uid.clone(), all[0].ports.as_ref().map_or(0, Vec::len))

@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(failure(StatusCode::CONFLICT, &body), conflict);
         assert!(failure(StatusCode::BAD_GATEWAY, b"<html>").is_transient());
         let mut response = http::Response::new(crate::reply::text(200, "").into_body());
-        crate::reply::warn(&mut response, &[r#"unknown field "spec.a\b""#.to_owned()]);
+        crate::reply::warn(&mut response, [r#"unknown field "spec.a\b""#]);
         assert_eq!(warnings(response.headers()), [r#"unknown field "spec.a\b""#]);
     }
 }

@@ -10,6 +10,8 @@ use orchestra_core::meta::Revision;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
+use crate::query::AS_OF;
+
 const JSON: &str = "application/json";
 /// All but what a path or a value may hold as it is.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -35,8 +37,12 @@ impl Call {
     pub(crate) fn of(target: &Target, operation: Operation) -> Self {
         let mut query = Query::default();
         let (method, (content_type, body)) = match operation {
-            Operation::Get { revision, revision_match } => {
-                query.revision(revision, revision_match);
+            Operation::Get { revision: Some(revision), revision_match: Some(RevisionMatch::Exact) } => {
+                query.add(AS_OF, &revision.to_string());
+                (Method::GET, nothing())
+            }
+            Operation::Get { revision, .. } => {
+                query.revision(revision, None);
                 (Method::GET, nothing())
             }
             Operation::List(options) => {

@@ -4,8 +4,8 @@
 //! server answers otherwise, with the reasons; `unserved.txt` the paths that it does not serve. Both lists must be
 //! true: a scenario that is listed and is the same fails the test too, as does a listed path that is served.
 //!
-//! `ORACLE_ONLY=validation/pod cargo test -p orchestra-http --test oracle -- --nocapture` runs those whose names begin
-//! so, and shows each difference. With `ORACLE_STRIKE` in the environment, what is the same is struck from the list of
+//! `ORACLE_ONLY=validation/pod,kinds/pod cargo test -p orchestra-http --test oracle -- --nocapture` runs those whose names
+//! begin so, and shows each difference; `ORACLE_ONLY=,` shows those of all. With `ORACLE_STRIKE` in the environment, what is the same is struck from the list of
 //! what differs.
 
 mod client;
@@ -24,9 +24,10 @@ use std::sync::Mutex;
 
 use client::Client;
 use lists::Lists;
-use orchestra_core::cluster::Cluster;
+use orchestra_core::cluster::{Builder, Cluster};
 use orchestra_core::controllers;
-use orchestra_http::TokenKeys;
+use orchestra_core::store::memory::MemoryStore;
+use orchestra_http::{Authority, TokenKeys};
 use replay::Outcome;
 use scenario::Scenario;
 use support::Served;
@@ -39,11 +40,8 @@ async fn the_answers_are_those_of_kubernetes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle");
     let only = std::env::var("ORACLE_ONLY").unwrap_or_default();
     let mut scenarios = scenario::read_all(&folder.join("answers"));
-    scenarios.retain(|scenario| scenario.name.starts_with(&only));
-    // As there: rights by roles, tokens of service accounts, and an authority whose certificate pods are given.
-    let controllers = controllers::Config { root_ca: Some("authority".to_owned()), ..Default::default() };
-    let builder = Cluster::builder().rbac().tokens(TokenKeys::new().unwrap()).controllers(controllers);
-    let served = Served::with(builder, |face| face).await;
+    scenarios.retain(|scenario| only.split(',').any(|only| scenario.name.starts_with(only)));
+    let served = Served::of(cluster, |frontend| frontend).await;
     let (alone, together): (Vec<_>, Vec<_>) = scenarios.iter().partition(|scenario| scenario.alone);
     let mut outcomes = run_all(&served, together, AT_A_TIME).await;
     outcomes.extend(run_all(&served, alone, 1).await);
@@ -60,6 +58,15 @@ async fn the_answers_are_those_of_kubernetes() {
     }
     let wrong = lists.check(&outcomes);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A cluster as a master makes it: rights by roles, tokens of service accounts, and in each namespace the certificate of
+/// the authority.
+fn cluster(authority: &Authority) -> Builder {
+    let root_ca = Some(authority.certificate().to_owned());
+    let controllers = controllers::Config { root_ca, ..controllers::Config::default() };
+    let builder = Cluster::builder().store(MemoryStore::new()).controllers(controllers);
+    builder.rbac().tokens(TokenKeys::new().unwrap())
 }
 
 /// Runs scenarios, so many at a time, and says of each how it went.

@@ -65,11 +65,19 @@ impl Served {
 
     /// The same of a cluster and a face of one's own.
     pub async fn with(builder: Builder, face: impl FnOnce(Frontend) -> Frontend) -> Self {
+        Self::of(|_| builder, face).await
+    }
+
+    /// The same of a cluster that knows its authority.
+    pub async fn of(
+        builder: impl FnOnce(&Authority) -> Builder,
+        face: impl FnOnce(Frontend) -> Frontend,
+    ) -> Self {
         let authority = Authority::new().unwrap();
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let identity = authority.issue_server(&[], &[address]).unwrap();
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
-        let cluster = builder.start().await.unwrap();
+        let cluster = builder(&authority).start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let tokens = Tokens::new();
         let admin = User { uid: "1".to_owned(), ..User::named("admin").in_group("system:masters") };

@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
 use serde_json::Value;
 
 use self::refusal::Refusal;
-pub(crate) use self::refusal::go;
+pub(crate) use self::refusal::{go, mistaken};
 use super::schema::{Place, Type};
 use super::{PatchKind, Reason, Resource, Status};
 

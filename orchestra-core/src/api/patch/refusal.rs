@@ -41,7 +41,7 @@ pub(super) fn object(patch: &[u8]) -> Result<Map<String, Value>, String> {
 }
 
 /// What Go says of a value where another type was meant.
-pub(super) fn mistaken(found: &Value, wanted: &str) -> String {
+pub(crate) fn mistaken(found: &Value, wanted: &str) -> String {
     let found = match found {
         Value::Null => "null",
         Value::Bool(_) => "bool",

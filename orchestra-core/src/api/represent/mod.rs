@@ -346,11 +346,8 @@ impl<'r> Writer<'r> {
             Form::Table(version) => version,
             _ => MetaVersion::V1,
         };
-        let meta = ListMeta {
-            resource_version: entry.revision().to_string(),
-            continue_token: "",
-            remaining_item_count: None,
-        };
+        let meta =
+            ListMeta { resource_version: revision_of(entry), continue_token: "", remaining_item_count: None };
         head("Table", version.api_version(), &meta, out);
         if columns {
             self.columns(out);
@@ -401,6 +398,7 @@ impl<'r> Writer<'r> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ListMeta<'m> {
+    #[serde(skip_serializing_if = "String::is_empty")]
     resource_version: String,
     #[serde(rename = "continue", skip_serializing_if = "str::is_empty")]
     continue_token: &'m str,
@@ -429,14 +427,25 @@ fn metadata(entry: &Entry, version: MetaVersion, out: &mut Vec<u8>) -> Result<()
     let fields = head.metadata.get().trim_start_matches('{').trim_start();
     let comma = if fields.starts_with('}') { "" } else { "," };
     let api_version = version.api_version();
-    let revision = entry.revision();
+    let (revision, comma) = match revision_of(entry) {
+        revision if revision.is_empty() => (String::new(), ""),
+        revision => (format!("\"resourceVersion\":\"{revision}\""), comma),
+    };
     // Writing to a Vec cannot fail.
     let _ = write!(
         out,
         "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{api_version}\",\
-         \"metadata\":{{\"resourceVersion\":\"{revision}\"{comma}{fields}}}"
+         \"metadata\":{{{revision}{comma}{fields}}}"
     );
     Ok(())
+}
+
+/// The revision of an object; empty of one that was not stored, as of a dry run.
+fn revision_of(entry: &Entry) -> String {
+    match entry.revision() {
+        Revision::ZERO => String::new(),
+        revision => revision.to_string(),
+    }
 }
 
 /// Appends a value whose keys are text, which serializes without fail.

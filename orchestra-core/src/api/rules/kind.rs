@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Rules, desires_otherwise};
-use crate::api::Status;
 use crate::api::field::Errors;
 use crate::api::mistyped::{self, Refusal, Step};
+use crate::api::schema::Place;
 use crate::api::table;
+use crate::api::{Status, api_version};
 use crate::meta::Object;
 
 /// The rules of a kind by value, over objects as JSON: what a row of the table holds.
@@ -64,6 +65,11 @@ pub trait KindRules: Send + Sync + 'static {
     /// Whether what an object's author should know is said again when it changes so.
     fn warns_of_change(&self, _new: &Value, _old: &Value) -> bool {
         true
+    }
+
+    /// Why an object may not be deleted; `None` if it may.
+    fn keeps(&self, _object: &Value) -> Option<&'static str> {
+        None
     }
 
     /// Whether a change is one of the desired state.
@@ -190,6 +196,11 @@ fn refusal<K: Object>(document: &Value) -> Option<Refusal> {
     Some((steps.collect(), error.inner().to_string()))
 }
 
+/// Where documents of a type begin; `None` if it is not one of Kubernetes' own.
+fn place<K: Object>() -> Option<Place> {
+    Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND)
+}
+
 impl<R: Rules> KindRules for Typed<R> {
     #[cfg(feature = "openapi")]
     fn schema(
@@ -232,7 +243,9 @@ impl<R: Rules> KindRules for Typed<R> {
             Ok(_) => Ok(unknown),
             // Following the path costs time, so it is followed only when something is wrong.
             Err(error) => Err(match refusal::<R::Object>(object) {
-                Some(refused) => mistyped::explain(R::Object::KIND, object, refused, &refusal::<R::Object>),
+                Some(refused) => mistyped::known(place::<R::Object>(), &refused).unwrap_or_else(|| {
+                    mistyped::explain(R::Object::KIND, object, refused, &refusal::<R::Object>)
+                }),
                 None => error.to_string(),
             }),
         }
@@ -271,6 +284,10 @@ impl<R: Rules> KindRules for Typed<R> {
 
     fn warns_of_change(&self, new: &Value, old: &Value) -> bool {
         R::warns_of_change(new, old)
+    }
+
+    fn keeps(&self, object: &Value) -> Option<&'static str> {
+        R::keeps(&typed(object).ok()?)
     }
 
     fn is_new_generation(&self, new: &Value, old: &Value) -> bool {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub use self::kind::{KindRules, Typed};
-pub use self::shape::{Column, NameRule};
+pub use self::shape::{Column, Deletion, NameRule};
 use super::field::Errors;
 use super::request::Verb;
 use super::subresource::{ScalePaths, Subresource};
@@ -46,8 +46,6 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether its objects are kept. Those of a kind that are not are created to be answered by the
     /// [`Responder`](super::Responder) of the kind, and are gone with the answer.
     const STORED: bool = true;
-    /// Whether who deletes an object is answered with the object as it was, even when it is gone at once.
-    const ANSWERS_DELETED: bool = false;
     /// What can be done with its objects.
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.
@@ -58,6 +56,11 @@ pub trait Rules: Send + Sync + 'static {
     const NAME_OPTIONAL: bool = false;
     /// What names are allowed.
     const NAME: NameRule = NameRule::Subdomain;
+    /// Whether finalizers may have any name, and not only those that Kubernetes knows and those of an owner.
+    const ANY_FINALIZER: bool = false;
+    /// Whether a forbidden change of metadata has one cause, and not two as with most kinds: one that Kubernetes finds
+    /// for all kinds, and one of the kind's own.
+    const METADATA_CHECKED_ONCE: bool = false;
     /// How long a write must live.
     const DURABILITY: Durability = Durability::Durable;
     /// The fields that field selectors may ask for, beside name and namespace.
@@ -68,6 +71,12 @@ pub trait Rules: Send + Sync + 'static {
     const ORPHAN_BY_DEFAULT: bool = false;
     /// What to know of a deletion that does not say how dependents fare.
     const DELETION_WARNING: Option<&'static str> = None;
+    /// How its objects go, and what the one who deletes them is told.
+    const DELETION: Deletion = Deletion::Status;
+    /// Whether an update makes the object if there is none of that name.
+    const CREATED_BY_UPDATE: bool = false;
+    /// What everyone is told who uses the kind, as of a version that is deprecated.
+    const DEPRECATED: Option<&'static str> = None;
 
     /// Fills in what the user left out. Called on everything that is read from a request, and idempotent. Of a kind of
     /// Kubernetes' own, what is empty was dropped before; of any other, this is where values that have many spellings
@@ -120,9 +129,14 @@ pub trait Rules: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Whether [`Rules::warnings`] are said again when an object changes so.
-    fn warns_of_change(_new: &Value, _old: &Value) -> bool {
-        true
+    /// Whether [`Rules::warnings`] are said again when an object changes so: as a rule when what is desired changes.
+    fn warns_of_change(new: &Value, old: &Value) -> bool {
+        !Self::GENERATION || Self::is_new_generation(new, old)
+    }
+
+    /// Why an object may not be deleted; `None` if it may.
+    fn keeps(_object: &Self::Object) -> Option<&'static str> {
+        None
     }
 
     /// Whether a change is one of the desired state, which `metadata.generation` counts.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 pub enum NameRule {
     /// A DNS subdomain (RFC 1123): at most 253 characters, labels joined by dots. What most kinds have.
     Subdomain,
+    /// The same, of which Kubernetes 1.36 says in newer words what is wrong: ReplicationControllers.
+    LongName,
     /// A DNS label (RFC 1123): at most 63 characters, no dots.
     Label,
     /// A DNS label of the older form (RFC 1035), which does not begin with a digit: Services.
@@ -17,6 +19,19 @@ pub enum NameRule {
     PathSegment,
     /// An IP address in its canonical form.
     Address,
+}
+
+/// How objects of a kind go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deletion {
+    /// What is gone is answered with a `Status`. What most kinds have.
+    #[default]
+    Status,
+    /// What is gone is answered as it was last.
+    Object,
+    /// An object is first marked, and goes once its controller has seen to what hangs on it; it never has seconds of
+    /// grace. Namespaces go so. What is gone is answered as it was last.
+    Terminating,
 }
 
 /// A column of a table, as `kubectl get` prints it.

@@ -5,6 +5,7 @@
 //! and what is not in it is left as it is.
 
 pub(crate) mod canonical;
+pub(crate) mod go;
 mod table;
 
 pub(crate) use table::TypeRef;
@@ -44,6 +45,8 @@ pub struct Field {
     pub list: ListType,
     /// Whether the map or object is one value.
     pub atomic: bool,
+    /// What Go calls its type, if that has a name beside those of the table.
+    pub(crate) go: Option<&'static str>,
 }
 
 /// How a field holds its values.

@@ -27,6 +27,8 @@ struct Version {
 #[derive(Debug)]
 pub struct Type {
     name: &'static str,
+    /// The version of the API that it belongs to, without the group.
+    version: &'static str,
     /// Whether applied configurations treat its values as one.
     pub(super) atomic: bool,
     /// By their names in JSON, those of inlined types included.
@@ -68,6 +70,24 @@ impl Type {
     /// The type's own name, without its version.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The version that it belongs to, which is also the name of its package in Go.
+    pub(super) fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// The types within this one whose fields stand in JSON among its own, down to the one that has the field.
+    pub(super) fn inlined(&self, field: &str) -> Vec<&'static str> {
+        let within =
+            self.messages.iter().filter(|held| held.name.is_empty()).find_map(|held| match held.of {
+                Kind::Message(of) => Some(of.get()).filter(|of| of.field(field).is_some()),
+                _ => None,
+            });
+        match within {
+            Some(of) => std::iter::once(of.name).chain(of.inlined(field)).collect(),
+            None => Vec::new(),
+        }
     }
 
     /// The fields, by name.
@@ -138,6 +158,7 @@ impl Table {
                 Line::Version(found) => version = found.api_version,
                 Line::Type(name, atomic) => table.types.push(Type {
                     name,
+                    version: version.rsplit('/').next().unwrap_or_default(),
                     atomic,
                     fields: Vec::new(),
                     messages: Vec::new(),
@@ -220,6 +241,7 @@ fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<
         merge_key: None,
         list: ListType::Atomic,
         atomic: false,
+        go: None,
     };
     for fact in parts {
         match fact.split_once('=') {
@@ -237,6 +259,7 @@ fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<
             Some(("list", keys)) => {
                 field.list = ListType::Map(keys.strip_prefix("map:")?.split(',').collect());
             }
+            Some(("go", name)) => field.go = Some(name),
             _ => field.atomic = fact == "atomic",
         }
     }

@@ -12,7 +12,7 @@ use crate::api::field::Errors;
 use crate::api::metadata as meta_rules;
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::schema::{Place, canonical};
-use crate::api::{Resource, Status, Subresource};
+use crate::api::{Conversion, Resource, Status, Subresource};
 use crate::meta::ObjectName;
 
 /// The subresource that a write goes to; `None` for the object itself.
@@ -22,9 +22,16 @@ pub(super) type Part<'r> = Option<&'r Subresource<Arc<str>>>;
 pub(super) struct Draft {
     pub(super) object: Value,
     pub(super) warnings: Vec<String>,
+    /// The version that its author speaks.
+    served: Conversion,
 }
 
 impl Draft {
+    /// A draft that this program made, in the stored version.
+    pub(super) fn made(object: Value) -> Self {
+        Self { object, warnings: Vec::new(), served: Conversion::NONE }
+    }
+
     /// Reads a body, of the kind and version that the URL says, every field known.
     pub(super) fn read(
         resource: &Resource,
@@ -32,27 +39,41 @@ impl Draft {
         body: Body,
         validation: FieldValidation,
     ) -> Result<Self, Status> {
+        let text = match &body {
+            Body::Json(text) => Some(text.clone()),
+            _ => None,
+        };
         let decoded = decode::body(body, &resource.kind)?;
-        let (kind, version) = (&resource.kind, &target.version);
-        Self::of(resource, target, decoded, validation, &|why| {
-            Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
-        })
+        let (version, kind) = spoken(resource, target, &decoded.value);
+        let refuse = |why: &str| {
+            let (_, version) = crate::api::split_api_version(&version);
+            Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {}: {why}",
+                resource.kind
+            ))
+        };
+        let expected = crate::api::api_version(&target.group, &target.version);
+        check_kind(resource, (&expected, &version), &kind, &decoded.value).map_err(|other| match other {
+            Other::Version => Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            )),
+            Other::Kind(why) => refuse(&why),
+        })?;
+        Self::of(resource, target, decoded, (validation, text.as_deref()), &refuse)
     }
 
-    /// The same for a value that has been read, as after a patch. `refuse` says that it does not fit the kind's type.
+    /// The same for a value that has been read, as after a patch, and is of the kind. `refuse` says that it does not fit
+    /// the kind's type. What is wrong with fields is said in the order of the text, if there is one.
     pub(super) fn of(
         resource: &Resource,
         target: &Target,
         decoded: Decoded,
-        validation: FieldValidation,
+        (validation, text): (FieldValidation, Option<&[u8]>),
         refuse: &dyn Fn(&str) -> Status,
     ) -> Result<Self, Status> {
         let Decoded { value: mut object, repeated } = decoded;
-        check_kind(resource, target, &object)?;
-        let conversion = resource.conversion(&target.group, &target.version);
-        if let Some(conversion) = conversion {
-            (conversion.to_stored)(&mut object);
-        }
+        let served = resource.conversion(&target.group, &target.version).unwrap_or(Conversion::NONE);
+        (served.to_stored)(&mut object);
         object["apiVersion"] = resource.api_version().into();
         object["kind"] = (*resource.kind).into();
         let place = place(resource);
@@ -61,18 +82,38 @@ impl Draft {
         decode::prune(&mut object, &unknown);
         resource.rules.default(&mut object);
         canonical::complete(place, &mut object);
-        let faults: Vec<String> = unknown
-            .iter()
-            .map(|path| format!("unknown field \"{}\"", decode::readable(path)))
-            .chain(repeated.iter().map(|path| format!("duplicate field \"{path}\"")))
-            .collect();
-        match validation {
+        let faults = decode::faults(text, &unknown, &repeated);
+        let warnings = match validation {
             FieldValidation::Strict if !faults.is_empty() => {
-                Err(refuse(&format!("strict decoding error: {}", faults.join(", "))))
+                return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));
             }
-            FieldValidation::Warn => Ok(Self { object, warnings: faults }),
-            _ => Ok(Self { object, warnings: Vec::new() }),
+            FieldValidation::Warn => faults,
+            _ => Vec::new(),
+        };
+        let mut draft = Self { object, warnings, served };
+        let repeated = draft.drop_repeated_owners();
+        draft.warnings.extend(repeated);
+        Ok(draft)
+    }
+
+    /// Drops owner references that stand there more than once, and says so.
+    fn drop_repeated_owners(&mut self) -> Option<String> {
+        let owners = self.object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
+        let (mut kept, mut repeated): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
+        for owner in std::mem::take(owners) {
+            match kept.contains(&owner) {
+                true => repeated.push(owner["uid"].as_str().unwrap_or_default().to_owned()),
+                false => kept.push(owner),
+            }
         }
+        *owners = kept;
+        (!repeated.is_empty()).then(|| {
+            format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and \
+                 may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                repeated.join(", ")
+            )
+        })
     }
 
     /// What the object is called.
@@ -89,17 +130,7 @@ impl Draft {
     /// The name of an object is that of the request.
     pub(super) fn check_name(&self, name: &str) -> Result<(), Status> {
         let given = self.object["metadata"]["name"].as_str().unwrap_or_default();
-        if given == name {
-            return Ok(());
-        }
-        if given.is_empty() {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )))
+        check_name(given, name).map_err(|status| status.warned(&self.warnings))
     }
 
     /// The namespace of a request and of the object in it are the same.
@@ -115,9 +146,10 @@ impl Draft {
             return Err(Status::bad_request("an empty namespace may not be set during creation"));
         };
         if !given.is_empty() && given != namespace {
-            return Err(Status::bad_request(
+            let status = Status::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
-            ));
+            );
+            return Err(status.warned(&self.warnings));
         }
         meta.insert("namespace".to_owned(), namespace.into());
         Ok(())
@@ -152,6 +184,10 @@ impl Draft {
             }
             _ => {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
+                if let Some(validate) = self.served.validate {
+                    validate(&self.object, old, &mut errors).map_err(undecodable)?;
+                    return refused(resource, name, &errors);
+                }
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 if old.is_none_or(|old| resource.rules.warns_of_change(&self.object, old)) {
                     self.warnings.extend(warnings);
@@ -166,11 +202,28 @@ impl Draft {
                 }
             }
         }
-        if errors.is_empty() {
-            return Ok(());
-        }
-        Err(Status::invalid(&resource.id.group, &resource.kind, name.name(), &errors))
+        refused(resource, name, &errors)
     }
+}
+
+fn refused(resource: &Resource, name: &ObjectName, errors: &Errors) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&resource.id.group, &resource.kind, name.name(), errors))
+}
+
+/// The name that an object gives itself is that of the request.
+pub(super) fn check_name(given: &str, name: &str) -> Result<(), Status> {
+    if given == name {
+        return Ok(());
+    }
+    Err(Status::bad_request(match given {
+        "" => {
+            format!("the name of the object ({name} based on URL) was undeterminable: name must be provided")
+        }
+        given => format!("the name of the object ({given}) does not match the name on the URL ({name})"),
+    }))
 }
 
 fn check_metadata(
@@ -180,8 +233,16 @@ fn check_metadata(
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
     let meta = ObjectMeta::deserialize(&object["metadata"])?;
-    meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
     if let Some(old) = old {
+        // Kubernetes checks a change of metadata for every kind, and most kinds do so again: each fault is said twice.
+        meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
+        meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+    }
+    meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
+    if !resource.any_finalizer {
+        meta_rules::validate_finalizers(&meta, errors);
+    }
+    if let Some(old) = old.filter(|_| !resource.metadata_checked_once) {
         meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
     Ok(())
@@ -203,40 +264,59 @@ fn unreachable_metadata() -> ! {
     unreachable!("metadata was made an object on the line above")
 }
 
-/// An object that does not say its kind or version is of those that the URL names; one that does must be of them.
-fn check_kind(resource: &Resource, target: &Target, object: &Value) -> Result<(), Status> {
-    if !object.is_object() {
-        return Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-             it is not an object",
-            resource.kind
-        )));
+/// The version and kind that an object says it is of, or else those of the request.
+fn spoken(resource: &Resource, target: &Target, object: &Value) -> (String, String) {
+    let text = |field: &str| object[field].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let version =
+        text("apiVersion").unwrap_or_else(|| crate::api::api_version(&target.group, &target.version));
+    (version, text("kind").unwrap_or_else(|| resource.kind.to_string()))
+}
+
+/// How an object is not of the kind that is asked for.
+pub(super) enum Other {
+    /// It is of another version of it.
+    Version,
+    /// It is of another kind, or of none.
+    Kind(String),
+}
+
+/// Whether an object of a version and kind is one of the version that is expected, and of the resource's kind. Of
+/// Kubernetes' own kinds it is said, as there, what it would have been read as.
+pub(super) fn check_kind(
+    resource: &Resource,
+    (expected, version): (&str, &str),
+    kind: &str,
+    object: &Value,
+) -> Result<(), Other> {
+    let same = kind == &*resource.kind;
+    let (group, of_group) = crate::api::split_api_version(version);
+    if same && version == expected {
+        return Ok(());
     }
-    let expected = crate::api::api_version(&target.group, &target.version);
-    let text = |field: &str| match object.get(field).unwrap_or(&Value::Null) {
-        Value::Null => Ok(String::new()),
-        Value::String(text) => Ok(text.clone()),
-        _ => Err(Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-             {field} is not a string",
-            resource.kind
-        ))),
+    if same && resource.conversion(group, of_group).is_some() {
+        return Err(Other::Version);
+    }
+    if Place::of(resource).is_none() {
+        return Err(match same {
+            true => Other::Version,
+            false => Other::Kind(format!(
+                "the kind in the data ({kind}) does not match the expected kind ({})",
+                resource.kind
+            )),
+        });
+    }
+    let Some(place) = Place::of_kind(version, kind) else {
+        return Err(Other::Kind(format!("no kind {kind:?} is registered for version {version:?}")));
     };
-    let (api_version, kind) = (text("apiVersion")?, text("kind")?);
-    if !kind.is_empty() && *kind != *resource.kind {
-        let (_, version) = crate::api::split_api_version(&api_version);
-        return Err(Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: the kind in the data ({kind}) does not match \
-             the expected kind ({})",
-            resource.kind, resource.kind
-        )));
-    }
-    if !api_version.is_empty() && api_version != expected {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
-        )));
-    }
-    Ok(())
+    let refused = canonical::reduce(place, &mut object.clone()).err().map(|refusal| refusal.to_string());
+    Err(Other::Kind(refused.unwrap_or_else(|| {
+        let inside = match resource.id.group.split('.').next().unwrap_or_default() {
+            "" => "core",
+            group => group,
+        };
+        let ours = &resource.kind;
+        format!("converting ({of_group}.{kind}) to ({inside}.{ours}): unknown conversion")
+    })))
 }
 
 /// What is known of the fields of a kind's objects, as they are stored.

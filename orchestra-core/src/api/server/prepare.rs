@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::draft::{Part, metadata};
-use crate::api::field::{Errors, Path};
 use crate::api::request::{DeleteOptions, Propagation};
-use crate::api::{Resource, Status, Subresource};
+use crate::api::{Deletion, Resource, Status, Subresource};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -45,7 +44,7 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
     ] {
         meta.remove(field);
     }
-    let generated = generated_name(resource, meta, &birth)?;
+    let generated = generated_name(resource, meta, &birth);
     meta.insert("uid".to_owned(), birth.uid.into());
     meta.insert("creationTimestamp".to_owned(), timestamp(birth.now).into());
     if resource.generation {
@@ -67,26 +66,21 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
 }
 
 /// The name of an object that leaves it to the system.
-fn generated_name(
-    resource: &Resource,
-    meta: &Map<String, Value>,
-    birth: &Birth,
-) -> Result<Option<String>, Status> {
+fn generated_name(resource: &Resource, meta: &Map<String, Value>, birth: &Birth) -> Option<String> {
     let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or_default();
     if !text("name").is_empty() {
-        return Ok(None);
+        return None;
     }
     let prefix = text("generateName");
     if prefix.is_empty() && resource.name_optional {
-        return Ok(Some(birth.uid.clone()));
+        return Some(birth.uid.clone());
     }
     if prefix.is_empty() {
-        let mut errors = Errors::new();
-        errors.required(&Path::new("metadata.name"), "name or generateName is required");
-        return Err(Status::invalid(&resource.id.group, &resource.kind, "", &errors));
+        // That there is no name is said with what else is wrong with the object.
+        return None;
     }
     let prefix = &prefix[..prefix.floor_char_boundary(MAX_GENERATED_PREFIX)];
-    Ok(Some(format!("{prefix}{}", birth.suffix)))
+    Some(format!("{prefix}{}", birth.suffix))
 }
 
 /// Takes over from the old state what a write to this part may not change.
@@ -131,9 +125,12 @@ fn put(object: &mut Value, field: &str, value: Option<Value>) {
     };
 }
 
-/// What only the system sets is as it was. An end that is given to what has none is left, to be refused.
+/// What only the system sets is as it was. Another uid, or an end that is given to what has none, is left, to be refused.
 fn carry_over_metadata(meta: &mut Map<String, Value>, old: &Value) {
-    let fixed = ["uid", "creationTimestamp", "generation", "generateName", "managedFields"];
+    if meta.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
+        meta.insert("uid".to_owned(), old["uid"].clone());
+    }
+    let fixed = ["creationTimestamp", "generation", "managedFields"];
     let ends = ["deletionTimestamp", "deletionGracePeriodSeconds"];
     for field in fixed.into_iter().chain(ends) {
         match old.get(field) {
@@ -189,7 +186,9 @@ pub(super) fn mark_deleted(
     if !under_way || shorter {
         let end = now + Duration::from_secs(grace.unsigned_abs());
         meta.insert("deletionTimestamp".to_owned(), timestamp(end).into());
-        meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
+        if resource.deletion != Deletion::Terminating {
+            meta.insert("deletionGracePeriodSeconds".to_owned(), grace.into());
+        }
     }
     if !under_way {
         if let Some(generation) = meta.get("generation").and_then(Value::as_i64) {

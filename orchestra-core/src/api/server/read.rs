@@ -4,11 +4,11 @@ use super::Server;
 use super::caches::Open;
 use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
-use crate::api::{Resource, Status};
+use crate::api::{Conversion, Resource, Status};
 use crate::meta::{ObjectName, Revision};
-use crate::selector::CompiledSelector;
+use crate::selector::{CompiledSelector, FieldSelector};
 use crate::store::StoreError;
-use crate::watch::{Cache, Entry, Query};
+use crate::watch::{Cache, Entry, Query, UnknownField};
 
 impl Server {
     /// The latest state of an object, or why there is none.
@@ -169,10 +169,14 @@ pub(super) fn query(
     resource: &Resource,
     target: &Target,
     labels: Option<crate::selector::Selector>,
-    fields: Option<crate::selector::FieldSelector>,
+    fields: Option<FieldSelector>,
 ) -> Result<Query, Status> {
     let labels = labels.filter(|selector| !selector.is_everything()).map(CompiledSelector::from);
     let fields = fields.filter(|selector| !selector.is_everything());
+    let fields = match resource.conversion(&target.group, &target.version) {
+        Some(conversion) => fields.map(|fields| stored_fields(conversion, &fields)).transpose()?,
+        None => fields,
+    };
     let known = fields.map(|fields| resource.fields.known(fields)).transpose();
     let fields = known.map_err(|unknown| match resource.fields.is_empty() {
         true => Status::bad_request(format!(
@@ -182,6 +186,14 @@ pub(super) fn query(
         false => Status::bad_request(unknown.to_string()),
     })?;
     Ok(Query { namespace: target.namespace.clone(), labels, fields })
+}
+
+/// The fields of a served version by their names in the stored one.
+fn stored_fields(conversion: Conversion, fields: &FieldSelector) -> Result<FieldSelector, Status> {
+    fields.renamed(|path| {
+        let stored = (conversion.field)(path).map(str::to_owned);
+        stored.ok_or_else(|| Status::bad_request(UnknownField { path: path.to_owned() }.to_string()))
+    })
 }
 
 pub(super) fn object_name(target: &Target) -> Result<ObjectName, Status> {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::caches::Open;
-use super::draft::Draft;
+use super::draft::{self, Draft};
 use super::read::{existing, object_name};
 use super::write::{Next, Write};
 use crate::api::history;
@@ -36,10 +36,14 @@ impl Server {
                 self.respond_sub(user, resource, part, target, (body, &options)).await
             }
             (Action::Edit { .. }, Operation::Create { body, options }) => {
+                let body = body.read(body_kind(resource, part))?;
+                check_created_name(body_kind(resource, part), target, &body)?;
                 self.edit(user, resource, part, target, body, options).await?;
                 Ok(done())
             }
             (Action::Edit { .. }, Operation::Update { body, options }) => {
+                let body = body.read(body_kind(resource, part))?;
+                check_replaced_name(target, &body)?;
                 self.edit(user, resource, part, target, body, options).await
             }
             // What is streamed is connected by the host.
@@ -59,10 +63,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let kind = body_kind(resource, part);
         let mut body = body.read(kind)?;
-        let given = body["metadata"]["name"].as_str().unwrap_or_default();
-        if !given.is_empty() && Some(given) != target.name.as_deref() {
-            return Err(Status::bad_request(format!("name in URL does not match name in {kind} object")));
-        }
+        check_created_name(kind, target, &body)?;
         let mut deletion = match body["deleteOptions"].take() {
             Value::Null => DeleteOptions::default(),
             given => DeleteOptions::read(given)?,
@@ -91,12 +92,11 @@ impl Server {
         resource: &Open,
         part: &Subresource<Arc<str>>,
         target: &Target,
-        body: Body,
+        body: Value,
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let kind = body_kind(resource, part);
-        let body = body.read(kind)?;
         let now = self.clock.now();
         let mut make = |current: Option<&Entry>| {
             let current = existing(resource, &name, current)?;
@@ -110,7 +110,7 @@ impl Server {
             resource.rules.check(&object).map_err(|why| {
                 Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
             })?;
-            Ok(Next::Put(Draft { object, warnings: Vec::new() }))
+            Ok(Next::Put(Draft::made(object)))
         };
         self.catch_up().await?;
         let write = Write { user, kind: resource, part: Some(part), options: &options };
@@ -145,7 +145,10 @@ impl Server {
         let mut make = |current: Option<&Entry>| {
             let current = existing(resource, &name, current)?;
             let scale = match &wanted {
-                Wanted::Scale(scale) => scale.clone(),
+                Wanted::Scale(scale) => {
+                    check_replaced_name(target, scale)?;
+                    scale.clone()
+                }
                 Wanted::Patch(kind, text) => patch::apply(resource, *kind, &scale_of(current, paths)?, text)?,
             };
             scaled(current, paths, &scale).map(Next::Put)
@@ -164,6 +167,23 @@ impl Server {
 /// The kind of what is sent to a subresource.
 fn body_kind<'r>(resource: &'r Resource, part: &'r Subresource<Arc<str>>) -> &'r str {
     part.body.as_ref().map_or(&resource.kind, |body| &body.kind)
+}
+
+fn name_in(body: &Value) -> &str {
+    body["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// What is created as a subresource says which object it is for.
+fn check_created_name(kind: &str, target: &Target, body: &Value) -> Result<(), Status> {
+    if target.name.as_deref() == Some(name_in(body)) {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!("name in URL does not match name in {kind} object")))
+}
+
+/// What a subresource is replaced with has the name of the object.
+fn check_replaced_name(target: &Target, body: &Value) -> Result<(), Status> {
+    draft::check_name(name_in(body), target.name.as_deref().unwrap_or_default())
 }
 
 /// What a subresource that is created answers.
@@ -248,5 +268,5 @@ fn scaled(current: &Entry, paths: &ScalePaths<Arc<str>>, scale: &Value) -> Resul
         value = &mut value[step];
     }
     *value = replicas.into();
-    Ok(Draft { object, warnings: Vec::new() })
+    Ok(Draft::made(object))
 }

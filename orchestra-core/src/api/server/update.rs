@@ -2,12 +2,13 @@ use serde_json::Value;
 
 use super::Server;
 use super::caches::Open;
-use super::draft::{Draft, Part};
+use super::draft::{self, Draft, Other, Part};
 use super::read::{existing, object_name};
-use super::write::{Next, Write};
+use super::write::{Next, Write, another_uid};
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
-use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, WriteOptions};
+use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, Verb, WriteOptions};
+use crate::api::schema::Place;
 use crate::api::{Resource, Status, patch};
 use crate::watch::Entry;
 
@@ -31,13 +32,23 @@ impl Server {
         };
         // What is wrong with the body is said before what is wrong with the object.
         let mut first = Some(read()?);
+        self.catch_up().await?;
+        let creates = kind.created_by_update && part.is_none();
+        if creates && kind.cache().get(&name).is_none() {
+            self.permit(user, Verb::Create, target.clone()).await?;
+        }
         let mut make = |current: Option<&Entry>| {
-            existing(kind, &name, current)?;
-            let draft = first.take().map_or_else(read, Ok)?;
-            names_version(kind, name.name(), &draft)?;
+            let mut draft = first.take().map_or_else(read, Ok)?;
+            match current {
+                Some(current) => {
+                    check_uid(kind, current, &mut draft)?;
+                    names_version(kind, name.name(), &draft)?;
+                }
+                None if creates => drop(draft.meta().remove("resourceVersion")),
+                None => return Err(Status::not_found(&kind.id, name.name())),
+            }
             Ok(Next::Put(draft))
         };
-        self.catch_up().await?;
         self.write(Write { user, kind, part, options: &options }, &name, &mut make).await
     }
 
@@ -73,6 +84,15 @@ fn names_version(resource: &Resource, name: &str, draft: &Draft) -> Result<(), S
     errors.invalid(&Path::new("metadata.resourceVersion"), 0, "must be specified for an update");
     // Here Kubernetes says the plural for the kind.
     Err(Status::invalid(&resource.id.group, &resource.id.resource, name, &errors))
+}
+
+/// An update that says which object it means, means the one that is there.
+fn check_uid(kind: &Open, current: &Entry, draft: &mut Draft) -> Result<(), Status> {
+    let given = draft.meta().get("uid").and_then(Value::as_str).filter(|given| !given.is_empty());
+    match given.filter(|given| *given != current.uid().as_str()) {
+        Some(given) => Err(another_uid(kind, current, given)),
+        None => Ok(()),
+    }
 }
 
 fn patched(
@@ -114,21 +134,62 @@ fn patched(
         _ => None,
     };
     let repeated = repeated.map(|patch| patch.repeated).unwrap_or_default();
+    if kind != PatchKind::Strategic {
+        check_patched(resource, target, (current.name().name(), &value), validation, &refuse)?;
+    }
     let decoded = Decoded { value: value.clone(), repeated };
-    let mut draft = Draft::of(resource, target, decoded, validation, &refuse)?;
+    let mut draft = Draft::of(resource, target, decoded, (validation, None), &refuse)?;
     let meta = draft.meta();
     let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
     match current.name().namespace() {
         Some(ours) if namespace.is_empty() => {
             meta.insert("namespace".to_owned(), ours.into());
         }
-        ours if namespace == ours.unwrap_or_default() => {}
+        None => drop(meta.remove("namespace")),
+        Some(ours) if namespace == ours => {}
         _ => {
             return Err(Status::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
-            ));
+            )
+            .warned(&draft.warnings));
         }
     }
     draft.check_name(current.name().name())?;
     Ok(draft)
+}
+
+/// What a patch makes of an object is of its kind and version. Kubernetes reads it anew, with its own words for what is
+/// not.
+fn check_patched(
+    resource: &Resource,
+    target: &Target,
+    (name, patched): (&str, &Value),
+    validation: FieldValidation,
+    refuse: &dyn Fn(&str) -> Status,
+) -> Result<(), Status> {
+    let text = |field: &str| patched[field].as_str().unwrap_or_default();
+    let expected = crate::api::api_version(&target.group, &target.version);
+    let kind = if text("kind").is_empty() { &resource.kind } else { text("kind") };
+    if text("apiVersion").is_empty() && Place::of(resource).is_some() {
+        // Without a version it is read as the type that Kubernetes works with inside, which has none of these fields.
+        let fields = patched.as_object().into_iter().flat_map(|fields| fields.keys());
+        let unknown: Vec<String> = fields
+            .filter(|field| !matches!(field.as_str(), "apiVersion" | "kind"))
+            .map(|field| format!("unknown field \"{field}\""))
+            .collect();
+        return match (draft::check_name("", name), validation) {
+            (_, FieldValidation::Strict) => {
+                Err(refuse(&format!("strict decoding error: {}", unknown.join(", "))))
+            }
+            (Err(status), FieldValidation::Warn) => Err(status.warned(&unknown)),
+            (outcome, _) => outcome,
+        };
+    }
+    let version = if text("apiVersion").is_empty() { &expected } else { text("apiVersion") };
+    draft::check_kind(resource, (&expected, version), kind, patched).map_err(|other| match other {
+        Other::Version => Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        )),
+        Other::Kind(why) => refuse(&why),
+    })
 }

@@ -20,9 +20,9 @@ use super::prepare::{self, Birth};
 use crate::api::admission::{Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::request::{DeleteOptions, Reply, Response, User, WriteOptions};
-use crate::api::{Resource, Status};
+use crate::api::{Deletion, Resource, Status};
 use crate::clock::{random_suffix, random_uid};
-use crate::meta::{ObjectName, Revision};
+use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::store::{Durability, Expect, StoreError, Txn};
 use crate::watch::Entry;
 
@@ -93,13 +93,30 @@ impl Server {
         current: Option<&Arc<Entry>>,
         next: Next<'_>,
     ) -> Result<Response, Failed> {
-        let kind = write.kind;
         let old = current.map(|entry| stored(entry)).transpose()?;
         let verb = WriteVerb::of(&next, old.is_some());
-        let Some(mut draft) = self.prepare(write, current, old.as_ref(), next)? else {
+        let Some(draft) = self.prepare(write, current, old.as_ref(), next)? else {
             // There is nothing to do; a deletion of what has gone meanwhile is seen to in the next attempt.
             return current.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
         };
+        let told = draft.warnings.clone();
+        let outcome = self.carry_out(write, (current, old.as_ref()), verb, draft).await;
+        outcome.map_err(|failed| match failed {
+            // What was wrong with the body is told also when something else is worse.
+            Failed::Status(status) => Failed::Status(status.warned(&told)),
+            failed => failed,
+        })
+    }
+
+    /// Brings a state that was prepared into the store.
+    async fn carry_out(
+        &self,
+        write: Write<'_>,
+        (current, old): (Option<&Arc<Entry>>, Option<&Value>),
+        verb: WriteVerb,
+        mut draft: Draft,
+    ) -> Result<Response, Failed> {
+        let kind = write.kind;
         let name = draft.name();
         let attributes = Attributes {
             user: write.user,
@@ -107,30 +124,26 @@ impl Server {
             name: &name,
             subresource: write.part.map(|part| &*part.name),
             verb,
-            old: old.as_ref(),
+            old,
             dry_run: write.options.dry_run,
         };
         if verb != WriteVerb::Delete {
             self.mutate(&attributes, &mut draft).await?;
-            draft.validate(kind, &name, old.as_ref(), write.part)?;
-            if let Some(old) = &old {
+            draft.validate(kind, &name, old, write.part)?;
+            if let Some(old) = old {
                 prepare::count_generation(kind, write.part, &mut draft.object, old);
             }
         }
         let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
         let mut txn = Txn::new();
         self.check(&attributes, ends, &mut draft, &mut txn).await?;
-        let same = !ends && txn.writes.is_empty() && old.as_ref() == Some(&draft.object);
+        let same = !ends && txn.writes.is_empty() && old == Some(&draft.object);
         if let (Some(current), true) = (current, same) {
             return Ok(answer(Arc::clone(current), draft.warnings, false));
         }
         if let (WriteVerb::Delete, true, Some(current)) = (verb, ends, current) {
             let revision = self.remove(write, current, txn).await?;
-            let reply = match kind.answers_deleted {
-                true => Reply::Object(Arc::new(current.at(revision))),
-                false => Reply::Value(success(kind, current)),
-            };
-            return Ok(Response::new(reply));
+            return gone(kind, current, &draft.object, revision).map_err(Failed::Status);
         }
         Author::of(write.user, write.part, write.options).sign(kind, &mut draft.object, self.clock.now());
         let entry = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
@@ -170,10 +183,13 @@ impl Server {
                 Ok(Some(draft))
             }
             (Next::Delete(options), Some(current), Some(old)) => {
+                if let Some(why) = kind.rules.keeps(old) {
+                    return Err(Status::forbidden(&kind.id, current.name().name(), why));
+                }
                 check_preconditions(kind, current, options)?;
                 let mut object = old.clone();
                 let marked = prepare::mark_deleted(kind, &mut object, options, self.clock.now());
-                Ok(marked.then(|| Draft { object, warnings: Vec::new() }))
+                Ok(marked.then(|| Draft::made(object)))
             }
             (Next::Delete(_), ..) => Ok(None),
         }
@@ -287,15 +303,12 @@ fn answer(entry: Arc<Entry>, warnings: Vec<String>, created: bool) -> Response {
     Response { warnings, created, ..Response::new(Reply::Object(entry)) }
 }
 
-/// The version and the identity that an update speaks of, if it says, are those that are there.
+/// The version that an update speaks of, if it says, is the one that is there.
 fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Result<(), Status> {
     let name = current.name().name();
     let meta = metadata(&mut draft.object);
-    let given = |field: &str| meta.get(field).and_then(Value::as_str).filter(|given| !given.is_empty());
-    if let Some(uid) = given("uid").filter(|uid| *uid != current.uid().as_str()) {
-        return Err(another_uid(resource, current, uid));
-    }
-    match given("resourceVersion") {
+    let given = meta.get("resourceVersion").and_then(Value::as_str).filter(|given| !given.is_empty());
+    match given {
         None => Ok(()),
         Some(version) => match version.parse::<Revision>() {
             // Zero is any.
@@ -315,22 +328,61 @@ fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Res
 /// The version and the identity that a deletion speaks of are those that are there.
 fn check_preconditions(resource: &Resource, current: &Entry, options: &DeleteOptions) -> Result<(), Status> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != current.uid().as_str()) {
-        return Err(another_uid(resource, current, uid));
+        let record = current.uid().as_str();
+        return Err(unmet(resource, current, ("UID", "deleted and then recreated"), uid, record));
     }
     if let Some(revision) = options.revision.filter(|revision| *revision != current.revision()) {
-        let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {revision}, ResourceVersion in object meta: {}",
-            current.revision()
-        );
-        return Err(Status::conflict(&resource.id, current.name().name(), why));
+        let (given, record) = (revision.to_string(), current.revision().to_string());
+        return Err(unmet(resource, current, ("ResourceVersion", "modified"), &given, &record));
     }
     Ok(())
 }
 
-fn another_uid(resource: &Resource, current: &Entry, uid: &str) -> Status {
+/// What a deletion asks for, and what is there instead. Kinds that only mark their objects say it otherwise.
+fn unmet(
+    resource: &Resource,
+    current: &Entry,
+    (what, why): (&str, &str),
+    given: &str,
+    record: &str,
+) -> Status {
+    let name = current.name().name();
+    if resource.deletion == Deletion::Terminating {
+        let why =
+            format!("Precondition failed: {what} in precondition: {given}, {what} in object meta: {record}");
+        return Status::conflict(&resource.id, name, why);
+    }
+    let kind = GroupResource::new(&*resource.id.group, &*resource.kind);
+    let why = format!(
+        "the {what} in the precondition ({given}) does not match the {what} in record ({record}). The object might \
+         have been {why}"
+    );
+    Status::conflict(&kind, name, why)
+}
+
+/// Says that an update speaks of another object of the name.
+pub(super) fn another_uid(resource: &Resource, current: &Entry, uid: &str) -> Status {
     let why =
         format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.uid());
     Status::conflict(&resource.id, current.name().name(), why)
+}
+
+/// What is answered of an object that is gone: a `Status`, or the object as it was last. `marked` is how its end would be
+/// stored, which an object that has seconds of grace is shown as.
+fn gone(
+    resource: &Resource,
+    current: &Entry,
+    marked: &Value,
+    revision: Revision,
+) -> Result<Response, Status> {
+    if resource.deletion == Deletion::Status {
+        return Ok(Response::new(Reply::Value(success(resource, current))));
+    }
+    let last = match resource.rules.grace_period(marked, None) {
+        Some(_) => Entry::of(marked, &resource.fields).map_err(Status::internal)?.at(revision),
+        None => current.at(revision),
+    };
+    Ok(answer(Arc::new(last), Vec::new(), false))
 }
 
 /// What the wire says of an object that is gone.

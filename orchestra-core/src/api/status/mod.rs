@@ -2,6 +2,7 @@
 
 mod wire;
 
+use std::collections::HashSet;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
@@ -119,12 +120,15 @@ struct Inner {
     code: u16,
     message: String,
     details: Option<metav1::StatusDetails>,
+    /// What the caller should know beside.
+    warnings: Vec<String>,
 }
 
 impl Status {
     /// A failure for a reason, with a message that says what happened, to what, and what to do about it.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { reason, code: reason.code(), message: message.into(), details: None }))
+        let (code, message) = (reason.code(), message.into());
+        Self(Box::new(Inner { reason, code, message, details: None, warnings: Vec::new() }))
     }
 
     fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
@@ -214,7 +218,10 @@ impl Status {
 
     /// The object is well-formed but breaks rules. Each broken rule is a cause, with the path of its field.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &Errors) -> Self {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // What is said twice stands there once, though it has two causes.
+        let mut said = HashSet::new();
+        let list: Vec<String> =
+            errors.iter().map(ToString::to_string).filter(|text| said.insert(text.clone())).collect();
         let list = match &list[..] {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -287,6 +294,18 @@ impl Status {
         self
     }
 
+    /// Adds what the caller should know beside: the answer has it in `Warning` headers.
+    #[must_use]
+    pub fn warned(mut self, warnings: &[String]) -> Self {
+        self.0.warnings.extend_from_slice(warnings);
+        self
+    }
+
+    /// What the caller should know beside.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
+    }
+
     /// Adds when the caller should try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: i32) -> Self {
@@ -299,7 +318,8 @@ impl Status {
         let reason = Reason::parse(status.reason.as_deref().unwrap_or_default());
         let code = status.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(reason.code());
         let message = status.message.unwrap_or_default();
-        Self(Box::new(Inner { reason, code, message, details: status.details }))
+        let details = status.details;
+        Self(Box::new(Inner { reason, code, message, details, warnings: Vec::new() }))
     }
 
     /// The `Status` object of the wire.

@@ -21,7 +21,11 @@ pub(super) fn of_service(
     manager: &str,
     zone: impl Fn(&str) -> Option<String>,
 ) -> Desired {
-    let mut desired = Desired { labels: labels(entry, manager, entry.name().name()), ..Desired::default() };
+    let mut desired = Desired {
+        labels: labels(entry, manager, entry.name().name()),
+        changed_at: service.changed_at(backends),
+        ..Desired::default()
+    };
     if service.is_headless() {
         desired.labels.insert(HEADLESS.to_owned(), String::new());
     }
@@ -90,7 +94,7 @@ pub(super) fn mirrored(entry: &Entry, endpoints: &Endpoints, manager: &str) -> D
             }
         }
     }
-    Desired { labels: labels(entry, manager, entry.name().name()), groups }
+    Desired { labels: labels(entry, manager, entry.name().name()), groups, ..Desired::default() }
 }
 
 fn port(port: &k8s_openapi::api::core::v1::EndpointPort) -> Port {

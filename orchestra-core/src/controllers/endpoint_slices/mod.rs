@@ -14,7 +14,7 @@ use self::desired::{MANAGED_BY, SERVICE_NAME};
 use self::plan::{Desired, Held, New, Plan, endpoint_port};
 use super::Host;
 use super::endpoints::backends;
-use super::endpoints::service::{self, Family, Port, selector_of};
+use super::endpoints::service::{self, CHANGED_AT, Family, Port, selector_of};
 use crate::api::Status;
 use crate::control::owner_reference;
 use crate::control::write;
@@ -100,22 +100,26 @@ async fn settle<O: Object>(
     let entries = held(context, manager, owner.uid()).await?;
     let slices = entries.iter().map(|entry| slice(entry)).collect::<Result<Vec<_>, Error>>()?;
     let Plan { create, update, reuse, delete } = plan::plan(desired, &slices);
+    let annotations = annotations(desired);
     let entry = |name: &str| entries.iter().find(|entry| entry.name().name() == name);
     for (name, endpoints) in update {
         let Some(entry) = entry(&name) else { continue };
         let labels = write::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
-        let patch = json!({"metadata": {"labels": labels}, "endpoints": endpoints});
+        let metadata = json!({"labels": labels, "annotations": annotations});
+        let patch = json!({"metadata": metadata, "endpoints": endpoints});
         write::patch::<EndpointSlice>(context.client(), entry, patch).await?;
     }
     for (name, new) in reuse {
         let Some(entry) = entry(&name) else { continue };
         let labels = write::difference(&json!(entry.labels().to_labels()), &json!(desired.labels));
         let ports: Vec<_> = new.ports.iter().map(endpoint_port).collect();
-        let patch = json!({"metadata": {"labels": labels}, "endpoints": new.endpoints, "ports": ports});
+        let metadata = json!({"labels": labels, "annotations": annotations});
+        let patch = json!({"metadata": metadata, "endpoints": new.endpoints, "ports": ports});
         write::patch::<EndpointSlice>(context.client(), entry, patch).await?;
     }
     for new in create {
-        let slice = new_slice(context, &desired.labels, owner_reference::controller::<O>(owner), &new);
+        let mut slice = new_slice(context, &desired.labels, owner_reference::controller::<O>(owner), &new);
+        slice["metadata"]["annotations"] = annotations.clone();
         match write::create::<EndpointSlice>(context.client(), context.namespace(), slice).await {
             Err(status) if !write::namespace_terminating(&status) => return Err(status.into()),
             _ => {}
@@ -126,6 +130,14 @@ async fn settle<O: Object>(
         write::delete::<EndpointSlice>(context.client(), entry.name(), entry.uid()).await?;
     }
     Ok(())
+}
+
+/// What a slice that changes says of why.
+fn annotations(desired: &Desired) -> Value {
+    match &desired.changed_at {
+        Some(time) => json!({ CHANGED_AT: time }),
+        None => json!({}),
+    }
 }
 
 async fn held(context: &Context, manager: &str, owner: &Uid) -> Result<Vec<std::sync::Arc<Entry>>, Error> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::controllers::endpoints::service::{Family, Port};
 use crate::selector::Labels;
@@ -14,6 +15,8 @@ pub(super) const SLICE: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Desired {
     pub(super) labels: Labels,
+    /// When that happened which they are changed for, if it is known.
+    pub(super) changed_at: Option<Time>,
     /// By family of addresses and ports offered.
     pub(super) groups: BTreeMap<(Family, Vec<Port>), Vec<Endpoint>>,
 }

@@ -6,10 +6,11 @@ pub(super) mod service;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use self::plan::{CONTROLLER, MANAGED_BY, OVER_CAPACITY, Plan};
-use self::service::{Backend, selector_of};
+use self::service::{Backend, CHANGED_AT, selector_of};
 use super::Host;
 use crate::api::Status;
 use crate::control::write;
@@ -44,10 +45,12 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
     };
     let service = entry.view::<service::Service>()?;
     let Some(selector) = service.selector() else { return Ok(Action::Done) };
-    let plan = plan::plan(&entry, &service, &backends(&context, selector).await?);
+    let backends = backends(&context, selector).await?;
+    let plan = plan::plan(&entry, &service, &backends);
+    let changed_at = service.changed_at(&backends);
     match held {
-        Some(held) => update(&context, &held, plan).await?,
-        None => create(&context, &entry, plan).await?,
+        Some(held) => update(&context, &held, plan, changed_at).await?,
+        None => create(&context, &entry, plan, changed_at).await?,
     }
     Ok(Action::Done)
 }
@@ -59,11 +62,20 @@ pub(super) async fn backends(context: &Context, selector: Selector) -> Result<Ve
     Ok(pods.into_iter().map(Backend::new).collect::<Result<_, _>>()?)
 }
 
-async fn create(context: &Context, service: &Arc<Entry>, plan: Plan) -> Result<(), Error> {
-    let mut metadata = json!({"name": service.name().name(), "labels": plan.labels});
-    if plan.truncated {
-        metadata["annotations"] = json!({OVER_CAPACITY: "truncated"});
+async fn create(
+    context: &Context,
+    service: &Arc<Entry>,
+    plan: Plan,
+    changed_at: Option<Time>,
+) -> Result<(), Error> {
+    let mut annotations = json!({});
+    if let Some(changed_at) = changed_at {
+        annotations[CHANGED_AT] = json!(changed_at);
     }
+    if plan.truncated {
+        annotations[OVER_CAPACITY] = "truncated".into();
+    }
+    let metadata = json!({"name": service.name().name(), "labels": plan.labels, "annotations": annotations});
     let object = json!({"metadata": metadata, "subsets": plan.subsets});
     match write::create::<Endpoints>(context.client(), context.namespace(), object).await {
         Err(status) if !write::namespace_terminating(&status) => Err(status.into()),
@@ -71,7 +83,7 @@ async fn create(context: &Context, service: &Arc<Entry>, plan: Plan) -> Result<(
     }
 }
 
-async fn update(context: &Context, held: &Entry, plan: Plan) -> Result<(), Error> {
+async fn update(context: &Context, held: &Entry, plan: Plan, changed_at: Option<Time>) -> Result<(), Error> {
     let object: Endpoints = held.decode()?;
     let annotations = object.meta().annotations.as_ref();
     let truncated = annotations.is_some_and(|annotations| annotations.contains_key(OVER_CAPACITY));
@@ -80,10 +92,12 @@ async fn update(context: &Context, held: &Entry, plan: Plan) -> Result<(), Error
         return Ok(());
     }
     let labels = write::difference(&json!(held.labels().to_labels()), &json!(plan.labels));
-    let mut patch = json!({"metadata": {"labels": labels}, "subsets": plan.subsets});
+    let mut annotations = json!({CHANGED_AT: changed_at});
     if truncated != plan.truncated {
-        patch["metadata"]["annotations"] = json!({OVER_CAPACITY: plan.truncated.then_some("truncated")});
+        annotations[OVER_CAPACITY] = json!(plan.truncated.then_some("truncated"));
     }
+    let metadata = json!({"labels": labels, "annotations": annotations});
+    let patch = json!({"metadata": metadata, "subsets": plan.subsets});
     write::patch::<Endpoints>(context.client(), held, patch).await?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
 
@@ -12,6 +13,8 @@ use crate::controllers::pod::Pod;
 use crate::selector::Selector;
 use crate::watch::{Entry, EntryError};
 
+/// Says when that happened which endpoints were last changed for, so that it can be told how long that took.
+pub(crate) const CHANGED_AT: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 /// Marks what belongs to a Service without an address of its own.
 pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 
@@ -19,7 +22,15 @@ pub(crate) const HEADLESS: &str = "service.kubernetes.io/headless";
 #[derive(Debug, Deserialize)]
 pub(crate) struct Service {
     #[serde(default)]
+    pub(crate) metadata: Metadata,
+    #[serde(default)]
     pub(crate) spec: Spec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Metadata {
+    pub(crate) creation_timestamp: Option<Time>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +99,17 @@ pub(crate) struct Port {
 }
 
 impl Service {
+    /// When the last thing happened that the endpoints of a Service hang on: it came to be, or one of its pods became
+    /// ready or ceased to be.
+    pub(crate) fn changed_at(&self, backends: &[Backend]) -> Option<Time> {
+        let pods = backends.iter().filter_map(|backend| {
+            let mut conditions = backend.pod.status.conditions.iter().flatten();
+            let ready = conditions.find(|condition| &*condition.kind == "Ready")?;
+            ready.last_transition_time.clone()
+        });
+        pods.chain(self.metadata.creation_timestamp.clone()).max_by_key(|time| time.0)
+    }
+
     /// The pods it is for; `None` when it is not the controller's business to find them: there is no selector, or
     /// the Service is but another name of something outside.
     pub(crate) fn selector(&self) -> Option<Selector> {

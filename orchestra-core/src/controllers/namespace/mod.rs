@@ -27,6 +27,10 @@ use crate::watch::Entry;
 const FINALIZER: &str = "kubernetes";
 const DEFAULT_ACCOUNT: &str = "default";
 const ROOT_CA: &str = "kube-root-ca.crt";
+const DESCRIPTION: &str = "kubernetes.io/description";
+const ROOT_CA_IS: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints \
+                          such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across \
+                          distributions of Kubernetes clusters.";
 /// How long to wait for what is on its way out, unless the end of something says so earlier.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -194,8 +198,12 @@ pub(super) async fn run_root_ca(host: Host, certificate: String) -> Result<(), S
     let reconcile = move |context: Context| {
         let data = data.clone();
         async move {
+            let annotations = json!({ DESCRIPTION: ROOT_CA_IS });
             let differs = |held: Option<&Value>| {
-                (held.map(|held| &held["data"]) != Some(&data)).then(|| json!({ "data": data }))
+                let same = held.is_some_and(|held| {
+                    held["data"] == data && held["metadata"]["annotations"][DESCRIPTION] == ROOT_CA_IS
+                });
+                (!same).then(|| json!({ "metadata": { "annotations": annotations }, "data": data }))
             };
             ensure::<ConfigMap>(&context, ROOT_CA, differs).await
         }

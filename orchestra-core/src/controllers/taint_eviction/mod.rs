@@ -2,7 +2,8 @@
 
 mod plan;
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,8 @@ const NAME: &str = "taint-eviction-controller";
 
 struct Evictions {
     recorder: Recorder,
+    /// The pods of each node that have been given notice.
+    noticed: Mutex<HashMap<ObjectName, HashSet<ObjectName>>>,
 }
 
 /// Runs the controller.
@@ -35,7 +38,7 @@ pub(super) async fn run(host: Host) -> Result<(), Status> {
     let recorder = host.recorder(NAME);
     let bound = predicate::field_changed("spec.nodeName").and(predicate::deleted.not());
     let controller = host.controller::<Node>().named(NAME).watches::<Pod, _, _>(node_of).when(bound);
-    host.run(controller, Evictions { recorder }).await
+    host.run(controller, Evictions { recorder, noticed: Mutex::default() }).await
 }
 
 /// The node that a pod is bound to.
@@ -59,12 +62,17 @@ struct Spec {
 #[async_trait]
 impl Reconciler for Evictions {
     async fn reconcile(&self, context: Context) -> Result<Action, Error> {
-        let Some(entry) = context.entry::<Node>().await? else { return Ok(Action::Done) };
+        let Some(entry) = context.entry::<Node>().await? else {
+            self.noticed().remove(context.name());
+            return Ok(Action::Done);
+        };
         let node = entry.view::<View>()?;
-        if !node.spec.taints.iter().any(|taint| taint.effect == "NoExecute") {
+        let drives_away = node.spec.taints.iter().any(|taint| taint.effect == "NoExecute");
+        if !drives_away && !self.noticed().contains_key(context.name()) {
             return Ok(Action::Done);
         }
         let mut next: Option<Timestamp> = None;
+        let mut noticed = HashSet::new();
         for entry in pods_on(&context, context.name().name()).await? {
             let pod = pod::Pod::of(&entry)?;
             if entry.is_deleting() || pod.has_ended() {
@@ -72,10 +80,17 @@ impl Reconciler for Evictions {
             }
             let tolerations = pod.spec.tolerations.as_deref().unwrap_or_default();
             match plan::plan(&node.spec.taints, tolerations, context.now()) {
-                Notice::None => {}
+                Notice::None => self.take_back(context.name(), &entry),
                 Notice::At(at) if at <= context.now() => self.evict(&context, &entry).await?,
-                Notice::At(at) => next = Some(next.map_or(at, |held| held.min(at))),
+                Notice::At(at) => {
+                    noticed.insert(entry.name().clone());
+                    next = Some(next.map_or(at, |held| held.min(at)));
+                }
             }
+        }
+        match noticed.is_empty() {
+            true => drop(self.noticed().remove(context.name())),
+            false => drop(self.noticed().insert(context.name().clone(), noticed)),
         }
         let left = next.and_then(|at| Duration::try_from(at.duration_since(context.now())).ok());
         Ok(Action::again(left))
@@ -83,6 +98,19 @@ impl Reconciler for Evictions {
 }
 
 impl Evictions {
+    fn noticed(&self) -> MutexGuard<'_, HashMap<ObjectName, HashSet<ObjectName>>> {
+        self.noticed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says of a pod that it may stay, if it was given notice.
+    fn take_back(&self, node: &ObjectName, entry: &Entry) {
+        let was_noticed = self.noticed().get(node).is_some_and(|pods| pods.contains(entry.name()));
+        if was_noticed {
+            let message = format!("Cancelling deletion of Pod {}", entry.name());
+            self.recorder.normal(&reference_to::<Pod>(entry), "TaintManagerEviction", message);
+        }
+    }
+
     async fn evict(&self, context: &Context, entry: &Arc<Entry>) -> Result<(), Error> {
         let message = format!("Marking for deletion Pod {}", entry.name());
         self.recorder.normal(&reference_to::<Pod>(entry), "TaintManagerEviction", message);

@@ -30,7 +30,7 @@ const TARGET_CPU: &str = "targetCPUUtilizationPercentage";
 const CURRENT_CPU: &str = "currentCPUUtilizationPercentage";
 
 pub(super) const CONVERSION: Conversion =
-    Conversion { to_stored, from_stored, field: |name| name, same_shape: false };
+    Conversion { to_stored, from_stored, same_shape: false, ..Conversion::NONE };
 
 /// The stored version has what the annotations say, and not the annotations.
 pub(super) fn drop_annotations(object: &mut Value) {

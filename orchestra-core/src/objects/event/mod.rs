@@ -1,16 +1,15 @@
 //! Events: what happened to an object, kept for a while and in memory.
 
 mod print;
+mod validate;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 
 use serde_json::Value;
 
-use super::check::say;
-use super::names;
-use crate::api::field::{Errors, Path};
-use crate::api::{Column, Conversion, Resource, Rules};
+use crate::api::field::Errors;
+use crate::api::{Column, Conversion, NameRule, Resource, Rules};
 use crate::store::Durability;
 use crate::watch::IndexedField;
 
@@ -22,6 +21,10 @@ impl Rules for EventRules {
 
     const SHORT_NAMES: &'static [&'static str] = &["ev"];
     const DURABILITY: Durability = Durability::Volatile;
+    const CREATED_BY_UPDATE: bool = true;
+    const NAME: NameRule = NameRule::PathSegment;
+    const ANY_FINALIZER: bool = true;
+    const METADATA_CHECKED_ONCE: bool = true;
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("involvedObject.kind"),
         IndexedField::new("involvedObject.namespace"),
@@ -32,56 +35,17 @@ impl Rules for EventRules {
         IndexedField::new("involvedObject.fieldPath"),
         IndexedField::new("reason"),
         IndexedField::new("reportingComponent"),
-        IndexedField::new("source").at("source.component"),
+        IndexedField::new("source").at("source.component").or_at("reportingComponent"),
         IndexedField::new("type"),
     ];
     const COLUMNS: &'static [Column] = print::COLUMNS;
 
     fn validate(object: &Event, errors: &mut Errors) {
-        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
-        let about = object.involved_object.namespace.as_deref().unwrap_or_default();
-        // What is about the cluster is kept in the namespace `default`.
-        let fits = if about.is_empty() { matches!(namespace, "" | "default") } else { about == namespace };
-        if !fits {
-            errors.invalid(&Path::new("involvedObject.namespace"), about, "does not match event.namespace");
-        }
-        if object.event_time.is_some() {
-            newer(object, errors);
-        }
+        validate::event(object, "reportingComponent", errors);
     }
 
     fn cells(object: &Event, now: Timestamp) -> Vec<Value> {
         print::cells(object, now)
-    }
-}
-
-/// What an event of the newer form, which has a time of its own, must say.
-fn newer(event: &Event, errors: &mut Errors) {
-    let texts = [
-        ("reportingComponent", &event.reporting_component, 253),
-        ("reportingInstance", &event.reporting_instance, 128),
-        ("action", &event.action, 128),
-        ("reason", &event.reason, 128),
-    ];
-    for (field, text, most) in texts {
-        let path = Path::new(field);
-        match text.as_deref().unwrap_or_default() {
-            text if text.is_empty() => {
-                errors.required(&path, "");
-                // A name that is not there is no good name either.
-                if field == "reportingComponent" {
-                    say(errors, &path, text, names::qualified(text));
-                }
-            }
-            text if text.len() > most => {
-                errors.invalid(&path, "", format!("can have at most {most} characters"));
-            }
-            text if field == "reportingComponent" => say(errors, &path, text, names::qualified(text)),
-            _ => {}
-        }
-    }
-    if event.message.as_deref().unwrap_or_default().len() > 1024 {
-        errors.invalid(&Path::new("message"), "", "can have at most 1024 characters");
     }
 }
 
@@ -94,17 +58,21 @@ pub(super) fn row() -> Resource {
 const EVENTS_V1: Conversion = Conversion {
     to_stored: |object| rename(object, |(stored, served)| (served, stored)),
     from_stored: |object| rename(object, |(stored, served)| (stored, served)),
-    field: |name| match name.split_once('.') {
-        Some(("regarding", "kind")) => "involvedObject.kind",
-        Some(("regarding", "namespace")) => "involvedObject.namespace",
-        Some(("regarding", "name")) => "involvedObject.name",
-        Some(("regarding", "uid")) => "involvedObject.uid",
-        Some(("regarding", "apiVersion")) => "involvedObject.apiVersion",
-        Some(("regarding", "resourceVersion")) => "involvedObject.resourceVersion",
-        Some(("regarding", "fieldPath")) => "involvedObject.fieldPath",
-        _ if name == "reportingController" => "reportingComponent",
-        _ => name,
+    field: |name| {
+        Some(match name {
+            "regarding.kind" => "involvedObject.kind",
+            "regarding.namespace" => "involvedObject.namespace",
+            "regarding.name" => "involvedObject.name",
+            "regarding.uid" => "involvedObject.uid",
+            "regarding.apiVersion" => "involvedObject.apiVersion",
+            "regarding.resourceVersion" => "involvedObject.resourceVersion",
+            "regarding.fieldPath" => "involvedObject.fieldPath",
+            "reportingController" => "reportingComponent",
+            "reason" | "type" | "metadata.name" | "metadata.namespace" => name,
+            _ => return None,
+        })
     },
+    validate: Some(validate::strictly),
     same_shape: false,
 };
 

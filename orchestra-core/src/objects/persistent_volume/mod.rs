@@ -15,7 +15,7 @@ use super::json::{Fields, set};
 use super::print::STORAGE_CLASS;
 use super::{names, pod, print, quantities};
 use crate::api::field::{Errors, Path, Problem};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::quantity::Quantity;
 use crate::watch::IndexedField;
 
@@ -28,7 +28,9 @@ pub(super) struct PersistentVolumeRules;
 impl Rules for PersistentVolumeRules {
     type Object = PersistentVolume;
 
-    const ANSWERS_DELETED: bool = true;
+    const DELETION: Deletion = Deletion::Object;
+    const METADATA_CHECKED_ONCE: bool = true;
+
     const SHORT_NAMES: &'static [&'static str] = &["pv"];
     const STATUS: bool = true;
     const GENERATION: bool = false;

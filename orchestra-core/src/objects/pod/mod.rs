@@ -39,7 +39,7 @@ pub(super) use warnings::{current_node_label, of as warnings_of, old_node_label}
 use super::json::keep;
 use super::print as print_shared;
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, Status, Subresource, Verb};
+use crate::api::{Column, Deletion, Rules, Status, Subresource, Verb};
 use crate::watch::IndexedField;
 
 /// The lists of containers in a specification.
@@ -54,6 +54,7 @@ impl Rules for PodRules {
     const SHORT_NAMES: &'static [&'static str] = &["po"];
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
+    const DELETION: Deletion = Deletion::Object;
     const SUBRESOURCES: &'static [Subresource] = &[
         // A binding gives a pod what its spec asks for, and asks for nothing else.
         Subresource::edit("binding", &[Verb::Create]).body("", "v1", "Binding").uncounted(),
@@ -100,6 +101,11 @@ impl Rules for PodRules {
     fn warnings(object: &Pod) -> Vec<String> {
         let spec = object.spec.as_ref();
         spec.map_or(Vec::new(), |spec| warnings::of(&object.metadata, spec, &Path::root()))
+    }
+
+    fn warns_of_change(_new: &Value, _old: &Value) -> bool {
+        // Programs change pods, and all the time.
+        false
     }
 
     fn warnings_at_creation(object: &Pod) -> Vec<String> {

@@ -16,9 +16,12 @@ pub(super) fn prepare(object: &mut Value) {
     let spec = object.get("spec").and_then(|spec| PodSpec::deserialize(spec).ok()).unwrap_or_default();
     let mut status = json!({ "phase": "Pending", "qosClass": resources::quality(&spec) });
     if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+        // As old as the pod.
+        let since = object.pointer("/metadata/creationTimestamp").cloned();
         status["conditions"] = json!([{
             "type": "PodScheduled",
             "status": "False",
+            "lastTransitionTime": since,
             "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
         }]);

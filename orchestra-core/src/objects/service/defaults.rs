@@ -26,6 +26,12 @@ pub(super) fn service(object: &mut Value) {
     }
     if spec.text("type") == "LoadBalancer" {
         spec.or("allocateLoadBalancerNodePorts", true);
+        let balancer = at(object, &["status", "loadBalancer"]);
+        for point in balancer.into_iter().flat_map(|balancer| balancer.each("ingress")) {
+            if !point.text("ip").is_empty() {
+                point.or("ipMode", "VIP");
+            }
+        }
     }
 }
 

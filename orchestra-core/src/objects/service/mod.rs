@@ -3,6 +3,7 @@
 
 mod defaults;
 mod print;
+mod status;
 mod update;
 mod validate;
 
@@ -13,7 +14,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use crate::api::field::Errors;
-use crate::api::{Column, NameRule, Rules};
+use crate::api::{Column, Deletion, NameRule, Rules};
 use crate::watch::IndexedField;
 
 /// The rules of Service objects.
@@ -26,6 +27,8 @@ impl Rules for ServiceRules {
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
     const GENERATION: bool = false;
+    const DELETION: Deletion = Deletion::Object;
+    const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::Label;
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.clusterIP"), IndexedField::new("spec.type")];
@@ -49,6 +52,10 @@ impl Rules for ServiceRules {
 
     fn validate_update(new: &Service, old: &Service, errors: &mut Errors) {
         validate::update(new, old, errors);
+    }
+
+    fn validate_status(new: &Service, _old: &Service, errors: &mut Errors) {
+        status::validate(new, errors);
     }
 
     fn warnings(object: &Service) -> Vec<String> {

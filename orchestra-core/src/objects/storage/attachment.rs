@@ -5,7 +5,7 @@ use k8s_openapi::api::storage::v1::{
 use serde_json::{Value, json};
 
 use crate::api::field::{Errors, Path, Problem, Shown};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{IMMUTABLE, say, shown};
 use crate::objects::json::{keep, set};
 use crate::objects::{names, persistent_volume};
@@ -20,10 +20,12 @@ pub(in crate::objects) struct VolumeAttachmentRules;
 impl Rules for VolumeAttachmentRules {
     type Object = VolumeAttachment;
 
+    const DELETION: Deletion = Deletion::Object;
+    const METADATA_CHECKED_ONCE: bool = true;
+
     const STATUS: bool = true;
     const GENERATION: bool = false;
     const UNCONDITIONAL_UPDATE: bool = false;
-    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column { format: "name", ..Column::new("Attacher", "What attaches the volume.") },

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{parameters, provisioner};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 
 /// The rules of VolumeAttributesClass objects.
 pub(in crate::objects) struct VolumeAttributesClassRules;
@@ -12,7 +12,8 @@ pub(in crate::objects) struct VolumeAttributesClassRules;
 impl Rules for VolumeAttributesClassRules {
     type Object = VolumeAttributesClass;
 
-    const ANSWERS_DELETED: bool = true;
+    const DELETION: Deletion = Deletion::Object;
+
     const SHORT_NAMES: &'static [&'static str] = &["vac"];
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("DriverName", "Whose volumes have the attributes."), Column::AGE];

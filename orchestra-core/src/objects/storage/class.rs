@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{parameters, provisioner};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{self, say};
 use crate::objects::json::Fields;
 use crate::objects::{names, pod};
@@ -31,7 +31,8 @@ pub(in crate::objects) struct StorageClassRules;
 impl Rules for StorageClassRules {
     type Object = StorageClass;
 
-    const ANSWERS_DELETED: bool = true;
+    const DELETION: Deletion = Deletion::Object;
+
     const SHORT_NAMES: &'static [&'static str] = &["sc"];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

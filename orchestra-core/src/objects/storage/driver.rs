@@ -5,7 +5,7 @@ use k8s_openapi::api::storage::v1::{CSIDriver, TokenRequest};
 use serde_json::{Value, json};
 
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{self, shown};
 use crate::objects::json::{Fields, at};
 use crate::objects::print::or_none;
@@ -20,8 +20,9 @@ pub(in crate::objects) struct DriverRules;
 impl Rules for DriverRules {
     type Object = CSIDriver;
 
+    const DELETION: Deletion = Deletion::Object;
+
     const UNCONDITIONAL_UPDATE: bool = false;
-    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         flag("AttachRequired", "Whether a volume must be attached before it is mounted."),

@@ -5,7 +5,7 @@ use k8s_openapi::api::storage::v1::{CSINode, CSINodeDriver};
 use serde_json::Value;
 
 use crate::api::field::{Errors, Path, Shown};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{self, IMMUTABLE, say, shown};
 use crate::objects::{names, persistent_volume};
 
@@ -18,8 +18,10 @@ pub(in crate::objects) struct CsiNodeRules;
 impl Rules for CsiNodeRules {
     type Object = CSINode;
 
+    const DELETION: Deletion = Deletion::Object;
+    const METADATA_CHECKED_ONCE: bool = true;
+
     const UNCONDITIONAL_UPDATE: bool = false;
-    const ANSWERS_DELETED: bool = true;
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Drivers", "How many drivers the node has.").integer(), Column::AGE];
 

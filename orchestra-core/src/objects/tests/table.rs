@@ -52,8 +52,9 @@ fn an_event_goes_by_the_names_of_the_group_it_is_asked_for_in() {
     assert_eq!(object, stored);
     (conversion.from_stored)(&mut object);
     assert_eq!(object, served);
-    assert_eq!((conversion.field)("regarding.name"), "involvedObject.name");
-    assert_eq!((conversion.field)("type"), "type");
+    assert_eq!((conversion.field)("regarding.name"), Some("involvedObject.name"));
+    assert_eq!((conversion.field)("type"), Some("type"));
+    assert_eq!((conversion.field)("involvedObject.name"), None);
 }
 
 #[test]

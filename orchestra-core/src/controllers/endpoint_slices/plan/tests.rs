@@ -23,7 +23,7 @@ fn ports(port: i32) -> Vec<Port> {
 
 fn desired(groups: &[(i32, Vec<Endpoint>)]) -> Desired {
     let groups = groups.iter().map(|(port, endpoints)| ((Family::V4, ports(*port)), endpoints.clone()));
-    Desired { labels: Labels::new(), groups: groups.collect() }
+    Desired { groups: groups.collect(), ..Desired::default() }
 }
 
 fn held(name: &str, port: i32, endpoints: Vec<Endpoint>) -> Held {

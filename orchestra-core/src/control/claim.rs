@@ -7,6 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Context, Error, owner_reference, write};
@@ -19,6 +20,7 @@ use crate::watch::{Cache, Entry, Query};
 pub struct Claim<'c, O> {
     context: &'c Context,
     owner: &'c Entry,
+    finalizer: Option<&'static str>,
     kind: PhantomData<fn() -> O>,
 }
 
@@ -31,7 +33,14 @@ impl<O> fmt::Debug for Claim<'_, O> {
 impl<'c, O: Object> Claim<'c, O> {
     /// The hold of the object that a run is for, of kind `O`, as it was read.
     pub fn new(context: &'c Context, owner: &'c Entry) -> Self {
-        Self { context, owner, kind: PhantomData }
+        Self { context, owner, finalizer: None, kind: PhantomData }
+    }
+
+    /// What is adopted also gets this finalizer, and what is released loses it.
+    #[must_use]
+    pub fn with_finalizer(mut self, finalizer: &'static str) -> Self {
+        self.finalizer = Some(finalizer);
+        self
     }
 
     /// The owner's objects of a kind, after those that are selected and free have been adopted and those that are
@@ -44,14 +53,27 @@ impl<'c, O: Object> Claim<'c, O> {
         cache: &Cache,
         selector: &CompiledSelector,
     ) -> Result<Vec<Arc<Entry>>, Error> {
+        self.settle_those::<K>(cache, selector, |_| true).await
+    }
+
+    /// As [`Claim::settle`], of those alone that can be the owner's at all.
+    ///
+    /// # Errors
+    /// As [`Claim::settle`].
+    pub async fn settle_those<K: Object>(
+        &self,
+        cache: &Cache,
+        selector: &CompiledSelector,
+        can_be: impl Fn(&Entry) -> bool + Send,
+    ) -> Result<Vec<Arc<Entry>>, Error> {
         let (mut own, release): (Vec<_>, Vec<_>) =
-            self.held(cache).into_iter().partition(|entry| selector.matches(entry.labels()));
+            self.held(cache).into_iter().partition(|entry| selector.matches(entry.labels()) && can_be(entry));
         if self.owner.is_deleting() {
             return Ok(own);
         }
         let query = Query::namespace(self.context.namespace()).labels(selector.clone());
         let mut free = cache.list(&query);
-        free.retain(|entry| entry.controller().is_none() && !entry.is_deleting());
+        free.retain(|entry| entry.controller().is_none() && !entry.is_deleting() && can_be(entry));
         self.adopt::<K>(&free).await?;
         self.release::<K>(&release).await?;
         own.extend(free);
@@ -78,7 +100,7 @@ impl<'c, O: Object> Claim<'c, O> {
                 .iter()
                 .map(owner_reference::stored)
                 .chain([owner_reference::controller::<O>(self.owner)]);
-            self.set_owners::<K>(entry, owners.collect()).await?;
+            self.set_owners::<K>(entry, owners.collect(), true).await?;
         }
         Ok(())
     }
@@ -90,13 +112,26 @@ impl<'c, O: Object> Claim<'c, O> {
     pub async fn release<K: Object>(&self, held: &[Arc<Entry>]) -> Result<(), Error> {
         for entry in held {
             let others = entry.owners().iter().filter(|owner| owner.uid != *self.owner.uid());
-            self.set_owners::<K>(entry, others.map(owner_reference::stored).collect()).await?;
+            self.set_owners::<K>(entry, others.map(owner_reference::stored).collect(), false).await?;
         }
         Ok(())
     }
 
-    async fn set_owners<K: Object>(&self, entry: &Entry, owners: Vec<Value>) -> Result<(), Error> {
-        let patch = json!({"metadata": {"ownerReferences": owners}});
+    async fn set_owners<K: Object>(
+        &self,
+        entry: &Entry,
+        owners: Vec<Value>,
+        own: bool,
+    ) -> Result<(), Error> {
+        let mut patch = json!({"metadata": {"ownerReferences": owners}});
+        if let Some(finalizer) = self.finalizer {
+            let mut finalizers = finalizers(entry)?;
+            finalizers.retain(|held| held != finalizer);
+            if own {
+                finalizers.push(finalizer.to_owned());
+            }
+            patch["metadata"]["finalizers"] = finalizers.into();
+        }
         write::unless_gone(write::patch::<K>(self.context.client(), entry, patch).await)
     }
 
@@ -108,4 +143,18 @@ impl<'c, O: Object> Claim<'c, O> {
             meta.uid.as_deref() == Some(self.owner.uid().as_str()) && meta.deletion_timestamp.is_none()
         }))
     }
+}
+
+/// What keeps an object from going away.
+fn finalizers(entry: &Entry) -> Result<Vec<String>, Error> {
+    #[derive(Deserialize)]
+    struct Held {
+        metadata: HeldMeta,
+    }
+    #[derive(Deserialize)]
+    struct HeldMeta {
+        #[serde(default)]
+        finalizers: Vec<String>,
+    }
+    Ok(entry.view::<Held>()?.metadata.finalizers.clone())
 }

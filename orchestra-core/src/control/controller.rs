@@ -187,6 +187,17 @@ impl Controller {
         self
     }
 
+    /// Lets what was named last lead to a run only after a time, together with all that happens meanwhile: for objects of
+    /// which one controls thousands, whose every change would have it look at all of them.
+    pub fn gathering(mut self, time: Duration) -> Self {
+        if self.last_triggers
+            && let Some(trigger) = self.triggers.pop()
+        {
+            self.triggers.push(trigger.gathering(time));
+        }
+        self
+    }
+
     /// For how many objects it runs at a time: 4 without, at least 1.
     pub fn concurrency(mut self, runs: usize) -> Self {
         self.concurrency = runs.max(1);

@@ -59,6 +59,8 @@ pub struct Trigger {
     map: Arc<Map>,
     predicate: Option<Arc<dyn Predicate>>,
     query: Query,
+    /// How long keys wait for more of the same.
+    gather: Duration,
 }
 
 enum Source {
@@ -117,7 +119,7 @@ impl Trigger {
         source: Source,
         map: impl Fn(&EveryKind, &Arc<Kind>, Seen<'_>) -> Vec<Key> + Send + Sync + 'static,
     ) -> Self {
-        Self { source, map: Arc::new(map), predicate: None, query: Query::all() }
+        Self { source, map: Arc::new(map), predicate: None, query: Query::all(), gather: Duration::ZERO }
     }
 
     /// Each object leads to those that select it.
@@ -133,6 +135,13 @@ impl Trigger {
             Some(held) => Arc::new(move |event: &Event| held.admits(event) && predicate.admits(event)),
             None => Arc::new(predicate),
         });
+        self
+    }
+
+    /// Lets keys wait for so long before they are run for, so that many changes in a row lead to few runs.
+    #[must_use]
+    pub fn gathering(mut self, time: Duration) -> Self {
+        self.gather = time;
         self
     }
 
@@ -183,10 +192,18 @@ impl Trigger {
             };
             if self.admits(seen) {
                 let keys = (self.map)(&caches.every_kind(), kind, seen);
-                keys.into_iter().for_each(|key| queue.add(key, cause.clone()));
+                keys.into_iter().for_each(|key| self.put(queue, key, cause.clone()));
             }
         })
         .await;
+    }
+
+    fn put(&self, queue: &Queue<Key>, key: Key, cause: Cause) {
+        if self.gather.is_zero() {
+            queue.add(key, cause);
+        } else {
+            queue.add_after(key, self.gather, cause);
+        }
     }
 
     /// Whether what was seen matters. What is listed when the watch begins always does.

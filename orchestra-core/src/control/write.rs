@@ -74,6 +74,23 @@ pub async fn patch_beside_spec<K: Object>(
     client.call(target::<K>(entry.name()).status(), patch.operation()).await
 }
 
+/// Takes a finalizer off an object, whatever else has changed in it since it was read. One that is gone, or another of its
+/// name, is no fault.
+///
+/// # Errors
+/// What the API says.
+pub async fn remove_finalizer<K: Object>(
+    client: &Client,
+    entry: &Entry,
+    finalizer: &str,
+) -> Result<(), Status> {
+    let patch = json!({
+        "metadata": {"uid": entry.uid(), "$deleteFromPrimitiveList/finalizers": [finalizer]},
+    });
+    let patched = client.call(target::<K>(entry.name()), Patch::Strategic(patch).operation()).await;
+    was_deleted(patched).map(drop)
+}
+
 /// Adds to a merge patch that it is meant for this version of this object.
 pub fn guarded(entry: &Entry, mut patch: Value) -> Value {
     patch["metadata"]["uid"] = entry.uid().as_str().into();
@@ -225,7 +242,11 @@ fn overlaid(held: &Value, wanted: &Value) -> Value {
     }
 }
 
-async fn create_entry<K: Object>(
+/// Creates an object given as a value and returns it.
+///
+/// # Errors
+/// What the API says.
+pub async fn create_entry<K: Object>(
     client: &Client,
     namespace: &str,
     mut object: Value,

@@ -117,12 +117,7 @@ impl<'c, O: Object> Claim<'c, O> {
         Ok(())
     }
 
-    async fn set_owners<K: Object>(
-        &self,
-        entry: &Entry,
-        owners: Vec<Value>,
-        own: bool,
-    ) -> Result<(), Error> {
+    async fn set_owners<K: Object>(&self, entry: &Entry, owners: Vec<Value>, own: bool) -> Result<(), Error> {
         let mut patch = json!({"metadata": {"ownerReferences": owners}});
         if let Some(finalizer) = self.finalizer {
             let mut finalizers = finalizers(entry)?;

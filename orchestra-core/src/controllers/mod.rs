@@ -7,12 +7,16 @@
 mod admission_policy;
 mod api_registration;
 mod api_service;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod endpoint_slices;
 mod endpoints;
 mod event_expiry;
+mod finished_jobs;
 mod flow_control;
 mod garbage;
+mod job;
 mod namespace;
 mod node_lifecycle;
 mod pod;
@@ -20,7 +24,10 @@ mod pod_garbage;
 mod replicas;
 mod resource_quota;
 mod role_aggregation;
+mod revisions;
 mod service_cidr;
+mod share;
+mod stateful_set;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
@@ -146,6 +153,12 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("replicaset", "replicaset-controller", replicas::run::<ReplicaSets>);
     running.start("replicationcontroller", "replication-controller", replicas::run::<ReplicationControllers>);
     running.start("resourcequota", "resourcequota-controller", resource_quota::run);
+    running.start("daemonset", "daemon-set-controller", daemon_set::run);
+    running.start("statefulset", "statefulset-controller", stateful_set::run);
+    running.start("job", "job-controller", job::run);
+    running.start("job-orphan-pods", "job-controller", job::run_orphans);
+    running.start("ttl-after-finished", "ttl-after-finished-controller", finished_jobs::run);
+    running.start("cronjob", "cronjob-controller", cron_job::run);
     running.start("endpoints", "endpoint-controller", endpoints::run);
     running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
     running.start(

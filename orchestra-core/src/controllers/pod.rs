@@ -24,6 +24,8 @@ pub(crate) struct Metadata {
     pub(crate) annotations: Option<BTreeMap<String, String>>,
     pub(crate) creation_timestamp: Option<Time>,
     pub(crate) deletion_timestamp: Option<Time>,
+    pub(crate) deletion_grace_period_seconds: Option<i64>,
+    pub(crate) finalizers: Option<Vec<Box<str>>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,6 +42,7 @@ pub(crate) struct Spec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Container {
+    pub(crate) name: Box<str>,
     pub(crate) restart_policy: Option<Box<str>>,
     pub(crate) ports: Option<Vec<Port>>,
 }
@@ -58,6 +61,7 @@ pub(crate) struct Status {
     pub(crate) phase: Phase,
     pub(crate) conditions: Option<Vec<Condition>>,
     pub(crate) container_statuses: Option<Vec<ContainerStatus>>,
+    pub(crate) init_container_statuses: Option<Vec<ContainerStatus>>,
     #[serde(rename = "podIP")]
     pub(crate) pod_ip: Option<Box<str>>,
     #[serde(rename = "podIPs")]
@@ -94,7 +98,23 @@ pub(crate) struct Condition {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ContainerStatus {
+    pub(crate) name: Box<str>,
     pub(crate) restart_count: i32,
+    pub(crate) state: Option<ContainerState>,
+}
+
+/// What a container does; of interest is only how it ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ContainerState {
+    pub(crate) terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Terminated {
+    pub(crate) exit_code: i32,
+    pub(crate) finished_at: Option<Time>,
 }
 
 impl Pod {
@@ -106,6 +126,21 @@ impl Pod {
     /// Whether the pod still counts: it has not ended and is not being deleted.
     pub(crate) fn is_active(&self) -> bool {
         !self.has_ended() && self.metadata.deletion_timestamp.is_none()
+    }
+
+    /// Whether it is on its way out and has not ended yet.
+    pub(crate) fn is_terminating(&self) -> bool {
+        !self.has_ended() && self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether something keeps it from going away that has this name.
+    pub(crate) fn has_finalizer(&self, name: &str) -> bool {
+        self.metadata.finalizers.iter().flatten().any(|held| &**held == name)
+    }
+
+    /// The value of an annotation.
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 
     /// Whether all its containers have ended for good.

@@ -31,6 +31,7 @@ mod rules;
 mod score;
 mod snapshot;
 mod state;
+mod suits;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -49,3 +50,4 @@ pub use preempt::{Preemption, preempt};
 pub use resources::{Requests, Resources};
 pub use rules::{InvalidRule, NodeRule, PodTerm, PreferredNodes, Rules, Spread};
 pub use snapshot::{HOSTNAME, Snapshot, ZONE};
+pub(crate) use suits::{Suits, suits};

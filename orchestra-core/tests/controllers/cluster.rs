@@ -1,6 +1,7 @@
 //! A cluster without nodes: a server, the controllers, and a kubelet of a few lines that says of every pod what a
 //! test wants it to say.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Cluster {
 struct Kubelet {
     /// Images whose pods never become ready.
     broken: Vec<String>,
+    /// Images whose pods run to their end at once, with an exit code.
+    ending: HashMap<String, i32>,
     /// Nodes that are alive. Pods go to them in turn; if there are none, pods run without.
     alive: Vec<String>,
 }
@@ -72,6 +75,16 @@ impl Cluster {
     /// From now on pods of an image never become ready.
     pub fn breaks(&self, image: &str) {
         self.kubelet.lock().unwrap().broken.push(image.to_owned());
+    }
+
+    /// From now on pods of an image run to their end, with an exit code.
+    pub fn ends(&self, image: &str, code: i32) {
+        self.kubelet.lock().unwrap().ending.insert(image.to_owned(), code);
+    }
+
+    /// How often a controller has run.
+    pub fn runs(&self, controller: &str) -> u64 {
+        self.config.metrics.read()[controller].ran.count
     }
 
     /// Adds a node that is alive.
@@ -205,17 +218,24 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
         }
         if spec.node_name.is_none() && !alive.is_empty() {
             next += 1;
-            let target = json!({"kind": "Node", "name": alive[next % alive.len()]});
+            let node = named_node(&pod).unwrap_or_else(|| alive[next % alive.len()].clone());
+            let target = json!({"kind": "Node", "name": node});
             let binding = json!({"metadata": {"name": name}, "target": target});
-            api.create_sub(&name, "binding", binding).await.unwrap();
+            // It may have been deleted meanwhile.
+            let _ = api.create_sub(&name, "binding", binding).await;
             continue;
         }
         let started = pod.status.as_ref().is_some_and(|status| status.pod_ip.is_some());
         let image = spec.containers[0].image.clone().unwrap_or_default();
-        if started || kubelet.lock().unwrap().broken.contains(&image) {
+        if started || has_ended(&pod) || kubelet.lock().unwrap().broken.contains(&image) {
             continue;
         }
         let now = now(&client);
+        let code = kubelet.lock().unwrap().ending.get(&image).copied();
+        if let Some(code) = code {
+            let _ = api.patch_status(&name, Patch::Merge(ended(&pod, code, &now))).await;
+            continue;
+        }
         next += 1;
         let ip = format!("10.0.{}.{}", next / 250, next % 250);
         let status = json!({"status": {
@@ -224,4 +244,30 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
         }});
         let _ = api.patch_status(&name, Patch::Merge(status)).await;
     }
+}
+
+/// The node that a pod says it must be on.
+fn named_node(pod: &Pod) -> Option<String> {
+    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
+    let field = required.node_selector_terms.first()?.match_fields.as_ref()?.first()?;
+    field.values.as_ref()?.first().cloned()
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+fn ended(pod: &Pod, code: i32, now: &str) -> Value {
+    let container = &pod.spec.as_ref().unwrap().containers[0].name;
+    let terminated = json!({"exitCode": code, "startedAt": now, "finishedAt": now});
+    json!({"status": {
+        "phase": if code == 0 { "Succeeded" } else { "Failed" },
+        "conditions": [{"type": "Ready", "status": "False", "lastTransitionTime": now}],
+        "containerStatuses": [{
+            "name": container, "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": terminated},
+        }],
+    }})
 }

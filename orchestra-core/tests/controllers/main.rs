@@ -1,8 +1,12 @@
 //! The controllers over an embedded server, in virtual time.
 
 mod cluster;
+mod cron;
+mod daemons;
 mod deletion;
 mod endpoints;
+mod jobs;
 mod nodes;
 mod quotas;
+mod stateful;
 mod workloads;

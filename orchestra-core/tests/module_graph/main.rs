@@ -66,6 +66,11 @@ const MAY_USE: &[Room] = &[
         "a framework for controllers of any kind, built-in or not",
     ),
     room(
+        "scheduler",
+        &["api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
+        "it chooses nodes and writes bindings; who made the pod is not its business",
+    ),
+    room(
         "controllers",
         &[
             "access",
@@ -77,17 +82,14 @@ const MAY_USE: &[Room] = &[
             "meta",
             "objects",
             "quantity",
+            "scheduler",
             "selector",
             "supervise",
             "watch",
         ],
-        "each reads caches and writes through the API, one knows the ranges of services, and one keeps the flow schemas \
-         that every cluster has as their rules say they must be; none knows the scheduler or a node",
-    ),
-    room(
-        "scheduler",
-        &["api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
-        "it chooses nodes and writes bindings; who made the pod is not its business",
+        "each reads caches and writes through the API, one knows the ranges of services, one keeps the flow schemas that \
+         every cluster has as their rules say they must be, one knows the scheduler's rules about nodes and one the \
+         schedules of cron; none knows a node",
     ),
     room("runtime", &["clock", "supervise"], "the port to containers: an implementation knows no API"),
     room("network", &["runtime"], "the port to a node's network connects sandboxes"),

@@ -3,6 +3,8 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::controllers::share::share;
+
 /// The bounds of a rolling update, in pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Bounds {
@@ -48,18 +50,6 @@ impl Bounds {
     /// The fewest available pods there must be.
     pub(super) fn least(self) -> i32 {
         self.replicas - self.unavailable
-    }
-}
-
-fn share(value: &IntOrString, of: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(count) => (*count).max(0),
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<i64>().ok());
-            let product = percent.unwrap_or(0).max(0).saturating_mul(i64::from(of.max(0)));
-            let pods = if up { product.saturating_add(99) / 100 } else { product / 100 };
-            i32::try_from(pods).unwrap_or(i32::MAX)
-        }
     }
 }
 

@@ -8,7 +8,7 @@ const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// The hash of a template, as it stands in names and labels: FNV-1 of 32 bits over its canonical JSON and the number
 /// of collisions so far, each decimal digit written as a letter that makes no words. Kubernetes hashes a dump of its
 /// own structures instead; the values differ, the form does not.
-pub(super) fn template(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(in crate::controllers) fn template(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     // A template is made of plain maps and lists, whose encoding cannot fail.
     let json = serde_json::to_vec(template).unwrap_or_default();
     let collisions = collisions.map(i32::to_le_bytes);

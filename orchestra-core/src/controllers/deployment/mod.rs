@@ -13,7 +13,7 @@
 //! whose ReplicaSet is found again.
 
 mod bounds;
-mod hash;
+pub(super) mod hash;
 mod history;
 mod model;
 mod plan;

@@ -7,7 +7,7 @@
 
 pub(crate) mod member;
 mod plan;
-mod rank;
+pub(crate) mod rank;
 mod status;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 /// Ages count by powers of two, so that pods of about the same age go by chance, in the form of their uids. (There,
 /// chance decides at once between two that became ready at almost the same time; that is not always an order, and a
 /// sort needs one. Here restarts come before chance.)
-pub(super) fn sort(members: &mut [&Member], related: &HashMap<&str, usize>, now: Timestamp) {
+pub(crate) fn sort(members: &mut [&Member], related: &HashMap<&str, usize>, now: Timestamp) {
     members.sort_by_cached_key(|Member { entry, pod }| {
         let doubled = pod.node().and_then(|node| related.get(node)).copied().unwrap_or_default();
         let ready_for = if pod.is_ready() { magnitude(pod.ready_since(), now) } else { 0 };

@@ -23,7 +23,7 @@ pub(crate) use demand::Demand;
 pub(crate) use inter_pod::InterPod;
 pub use reason::{Filter, Reason, Verdict};
 pub(crate) use spread::{SpreadState, is_eligible};
-pub(crate) use taints::{tolerated, tolerates};
+pub(crate) use taints::{tolerated, tolerates, untolerated_with};
 
 /// One rule.
 pub(crate) struct Rule {

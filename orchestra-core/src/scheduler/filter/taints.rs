@@ -22,8 +22,16 @@ pub(crate) fn tolerated(tolerations: &[Toleration], node: &NodeInfo) -> bool {
 }
 
 fn untolerated<'n>(tolerations: &[Toleration], node: &'n NodeInfo) -> Option<&'n Taint> {
-    let mut hard =
-        node.spec.taints.iter().filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+    untolerated_with(tolerations, &node.spec.taints, &["NoSchedule", "NoExecute"])
+}
+
+/// The first taint with one of these effects that is not tolerated.
+pub(crate) fn untolerated_with<'n>(
+    tolerations: &[Toleration],
+    taints: &'n [Taint],
+    effects: &[&str],
+) -> Option<&'n Taint> {
+    let mut hard = taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
     hard.find(|taint| !tolerations.iter().any(|t| tolerates(t, taint)))
 }
 

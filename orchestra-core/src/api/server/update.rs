@@ -35,7 +35,7 @@ impl Server {
         self.catch_up().await?;
         let creates = kind.created_by_update && part.is_none();
         if creates && kind.cache().get(&name).is_none() {
-            self.permit(user, Verb::Create, target.clone()).await?;
+            self.permit(user, Verb::Create, target.clone(), None).await?;
         }
         let mut make = |current: Option<&Entry>| {
             let mut draft = first.take().map_or_else(read, Ok)?;

@@ -69,7 +69,7 @@ pub use request::{
     Reply, Response, RevisionMatch, Service, Target, User, Verb, WatchEvent, WatchOptions, WatchStream,
     WriteOptions,
 };
-pub use resource::{Conversion, Resource, Served, api_version, split_api_version};
+pub use resource::{Conversion, Resource, Served, ValidateServed, api_version, split_api_version};
 pub use responder::{Question, Responder, Responders};
 pub use rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{

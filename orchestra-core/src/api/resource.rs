@@ -46,6 +46,12 @@ pub(crate) type SchemaOf = Arc<
         + Sync,
 >;
 
+/// Says what is wrong with an object as one of its versions sees it: the new state, and the old if there is one.
+///
+/// # Errors
+/// When it does not fit the Rust type.
+pub type ValidateServed = fn(&Value, Option<&Value>, &mut Errors) -> Result<(), serde_json::Error>;
+
 /// How objects of a served version become stored ones and back. `apiVersion` is seen to already.
 #[derive(Clone, Copy, Debug)]
 pub struct Conversion {
@@ -57,7 +63,7 @@ pub struct Conversion {
     pub field: fn(&str) -> Option<&str>,
     /// What is wrong with an object, in the stored version, that is written by way of this one: the new state, and the
     /// old if there is one. In the place of what the rules of the kind say.
-    pub validate: Option<fn(&Value, Option<&Value>, &mut Errors) -> Result<(), serde_json::Error>>,
+    pub validate: Option<ValidateServed>,
     /// Whether `from_stored` changes nothing, so that stored bytes can be sent with another `apiVersion`.
     pub same_shape: bool,
 }

@@ -165,12 +165,7 @@ fn counted_verb(method: &Method, verb: Option<Verb>) -> &'static str {
 }
 
 /// What a request asks to do.
-pub(crate) fn operation(
-    call: &Call<'_>,
-    resource: &Resource,
-    target: &Target,
-    body: Bytes,
-) -> Result<Operation, Status> {
+pub(crate) fn operation(call: &Call<'_>, target: &Target, body: Bytes) -> Result<Operation, Status> {
     let query = call.query()?;
     let one = target.name.is_some();
     Ok(match (call.method, one) {
@@ -190,10 +185,6 @@ pub(crate) fn operation(
             let kind =
                 PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
             let options = write_options(call, Write::Patch(kind))?;
-            if kind == PatchKind::Apply {
-                // Whether or not there is an object: clients take 404 for something else.
-                return Err(PatchKind::unsupported(resource));
-            }
             let force = query.is_set("force");
             Operation::Patch { kind, patch: body, force, options }
         }
@@ -212,11 +203,20 @@ pub(crate) fn operation(
 fn write_options(call: &Call<'_>, write: Write) -> Result<WriteOptions, Status> {
     let mut options = call.query()?.write(write)?;
     if options.field_manager.is_none() {
-        let agent = header(call.headers, USER_AGENT).split('/').next().unwrap_or_default();
-        options.field_manager =
-            Some(agent).filter(|agent| !agent.is_empty() && *agent != OURS).map(str::to_owned);
+        options.field_manager = program(header(call.headers, USER_AGENT));
     }
     Ok(options)
+}
+
+/// The program of a user agent; `None` for one of ours.
+fn program(agent: &str) -> Option<String> {
+    let name = agent.split('/').next().unwrap_or_default();
+    let shown: String = name.chars().filter(|character| !character.is_control()).collect();
+    match &*shown {
+        OURS => None,
+        "" => Some("unknown".to_owned()),
+        _ => Some(shown),
+    }
 }
 
 fn given(call: &Call<'_>, body: Bytes) -> Result<Given, Status> {

@@ -339,7 +339,7 @@ impl Frontend {
         }
         call.query()?.check_time_limit()?;
         let body = payload.read(Bounds::API).await?;
-        let operation = operation(call, resource, &target, body)?;
+        let operation = operation(call, &target, body)?;
         let form = call.accepted()?.0;
         let answer = self.server.perform(permit, operation).await?;
         self.write(call, resource, &target, form, &answer).await.map(Some)

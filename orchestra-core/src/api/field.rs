@@ -69,8 +69,31 @@ impl Shown {
 
 impl From<Value> for Shown {
     fn from(value: Value) -> Self {
-        Self(value.to_string())
+        let text = value.to_string();
+        // A text by itself is quoted as Go quotes it, which differs from JSON where there is nothing to see.
+        let escaped = value.is_string() && (text.contains("\\u00") || text.contains('\u{7f}'));
+        Self(if escaped { quoted(value.as_str().unwrap_or_default()) } else { text })
     }
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '\u{7}' => out.push_str("\\a"),
+            '\u{b}' => out.push_str("\\v"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '"' | '\\' => out.extend(['\\', character]),
+            '\0'..' ' | '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(character))),
+            other => out.push(other),
+        }
+    }
+    out.push('"');
+    out
 }
 
 impl fmt::Display for Shown {

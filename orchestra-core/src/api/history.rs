@@ -149,8 +149,7 @@ pub(super) fn table(versions: &[crate::store::history::Version]) -> Result<Value
             (_, _, Some(record)) if record.created < record.modified => Effect::Kept,
             _ => Effect::Created,
         };
-        let signed =
-            object.as_ref().and_then(|object| object["metadata"]["managedFields"].as_array()?.last());
+        let signed = object.as_ref().and_then(|object| signer(before.as_ref(), object));
         let noted = |field: &str| signed.and_then(|signed| signed[field].as_str());
         rows.push(Version {
             revision: version.revision,
@@ -168,6 +167,26 @@ pub(super) fn table(versions: &[crate::store::history::Version]) -> Result<Value
     table["kind"] = json!("History");
     table["apiVersion"] = json!("orchestra/v1");
     Ok(table)
+}
+
+/// The entry of who wrote a version: the latest of those that were not there before. Who only takes something away owns
+/// nothing by that, and is not known.
+fn signer<'v>(before: Option<&Value>, object: &'v Value) -> Option<&'v Value> {
+    let entries = |object: &'v Value| object["metadata"]["managedFields"].as_array();
+    let held = before.and_then(|before| before["metadata"]["managedFields"].as_array());
+    let is_new = |entry: &&Value| held.is_none_or(|held| !held.contains(entry));
+    let grew = |entry: &&Value| {
+        let same = |other: &&Value| {
+            ["manager", "operation", "subresource"].iter().all(|field| other[*field] == entry[*field])
+        };
+        // Who lost something to another keeps the time of its own last write.
+        held.and_then(|held| held.iter().find(same)).is_none_or(|other| other["time"] != entry["time"])
+    };
+    let mut new: Vec<&Value> = entries(object)?.iter().filter(is_new).collect();
+    if new.iter().any(grew) {
+        new.retain(grew);
+    }
+    new.into_iter().max_by_key(|entry| entry["time"].as_str().unwrap_or_default())
 }
 
 /// The paths at which two objects differ, without those that differ with every write.

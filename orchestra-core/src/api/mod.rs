@@ -42,6 +42,7 @@ pub(crate) mod names;
 mod objects;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod ownership;
 pub mod patch;
 mod protobuf;
 pub mod represent;

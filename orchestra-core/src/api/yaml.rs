@@ -77,8 +77,27 @@ fn first(text: &str) -> &str {
 fn documents(text: &[u8]) -> Result<Vec<Decoded>, YamlError> {
     let text = std::str::from_utf8(text)?;
     let documents: Vec<FromYaml> = serde_saphyr::from_multiple_with_options(text, options())
-        .map_err(|error| YamlError::Syntax(error.without_snippet().to_string()))?;
+        .map_err(|error| YamlError::Syntax(said(&error)))?;
     Ok(documents.into_iter().map(|FromYaml(document)| document).collect())
+}
+
+/// What is wrong with a text, with its line in front as Kubernetes' parser has it, which says none of the first.
+fn said(error: &serde_saphyr::Error) -> String {
+    let message = error.without_snippet().to_string();
+    let why = message.rfind(" at line ").map_or(&*message, |end| &message[..end]);
+    match error.location().map(|location| location.line()) {
+        Some(line) if line > 1 => format!("line {line}: {why}"),
+        _ => why.to_owned(),
+    }
+}
+
+/// The line of the first key of a text that stands twice in its map.
+pub(crate) fn line_of_repeated(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let mut strict = options();
+    strict.duplicate_keys = DuplicateKeyPolicy::Error;
+    let error = serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(first(text), strict).err()?;
+    error.location().map(|location| location.line())
 }
 
 fn options() -> Options {

@@ -4,6 +4,8 @@
 pub(crate) mod continue_token;
 #[path = "../../../src/api/document.rs"]
 pub(crate) mod document;
+#[path = "../../../src/api/ownership/mod.rs"]
+pub(crate) mod ownership;
 pub(crate) mod patch;
 #[path = "../../../src/api/protobuf/mod.rs"]
 pub(crate) mod protobuf;

@@ -2,6 +2,7 @@
 
 mod canonical;
 mod encode;
+mod ownership;
 mod patches;
 mod protobuf;
 mod selector;
@@ -12,6 +13,7 @@ pub type Check = fn(&[u8]);
 
 /// The targets, by the names of their corpora.
 pub const ALL: &[(&str, Check)] = &[
+    ("apply", ownership::check),
     ("canonical", canonical::check),
     ("continue_token", |bytes| text(bytes, texts::continue_token)),
     ("json_patch", patches::json),

@@ -41,12 +41,13 @@ impl PatchKind {
         Self::ALL.into_iter().find(|kind| kind.content_type().eq_ignore_ascii_case(media))
     }
 
-    /// The forms that objects of a kind can be changed with. Server-side apply is not among them yet.
+    /// The forms that objects of a kind can be changed with.
     pub fn accepted(resource: &Resource) -> Vec<Self> {
         let mut kinds = vec![Self::Json, Self::Merge];
         if Place::of(resource).is_some() {
             kinds.push(Self::Strategic);
         }
+        kinds.push(Self::Apply);
         kinds
     }
 
@@ -61,7 +62,8 @@ impl PatchKind {
     }
 }
 
-/// Applies a patch to an object and returns what becomes of it. `current` has the version that the request speaks.
+/// Applies a patch to an object and returns what becomes of it. `current` has the version that the request speaks. What a
+/// configuration makes of an object depends on who owns its fields: see [`ownership`](crate::api::ownership).
 ///
 /// # Errors
 /// - 400 when the patch cannot be read, or gives directives that contradict each other;

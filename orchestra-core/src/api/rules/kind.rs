@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Rules, desires_otherwise};
 use crate::api::field::Errors;
 use crate::api::mistyped::{self, Refusal, Step};
+use crate::api::ownership::{NodeId, Schema};
 use crate::api::schema::Place;
 use crate::api::table;
 use crate::api::{Status, api_version};
@@ -151,6 +152,12 @@ pub trait KindRules: Send + Sync + 'static {
     fn cells(&self, json: &[u8], now: Timestamp) -> Result<Vec<Value>, serde_json::Error> {
         let object: table::Head = serde_json::from_slice(json)?;
         Ok(vec![object.metadata.name.clone().into(), table::age(&object.metadata, now).into()])
+    }
+
+    /// How objects of a version are merged when a configuration is applied, and where they begin in that schema; `None`
+    /// for what the table of types says, and if that says nothing, for maps that are merged and lists that are replaced.
+    fn ownership(&self, _api_version: &str) -> Option<(&Schema, NodeId)> {
+        None
     }
 
     /// The schema of the objects; `None` lets any field pass.

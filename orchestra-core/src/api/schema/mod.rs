@@ -47,6 +47,8 @@ pub struct Field {
     pub atomic: bool,
     /// What Go calls its type, if that has a name beside those of the table.
     pub(crate) go: Option<&'static str>,
+    /// What it is when it is left out, in the elements of a list that it tells apart.
+    pub(crate) default: Option<&'static str>,
 }
 
 /// How a field holds its values.
@@ -110,7 +112,8 @@ impl Field {
         self.shape == Shape::List
     }
 
-    fn always_written(&self) -> bool {
+    /// Whether Go writes it even when it is empty.
+    pub(crate) fn always_written(&self) -> bool {
         !self.omitted_when_empty && self.shape != Shape::Pointer
     }
 

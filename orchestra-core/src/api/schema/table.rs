@@ -29,8 +29,11 @@ pub struct Type {
     name: &'static str,
     /// The version of the API that it belongs to, without the group.
     version: &'static str,
+    at: TypeRef,
     /// Whether applied configurations treat its values as one.
     pub(super) atomic: bool,
+    /// Fields that writes do not change, whatever they say, by the subresource that is written to.
+    kept: Box<[(&'static str, Box<[&'static str]>)]>,
     /// By their names in JSON, those of inlined types included.
     fields: Vec<Field>,
     /// As protobuf has them: by number, with what is inlined as one field without a name.
@@ -46,6 +49,10 @@ pub(crate) struct TypeRef(u16);
 impl TypeRef {
     pub(crate) fn get(self) -> &'static Type {
         &TABLE.types[usize::from(self.0)]
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
     }
 }
 
@@ -65,6 +72,34 @@ impl Type {
         let (package, name) = definition.rsplit_once('.')?;
         let version = TABLE.versions.iter().find(|version| version.package == package)?;
         Self::find(version.api_version, name)
+    }
+
+    /// Every type, in the order of the table.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        TABLE.types.iter()
+    }
+
+    /// Its place in the table.
+    pub(crate) fn at(&self) -> TypeRef {
+        self.at
+    }
+
+    /// Whether applied configurations treat its values as one.
+    pub(crate) fn is_atomic(&self) -> bool {
+        self.atomic
+    }
+
+    /// The fields that a write to a subresource does not change, whatever it says, as paths with dots; `None` if the
+    /// kind is like most: a status changes no `spec`, and everything else no `status`. The object itself has no name.
+    pub(crate) fn kept(&self, subresource: &str) -> Option<&[&'static str]> {
+        let (_, fields) = self.kept.iter().find(|(of, _)| *of == subresource)?;
+        Some(fields)
+    }
+
+    /// Whether its values are objects of a kind, which have `apiVersion` and `kind`. Templates have metadata and no kind.
+    pub(crate) fn is_kind(&self) -> bool {
+        let template = self.name.ends_with("TemplateSpec") || self.name == "PersistentVolumeClaimTemplate";
+        self.field("metadata").is_some() && !template
     }
 
     /// The type's own name, without its version.
@@ -156,10 +191,12 @@ impl Table {
         for line in lines(text) {
             match line {
                 Line::Version(found) => version = found.api_version,
-                Line::Type(name, atomic) => table.types.push(Type {
+                Line::Type(name, facts) => table.types.push(Type {
                     name,
                     version: version.rsplit('/').next().unwrap_or_default(),
-                    atomic,
+                    at: TypeRef(table.types.len() as u16),
+                    atomic: facts.split(' ').any(|fact| fact == "atomic"),
+                    kept: facts.split(' ').filter_map(kept).collect(),
                     fields: Vec::new(),
                     messages: Vec::new(),
                     always: Vec::new(),
@@ -206,7 +243,7 @@ impl Table {
 
 enum Line {
     Version(Version),
-    Type(&'static str, bool),
+    Type(&'static str, &'static str),
     Field(&'static str),
 }
 
@@ -216,12 +253,18 @@ fn lines(text: &'static str) -> impl Iterator<Item = Line> {
             return Some(Line::Field(field));
         }
         let Some(head) = line.strip_prefix('[') else {
-            let (name, atomic) = line.split_once(' ').map_or((line, false), |(name, _)| (name, true));
-            return Some(Line::Type(name, atomic));
+            let (name, facts) = line.split_once(' ').unwrap_or((line, ""));
+            return Some(Line::Type(name, facts));
         };
         let (api_version, package) = head.strip_suffix(']')?.split_once(' ')?;
         Some(Line::Version(Version { api_version, package }))
     })
+}
+
+/// Reads `keeps:status=spec,metadata.labels`.
+fn kept(fact: &'static str) -> Option<(&'static str, Box<[&'static str]>)> {
+    let (subresource, fields) = fact.strip_prefix("keeps")?.split_once('=')?;
+    Some((subresource.trim_start_matches(':'), fields.split(',').collect()))
 }
 
 fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<Field> {
@@ -242,6 +285,7 @@ fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<
         list: ListType::Atomic,
         atomic: false,
         go: None,
+        default: None,
     };
     for fact in parts {
         match fact.split_once('=') {
@@ -255,6 +299,7 @@ fn field(text: &'static str, refer: impl Fn(&str) -> Option<TypeRef>) -> Option<
                     field.replace |= strategy == "replace";
                 }
             }
+            Some(("default", value)) => field.default = Some(value),
             Some(("list", "set")) => field.list = ListType::Set,
             Some(("list", keys)) => {
                 field.list = ListType::Map(keys.strip_prefix("map:")?.split(',').collect());

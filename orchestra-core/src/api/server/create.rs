@@ -18,7 +18,7 @@ impl Server {
         if target.name.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let write = Write { user, kind, part: None, options: &options };
+        let write = Write { user, kind, part: None, options: &options, owned: true };
         let read = || {
             let mut draft = Draft::read(kind, target, body.clone(), options.field_validation)?;
             draft.settle_namespace(kind, target)?;

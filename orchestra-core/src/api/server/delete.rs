@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use super::Server;
 use super::caches::Open;
 use super::read::{existing, object_name};
-use super::write::{Next, Write};
+use super::write::{Current, Next, Write};
 use crate::api::Status;
 use crate::api::request::{
     DeleteOptions, ListOptions, ObjectList, Reply, Response, Target, User, WriteOptions,
@@ -74,8 +74,10 @@ impl Server {
         options: &DeleteOptions,
     ) -> Result<Response, Status> {
         let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
-        let mut make = |current: Option<&Entry>| existing(kind, name, current).map(|_| Next::Delete(options));
-        self.write(Write { user, kind, part: None, options: &write_options }, name, &mut make).await
+        let mut make =
+            |current: Option<&Current>| existing(kind, name, current).map(|_| Next::Delete(options));
+        let write = Write { user, kind, part: None, options: &write_options, owned: false };
+        self.write(write, name, &mut make).await
     }
 }
 

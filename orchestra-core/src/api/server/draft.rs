@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::owners;
 use crate::api::decode;
 use crate::api::document::Decoded;
 use crate::api::field::Errors;
 use crate::api::metadata as meta_rules;
+use crate::api::ownership::Owners;
 use crate::api::request::{Body, FieldValidation, Target};
 use crate::api::schema::{Place, canonical};
 use crate::api::{Conversion, Resource, Status, Subresource};
@@ -20,16 +22,30 @@ pub(super) type Part<'r> = Option<&'r Subresource<Arc<str>>>;
 
 /// An object on its way into the store, in the stored version, and what its author should know.
 pub(super) struct Draft {
+    /// The object, without `managedFields`.
     pub(super) object: Value,
     pub(super) warnings: Vec<String>,
     /// The version that its author speaks.
     served: Conversion,
+    /// The `managedFields` that the request has.
+    pub(super) managed: Option<Value>,
+    /// Who owns what, if that is known already.
+    pub(super) owners: Option<Owners>,
+    /// The version in which the request speaks, if it is not the stored one.
+    pub(super) spoken: Option<String>,
 }
 
 impl Draft {
     /// A draft that this program made, in the stored version.
     pub(super) fn made(object: Value) -> Self {
-        Self { object, warnings: Vec::new(), served: Conversion::NONE }
+        Self {
+            object,
+            warnings: Vec::new(),
+            served: Conversion::NONE,
+            managed: None,
+            owners: None,
+            spoken: None,
+        }
     }
 
     /// Reads a body, of the kind and version that the URL says, every field known.
@@ -72,9 +88,17 @@ impl Draft {
         refuse: &dyn Fn(&str) -> Status,
     ) -> Result<Self, Status> {
         let Decoded { value: mut object, repeated } = decoded;
+        // Typed decoding would copy them; what is none of theirs is left, to be refused.
+        let managed = owners::take(&mut object).filter(|managed| !managed.is_null());
+        if let Some(managed) = managed.as_ref().filter(|managed| !is_managed(managed)) {
+            owners::put(&mut object, Some(managed.clone()));
+        }
         let served = resource.conversion(&target.group, &target.version).unwrap_or(Conversion::NONE);
         (served.to_stored)(&mut object);
-        object["apiVersion"] = resource.api_version().into();
+        let stored = resource.api_version();
+        let spoken = Some(crate::api::api_version(&target.group, &target.version));
+        let spoken = spoken.filter(|spoken| *spoken != stored);
+        object["apiVersion"] = stored.into();
         object["kind"] = (*resource.kind).into();
         let place = place(resource);
         canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
@@ -90,7 +114,7 @@ impl Draft {
             FieldValidation::Warn => faults,
             _ => Vec::new(),
         };
-        let mut draft = Self { object, warnings, served };
+        let mut draft = Self { object, warnings, served, managed, owners: None, spoken };
         let repeated = draft.drop_repeated_owners();
         draft.warnings.extend(repeated);
         Ok(draft)
@@ -319,7 +343,12 @@ pub(super) fn check_kind(
     })))
 }
 
+/// Whether a value is what `managedFields` may be.
+fn is_managed(value: &Value) -> bool {
+    Option::<Vec<ManagedFieldsEntry>>::deserialize(value).is_ok()
+}
+
 /// What is known of the fields of a kind's objects, as they are stored.
-fn place(resource: &Resource) -> Place {
+pub(super) fn place(resource: &Resource) -> Place {
     Place::of(resource).unwrap_or(Place::Object)
 }

@@ -15,10 +15,11 @@
 //! | `read`, `watch` | get, list, watch |
 //! | `draft` | from a request's body to an object of the kind |
 //! | `write`, `prepare` | the one way of a write, and its pure steps |
-//! | `create`, `update`, `delete`, `sub` | what each verb and subresource makes of the object as it is |
-//! | `managers` | who wrote an object |
+//! | `create`, `update`, `apply`, `delete`, `sub`, `scale` | what each verb and subresource makes of the object as it is |
+//! | `owners` | who owns which fields of an object |
 //! | `written` | from the write to the caches, past the parser |
 
+mod apply;
 mod caches;
 mod create;
 mod delete;
@@ -26,11 +27,12 @@ mod draft;
 mod feeder;
 mod fence;
 mod held;
-mod managers;
+mod owners;
 mod permit;
 mod prepare;
 mod read;
 mod respond;
+mod scale;
 mod sub;
 #[cfg(test)]
 mod tests;
@@ -58,7 +60,9 @@ use written::Written;
 
 use super::access::{Authenticators, Authorizer};
 use super::admission::Admission;
-use super::request::{Kind, Operation, Response, Service, Target, User, Verb, WatchOptions, WatchStream};
+use super::request::{
+    Kind, Operation, PatchKind, Response, Service, Target, User, Verb, WatchOptions, WatchStream,
+};
 use super::{Client, Kinds, Reason, Resource, Responders, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};
@@ -294,6 +298,9 @@ impl Server {
             Operation::List(options) => self.list(kind, target, options).await,
             Operation::Create { body, options } => self.create(user, kind, target, body, options).await,
             Operation::Update { body, options } => self.update(user, kind, target, part, body, options).await,
+            Operation::Patch { kind: PatchKind::Apply, patch, force, options } => {
+                self.apply(user, kind, target, part, &patch, force, options).await
+            }
             Operation::Patch { kind: form, patch, options, .. } => {
                 self.patch(user, kind, target, part, form, &patch, options).await
             }

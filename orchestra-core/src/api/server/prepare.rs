@@ -34,14 +34,9 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
     if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|given| !given.is_empty()) {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    for field in [
-        "resourceVersion",
-        "selfLink",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-        "generation",
-    ] {
+    for field in
+        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
         meta.remove(field);
     }
     let generated = generated_name(resource, meta, &birth);
@@ -130,7 +125,7 @@ fn carry_over_metadata(meta: &mut Map<String, Value>, old: &Value) {
     if meta.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
         meta.insert("uid".to_owned(), old["uid"].clone());
     }
-    let fixed = ["creationTimestamp", "generation", "managedFields"];
+    let fixed = ["creationTimestamp", "generation", "generateName"];
     let ends = ["deletionTimestamp", "deletionGracePeriodSeconds"];
     for field in fixed.into_iter().chain(ends) {
         match old.get(field) {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::Server;
 use super::caches::Open;
+use super::write::Current;
 use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Conversion, Resource, Status};
@@ -204,7 +205,7 @@ pub(super) fn object_name(target: &Target) -> Result<ObjectName, Status> {
 pub(super) fn existing<'e>(
     resource: &Resource,
     name: &ObjectName,
-    current: Option<&'e Entry>,
-) -> Result<&'e Entry, Status> {
+    current: Option<&'e Current>,
+) -> Result<&'e Current, Status> {
     current.ok_or_else(|| Status::not_found(&resource.id, name.name()))
 }

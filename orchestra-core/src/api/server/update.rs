@@ -4,7 +4,7 @@ use super::Server;
 use super::caches::Open;
 use super::draft::{self, Draft, Other, Part};
 use super::read::{existing, object_name};
-use super::write::{Next, Write, another_uid};
+use super::write::{Current, Next, Write, another_uid};
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, Verb, WriteOptions};
@@ -37,11 +37,11 @@ impl Server {
         if creates && kind.cache().get(&name).is_none() {
             self.permit(user, Verb::Create, target.clone(), None).await?;
         }
-        let mut make = |current: Option<&Entry>| {
+        let mut make = |current: Option<&Current>| {
             let mut draft = first.take().map_or_else(read, Ok)?;
             match current {
                 Some(current) => {
-                    check_uid(kind, current, &mut draft)?;
+                    check_uid(kind, &current.entry, &mut draft)?;
                     names_version(kind, name.name(), &draft)?;
                 }
                 None if creates => drop(draft.meta().remove("resourceVersion")),
@@ -49,7 +49,7 @@ impl Server {
             }
             Ok(Next::Put(draft))
         };
-        self.write(Write { user, kind, part, options: &options }, &name, &mut make).await
+        self.write(Write { user, kind, part, options: &options, owned: true }, &name, &mut make).await
     }
 
     /// Changes an object, or its status.
@@ -65,12 +65,12 @@ impl Server {
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
-        let mut make = |current: Option<&Entry>| {
+        let mut make = |current: Option<&Current>| {
             let current = existing(kind, &name, current)?;
             patched(kind, target, current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
-        self.write(Write { user, kind, part, options: &options }, &name, &mut make).await
+        self.write(Write { user, kind, part, options: &options, owned: true }, &name, &mut make).await
     }
 }
 
@@ -98,12 +98,12 @@ fn check_uid(kind: &Open, current: &Entry, draft: &mut Draft) -> Result<(), Stat
 fn patched(
     resource: &Resource,
     target: &Target,
-    current: &Entry,
+    current: &Current,
     kind: PatchKind,
     patch: &[u8],
     validation: FieldValidation,
 ) -> Result<Draft, Status> {
-    let mut object = current.to_value().map_err(Status::internal)?;
+    let mut object = current.shown();
     if let Some(conversion) = resource.conversion(&target.group, &target.version) {
         (conversion.from_stored)(&mut object);
         object["apiVersion"] = crate::api::api_version(&target.group, &target.version).into();
@@ -135,13 +135,14 @@ fn patched(
     };
     let repeated = repeated.map(|patch| patch.repeated).unwrap_or_default();
     if kind != PatchKind::Strategic {
-        check_patched(resource, target, (current.name().name(), &value), validation, &refuse)?;
+        check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
     }
     let decoded = Decoded { value: value.clone(), repeated };
     let mut draft = Draft::of(resource, target, decoded, (validation, None), &refuse)?;
     let meta = draft.meta();
     let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();
-    match current.name().namespace() {
+    let name = current.entry.name();
+    match name.namespace() {
         Some(ours) if namespace.is_empty() => {
             meta.insert("namespace".to_owned(), ours.into());
         }
@@ -154,7 +155,7 @@ fn patched(
             .warned(&draft.warnings));
         }
     }
-    draft.check_name(current.name().name())?;
+    draft.check_name(name.name())?;
     Ok(draft)
 }
 

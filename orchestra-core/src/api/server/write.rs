@@ -1,12 +1,15 @@
 //! The one way of a write, whatever the verb: from the object as it is, if there is one, to the next.
 //!
 //! ```text
-//! current ─► make ─► prepare ─► mutate ─► validate ─► check ─► sign ─► encode ─► commit ─► caches
+//! current ─► make ─► own ─► prepare ─► mutate ─► validate ─► check ─► encode ─► commit ─► caches
 //! ```
 //!
 //! A verb says what it makes of the current object (a [`Next`]); all else is here. A creation has no current object, an
 //! update must have one, and a patch that may create takes either. What is marked as deleted and has nothing left that
 //! keeps it goes in the same transaction that a change of it would be stored in, with what its admissions free.
+//!
+//! Whose fields are which is settled of what the verb makes, before anyone else has a say. From then on the object is
+//! without `managedFields`, and gets them when it is encoded: they are long, and nobody on the way reads them.
 
 use std::sync::Arc;
 
@@ -15,10 +18,11 @@ use serde_json::{Value, json};
 use super::Server;
 use super::caches::Open;
 use super::draft::{Draft, Part, metadata};
-use super::managers::Author;
+use super::owners;
 use super::prepare::{self, Birth};
 use crate::api::admission::{Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
+use crate::api::ownership::Owners;
 use crate::api::request::{DeleteOptions, Reply, Response, User, WriteOptions};
 use crate::api::{Deletion, Resource, Status};
 use crate::clock::{random_suffix, random_uid};
@@ -36,6 +40,33 @@ pub(super) struct Write<'w> {
     pub(super) kind: &'w Open,
     pub(super) part: Part<'w>,
     pub(super) options: &'w WriteOptions,
+    /// Whether who writes owns what the write changes.
+    pub(super) owned: bool,
+}
+
+/// An object as it is.
+pub(super) struct Current {
+    pub(super) entry: Arc<Entry>,
+    /// Without its revision and `managedFields`.
+    pub(super) object: Value,
+    /// Its `managedFields`, or null.
+    pub(super) managed: Value,
+}
+
+impl Current {
+    pub(super) fn of(entry: Arc<Entry>) -> Result<Self, Status> {
+        let mut object: Value = serde_json::from_slice(entry.bytes()).map_err(Status::internal)?;
+        let managed = owners::take(&mut object).unwrap_or_default();
+        Ok(Self { entry, object, managed })
+    }
+
+    /// The object as it is read.
+    pub(super) fn shown(&self) -> Value {
+        let mut object = self.object.clone();
+        owners::put(&mut object, Some(self.managed.clone()).filter(|managed| !managed.is_null()));
+        metadata(&mut object).insert("resourceVersion".to_owned(), self.entry.revision().to_string().into());
+        object
+    }
 }
 
 /// What is to become of an object.
@@ -47,7 +78,7 @@ pub(super) enum Next<'n> {
 }
 
 /// What a verb makes of the object as it is, or of none. Called anew for each attempt.
-pub(super) type Make<'m, 'n> = &'m mut (dyn FnMut(Option<&Entry>) -> Result<Next<'n>, Status> + Send);
+pub(super) type Make<'m, 'n> = &'m mut (dyn FnMut(Option<&Current>) -> Result<Next<'n>, Status> + Send);
 
 /// Why an attempt did not succeed.
 pub(super) enum Failed {
@@ -75,8 +106,8 @@ impl Server {
         make: Make<'_, '_>,
     ) -> Result<Response, Status> {
         for _ in 0..ATTEMPTS {
-            let current = write.kind.cache().get(name);
-            let next = make(current.as_deref())?;
+            let current = write.kind.cache().get(name).map(Current::of).transpose()?;
+            let next = make(current.as_ref())?;
             match self.attempt(write, current.as_ref(), next).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Status(status)) => return Err(status),
@@ -90,17 +121,22 @@ impl Server {
     pub(super) async fn attempt(
         &self,
         write: Write<'_>,
-        current: Option<&Arc<Entry>>,
-        next: Next<'_>,
+        current: Option<&Current>,
+        mut next: Next<'_>,
     ) -> Result<Response, Failed> {
-        let old = current.map(|entry| stored(entry)).transpose()?;
+        let old = current.map(|current| &current.object);
         let verb = WriteVerb::of(&next, old.is_some());
-        let Some(draft) = self.prepare(write, current, old.as_ref(), next)? else {
+        let owners = match &mut next {
+            Next::Put(draft) => owners::after(write, current, draft, self.clock.now()),
+            Next::Delete(_) => Owners::Kept,
+        };
+        let Some(draft) = self.prepare(write, current, next)? else {
+            let entry = current.map(|current| &current.entry);
             // There is nothing to do; a deletion of what has gone meanwhile is seen to in the next attempt.
-            return current.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
+            return entry.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
         };
         let told = draft.warnings.clone();
-        let outcome = self.carry_out(write, (current, old.as_ref()), verb, draft).await;
+        let outcome = self.carry_out(write, current, verb, (draft, owners)).await;
         outcome.map_err(|failed| match failed {
             // What was wrong with the body is told also when something else is worse.
             Failed::Status(status) => Failed::Status(status.warned(&told)),
@@ -112,11 +148,12 @@ impl Server {
     async fn carry_out(
         &self,
         write: Write<'_>,
-        (current, old): (Option<&Arc<Entry>>, Option<&Value>),
+        current: Option<&Current>,
         verb: WriteVerb,
-        mut draft: Draft,
+        (mut draft, owners): (Draft, Owners),
     ) -> Result<Response, Failed> {
         let kind = write.kind;
+        let (old, entry) = (current.map(|current| &current.object), current.map(|current| &current.entry));
         let name = draft.name();
         let attributes = Attributes {
             user: write.user,
@@ -137,42 +174,42 @@ impl Server {
         let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
         let mut txn = Txn::new();
         self.check(&attributes, ends, &mut draft, &mut txn).await?;
-        let same = !ends && txn.writes.is_empty() && old == Some(&draft.object);
-        if let (Some(current), true) = (current, same) {
-            return Ok(answer(Arc::clone(current), draft.warnings, false));
+        let (owners, changed) = owners::settle(owners, current);
+        let same = !ends && !changed && txn.writes.is_empty() && old == Some(&draft.object);
+        if let (Some(entry), true) = (entry, same) {
+            return Ok(answer(Arc::clone(entry), draft.warnings, false));
         }
-        if let (WriteVerb::Delete, true, Some(current)) = (verb, ends, current) {
-            let revision = self.remove(write, current, txn).await?;
-            return gone(kind, current, &draft.object, revision).map_err(Failed::Status);
+        if let (WriteVerb::Delete, true, Some(entry)) = (verb, ends, entry) {
+            let revision = self.remove(write, entry, txn).await?;
+            return gone(kind, entry, &draft.object, revision).map_err(Failed::Status);
         }
-        Author::of(write.user, write.part, write.options).sign(kind, &mut draft.object, self.clock.now());
-        let entry = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
-        let entry = match current {
-            Some(current) if ends => {
-                let revision = self.remove(write, current, txn).await?;
-                Arc::new(entry.at(revision))
+        owners::put(&mut draft.object, owners);
+        let new = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
+        let new = match entry {
+            Some(entry) if ends => {
+                let revision = self.remove(write, entry, txn).await?;
+                Arc::new(new.at(revision))
             }
-            _ => self.keep(write, current, entry, txn).await?,
+            _ => self.keep(write, entry, new, txn).await?,
         };
-        Ok(answer(entry, draft.warnings, old.is_none()))
+        Ok(answer(new, draft.warnings, old.is_none()))
     }
 
     /// The next state as it would be without anyone else's say; `None` when there is nothing to do.
     fn prepare(
         &self,
         write: Write<'_>,
-        current: Option<&Arc<Entry>>,
-        old: Option<&Value>,
+        current: Option<&Current>,
         next: Next<'_>,
     ) -> Result<Option<Draft>, Status> {
         let kind = write.kind;
-        match (next, current, old) {
-            (Next::Put(mut draft), Some(current), Some(old)) => {
-                check_version(kind, current, &mut draft)?;
-                prepare::update(kind, write.part, &mut draft.object, old);
+        match (next, current) {
+            (Next::Put(mut draft), Some(current)) => {
+                check_version(kind, &current.entry, &mut draft)?;
+                prepare::update(kind, write.part, &mut draft.object, &current.object);
                 Ok(Some(draft))
             }
-            (Next::Put(mut draft), ..) => {
+            (Next::Put(mut draft), None) => {
                 let clock = &*self.clock;
                 let birth = Birth {
                     uid: random_uid(clock).as_str().to_owned(),
@@ -182,16 +219,16 @@ impl Server {
                 prepare::create(kind, &mut draft.object, birth)?;
                 Ok(Some(draft))
             }
-            (Next::Delete(options), Some(current), Some(old)) => {
-                if let Some(why) = kind.rules.keeps(old) {
-                    return Err(Status::forbidden(&kind.id, current.name().name(), why));
+            (Next::Delete(options), Some(current)) => {
+                if let Some(why) = kind.rules.keeps(&current.object) {
+                    return Err(Status::forbidden(&kind.id, current.entry.name().name(), why));
                 }
-                check_preconditions(kind, current, options)?;
-                let mut object = old.clone();
+                check_preconditions(kind, &current.entry, options)?;
+                let mut object = current.object.clone();
                 let marked = prepare::mark_deleted(kind, &mut object, options, self.clock.now());
                 Ok(marked.then(|| Draft::made(object)))
             }
-            (Next::Delete(_), ..) => Ok(None),
+            (Next::Delete(_), None) => Ok(None),
         }
     }
 
@@ -292,11 +329,6 @@ impl WriteVerb {
             (Next::Put(_), false) => Self::Create,
         }
     }
-}
-
-/// An object as it is stored.
-fn stored(entry: &Entry) -> Result<Value, Status> {
-    serde_json::from_slice(entry.bytes()).map_err(Status::internal)
 }
 
 fn answer(entry: Arc<Entry>, warnings: Vec<String>, created: bool) -> Response {

@@ -117,6 +117,11 @@ impl Rules for PodRules {
         if let (Some(new), Some(old)) = (new.get_mut("metadata"), old.get("metadata")) {
             keep(new, old, "ownerReferences");
         }
+        // It never changes, and who writes a status need not know it.
+        let quality = |pod: &Value| pod["status"].get("qosClass").cloned();
+        if let (None, Some(held)) = (quality(new), quality(old)) {
+            new["status"]["qosClass"] = held;
+        }
     }
 
     fn grace_period(object: &Pod, requested: Option<i64>) -> Option<i64> {

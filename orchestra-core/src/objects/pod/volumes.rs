@@ -30,6 +30,40 @@ pub(super) fn validate<'a>(volumes: &'a [Volume], spec: &Path, errors: &mut Erro
     by_name
 }
 
+/// The sources that a volume may have, in the order in which Kubernetes looks for them.
+const SOURCES: &[&str] = &[
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
 /// A volume has one source, whose own rules these are.
 fn source(volume: &Volume, path: &Path, errors: &mut Errors) {
     let given = shown(volume);
@@ -43,6 +77,7 @@ fn source(volume: &Volume, path: &Path, errors: &mut Errors) {
         errors.required(path, "must specify a volume type");
         return;
     }
+    sources.sort_by_key(|source| SOURCES.iter().position(|known| known == source));
     for further in sources.drain(1..) {
         errors.forbidden(&path.child(further), "may not specify more than 1 volume type");
     }

@@ -12,3 +12,5 @@ mod refusal;
 pub(crate) mod strategic;
 #[path = "../../../../src/api/patch/unstructured.rs"]
 pub(crate) mod unstructured;
+
+pub(crate) use self::refusal::go;

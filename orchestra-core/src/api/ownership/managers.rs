@@ -1,0 +1,236 @@
+//! `metadata.managedFields`: who owns which fields of an object.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value, json};
+
+use super::element::ParseElementError;
+use super::set::FieldSet;
+
+/// How many managers that update are remembered by name; of the oldest of more, the fields are put together.
+const MOST_UPDATERS: usize = 10;
+/// The name under which they are put together.
+const ANCIENT: &str = "ancient-changes";
+const FIELDS_V1: &str = "FieldsV1";
+
+/// How a manager came to own fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// By applying a configuration.
+    Apply,
+    /// By any other write.
+    Update,
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
+}
+
+/// A manager, with what it owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager<'a> {
+    /// Its name.
+    pub name: Cow<'a, str>,
+    /// How it came to own the fields.
+    pub operation: Operation,
+    /// The version in which the fields are named.
+    pub api_version: Cow<'a, str>,
+    /// The subresource that it wrote to; empty for the object itself.
+    pub subresource: Cow<'a, str>,
+    /// When it last changed something.
+    pub time: Option<Cow<'a, str>>,
+    /// The fields.
+    pub fields: FieldSet<'a>,
+}
+
+/// Why `managedFields` cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ManagersError {
+    /// Neither of the two.
+    #[error("operation must be `Apply` or `Update`")]
+    Operation,
+    /// None.
+    #[error("apiVersion must not be empty")]
+    Version,
+    /// None.
+    #[error("missing fieldsType in managed fields entry {0}")]
+    MissingType(usize),
+    /// Unknown.
+    #[error("invalid fieldsType {1:?} in managed fields entry {0}")]
+    Type(usize, String),
+    /// Damaged.
+    #[error("error decoding set: {0}")]
+    Fields(#[from] ParseElementError),
+}
+
+impl<'a> Manager<'a> {
+    /// Whether two entries are of one manager. Who applies is one in all versions.
+    pub(super) fn is(&self, other: &Manager<'_>) -> bool {
+        self.name == other.name
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
+    fn read(place: usize, entry: &'a Value) -> Result<Self, ManagersError> {
+        let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+        let operation = match text("operation") {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return Err(ManagersError::Operation),
+        };
+        if text("apiVersion").is_empty() {
+            return Err(ManagersError::Version);
+        }
+        match text("fieldsType") {
+            FIELDS_V1 => {}
+            "" => return Err(ManagersError::MissingType(place)),
+            other => return Err(ManagersError::Type(place, other.to_owned())),
+        }
+        static NOTHING: Value = Value::Null;
+        let fields = match entry.get("fieldsV1").unwrap_or(&NOTHING) {
+            Value::Null => FieldSet::default(),
+            fields => FieldSet::read(fields)?,
+        };
+        Ok(Self {
+            name: text("manager").into(),
+            operation,
+            api_version: text("apiVersion").into(),
+            subresource: text("subresource").into(),
+            time: entry.get("time").and_then(Value::as_str).map(Into::into),
+            fields,
+        })
+    }
+
+    fn write(&self) -> Value {
+        let mut entry = Map::new();
+        let mut put = |field: &str, value: Value| drop(entry.insert(field.to_owned(), value));
+        if !self.name.is_empty() {
+            put("manager", (*self.name).into());
+        }
+        put("operation", self.operation.as_str().into());
+        put("apiVersion", (*self.api_version).into());
+        if let Some(time) = &self.time {
+            put("time", (**time).into());
+        }
+        put("fieldsType", FIELDS_V1.into());
+        put("fieldsV1", self.fields.write());
+        if !self.subresource.is_empty() {
+            put("subresource", (*self.subresource).into());
+        }
+        entry.into()
+    }
+
+    /// What conflicts are ordered by.
+    pub(super) fn identity(&self) -> String {
+        let mut identity = json!({"manager": self.name, "operation": self.operation.as_str()}).to_string();
+        if self.operation == Operation::Update {
+            identity.push_str(&self.api_version);
+        }
+        identity.push_str(&self.subresource);
+        identity
+    }
+}
+
+/// Reads `managedFields`. Of two entries of one manager the last counts.
+///
+/// # Errors
+/// When an entry is none.
+pub fn read(entries: &Value) -> Result<Vec<Manager<'_>>, ManagersError> {
+    let entries = entries.as_array().map_or(&[][..], Vec::as_slice);
+    let mut managers: Vec<Manager<'_>> = Vec::with_capacity(entries.len() + 1);
+    for (place, entry) in entries.iter().enumerate() {
+        let manager = Manager::read(place, entry)?;
+        match managers.iter_mut().find(|held| held.is(&manager)) {
+            Some(held) => *held = manager,
+            None => managers.push(manager),
+        }
+    }
+    Ok(managers)
+}
+
+/// Writes `managedFields`, ordered as Kubernetes has them; `None` for none.
+pub fn write(mut managers: Vec<Manager<'_>>) -> Option<Value> {
+    managers.retain(|manager| !manager.fields.is_empty());
+    managers.sort_by(|a, b| {
+        (a.operation.cmp(&b.operation))
+            .then_with(|| a.time.cmp(&b.time))
+            .then_with(|| a.name.cmp(&b.name))
+            .then_with(|| a.api_version.cmp(&b.api_version))
+            .then_with(|| a.subresource.cmp(&b.subresource))
+    });
+    let entries: Vec<Value> = managers.iter().map(Manager::write).collect();
+    (!entries.is_empty()).then(|| entries.into())
+}
+
+/// Whether a request says that nobody shall own anything: an empty list, or one with an empty entry.
+pub fn is_reset(given: &Value) -> bool {
+    let Value::Array(entries) = given else { return false };
+    match &**entries {
+        [] => true,
+        [Value::Object(only)] => only.values().all(Value::is_null),
+        [only] => only.is_null(),
+        _ => false,
+    }
+}
+
+/// Whether two `managedFields` differ in nothing but times.
+pub fn differ_in_times(ours: &Value, theirs: &Value) -> bool {
+    let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs) else { return ours == theirs };
+    let same = |ours: &Value, theirs: &Value| match (ours, theirs) {
+        (Value::Object(ours), Value::Object(theirs)) => {
+            let timeless =
+                |entry: &'_ Map<String, Value>| entry.iter().filter(|(name, _)| *name != "time").count();
+            timeless(ours) == timeless(theirs)
+                && ours.iter().all(|(name, value)| name == "time" || theirs.get(name) == Some(value))
+        }
+        _ => ours == theirs,
+    };
+    // Their order follows their times.
+    ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
+}
+
+/// Puts the fields of the oldest updaters together, if there are too many.
+pub(super) fn cap(managers: &mut Vec<Manager<'_>>) {
+    let mut count = managers.iter().filter(|manager| manager.operation == Operation::Update).count();
+    if count <= MOST_UPDATERS {
+        return;
+    }
+    managers.sort_by(|a, b| {
+        let applies = |manager: &Manager<'_>| manager.operation == Operation::Apply;
+        applies(a)
+            .cmp(&applies(b))
+            .then_with(|| a.time.cmp(&b.time))
+            .then_with(|| a.identity().cmp(&b.identity()))
+    });
+    let mut buckets: Vec<Manager<'_>> = Vec::new();
+    let mut kept: Vec<Manager<'_>> = Vec::new();
+    for manager in managers.drain(..) {
+        let is_old = manager.operation == Operation::Update && count > MOST_UPDATERS;
+        let bucket = buckets.iter_mut().find(|bucket| bucket.api_version == manager.api_version);
+        match bucket {
+            _ if !is_old => kept.push(manager),
+            // One alone keeps its name.
+            None => buckets.push(manager),
+            Some(bucket) => {
+                bucket.name = ANCIENT.into();
+                bucket.subresource = "".into();
+                bucket.fields = bucket.fields.union(&manager.fields);
+                bucket.time = manager.time;
+                count -= 1;
+            }
+        }
+    }
+    for bucket in buckets {
+        match kept.iter_mut().find(|held| held.is(&bucket)) {
+            Some(held) => held.fields = held.fields.union(&bucket.fields),
+            None => kept.push(bucket),
+        }
+    }
+    *managers = kept;
+}

@@ -1,0 +1,561 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::types::{Field, List, Map, Node, Relation};
+use super::*;
+use crate::api::schema::Place;
+
+const NOW: &str = "2026-01-01T00:00:00Z";
+const LATER: &str = "2026-01-02T00:00:00Z";
+
+struct Alone;
+
+impl Versions for Alone {
+    fn convert(&self, _object: &Value, _api_version: &str) -> Option<Value> {
+        None
+    }
+
+    fn schema(&self, _api_version: &str) -> (&Schema, NodeId) {
+        (Schema::deduced(), NodeId::DEDUCED)
+    }
+}
+
+fn kind(schema: &Schema, node: NodeId) -> Kind<'_> {
+    let ignored = Ignored::These(FieldSet::of(["status"]));
+    Kind { api_version: "v1", schema, node, empty: json!({}), ignored, versions: &Alone }
+}
+
+fn pods() -> Kind<'static> {
+    let (schema, node) = Schema::builtin(Place::of_kind("v1", "Pod").unwrap());
+    kind(schema, node)
+}
+
+fn by(manager: &str) -> Author<'_> {
+    Author { manager, subresource: "", now: NOW }
+}
+
+/// An object with who owns what of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Held {
+    object: Option<Value>,
+    owners: Value,
+}
+
+impl Held {
+    fn applied(
+        &self,
+        kind: &Kind<'_>,
+        author: Author<'_>,
+        config: &Value,
+        force: bool,
+    ) -> Result<Self, ApplyError> {
+        let applied = apply(kind, (self.object.as_ref(), &self.owners), config, author, force)?;
+        let object = applied.object.or_else(|| self.object.clone()).or_else(|| Some(json!({})));
+        Ok(Self { object, owners: owners(applied.owners, &self.owners) })
+    }
+
+    fn updated(&self, kind: &Kind<'_>, author: Author<'_>, new: Value) -> Self {
+        let noted = update(kind, self.object.as_ref(), &new, (&self.owners, &Value::Null), author);
+        Self { object: Some(new), owners: owners(noted, &self.owners) }
+    }
+
+    fn fields(&self, manager: &str) -> Value {
+        let entries = self.owners.as_array().into_iter().flatten();
+        entries.filter(|entry| entry["manager"] == manager).map(|entry| entry["fieldsV1"].clone()).collect()
+    }
+}
+
+fn owners(noted: Owners, held: &Value) -> Value {
+    match noted {
+        Owners::Kept => held.clone(),
+        Owners::Are(owners) => owners.unwrap_or_default(),
+    }
+}
+
+fn pod(spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+}
+
+#[test]
+fn who_creates_owns_what_was_given_and_what_identifies_it_is_nobodys() {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"a": "1"}, "finalizers": ["a/b"]},
+        "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}]}], "tolerations": []},
+        "status": {"phase": "Running"},
+    });
+    let held = Held::default().updated(&pods(), by("me"), object);
+    let expected = json!([{
+        "f:metadata": {
+            "f:labels": {".": {}, "f:a": {}},
+            "f:finalizers": {".": {}, "v:\"a/b\"": {}},
+        },
+        "f:spec": {
+            ".": {},
+            "f:containers": {".": {}, "k:{\"name\":\"c\"}": {
+                ".": {}, "f:image": {}, "f:name": {},
+                "f:ports": {".": {}, "k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+            }},
+            "f:tolerations": {},
+        },
+    }]);
+    assert_eq!(held.fields("me"), expected, "{}", held.owners);
+}
+
+#[test]
+fn a_write_takes_what_it_changes_and_a_write_without_effect_takes_nothing() {
+    let kind = pods();
+    let one = Held::default()
+        .applied(&kind, by("a"), &pod(json!({"nodeName": "x", "hostname": "h"})), false)
+        .unwrap();
+    let same = one.updated(&kind, Author { now: LATER, ..by("b") }, one.object.clone().unwrap());
+    assert_eq!(same, one);
+    let mut new = one.object.clone().unwrap();
+    new["spec"]["hostname"] = "other".into();
+    let two = one.updated(&kind, by("b"), new);
+    assert_eq!(two.fields("a"), json!([{"f:spec": {"f:nodeName": {}}}]));
+    assert_eq!(two.fields("b"), json!([{"f:spec": {"f:hostname": {}}}]));
+    let mut gone = two.object.clone().unwrap();
+    gone["spec"].as_object_mut().unwrap().remove("nodeName");
+    let three = two.updated(&kind, by("c"), gone);
+    assert_eq!((three.fields("a"), three.fields("c")), (json!([]), json!([])));
+}
+
+#[test]
+fn what_is_given_up_goes_unless_another_owns_it() {
+    let kind = pods();
+    let both = json!({"nodeName": "x", "hostname": "h", "subdomain": "s"});
+    let held = Held::default()
+        .applied(&kind, by("a"), &pod(both), false)
+        .and_then(|held| held.applied(&kind, by("b"), &pod(json!({"hostname": "h"})), false))
+        .and_then(|held| held.applied(&kind, by("a"), &pod(json!({"nodeName": "x"})), false))
+        .unwrap();
+    assert_eq!(held.object.as_ref().unwrap()["spec"], json!({"nodeName": "x", "hostname": "h"}));
+    assert_eq!(held.fields("a"), json!([{"f:spec": {"f:nodeName": {}}}]));
+}
+
+#[test]
+fn a_list_element_goes_with_its_defaults_when_its_only_applier_gives_it_up() {
+    let kind = pods();
+    let config = |names: &[&str]| {
+        let containers: Vec<Value> = names.iter().map(|name| json!({"name": name, "image": "i"})).collect();
+        pod(json!({"containers": containers}))
+    };
+    let mut held = Held::default().applied(&kind, by("a"), &config(&["x", "y"]), false).unwrap();
+    held.object.as_mut().unwrap()["spec"]["containers"][1]["imagePullPolicy"] = "Always".into();
+    let held = held.applied(&kind, by("a"), &config(&["x"]), false).unwrap();
+    assert_eq!(held.object.unwrap()["spec"]["containers"], json!([{"name": "x", "image": "i"}]));
+}
+
+#[test]
+fn conflicts_name_owner_and_field_and_yield_to_force() {
+    let kind = pods();
+    let held = Held::default()
+        .applied(
+            &kind,
+            by("a"),
+            &pod(json!({"containers": [{"name": "c", "image": "1"}], "hostname": "h"})),
+            false,
+        )
+        .unwrap();
+    let config = pod(json!({"containers": [{"name": "c", "image": "2"}], "hostname": "g"}));
+    let refused = held.applied(&kind, by("b"), &config, false).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.hostname\n- .spec.containers[name=\"c\"].image"
+    );
+    let forced = held.applied(&kind, by("b"), &config, true).unwrap();
+    assert_eq!(
+        forced.fields("a"),
+        json!([{"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {".": {}, "f:name": {}}}}}])
+    );
+    let unforced = forced.applied(&kind, by("a"), &config, false).unwrap();
+    assert_eq!(unforced.fields("a"), unforced.fields("b"), "who sets the same owns it too");
+}
+
+#[test]
+fn what_does_not_fit_the_schema_is_refused_in_kubernetes_words() {
+    let kind = pods();
+    let refused =
+        |spec: Value| Held::default().applied(&kind, by("a"), &pod(spec), false).unwrap_err().to_string();
+    for (spec, why) in [
+        (json!({"nodeName": 1}), ".spec.nodeName: expected string, got &value.valueUnstructured{Value:1}"),
+        (json!({"priority": "1"}), ".spec.priority: expected numeric (int or float), got string"),
+        (json!({"hostNetwork": "x"}), ".spec.hostNetwork: expected boolean, got &{x}"),
+        (json!({"containers": {}}), ".spec.containers: expected list, got &{map[]}"),
+        (json!({"nodeSelector": []}), ".spec.nodeSelector: expected map, got &{[]}"),
+        (json!({"no": 1}), ".spec.no: field not declared in schema"),
+        (
+            json!({"containers": [{"name": "a"}, {"name": "a"}]}),
+            ".spec.containers: duplicate entries for key [name=\"a\"]",
+        ),
+        (
+            json!({"containers": [null]}),
+            ".spec.containers: element 0: associative list with keys may not have a null element",
+        ),
+        (
+            json!({"hostNetwork": 1, "nodeName": 2}),
+            "errors:\n  .spec.hostNetwork: expected boolean, got &{1}\n  .spec.nodeName: expected string, got \
+             &value.valueUnstructured{Value:2}",
+        ),
+    ] {
+        assert_eq!(refused(spec), format!("failed to create typed patch object (/p; /v1, Kind=Pod): {why}"));
+    }
+}
+
+#[test]
+fn who_owns_a_version_that_is_not_served_owns_nothing() {
+    let kind = pods();
+    let fields = json!({"f:spec": {"f:nodeName": {}}});
+    let entry = json!({"manager": "old", "operation": "Update", "apiVersion": "v0", "fieldsType": "FieldsV1", "fieldsV1": fields});
+    let held = Held { object: Some(pod(json!({"nodeName": "x"}))), owners: json!([entry]) };
+    let held = held.updated(&kind, by("b"), pod(json!({"nodeName": "x", "hostname": "h"})));
+    assert_eq!((held.fields("old"), held.fields("b")), (json!([]), json!([{"f:spec": {"f:hostname": {}}}])));
+}
+
+#[test]
+fn what_nobody_was_noted_to_own_belongs_to_before_the_first_apply() {
+    let kind = pods();
+    let object = Some(pod(json!({"nodeName": "x", "hostname": "h"})));
+    let held = Held { object, owners: Value::Null };
+    let untracked = held.updated(&kind, by("b"), pod(json!({"nodeName": "y", "hostname": "h"})));
+    assert_eq!(untracked.owners, Value::Null, "an update begins nothing");
+    let refused =
+        held.applied(&kind, by("a"), &pod(json!({"hostname": "g"})), false).unwrap_err().to_string();
+    assert!(refused.ends_with("conflict with \"before-first-apply\" using v1: .spec.hostname"), "{refused}");
+}
+
+#[test]
+fn requests_may_clear_and_replace_the_owners() {
+    let kind = pods();
+    let held = Held::default().applied(&kind, by("a"), &pod(json!({"nodeName": "x"})), false).unwrap();
+    let object = held.object.clone().unwrap();
+    let given = |given: Value| {
+        owners(update(&kind, Some(&object), &object, (&held.owners, &given), by("b")), &held.owners)
+    };
+    assert_eq!(given(json!([])), Value::Null);
+    assert_eq!(given(json!([{}])), Value::Null);
+    assert_eq!(given(json!([{"manager": "damaged"}])), held.owners);
+    let mut renamed = held.owners.clone();
+    renamed[0]["manager"] = "c".into();
+    assert_eq!(given(renamed.clone()), renamed);
+}
+
+#[test]
+fn the_oldest_of_many_updaters_are_put_together() {
+    let kind = pods();
+    let mut held = Held::default().updated(&kind, by("first"), pod(json!({})));
+    for number in 0..12 {
+        let mut object = held.object.clone().unwrap();
+        object["metadata"]["labels"][format!("l{number}")] = "x".into();
+        let (name, now) = (format!("m{number:02}"), format!("2026-01-01T00:00:{:02}Z", number + 1));
+        held = held.updated(&kind, Author { manager: &name, subresource: "", now: &now }, object);
+    }
+    let names: Vec<&str> =
+        held.owners.as_array().unwrap().iter().filter_map(|entry| entry["manager"].as_str()).collect();
+    assert_eq!(names.len(), 10);
+    assert_eq!(names[0], "ancient-changes");
+    let ancient = held.fields("ancient-changes");
+    assert!(ancient[0]["f:metadata"]["f:labels"]["f:l0"].is_object(), "{ancient}");
+    assert_eq!(names[9], "m11");
+}
+
+#[test]
+fn kubectl_takes_over_what_it_applied_by_itself() {
+    let kind = pods();
+    let applied = pod(json!({"nodeName": "x"}));
+    let mut object = applied.clone();
+    object["metadata"]["annotations"] =
+        json!({"kubectl.kubernetes.io/last-applied-configuration": format!("{applied}\n")});
+    let held = Held::default().updated(&kind, by("kubectl-client-side-apply"), object);
+    let config = pod(json!({"nodeName": "y"}));
+    assert!(held.applied(&kind, by("other"), &config, false).is_err());
+    let held = held.applied(&kind, by("kubectl"), &config, false).unwrap();
+    let object = held.object.unwrap();
+    assert_eq!(object["spec"]["nodeName"], "y");
+    let annotation = &object["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"];
+    assert_eq!(annotation.as_str().unwrap(), format!("{config}\n"));
+}
+
+#[test]
+fn the_count_of_a_scale_is_owned_where_the_object_has_it() {
+    let entry = |manager: &str, operation: &str, fields: Value| json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "fieldsType": "FieldsV1", "fieldsV1": fields});
+    let whole = json!({"f:spec": {"f:paused": {}, "f:replicas": {}}});
+    let held = json!([
+        entry("a", "Apply", whole.clone()),
+        entry("b", "Update", json!({"f:spec": {"f:paused": {}}}))
+    ]);
+    let path = ["spec", "replicas"];
+    let in_scale = scale::to_scale(&held, &path).unwrap();
+    assert_eq!(in_scale[0]["apiVersion"], "autoscaling/v1");
+    assert_eq!(
+        (in_scale.as_array().unwrap().len(), &in_scale[0]["fieldsV1"]),
+        (1, &json!({"f:spec": {"f:replicas": {}}}))
+    );
+    assert_eq!(scale::to_parent(&held, &in_scale, &path, "apps/v1").unwrap(), Some(held.clone()));
+    let mut scaler = entry("s", "Update", json!({"f:spec": {"f:replicas": {}}}));
+    scaler["subresource"] = "scale".into();
+    let taken = scale::to_parent(&held, &json!([scaler]), &path, "apps/v1").unwrap().unwrap();
+    assert_eq!(taken[0]["fieldsV1"], json!({"f:spec": {"f:paused": {}}}));
+    assert_eq!(taken[2], scaler);
+}
+
+/// A schema with a list of each sort, and maps.
+fn schema() -> (Schema, NodeId) {
+    let mut builder = SchemaBuilder::new();
+    let field = |name: &'static str, of| Field { name: name.into(), of, default: None };
+    let map = |fields: Vec<Field>, element, atomic| Node {
+        map: Some(Map { fields: fields.into(), element, atomic }),
+        ..Node::default()
+    };
+    let list = |element, relation| Node { list: Some(List { element, relation }), ..Node::default() };
+    let texts = builder.add(map(Vec::new(), Some(NodeId::STRING), false));
+    let whole = builder.add(map(Vec::new(), Some(NodeId::STRING), true));
+    let set = builder.add(list(NodeId::STRING, Relation::Set));
+    let array = builder.add(list(NodeId::STRING, Relation::Atomic));
+    let item = builder.add(Node::default());
+    let items = builder.add(list(item, Relation::Keyed(["name".into()].into())));
+    let inner = vec![
+        field("name", NodeId::STRING),
+        field("value", NodeId::STRING),
+        field("texts", texts),
+        field("items", items),
+    ];
+    builder.set(item, map(inner, None, false));
+    let spec = vec![
+        field("text", NodeId::STRING),
+        field("texts", texts),
+        field("whole", whole),
+        field("set", set),
+        field("array", array),
+        field("items", items),
+        field("any", NodeId::DEDUCED),
+    ];
+    let spec = builder.add(map(spec, None, false));
+    let root = vec![field("apiVersion", NodeId::STRING), field("kind", NodeId::STRING), field("spec", spec)];
+    let root = builder.add(map(root, None, false));
+    (builder.build(), root)
+}
+
+/// A configuration whose names are among those given. What is empty is left out: nobody owns an empty list, so that it
+/// goes with the last of its elements, as in Kubernetes.
+fn config(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
+    let name = || proptest::sample::select(names);
+    let texts = || proptest::collection::btree_map(name(), "[xy]", 1..3).prop_map(|map| json!(map));
+    let items = |inner: BoxedStrategy<Value>| {
+        proptest::collection::btree_map(name(), inner, 1..3).prop_shuffle_items()
+    };
+    let leaf = (proptest::option::of("[xy]"), proptest::option::of(texts())).prop_map(|(value, texts)| {
+        let mut item = json!({});
+        value.map(|value| item["value"] = value.into());
+        texts.map(|texts| item["texts"] = texts);
+        item
+    });
+    let nested = (leaf.clone(), proptest::option::of(items(leaf.boxed()))).prop_map(|(mut item, items)| {
+        items.map(|items| item["items"] = items);
+        item
+    });
+    let set = proptest::collection::btree_set(name(), 1..3).prop_map(|set| json!(set));
+    let parts = (
+        proptest::option::of(texts()),
+        proptest::option::of(set),
+        proptest::option::of(items(nested.boxed())),
+        proptest::option::of(texts()),
+    );
+    parts.prop_map(|(texts, set, items, any)| {
+        let mut spec = json!({});
+        texts.map(|texts| spec["texts"] = texts);
+        set.map(|set| spec["set"] = set);
+        items.map(|items| spec["items"] = items);
+        any.map(|any| spec["any"] = any);
+        json!({"apiVersion": "v1", "kind": "T", "spec": spec})
+    })
+}
+
+trait ShuffleItems {
+    fn prop_shuffle_items(self) -> BoxedStrategy<Value>;
+}
+
+impl<S> ShuffleItems for S
+where
+    S: Strategy<Value = std::collections::BTreeMap<&'static str, Value>> + 'static,
+{
+    /// The items of a keyed list, in any order.
+    fn prop_shuffle_items(self) -> BoxedStrategy<Value> {
+        let list = self.prop_map(|map| {
+            let item = |(name, mut item): (&str, Value)| {
+                item["name"] = name.into();
+                item
+            };
+            map.into_iter().map(item).collect::<Vec<_>>()
+        });
+        list.prop_shuffle().prop_map(Value::from).boxed()
+    }
+}
+
+/// The same with lists sorted, whose order does not matter here.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => {
+            let mut items: Vec<Value> = items.iter().map(sorted).collect();
+            items.sort_by_key(Value::to_string);
+            items.into()
+        }
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect(),
+        other => other.clone(),
+    }
+}
+
+const ALL: &[&str] = &["a", "b", "c", "d"];
+const LEFT: &[&str] = &["a", "b"];
+const RIGHT: &[&str] = &["c", "d"];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn to_apply_again_changes_nothing(live in config(ALL), first in config(ALL), second in config(ALL)) {
+        let (schema, node) = schema();
+        let kind = kind(&schema, node);
+        let held = Held::default().updated(&kind, by("u"), live);
+        let held = held.applied(&kind, by("a"), &first, true).unwrap();
+        let held = held.applied(&kind, by("a"), &second, true).unwrap();
+        let again = held.applied(&kind, Author { now: LATER, ..by("a") }, &second, false).unwrap();
+        prop_assert_eq!(again, held);
+    }
+
+    #[test]
+    fn appliers_of_different_fields_come_in_any_order(ours in config(LEFT), theirs in config(RIGHT), live in config(ALL)) {
+        let (schema, node) = schema();
+        let kind = kind(&schema, node);
+        let start = Held::default().updated(&kind, by("u"), live);
+        let both = |first: (&str, &Value), second: (&str, &Value)| {
+            let held = start.applied(&kind, by(first.0), first.1, true).unwrap();
+            let held = held.applied(&kind, by(second.0), second.1, true).unwrap();
+            (sorted(held.object.as_ref().unwrap()), held.fields("a"), held.fields("b"), held.fields("u"))
+        };
+        prop_assert_eq!(both(("a", &ours), ("b", &theirs)), both(("b", &theirs), ("a", &ours)));
+    }
+
+    #[test]
+    fn what_the_applier_never_had_stays(live in config(ALL), first in config(ALL), second in config(ALL)) {
+        let (schema, node) = schema();
+        let kind = kind(&schema, node);
+        let mut live = live;
+        live["spec"]["text"] = "x".into();
+        let held = Held { object: Some(live.clone()), owners: Value::Null };
+        let held = held.applied(&kind, by("a"), &first, true).unwrap();
+        let held = held.applied(&kind, by("a"), &second, true).unwrap();
+        let (first, before) = (field_set(&schema, node, &first), field_set(&schema, node, &live));
+        let kept = before.difference(&first);
+        let object = held.object.unwrap();
+        let lost = kept.difference(&field_set(&schema, node, &object));
+        prop_assert!(lost.is_empty(), "{lost}");
+    }
+
+    #[test]
+    fn the_applied_is_there_and_owned(live in config(ALL), first in config(ALL), second in config(ALL)) {
+        let (schema, node) = schema();
+        let kind = kind(&schema, node);
+        let held = Held::default().updated(&kind, by("u"), live);
+        let held = held.applied(&kind, by("a"), &first, true).unwrap();
+        let held = held.applied(&kind, by("a"), &second, true).unwrap();
+        let object = held.object.clone().unwrap();
+        let merged = merge(&schema, node, object.clone(), &second);
+        prop_assert_eq!(sorted(&merged), sorted(&object));
+        // A manager of nothing is not noted.
+        let owned = held.fields("a");
+        let identity = FieldSet::of(["apiVersion"]).union(&FieldSet::of(["kind"]));
+        let expected = field_set(&schema, node, &second).difference(&identity);
+        let expected: Value = Some(expected).filter(|set| !set.is_empty()).iter().map(FieldSet::write).collect();
+        prop_assert_eq!(owned, expected);
+    }
+
+    #[test]
+    fn sets_are_written_as_they_are_read(one in config(ALL), other in config(ALL)) {
+        let (schema, node) = schema();
+        let (one, other) = (field_set(&schema, node, &one), field_set(&schema, node, &other));
+        for set in [&one, &one.union(&other), &one.difference(&other), &one.intersection(&other)] {
+            let written = set.write();
+            prop_assert_eq!(&FieldSet::read(&written).unwrap(), set);
+            prop_assert_eq!(serde_json::from_str::<Value>(&set.write_text()).unwrap(), written);
+        }
+        prop_assert_eq!(one.difference(&other).union(&one.intersection(&other)), one.clone());
+        prop_assert!(one.difference(&other).intersection(&other).is_empty());
+        prop_assert_eq!(one.union(&other), other.union(&one));
+    }
+
+    #[test]
+    fn a_comparison_says_how_one_becomes_the_other(old in config(ALL), new in config(ALL)) {
+        let (schema, node) = schema();
+        let forth = compare(&schema, node, &old, &new).unwrap();
+        let back = compare(&schema, node, &new, &old).unwrap();
+        prop_assert_eq!(&forth.added, &back.removed);
+        prop_assert_eq!(&forth.modified, &back.modified);
+        prop_assert!(compare(&schema, node, &new, &new).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn keys_stand_in_kubernetes_order_in_the_text() {
+    let fields = json!({"f:p": {
+        ".": {}, "k:{\"port\":8080}": {}, "k:{\"port\":80}": {".": {}, "f:a": {}}, "k:{\"port\":9}": {}, "f:z": {}, "x:?": {},
+    }});
+    let set = FieldSet::read(&fields).unwrap();
+    assert_eq!(
+        set.write_text(),
+        r#"{"f:p":{".":{},"f:z":{},"k:{\"port\":9}":{},"k:{\"port\":80}":{".":{},"f:a":{}},"k:{\"port\":8080}":{}}}"#
+    );
+    assert_eq!(set.to_string(), ".p\n.p.z\n.p[port=9]\n.p[port=80]\n.p[port=8080]\n.p[port=80].a");
+}
+
+#[test]
+fn damaged_fields_are_refused() {
+    for fields in [
+        json!({"f": {}}),
+        json!({"fx:a": {}}),
+        json!({"k:{": {}}),
+        json!({"i:x": {}}),
+        json!({"f:a": 1}),
+        json!([]),
+    ] {
+        assert!(FieldSet::read(&fields).is_err(), "{fields}");
+    }
+}
+
+#[test]
+fn merged_lists_keep_their_order_where_it_is_not_told() {
+    let (schema, node) = schema();
+    let list =
+        |names: &str| -> Value { names.chars().map(|name| json!({"name": name.to_string()})).collect() };
+    let names = |value: &Value| -> String {
+        value["spec"]["items"].as_array().unwrap().iter().filter_map(|item| item["name"].as_str()).collect()
+    };
+    for (live, config, expected) in [
+        ("abc", "b", "abc"),
+        ("abc", "cb", "acb"),
+        ("abc", "xb", "axbc"),
+        ("abc", "bx", "abcx"),
+        ("abcd", "dxa", "bcdxa"),
+        ("", "ba", "ba"),
+        ("aab", "a", "ab"),
+    ] {
+        let (live, config) =
+            (json!({"spec": {"items": list(live)}}), json!({"spec": {"items": list(config)}}));
+        let merged = merge(&schema, node, live.clone(), &config);
+        assert_eq!(names(&merged), expected, "{live} {config}");
+    }
+}
+
+#[test]
+fn what_became_one_value_is_owned_as_one() {
+    let (schema, node) = schema();
+    let fields = json!({"f:spec": {
+        "f:whole": {".": {}, "f:a": {}}, "f:array": {"v:\"x\"": {}}, "f:texts": {"f:a": {}}, "f:any": {"f:a": {"f:b": {}}},
+    }});
+    let set = FieldSet::read(&fields).unwrap().reconciled(&schema, node);
+    let expected = json!({"f:spec": {
+        "f:whole": {}, "f:array": {}, "f:texts": {"f:a": {}}, "f:any": {"f:a": {"f:b": {}}},
+    }});
+    assert_eq!(set.write(), expected);
+}

@@ -1,0 +1,168 @@
+//! Whose fields are which after a write that is no application of a configuration.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::compare::{Comparison, compare};
+use super::fault::Faults;
+use super::kind::{Author, Kind, unowned};
+use super::managers::{self, Manager, Operation};
+use super::set::FieldSet;
+
+/// What becomes of `metadata.managedFields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// They stay as they are.
+    Kept,
+    /// They are these; none, if nobody owns anything.
+    Are(Option<Value>),
+}
+
+/// Who owns what of an object after it was created, replaced or patched. `live` is the object that there was, if there
+/// was one, and `new` what the request makes of it, before anyone else has a say; both are in the request's version and
+/// without `managedFields`, of which `held` are those that were there and `given` those of the request.
+///
+/// Of an object that is there and whose fields nobody owns, nothing is noted: only a configuration that is applied to it
+/// begins that.
+pub fn update(
+    kind: &Kind<'_>,
+    live: Option<&Value>,
+    new: &Value,
+    (held, given): (&Value, &Value),
+    author: Author<'_>,
+) -> Owners {
+    let own = author.subresource.is_empty();
+    if own && managers::is_reset(given) {
+        return match live {
+            Some(_) => Owners::Are(None),
+            None => noted(kind, live, new, author, Vec::new(), false),
+        };
+    }
+    // Who writes may say who owns what, if that can be read.
+    let told = (own && !given.is_null() && given != held).then(|| kind.managers(given).ok()).flatten();
+    if let Some(told) = told.filter(|told| !told.is_empty()) {
+        return noted(kind, live, new, author, told, false);
+    }
+    match kind.managers(held) {
+        Ok(held) if held.is_empty() && live.is_some() => Owners::Kept,
+        Ok(held) => noted(kind, live, new, author, held, true),
+        Err(_) => Owners::Are(None),
+    }
+}
+
+/// `kept` says that the managers are those of the object that is there.
+fn noted(
+    kind: &Kind<'_>,
+    live: Option<&Value>,
+    new: &Value,
+    author: Author<'_>,
+    managers: Vec<Manager<'_>>,
+    kept: bool,
+) -> Owners {
+    let old = live.unwrap_or(&kind.empty);
+    let Ok(changes) = compare(kind.schema, kind.node, old, new) else { return Owners::Are(None) };
+    let changes = kind.ignored.filter_changes(changes).filtered(|set| set.difference(unowned()));
+    if kept && changes.is_empty() {
+        return Owners::Kept;
+    }
+    let own = changes.modified.union(&changes.added);
+    let others = Other::of(kind, old, new, &managers);
+    let Ok(changes) = Changes::of(kind, changes, &others) else { return Owners::Are(None) };
+    let mut managers = managers;
+    managers.retain_mut(|manager| changes.take(manager));
+    if !own.is_empty() {
+        let author = Manager {
+            name: Cow::Borrowed(if author.manager.is_empty() { "unknown" } else { author.manager }),
+            operation: Operation::Update,
+            api_version: kind.api_version.into(),
+            subresource: author.subresource.into(),
+            time: Some(author.now.into()),
+            fields: own,
+        };
+        add(&mut managers, author);
+    }
+    managers::cap(&mut managers);
+    Owners::Are(managers::write(managers))
+}
+
+/// Notes that a manager owns fields now, beside those that it had.
+pub(super) fn add<'a>(managers: &mut Vec<Manager<'a>>, author: Manager<'a>) {
+    match managers.iter_mut().find(|held| held.is(&author)) {
+        Some(held) => {
+            held.fields = held.fields.union(&author.fields);
+            held.time = author.time;
+        }
+        None => managers.push(author),
+    }
+}
+
+/// Both states of an object in another version than the request's.
+pub(super) struct Other {
+    api_version: String,
+    /// None, if the version is not served any more: who owned fields in it owns nothing.
+    states: Option<(Value, Value)>,
+}
+
+impl Other {
+    /// The versions in which managers own fields, beside the request's.
+    pub(super) fn of(kind: &Kind<'_>, old: &Value, new: &Value, managers: &[Manager<'_>]) -> Vec<Self> {
+        let mut others: Vec<Self> = Vec::new();
+        for manager in managers {
+            let version = &*manager.api_version;
+            if version == kind.api_version || others.iter().any(|other| other.api_version == version) {
+                continue;
+            }
+            let both = || Some((kind.versions.convert(old, version)?, kind.versions.convert(new, version)?));
+            others.push(Self { api_version: version.to_owned(), states: both() });
+        }
+        others
+    }
+}
+
+/// What a write changes, in each version in which someone owns fields.
+pub(super) struct Changes<'a> {
+    of: Vec<(&'a str, Comparison<'a>, FieldSet<'a>)>,
+}
+
+impl<'a> Changes<'a> {
+    pub(super) fn of(
+        kind: &'a Kind<'_>,
+        changes: Comparison<'a>,
+        others: &'a [Other],
+    ) -> Result<Self, Faults> {
+        let with_set = |version, changes: Comparison<'a>| {
+            let set = changes.modified.union(&changes.added);
+            (version, changes, set)
+        };
+        let mut of = vec![with_set(kind.api_version, changes)];
+        for other in others {
+            let Some((old, new)) = &other.states else { continue };
+            let (schema, node) = kind.schema_of(&other.api_version);
+            let changes = kind.ignored.filter_changes(compare(schema, node, old, new)?);
+            of.push(with_set(&other.api_version, changes));
+        }
+        Ok(Self { of })
+    }
+
+    fn at(&self, version: &str) -> Option<&(&'a str, Comparison<'a>, FieldSet<'a>)> {
+        self.of.iter().find(|(held, ..)| *held == version)
+    }
+
+    /// What of a manager's fields has another value now; `None` if its version is not served.
+    pub(super) fn touched(&self, manager: &Manager<'a>) -> Option<FieldSet<'a>> {
+        self.at(&manager.api_version).map(|(_, _, changed)| manager.fields.intersection(changed))
+    }
+
+    /// Takes from a manager what has another value now or is gone. Answers whether it owns anything still.
+    pub(super) fn take(&self, manager: &mut Manager<'a>) -> bool {
+        let Some((_, changes, changed)) = self.at(&manager.api_version) else { return false };
+        if !changed.is_empty() {
+            manager.fields = manager.fields.difference(changed);
+        }
+        if !changes.removed.is_empty() {
+            manager.fields = manager.fields.difference(&changes.removed);
+        }
+        !manager.fields.is_empty()
+    }
+}

@@ -1,0 +1,183 @@
+//! Who owns which fields of what is written: what [`ownership`](crate::api::ownership) is asked for each write.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::draft::{Draft, Part, metadata, place};
+use super::prepare::timestamp;
+use super::write::{Current, Write};
+use crate::api::ownership::managers::differ_in_times;
+use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, update};
+use crate::api::request::{User, WriteOptions};
+use crate::api::schema::{Place, Type, canonical};
+use crate::api::{Resource, split_api_version};
+
+/// The longest name of a manager in bytes, as in Kubernetes.
+const LONGEST: usize = 128;
+
+/// Who is named as the manager of what a write changes.
+pub(super) struct Signature<'a> {
+    manager: Cow<'a, str>,
+    subresource: &'a str,
+    now: String,
+}
+
+impl<'a> Signature<'a> {
+    /// The manager that the write names, else the program that the user stands for.
+    pub(super) fn of(
+        user: &'a User,
+        part: Part<'a>,
+        options: &'a WriteOptions,
+        now: jiff::Timestamp,
+    ) -> Self {
+        let named = options.field_manager.as_deref().filter(|name| !name.is_empty());
+        let manager = named.map_or_else(|| program(&user.name), Cow::Borrowed);
+        let subresource = part.map_or("", |part| &*part.name);
+        Self { manager: shortened(manager), subresource, now: timestamp(now) }
+    }
+
+    pub(super) fn author(&self) -> Author<'_> {
+        Author { manager: &self.manager, subresource: self.subresource, now: &self.now }
+    }
+}
+
+fn shortened(name: Cow<'_, str>) -> Cow<'_, str> {
+    let end = name.floor_char_boundary(LONGEST);
+    if end == name.len() { name } else { Cow::Owned(name[..end].to_owned()) }
+}
+
+/// The program of Kubernetes that does what a user of the system does; else the user's name. Who calls over HTTP is
+/// known by its user agent.
+fn program(user: &str) -> Cow<'_, str> {
+    match user.strip_prefix("system:") {
+        Some(rest) if rest.starts_with("serviceaccount:kube-system:") => "kube-controller-manager".into(),
+        Some(rest) if rest.starts_with("node:") => "kubelet".into(),
+        Some("scheduler" | "kube-scheduler") => "kube-scheduler".into(),
+        Some("apiserver") => "kube-apiserver".into(),
+        _ => user.into(),
+    }
+}
+
+/// The versions of a kind of the table.
+struct Served<'r>(&'r Resource);
+
+impl Versions for Served<'_> {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let from = object.get("apiVersion").and_then(Value::as_str).unwrap_or(api_version);
+        let conversion = |version: &str| {
+            let (group, version) = split_api_version(version);
+            self.0.conversion(group, version)
+        };
+        let (from, to) = (conversion(from), conversion(api_version)?);
+        let mut object = object.clone();
+        if let Some(from) = from {
+            (from.to_stored)(&mut object);
+        }
+        (to.from_stored)(&mut object);
+        object["apiVersion"] = api_version.into();
+        let spoken = Place::of_kind(api_version, &self.0.kind).unwrap_or_else(|| place(self.0));
+        canonical::complete(spoken, &mut object);
+        Some(object)
+    }
+
+    fn schema(&self, api_version: &str) -> (&Schema, NodeId) {
+        schema(self.0, api_version)
+    }
+}
+
+fn schema<'r>(resource: &'r Resource, api_version: &str) -> (&'r Schema, NodeId) {
+    resource.rules.ownership(api_version).unwrap_or_else(|| {
+        let spoken = Place::of_kind(api_version, &resource.kind).unwrap_or_else(|| place(resource));
+        Schema::builtin(spoken)
+    })
+}
+
+/// What a write to a part does not change, whatever it says.
+fn ignored<'r>(resource: &'r Resource, place: Option<&'static Type>, part: Part<'_>) -> Ignored<'r> {
+    let subresource = part.map_or("", |part| &*part.name);
+    let fields: &[&'static str] = match place {
+        Some(held) if held.kept(subresource).is_some() => held.kept(subresource).unwrap_or_default(),
+        None if part.is_some_and(|part| part.is_status()) => &["metadata", "spec"],
+        _ if part.is_some_and(|part| part.is_status()) => &["spec"],
+        _ if resource.has_status() => &["status"],
+        _ => &[],
+    };
+    let paths = fields.iter().map(|path| FieldSet::of(path.split('.')));
+    Ignored::These(paths.fold(FieldSet::default(), |set, path| set.union(&path)))
+}
+
+/// Asks about a kind in a version.
+pub(super) fn with_kind<T>(
+    resource: &Resource,
+    part: Part<'_>,
+    api_version: &str,
+    ask: impl FnOnce(&Kind<'_>) -> T,
+) -> T {
+    let (schema, node) = schema(resource, api_version);
+    let held = match Place::of_kind(api_version, &resource.kind) {
+        Some(Place::Type(held)) => Some(held),
+        _ => None,
+    };
+    let mut empty = Value::Object(serde_json::Map::new());
+    if let Some(held) = held {
+        canonical::complete(Place::Type(held), &mut empty);
+    }
+    let ignored = ignored(resource, held, part);
+    let versions = Served(resource);
+    ask(&Kind { api_version, schema, node, empty, ignored, versions: &versions })
+}
+
+/// Who owns what after a write: what the draft says, if it was made of an applied configuration, else what comes of
+/// comparing it with what was there.
+pub(super) fn after(
+    write: Write<'_>,
+    current: Option<&Current>,
+    draft: &mut Draft,
+    now: jiff::Timestamp,
+) -> Owners {
+    if let Some(owners) = draft.owners.take() {
+        return owners;
+    }
+    let given = draft.managed.take().unwrap_or(Value::Null);
+    if !write.owned {
+        return Owners::Kept;
+    }
+    let signature = Signature::of(write.user, write.part, write.options, now);
+    let held = current.map_or(&Value::Null, |current| &current.managed);
+    let old = current.map(|current| &current.object);
+    let stored = write.kind.api_version();
+    let spoken = draft.spoken.as_deref().unwrap_or(&stored);
+    with_kind(write.kind, write.part, spoken, |kind| {
+        if spoken == stored {
+            return update(kind, old, &draft.object, (held, &given), signature.author());
+        }
+        let convert = |object: &Value| kind.versions.convert(object, spoken);
+        let (Some(new), old) = (convert(&draft.object), old.and_then(convert)) else { return Owners::Kept };
+        update(kind, old.as_ref(), &new, (held, &given), signature.author())
+    })
+}
+
+/// What is stored of the owners, and whether a write says anything new of them: times alone do not.
+pub(super) fn settle(owners: Owners, current: Option<&Current>) -> (Option<Value>, bool) {
+    let held = current.map_or(&Value::Null, |current| &current.managed);
+    match owners {
+        Owners::Kept => ((!held.is_null()).then(|| held.clone()), false),
+        Owners::Are(owners) => {
+            let new = !differ_in_times(owners.as_ref().unwrap_or(&Value::Null), held);
+            (owners, new)
+        }
+    }
+}
+
+/// Puts the owners into an object that is to be stored.
+pub(super) fn put(object: &mut Value, owners: Option<Value>) {
+    if let Some(owners) = owners {
+        metadata(object).insert("managedFields".to_owned(), owners);
+    }
+}
+
+/// Takes the owners out of an object: what is decoded, compared and validated has none.
+pub(super) fn take(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+}

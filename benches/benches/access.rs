@@ -72,7 +72,8 @@ fn decisions(c: &mut Criterion) {
             bencher.iter(|| {
                 let request = AccessRequest::resource("get", target);
                 // It reads what it holds, and waits for nothing.
-                let decision = authorizer.authorize(&user, &request).now_or_never().expect("a decision at once");
+                let decision =
+                    authorizer.authorize(&user, &request).now_or_never().expect("a decision at once");
                 assert_eq!(decision.is_allowed(), allowed);
             });
         });

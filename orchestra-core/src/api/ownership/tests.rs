@@ -347,12 +347,18 @@ fn config(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
     };
     let leaf = (proptest::option::of("[xy]"), proptest::option::of(texts())).prop_map(|(value, texts)| {
         let mut item = json!({});
-        value.map(|value| item["value"] = value.into());
-        texts.map(|texts| item["texts"] = texts);
+        if let Some(value) = value {
+            item["value"] = value.into();
+        }
+        if let Some(texts) = texts {
+            item["texts"] = texts;
+        }
         item
     });
     let nested = (leaf.clone(), proptest::option::of(items(leaf.boxed()))).prop_map(|(mut item, items)| {
-        items.map(|items| item["items"] = items);
+        if let Some(items) = items {
+            item["items"] = items;
+        }
         item
     });
     let set = proptest::collection::btree_set(name(), 1..3).prop_map(|set| json!(set));
@@ -364,10 +370,18 @@ fn config(names: &'static [&'static str]) -> impl Strategy<Value = Value> {
     );
     parts.prop_map(|(texts, set, items, any)| {
         let mut spec = json!({});
-        texts.map(|texts| spec["texts"] = texts);
-        set.map(|set| spec["set"] = set);
-        items.map(|items| spec["items"] = items);
-        any.map(|any| spec["any"] = any);
+        if let Some(texts) = texts {
+            spec["texts"] = texts;
+        }
+        if let Some(set) = set {
+            spec["set"] = set;
+        }
+        if let Some(items) = items {
+            spec["items"] = items;
+        }
+        if let Some(any) = any {
+            spec["any"] = any;
+        }
         json!({"apiVersion": "v1", "kind": "T", "spec": spec})
     })
 }

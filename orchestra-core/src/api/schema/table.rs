@@ -23,6 +23,9 @@ struct Version {
     package: &'static str,
 }
 
+/// A subresource, empty for the object itself, and the fields that writes through it do not change.
+type Kept = (&'static str, Box<[&'static str]>);
+
 /// A type of the API: a kind, or what stands in one.
 #[derive(Debug)]
 pub struct Type {
@@ -33,7 +36,7 @@ pub struct Type {
     /// Whether applied configurations treat its values as one.
     pub(super) atomic: bool,
     /// Fields that writes do not change, whatever they say, by the subresource that is written to.
-    kept: Box<[(&'static str, Box<[&'static str]>)]>,
+    kept: Box<[Kept]>,
     /// By their names in JSON, those of inlined types included.
     fields: Vec<Field>,
     /// As protobuf has them: by number, with what is inlined as one field without a name.
@@ -262,7 +265,7 @@ fn lines(text: &'static str) -> impl Iterator<Item = Line> {
 }
 
 /// Reads `keeps:status=spec,metadata.labels`.
-fn kept(fact: &'static str) -> Option<(&'static str, Box<[&'static str]>)> {
+fn kept(fact: &'static str) -> Option<Kept> {
     let (subresource, fields) = fact.strip_prefix("keeps")?.split_once('=')?;
     Some((subresource.trim_start_matches(':'), fields.split(',').collect()))
 }

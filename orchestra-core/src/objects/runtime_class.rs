@@ -17,6 +17,7 @@ pub(super) struct RuntimeClassRules;
 impl Rules for RuntimeClassRules {
     type Object = RuntimeClass;
 
+    const CREATED_BY_UPDATE: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Handler", "What runs pods of the class."), Column::AGE];

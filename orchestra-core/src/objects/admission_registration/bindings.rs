@@ -29,6 +29,7 @@ pub(in crate::objects) struct ValidatingBindingRules;
 impl Rules for ValidatingBindingRules {
     type Object = ValidatingAdmissionPolicyBinding;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
@@ -55,6 +56,7 @@ pub(in crate::objects) struct MutatingBindingRules;
 impl Rules for MutatingBindingRules {
     type Object = MutatingAdmissionPolicyBinding;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;

@@ -15,6 +15,8 @@ pub(in crate::objects) struct MutatingPolicyRules;
 impl Rules for MutatingPolicyRules {
     type Object = MutatingAdmissionPolicy;
 
+    const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = &[

@@ -23,6 +23,8 @@ pub(in crate::objects) struct ValidatingPolicyRules;
 impl Rules for ValidatingPolicyRules {
     type Object = ValidatingAdmissionPolicy;
 
+    const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const STATUS: bool = true;
     const COLUMNS: &'static [Column] = &[

@@ -30,6 +30,7 @@ pub(in crate::objects) struct ValidatingWebhookRules;
 impl Rules for ValidatingWebhookRules {
     type Object = ValidatingWebhookConfiguration;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
@@ -60,6 +61,7 @@ pub(in crate::objects) struct MutatingWebhookRules;
 impl Rules for MutatingWebhookRules {
     type Object = MutatingWebhookConfiguration;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;

@@ -4,7 +4,7 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::validate::{reference, version};
+use super::reference::{reference, version};
 use crate::api::NameRule;
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, say};

@@ -9,6 +9,7 @@
 mod measured;
 mod metrics;
 mod print;
+mod reference;
 mod v1;
 mod validate;
 

@@ -3,10 +3,9 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 
 use super::metrics;
-use crate::api::NameRule;
+use super::reference::{reference, version};
 use crate::api::field::{Errors, Path};
-use crate::objects::check::{self, NEGATIVE, say};
-use crate::objects::names;
+use crate::objects::check::{self, NEGATIVE};
 use crate::quantity::Quantity;
 
 /// The longest time for which what was recommended counts, and over which a change is limited, in seconds.
@@ -36,28 +35,6 @@ pub(super) fn spec(spec: &HorizontalPodAutoscalerSpec, path: &Path, errors: &mut
                 self::rules(rules, &path.child(direction), errors);
             }
         }
-    }
-}
-
-/// Says what is wrong with a kind and a name; the version is checked apart.
-pub(super) fn reference(reference: &CrossVersionObjectReference, path: &Path, errors: &mut Errors) {
-    for (field, text) in [("kind", &reference.kind), ("name", &reference.name)] {
-        let path = path.child(field);
-        if text.is_empty() {
-            errors.required(&path, "");
-        } else {
-            say(errors, &path, text, names::object_name(NameRule::PathSegment, text, false));
-        }
-    }
-}
-
-/// Says what is wrong with the version of an object; the core group has no name, and has next to nothing to scale.
-pub(super) fn version(version: &str, core_is_fine: bool, path: &Path, errors: &mut Errors) {
-    let at = path.child("apiVersion");
-    if version.matches('/').count() > 1 {
-        errors.invalid(&at, version, format!("unexpected GroupVersion string: {version}"));
-    } else if !core_is_fine && crate::api::split_api_version(version).0.is_empty() {
-        errors.invalid(&at, version, "apiVersion must specify API group");
     }
 }
 

@@ -24,6 +24,7 @@ pub(in crate::objects) struct FlowSchemaRules;
 impl Rules for FlowSchemaRules {
     type Object = FlowSchema;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const STATUS: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

@@ -27,6 +27,7 @@ pub(in crate::objects) struct PriorityLevelRules;
 impl Rules for PriorityLevelRules {
     type Object = PriorityLevelConfiguration;
 
+    const METADATA_CHECKED_ONCE: bool = true;
     const STATUS: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,

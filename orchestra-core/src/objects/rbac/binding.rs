@@ -23,6 +23,7 @@ pub(in crate::objects) struct RoleBindingRules;
 impl Rules for RoleBindingRules {
     type Object = RoleBinding;
 
+    const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const COLUMNS: &'static [Column] = COLUMNS;
 
@@ -50,6 +51,7 @@ pub(in crate::objects) struct ClusterRoleBindingRules;
 impl Rules for ClusterRoleBindingRules {
     type Object = ClusterRoleBinding;
 
+    const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const COLUMNS: &'static [Column] = COLUMNS;
 

@@ -14,6 +14,7 @@ pub(in crate::objects) struct RoleRules;
 impl Rules for RoleRules {
     type Object = Role;
 
+    const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const COLUMNS: &'static [Column] = COLUMNS;
 
@@ -32,6 +33,7 @@ pub(in crate::objects) struct ClusterRoleRules;
 impl Rules for ClusterRoleRules {
     type Object = ClusterRole;
 
+    const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const COLUMNS: &'static [Column] = COLUMNS;
 

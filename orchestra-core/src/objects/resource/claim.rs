@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::check::IMMUTABLE;
 use super::{requests, results, shown};
 use crate::api::field::{Errors, Path};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::json::at;
 use crate::objects::meta;
 
@@ -16,6 +16,7 @@ pub(in crate::objects) struct ResourceClaimRules;
 impl Rules for ResourceClaimRules {
     type Object = ResourceClaim;
 
+    const DELETION: Deletion = Deletion::Object;
     const STATUS: bool = true;
     const GENERATION: bool = false;
     const COLUMNS: &'static [Column] = &[
@@ -80,6 +81,7 @@ pub(in crate::objects) struct ResourceClaimTemplateRules;
 impl Rules for ResourceClaimTemplateRules {
     type Object = ResourceClaimTemplate;
 
+    const DELETION: Deletion = Deletion::Object;
     fn default(object: &mut Value) {
         if let Some(devices) = at(object, &["spec", "spec", "devices"]) {
             requests::default(devices);

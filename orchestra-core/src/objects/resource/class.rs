@@ -1,8 +1,8 @@
 use k8s_openapi::api::resource::v1::DeviceClass;
 
 use super::{MAX_CONFIGURATIONS, bounded, configuration, names, requests};
-use crate::api::Rules;
 use crate::api::field::{Errors, Path};
+use crate::api::{Deletion, Rules};
 
 /// The rules of DeviceClass objects.
 pub(in crate::objects) struct DeviceClassRules;
@@ -10,6 +10,7 @@ pub(in crate::objects) struct DeviceClassRules;
 impl Rules for DeviceClassRules {
     type Object = DeviceClass;
 
+    const DELETION: Deletion = Deletion::Object;
     const GENERATION: bool = true;
 
     fn validate(object: &DeviceClass, errors: &mut Errors) {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::check::{self, say, shown};
 use super::{device, driver_name, names, pod, pool_name, set};
 use crate::api::field::{Errors, Path, Problem};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::json::{Fields, at};
 use crate::watch::IndexedField;
 
@@ -21,6 +21,7 @@ pub(in crate::objects) struct ResourceSliceRules;
 impl Rules for ResourceSliceRules {
     type Object = ResourceSlice;
 
+    const DELETION: Deletion = Deletion::Object;
     const GENERATION: bool = true;
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.nodeName"), IndexedField::new("spec.driver")];

@@ -128,7 +128,7 @@ mod tests {
         let asking = api(&server, User::named("jane").in_group("devs"));
         let made = asking.create(&asked("example.com/s")).await.unwrap();
         assert_eq!(made.spec.username.as_deref(), Some("jane"));
-        assert_eq!(made.spec.groups, Some(vec!["system:authenticated".to_owned(), "devs".to_owned()]));
+        assert_eq!(made.spec.groups, Some(vec!["devs".to_owned(), "system:authenticated".to_owned()]));
         let target = crate::api::Target::of::<CertificateSigningRequest>(None).named("r").sub("approval");
         let condition = json!({ "type": "Approved", "status": "True", "reason": "R" });
         let patch = Patch::Merge(json!({ "status": { "conditions": [condition] } }));

@@ -340,7 +340,7 @@ fn custom_kinds_take_no_strategic_patches() {
     custom.id = crate::meta::GroupResource::new("example.org", "websites");
     let error = patch(&custom, PatchKind::Strategic, &json!({}), &json!({})).unwrap_err();
     assert_eq!(error.code(), 415);
-    assert_eq!(PatchKind::accepted(&custom), [PatchKind::Json, PatchKind::Merge]);
+    assert_eq!(PatchKind::accepted(&custom), [PatchKind::Json, PatchKind::Merge, PatchKind::Apply]);
     assert!(patch(&custom, PatchKind::Merge, &json!({"a": 1}), &json!({"a": null})).unwrap() == json!({}));
 }
 

@@ -119,8 +119,11 @@ impl Rules for PodRules {
         }
         // It never changes, and who writes a status need not know it.
         let quality = |pod: &Value| pod["status"].get("qosClass").cloned();
-        if let (None, Some(held)) = (quality(new), quality(old)) {
-            new["status"]["qosClass"] = held;
+        if let (None, Some(held), Value::Object(fields)) = (quality(new), quality(old), new) {
+            let status = fields.entry("status").or_insert_with(|| Value::Object(Default::default()));
+            if let Value::Object(status) = status {
+                status.insert("qosClass".to_owned(), held);
+            }
         }
     }
 

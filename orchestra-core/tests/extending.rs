@@ -42,7 +42,8 @@ async fn an_admission_of_ones_own_is_asked_for_every_write() {
 async fn a_part_of_ones_own_runs_and_stops_as_the_others() {
     let builder =
         Cluster::builder().without(Component::Scheduler).part("greeter", |client, stop| async move {
-            client.api("default").create(&map("hello")).await.unwrap();
+            let data = Some([("to".to_owned(), "all".to_owned())].into());
+            client.api("default").create(&ConfigMap { data, ..map("hello") }).await.unwrap();
             stop.cancelled().await;
         });
     let cluster = builder.start().await.unwrap();

@@ -42,6 +42,10 @@ impl Server {
             }
             (Action::Edit { .. }, Operation::Update { body, options }) => {
                 let body = body.read(body_kind(resource, part))?;
+                if part.body.is_none() {
+                    // What does not fit the kind is said before whose it is.
+                    resource.rules.check(&body).map_err(|why| unfit(&resource.kind, &why))?;
+                }
                 check_replaced_name(target, &body)?;
                 let write = Write { user, kind: resource, part: Some(part), options: &options, owned: true };
                 self.edit(write, part, target, body).await
@@ -107,9 +111,7 @@ impl Server {
             let mut object = current.object.clone();
             resource.rules.edit(&part.name, &mut object, &body, now)?;
             // What the body brought in may be of any type.
-            resource.rules.check(&object).map_err(|why| {
-                Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
-            })?;
+            resource.rules.check(&object).map_err(|why| unfit(kind, &why))?;
             Ok(Next::Put(Draft::made(object)))
         };
         self.catch_up().await?;
@@ -120,6 +122,11 @@ impl Server {
 /// The kind of what is sent to a subresource.
 fn body_kind<'r>(resource: &'r Resource, part: &'r Subresource<Arc<str>>) -> &'r str {
     part.body.as_ref().map_or(&resource.kind, |body| &body.kind)
+}
+
+/// What is sent does not fit its kind.
+fn unfit(kind: &str, why: &str) -> Status {
+    Status::bad_request(format!("{kind} in version \"v1\" cannot be handled as a {kind}: {why}"))
 }
 
 fn name_in(body: &Value) -> &str {

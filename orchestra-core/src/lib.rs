@@ -98,6 +98,8 @@ pub mod cluster;
 pub mod control;
 pub mod controllers;
 pub mod cron;
+pub mod expression;
+pub mod extensions;
 pub mod meta;
 pub mod network;
 pub mod node;

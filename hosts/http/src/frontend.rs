@@ -320,9 +320,14 @@ impl Frontend {
     {
         let target = permit.target().clone();
         let Some(resource) = &call.row else {
-            let found = Discovery::new(&self.server.kinds()).resources(&target.group, &target.version);
-            return if found.is_some() { Err(Status::no_such_resource()) } else { Ok(None) };
+            let kinds = self.server.kinds();
+            let mut served = Discovery::new(&kinds).served(&target.group, &target.version);
+            // What no built-in kind is served beside is no path at all, as in Kubernetes.
+            return if served.any(|row| !row.custom) { Err(Status::no_such_resource()) } else { Ok(None) };
         };
+        if resource.custom && target.namespace.is_some() && !resource.is_namespaced() {
+            return Ok(None);
+        }
         if !rest.is_empty() {
             return Err(Status::no_such_resource());
         }

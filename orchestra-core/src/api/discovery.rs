@@ -122,8 +122,10 @@ impl<'k> Discovery<'k> {
 
     /// The document of `/api/VERSION` or `/apis/GROUP/VERSION`; `None` if nothing is served there.
     pub fn resources(&self, group: &str, version: &str) -> Option<Value> {
-        let mut resources: Vec<Value> =
-            self.served(group, version).flat_map(|row| plain_entries(row, group, version)).collect();
+        let mut resources: Vec<Value> = self
+            .served(group, version)
+            .flat_map(|row| plain_entries(row.spoken(group, version), group, version))
+            .collect();
         resources.sort_by(|left, right| left["name"].as_str().cmp(&right["name"].as_str()));
         (!resources.is_empty()).then(|| {
             json!({
@@ -155,8 +157,10 @@ impl<'k> Discovery<'k> {
     }
 
     fn aggregated_version(&self, group: &str, version: &str) -> Value {
-        let mut resources: Vec<Value> =
-            self.served(group, version).map(|row| aggregated_entry(row, group, version)).collect();
+        let mut resources: Vec<Value> = self
+            .served(group, version)
+            .map(|row| aggregated_entry(row.spoken(group, version), group, version))
+            .collect();
         resources.sort_by(|left, right| left["resource"].as_str().cmp(&right["resource"].as_str()));
         json!({"version": version, "freshness": "Current", "resources": resources})
     }
@@ -245,6 +249,15 @@ fn add_names(entry: &mut Value, row: &Resource, group: &str) {
     }
 }
 
+/// What tells the version that objects are kept in from any other: clients see by it when that changes.
+fn storage_version_hash(row: &Resource) -> String {
+    use base64::Engine as _;
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    hasher.write(format!("{}/{}/{}", row.id.group, row.version, row.kind).as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(hasher.finish().to_be_bytes())
+}
+
 fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
     let mut main = json!({
         "name": row.id.resource,
@@ -254,6 +267,9 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
         "verbs": verbs(&row.verbs),
     });
     add_names(&mut main, row, group);
+    if [Verb::Create, Verb::Get].iter().all(|verb| row.verbs.contains(verb)) {
+        main["storageVersionHash"] = storage_version_hash(row).into();
+    }
     let below = subresources(row).map(|sub| {
         let mut entry = json!({
             "name": format!("{}/{}", row.id.resource, sub.name),

@@ -67,6 +67,18 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// No value: where Kubernetes leaves it out because it may be large.
+    pub fn nothing() -> Self {
+        Self(String::new())
+    }
+
+    /// The value as it stands before what is wrong with it.
+    fn before(&self) -> String {
+        if self.0.is_empty() { String::new() } else { format!("{}: ", self.0) }
+    }
+}
+
 impl From<Value> for Shown {
     fn from(value: Value) -> Self {
         let text = value.to_string();
@@ -111,6 +123,8 @@ pub enum Problem {
     Invalid(Shown, String),
     /// The same, of a value that is not shown.
     Unfit(String),
+    /// The value is of another JSON type, or not of the format that its schema asks for.
+    TypeInvalid(Shown, String),
     /// The value is none of those that it may have.
     NotSupported(Shown, Vec<String>),
     /// The same value stands twice. The text says more, or is empty.
@@ -140,6 +154,7 @@ impl Error {
         let reason = match self.problem {
             Problem::Required(_) => "FieldValueRequired",
             Problem::Invalid(..) | Problem::Unfit(_) => "FieldValueInvalid",
+            Problem::TypeInvalid(..) => "FieldValueTypeInvalid",
             Problem::NotSupported(..) => "FieldValueNotSupported",
             Problem::Duplicate(..) => "FieldValueDuplicate",
             Problem::Forbidden(_) => "FieldValueForbidden",
@@ -167,8 +182,10 @@ impl fmt::Display for Problem {
             Self::Required(detail) if detail.is_empty() => f.write_str("Required value"),
             Self::Required(detail) => write!(f, "Required value: {detail}"),
             Self::Invalid(value, detail) if detail.is_empty() => write!(f, "Invalid value: {value}"),
-            Self::Invalid(value, detail) => write!(f, "Invalid value: {value}: {detail}"),
             Self::Unfit(detail) => write!(f, "Invalid value: {detail}"),
+            Self::Invalid(value, detail) | Self::TypeInvalid(value, detail) => {
+                write!(f, "Invalid value: {}{detail}", value.before())
+            }
             Self::NotSupported(value, supported) => {
                 write!(f, "Unsupported value: {value}")?;
                 let quoted: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
@@ -177,6 +194,9 @@ impl fmt::Display for Problem {
                 } else {
                     write!(f, ": supported values: {}", quoted.join(", "))
                 }
+            }
+            Self::Duplicate(value, detail) if *value == Shown::nothing() && detail.is_empty() => {
+                f.write_str("Duplicate value")
             }
             Self::Duplicate(value, detail) if detail.is_empty() => write!(f, "Duplicate value: {value}"),
             Self::Duplicate(value, detail) => write!(f, "Duplicate value: {value}: {detail}"),
@@ -206,6 +226,16 @@ impl Errors {
     /// The broken rules.
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.0.iter()
+    }
+
+    /// Takes over the broken rules of others.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// Puts them into the order of their texts.
+    pub fn sort(&mut self) {
+        self.0.sort_by_cached_key(ToString::to_string);
     }
 
     /// Adds a broken rule.

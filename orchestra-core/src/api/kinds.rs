@@ -70,9 +70,12 @@ impl Index {
             index.by_id.insert(row.id.clone(), Arc::clone(row));
             index.by_prefix.insert(row.prefix().into(), Arc::clone(row));
             for (group, version) in row.served() {
+                let mut also = row.also.iter();
+                let served = also.find(|served| (&*served.group, &*served.version) == (group, version));
+                let by = served.and_then(|served| served.own.as_ref()).unwrap_or(row);
                 let (group, version): (Arc<str>, Arc<str>) = (group.into(), version.into());
                 let path = Names([Arc::clone(&group), version, Arc::clone(&row.id.resource)]);
-                index.served.entry(path).or_insert_with(|| Arc::clone(row));
+                index.served.entry(path).or_insert_with(|| Arc::clone(by));
                 let kind = Names([group, Arc::clone(&row.kind)]);
                 index.by_kind.entry(kind).or_insert_with(|| Arc::clone(row));
             }
@@ -100,6 +103,14 @@ impl Kinds {
     /// Adds a kind, or changes the one of the same group and plural.
     pub fn add(&mut self, row: Resource) {
         self.put(row);
+        self.changed();
+    }
+
+    /// Adds several kinds, as [`Kinds::add`] does one.
+    pub fn add_all(&mut self, rows: impl IntoIterator<Item = Resource>) {
+        for row in rows {
+            self.put(row);
+        }
         self.changed();
     }
 

@@ -14,7 +14,11 @@ pub const MAX_ANNOTATIONS: usize = 256 * 1024;
 
 /// Says what is wrong with the metadata of an object that is to be created, its name generated if it was to be.
 pub fn validate(meta: &ObjectMeta, scope: Scope, rule: NameRule, errors: &mut Errors) {
-    let path = Path::new("metadata");
+    validate_at(meta, scope, rule, &Path::new("metadata"), errors);
+}
+
+/// The same of metadata that stand at another path, as those of an object within another.
+pub fn validate_at(meta: &ObjectMeta, scope: Scope, rule: NameRule, path: &Path, errors: &mut Errors) {
     if let Some(prefix) = meta.generate_name.as_deref().filter(|prefix| !prefix.is_empty()) {
         say(errors, &path.child("generateName"), prefix, names::object_name(rule, prefix, true));
     }
@@ -154,7 +158,10 @@ pub(crate) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn standard_finalizer(name: &str, path: &Path, errors: &mut Errors) {
-    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+    // The last one is Kubernetes' own too, though it has no slash: that of definitions of custom kinds.
+    let standard =
+        ["kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"];
+    if !name.contains('/') && !standard.contains(&name) {
         errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }

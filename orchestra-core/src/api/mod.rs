@@ -29,6 +29,7 @@ mod client;
 mod continue_token;
 #[cfg(test)]
 mod corpus;
+pub mod custom;
 mod decode;
 mod deletion;
 pub mod discovery;
@@ -53,6 +54,7 @@ mod rules;
 pub mod schema;
 pub mod server;
 mod status;
+pub mod structural;
 mod subresource;
 mod syntax;
 pub mod table;

@@ -27,6 +27,9 @@ pub struct Served {
     pub conversion: Conversion,
     /// What those are told who use this version, if it is deprecated.
     pub deprecated: Option<Arc<str>>,
+    /// The row by which requests in this version are served, where versions differ in more than their names. All that is
+    /// about objects at rest is as in the row that it is part of.
+    pub own: Option<Arc<Resource>>,
     /// The schema of the objects in this version, where it is not the stored one's.
     #[cfg(feature = "openapi")]
     pub(crate) schema: Option<SchemaOf>,
@@ -89,6 +92,8 @@ pub struct Resource {
     pub version: Arc<str>,
     /// The name of the kind, such as `Deployment`.
     pub kind: Arc<str>,
+    /// The name of its lists, such as `DeploymentList`.
+    pub list_kind: Arc<str>,
     /// The singular in lower case, such as `deployment`.
     pub singular: Arc<str>,
     /// Short names, such as `deploy`.
@@ -123,6 +128,13 @@ pub struct Resource {
     pub fields: IndexedFields,
     /// The columns of its tables.
     pub columns: Arc<[Column<Arc<str>>]>,
+    /// Whether it is a custom kind, of which Kubernetes has no type: what is sent must say its kind and version, a
+    /// replacement says which version it replaces, and the objects of a list say what they are.
+    pub custom: bool,
+    /// Whether the version that objects are kept in is served too.
+    pub serves_stored: bool,
+    /// Tells how stored objects are read, by [`KindRules::restore`]: a row that reads them otherwise has another number.
+    pub reading: u64,
     /// Whether dependents are orphaned when a deletion does not say.
     pub orphan_by_default: bool,
     /// What to know of a deletion that does not say how dependents fare.
@@ -151,6 +163,7 @@ impl Resource {
     pub fn new(kind: Kind, rules: Arc<dyn KindRules>) -> Self {
         Self {
             singular: kind.kind.to_lowercase().into(),
+            list_kind: format!("{}List", kind.kind).into(),
             id: kind.id,
             version: kind.version,
             kind: kind.kind,
@@ -170,6 +183,9 @@ impl Resource {
             durability: Durability::Durable,
             fields: IndexedFields::none(),
             columns: Arc::new([(&Column::NAME).into(), (&Column::AGE).into()]),
+            custom: false,
+            serves_stored: true,
+            reading: 0,
             orphan_by_default: false,
             deletion_warning: None,
             deletion: Deletion::Status,
@@ -225,6 +241,22 @@ impl Resource {
             version: version.into(),
             conversion,
             deprecated: None,
+            own: None,
+            #[cfg(feature = "openapi")]
+            schema: None,
+        });
+        self
+    }
+
+    /// Serves the kind under another version too, by a row of its own.
+    #[must_use]
+    pub fn also_by(mut self, version: impl Into<Arc<str>>, own: Self) -> Self {
+        self.also.push(Served {
+            group: Arc::clone(&self.id.group),
+            version: version.into(),
+            conversion: Conversion::NONE,
+            deprecated: own.deprecated.clone(),
+            own: Some(Arc::new(own)),
             #[cfg(feature = "openapi")]
             schema: None,
         });
@@ -239,6 +271,7 @@ impl Resource {
             version: K::VERSION.into(),
             conversion,
             deprecated: None,
+            own: None,
             #[cfg(feature = "openapi")]
             schema: Some(Arc::new(K::schema)),
         });
@@ -267,11 +300,12 @@ impl Resource {
         self.also.iter().find(|served| (&*served.group, &*served.version) == (group, version))
     }
 
-    /// What a caller must know of the kind.
+    /// What a caller must know of the kind, in a version that is served.
     pub fn info(&self) -> Kind {
+        let served = self.also.first().filter(|_| !self.serves_stored);
         Kind {
             id: self.id.clone(),
-            version: Arc::clone(&self.version),
+            version: Arc::clone(served.map_or(&self.version, |served| &served.version)),
             kind: Arc::clone(&self.kind),
             scope: self.scope,
         }
@@ -284,16 +318,32 @@ impl Resource {
 
     /// The groups and versions under which the kind is served, the stored one first.
     pub fn served(&self) -> impl Iterator<Item = (&str, &str)> {
-        let stored = (&*self.id.group, &*self.version);
-        std::iter::once(stored).chain(self.also.iter().map(|served| (&*served.group, &*served.version)))
+        let stored = self.serves_stored.then_some((&*self.id.group, &*self.version));
+        stored.into_iter().chain(self.also.iter().map(|served| (&*served.group, &*served.version)))
     }
 
     /// How objects of a served group and version differ from stored ones; `None` if it is not served.
     pub fn conversion(&self, group: &str, version: &str) -> Option<Conversion> {
-        if (group, version) == (&*self.id.group, &*self.version) {
+        if self.serves_stored && (group, version) == (&*self.id.group, &*self.version) {
             return Some(Conversion::NONE);
         }
         self.served_also(group, version).map(|served| served.conversion)
+    }
+
+    /// The row by which requests in a version are served: this one, unless the version has its own.
+    pub fn spoken(&self, group: &str, version: &str) -> &Self {
+        let mut also = self.also.iter();
+        let served = also.find(|served| (&*served.group, &*served.version) == (group, version));
+        served.and_then(|served| served.own.as_deref()).unwrap_or(self)
+    }
+
+    /// Makes a stored object one of a served version. Asked of the row by which that version is served.
+    pub fn present(&self, group: &str, version: &str, object: &mut Value) {
+        if let Some(conversion) = self.conversion(group, version) {
+            (conversion.from_stored)(object);
+        }
+        self.rules.present(object);
+        object["apiVersion"] = api_version(group, version).into();
     }
 
     /// The subresource of that name.

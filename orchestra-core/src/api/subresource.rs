@@ -61,16 +61,20 @@ pub struct ScalePaths<S = &'static str> {
     pub spec_replicas: S,
     /// How many there are.
     pub status_replicas: S,
-    /// The selector of the replicas: a label selector object or a plain map.
+    /// The selector of the replicas: a label selector object, a plain map, or the text of one; empty for none.
     pub selector: S,
+    /// Whether an object that does not say how many replicas it wants has no scale, as one of a custom kind. Of other
+    /// kinds it wants none.
+    pub strict: bool,
 }
 
 impl From<ScalePaths> for ScalePaths<Arc<str>> {
-    fn from(ScalePaths { spec_replicas, status_replicas, selector }: ScalePaths) -> Self {
+    fn from(ScalePaths { spec_replicas, status_replicas, selector, strict }: ScalePaths) -> Self {
         Self {
             spec_replicas: spec_replicas.into(),
             status_replicas: status_replicas.into(),
             selector: selector.into(),
+            strict,
         }
     }
 }
@@ -144,6 +148,15 @@ impl Subresource {
     #[must_use]
     pub const fn uncounted(self) -> Self {
         Self { action: Action::Edit { generation: false }, ..self }
+    }
+}
+
+impl Subresource<Arc<str>> {
+    /// The scale of a custom kind that keeps it at these paths.
+    pub fn custom_scale(paths: ScalePaths<Arc<str>>) -> Self {
+        const PLACE: ScalePaths =
+            ScalePaths { spec_replicas: "", status_replicas: "", selector: "", strict: true };
+        Self { action: Action::Scale(paths), ..Self::from(&Subresource::scale(PLACE)) }
     }
 }
 

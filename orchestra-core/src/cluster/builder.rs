@@ -26,6 +26,7 @@ use crate::api::{
 use crate::clock::{SharedClock, TokioClock};
 use crate::control::leader::{Candidate, lead};
 use crate::controllers::{self, ApiService};
+use crate::extensions;
 use crate::meta::GroupResource;
 use crate::network::Network;
 use crate::network::fake::FakeNetwork;
@@ -313,6 +314,7 @@ impl Builder {
             None => None,
         };
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
+        let extensions = self.extensions(&server, &client, stop.clone()).await?;
         bootstrap::namespaces(&client).await?;
         if self.roles {
             access::bootstrap::reconcile(&client).await?;
@@ -326,7 +328,29 @@ impl Builder {
         for part in parts.values() {
             part.start();
         }
-        Ok(Cluster { server, parts, directory, metrics, stop, _forgetting: forgetting })
+        Ok(Cluster {
+            server,
+            parts,
+            directory,
+            metrics,
+            stop,
+            _forgetting: forgetting,
+            _extensions: extensions,
+        })
+    }
+
+    /// Serves the custom kinds that there are, and follows those that come and go.
+    async fn extensions(
+        &self,
+        server: &Arc<Server>,
+        client: &Client,
+        stop: CancellationToken,
+    ) -> Result<Task, StartError> {
+        let extensions = extensions::install(server).await?;
+        let (client, metrics) = (client.clone(), self.controllers.metrics.clone());
+        Ok(Task::start("extensions", Arc::clone(server.clock()), move || {
+            extensions::run(extensions.clone(), client.clone(), metrics.clone(), stop.clone())
+        }))
     }
 
     /// The parts of the cluster, none of which runs yet.

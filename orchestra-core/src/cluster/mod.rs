@@ -44,6 +44,7 @@ pub struct Cluster {
     metrics: Metrics,
     stop: CancellationToken,
     _forgetting: Option<Task>,
+    _extensions: Task,
 }
 
 impl fmt::Debug for Cluster {

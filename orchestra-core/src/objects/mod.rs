@@ -51,6 +51,7 @@ mod conditions;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+pub(crate) mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod disruption_budget;
@@ -164,6 +165,7 @@ pub fn builtin() -> Kinds {
         Resource::of::<storage::StorageClassRules>(),
         Resource::of::<storage::VolumeAttachmentRules>(),
         Resource::of::<storage::VolumeAttributesClassRules>(),
+        custom_resource_definition::row(),
     ])
 }
 

@@ -13,6 +13,7 @@ use crate::selector::Selector;
 
 /// Where everything that keeps replicas says how many.
 pub(super) const SCALE: ScalePaths = ScalePaths {
+    strict: false,
     spec_replicas: "spec.replicas",
     status_replicas: "status.replicas",
     selector: "spec.selector",

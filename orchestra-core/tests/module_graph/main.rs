@@ -41,8 +41,13 @@ const MAY_USE: &[Room] = &[
     room("store", &["clock", "meta"], "it orders bytes by key and revision, and knows no object"),
     room("watch", &["meta", "selector"], "it indexes entries by name, label and field, and knows no kind"),
     room(
+        "expression",
+        &["quantity", "selector"],
+        "a language and its libraries: whose objects it looks at is not its business",
+    ),
+    room(
         "api",
-        &["clock", "meta", "quantity", "selector", "store", "supervise", "watch"],
+        &["clock", "expression", "meta", "quantity", "selector", "store", "supervise", "watch"],
         "one path for all kinds: it must not know one, so it uses nothing of `objects`",
     ),
     room(
@@ -69,6 +74,11 @@ const MAY_USE: &[Room] = &[
         "scheduler",
         &["api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
         "it chooses nodes and writes bindings; who made the pod is not its business",
+    ),
+    room(
+        "extensions",
+        &["api", "control", "meta", "objects", "watch"],
+        "definitions become kinds: it knows the one kind that defines others, and the framework of controllers",
     ),
     room(
         "controllers",
@@ -123,6 +133,7 @@ const MAY_USE: &[Room] = &[
             "clock",
             "control",
             "controllers",
+            "extensions",
             "meta",
             "network",
             "node",

@@ -173,13 +173,19 @@ pub(crate) struct Row<'k> {
 }
 
 impl Row<'_> {
+    /// The kind as this version has it.
+    fn spoken(&self) -> &Resource {
+        self.resource.spoken(self.group, self.version)
+    }
+
     /// The schema of its objects in this version; `None` if nothing is known of them.
     fn schema(&self, generator: &mut SchemaGenerator) -> Option<Schema> {
         let mut also = self.resource.also.iter();
         let served = also.find(|served| (&*served.group, &*served.version) == (self.group, self.version));
-        match served.and_then(|served| served.schema.as_ref()) {
-            Some(schema) => schema(generator),
-            None => self.resource.rules.schema(generator),
+        match served.map(|served| (&served.own, &served.schema)) {
+            Some((Some(own), _)) => own.rules.schema(generator),
+            Some((None, Some(schema))) => schema(generator),
+            _ => self.resource.rules.schema(generator),
         }
     }
 
@@ -193,7 +199,11 @@ impl Row<'_> {
         })
     }
 
-    fn group_version_kind(&self, suffix: &str) -> Value {
-        json!({"group": self.group, "version": self.version, "kind": format!("{}{suffix}", self.resource.kind)})
+    fn group_version_kind(&self) -> Value {
+        json!({"group": self.group, "version": self.version, "kind": self.resource.kind})
+    }
+
+    fn list_group_version_kind(&self) -> Value {
+        json!({"group": self.group, "version": self.version, "kind": self.resource.list_kind})
     }
 }

@@ -92,7 +92,7 @@ fn add(paths: &mut Map<String, Value>, row: &Row<'_>, schemas: &Map<String, Valu
         &[("get", Verb::Get), ("put", Verb::Update), ("patch", Verb::Patch), ("delete", Verb::Delete)],
     );
     paths.insert(format!("{collection}/{{name}}"), with_path_parameters(one, namespaced, true, dialect));
-    for sub in row.resource.subresources.iter().filter(|sub| sub.is_listed()) {
+    for sub in row.spoken().subresources.iter().filter(|sub| sub.is_listed()) {
         let document = part(write, sub);
         let path = format!("{collection}/{{name}}/{}", sub.name);
         paths.insert(path, with_path_parameters(document, namespaced, true, dialect));
@@ -190,7 +190,7 @@ impl Operation<'_> {
         );
         let kind = match self.kind {
             Some(body) => json!({"group": body.group, "version": body.version, "kind": body.kind}),
-            None => row.group_version_kind(""),
+            None => row.group_version_kind(),
         };
         let query = parameters.iter().map(|parameter| document(parameter, "query", self.dialect));
         let mut operation = json!({

@@ -29,6 +29,7 @@ pub(super) fn all(rows: &[Row<'_>], dialect: Dialect) -> Map<String, Value> {
     let mut schemas: Map<String, Value> = generator.take_definitions(true);
     for (row, root) in roots {
         let schema = match root {
+            Some(root) if row.resource.custom => custom(root.to_value(), dialect),
             Some(root) => resolve(root.to_value(), &schemas),
             None => permissive(dialect),
         };
@@ -69,6 +70,49 @@ fn permissive(dialect: Dialect) -> Value {
     }
 }
 
+/// The schema of a custom kind, with what every object has left to be added.
+fn custom(mut schema: Value, dialect: Dialect) -> Value {
+    if dialect == Dialect::V2 {
+        structural_to_v2(&mut schema);
+    }
+    if let Some(fields) = schema.as_object_mut() {
+        let properties = fields.entry("properties").or_insert_with(|| json!({}));
+        if let Some(properties) = properties.as_object_mut() {
+            for of_every_object in ["apiVersion", "kind", "metadata"] {
+                properties.remove(of_every_object);
+            }
+        }
+    }
+    schema
+}
+
+/// Leaves out of a structural schema what version 2 cannot say, so that clients take for right what may be so.
+fn structural_to_v2(schema: &mut Value) {
+    let Value::Object(fields) = schema else { return };
+    for name in ["allOf", "anyOf", "oneOf", "not"] {
+        fields.remove(name);
+    }
+    let flag = |name: &str| fields.get(name) == Some(&Value::Bool(true));
+    let (nullable, preserves) = (flag("nullable"), flag("x-kubernetes-preserve-unknown-fields"));
+    let untyped = nullable || flag("x-kubernetes-int-or-string") || preserves;
+    if untyped {
+        fields.remove("type");
+    }
+    if nullable || preserves {
+        for name in ["items", "properties", "additionalProperties", "nullable"] {
+            fields.remove(name);
+        }
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(of) = fields.get_mut(name) {
+            structural_to_v2(of);
+        }
+    }
+    if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(structural_to_v2);
+    }
+}
+
 /// Adds the schemas of a kind and of its list under the names that they have in this version.
 fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) {
     let name = row.definition();
@@ -84,10 +128,10 @@ fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) 
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|field| field != "metadata");
     }
-    schema[KIND] = json!([row.group_version_kind("")]);
+    schema[KIND] = json!([row.group_version_kind()]);
     let kind = &row.resource.kind;
     let list = json!({
-        "description": format!("{kind}List is a list of {kind} objects."),
+        "description": format!("{} is a list of {kind} objects.", row.resource.list_kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -100,7 +144,7 @@ fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) 
                 "items": reference(&name, Dialect::V3),
             },
         },
-        KIND: [row.group_version_kind("List")],
+        KIND: [row.list_group_version_kind()],
     });
     schemas.insert(format!("{name}List"), list);
     schemas.insert(name, schema);

@@ -211,11 +211,11 @@ impl<'r> Writer<'r> {
     pub fn list_head(&self, list: &ObjectList, out: &mut Vec<u8>) {
         let meta = ListMeta {
             resource_version: list.revision.to_string(),
-            continue_token: list.continue_token.as_deref().unwrap_or_default(),
+            continue_token: list.continue_token.as_deref().or(self.resource.custom.then_some("")),
             remaining_item_count: list.remaining,
         };
         let (kind, api_version) = match self.form {
-            Form::Object => (format!("{}List", self.resource.kind), api_version(self.group, self.version)),
+            Form::Object => (self.resource.list_kind.to_string(), api_version(self.group, self.version)),
             Form::Metadata(version) => ("PartialObjectMetadataList".into(), version.api_version().into()),
             Form::Table(version) => ("Table".into(), version.api_version().into()),
         };
@@ -237,6 +237,7 @@ impl<'r> Writer<'r> {
             out.push(b',');
         }
         match self.form {
+            Form::Object if self.resource.custom => self.whole(entry, out),
             Form::Object => self.item(entry, out),
             Form::Table(_) => self.row(entry, out),
             Form::Metadata(version) => metadata(entry, version, out),
@@ -334,10 +335,7 @@ impl<'r> Writer<'r> {
 
     fn converted(&self, entry: &Entry) -> Result<Value, Status> {
         let mut object = entry.to_value().map_err(Status::internal)?;
-        if let Some(conversion) = self.resource.conversion(self.group, self.version) {
-            (conversion.from_stored)(&mut object);
-        }
-        object["apiVersion"] = api_version(self.group, self.version).into();
+        self.resource.present(self.group, self.version, &mut object);
         Ok(object)
     }
 
@@ -346,8 +344,11 @@ impl<'r> Writer<'r> {
             Form::Table(version) => version,
             _ => MetaVersion::V1,
         };
-        let meta =
-            ListMeta { resource_version: revision_of(entry), continue_token: "", remaining_item_count: None };
+        let meta = ListMeta {
+            resource_version: revision_of(entry),
+            continue_token: None,
+            remaining_item_count: None,
+        };
         head("Table", version.api_version(), &meta, out);
         if columns {
             self.columns(out);
@@ -358,6 +359,15 @@ impl<'r> Writer<'r> {
         self.row(entry, out)?;
         out.extend_from_slice(b"]}");
         Ok(())
+    }
+
+    fn cells(&self, entry: &Entry) -> Result<Vec<Value>, Status> {
+        let rules = &self.resource.rules;
+        if self.is_stored_version() || !self.resource.custom {
+            return rules.cells(entry.bytes(), self.now).map_err(Status::internal);
+        }
+        let spoken = serde_json::to_vec(&self.converted(entry)?).map_err(Status::internal)?;
+        rules.cells(&spoken, self.now).map_err(Status::internal)
     }
 
     fn columns(&self, out: &mut Vec<u8>) {
@@ -377,7 +387,7 @@ impl<'r> Writer<'r> {
     fn row(&self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), Status> {
         out.extend_from_slice(b"{\"cells\":");
         // An object that its own kind cannot read must not take the rest of the table away.
-        let cells = self.resource.rules.cells(entry.bytes(), self.now).unwrap_or_else(|_| {
+        let cells = self.cells(entry).unwrap_or_else(|_| {
             let name = Value::from(entry.name().name());
             let unknown = std::iter::repeat_n(Value::from("<unknown>"), self.resource.columns.len());
             std::iter::once(name).chain(unknown.skip(1)).collect()
@@ -400,8 +410,8 @@ impl<'r> Writer<'r> {
 struct ListMeta<'m> {
     #[serde(skip_serializing_if = "String::is_empty")]
     resource_version: String,
-    #[serde(rename = "continue", skip_serializing_if = "str::is_empty")]
-    continue_token: &'m str,
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    continue_token: Option<&'m str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remaining_item_count: Option<u64>,
 }

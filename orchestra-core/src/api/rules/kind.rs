@@ -8,6 +8,7 @@ use crate::api::field::Errors;
 use crate::api::mistyped::{self, Refusal, Step};
 use crate::api::ownership::{NodeId, Schema};
 use crate::api::schema::Place;
+use crate::api::structural;
 use crate::api::table;
 use crate::api::{Status, api_version};
 use crate::meta::Object;
@@ -23,6 +24,23 @@ pub trait KindRules: Send + Sync + 'static {
     /// What is mistyped.
     fn check(&self, _object: &Value) -> Result<Vec<String>, String> {
         Ok(Vec::new())
+    }
+
+    /// Drops the fields that the kind does not know, and names them as a user would. What [`KindRules::check`] names is
+    /// dropped already.
+    ///
+    /// # Errors
+    /// What is mistyped.
+    fn prune(&self, _object: &mut Value) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Makes an object as it is stored one of the version that these rules are for. `apiVersion` is seen to.
+    fn present(&self, _object: &mut Value) {}
+
+    /// What a stored object is by the rules of today, where they have changed since; `None` if it is as it stands.
+    fn restore(&self, _stored: &[u8]) -> Option<Value> {
+        None
     }
 
     /// Fills in what the user left out. Idempotent.
@@ -157,6 +175,12 @@ pub trait KindRules: Send + Sync + 'static {
     /// How objects of a version are merged when a configuration is applied, and where they begin in that schema; `None`
     /// for what the table of types says, and if that says nothing, for maps that are merged and lists that are replaced.
     fn ownership(&self, _api_version: &str) -> Option<(&Schema, NodeId)> {
+        None
+    }
+
+    /// The structural schema of the objects, which says how their lists and maps are merged; `None` for kinds that have
+    /// none.
+    fn structural(&self) -> Option<&structural::Schema> {
         None
     }
 

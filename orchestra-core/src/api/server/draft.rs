@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::owners;
 use crate::api::decode;
 use crate::api::document::Decoded;
-use crate::api::field::Errors;
+use crate::api::field::{Errors, Path};
 use crate::api::metadata as meta_rules;
 use crate::api::ownership::Owners;
 use crate::api::request::{Body, FieldValidation, Target};
@@ -69,12 +69,16 @@ impl Draft {
             ))
         };
         let expected = crate::api::api_version(&target.group, &target.version);
-        check_kind(resource, (&expected, &version), &kind, &decoded.value).map_err(|other| match other {
-            Other::Version => Status::bad_request(format!(
-                "the API version in the data ({version}) does not match the expected API version ({expected})"
-            )),
-            Other::Kind(why) => refuse(&why),
-        })?;
+        if resource.custom {
+            check_custom_kind(resource, &decoded.value, &version, &expected)?;
+        } else {
+            check_kind(resource, (&expected, &version), &kind, &decoded.value).map_err(|other| match other {
+                Other::Version => Status::bad_request(format!(
+                    "the API version in the data ({version}) does not match the expected API version ({expected})"
+                )),
+                Other::Kind(why) => refuse(&why),
+            })?;
+        }
         Self::of(resource, target, decoded, (validation, text.as_deref()), &refuse)
     }
 
@@ -104,9 +108,11 @@ impl Draft {
         canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
         let unknown = resource.rules.check(&object).map_err(|why| refuse(&why))?;
         decode::prune(&mut object, &unknown);
+        let pruned = resource.rules.prune(&mut object).map_err(|why| refuse(&why))?;
         resource.rules.default(&mut object);
         canonical::complete(place, &mut object);
-        let faults = decode::faults(text, &unknown, &repeated);
+        let mut faults = decode::faults(text, &unknown, &repeated);
+        faults.splice(0..0, pruned.into_iter().map(|path| format!("unknown field \"{path}\"")));
         let warnings = match validation {
             FieldValidation::Strict if !faults.is_empty() => {
                 return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));
@@ -346,6 +352,34 @@ pub(super) fn check_kind(
 /// Whether a value is what `managedFields` may be.
 fn is_managed(value: &Value) -> bool {
     Option::<Vec<ManagedFieldsEntry>>::deserialize(value).is_ok()
+}
+
+/// An object of a custom kind must say what it is.
+fn check_custom_kind(
+    resource: &Resource,
+    object: &Value,
+    api_version: &str,
+    expected: &str,
+) -> Result<(), Status> {
+    let kind = object["kind"].as_str().unwrap_or_default();
+    if kind.is_empty() {
+        return Err(Status::bad_request(format!(
+            "Object 'Kind' is missing in '{}'",
+            object.to_string().chars().take(256).collect::<String>()
+        )));
+    }
+    if api_version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if kind != &*resource.kind {
+        let mut errors = Errors::new();
+        errors.invalid(&Path::new("kind"), kind, format!("must be {}", resource.kind));
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(Status::invalid(&resource.id.group, kind, name, &errors));
+    }
+    Ok(())
 }
 
 /// What is known of the fields of a kind's objects, as they are stored.

@@ -31,8 +31,8 @@ const REST: Duration = Duration::from_millis(100);
 
 /// A change of the table, and where to say that it is made.
 pub(super) enum TableChange {
-    /// A kind is added, or its row replaced.
-    Put(Box<Resource>, oneshot::Sender<Result<(), StoreError>>),
+    /// Kinds are added, or their rows replaced.
+    Put(Vec<Resource>, oneshot::Sender<Result<(), StoreError>>),
     /// A kind is taken out. The answer is whether it was there.
     Remove(GroupResource, oneshot::Sender<bool>),
 }
@@ -169,8 +169,8 @@ impl Feeder {
     /// Changes the table between two commits. Whoever asked may have gone away meanwhile.
     async fn change_table(&mut self, change: TableChange, revision: Revision) {
         match change {
-            TableChange::Put(row, done) => {
-                let outcome = self.open(*row, revision).await;
+            TableChange::Put(rows, done) => {
+                let outcome = self.open(rows, revision).await;
                 let _ = done.send(outcome);
             }
             TableChange::Remove(id, done) => {
@@ -179,19 +179,32 @@ impl Feeder {
         }
     }
 
-    /// Puts a kind into the table. Its cache stays, if there is one that holds what the new row wants; watches then go
-    /// on.
-    async fn open(&mut self, row: Resource, revision: Revision) -> Result<(), StoreError> {
+    /// Puts kinds into the table. The cache of one stays, if there is one that holds what the new row wants; watches then
+    /// go on.
+    async fn open(&mut self, rows: Vec<Resource>, revision: Revision) -> Result<(), StoreError> {
         let table = self.caches.table();
-        let held = table.kinds.get(&row.id).filter(|held| held.fields == row.fields);
-        if held.is_none() {
-            let mut writer = CacheWriter::new(&row.fields, Arc::clone(&self.progress));
-            writer.fill(objects(&*self.store, &row, revision).await?, revision);
-            self.writers.insert(row.id.clone(), writer);
+        for row in &rows {
+            self.open_cache(&table, row, revision).await?;
         }
         let mut kinds = Kinds::clone(&table.kinds);
-        kinds.add(row);
+        kinds.add_all(rows);
         self.publish(Arc::new(kinds));
+        Ok(())
+    }
+
+    async fn open_cache(
+        &mut self,
+        table: &Table,
+        row: &Resource,
+        revision: Revision,
+    ) -> Result<(), StoreError> {
+        let alike = |held: &&Arc<Resource>| held.fields == row.fields && held.reading == row.reading;
+        let held = table.kinds.get(&row.id).filter(alike);
+        if held.is_none() {
+            let mut writer = CacheWriter::new(&row.fields, Arc::clone(&self.progress));
+            writer.fill(objects(&*self.store, row, revision).await?, revision);
+            self.writers.insert(row.id.clone(), writer);
+        }
         Ok(())
     }
 
@@ -229,7 +242,9 @@ async fn objects(
 
 /// One unreadable record must not take the cluster down; it is reported and left out.
 fn read(row: &Resource, record: Record) -> Option<Arc<Entry>> {
-    match Entry::read(record.value, record.modified, &row.fields) {
+    let restored = row.rules.restore(&record.value).map(|object| Entry::encode(&object));
+    let bytes = restored.transpose().map(|restored| restored.unwrap_or_else(|| record.value.clone()));
+    match bytes.and_then(|bytes| Entry::read(bytes, record.modified, &row.fields)) {
         Ok(entry) => Some(Arc::new(entry)),
         Err(error) => {
             error!(key = %record.key, %error, "a record is not an object and is left out");

@@ -95,7 +95,9 @@ pub(super) fn update(resource: &Resource, part: Part<'_>, new: &mut Value, old: 
 
 fn status(resource: &Resource, new: &mut Value, old: &Value) {
     carry_over_metadata(metadata(new), &old["metadata"]);
-    let kept = ["metadata", "status"].map(|field| (field, new.get(field).cloned()));
+    // Of a custom kind, whose metadata say nothing of how it is, the status alone is written.
+    let written: &[&str] = if resource.custom { &["status"] } else { &["metadata", "status"] };
+    let kept: Vec<_> = written.iter().map(|field| (*field, new.get(*field).cloned())).collect();
     *new = old.clone();
     for (field, value) in kept {
         put(new, field, value);

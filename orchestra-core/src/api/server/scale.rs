@@ -47,6 +47,7 @@ impl Server {
             Operation::Get { revision, .. } => {
                 self.at_least(revision).await?;
                 let object = self.current(resource, &name)?.to_value().map_err(Status::internal)?;
+                check_scaled(&object, paths)?;
                 return Ok(Response::new(Reply::Value(scale_of(&object, paths))));
             }
             Operation::Update { body, options } => (Wanted::Scale(body.read("Scale")?), options),
@@ -156,7 +157,7 @@ fn place() -> Place {
 }
 
 fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
-    path.split('.').fold(object, |value, step| &value[step])
+    if path.is_empty() { &Value::Null } else { path.split('.').fold(object, |value, step| &value[step]) }
 }
 
 /// An object as the `Scale` that its kind's paths say it is.
@@ -169,8 +170,8 @@ fn scale_of(object: &Value, paths: &ScalePaths<Arc<str>>) -> Value {
     }
     let number = |path: &str| at(object, path).as_i64().unwrap_or(0);
     let mut status = json!({"replicas": number(&paths.status_replicas)});
-    if let Some(selector) = selector_of(at(object, &paths.selector)) {
-        status["selector"] = selector.to_string().into();
+    if let Some(selector) = selector_text(at(object, &paths.selector)) {
+        status["selector"] = selector.into();
     }
     let mut scale = json!({
         "kind": "Scale",
@@ -183,6 +184,23 @@ fn scale_of(object: &Value, paths: &ScalePaths<Arc<str>>) -> Value {
     let _ = canonical::reduce(place(), &mut scale);
     canonical::complete(place(), &mut scale);
     scale
+}
+
+/// The selector as text, whichever way the object has it.
+fn selector_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        value => selector_of(value).map(|selector| selector.to_string()),
+    }
+}
+
+/// A custom kind may leave out how many replicas are wanted, and then has no scale.
+fn check_scaled(object: &Value, paths: &ScalePaths<Arc<str>>) -> Result<(), Status> {
+    if paths.strict && at(object, &paths.spec_replicas).is_null() {
+        let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas);
+        return Err(Status::internal(why));
+    }
+    Ok(())
 }
 
 fn selector_of(value: &Value) -> Option<Selector> {
@@ -215,7 +233,8 @@ fn scaled(current: &Current, paths: &ScalePaths<Arc<str>>, scale: &Value) -> Res
             )
         })?,
     };
-    if replicas < 0 {
+    // Of a custom kind, its own rules say what its numbers may be.
+    if replicas < 0 && !paths.strict {
         let mut errors = Errors::new();
         let path = Path::new("spec.replicas");
         errors.invalid(&path, replicas, "must be greater than or equal to 0");

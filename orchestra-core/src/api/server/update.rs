@@ -104,10 +104,7 @@ fn patched(
     validation: FieldValidation,
 ) -> Result<Draft, Status> {
     let mut object = current.shown();
-    if let Some(conversion) = resource.conversion(&target.group, &target.version) {
-        (conversion.from_stored)(&mut object);
-        object["apiVersion"] = crate::api::api_version(&target.group, &target.version).into();
-    }
+    resource.present(&target.group, &target.version, &mut object);
     let mut value = patch::apply(resource, kind, &object, patch)?;
     let unfit = patch::spoken(resource, &object)
         .filter(|_| kind == PatchKind::Strategic)

@@ -1,0 +1,197 @@
+//! Custom kinds: rows of the table that are made from a definition while the program runs.
+//!
+//! A [`CustomKind`] says what a definition says, as values; [`CustomKind::resource`] makes the row, with a [`KindRules`]
+//! for each version that reads, defaults, refuses and prints by the version's schema. To the rest it is a kind like any
+//! other.
+//!
+//! Objects are kept in one version. What is sent in another is pruned and defaulted by that one's schema, checked by it,
+//! and kept as the stored version has it; what is read in another is what its schema leaves of the stored object.
+//!
+//! [`KindRules`]: super::KindRules
+
+mod jsonpath;
+mod rules;
+mod scale;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use self::jsonpath::JsonPath;
+use self::rules::{CustomRules, Version};
+use super::structural::{Schema, Unreadable};
+use super::{Column, Kind, Resource, ScalePaths, Subresource, Verb};
+use crate::meta::{GroupResource, Scope};
+use crate::watch::IndexedField;
+
+/// In the order in which Kubernetes lists what can be done with custom objects.
+const VERBS: [Verb; 8] = [
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Create,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// What a definition says of a kind.
+#[derive(Clone, Debug)]
+pub struct CustomKind {
+    /// The group and the plural.
+    pub id: GroupResource,
+    /// The name of the kind.
+    pub kind: Arc<str>,
+    /// The name of its lists.
+    pub list_kind: Arc<str>,
+    /// The singular.
+    pub singular: Arc<str>,
+    /// Short names.
+    pub short_names: Arc<[Arc<str>]>,
+    /// Groups of kinds that are asked for together.
+    pub categories: Arc<[Arc<str>]>,
+    /// Whether its objects live in namespaces.
+    pub scope: Scope,
+    /// Whether objects may be created; not while the definition is being deleted.
+    pub creatable: bool,
+    /// Its versions. The one that is stored is among them, served or not.
+    pub versions: Vec<CustomVersion>,
+}
+
+/// A version of a custom kind.
+#[derive(Clone, Debug)]
+pub struct CustomVersion {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it is served.
+    pub served: bool,
+    /// Whether objects are kept in it.
+    pub storage: bool,
+    /// What is told to whoever uses it, if it is deprecated.
+    pub deprecated: Option<Arc<str>>,
+    /// The schema of its objects, as a document.
+    pub schema: Value,
+    /// Whether its objects have a status that is written by itself.
+    pub status: bool,
+    /// Where its objects keep their scale, if they have one.
+    pub scale: Option<ScalePaths<Arc<str>>>,
+    /// The columns of its tables beside the name; `None` for the age.
+    pub columns: Option<Vec<CustomColumn>>,
+    /// The fields that field selectors may ask for, as dotted paths.
+    pub fields: Vec<Arc<str>>,
+}
+
+/// A column of the tables of a custom kind.
+#[derive(Clone, Debug)]
+pub struct CustomColumn {
+    /// What it is called and of which type it is.
+    pub column: Column<Arc<str>>,
+    /// Where its cells are found.
+    pub path: Arc<str>,
+}
+
+/// Why a definition makes no kind.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoKind {
+    /// No version is the one that objects are kept in.
+    #[error("no version is the storage version")]
+    NoStorage,
+    /// A schema cannot be read.
+    #[error("the schema of version {version} cannot be read")]
+    Schema {
+        /// Whose.
+        version: Arc<str>,
+        /// Why not.
+        source: Unreadable,
+    },
+}
+
+impl CustomKind {
+    /// The row of the kind.
+    ///
+    /// # Errors
+    /// When the definition is not one that its rules let pass.
+    pub fn resource(&self) -> Result<Resource, NoKind> {
+        let stored = self.versions.iter().find(|version| version.storage).ok_or(NoKind::NoStorage)?;
+        let rules_of = |version: &CustomVersion| {
+            let read = Schema::read(&version.schema);
+            let schema =
+                read.map_err(|source| NoKind::Schema { version: Arc::clone(&version.name), source })?;
+            Ok::<_, NoKind>(Arc::new(Version::new(self, version, schema)))
+        };
+        let stored_rules = rules_of(stored)?;
+        let mut row = self.row(stored, stored, CustomRules::stored(Arc::clone(&stored_rules)));
+        for version in self.versions.iter().filter(|version| version.served && !version.storage) {
+            let rules = CustomRules::spoken(rules_of(version)?, Arc::clone(&stored_rules));
+            let own = self.row(stored, version, rules);
+            row = row.also_by(Arc::clone(&version.name), own);
+        }
+        row.serves_stored = stored.served;
+        Ok(row)
+    }
+
+    /// The row by which a version is served.
+    fn row(&self, stored: &CustomVersion, version: &CustomVersion, rules: CustomRules) -> Resource {
+        let kind = Kind {
+            id: self.id.clone(),
+            version: Arc::clone(&stored.name),
+            kind: Arc::clone(&self.kind),
+            scope: self.scope,
+        };
+        let verbs = VERBS.into_iter().filter(|verb| self.creatable || *verb != Verb::Create);
+        Resource {
+            list_kind: Arc::clone(&self.list_kind),
+            singular: Arc::clone(&self.singular),
+            short_names: Arc::clone(&self.short_names),
+            categories: Arc::clone(&self.categories),
+            verbs: verbs.collect(),
+            generation: true,
+            subresources: subresources(version),
+            // Of all versions objects are found by the same fields: those of the one they are kept in.
+            fields: stored.fields.iter().map(|path| indexed(path)).collect(),
+            columns: columns(version),
+            custom: true,
+            unconditional_update: false,
+            deprecated: version.deprecated.clone(),
+            reading: reading(stored),
+            ..Resource::new(kind, Arc::new(rules))
+        }
+    }
+}
+
+fn subresources(version: &CustomVersion) -> Arc<[Subresource<Arc<str>>]> {
+    let status = version.status.then(|| Subresource::from(&Subresource::STATUS));
+    let scale = version.scale.clone().map(Subresource::custom_scale);
+    let history = Subresource::from(&Subresource::HISTORY);
+    status.into_iter().chain(scale).chain([history]).collect()
+}
+
+fn indexed(path: &Arc<str>) -> IndexedField<Arc<str>> {
+    IndexedField {
+        path: Arc::clone(path),
+        at: Arc::clone(path),
+        or_at: "".into(),
+        default: "".into(),
+        lookup: false,
+    }
+}
+
+fn columns(version: &CustomVersion) -> Arc<[Column<Arc<str>>]> {
+    let name = Column::from(&Column::NAME);
+    match &version.columns {
+        Some(columns) => {
+            std::iter::once(name).chain(columns.iter().map(|column| column.column.clone())).collect()
+        }
+        None => Arc::new([name, Column { kind: "date".into(), ..Column::from(&Column::AGE) }]),
+    }
+}
+
+/// What stored objects are read by: a change of it has them read anew.
+fn reading(stored: &CustomVersion) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    hasher.write(stored.name.as_bytes());
+    hasher.write(stored.schema.to_string().as_bytes());
+    hasher.finish()
+}

@@ -1,0 +1,62 @@
+use std::fmt::Write as _;
+
+/// Where in a value one is: a chain of steps on the stack, which becomes a text only when something is wrong there.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'s> {
+    above: Option<&'s Spot<'s>>,
+    step: Step<'s>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step<'s> {
+    Root,
+    Field(&'s str),
+    Key(&'s str),
+    Index(usize),
+}
+
+impl<'s> Spot<'s> {
+    /// The value as a whole.
+    pub const ROOT: Spot<'static> = Spot { above: None, step: Step::Root };
+
+    /// A field of the object that is here.
+    pub fn field<'n>(&'n self, name: &'n str) -> Spot<'n> {
+        Spot { above: Some(self), step: Step::Field(name) }
+    }
+
+    /// A value of the map that is here, as errors write it: `[key]`.
+    pub fn key<'n>(&'n self, key: &'n str) -> Spot<'n> {
+        Spot { above: Some(self), step: Step::Key(key) }
+    }
+
+    /// An element of the list that is here.
+    pub fn index(&self, index: usize) -> Spot<'_> {
+        Spot { above: Some(self), step: Step::Index(index) }
+    }
+
+    /// Whether it is the value as a whole.
+    pub fn is_root(&self) -> bool {
+        self.above.is_none()
+    }
+
+    /// The steps as text: `spec.list[0].name`.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) {
+        if let Some(above) = self.above {
+            above.write(out);
+        }
+        // Writing to a String cannot fail.
+        let _ = match self.step {
+            Step::Root => Ok(()),
+            Step::Field(name) if out.is_empty() => write!(out, "{name}"),
+            Step::Field(name) => write!(out, ".{name}"),
+            Step::Key(key) => write!(out, "[{key}]"),
+            Step::Index(index) => write!(out, "[{index}]"),
+        };
+    }
+}

@@ -1,0 +1,69 @@
+use std::fmt::Write as _;
+
+/// What is wrong with an expression, at a place in its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) message: String,
+}
+
+impl Fault {
+    pub(super) fn new(at: usize, message: String) -> Self {
+        Self { at, message }
+    }
+}
+
+/// Why an expression cannot be compiled: each fault with its place, as Kubernetes prints them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CompileError(String);
+
+impl CompileError {
+    pub(super) fn of(text: &str, faults: &[Fault]) -> Self {
+        let mut out = String::new();
+        for fault in faults {
+            if !out.is_empty() {
+                out.push('\n');
+            }
+            let before = &text[..fault.at.min(text.len())];
+            let line = before.matches('\n').count();
+            let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+            let shown = text.split('\n').nth(line).unwrap_or_default();
+            let dots = ".".repeat(column);
+            // Writing to a String cannot fail.
+            let _ = write!(
+                out,
+                "ERROR: <input>:{}:{}: {}\n | {shown}\n | {dots}^",
+                line + 1,
+                column + 1,
+                fault.message
+            );
+        }
+        Self(out)
+    }
+}
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// It costs more than it may.
+    #[error("operation cancelled: actual cost limit exceeded")]
+    TooExpensive,
+    /// Something in it has no value.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl EvalError {
+    pub(super) fn no_overload() -> Self {
+        Self::Failed("no such overload".to_owned())
+    }
+
+    pub(super) fn no_key(key: &str) -> Self {
+        Self::Failed(format!("no such key: {key}"))
+    }
+
+    pub(super) fn overflow() -> Self {
+        Self::Failed("integer overflow".to_owned())
+    }
+}

@@ -1,0 +1,188 @@
+//! Quantities and versions.
+
+use std::cmp::Ordering;
+
+use super::P::{Bool, Double, Int, Of, Text};
+use super::{Function, failed, mismatch, text_at};
+use crate::expression::cost::Price;
+use crate::expression::error::EvalError;
+use crate::expression::types::Opaque;
+use crate::expression::value::{Special, Val};
+use crate::quantity::{Format, Quantity};
+
+type Outcome<'v> = Result<Val<'v>, EvalError>;
+
+const QUANTITY: super::P = Of(Opaque::Quantity);
+const SEMVER: super::P = Of(Opaque::Semver);
+const COMPARED: &[(&[super::P], super::P)] = &[(&[QUANTITY, QUANTITY], Bool), (&[SEMVER, SEMVER], Bool)];
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    Function::of("quantity", &[(&[Text], QUANTITY)], |args| match Quantity::parse(text_at(args, 0)?) {
+        Ok(quantity) => Ok(Val::special(Special::Quantity(quantity))),
+        Err(error) => failed(error.to_string()),
+    })
+    .price(Price::Text(0)),
+    Function::of("isQuantity", &[(&[Text], Bool)], |args| {
+        Ok(Val::Bool(Quantity::parse(text_at(args, 0)?).is_ok()))
+    })
+    .price(Price::Text(0)),
+    Function::member("sign", &[(&[QUANTITY], Int)], |args| {
+        let quantity = quantity(&args[0])?;
+        Ok(Val::Int(if quantity.is_zero() {
+            0
+        } else if quantity.is_negative() {
+            -1
+        } else {
+            1
+        }))
+    }),
+    Function::member("isInteger", &[(&[QUANTITY], Bool)], |args| Ok(Val::Bool(whole(&args[0])?.is_some()))),
+    Function::member("asInteger", &[(&[QUANTITY], Int)], |args| match whole(&args[0])? {
+        Some(value) => Ok(Val::Int(value)),
+        None => failed("cannot convert value to integer"),
+    }),
+    Function::member("asApproximateFloat", &[(&[QUANTITY], Double)], |args| {
+        Ok(Val::Double(quantity(&args[0])?.to_f64()))
+    }),
+    Function::member("add", &[(&[QUANTITY, QUANTITY], QUANTITY), (&[QUANTITY, Int], QUANTITY)], |args| {
+        Ok(Val::special(Special::Quantity(quantity(&args[0])? + amount(&args[1])?)))
+    }),
+    Function::member("sub", &[(&[QUANTITY, QUANTITY], QUANTITY), (&[QUANTITY, Int], QUANTITY)], |args| {
+        Ok(Val::special(Special::Quantity(quantity(&args[0])? - amount(&args[1])?)))
+    }),
+    Function::member("isLessThan", COMPARED, |args| compare(args, Ordering::is_lt)),
+    Function::member("isGreaterThan", COMPARED, |args| compare(args, Ordering::is_gt)),
+    Function::member("compareTo", &[(&[QUANTITY, QUANTITY], Int), (&[SEMVER, SEMVER], Int)], |args| {
+        match order(args) {
+            Some(order) => Ok(Val::Int(order as i64)),
+            None => mismatch(),
+        }
+    }),
+    Function::of("semver", &[(&[Text], SEMVER), (&[Text, Bool], SEMVER)], |args| {
+        match Semver::parse(text_at(args, 0)?, is_loose(args)) {
+            Some(version) => Ok(Val::special(Special::Semver(version))),
+            None => failed(format!("invalid semantic version {:?}", text_at(args, 0)?)),
+        }
+    })
+    .price(Price::Text(0)),
+    Function::of("isSemver", &[(&[Text], Bool), (&[Text, Bool], Bool)], |args| {
+        Ok(Val::Bool(Semver::parse(text_at(args, 0)?, is_loose(args)).is_some()))
+    })
+    .price(Price::Text(0)),
+    Function::member("major", &[(&[SEMVER], Int)], |args| number(args, 0)),
+    Function::member("minor", &[(&[SEMVER], Int)], |args| number(args, 1)),
+    Function::member("patch", &[(&[SEMVER], Int)], |args| number(args, 2)),
+];
+
+fn quantity(value: &Val<'_>) -> Result<Quantity, EvalError> {
+    match value {
+        Val::Opaque(special) => match &**special {
+            Special::Quantity(quantity) => Ok(*quantity),
+            _ => Err(EvalError::no_overload()),
+        },
+        _ => Err(EvalError::no_overload()),
+    }
+}
+
+fn amount(value: &Val<'_>) -> Result<Quantity, EvalError> {
+    match value {
+        Val::Int(value) => Ok(Quantity::from_value(*value, Format::DecimalSi)),
+        other => quantity(other),
+    }
+}
+
+/// The quantity as a whole number, if it is one.
+fn whole(value: &Val<'_>) -> Result<Option<i64>, EvalError> {
+    let quantity = quantity(value)?;
+    let whole = quantity.value();
+    Ok((Quantity::from_value(whole, quantity.format()) == quantity).then_some(whole))
+}
+
+fn order(args: &[Val<'_>]) -> Option<Ordering> {
+    let (Val::Opaque(one), Val::Opaque(other)) = (&args[0], &args[1]) else { return None };
+    match (&**one, &**other) {
+        (Special::Quantity(one), Special::Quantity(other)) => Some(one.cmp(other)),
+        (Special::Semver(one), Special::Semver(other)) => Some(one.order(other)),
+        _ => None,
+    }
+}
+
+fn compare<'v>(args: &[Val<'v>], holds: fn(Ordering) -> bool) -> Outcome<'v> {
+    match order(args) {
+        Some(order) => Ok(Val::Bool(holds(order))),
+        None => mismatch(),
+    }
+}
+
+/// A semantic version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Semver {
+    numbers: [u64; 3],
+    before: Vec<String>,
+}
+
+fn is_loose(args: &[Val<'_>]) -> bool {
+    args.get(1).and_then(Val::as_bool) == Some(true)
+}
+
+impl Semver {
+    /// Reads a version. A loose one may begin with `v`, have fewer numbers, and zeros before them.
+    fn parse(text: &str, loose: bool) -> Option<Self> {
+        let text = if loose { text.strip_prefix('v').unwrap_or(text) } else { text };
+        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
+        let (core, before) = text.split_once('-').map_or((text, None), |(core, before)| (core, Some(before)));
+        let mut numbers = [0; 3];
+        let parts: Vec<&str> = core.split('.').collect();
+        if parts.len() > 3 || (parts.len() < 3 && !loose) {
+            return None;
+        }
+        for (number, part) in numbers.iter_mut().zip(&parts) {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let led = part.len() > 1 && part.starts_with('0') && !loose;
+            *number = part.parse().ok().filter(|_| digits && !led)?;
+        }
+        let word = |word: &&str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let words = |text: Option<&str>| -> Option<Vec<String>> {
+            let Some(text) = text else { return Some(Vec::new()) };
+            text.split('.').map(|part| Some(part).filter(word).map(str::to_owned)).collect()
+        };
+        words(build)?;
+        Some(Self { numbers, before: words(before)? })
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        let numbers = self.numbers.cmp(&other.numbers);
+        // A version comes after what came before it.
+        let released = match (self.before.is_empty(), other.before.is_empty()) {
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            _ => Ordering::Equal,
+        };
+        let words = || {
+            let each = self.before.iter().zip(&other.before).map(|(one, other)| {
+                match (one.parse::<u64>(), other.parse::<u64>()) {
+                    (Ok(one), Ok(other)) => one.cmp(&other),
+                    (Ok(_), Err(_)) => Ordering::Less,
+                    (Err(_), Ok(_)) => Ordering::Greater,
+                    (Err(_), Err(_)) => one.cmp(other),
+                }
+            });
+            each.fold(Ordering::Equal, Ordering::then).then(self.before.len().cmp(&other.before.len()))
+        };
+        numbers.then(released).then_with(words)
+    }
+}
+
+fn number<'v>(args: &[Val<'v>], index: usize) -> Outcome<'v> {
+    match &args[0] {
+        Val::Opaque(special) => match &**special {
+            Special::Semver(version) => {
+                Ok(Val::Int(i64::try_from(version.numbers[index]).unwrap_or(i64::MAX)))
+            }
+            _ => mismatch(),
+        },
+        _ => mismatch(),
+    }
+}

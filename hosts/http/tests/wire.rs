@@ -57,7 +57,7 @@ async fn what_is_not_there_is_refused_in_kubernetes_words() {
         (Method::GET, one.as_str(), ("accept", "text/html"), "", 406, not_acceptable),
         (Method::PATCH, &one, ("content-type", "application/json"), "{}", 415, unsupported),
         (Method::PATCH, &none, ("content-type", "text/plain"), "{}", 415, unsupported),
-        (Method::PATCH, &format!("{none}?fieldManager=m"), apply, "{}", 415, ""),
+        (Method::PATCH, &format!("{none}?fieldManager=m"), apply, "{}", 400, "invalid object type: /, Kind="),
         (
             Method::DELETE,
             &one,

@@ -155,6 +155,7 @@ const TO_BE_OPENED: &[&str] = &[
     "orchestra-core: in `api::server`: draft → owners, owners → draft, owners → prepare, owners → write, prepare → \
      draft, write → draft, write → owners, write → prepare",
     "orchestra-core: in `controllers::stateful_set`: claims → model, model → claims",
+    "orchestra-core: in `expression`: library → value, value → library",
     "orchestra-core: in `objects::resource`: device → slice, slice → device",
     "hosts/http: in the root: frontend → local, local → frontend",
 ];

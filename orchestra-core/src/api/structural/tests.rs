@@ -36,7 +36,8 @@ fn values_are_refused_in_kubernetes_words() {
         (
             json!({"type": "integer"}),
             json!(1.5),
-            "v: Invalid value: \"number\": v in body must be of type integer: \"number\"",
+            "v: Invalid value: \"number\": v in body must be of type integer: \"number\"|<nil>: \
+             Invalid value: \"\": Checked value must be of type integer (default format) in v",
         ),
         (json!({"type": "integer"}), json!(2.0), ""),
         (json!({"type": "number"}), json!(2), ""),
@@ -131,7 +132,7 @@ fn values_are_refused_in_kubernetes_words() {
     ] {
         let found = faults(&of(property.clone()), &json!({"v": value}), None);
         let expected: Vec<String> =
-            [expected].iter().filter(|text| !text.is_empty()).map(ToString::to_string).collect();
+            expected.split('|').filter(|text| !text.is_empty()).map(ToString::to_string).collect();
         assert_eq!(found, expected, "{property}");
     }
 }
@@ -344,8 +345,8 @@ fn schemas_are_refused_in_kubernetes_words() {
         ),
         (rule("self == oldSelf"), vec![]),
         (
-            of(json!({"type": "array", "items": {
-                "type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}],
+            of(json!({"type": "array", "maxItems": 2, "items": {
+                "type": "string", "maxLength": 5, "x-kubernetes-validations": [{"rule": "self == oldSelf"}],
             }})),
             vec![
                 "s.properties[v].items.x-kubernetes-validations[0].rule: Invalid value: \"self == oldSelf\": oldSelf \

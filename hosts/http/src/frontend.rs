@@ -321,7 +321,8 @@ impl Frontend {
         let target = permit.target().clone();
         let Some(resource) = &call.row else {
             let kinds = self.server.kinds();
-            let mut served = Discovery::new(&kinds).served(&target.group, &target.version);
+            let discovery = Discovery::new(&kinds);
+            let mut served = discovery.served(&target.group, &target.version);
             // What no built-in kind is served beside is no path at all, as in Kubernetes.
             return if served.any(|row| !row.custom) { Err(Status::no_such_resource()) } else { Ok(None) };
         };

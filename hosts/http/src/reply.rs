@@ -176,7 +176,6 @@ pub(crate) fn failure(status: &Status, wanted: Wanted) -> Response<Body> {
     if let Some(value) = retry.and_then(|seconds| HeaderValue::from_str(&seconds.to_string()).ok()) {
         response.headers_mut().insert(RETRY_AFTER, value);
     }
-    warn(&mut response, status.warnings());
     response
 }
 

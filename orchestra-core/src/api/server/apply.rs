@@ -5,10 +5,11 @@ use serde_json::Value;
 
 use super::Server;
 use super::caches::Open;
+use super::current::{Current, Write};
 use super::draft::{Draft, Part};
 use super::owners::{Signature, with_kind};
 use super::read::{existing, object_name};
-use super::write::{Current, Next, Write};
+use super::write::Next;
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::{Applied, ApplyError, Conflicts, Kind, apply};

@@ -1,7 +1,8 @@
 use super::Server;
 use super::caches::Open;
+use super::current::Write;
 use super::draft::Draft;
-use super::write::{ATTEMPTS, Failed, Next, Write};
+use super::write::{ATTEMPTS, Failed, Next};
 use crate::api::request::{Body, Response, Target, User, WriteOptions};
 use crate::api::{Reason, Status};
 

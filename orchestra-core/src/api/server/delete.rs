@@ -4,8 +4,9 @@ use futures::future::try_join_all;
 
 use super::Server;
 use super::caches::Open;
+use super::current::{Current, Write};
 use super::read::{existing, object_name};
-use super::write::{Current, Next, Write};
+use super::write::Next;
 use crate::api::Status;
 use crate::api::request::{
     DeleteOptions, ListOptions, ObjectList, Reply, Response, Target, User, WriteOptions,

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectM
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::owners;
+use super::meta::{metadata, put_managed, take_managed};
 use crate::api::decode;
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
@@ -93,9 +93,9 @@ impl Draft {
     ) -> Result<Self, Status> {
         let Decoded { value: mut object, repeated } = decoded;
         // Typed decoding would copy them; what is none of theirs is left, to be refused.
-        let managed = owners::take(&mut object).filter(|managed| !managed.is_null());
+        let managed = take_managed(&mut object).filter(|managed| !managed.is_null());
         if let Some(managed) = managed.as_ref().filter(|managed| !is_managed(managed)) {
-            owners::put(&mut object, Some(managed.clone()));
+            put_managed(&mut object, Some(managed.clone()));
         }
         let served = resource.conversion(&target.group, &target.version).unwrap_or(Conversion::NONE);
         (served.to_stored)(&mut object);
@@ -276,22 +276,6 @@ fn check_metadata(
         meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
     Ok(())
-}
-
-/// The object's metadata, made if it is missing.
-pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
-    let meta = &mut object["metadata"];
-    if !meta.is_object() {
-        *meta = Value::Object(Map::new());
-    }
-    match meta {
-        Value::Object(fields) => fields,
-        _ => unreachable_metadata(),
-    }
-}
-
-fn unreachable_metadata() -> ! {
-    unreachable!("metadata was made an object on the line above")
 }
 
 /// The version and kind that an object says it is of, or else those of the request.

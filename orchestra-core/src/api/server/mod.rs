@@ -22,11 +22,13 @@
 mod apply;
 mod caches;
 mod create;
+mod current;
 mod delete;
 mod draft;
 mod feeder;
 mod fence;
 mod held;
+mod meta;
 mod owners;
 mod permit;
 mod prepare;

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::draft::{Draft, Part, metadata, place};
+use super::current::{Current, Write};
+use super::draft::{Draft, Part, place};
 use super::prepare::timestamp;
-use super::write::{Current, Write};
 use crate::api::ownership::managers::differ_in_times;
 use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, update};
 use crate::api::request::{User, WriteOptions};
@@ -51,12 +51,20 @@ fn shortened(name: Cow<'_, str>) -> Cow<'_, str> {
 /// known by its user agent.
 fn program(user: &str) -> Cow<'_, str> {
     match user.strip_prefix("system:") {
-        Some(rest) if rest.starts_with("serviceaccount:kube-system:") => "kube-controller-manager".into(),
+        Some(rest) if is_controller(rest) => "kube-controller-manager".into(),
         Some(rest) if rest.starts_with("node:") => "kubelet".into(),
         Some("scheduler" | "kube-scheduler") => "kube-scheduler".into(),
         Some("apiserver") => "kube-apiserver".into(),
         _ => user.into(),
     }
+}
+
+/// Whether a user is the account of one of the cluster's own controllers, all of which are named alike. A part that an
+/// embedder adds has an account in the same namespace, and is known by its own name.
+fn is_controller(user: &str) -> bool {
+    let account = user.strip_prefix("serviceaccount:kube-system:");
+    let endings = ["-controller", "-collector", "-publisher"];
+    account.is_some_and(|account| endings.iter().any(|ending| account.ends_with(ending)))
 }
 
 /// The versions of a kind of the table.
@@ -168,16 +176,4 @@ pub(super) fn settle(owners: Owners, current: Option<&Current>) -> (Option<Value
             (owners, new)
         }
     }
-}
-
-/// Puts the owners into an object that is to be stored.
-pub(super) fn put(object: &mut Value, owners: Option<Value>) {
-    if let Some(owners) = owners {
-        metadata(object).insert("managedFields".to_owned(), owners);
-    }
-}
-
-/// Takes the owners out of an object: what is decoded, compared and validated has none.
-pub(super) fn take(object: &mut Value) -> Option<Value> {
-    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::draft::{Part, metadata};
+use super::draft::Part;
+use super::meta::metadata;
 use crate::api::request::{DeleteOptions, Propagation};
 use crate::api::{Deletion, Resource, Status, Subresource};
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::Server;
 use super::caches::Open;
-use super::write::Current;
+use super::current::Current;
 use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Conversion, Resource, Status};

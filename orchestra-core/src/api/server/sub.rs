@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::caches::Open;
+use super::current::{Current, Write};
 use super::draft::{self, Draft};
 use super::read::{existing, object_name};
-use super::write::{Current, Next, Write};
+use super::write::Next;
 use crate::api::history;
 use crate::api::request::{Body, DeleteOptions, Operation, Reply, Response, Target, User, WriteOptions};
 use crate::api::{Action, Answer, Resource, Status, Subresource};

@@ -2,9 +2,10 @@ use serde_json::Value;
 
 use super::Server;
 use super::caches::Open;
+use super::current::{Current, Write};
 use super::draft::{self, Draft, Other, Part};
 use super::read::{existing, object_name};
-use super::write::{Current, Next, Write, another_uid};
+use super::write::{Next, another_uid};
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, Verb, WriteOptions};

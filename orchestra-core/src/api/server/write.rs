@@ -17,13 +17,15 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::caches::Open;
-use super::draft::{Draft, Part, metadata};
+use super::current::{Current, Write};
+use super::draft::Draft;
+use super::meta::{metadata, put_managed};
 use super::owners;
 use super::prepare::{self, Birth};
 use crate::api::admission::{Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::Owners;
-use crate::api::request::{DeleteOptions, Reply, Response, User, WriteOptions};
+use crate::api::request::{DeleteOptions, Reply, Response};
 use crate::api::{Deletion, Resource, Status};
 use crate::clock::{random_suffix, random_uid};
 use crate::meta::{GroupResource, ObjectName, Revision};
@@ -32,42 +34,6 @@ use crate::watch::Entry;
 
 /// How often a write is tried anew when something was in its way.
 pub(super) const ATTEMPTS: usize = 16;
-
-/// A write, beside the object.
-#[derive(Clone, Copy)]
-pub(super) struct Write<'w> {
-    pub(super) user: &'w User,
-    pub(super) kind: &'w Open,
-    pub(super) part: Part<'w>,
-    pub(super) options: &'w WriteOptions,
-    /// Whether who writes owns what the write changes.
-    pub(super) owned: bool,
-}
-
-/// An object as it is.
-pub(super) struct Current {
-    pub(super) entry: Arc<Entry>,
-    /// Without its revision and `managedFields`.
-    pub(super) object: Value,
-    /// Its `managedFields`, or null.
-    pub(super) managed: Value,
-}
-
-impl Current {
-    pub(super) fn of(entry: Arc<Entry>) -> Result<Self, Status> {
-        let mut object: Value = serde_json::from_slice(entry.bytes()).map_err(Status::internal)?;
-        let managed = owners::take(&mut object).unwrap_or_default();
-        Ok(Self { entry, object, managed })
-    }
-
-    /// The object as it is read.
-    pub(super) fn shown(&self) -> Value {
-        let mut object = self.object.clone();
-        owners::put(&mut object, Some(self.managed.clone()).filter(|managed| !managed.is_null()));
-        metadata(&mut object).insert("resourceVersion".to_owned(), self.entry.revision().to_string().into());
-        object
-    }
-}
 
 /// What is to become of an object.
 pub(super) enum Next<'n> {
@@ -179,11 +145,11 @@ impl Server {
         if let (Some(entry), true) = (entry, same) {
             return Ok(answer(Arc::clone(entry), draft.warnings, false));
         }
+        put_managed(&mut draft.object, owners);
         if let (WriteVerb::Delete, true, Some(entry)) = (verb, ends, entry) {
             let revision = self.remove(write, entry, txn).await?;
             return gone(kind, entry, &draft.object, revision).map_err(Failed::Status);
         }
-        owners::put(&mut draft.object, owners);
         let new = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
         let new = match entry {
             Some(entry) if ends => {

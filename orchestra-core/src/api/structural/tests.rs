@@ -345,6 +345,14 @@ fn schemas_are_refused_in_kubernetes_words() {
         ),
         (rule("self == oldSelf"), vec![]),
         (
+            of(json!({"type": "array", "maxItems": 5, "items": {"type": "string", "maxLength": 10},
+                "x-kubernetes-validations": [
+                    {"rule": "self.all(x, x.startsWith('a'))", "messageExpression": "'got ' + self.join(',')"},
+                ],
+            })),
+            vec![],
+        ),
+        (
             of(json!({"type": "array", "maxItems": 2, "items": {
                 "type": "string", "maxLength": 5, "x-kubernetes-validations": [{"rule": "self == oldSelf"}],
             }})),

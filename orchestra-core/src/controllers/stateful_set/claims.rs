@@ -3,46 +3,22 @@
 //! A claim that is to go with the set is owned by the set; one that is to go when the set is made smaller is owned by the
 //! pod that goes, once its ordinal is not wanted any more. The garbage collector does the rest.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::held_claims::Claims;
 use super::model::{Replica, Step, Wanted, claim_name};
 use crate::control::owner_reference;
-use crate::meta::{ObjectName, OwnerRef};
-use crate::watch::{Cache, Entry};
+use crate::meta::OwnerRef;
+use crate::watch::Entry;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
-/// The claims there are of those that the pods of a set have.
-#[derive(Debug, Default)]
-pub(super) struct Claims(BTreeMap<String, Arc<Entry>>);
-
 impl Claims {
-    /// Looks them up, for some ordinals.
-    pub(super) fn read(wanted: &Wanted<'_>, ordinals: impl Iterator<Item = u32>, cache: &Cache) -> Self {
-        let namespace = wanted.entry.name().namespace();
-        let names: Vec<String> = ordinals.flat_map(|ordinal| names(wanted, ordinal)).collect();
-        let held = names.into_iter().filter_map(|name| {
-            let claim = cache.get(&ObjectName::new(namespace, &name))?;
-            Some((name, claim))
-        });
-        Self(held.collect())
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(entries: impl IntoIterator<Item = Arc<Entry>>) -> Self {
-        Self(entries.into_iter().map(|entry| (entry.name().name().to_owned(), entry)).collect())
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<Entry>> {
-        self.0.get(name)
-    }
-
     /// Whether a claim of an ordinal is missing.
     pub(super) fn lack(&self, wanted: &Wanted<'_>, ordinal: u32) -> bool {
-        names(wanted, ordinal).any(|name| !self.0.contains_key(&name))
+        names(wanted, ordinal).any(|name| self.get(&name).is_none())
     }
 
     /// Whether a claim of an ordinal still belongs to the last pod of it, with which it goes: then there is no new pod yet.
@@ -50,13 +26,13 @@ impl Claims {
         let pod = format!("{}-{ordinal}", wanted.name());
         Policy::of(wanted).when_scaled
             && names(wanted, ordinal)
-                .filter_map(|name| self.0.get(&name))
+                .filter_map(|name| self.get(&name))
                 .any(|claim| claim.owners().iter().any(|owner| is_pod(owner, &pod)))
     }
 
     /// What makes the owners of a pod's claims those that they should have.
     pub(super) fn owned<'o>(&self, wanted: &Wanted<'_>, replica: &Replica<'_>) -> Vec<Step<'o>> {
-        let claims = names(wanted, replica.ordinal).filter_map(|name| self.0.get(&name));
+        let claims = names(wanted, replica.ordinal).filter_map(|name| self.get(&name));
         claims.filter_map(|claim| own(wanted, replica, claim)).collect()
     }
 }

@@ -12,6 +12,7 @@
 
 mod apply;
 mod claims;
+mod held_claims;
 mod model;
 mod plan;
 mod template;
@@ -23,7 +24,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetSta
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use self::apply::Run;
-use self::claims::Claims;
+use self::held_claims::Claims;
 use self::model::{Observed, REVISION, Replica, Wanted, ordinal};
 use super::Host;
 use super::replicas::member::Member;
@@ -132,9 +133,13 @@ async fn observe<'o>(
         members.iter().filter_map(|member| Replica::of(wanted.name(), member)).collect();
     pods.sort_by_key(|pod| pod.ordinal);
     let ordinals = wanted.ordinals().chain(pods.iter().map(|pod| pod.ordinal));
-    let claims = context.cache::<PersistentVolumeClaim>().await?;
+    let cache = context.cache::<PersistentVolumeClaim>().await?;
+    let claims = {
+        let names = ordinals.flat_map(|ordinal| claims::names(&wanted, ordinal));
+        Claims::read(wanted.entry.name().namespace(), names, &cache)
+    };
     Ok(Observed {
-        claims: Claims::read(&wanted, ordinals, &claims),
+        claims,
         wanted,
         pods,
         current: before.name().to_owned(),

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::{RollingUpdateStatefulSetStrategy, StatefulSetSp
 use k8s_openapi::api::core::v1::Volume;
 use serde::Deserialize;
 
-use super::claims::Claims;
+use super::held_claims::Claims;
 use crate::controllers::pod::{Availability, Phase};
 use crate::controllers::replicas::member::Member;
 use crate::controllers::share::share;

@@ -62,7 +62,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         .price(Price::Text(0))
         .size(Size::Like(0)),
     Function::member("join", &[(&[ListText], Text), (&[ListText, Text], Text)], join)
-        .price(Price::Elements(0)),
+        .price(Price::Elements(0))
+        .size(Size::Joined),
     Function::member("format", &[(&[Text, List], Text)], format).price(Price::Text(0)),
     Function::of("strings.quote", &[(&[Text], Text)], |args| {
         Ok(Val::text(format!("{:?}", text_at(args, 0)?)))

@@ -5,8 +5,8 @@ use k8s_openapi::api::resource::v1::{
 };
 use serde_json::Value;
 
+use super::bounds::{MAX_COUNTERS, too_many};
 use super::check::{self, say, shown};
-use super::slice::{MAX_COUNTERS, too_many};
 use super::{bounded, names, pod, qualified, set};
 use crate::api::field::{Errors, Path, Problem};
 use crate::quantity::Quantity;

@@ -2,6 +2,7 @@
 //!
 //! Allocation itself is a scheduler's; here is what objects may say.
 
+mod bounds;
 mod claim;
 mod class;
 mod device;

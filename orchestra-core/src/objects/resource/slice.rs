@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::check::{self, say, shown};
 use super::{device, driver_name, names, pod, pool_name, set};
-use crate::api::field::{Errors, Path, Problem};
+use crate::api::field::{Errors, Path};
 use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::json::{Fields, at};
 use crate::watch::IndexedField;
@@ -13,7 +13,6 @@ use crate::watch::IndexedField;
 const MAX_DEVICES: usize = 128;
 const MAX_LONG_DEVICES: usize = 64;
 const MAX_COUNTER_SETS: usize = 8;
-pub(super) const MAX_COUNTERS: usize = 32;
 
 /// The rules of ResourceSlice objects.
 pub(in crate::objects) struct ResourceSliceRules;
@@ -172,12 +171,4 @@ fn nodes(spec: &ResourceSliceSpec, path: &Path, errors: &mut Errors) {
 fn counter_set(counters: &CounterSet, path: &Path, errors: &mut Errors) {
     check::required_label(errors, &path.child("name"), &counters.name);
     device::counters(counters.counters.keys(), &path.child("counters"), errors);
-}
-
-/// Says that there are too many of something.
-pub(super) fn too_many(count: usize, most: usize, path: &Path, errors: &mut Errors) -> bool {
-    if count > most {
-        errors.push(path, Problem::TooMany(count, most));
-    }
-    count > most
 }

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::claims::Claims;
+use super::super::held_claims::Claims;
 use super::super::model::{Observed, POD_NAME, Plan, REVISION, Replica, Step, Wanted, ordinal};
 use super::plan;
 use crate::controllers::replicas::member::Member;

@@ -1,0 +1,48 @@
+//! A write, and the object that it is made to.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::caches::Open;
+use super::draft::Part;
+use super::meta::{metadata, put_managed, take_managed};
+use crate::api::Status;
+use crate::api::request::{User, WriteOptions};
+use crate::watch::Entry;
+
+/// A write, beside the object.
+#[derive(Clone, Copy)]
+pub(super) struct Write<'w> {
+    pub(super) user: &'w User,
+    pub(super) kind: &'w Open,
+    pub(super) part: Part<'w>,
+    pub(super) options: &'w WriteOptions,
+    /// Whether who writes owns what the write changes.
+    pub(super) owned: bool,
+}
+
+/// An object as it is.
+pub(super) struct Current {
+    pub(super) entry: Arc<Entry>,
+    /// Without its revision and `managedFields`.
+    pub(super) object: Value,
+    /// Its `managedFields`, or null.
+    pub(super) managed: Value,
+}
+
+impl Current {
+    pub(super) fn of(entry: Arc<Entry>) -> Result<Self, Status> {
+        let mut object: Value = serde_json::from_slice(entry.bytes()).map_err(Status::internal)?;
+        let managed = take_managed(&mut object).unwrap_or_default();
+        Ok(Self { entry, object, managed })
+    }
+
+    /// The object as it is read.
+    pub(super) fn shown(&self) -> Value {
+        let mut object = self.object.clone();
+        put_managed(&mut object, Some(self.managed.clone()).filter(|managed| !managed.is_null()));
+        metadata(&mut object).insert("resourceVersion".to_owned(), self.entry.revision().to_string().into());
+        object
+    }
+}

@@ -9,7 +9,7 @@
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
-//! | `pod` | service account, priority, tolerations of failing nodes, topology labels; the default PriorityClass |
+//! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
 //! | `runtime_class` | pods have the overhead, the nodes and the tolerations of their RuntimeClass |
 //! | `selectors` | warnings of selectors that overlap |

@@ -88,6 +88,14 @@ pub enum Patch {
     Merge(Value),
     /// A merge that knows which lists are keyed sets. For built-in kinds.
     Strategic(Value),
+    /// All that its manager wants of the object (server-side apply): what it wanted before and wants no more is given up.
+    /// An object that is not there is made. Options name the manager.
+    Apply {
+        /// The object, with its `apiVersion` and `kind`, as far as the manager has a say.
+        config: Value,
+        /// Take over fields that others own, instead of failing with [a conflict](Status::is_conflict).
+        force: bool,
+    },
 }
 
 impl Patch {
@@ -98,12 +106,13 @@ impl Patch {
 
     /// The operation that applies it, with options.
     pub fn with(self, options: WriteOptions) -> Operation {
-        let (kind, patch) = match self {
-            Self::Json(patch) => (PatchKind::Json, patch),
-            Self::Merge(patch) => (PatchKind::Merge, patch),
-            Self::Strategic(patch) => (PatchKind::Strategic, patch),
+        let (kind, patch, force) = match self {
+            Self::Json(patch) => (PatchKind::Json, patch, false),
+            Self::Merge(patch) => (PatchKind::Merge, patch, false),
+            Self::Strategic(patch) => (PatchKind::Strategic, patch, false),
+            Self::Apply { config, force } => (PatchKind::Apply, config, force),
         };
         let patch = Bytes::from(patch.to_string());
-        Operation::Patch { kind, patch, force: false, options }
+        Operation::Patch { kind, patch, force, options }
     }
 }

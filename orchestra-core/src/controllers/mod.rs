@@ -7,6 +7,7 @@
 mod admission_policy;
 mod api_registration;
 mod api_service;
+mod create_pod;
 mod cron_job;
 mod daemon_set;
 mod deployment;

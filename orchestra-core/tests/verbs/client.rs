@@ -137,3 +137,26 @@ async fn a_status_is_written_with_options_too() {
     assert_eq!(phase(&answered).as_deref(), Some("Running"));
     assert_eq!(phase(&pods.get("a").await.unwrap()).as_deref(), Some("Pending"));
 }
+
+/// What two managers want of one object, each in its own words.
+#[tokio::test(start_paused = true)]
+async fn what_is_applied_is_merged_and_conflicts_are_told() {
+    let server = server().await;
+    let maps = server.api::<ConfigMap>();
+    let apply = async |manager: &str, data: serde_json::Value, force| {
+        let config =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+        let options = WriteOptions { field_manager: Some(manager.to_owned()), ..WriteOptions::default() };
+        maps.patch_with("a", Patch::Apply { config, force }, options).await
+    };
+    let data = |map: ConfigMap| json!(map.data.unwrap_or_default());
+    assert_eq!(
+        data(apply("anna", json!({"x": "1", "y": "1"}), false).await.unwrap()),
+        json!({"x": "1", "y": "1"})
+    );
+    let refused = apply("ben", json!({"x": "2"}), false).await.unwrap_err();
+    assert!(refused.is_conflict() && refused.message().contains("anna"), "{refused}");
+    assert_eq!(data(apply("ben", json!({"x": "2"}), true).await.unwrap()), json!({"x": "2", "y": "1"}));
+    // What anna wants no more goes, if it is hers alone.
+    assert_eq!(data(apply("anna", json!({}), false).await.unwrap()), json!({"x": "2"}));
+}

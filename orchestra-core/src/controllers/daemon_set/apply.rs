@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::model::{Observed, Plan, Why, node_of};
 use super::{Known, lock, template};
@@ -14,6 +14,7 @@ use crate::control::events::{Recorder, reference_to};
 use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error};
+use crate::controllers::create_pod::create_pod;
 use crate::controllers::replicas::member::Member;
 use crate::watch::Entry;
 
@@ -66,29 +67,12 @@ impl Run<'_> {
                 .map(|node| template::pod(&set, &owner, &wanted.hash, wanted.generation.as_deref(), node));
             async move {
                 match pod {
-                    Some(pod) => self.create_one(pod).await,
+                    Some(pod) => create_pod(self.context, self.recorder, self.about(), pod).await,
                     None => Ok(()),
                 }
             }
         })
         .await
-    }
-
-    async fn create_one(&self, pod: Value) -> Result<(), Status> {
-        match write::create::<Pod>(self.context.client(), self.context.namespace(), pod).await {
-            Ok(name) => {
-                let message = format!("Created pod: {}", name.name());
-                self.recorder.normal(&self.about(), "SuccessfulCreate", message);
-                Ok(())
-            }
-            Err(status) => {
-                if !write::namespace_terminating(&status) {
-                    let message = format!("Error creating: {status}");
-                    self.recorder.warning(&self.about(), "FailedCreate", message);
-                }
-                Err(status)
-            }
-        }
     }
 
     async fn delete(&self, member: &Member, why: Why, known: &Known) -> Result<(), Error> {

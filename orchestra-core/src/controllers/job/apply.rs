@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::account::{self, Account, Outcome};
 use super::model::{COMPLETE, TRACKING};
@@ -17,6 +17,7 @@ use crate::control::events::{Recorder, reference_to};
 use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error};
+use crate::controllers::create_pod::create_pod;
 use crate::controllers::replicas::member::Member;
 use crate::watch::Entry;
 
@@ -102,7 +103,7 @@ impl Run<'_> {
             let created = &created;
             async move {
                 if let Some(pod) = pod {
-                    self.create_one(pod).await?;
+                    create_pod(self.context, self.recorder, self.about(), pod).await?;
                     created.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
@@ -111,23 +112,6 @@ impl Run<'_> {
         .await;
         outcome.created = created.into_inner();
         done
-    }
-
-    async fn create_one(&self, pod: Value) -> Result<(), Status> {
-        match write::create::<Pod>(self.context.client(), self.context.namespace(), pod).await {
-            Ok(name) => {
-                let message = format!("Created pod: {}", name.name());
-                self.recorder.normal(&self.about(), "SuccessfulCreate", message);
-                Ok(())
-            }
-            Err(status) => {
-                if !write::namespace_terminating(&status) {
-                    let message = format!("Error creating: {status}");
-                    self.recorder.warning(&self.about(), "FailedCreate", message);
-                }
-                Err(status)
-            }
-        }
     }
 
     async fn report(&self, observed: &Observed<'_>, account: &Account) -> Result<(), Error> {

@@ -25,6 +25,7 @@ use self::member::Member;
 use self::plan::{Plan, Wanted};
 use self::status::{Failure, Status as SetStatus};
 use super::Host;
+use super::create_pod::create_pod;
 use crate::api::Status;
 use crate::control::claim::Claim;
 use crate::control::events::{Recorder, reference_to};
@@ -231,24 +232,7 @@ impl<A: Adapter> Run<'_, A> {
         if let Some(meta) = pod["metadata"].as_object_mut() {
             meta.retain(|_, value| !value.is_null());
         }
-        write::slow_start(count, || self.create_one(pod.clone())).await
-    }
-
-    async fn create_one(&self, pod: Value) -> Result<(), Status> {
-        match write::create::<Pod>(self.context.client(), self.context.namespace(), pod).await {
-            Ok(name) => {
-                let message = format!("Created pod: {}", name.name());
-                self.recorder.normal(&self.about(), "SuccessfulCreate", message);
-                Ok(())
-            }
-            Err(status) => {
-                if !write::namespace_terminating(&status) {
-                    let message = format!("Error creating: {status}");
-                    self.recorder.warning(&self.about(), "FailedCreate", message);
-                }
-                Err(status)
-            }
-        }
+        write::slow_start(count, || create_pod(self.context, self.recorder, self.about(), pod.clone())).await
     }
 
     async fn delete(&self, pod: &Entry) -> Result<(), Status> {

@@ -158,10 +158,7 @@ pub(crate) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 fn standard_finalizer(name: &str, path: &Path, errors: &mut Errors) {
-    // The last one is Kubernetes' own too, though it has no slash: that of definitions of custom kinds.
-    let standard =
-        ["kubernetes", "orphan", "foregroundDeletion", "customresourcecleanup.apiextensions.k8s.io"];
-    if !name.contains('/') && !standard.contains(&name) {
+    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
         errors.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified");
     }
 }

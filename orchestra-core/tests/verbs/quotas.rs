@@ -29,24 +29,24 @@ fn pod(name: &str, resources: Value) -> Pod {
 #[tokio::test(start_paused = true)]
 async fn racing_writers_never_exceed_a_quota_and_what_goes_gives_back() {
     let server = server().await;
-    quota(&server, json!({"configmaps": "5"}), json!({"configmaps": "0"})).await;
+    quota(&server, json!({"configmaps": "50"}), json!({"configmaps": "0"})).await;
     let maps = server.api::<ConfigMap>();
-    let writers = (0..20).map(|index| {
+    let writers = (0..80).map(|index| {
         let maps = maps.clone();
         async move { maps.create(&config_map(&format!("m{index}"), "1")).await }
     });
     let outcomes = futures::future::join_all(writers).await;
     let (made, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-    assert_eq!((made.len(), used(&server).await), (5, json!({"configmaps": "5"})));
+    assert_eq!((made.len(), used(&server).await), (50, json!({"configmaps": "50"})));
     for status in refused.into_iter().map(Result::unwrap_err) {
         assert_eq!(status.code(), 403);
-        let why = "exceeded quota: q, requested: configmaps=1, used: configmaps=5, limited: configmaps=5";
+        let why = "exceeded quota: q, requested: configmaps=1, used: configmaps=50, limited: configmaps=50";
         assert!(status.message().ends_with(why), "{status}");
     }
     for map in &made[..2] {
         maps.delete(map.as_ref().unwrap().metadata.name.as_deref().unwrap()).await.unwrap();
     }
-    assert_eq!(used(&server).await, json!({"configmaps": "3"}));
+    assert_eq!(used(&server).await, json!({"configmaps": "48"}));
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,8 +32,9 @@ use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::store::{Durability, Expect, StoreError, Txn};
 use crate::watch::Entry;
 
-/// How often a write is tried anew when something was in its way.
-pub(super) const ATTEMPTS: usize = 16;
+/// How often a write is tried anew when another came between. Each time that other was made, so of many who write to
+/// one object, or are counted by one quota, at a time, one comes to its end.
+pub(super) const ATTEMPTS: usize = 256;
 
 /// What is to become of an object.
 pub(super) enum Next<'n> {

@@ -5,7 +5,6 @@
 //! `ORCHESTRA_TEST_DAEMONS` is set: then it fails.
 
 use std::collections::HashSet;
-use std::future::Future;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -38,11 +37,27 @@ fn etcd_is_there() -> bool {
 /// An etcd of one member, killed when dropped.
 struct Etcd {
     url: String,
-    _process: Child,
+    process: Child,
 }
 
 impl Etcd {
-    fn start(directory: &Path) -> Self {
+    /// Starts one and waits until it answers. Somebody else may take a port between its choice and its use: then it ends
+    /// at once, and another is started on other ports.
+    async fn start(directory: &Path) -> Self {
+        for attempt in 0..5 {
+            let mut etcd = Self::spawn(&directory.join(format!("etcd-{attempt}")));
+            let ended = in_time("etcd answers, or ends", async || match etcd.process.try_wait() {
+                Ok(Some(_)) => Some(true),
+                _ => etcd.connect().await.map(|_| false),
+            });
+            if !ended.await {
+                return etcd;
+            }
+        }
+        panic!("etcd ended at once, five times");
+    }
+
+    fn spawn(directory: &Path) -> Self {
         let held: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let urls: Vec<_> = held.iter().map(|port| format!("http://{}", port.local_addr().unwrap())).collect();
         drop(held);
@@ -51,18 +66,21 @@ impl Etcd {
             .args(["--name", "m0", "--initial-cluster", &format!("m0={peer}"), "--log-level", "fatal"])
             .args(["--logger", "zap", "--listen-client-urls", client, "--advertise-client-urls", client])
             .args(["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--data-dir"])
-            .arg(directory.join("etcd"))
+            .arg(directory)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        Self { url: urls[0].clone(), _process: process }
+        Self { url: urls[0].clone(), process }
+    }
+
+    async fn connect(&self) -> Option<EtcdStore> {
+        EtcdStore::connect(&[&self.url], EtcdOptions::default()).await.ok()
     }
 
     async fn store(&self) -> EtcdStore {
-        let connect = || async { EtcdStore::connect(&[&self.url], EtcdOptions::default()).await.ok() };
-        in_time("etcd answers", connect).await
+        in_time("etcd answers", async || self.connect().await).await
     }
 }
 
@@ -93,7 +111,7 @@ impl Master {
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let client = in_time("the API answers", || client(data.join("kubeconfig"))).await;
+        let client = in_time("the API answers", async || client(data.join("kubeconfig")).await).await;
         Self { process, client }
     }
 }
@@ -106,7 +124,7 @@ async fn client(kubeconfig: PathBuf) -> Option<Client> {
 }
 
 /// Asks until there is an answer, for a minute.
-async fn in_time<T, F: Future<Output = Option<T>>>(what: &str, ask: impl Fn() -> F) -> T {
+async fn in_time<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let asked = async {
         loop {
             if let Some(answer) = ask().await {
@@ -167,7 +185,7 @@ async fn the_leader_of_two_masters_is_killed_and_the_other_goes_on() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let etcd = Etcd::start(directory.path());
+    let etcd = Etcd::start(directory.path()).await;
     let store = etcd.store().await;
     let mut first = Master::start(directory.path(), "first", &etcd).await;
     in_time("the first leads", || async { leader(&first.client).await.filter(|name| name == "first") }).await;
@@ -208,7 +226,7 @@ async fn a_backup_goes_from_etcd_to_a_file_and_back_to_etcd() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let etcd = Etcd::start(directory.path());
+    let etcd = Etcd::start(directory.path()).await;
     etcd.store().await;
     let master = Master::start(directory.path(), "first", &etcd).await;
     for number in 0..120 {

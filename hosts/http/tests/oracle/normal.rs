@@ -156,11 +156,10 @@ impl<'s> Normaliser<'s> {
             let number = value.as_i64().filter(|number| *number != 0)?;
             return (!self.sent.contains(&number.to_string())).then_some("NODEPORT");
         }
-        // A number is found within many others: it was sent only where it stands as a text of its own.
-        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let was_sent = |text: &str| match is_number(text) {
-            true => self.sent.contains(&format!("\"{text}\"")),
-            false => self.sent.contains(text),
+        // A revision of one digit is found within many a number: it was sent where it stands as a text of its own.
+        let was_sent = |text: &str| match field {
+            "resourceVersion" => self.sent.contains(&format!("\"{text}\"")),
+            _ => self.sent.contains(text),
         };
         let is_made = value.as_str().is_some_and(|text| !text.is_empty() && !was_sent(text));
         OPAQUE.iter().find(|(name, _)| *name == field && is_made).map(|(_, stands_for)| *stands_for)

@@ -97,8 +97,10 @@ impl Rules for CustomResourceDefinitionRules {
             "reason": "InstanceDeletionPending",
             "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
         });
-        let conditions = &mut object["status"]["conditions"];
-        match conditions {
+        let Value::Object(fields) = object else { return };
+        let status = fields.entry("status").or_insert_with(|| json!({}));
+        let Value::Object(status) = status else { return };
+        match status.entry("conditions").or_insert(Value::Null) {
             Value::Array(held) => {
                 held.retain(|condition| condition["type"] != "Terminating");
                 held.push(pending);

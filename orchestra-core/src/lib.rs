@@ -114,3 +114,4 @@ pub mod supervise;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod watch;
+pub mod webhook;

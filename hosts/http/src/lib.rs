@@ -20,6 +20,7 @@
 //! | `keys`, `issuer` | the keys that sign the tokens of service accounts, and the documents by which others know them |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
 //! | `remote` | a master elsewhere, as a service of the core |
+//! | `webhook` | webhooks, asked over HTTPS |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
 
 mod address;
@@ -49,6 +50,7 @@ mod reply;
 mod serve;
 mod tls;
 mod watch;
+mod webhook;
 
 pub use address::{own_address, reachable_address};
 pub use auth::{Anonymous, Certificates, Tokens};
@@ -64,3 +66,4 @@ pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use reply::Body;
 pub use serve::Limits;
+pub use webhook::WebhookCaller;

@@ -1,12 +1,21 @@
 //! How a client knows a server.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::pki::{Issued, PkiError, roots};
 
@@ -17,7 +26,21 @@ pub(crate) struct ClientTls(pub(crate) Arc<ClientConfig>);
 impl ClientTls {
     /// A client that believes the servers of an authority, and has a certificate or none.
     pub(crate) fn new(authority: &str, identity: Option<&Issued>) -> Result<Self, PkiError> {
-        let builder = builder()?.with_root_certificates(roots(authority)?);
+        Self::of(builder()?.with_root_certificates(roots(authority)?), identity)
+    }
+
+    /// A client that believes whom a verifier believes, and has a certificate or none.
+    pub(crate) fn verifying(
+        verifier: Arc<dyn ServerCertVerifier>,
+        identity: Option<&Issued>,
+    ) -> Result<Self, PkiError> {
+        Self::of(builder()?.dangerous().with_custom_certificate_verifier(verifier), identity)
+    }
+
+    fn of(
+        builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+        identity: Option<&Issued>,
+    ) -> Result<Self, PkiError> {
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
@@ -83,5 +106,40 @@ impl ServerCertVerifier for Credulous {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A TLS connection that tells the pool which version of HTTP was agreed on.
+pub(crate) struct TlsPipe(pub(crate) TokioIo<TlsStream<TcpStream>>);
+
+impl Connection for TlsPipe {
+    fn connected(&self) -> Connected {
+        let (_, session) = self.0.inner().get_ref();
+        let connected = Connected::new();
+        if session.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+    }
+}
+
+impl Read for TlsPipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for TlsPipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

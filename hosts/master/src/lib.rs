@@ -20,7 +20,7 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys, WebhookCaller,
     make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
@@ -52,6 +52,7 @@ impl Master {
         let builder = Cluster::builder()
             .rbac()
             .tokens(Arc::clone(&keys))
+            .webhooks(WebhookCaller::new())
             .service_ranges(options.service_cluster_ip_range.clone())
             .controllers(options.controllers(authority.certificate()));
         let builder = store(options, &directory, builder).await?;

@@ -13,7 +13,8 @@ use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, TokenKeys, reachable_address,
+    ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, TokenKeys, WebhookCaller,
+    reachable_address,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -121,6 +122,7 @@ async fn serve(
     let builder = Cluster::builder()
         .rbac()
         .tokens(Arc::clone(&keys))
+        .webhooks(WebhookCaller::new())
         .store(store)
         .api_address(reached.ip(), reached.port())
         .controllers(controllers::Config { root_ca, ..controllers::Config::default() });

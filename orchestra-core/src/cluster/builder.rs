@@ -41,6 +41,7 @@ use crate::store::history::forget_older;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, StoreError};
 use crate::supervise::Task;
+use crate::webhook::{Caller, Webhooks};
 
 /// Why a cluster does not start.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +125,7 @@ pub struct Builder {
     roles: bool,
     tokens: Option<Arc<dyn SigningKeys>>,
     admissions: Vec<MakeAdmission>,
+    webhooks: Option<Arc<dyn Caller>>,
     own: Vec<(String, MakeOwn)>,
     without: BTreeSet<Component>,
     address: Option<(IpAddr, u16)>,
@@ -239,6 +241,14 @@ impl Builder {
         self
     }
 
+    /// Calls webhooks by this: those of admission, of conversions and others. Without one, what asks a webhook fails, or
+    /// goes on without, as the webhook's configuration says.
+    #[must_use]
+    pub fn webhooks(mut self, caller: impl Caller) -> Self {
+        self.webhooks = Some(Arc::new(caller));
+        self
+    }
+
     /// Adds a part of one's own, such as a controller or a scheduler: it runs until the token is cancelled, and is
     /// stopped and started as [`Component::Own`]. Its client is the user of the service account `NAME` of the namespace
     /// `kube-system`.
@@ -324,6 +334,7 @@ impl Builder {
         }
         let directory = Directory::default();
         let metrics = self.controllers.metrics.clone();
+        let webhooks = Webhooks::new(self.webhooks.clone(), server.caches(), &clock);
         let parts = self.parts(&server, &directory, &clock);
         for part in parts.values() {
             part.start();
@@ -332,6 +343,7 @@ impl Builder {
             server,
             parts,
             directory,
+            webhooks,
             metrics,
             stop,
             _forgetting: forgetting,

@@ -22,6 +22,7 @@ use crate::clock::SharedClock;
 use crate::control::Metrics;
 use crate::node::Directory;
 use crate::supervise::Task;
+use crate::webhook::Webhooks;
 use part::Part;
 
 /// A running cluster.
@@ -41,6 +42,7 @@ pub struct Cluster {
     server: Arc<Server>,
     parts: BTreeMap<Component, Part>,
     directory: Directory,
+    webhooks: Webhooks,
     metrics: Metrics,
     stop: CancellationToken,
     _forgetting: Option<Task>,
@@ -77,6 +79,11 @@ impl Cluster {
     /// Where the nodes' agents are reached, for logs and the like.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// What asks webhooks, as [`Builder::webhooks`] says.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// How the controllers keep up, by their names.

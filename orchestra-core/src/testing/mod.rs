@@ -20,6 +20,7 @@ mod faulty_disk;
 mod faulty_store;
 mod server;
 mod until;
+mod webhook;
 
 pub use clock::SetClock;
 #[cfg(feature = "redb")]
@@ -27,3 +28,4 @@ pub use faulty_disk::FaultyDisk;
 pub use faulty_store::{Faults, FaultyStore};
 pub use server::{TestServer, TestServerBuilder};
 pub use until::until;
+pub use webhook::FakeWebhooks;

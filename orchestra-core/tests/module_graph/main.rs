@@ -51,6 +51,11 @@ const MAY_USE: &[Room] = &[
         "one path for all kinds: it must not know one, so it uses nothing of `objects`",
     ),
     room(
+        "webhook",
+        &["api", "clock", "meta", "selector", "watch"],
+        "it finds services and sends what it is given: what is asked, and why, is its users' business",
+    ),
+    room(
         "objects",
         &["api", "cron", "meta", "quantity", "selector", "store", "watch"],
         "the kinds are rows of the API's table; no row knows a controller",
@@ -62,7 +67,18 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "admission",
-        &["api", "clock", "meta", "objects", "quantity", "selector", "store", "watch"],
+        &[
+            "api",
+            "clock",
+            "expression",
+            "meta",
+            "objects",
+            "quantity",
+            "selector",
+            "store",
+            "watch",
+            "webhook",
+        ],
         "it looks at writes on their way, with the caches at hand",
     ),
     room(
@@ -144,6 +160,7 @@ const MAY_USE: &[Room] = &[
             "store",
             "supervise",
             "watch",
+            "webhook",
         ],
         "the one place that knows all the others, to put them together",
     ),

@@ -32,7 +32,7 @@ use orchestra_core::controllers;
 use orchestra_core::k8s_openapi::api::rbac::v1::ClusterRole;
 use orchestra_core::meta::ObjectName;
 use orchestra_core::store::memory::MemoryStore;
-use orchestra_http::{Authority, TokenKeys};
+use orchestra_http::{Authority, TokenKeys, WebhookCaller};
 use replay::Outcome;
 use scenario::Scenario;
 use support::Served;
@@ -72,7 +72,7 @@ fn cluster(authority: &Authority) -> Builder {
     let root_ca = Some(authority.certificate().to_owned());
     let controllers = controllers::Config { root_ca, ..controllers::Config::default() };
     let builder = Cluster::builder().store(MemoryStore::new()).controllers(controllers);
-    builder.rbac().tokens(TokenKeys::new().unwrap())
+    builder.rbac().tokens(TokenKeys::new().unwrap()).webhooks(WebhookCaller::new())
 }
 
 /// Waits until the roles that gather others have what those have: a controller sees to it after the start.

@@ -70,7 +70,6 @@ fn version_and_kind(object: &Value) -> Result<(), String> {
 
 /// What is wrong with the fields of a text, in the order in which they stand in it.
 pub(crate) fn faults(text: Option<&[u8]>, unknown: &[String], repeated: &[String]) -> Vec<String> {
-    let unknown: Vec<String> = unknown.iter().map(|path| readable(path)).collect();
     let say_unknown = |path: &String| format!("unknown field \"{path}\"");
     let say_repeated = |path: &String| format!("duplicate field \"{path}\"");
     let Some(text) = text.filter(|_| unknown.len() + repeated.len() > 1) else {
@@ -118,55 +117,6 @@ fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
     ))
 }
 
-/// Removes the fields of these paths, as `serde_ignored` writes them: steps joined by dots, `?` for an option.
-pub(crate) fn prune(object: &mut Value, unknown: &[String]) {
-    for path in unknown {
-        let steps: Vec<&str> = path.split('.').filter(|step| *step != "?").collect();
-        remove(object, &steps);
-    }
-}
-
-fn remove(value: &mut Value, steps: &[&str]) {
-    match (value, steps) {
-        (Value::Object(fields), [last]) => {
-            fields.remove(*last);
-        }
-        // Keys may have dots in them, so the longest key that fits is taken.
-        (Value::Object(fields), steps) => {
-            for taken in 1..=steps.len() {
-                let key = steps[..taken].join(".");
-                if taken == steps.len() {
-                    fields.remove(&key);
-                } else if let Some(inner) = fields.get_mut(&key) {
-                    return remove(inner, &steps[taken..]);
-                }
-            }
-        }
-        (Value::Array(items), [index, rest @ ..]) => {
-            if let Some(item) = index.parse().ok().and_then(|index: usize| items.get_mut(index)) {
-                remove(item, rest);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// A path of `serde_ignored` as Kubernetes writes it: `spec.containers[0].imagee`.
-pub(crate) fn readable(path: &str) -> String {
-    let mut out = String::new();
-    for step in path.split('.').filter(|step| *step != "?") {
-        if step.bytes().all(|byte| byte.is_ascii_digit()) && !step.is_empty() {
-            out.push_str(&format!("[{step}]"));
-        } else {
-            if !out.is_empty() {
-                out.push('.');
-            }
-            out.push_str(step);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,15 +145,5 @@ mod tests {
         assert_eq!(message(b"{"), format!("{cut} ({{)"));
         assert_eq!(message(b"[["), format!("{cut} (5b5b)"));
         assert!(message(deep.as_bytes()).ends_with(&format!("({} ...)", "5b".repeat(30))));
-    }
-
-    #[test]
-    fn unknown_fields_are_pruned_and_named() {
-        let mut object =
-            serde_json::json!({"spec": {"x": 1, "list": [{"y": 1, "z": 2}], "m": {"a.b": {"c": 1}}}});
-        let unknown = ["spec.?.x", "spec.?.list.?.0.y", "spec.m.a.b.c"].map(String::from);
-        prune(&mut object, &unknown);
-        assert_eq!(object, serde_json::json!({"spec": {"list": [{"z": 2}], "m": {"a.b": {}}}}));
-        assert_eq!(readable(&unknown[1]), "spec.list[0].y");
     }
 }

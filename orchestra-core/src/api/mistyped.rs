@@ -1,30 +1,15 @@
 //! What is said of an object that does not fit its kind's type: which field, of which struct, and what it should be,
 //! in the words that clients of Kubernetes know from its JSON decoder.
 //!
-//! Of Kubernetes' own types the table of types knows the names. Of others the types themselves are asked: a document with
-//! something impossible at a place is refused with the name of what was expected there.
+//! Of Kubernetes' own types the [table of types](super::schema::fit) says it. The others themselves are asked: a document
+//! with something impossible at a place is refused with the name of what was expected there.
 
 use serde_json::{Value, json};
 
 pub(crate) use super::schema::go::Step;
-use super::schema::{Place, go};
 
 /// What a decoder did not like: where, and its message.
 pub(crate) type Refusal = (Vec<Step>, String);
-
-/// Says what is wrong with a document that its type, if that is in the table, refuses; `None` if the table does not know
-/// the place.
-pub(crate) fn known(place: Option<Place>, (path, error): &Refusal) -> Option<String> {
-    let (found, _) = mismatch(error)?;
-    let go::Named { field, of } = go::name(place?, path)?;
-    let found = go_value(found, &of);
-    Some(match field {
-        None => format!("json: cannot unmarshal {found} into Go value of type {of}"),
-        Some((owner, field)) => {
-            format!("json: cannot unmarshal {found} into Go struct field {owner}.{field} of type {of}")
-        }
-    })
-}
 
 /// Says what is wrong with a document that `decode` refuses. `root` is the name of the type as a whole.
 pub(crate) fn explain(
@@ -99,16 +84,18 @@ fn dotted(path: &[Step]) -> String {
 fn go_value(found: &str, wanted: &str) -> String {
     let (what, literal) = found.split_once(" `").unwrap_or((found, ""));
     match what {
-        // That it is a number is not what is wrong with it.
-        "integer" | "floating point" if wanted.starts_with("int") => {
-            format!("number {}", literal.trim_end_matches('`'))
-        }
-        "integer" | "floating point" => "number".to_owned(),
+        "integer" | "floating point" => number(literal.trim_end_matches('`'), wanted),
         "boolean" => "bool".to_owned(),
         "map" => "object".to_owned(),
         "sequence" => "array".to_owned(),
         other => other.split(' ').next().unwrap_or_default().to_owned(),
     }
+}
+
+/// A number where one of another type, or none, is wanted.
+pub(crate) fn number(literal: &str, wanted: &str) -> String {
+    // If it only is the wrong number, Go says which.
+    if wanted.starts_with("int") { format!("number {literal}") } else { "number".to_owned() }
 }
 
 fn go_type(name: &str) -> String {
@@ -125,10 +112,37 @@ fn go_type(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::apps::v1::Deployment;
+    use k8s_openapi::api::apps::v1::DeploymentSpec;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use serde::{Deserialize, Serialize};
     use serde_json::json;
 
     use crate::api::Resource;
+    use crate::meta::{Object, Scope};
+
+    /// A type that the table does not know, with parts that are as Kubernetes'.
+    #[derive(Serialize, Deserialize)]
+    struct Deployment {
+        #[serde(default)]
+        metadata: ObjectMeta,
+        spec: Option<DeploymentSpec>,
+    }
+
+    impl Object for Deployment {
+        const GROUP: &'static str = "example.org";
+        const VERSION: &'static str = "v1";
+        const KIND: &'static str = "Deployment";
+        const PLURAL: &'static str = "deployments";
+        const SCOPE: Scope = Scope::Namespaced;
+
+        fn meta(&self) -> &ObjectMeta {
+            &self.metadata
+        }
+
+        fn meta_mut(&mut self) -> &mut ObjectMeta {
+            &mut self.metadata
+        }
+    }
 
     #[test]
     fn a_mistyped_field_is_named_as_the_decoder_of_kubernetes_names_it() {
@@ -138,7 +152,7 @@ mod tests {
             container[field] = value;
             json!({"spec": {"selector": {}, "template": {"spec": {"containers": [container]}}}})
         };
-        for (object, says) in [
+        for (mut object, says) in [
             (
                 json!({"spec": {"replicas": "three"}}),
                 "string into Go struct field DeploymentSpec.spec.replicas of type int32",
@@ -177,7 +191,7 @@ mod tests {
                 "string into Go struct field ContainerPort.spec.template.spec.containers.ports.containerPort of type int32",
             ),
         ] {
-            let Err(message) = row.rules.check(&object) else { panic!("{object} is taken") };
+            let Err(message) = row.rules.check(&mut object) else { panic!("{object} is taken") };
             assert_eq!(message, format!("json: cannot unmarshal {says}"), "{object}");
         }
     }

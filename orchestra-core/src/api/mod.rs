@@ -15,7 +15,7 @@
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
 //! | [`history`] | what an object has been, and the way back |
-//! | [`field`], `check`, `names` | paths in an object, what is wrong at one, and what values may be |
+//! | [`field`], `spot`, `check`, `names` | paths in an object, what is wrong at one, and what values may be |
 //! | [`metadata`] | what every object's metadata must be like |
 //! | [`represent`], [`table`], [`discovery`], `openapi` | what is answered: objects, lists, tables, documents |
 //! | `status` | [`Status`]: an error as Kubernetes says it |
@@ -53,6 +53,7 @@ mod responder;
 mod rules;
 pub mod schema;
 pub mod server;
+mod spot;
 mod status;
 pub mod structural;
 mod subresource;

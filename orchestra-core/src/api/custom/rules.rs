@@ -1,13 +1,12 @@
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::jsonpath::JsonPath;
 use super::{CustomKind, CustomVersion, scale};
 use crate::api::field::{Errors, Path};
-use crate::api::mistyped::{self, Refusal, Step};
+use crate::api::schema::{Place, fit};
 use crate::api::structural::{RuleSet, Schema, check_lists};
 use crate::api::{KindRules, ScalePaths, api_version, names, table};
 
@@ -112,31 +111,13 @@ impl CustomRules {
     }
 }
 
-fn metadata_refusal(document: &Value) -> Option<Refusal> {
-    use serde_path_to_error::Segment;
-    let error = serde_path_to_error::deserialize::<_, ObjectMeta>(document).err()?;
-    let steps = error.path().iter().filter_map(|segment| match segment {
-        Segment::Map { key } => Some(Step::Key(key.clone())),
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    Some((steps.collect(), error.inner().to_string()))
-}
-
 impl KindRules for CustomRules {
-    fn check(&self, object: &Value) -> Result<Vec<String>, String> {
-        let Some(meta) = object.get("metadata").filter(|meta| !meta.is_null()) else { return Ok(Vec::new()) };
-        let mut unknown = Vec::new();
-        let read: Result<ObjectMeta, _> = serde_ignored::deserialize(meta, |path| {
-            unknown.push(format!("metadata.{path}"));
-        });
-        match read {
-            Ok(_) => Ok(unknown),
-            Err(error) => Err(match metadata_refusal(meta) {
-                Some(refused) => mistyped::explain("ObjectMeta", meta, refused, &metadata_refusal),
-                None => error.to_string(),
-            }),
-        }
+    fn check(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        let Some(meta) = object.get_mut("metadata").filter(|meta| !meta.is_null()) else {
+            return Ok(Vec::new());
+        };
+        let unknown = fit::fit(Place::metadata(), meta)?;
+        Ok(unknown.into_iter().map(|path| format!("metadata.{path}")).collect())
     }
 
     fn prune(&self, object: &mut Value) -> Result<Vec<String>, String> {

@@ -3,11 +3,10 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Rules, desires_otherwise};
+use super::{Rules, desires_otherwise, foreign};
 use crate::api::field::Errors;
-use crate::api::mistyped::{self, Refusal, Step};
 use crate::api::ownership::{NodeId, Schema};
-use crate::api::schema::Place;
+use crate::api::schema::{self, Place, fit};
 use crate::api::structural;
 use crate::api::table;
 use crate::api::{Status, api_version};
@@ -18,16 +17,16 @@ use crate::meta::Object;
 /// All functions are pure, and each has a default that fits a kind with nothing special and objects of any shape. What
 /// each is for is said at the function of the same name of [`Rules`].
 pub trait KindRules: Send + Sync + 'static {
-    /// Says whether an object has the shape of the kind, and names the fields that the kind does not know.
+    /// Drops the fields that the type of the kind does not have, and names them as a user would.
     ///
     /// # Errors
     /// What is mistyped.
-    fn check(&self, _object: &Value) -> Result<Vec<String>, String> {
+    fn check(&self, _object: &mut Value) -> Result<Vec<String>, String> {
         Ok(Vec::new())
     }
 
-    /// Drops the fields that the kind does not know, and names them as a user would. What [`KindRules::check`] names is
-    /// dropped already.
+    /// Drops the fields that the schema of the kind does not have, and names them as a user would. It comes after
+    /// [`KindRules::check`].
     ///
     /// # Errors
     /// What is mistyped.
@@ -215,23 +214,6 @@ fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
     K::deserialize(object)
 }
 
-/// Where and why a document is not an object of the type; `None` if it is one.
-fn refusal<K: Object>(document: &Value) -> Option<Refusal> {
-    use serde_path_to_error::Segment;
-    let error = serde_path_to_error::deserialize::<_, K>(document).err()?;
-    let steps = error.path().iter().filter_map(|segment| match segment {
-        Segment::Map { key } => Some(Step::Key(key.clone())),
-        Segment::Seq { index } => Some(Step::Index(*index)),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    Some((steps.collect(), error.inner().to_string()))
-}
-
-/// Where documents of a type begin; `None` if it is not one of Kubernetes' own.
-fn place<K: Object>() -> Option<Place> {
-    Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND)
-}
-
 impl<R: Rules> KindRules for Typed<R> {
     #[cfg(feature = "openapi")]
     fn schema(
@@ -261,25 +243,12 @@ impl<R: Rules> KindRules for Typed<R> {
         R::prepare_part(part, new, old);
     }
 
-    fn check(&self, object: &Value) -> Result<Vec<String>, String> {
-        let mut unknown = Vec::new();
-        let decoded: Result<R::Object, _> = serde_ignored::deserialize(object, |path| {
-            let path = path.to_string();
-            // Every object has these, also of a type that has no fields for them.
-            if !matches!(path.as_str(), "apiVersion" | "kind") {
-                unknown.push(path);
-            }
-        });
-        match decoded {
-            Ok(_) => Ok(unknown),
-            // Following the path costs time, so it is followed only when something is wrong.
-            Err(error) => Err(match refusal::<R::Object>(object) {
-                Some(refused) => mistyped::known(place::<R::Object>(), &refused).unwrap_or_else(|| {
-                    mistyped::explain(R::Object::KIND, object, refused, &refusal::<R::Object>)
-                }),
-                None => error.to_string(),
-            }),
+    fn check(&self, object: &mut Value) -> Result<Vec<String>, String> {
+        if const { schema::describes(R::Object::GROUP) } {
+            let place = Place::of_kind(&api_version(R::Object::GROUP, R::Object::VERSION), R::Object::KIND);
+            return fit::fit(place.unwrap_or(Place::Object), object);
         }
+        foreign::fit::<R::Object>(object)
     }
 
     fn prepare_deletion(&self, object: &mut Value) {

@@ -4,6 +4,7 @@
 //! instead, which reads them typed; [`Typed`] carries it over. A kind that comes at run time implements [`KindRules`]
 //! itself.
 
+mod foreign;
 mod kind;
 mod shape;
 

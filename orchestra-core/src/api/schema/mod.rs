@@ -1,14 +1,16 @@
 //! What Kubernetes' API says of its types and fields.
 //!
 //! All of it is in one table, `types.txt`. From it come the [canonical form](canonical) of objects, the decoding of
-//! protobuf, strategic merge patches and the extensions of OpenAPI documents. The types of other groups are not in it,
+//! protobuf, strategic merge patches, the extensions of OpenAPI documents, and [what does not fit](fit). The types of other groups are not in it,
 //! and what is not in it is left as it is.
 
 pub(crate) mod canonical;
+pub(crate) mod fit;
 pub(crate) mod go;
 mod table;
 
 pub(crate) use table::TypeRef;
+pub(crate) use table::describes;
 pub use table::{Type, definition};
 
 /// How a list behaves when two writers meet in it (`x-kubernetes-list-type`).
@@ -169,7 +171,7 @@ impl Place {
     }
 
     /// Metadata are the same for every kind.
-    fn metadata() -> Self {
+    pub(crate) fn metadata() -> Self {
         Type::find("meta.k8s.io/v1", "ObjectMeta").map_or(Self::Plain, Self::Type)
     }
 

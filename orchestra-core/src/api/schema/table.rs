@@ -9,6 +9,57 @@ const TEXT: &str = include_str!("types.txt");
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT));
 
+/// The groups of the table's versions.
+const GROUPS: [&str; 25] = [
+    "",
+    "admission.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "extensions",
+    "flowcontrol.apiserver.k8s.io",
+    "meta.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
+
+/// Whether the table describes the kinds of a group. It is asked as the program is compiled, so that of types that the
+/// table describes no second way to read them is compiled.
+pub(crate) const fn describes(group: &str) -> bool {
+    let mut at = 0;
+    while at < GROUPS.len() {
+        if same(GROUPS[at].as_bytes(), group.as_bytes()) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// `==` cannot be used in a constant.
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 struct Table {
     versions: Vec<Version>,
     types: Vec<Type>,
@@ -370,6 +421,20 @@ mod tests {
         assert_eq!(TABLE.types.len(), types, "a type stands there once");
         assert_eq!(TABLE.named.len(), types);
         assert_eq!(TABLE.types.iter().map(|held| held.messages.len()).sum::<usize>(), fields);
+    }
+
+    #[test]
+    fn the_groups_are_those_of_the_versions() {
+        let mut groups: Vec<&str> = TABLE
+            .versions
+            .iter()
+            .map(|of| of.api_version.split_once('/').map_or("", |(group, _)| group))
+            .collect();
+        groups.sort_unstable();
+        groups.dedup();
+        assert_eq!(groups, GROUPS);
+        assert!(GROUPS.into_iter().all(describes));
+        assert!(!describes("app") && !describes("appsx") && !describes("example.org"));
     }
 
     #[test]

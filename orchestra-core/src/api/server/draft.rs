@@ -106,8 +106,7 @@ impl Draft {
         object["kind"] = (*resource.kind).into();
         let place = place(resource);
         canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
-        let unknown = resource.rules.check(&object).map_err(|why| refuse(&why))?;
-        decode::prune(&mut object, &unknown);
+        let unknown = resource.rules.check(&mut object).map_err(|why| refuse(&why))?;
         let pruned = resource.rules.prune(&mut object).map_err(|why| refuse(&why))?;
         resource.rules.default(&mut object);
         canonical::complete(place, &mut object);
@@ -200,7 +199,14 @@ impl Draft {
     ) -> Result<(), Status> {
         canonical::complete(place(resource), &mut self.object);
         let mut errors = Errors::new();
-        let undecodable = |error: serde_json::Error| Status::internal(error);
+        // What the type refuses of an object that its kind has taken: it came with the request all the same.
+        let undecodable = |error: serde_json::Error| {
+            let kind = &resource.kind;
+            Status::bad_request(format!(
+                "{kind} in version {:?} cannot be handled as a {kind}: {error}",
+                &*resource.version
+            ))
+        };
         match old {
             Some(old) if part.is_some_and(Subresource::is_status) => {
                 check_metadata(resource, &self.object, Some(old), &mut errors).map_err(undecodable)?;

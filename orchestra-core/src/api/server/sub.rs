@@ -42,10 +42,10 @@ impl Server {
                 Ok(done())
             }
             (Action::Edit { .. }, Operation::Update { body, options }) => {
-                let body = body.read(body_kind(resource, part))?;
+                let mut body = body.read(body_kind(resource, part))?;
                 if part.body.is_none() {
                     // What does not fit the kind is said before whose it is.
-                    resource.rules.check(&body).map_err(|why| unfit(&resource.kind, &why))?;
+                    resource.rules.check(&mut body).map_err(|why| unfit(&resource.kind, &why))?;
                 }
                 check_replaced_name(target, &body)?;
                 let write = Write { user, kind: resource, part: Some(part), options: &options, owned: true };
@@ -112,7 +112,7 @@ impl Server {
             let mut object = current.object.clone();
             resource.rules.edit(&part.name, &mut object, &body, now)?;
             // What the body brought in may be of any type.
-            resource.rules.check(&object).map_err(|why| unfit(kind, &why))?;
+            resource.rules.check(&mut object).map_err(|why| unfit(kind, &why))?;
             Ok(Next::Put(Draft::made(object)))
         };
         self.catch_up().await?;

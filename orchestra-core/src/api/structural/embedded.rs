@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::{Schema, Spot};
 use crate::api::field::{Errors, Path};
-use crate::api::{NameRule, decode, metadata, names};
+use crate::api::schema::{Place, fit};
+use crate::api::{NameRule, metadata, names};
 use crate::meta::Scope;
 
 impl Schema {
@@ -58,12 +59,8 @@ fn coerce(
 }
 
 fn coerce_metadata(value: &mut Value, at: &Spot<'_>, unknown: &mut Vec<String>) -> Result<(), String> {
-    let mut found = Vec::new();
-    let read: Result<ObjectMeta, _> =
-        serde_ignored::deserialize(&*value, |path| found.push(path.to_string()));
-    read.map_err(|error| format!("{}: {error}", at.text()))?;
-    decode::prune(value, &found);
-    unknown.extend(found.iter().map(|path| format!("{}.{}", at.text(), decode::readable(path))));
+    let found = fit::fit(Place::metadata(), value).map_err(|error| format!("{}: {error}", at.text()))?;
+    unknown.extend(found.iter().map(|path| format!("{}.{path}", at.text())));
     Ok(())
 }
 

@@ -12,7 +12,6 @@
 //! | `complete`, `properties`, `defaults` | what is wrong with a schema itself |
 //! | `place` | paths into a schema, as selectable fields and rules name them |
 //! | `declare`, `rules`, `rule_check` | rules in CEL: what they know of values, how they are applied, what is wrong with them |
-//! | `spot` | where in a value one is, without a text until something is wrong |
 
 mod complete;
 mod declare;
@@ -30,7 +29,6 @@ mod prune;
 mod read;
 mod rule_check;
 mod rules;
-mod spot;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -51,7 +49,7 @@ pub use self::properties::{Checked, check_properties};
 pub use self::read::{MAX_DEPTH, Unreadable};
 pub use self::rule_check::check_rules;
 pub use self::rules::RuleSet;
-pub use self::spot::Spot;
+pub use super::spot::Spot;
 
 /// The JSON type that a schema asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -132,7 +132,7 @@ fn note_storage(object: &mut Value) {
 struct DefinitionRules(Typed<CustomResourceDefinitionRules>);
 
 impl KindRules for DefinitionRules {
-    fn check(&self, object: &Value) -> Result<Vec<String>, String> {
+    fn check(&self, object: &mut Value) -> Result<Vec<String>, String> {
         self.0.check(object)
     }
 

@@ -7,6 +7,7 @@ mod cells;
 mod certificates;
 mod defaults;
 mod devices;
+mod fitting;
 mod flowcontrol;
 mod invalid;
 mod networking;

@@ -143,11 +143,11 @@ proptest! {
     fn what_decodes_still_decodes_once_defaulted(object in object()) {
         for row in builtin().iter() {
             let mut object = object.clone();
-            if reduce(row, &mut object).is_err() || row.rules.check(&object).is_err() {
+            if reduce(row, &mut object).is_err() || row.rules.check(&mut object).is_err() {
                 continue;
             }
             row.rules.default(&mut object);
-            let decodes = row.rules.check(&object).map(|_| ());
+            let decodes = row.rules.check(&mut object).map(|_| ());
             prop_assert_eq!(decodes, Ok(()), "{:?} {}", row, object);
             let mut errors = Errors::new();
             row.rules.validate(&object, &mut errors).unwrap();

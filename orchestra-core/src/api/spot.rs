@@ -39,6 +39,18 @@ impl<'s> Spot<'s> {
         self.above.is_none()
     }
 
+    /// The steps from the value as a whole down to here.
+    pub(crate) fn steps(&self) -> Vec<super::schema::go::Step> {
+        use super::schema::go::Step as Named;
+        let mut steps = self.above.map(Self::steps).unwrap_or_default();
+        match self.step {
+            Step::Root => {}
+            Step::Field(name) | Step::Key(name) => steps.push(Named::Key(name.to_owned())),
+            Step::Index(index) => steps.push(Named::Index(index)),
+        }
+        steps
+    }
+
     /// The steps as text: `spec.list[0].name`.
     pub fn text(&self) -> String {
         let mut out = String::new();

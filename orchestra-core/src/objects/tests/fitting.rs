@@ -21,11 +21,7 @@ impl Maker<'_> {
     fn message(&mut self, of: &Type, depth: usize) -> Value {
         let mut fields = Map::new();
         for field in of.fields() {
-            // The types cannot be without these times, though Go can.
-            let time = matches!(field.of, Kind::Time | Kind::MicroTime) && field.always_written();
-            if time && field.shape == Shape::Plain {
-                fields.insert(field.name.to_owned(), json!("2026-11-28T00:00:00Z"));
-            } else if depth < 6 && self.below(3) == 0 {
+            if depth < 6 && self.below(3) == 0 {
                 fields.insert(field.name.to_owned(), self.field(field, depth + 1));
             }
         }
@@ -98,7 +94,9 @@ proptest! {
             }
             prop_assert_eq!(row.rules.check(&mut object.clone()), Ok(Vec::new()));
             if let Err(error) = row.rules.validate(&object, &mut Errors::new()) {
-                prop_assert!(false, "{:?} does not read {}: {}", row, object, error);
+                // Conditions cannot be without their times, though Go can read them so: such a write is refused.
+                let timeless = error.to_string() == "missing field `lastTransitionTime`";
+                prop_assert!(timeless, "{:?} does not read {}: {}", row, object, error);
             }
         }
     }

@@ -10,6 +10,7 @@ use orchestra_core::api::{
     DeleteOptions, Kind, KindRules, ListOptions, Objects, Reason, Resource, Server, WatchEvent, WatchOptions,
     WriteOptions,
 };
+use orchestra_core::control::{Action, Context, Controller, Error, EveryKind, Key, Seen as Told};
 use orchestra_core::controllers::{self, Config};
 use orchestra_core::meta::{GroupResource, Scope};
 use orchestra_core::testing::TestServer;
@@ -44,6 +45,31 @@ fn widgets(server: &TestServer) -> Objects {
 
 fn listed(server: &Server) -> bool {
     Discovery::new(&server.kinds()).resources("example.org", "v1").is_some()
+}
+
+/// Who asks for all kinds is told of another one at once, and need not look for it.
+#[tokio::test(start_paused = true)]
+async fn a_controller_of_every_kind_follows_one_that_comes() {
+    let server = TestServer::start().await;
+    let (seen, mut names) = tokio::sync::mpsc::unbounded_channel();
+    let itself =
+        |_: &EveryKind, kind: &Arc<Kind>, told: Told<'_>| vec![Key::of(kind, told.object().name().clone())];
+    let is_meant = |kind: &Kind| *kind.kind == *"Widget";
+    let controller = Controller::every_kind(server.client(), is_meant, itself);
+    let reconcile = move |context: Context| {
+        let _ = seen.send(context.name().to_string());
+        std::future::ready(Ok::<_, Error>(Action::Done))
+    };
+    let running = tokio::spawn(controller.run(reconcile, std::future::pending()));
+    // Long enough for it to have found out that there is no such kind yet.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    server.server().put_kind(row(&[])).await.unwrap();
+    let object = json!({"metadata": {"name": "a"}, "spec": {"size": 1}});
+    widgets(&server).create(object, WriteOptions::default()).await.unwrap();
+    let name = tokio::time::timeout(Duration::from_secs(1), names.recv()).await;
+    assert_eq!(name.expect("it is seen within a second").as_deref(), Some("default/a"));
+    running.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use rustc_hash::FxBuildHasher;
 use tokio_util::sync::CancellationToken;
@@ -285,6 +286,15 @@ impl ReadCaches {
         let learned = Arc::new(learned);
         self.every_kind.store(Arc::clone(&learned));
         Ok(learned)
+    }
+
+    /// Ends when it is time to [learn](Self::learn) anew: as soon as the kinds are others than at the time of the call, or,
+    /// of a service that cannot tell, after `pause`.
+    pub(super) fn outdated(&self, pause: Duration) -> BoxFuture<'static, ()> {
+        self.service.kinds_changed().unwrap_or_else(|| {
+            let clock = Arc::clone(self.clock());
+            Box::pin(async move { clock.sleep(pause).await })
+        })
     }
 
     pub(super) async fn get(&self, target: Target) -> Result<Cache, Status> {

@@ -21,7 +21,8 @@ use crate::watch::{Cache, Entry, Event, EventKind, Query};
 
 /// How often a kind that cannot be read is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-/// How often a trigger of every kind looks for new ones, as garbage collection does in Kubernetes.
+/// How often a trigger of every kind looks for new ones, as garbage collection does in Kubernetes, where the service cannot
+/// tell when there are some.
 const LOOK_FOR_KINDS: Duration = Duration::from_secs(30);
 
 /// What a trigger is told.
@@ -227,22 +228,21 @@ impl Trigger {
         let clock = caches.clock();
         let mut followed = Supervisor::new(self.name(), Arc::clone(clock));
         loop {
-            let pause = match caches.learn(is_meant).await {
-                Ok(kinds) => {
-                    self.follow_these(&kinds, &mut followed, caches, queue);
-                    LOOK_FOR_KINDS
-                }
+            // From before they are learned, so that no change falls in between.
+            let mut outdated = caches.outdated(LOOK_FOR_KINDS);
+            match caches.learn(is_meant).await {
+                Ok(kinds) => self.follow_these(&kinds, &mut followed, caches, queue),
                 Err(error) => {
                     tracing::warn!(%error, "cannot find out which kinds are served, trying again");
-                    RETRY
+                    let next = clock.elapsed() + RETRY;
+                    outdated = Box::pin(async move { sleep_until(&**clock, Some(next)).await });
                 }
-            };
-            let next = clock.elapsed() + pause;
+            }
             loop {
                 tokio::select! {
                     biased;
                     Some(_) = followed.next() => {}
-                    () = sleep_until(&**clock, Some(next)) => break,
+                    () = &mut outdated => break,
                 }
             }
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use super::reconciler::ReadCaches;
 use crate::api::{
@@ -124,6 +125,10 @@ impl Service for Tracked {
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
         self.service.kinds().await
+    }
+
+    fn kinds_changed(&self) -> Option<BoxFuture<'static, ()>> {
+        self.service.kinds_changed()
     }
 
     async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {

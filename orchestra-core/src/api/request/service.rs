@@ -3,6 +3,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use serde_json::Value;
 
@@ -103,6 +104,12 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When the server cannot be asked.
     async fn kinds(&self) -> Result<Vec<Kind>, Status>;
+
+    /// Ends when other kinds are served than at the time of the call; `None` if the service does not know, and has to be
+    /// asked for its [kinds](Self::kinds) from time to time.
+    fn kinds_changed(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 
     /// The groups and versions that are served now. Unless the service knows better, those of its
     /// [kinds](Self::kinds).

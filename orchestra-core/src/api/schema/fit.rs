@@ -73,9 +73,13 @@ impl Fitting {
         items.iter_mut().enumerate().try_for_each(|(index, item)| self.element(of, item, &at.index(index)))
     }
 
-    /// Null stands for zero in lists and maps.
+    /// Null stands for zero in lists and maps. There is no time of zero that readers of such a list could take, though.
     fn element(&mut self, of: Kind, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {
-        if value.is_null() { Ok(()) } else { self.single(of, value, at) }
+        match (of, &*value) {
+            (Kind::Time | Kind::MicroTime, Value::Null) => Err(self.misfit(value, at)),
+            (_, Value::Null) => Ok(()),
+            _ => self.single(of, value, at),
+        }
     }
 
     fn single(&mut self, of: Kind, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {

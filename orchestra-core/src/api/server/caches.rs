@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::api::{Kinds, Resource};
 use crate::meta::{GroupResource, Revision};
@@ -68,6 +69,8 @@ impl Table {
 pub struct Caches {
     pub(super) table: Arc<ArcSwap<Table>>,
     pub(super) progress: Arc<Progress>,
+    /// Told whenever another table is published.
+    pub(super) published: Arc<Notify>,
 }
 
 impl Caches {

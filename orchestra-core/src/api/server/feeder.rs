@@ -54,7 +54,11 @@ pub(super) async fn start(
 ) -> Result<Fed, StoreError> {
     let progress = Progress::new();
     let table = Table { kinds, caches: HashMap::new() };
-    let caches = Caches { table: Arc::new(ArcSwap::from_pointee(table)), progress: Arc::clone(&progress) };
+    let caches = Caches {
+        table: Arc::new(ArcSwap::from_pointee(table)),
+        progress: Arc::clone(&progress),
+        published: Arc::default(),
+    };
     let (changes, taken) = mpsc::channel(1);
     let mut feeder =
         Feeder { store, caches: caches.clone(), writers: HashMap::new(), progress, written, changes: taken };
@@ -94,6 +98,7 @@ impl Feeder {
     fn publish(&self, kinds: Arc<Kinds>) {
         let caches = self.writers.iter().map(|(id, writer)| (id.clone(), writer.cache().clone())).collect();
         self.caches.table.store(Arc::new(Table { kinds, caches }));
+        self.caches.published.notify_waiters();
     }
 
     /// Loads everything there is, as it is at one revision.

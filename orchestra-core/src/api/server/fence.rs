@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 
 use super::Server;
 use crate::api::request::{Kind, Operation, Response, Service, Target, User, WatchOptions, WatchStream};
@@ -108,6 +109,10 @@ impl Service for Fenced {
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
         Service::kinds(&*self.server).await
+    }
+
+    fn kinds_changed(&self) -> Option<BoxFuture<'static, ()>> {
+        self.server.kinds_changed()
     }
 
     async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {

@@ -49,6 +49,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -360,6 +361,10 @@ impl Service for Server {
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
         Ok(self.kinds().iter().filter(|row| row.stored).map(|row| row.info()).collect())
+    }
+
+    fn kinds_changed(&self) -> Option<BoxFuture<'static, ()>> {
+        Some(Box::pin(Arc::clone(&self.caches.published).notified_owned()))
     }
 
     async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {

@@ -99,10 +99,10 @@ impl Fitting {
                 Value::String(_),
             ) => return Ok(()),
             (Kind::Int64, Value::Number(number)) if number.is_i64() => return Ok(()),
-            (Kind::Int32 | Kind::IntOrString, Value::Number(number)) => {
-                if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) {
-                    return Ok(());
-                }
+            (Kind::Int32 | Kind::IntOrString, Value::Number(number))
+                if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) =>
+            {
+                return Ok(());
             }
             _ => {}
         }

@@ -25,7 +25,7 @@
 //! | `lexer`, `parser`, `ast` | from text to an expression, macros read |
 //! | `types`, `check`, `cost` | whether its parts fit, and what it may cost |
 //! | `code`, `eval`, `value` | from what was checked to a value |
-//! | `library` | the functions |
+//! | `library`, `special` | the functions, and the values that only they make |
 //! | `error` | what is said when it is wrong |
 
 mod ast;
@@ -37,6 +37,7 @@ mod eval;
 mod lexer;
 mod library;
 mod parser;
+mod special;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -48,7 +49,8 @@ use self::check::{Checker, Found};
 use self::code::Code;
 pub use self::cost::Budget;
 pub use self::error::{CompileError, EvalError};
-pub use self::library::{parse_duration, pattern as go_pattern};
+pub use self::library::pattern as go_pattern;
+pub use self::special::parse_duration;
 pub use self::types::{Declared, DeclaredField, DeclaredKind, Elements, Opaque, Type, escape};
 use self::value::Name;
 pub use self::value::{Key, Special, Val};

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::error::EvalError;
+use super::special::{self, Semver, Url};
 use super::types::{Declared, DeclaredKind, Elements, Opaque};
 use crate::quantity::Quantity;
 
@@ -61,7 +62,7 @@ pub enum Special {
     /// An amount.
     Quantity(Quantity),
     /// A URL.
-    Url(super::library::Url),
+    Url(Url),
     /// An address.
     Ip(IpAddr),
     /// A range of addresses.
@@ -69,7 +70,7 @@ pub enum Special {
     /// A format of text, by its name.
     Format(&'static str),
     /// A version.
-    Semver(super::library::Semver),
+    Semver(Semver),
 }
 
 /// A key of a map.
@@ -124,7 +125,7 @@ impl<'v> Val<'v> {
     fn text_of(text: &'v str, declared: Option<&'v Declared>) -> Self {
         let read = match declared.map(|declared| &declared.kind) {
             Some(DeclaredKind::Bytes) => STANDARD.decode(text).ok().map(|bytes| Self::Bytes(bytes.into())),
-            Some(DeclaredKind::Duration) => super::library::parse_duration(text).map(Self::Duration),
+            Some(DeclaredKind::Duration) => special::parse_duration(text).map(Self::Duration),
             Some(DeclaredKind::Timestamp) => {
                 let time = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
                 time.ok().map(Self::Time)
@@ -387,7 +388,8 @@ impl<'v> Val<'v> {
             Self::Double(value) => (*value).into(),
             Self::Text(_) | Self::Made(_) => self.as_str().into(),
             Self::Bytes(bytes) => STANDARD.encode(bytes).into(),
-            Self::Duration(_) | Self::Time(_) => super::library::to_text(self)?.into(),
+            Self::Duration(nanos) => special::duration_text(*nanos).into(),
+            Self::Time(time) => time.to_string().into(),
             Self::JsonList(items, _) => Json::Array(items.to_vec()),
             Self::JsonMap(fields, _) => Json::Object((*fields).clone()),
             Self::List(items) => items.iter().map(Self::to_json).collect::<Result<Vec<_>, _>>()?.into(),

@@ -6,6 +6,7 @@ use super::P::{Bool, Double, Int, Of, Text};
 use super::{Function, failed, mismatch, text_at};
 use crate::expression::cost::Price;
 use crate::expression::error::EvalError;
+use crate::expression::special::Semver;
 use crate::expression::types::Opaque;
 use crate::expression::value::{Special, Val};
 use crate::quantity::{Format, Quantity};
@@ -114,65 +115,8 @@ fn compare<'v>(args: &[Val<'v>], holds: fn(Ordering) -> bool) -> Outcome<'v> {
     }
 }
 
-/// A semantic version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Semver {
-    numbers: [u64; 3],
-    before: Vec<String>,
-}
-
 fn is_loose(args: &[Val<'_>]) -> bool {
     args.get(1).and_then(Val::as_bool) == Some(true)
-}
-
-impl Semver {
-    /// Reads a version. A loose one may begin with `v`, have fewer numbers, and zeros before them.
-    fn parse(text: &str, loose: bool) -> Option<Self> {
-        let text = if loose { text.strip_prefix('v').unwrap_or(text) } else { text };
-        let (text, build) = text.split_once('+').map_or((text, None), |(text, build)| (text, Some(build)));
-        let (core, before) = text.split_once('-').map_or((text, None), |(core, before)| (core, Some(before)));
-        let mut numbers = [0; 3];
-        let parts: Vec<&str> = core.split('.').collect();
-        if parts.len() > 3 || (parts.len() < 3 && !loose) {
-            return None;
-        }
-        for (number, part) in numbers.iter_mut().zip(&parts) {
-            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-            let led = part.len() > 1 && part.starts_with('0') && !loose;
-            *number = part.parse().ok().filter(|_| digits && !led)?;
-        }
-        let word = |word: &&str| {
-            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        let words = |text: Option<&str>| -> Option<Vec<String>> {
-            let Some(text) = text else { return Some(Vec::new()) };
-            text.split('.').map(|part| Some(part).filter(word).map(str::to_owned)).collect()
-        };
-        words(build)?;
-        Some(Self { numbers, before: words(before)? })
-    }
-
-    fn order(&self, other: &Self) -> Ordering {
-        let numbers = self.numbers.cmp(&other.numbers);
-        // A version comes after what came before it.
-        let released = match (self.before.is_empty(), other.before.is_empty()) {
-            (true, false) => Ordering::Greater,
-            (false, true) => Ordering::Less,
-            _ => Ordering::Equal,
-        };
-        let words = || {
-            let each = self.before.iter().zip(&other.before).map(|(one, other)| {
-                match (one.parse::<u64>(), other.parse::<u64>()) {
-                    (Ok(one), Ok(other)) => one.cmp(&other),
-                    (Ok(_), Err(_)) => Ordering::Less,
-                    (Err(_), Ok(_)) => Ordering::Greater,
-                    (Err(_), Err(_)) => one.cmp(other),
-                }
-            });
-            each.fold(Ordering::Equal, Ordering::then).then(self.before.len().cmp(&other.before.len()))
-        };
-        numbers.then(released).then_with(words)
-    }
 }
 
 fn number<'v>(args: &[Val<'v>], index: usize) -> Outcome<'v> {

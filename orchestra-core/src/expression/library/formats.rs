@@ -1,9 +1,10 @@
 //! Formats of text by name, such as `format.dns1123Label()`.
 
 use super::P::{Of, OptionalFormat, OptionalListText, Text};
-use super::{Function, mismatch, net, text_at};
+use super::{Function, mismatch, text_at};
 use crate::expression::cost::Price;
 use crate::expression::error::EvalError;
+use crate::expression::special::Url;
 use crate::expression::types::Opaque;
 use crate::expression::value::{Special, Val};
 
@@ -71,7 +72,7 @@ fn faults(format: &str, text: &str) -> Vec<String> {
         "dns1035LabelPrefix" => wrong(label_1035(completed), "must be a DNS-1035 label"),
         "qualifiedName" => plain(crate::selector::key_faults(text)),
         "labelValue" => plain(crate::selector::value_faults(text)),
-        "uri" => wrong(net::Url::is_uri(text), "invalid URI"),
+        "uri" => wrong(Url::is_uri(text), "invalid URI"),
         "uuid" => wrong(is_uuid(text), "does not match the UUID format"),
         "byte" => wrong(is_base64(text), "invalid base64"),
         "date" => wrong(text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(), "invalid date"),

@@ -17,11 +17,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 
-pub use self::amounts::Semver;
-pub use self::net::Url;
 pub(super) use self::pattern::compile as compile_pattern;
-pub(super) use self::standard::to_text;
-pub use self::time::parse_duration;
+use self::standard::to_text;
 use super::cost::{Price, Size};
 use super::error::EvalError;
 use super::types::{Opaque, Type};

@@ -9,6 +9,7 @@ use super::P::{
 use super::{Function, failed, mismatch, text_at, time};
 use crate::expression::cost::{Price, Size};
 use crate::expression::error::EvalError;
+use crate::expression::special::duration_text;
 use crate::expression::value::Val;
 
 type Outcome<'v> = Result<Val<'v>, EvalError>;
@@ -308,7 +309,7 @@ fn to_double<'v>(args: &[Val<'v>]) -> Outcome<'v> {
 }
 
 /// A value as text.
-pub(in crate::expression) fn to_text(value: &Val<'_>) -> Result<String, EvalError> {
+pub(super) fn to_text(value: &Val<'_>) -> Result<String, EvalError> {
     Ok(match value {
         Val::Bool(value) => value.to_string(),
         Val::Int(value) => value.to_string(),
@@ -319,7 +320,7 @@ pub(in crate::expression) fn to_text(value: &Val<'_>) -> Result<String, EvalErro
             Err(_) => return failed("invalid UTF-8 in bytes, cannot convert to string"),
         },
         Val::Time(time) => time.to_string(),
-        Val::Duration(nanos) => time::duration_text(*nanos),
+        Val::Duration(nanos) => duration_text(*nanos),
         Val::Opaque(special) => super::net::special_text(special).ok_or_else(EvalError::no_overload)?,
         other => other.as_str().ok_or_else(EvalError::no_overload)?.to_owned(),
     })

@@ -1,0 +1,11 @@
+//! What values of the libraries are in themselves: read from text, compared and written, before there is any value of the
+//! language.
+
+mod duration;
+mod semver;
+mod url;
+
+pub(super) use self::duration::duration_text;
+pub use self::duration::parse_duration;
+pub use self::semver::Semver;
+pub use self::url::Url;

@@ -56,7 +56,8 @@ fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.chars().all(inside)
 }
 
-fn at_url(text: &str, path: &Path, errors: &mut Errors) {
+/// Says what is wrong with the URL of a webhook.
+pub(in crate::objects) fn at_url(text: &str, path: &Path, errors: &mut Errors) {
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(why) => return errors.required(path, format!("url must be a valid URL: {why}{FORM}")),
@@ -85,15 +86,19 @@ fn at_service(service: &ServiceReference, path: &Path, errors: &mut Errors) {
             errors.required(&path.child(field), "");
         }
     }
-    let port = service.port.unwrap_or_default();
-    if !(1..=65535).contains(&port) {
-        let detail = "port is not valid: must be between 1 and 65535, inclusive";
-        errors.invalid(&path.child("port"), port, detail);
-    }
+    at_port(service.port.unwrap_or_default(), &path.child("port"), errors);
     at_path(service.path.as_deref().unwrap_or_default(), &path.child("path"), errors);
 }
 
-fn at_path(text: &str, path: &Path, errors: &mut Errors) {
+/// Says what is wrong with the port of a webhook's service.
+pub(in crate::objects) fn at_port(port: i32, path: &Path, errors: &mut Errors) {
+    if !(1..=65535).contains(&port) {
+        errors.invalid(path, port, "port is not valid: must be between 1 and 65535, inclusive");
+    }
+}
+
+/// Says what is wrong with the path of a URL that a webhook's service is asked for.
+pub(in crate::objects) fn at_path(text: &str, path: &Path, errors: &mut Errors) {
     match text {
         "" | "/" => return,
         "//" => return errors.invalid(path, text, "segment[0] may not be empty"),

@@ -9,7 +9,7 @@
 //! | `bindings` | where a policy holds, and with which parameters |
 
 mod bindings;
-mod client;
+pub(super) mod client;
 mod mutating_policy;
 mod rules;
 mod validating_policy;

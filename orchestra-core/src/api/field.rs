@@ -57,7 +57,9 @@ pub struct Shown(String);
 impl Shown {
     /// An object with these fields, in this order.
     pub fn object<'f>(fields: impl IntoIterator<Item = (&'f str, Self)>) -> Self {
-        let fields = fields.into_iter().map(|(name, value)| format!("{}:{value}", Value::from(name)));
+        let shown = |value: Self| if value.0.starts_with('"') { for_pages(value.0) } else { value.0 };
+        let fields =
+            fields.into_iter().map(|(name, value)| format!("{}:{}", Value::from(name), shown(value)));
         Self(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
     }
 
@@ -82,10 +84,29 @@ impl Shown {
 impl From<Value> for Shown {
     fn from(value: Value) -> Self {
         let text = value.to_string();
+        if !value.is_string() {
+            return Self(for_pages(text));
+        }
         // A text by itself is quoted as Go quotes it, which differs from JSON where there is nothing to see.
-        let escaped = value.is_string() && (text.contains("\\u00") || text.contains('\u{7f}'));
+        let escaped = text.contains("\\u00") || text.contains('\u{7f}');
         Self(if escaped { quoted(value.as_str().unwrap_or_default()) } else { text })
     }
+}
+
+/// JSON in which nothing means anything to a web page, as Go writes it.
+fn for_pages(json: String) -> String {
+    const MEANINGFUL: [char; 5] = ['<', '>', '&', '\u{2028}', '\u{2029}'];
+    if !json.contains(MEANINGFUL) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        match MEANINGFUL.contains(&character) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => out.push(character),
+        }
+    }
+    out
 }
 
 fn quoted(text: &str) -> String {

@@ -11,6 +11,7 @@
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
 //! | `responder` | who answers what is created to be answered |
+//! | `converter` | who converts objects whose versions the table does not know |
 //! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
@@ -27,6 +28,7 @@ pub mod admission;
 pub(crate) mod check;
 mod client;
 mod continue_token;
+mod converter;
 #[cfg(test)]
 mod corpus;
 pub mod custom;
@@ -66,6 +68,7 @@ pub mod yaml;
 pub use access::{AccessRequest, Authenticator, Authorizer, Decision, Verdict};
 pub use admission::Admission;
 pub use client::{Client, Patch};
+pub use converter::{Converter, Kept};
 pub use kinds::Kinds;
 pub use objects::Objects;
 pub use request::{

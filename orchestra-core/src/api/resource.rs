@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::converter::Kept;
 use super::field::Errors;
 use super::request::{Kind, Target, Verb};
 use super::rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed};
@@ -147,6 +148,9 @@ pub struct Resource {
     pub deprecated: Option<Arc<str>>,
     /// Further groups and versions that serve it.
     pub also: Vec<Served>,
+    /// How objects are kept, if only a converter knows how its versions differ. Each version then has a row of its own,
+    /// whose version is that one.
+    pub kept: Option<Kept>,
     /// What is defaulted, refused, kept and printed.
     pub rules: Arc<dyn KindRules>,
 }
@@ -192,6 +196,7 @@ impl Resource {
             created_by_update: false,
             deprecated: None,
             also: Vec::new(),
+            kept: None,
             rules,
         }
     }

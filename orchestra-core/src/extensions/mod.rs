@@ -14,6 +14,7 @@
 
 mod cleanup;
 mod conditions;
+mod conversion;
 mod names;
 
 use std::collections::HashMap;
@@ -26,16 +27,19 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use self::conditions::is_true;
-use crate::api::{Client, Server, Status};
+use crate::api::{Client, Server, Service as _, Status};
 use crate::control::{Action, Context, Controller, Error, Metrics, write};
 use crate::meta::{GroupResource, ObjectName};
 use crate::objects::custom_resource_definition::{FINALIZER, kind_of};
 use crate::watch::{Cache, Entry};
+use crate::webhook::Webhooks;
 
 /// The kinds that a server serves by definitions, and by which state of each.
 #[derive(Clone)]
 pub struct Extensions {
     server: Arc<Server>,
+    /// What asks the webhooks that convert objects.
+    webhooks: Webhooks,
     served: Arc<Mutex<HashMap<GroupResource, u64>>>,
 }
 
@@ -49,8 +53,9 @@ impl std::fmt::Debug for Extensions {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn install(server: &Arc<Server>) -> Result<Extensions, Status> {
-    let extensions = Extensions { server: Arc::clone(server), served: Arc::default() };
+pub async fn install(server: &Arc<Server>, webhooks: &Webhooks) -> Result<Extensions, Status> {
+    let (server_of, webhooks) = (Arc::clone(server), webhooks.clone());
+    let extensions = Extensions { server: server_of, webhooks, served: Arc::default() };
     let Some(cache) = server.caches().get(&GroupResource::of::<CustomResourceDefinition>()) else {
         return Ok(extensions);
     };
@@ -117,7 +122,8 @@ impl Extensions {
 
     /// The row of a definition; `None` if it is not to be served.
     fn row(&self, definition: &Value) -> Option<crate::api::Resource> {
-        let kind = kind_of(definition);
+        let mut kind = kind_of(definition);
+        kind.converter = conversion::converter(definition, &self.webhooks, self.server.clock());
         if self.server.kinds().get(&kind.id).is_some_and(|held| !held.custom) {
             warn!(kind = %kind.id, "a definition is of a kind that is served otherwise, and is passed over");
             return None;

@@ -5,7 +5,9 @@
 //! other.
 //!
 //! Objects are kept in one version. What is sent in another is pruned and defaulted by that one's schema, checked by it,
-//! and kept as the stored version has it; what is read in another is what its schema leaves of the stored object.
+//! and kept as the stored version has it; what is read in another is what its schema leaves of the stored object. If only a
+//! [`Converter`] knows how the versions differ, a request works on objects of its own version, and what it reads and
+//! stores is converted at its edge.
 //!
 //! [`KindRules`]: super::KindRules
 
@@ -20,7 +22,9 @@ use serde_json::Value;
 pub use self::jsonpath::JsonPath;
 use self::rules::{CustomRules, Version};
 use super::structural::{Schema, Unreadable};
-use super::{Column, Kind, Resource, ScalePaths, Subresource, Verb};
+use super::{
+    Column, Conversion, Converter, Kept, Kind, Resource, ScalePaths, Subresource, Verb, api_version,
+};
 use crate::meta::{GroupResource, Scope};
 use crate::watch::IndexedField;
 
@@ -57,6 +61,8 @@ pub struct CustomKind {
     pub creatable: bool,
     /// Its versions. The one that is stored is among them, served or not.
     pub versions: Vec<CustomVersion>,
+    /// What converts objects between them; `None` if they differ in nothing but their name and schema.
+    pub converter: Option<Arc<dyn Converter>>,
 }
 
 /// A version of a custom kind.
@@ -113,29 +119,68 @@ impl CustomKind {
     /// # Errors
     /// When the definition is not one that its rules let pass.
     pub fn resource(&self) -> Result<Resource, NoKind> {
-        let stored = self.versions.iter().find(|version| version.storage).ok_or(NoKind::NoStorage)?;
-        let rules_of = |version: &CustomVersion| {
+        let storage = self.versions.iter().position(|version| version.storage).ok_or(NoKind::NoStorage)?;
+        let read = |version: &CustomVersion| {
             let read = Schema::read(&version.schema);
             let schema =
                 read.map_err(|source| NoKind::Schema { version: Arc::clone(&version.name), source })?;
-            Ok::<_, NoKind>(Arc::new(Version::new(self, version, schema)))
+            Ok::<_, NoKind>(Version::new(self, version, schema))
         };
-        let stored_rules = rules_of(stored)?;
-        let mut row = self.row(stored, stored, CustomRules::stored(Arc::clone(&stored_rules)));
-        for version in self.versions.iter().filter(|version| version.served && !version.storage) {
-            let rules = CustomRules::spoken(rules_of(version)?, Arc::clone(&stored_rules));
-            let own = self.row(stored, version, rules);
-            row = row.also_by(Arc::clone(&version.name), own);
+        let versions: Arc<[Version]> = self.versions.iter().map(read).collect::<Result<_, _>>()?;
+        let row_of = |place: usize| self.row_of(&versions, place, storage);
+        let mut row = row_of(storage);
+        let others = self.versions.iter().enumerate();
+        for (place, version) in others.filter(|(_, version)| version.served && !version.storage) {
+            row = row.also_by(Arc::clone(&version.name), self.also_served(row_of(place), place));
         }
-        row.serves_stored = stored.served;
         Ok(row)
     }
 
     /// The row by which a version is served.
-    fn row(&self, stored: &CustomVersion, version: &CustomVersion, rules: CustomRules) -> Resource {
+    fn row_of(&self, versions: &Arc<[Version]>, place: usize, storage: usize) -> Resource {
+        let (stored, version) = (&self.versions[storage], &self.versions[place]);
+        let Some(converter) = &self.converter else {
+            let rules = CustomRules::new(Arc::clone(versions), place, storage);
+            return Resource { serves_stored: stored.served, ..self.row(stored, stored, version, rules) };
+        };
+        let rules = CustomRules::converted(Arc::clone(versions), place);
+        let kept = api_version(&self.id.group, &stored.name).into();
+        Resource {
+            serves_stored: version.served,
+            kept: Some(Kept { api_version: kept, converter: Arc::clone(converter) }),
+            ..self.row(stored, version, version, rules)
+        }
+    }
+
+    /// A row that knows by which other versions its kind is served too.
+    fn also_served(&self, row: Resource, place: usize) -> Resource {
+        let own = self.converter.is_some().then_some(place);
+        let others = self.versions.iter().enumerate();
+        let others = others.filter(|(place, version)| match own {
+            // It is the row's version, so that all others are further ones.
+            Some(own) => version.served && *place != own,
+            None => version.served && !version.storage,
+        });
+        others.fold(row, |row, (_, version)| {
+            let row = row.also(Arc::clone(&self.id.group), Arc::clone(&version.name), Conversion::NONE);
+            match &version.deprecated {
+                Some(warning) => row.deprecated(Arc::clone(warning)),
+                None => row,
+            }
+        })
+    }
+
+    /// The row of a version, for objects that are `held` in a version while a request works on them.
+    fn row(
+        &self,
+        stored: &CustomVersion,
+        held: &CustomVersion,
+        version: &CustomVersion,
+        rules: CustomRules,
+    ) -> Resource {
         let kind = Kind {
             id: self.id.clone(),
-            version: Arc::clone(&stored.name),
+            version: Arc::clone(&held.name),
             kind: Arc::clone(&self.kind),
             scope: self.scope,
         };
@@ -154,7 +199,7 @@ impl CustomKind {
             custom: true,
             unconditional_update: false,
             deprecated: version.deprecated.clone(),
-            reading: reading(stored),
+            reading: reading(stored, self.converter.is_some()),
             ..Resource::new(kind, Arc::new(rules))
         }
     }
@@ -188,9 +233,10 @@ fn columns(version: &CustomVersion) -> Arc<[Column<Arc<str>>]> {
 }
 
 /// What stored objects are read by: a change of it has them read anew.
-fn reading(stored: &CustomVersion) -> u64 {
+fn reading(stored: &CustomVersion, converted: bool) -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     let mut hasher = foldhash::quality::FixedState::default().build_hasher();
+    hasher.write(&[u8::from(converted)]);
     hasher.write(stored.name.as_bytes());
     hasher.write(stored.schema.to_string().as_bytes());
     hasher.finish()

@@ -8,7 +8,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `element`, `set`, `fields_v1` | steps of a path, sets of paths, and how they are written |
-//! | `types`, `builtin` | schemas: of custom kinds, and of Kubernetes' own |
+//! | `types`, `builtin`, `structural` | schemas: what they are, those of Kubernetes' own kinds, and of custom kinds |
 //! | `walk`, `compare` | the paths of one value, and of the difference of two |
 //! | `merge`, `prune` | a configuration laid over an object, and what it gives up |
 //! | `managers`, `conflict` | `managedFields`, and what refuses a configuration |
@@ -28,6 +28,7 @@ mod merge;
 mod prune;
 pub mod scale;
 mod set;
+mod structural;
 #[cfg(test)]
 mod tests;
 pub mod types;

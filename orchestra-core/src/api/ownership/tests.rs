@@ -1,3 +1,5 @@
+mod structural;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

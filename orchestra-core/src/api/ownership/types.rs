@@ -18,7 +18,7 @@ pub struct Schema {
 }
 
 /// A shape of a schema, by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(u32);
 
 impl NodeId {
@@ -38,6 +38,11 @@ impl NodeId {
 
     pub(super) const fn at(place: usize) -> Self {
         Self(place as u32)
+    }
+
+    /// Whether every schema has it, at the same place.
+    pub(super) const fn is_of_every_schema(self) -> bool {
+        (self.0 as usize) < Self::OF_EVERY_SCHEMA
     }
 }
 

@@ -209,9 +209,11 @@ impl<'r> Writer<'r> {
 
     /// Appends what comes before the objects of a list.
     pub fn list_head(&self, list: &ObjectList, out: &mut Vec<u8>) {
+        // A list of custom objects as they are says it also when it ends here.
+        let always = self.resource.custom && self.form == Form::Object;
         let meta = ListMeta {
             resource_version: list.revision.to_string(),
-            continue_token: list.continue_token.as_deref().or(self.resource.custom.then_some("")),
+            continue_token: list.continue_token.as_deref().or(always.then_some("")),
             remaining_item_count: list.remaining,
         };
         let (kind, api_version) = match self.form {

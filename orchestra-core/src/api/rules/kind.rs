@@ -5,9 +5,8 @@ use serde_json::Value;
 
 use super::{Rules, desires_otherwise, foreign};
 use crate::api::field::Errors;
-use crate::api::ownership::{NodeId, Schema};
+use crate::api::ownership::Versions;
 use crate::api::schema::{self, Place, fit};
-use crate::api::structural;
 use crate::api::table;
 use crate::api::{Status, api_version};
 use crate::meta::Object;
@@ -171,15 +170,9 @@ pub trait KindRules: Send + Sync + 'static {
         Ok(vec![object.metadata.name.clone().into(), table::age(&object.metadata, now).into()])
     }
 
-    /// How objects of a version are merged when a configuration is applied, and where they begin in that schema; `None`
-    /// for what the table of types says, and if that says nothing, for maps that are merged and lists that are replaced.
-    fn ownership(&self, _api_version: &str) -> Option<(&Schema, NodeId)> {
-        None
-    }
-
-    /// The structural schema of the objects, which says how their lists and maps are merged; `None` for kinds that have
-    /// none.
-    fn structural(&self) -> Option<&structural::Schema> {
+    /// How the versions of the kind differ and how objects of each are merged when a configuration is applied, for a kind
+    /// that says so itself; `None` for what the row and the table of types say.
+    fn versions(&self) -> Option<&dyn Versions> {
         None
     }
 

@@ -74,7 +74,7 @@ impl Request<'_> {
         let api_version = crate::api::api_version(&self.target.group, &self.target.version);
         let config = &self.config.value;
         check_config(config, &api_version, &self.kind.kind)?;
-        let applied = with_kind(self.kind, self.part, &api_version, |kind| {
+        let applied = with_kind(self.kind, self.part, current, &api_version, |kind| {
             let live = current.and_then(|current| spoken(self.kind, kind, current));
             let held = current.map_or(&Value::Null, |current| &current.managed);
             let live = live.as_ref().or(current.map(|current| &current.object));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::caches::Open;
+use super::conversions::Conversions;
 use super::draft::Part;
 use super::meta::{metadata, put_managed, take_managed};
 use crate::api::Status;
@@ -29,13 +30,15 @@ pub(super) struct Current {
     pub(super) object: Value,
     /// Its `managedFields`, or null.
     pub(super) managed: Value,
+    /// What it is in the versions in which its owners name their fields, where only a converter knows that.
+    pub(super) conversions: Conversions,
 }
 
 impl Current {
     pub(super) fn of(entry: Arc<Entry>) -> Result<Self, Status> {
         let mut object: Value = serde_json::from_slice(entry.bytes()).map_err(Status::internal)?;
         let managed = take_managed(&mut object).unwrap_or_default();
-        Ok(Self { entry, object, managed })
+        Ok(Self { entry, object, managed, conversions: Conversions::default() })
     }
 
     /// The object as it is read.

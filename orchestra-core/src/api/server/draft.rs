@@ -70,7 +70,11 @@ impl Draft {
         };
         let expected = crate::api::api_version(&target.group, &target.version);
         if resource.custom {
-            check_custom_kind(resource, &decoded.value, &version, &expected)?;
+            let checked = check_custom_kind(resource, &decoded.value, &expected);
+            checked.map_err(|status| match validation {
+                FieldValidation::Warn => status.warned(&unknown_to_all(resource, &decoded.value)),
+                _ => status,
+            })?;
         } else {
             check_kind(resource, (&expected, &version), &kind, &decoded.value).map_err(|other| match other {
                 Other::Version => Status::bad_request(format!(
@@ -110,8 +114,16 @@ impl Draft {
         let pruned = resource.rules.prune(&mut object).map_err(|why| refuse(&why))?;
         resource.rules.default(&mut object);
         canonical::complete(place, &mut object);
-        let mut faults = decode::faults(text, &unknown, &repeated);
-        faults.splice(0..0, pruned.into_iter().map(|path| format!("unknown field \"{path}\"")));
+        let faults = if resource.custom {
+            // What stands twice is found as the text is read, what is unknown when that is done.
+            let mut all: Vec<String> = unknown.into_iter().chain(pruned).collect();
+            all.sort();
+            let mut faults = decode::faults(text, &[], &repeated);
+            faults.extend(all.into_iter().map(|path| format!("unknown field \"{path}\"")));
+            faults
+        } else {
+            decode::faults(text, &unknown, &repeated)
+        };
         let warnings = match validation {
             FieldValidation::Strict if !faults.is_empty() => {
                 return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));
@@ -345,13 +357,9 @@ fn is_managed(value: &Value) -> bool {
 }
 
 /// An object of a custom kind must say what it is.
-fn check_custom_kind(
-    resource: &Resource,
-    object: &Value,
-    api_version: &str,
-    expected: &str,
-) -> Result<(), Status> {
-    let kind = object["kind"].as_str().unwrap_or_default();
+fn check_custom_kind(resource: &Resource, object: &Value, expected: &str) -> Result<(), Status> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let (kind, api_version) = (text("kind"), text("apiVersion"));
     if kind.is_empty() {
         return Err(Status::bad_request(format!(
             "Object 'Kind' is missing in '{}'",
@@ -370,6 +378,20 @@ fn check_custom_kind(
         return Err(Status::invalid(&resource.id.group, kind, name, &errors));
     }
     Ok(())
+}
+
+/// What is said of the fields of an object of a version that the kind has not: that version knows only those that every
+/// object has.
+fn unknown_to_all(resource: &Resource, object: &Value) -> Vec<String> {
+    let (group, version) = crate::api::split_api_version(object["apiVersion"].as_str().unwrap_or_default());
+    if version.is_empty() || resource.conversion(group, version).is_some() {
+        return Vec::new();
+    }
+    let fields = object.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let unknown = fields.filter(|name| !matches!(*name, "apiVersion" | "kind" | "metadata"));
+    let mut unknown: Vec<&str> = unknown.collect();
+    unknown.sort_unstable();
+    unknown.into_iter().map(|name| format!("unknown field {name:?}")).collect()
 }
 
 /// What is known of the fields of a kind's objects, as they are stored.

@@ -21,6 +21,8 @@
 
 mod apply;
 mod caches;
+mod conversions;
+mod convert;
 mod create;
 mod current;
 mod delete;
@@ -54,6 +56,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use caches::{Caches, Open, Table};
+use draft::Part;
 use feeder::{Fed, TableChange};
 pub use fence::Fence;
 pub use held::Borrowed;
@@ -305,6 +308,19 @@ impl Server {
         if let (false, Operation::Create { body, options }) = (kind.stored, &operation) {
             return self.respond(user, kind, target, body.clone(), options).await;
         }
+        let response = self.whole(user, kind, part, target, operation).await?;
+        convert::response(kind, response).await
+    }
+
+    /// The verb's function for an object as a whole, or its status. What it answers is as it is stored.
+    async fn whole(
+        &self,
+        user: &User,
+        kind: &Open,
+        part: Part<'_>,
+        target: &Target,
+        operation: Operation,
+    ) -> Result<Response, Status> {
         match operation {
             Operation::Get { revision, revision_match } => {
                 self.get(kind, target, revision, revision_match).await

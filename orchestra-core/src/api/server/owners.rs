@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::conversions::{Converted, settled};
 use super::current::{Current, Write};
 use super::draft::{Draft, Part, place};
 use super::prepare::timestamp;
@@ -11,7 +12,7 @@ use crate::api::ownership::managers::differ_in_times;
 use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, update};
 use crate::api::request::{User, WriteOptions};
 use crate::api::schema::{Place, Type, canonical};
-use crate::api::{Resource, split_api_version};
+use crate::api::{Resource, Status, split_api_version};
 
 /// The longest name of a manager in bytes, as in Kubernetes.
 const LONGEST: usize = 128;
@@ -84,21 +85,20 @@ impl Versions for Served<'_> {
         }
         (to.from_stored)(&mut object);
         object["apiVersion"] = api_version.into();
-        let spoken = Place::of_kind(api_version, &self.0.kind).unwrap_or_else(|| place(self.0));
-        canonical::complete(spoken, &mut object);
+        canonical::complete(self.place(api_version), &mut object);
         Some(object)
     }
 
     fn schema(&self, api_version: &str) -> (&Schema, NodeId) {
-        schema(self.0, api_version)
+        Schema::builtin(self.place(api_version))
     }
 }
 
-fn schema<'r>(resource: &'r Resource, api_version: &str) -> (&'r Schema, NodeId) {
-    resource.rules.ownership(api_version).unwrap_or_else(|| {
-        let spoken = Place::of_kind(api_version, &resource.kind).unwrap_or_else(|| place(resource));
-        Schema::builtin(spoken)
-    })
+impl Served<'_> {
+    /// Where objects of a version begin in the table of types.
+    fn place(&self, api_version: &str) -> Place {
+        Place::of_kind(api_version, &self.0.kind).unwrap_or_else(|| place(self.0))
+    }
 }
 
 /// What a write to a part does not change, whatever it says.
@@ -119,10 +119,16 @@ fn ignored<'r>(resource: &'r Resource, place: Option<&'static Type>, part: Part<
 pub(super) fn with_kind<T>(
     resource: &Resource,
     part: Part<'_>,
+    current: Option<&Current>,
     api_version: &str,
     ask: impl FnOnce(&Kind<'_>) -> T,
 ) -> T {
-    let (schema, node) = schema(resource, api_version);
+    let served = Served(resource);
+    let versions = resource.rules.versions().unwrap_or(&served);
+    let converted = current.filter(|_| resource.kept.is_some());
+    let converted = converted.map(|current| Converted { versions, known: &current.conversions });
+    let versions = converted.as_ref().map_or(versions, |converted| converted as &dyn Versions);
+    let (schema, node) = versions.schema(api_version);
     let held = match Place::of_kind(api_version, &resource.kind) {
         Some(Place::Type(held)) => Some(held),
         _ => None,
@@ -132,37 +138,48 @@ pub(super) fn with_kind<T>(
         canonical::complete(Place::Type(held), &mut empty);
     }
     let ignored = ignored(resource, held, part);
-    let versions = Served(resource);
-    ask(&Kind { api_version, schema, node, empty, ignored, versions: &versions })
+    ask(&Kind { api_version, schema, node, empty, ignored, versions })
 }
 
 /// Who owns what after a write: what the draft says, if it was made of an applied configuration, else what comes of
 /// comparing it with what was there.
-pub(super) fn after(
+pub(super) async fn after(
     write: Write<'_>,
     current: Option<&Current>,
     draft: &mut Draft,
     now: jiff::Timestamp,
-) -> Owners {
+) -> Result<Owners, Status> {
     if let Some(owners) = draft.owners.take() {
-        return owners;
+        return Ok(owners);
     }
     let given = draft.managed.take().unwrap_or(Value::Null);
     if !write.owned {
-        return Owners::Kept;
+        return Ok(Owners::Kept);
     }
+    let draft = &*draft;
+    let conversions = current.map(|current| &current.conversions);
+    settled(write.kind, conversions, || compared(write, current, draft, &given, now)).await
+}
+
+fn compared(
+    write: Write<'_>,
+    current: Option<&Current>,
+    draft: &Draft,
+    given: &Value,
+    now: jiff::Timestamp,
+) -> Owners {
     let signature = Signature::of(write.user, write.part, write.options, now);
     let held = current.map_or(&Value::Null, |current| &current.managed);
     let old = current.map(|current| &current.object);
     let stored = write.kind.api_version();
     let spoken = draft.spoken.as_deref().unwrap_or(&stored);
-    with_kind(write.kind, write.part, spoken, |kind| {
+    with_kind(write.kind, write.part, current, spoken, |kind| {
         if spoken == stored {
-            return update(kind, old, &draft.object, (held, &given), signature.author());
+            return update(kind, old, &draft.object, (held, given), signature.author());
         }
         let convert = |object: &Value| kind.versions.convert(object, spoken);
         let (Some(new), old) = (convert(&draft.object), old.and_then(convert)) else { return Owners::Kept };
-        update(kind, old.as_ref(), &new, (held, &given), signature.author())
+        update(kind, old.as_ref(), &new, (held, given), signature.author())
     })
 }
 

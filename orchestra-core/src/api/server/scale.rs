@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::Server;
 use super::apply;
 use super::caches::Open;
+use super::convert;
 use super::current::{Current, Write};
 use super::draft::Draft;
 use super::owners::Signature;
@@ -47,7 +48,8 @@ impl Server {
         let (wanted, options): (Wanted, WriteOptions) = match operation {
             Operation::Get { revision, .. } => {
                 self.at_least(revision).await?;
-                let object = self.current(resource, &name)?.to_value().map_err(Status::internal)?;
+                let entry = convert::spoken(resource, self.current(resource, &name)?).await?;
+                let object = entry.to_value().map_err(Status::internal)?;
                 check_scaled(&object, paths)?;
                 return Ok(Response::new(Reply::Value(scale_of(&object, paths))));
             }
@@ -82,6 +84,7 @@ impl Server {
         let response = self.write(write, &name, &mut make).await?;
         Ok(match response.reply {
             Reply::Object(entry) => {
+                let entry = convert::spoken(resource, entry).await?;
                 let object = entry.to_value().map_err(Status::internal)?;
                 Response { reply: Reply::Value(scale_of(&object, paths)), ..response }
             }

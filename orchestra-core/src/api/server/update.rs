@@ -43,7 +43,8 @@ impl Server {
             match current {
                 Some(current) => {
                     check_uid(kind, &current.entry, &mut draft)?;
-                    names_version(kind, name.name(), &draft)?;
+                    names_version(kind, name.name(), &draft)
+                        .map_err(|status| status.warned(&draft.warnings))?;
                 }
                 None if creates => drop(draft.meta().remove("resourceVersion")),
                 None => return Err(Status::not_found(&kind.id, name.name())),

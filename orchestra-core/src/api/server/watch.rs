@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::caches::Open;
+use super::convert;
 use super::read::query;
 use super::{Server, stopped};
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
@@ -65,7 +66,7 @@ impl Server {
         let (bookmarks, clock) = (options.bookmarks, Arc::clone(&self.clock));
         let stop = self.stop.clone();
         let watch = Watch { query, cache, cursor, waiting, bookmarks, last_bookmark, clock, stop };
-        Ok(stream::unfold(Some(watch), Watch::step).boxed())
+        Ok(convert::watch(resource, stream::unfold(Some(watch), Watch::step).boxed()))
     }
 
     /// What the store remembers of a time that the log no longer keeps, up to now.

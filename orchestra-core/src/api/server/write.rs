@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::Server;
 use super::caches::Open;
+use super::conversions::settled;
+use super::convert;
 use super::current::{Current, Write};
 use super::draft::Draft;
 use super::meta::{metadata, put_managed};
@@ -73,8 +75,12 @@ impl Server {
         make: Make<'_, '_>,
     ) -> Result<Response, Status> {
         for _ in 0..ATTEMPTS {
-            let current = write.kind.cache().get(name).map(Current::of).transpose()?;
-            let next = make(current.as_ref())?;
+            let current = match write.kind.cache().get(name) {
+                Some(entry) => Some(convert::current(write.kind, entry).await?),
+                None => None,
+            };
+            let conversions = current.as_ref().map(|current| &current.conversions);
+            let next = settled(write.kind, conversions, || make(current.as_ref())).await??;
             match self.attempt(write, current.as_ref(), next).await {
                 Ok(response) => return Ok(response),
                 Err(Failed::Status(status)) => return Err(status),
@@ -94,7 +100,7 @@ impl Server {
         let old = current.map(|current| &current.object);
         let verb = WriteVerb::of(&next, old.is_some());
         let owners = match &mut next {
-            Next::Put(draft) => owners::after(write, current, draft, self.clock.now()),
+            Next::Put(draft) => owners::after(write, current, draft, self.clock.now()).await?,
             Next::Delete(_) => Owners::Kept,
         };
         let Some(draft) = self.prepare(write, current, next)? else {
@@ -151,7 +157,8 @@ impl Server {
             let revision = self.remove(write, entry, txn).await?;
             return gone(kind, entry, &draft.object, revision).map_err(Failed::Status);
         }
-        let new = Arc::new(Entry::of(&draft.object, &kind.fields).map_err(Status::internal)?);
+        let stored = convert::at_rest(kind, &draft.object).await?;
+        let new = Arc::new(Entry::of(&stored, &kind.fields).map_err(Status::internal)?);
         let new = match entry {
             Some(entry) if ends => {
                 let revision = self.remove(write, entry, txn).await?;

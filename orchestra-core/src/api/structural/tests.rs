@@ -1,3 +1,5 @@
+mod bombs;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -59,7 +59,8 @@ impl Builder {
             None => None,
         };
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
-        let extensions = self.extensions(&server, &client, stop.clone()).await?;
+        let webhooks = Webhooks::new(self.webhooks.clone(), server.caches(), &clock);
+        let extensions = self.extensions(&server, &client, &webhooks, stop.clone()).await?;
         bootstrap::namespaces(&client).await?;
         if self.roles {
             access::bootstrap::reconcile(&client).await?;
@@ -69,7 +70,6 @@ impl Builder {
         }
         let directory = Directory::default();
         let metrics = self.controllers.metrics.clone();
-        let webhooks = Webhooks::new(self.webhooks.clone(), server.caches(), &clock);
         let parts = self.parts(&server, &directory, &clock);
         for part in parts.values() {
             part.start();
@@ -91,9 +91,10 @@ impl Builder {
         &self,
         server: &Arc<Server>,
         client: &Client,
+        webhooks: &Webhooks,
         stop: CancellationToken,
     ) -> Result<Task, StartError> {
-        let extensions = extensions::install(server).await?;
+        let extensions = extensions::install(server, webhooks).await?;
         let (client, metrics) = (client.clone(), self.controllers.metrics.clone());
         Ok(Task::start("extensions", Arc::clone(server.clock()), move || {
             extensions::run(extensions.clone(), client.clone(), metrics.clone(), stop.clone())

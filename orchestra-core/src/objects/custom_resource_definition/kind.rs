@@ -25,6 +25,7 @@ pub(crate) fn kind_of(definition: &Value) -> CustomKind {
         scope: if text(spec, "scope") == "Cluster" { Scope::Cluster } else { Scope::Namespaced },
         creatable: definition["metadata"]["deletionTimestamp"].is_null(),
         versions: versions.map(|given| version(spec, given)).collect(),
+        converter: None,
     }
 }
 

@@ -4,6 +4,8 @@
 
 #![allow(dead_code)]
 
+#[path = "../../src/expression/mod.rs"]
+mod expression;
 #[path = "../../src/meta/mod.rs"]
 mod meta;
 #[path = "../../src/quantity/mod.rs"]

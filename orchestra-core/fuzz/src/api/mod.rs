@@ -1,9 +1,19 @@
 //! What of `orchestra_core::api` parses bytes from outside.
 
+#[path = "../../../src/api/check.rs"]
+pub(crate) mod check;
 #[path = "../../../src/api/continue_token.rs"]
 pub(crate) mod continue_token;
 #[path = "../../../src/api/document.rs"]
 pub(crate) mod document;
+#[path = "../../../src/api/field.rs"]
+pub(crate) mod field;
+#[path = "../../../src/api/metadata.rs"]
+pub(crate) mod metadata;
+#[path = "../../../src/api/mistyped.rs"]
+pub(crate) mod mistyped;
+#[path = "../../../src/api/names.rs"]
+pub(crate) mod names;
 #[path = "../../../src/api/ownership/mod.rs"]
 pub(crate) mod ownership;
 pub(crate) mod patch;
@@ -11,7 +21,20 @@ pub(crate) mod patch;
 pub(crate) mod protobuf;
 #[path = "../../../src/api/schema/mod.rs"]
 pub(crate) mod schema;
+#[path = "../../../src/api/rules/shape.rs"]
+mod shape;
+#[path = "../../../src/api/spot.rs"]
+pub(crate) mod spot;
+#[path = "../../../src/api/structural/mod.rs"]
+pub(crate) mod structural;
 #[path = "../../../src/api/syntax.rs"]
 pub(crate) mod syntax;
 #[path = "../../../src/api/yaml.rs"]
 pub(crate) mod yaml;
+
+pub(crate) use self::shape::NameRule;
+
+/// As it stands beside the table of kinds, which is not here.
+pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
+    api_version.split_once('/').unwrap_or(("", api_version))
+}

@@ -114,6 +114,17 @@ impl<'r> Call<'r> {
         Asked::of(counted_verb(self.method, self.verb), row, target.subresource.as_deref())
     }
 
+    /// Whether what is answered goes on: a watch, or what connects to a part of an object.
+    pub(crate) fn goes_on(&self) -> bool {
+        let connects = |sub: &str| matches!(sub, "attach" | "exec" | "log" | "portforward" | "proxy");
+        match &self.route {
+            Route::Resource { target, .. } => {
+                self.is_watch() || target.subresource.as_deref().is_some_and(connects)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether what is answered may go on without end.
     pub(crate) fn is_watch(&self) -> bool {
         self.verb == Some(Verb::Watch)
@@ -219,7 +230,7 @@ fn program(agent: &str) -> Option<String> {
     }
 }
 
-fn given(call: &Call<'_>, body: Bytes) -> Result<Given, Status> {
+pub(crate) fn given(call: &Call<'_>, body: Bytes) -> Result<Given, Status> {
     let content_type = content_type(call.headers);
     Given::of_content_type(content_type, body).ok_or_else(|| {
         Status::new(
@@ -245,7 +256,7 @@ fn options(call: &Call<'_>, body: Bytes) -> Result<Option<Value>, Status> {
     }
 }
 
-fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
+pub(crate) fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 

@@ -19,14 +19,18 @@ struct Named {
     extra: BTreeMap<String, Vec<String>>,
 }
 
-/// Who a request is done as: whom its headers name, if whoever sends it may act as that one.
+/// Who a request is done as: whom its headers name, if whoever sends it may act as that one; `None` if they name nobody.
 ///
 /// # Errors
 /// 403 when they may not, 400 when the headers name nobody.
-pub(crate) async fn impersonated(server: &Server, headers: &HeaderMap, user: User) -> Result<User, Status> {
+pub(crate) async fn impersonated(
+    server: &Server,
+    headers: &HeaderMap,
+    user: &User,
+) -> Result<Option<User>, Status> {
     let named = Named::of(headers)?;
     if named == Named::default() {
-        return Ok(user);
+        return Ok(None);
     }
     if named.user.is_empty() {
         return Err(Status::bad_request(format!(
@@ -35,10 +39,10 @@ pub(crate) async fn impersonated(server: &Server, headers: &HeaderMap, user: Use
         )));
     }
     for target in named.targets() {
-        server.authorize(&user, AccessRequest::resource("impersonate", &target)).await?;
+        server.authorize(user, AccessRequest::resource("impersonate", &target)).await?;
     }
     tracing::debug!(by = user.name, user = named.user, "a request is done as another");
-    Ok(named.into_user())
+    Ok(Some(named.into_user()))
 }
 
 impl Named {

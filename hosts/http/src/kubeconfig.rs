@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use orchestra_core::api::yaml;
 use serde_json::{Value, json};
 
+use crate::endpoint::Place;
 use crate::pki::{Authority, Issued, PkiError, make_private_directory};
 use crate::remote::{Credential, RemoteConfig};
 
@@ -167,6 +168,38 @@ impl Kubeconfig {
             _ => return Err(read.missing("client-certificate or token")),
         };
         Ok(RemoteConfig { url, authority, credential })
+    }
+
+    /// What a file says of a server that need not be a cluster's, such as one that is asked who a token belongs to. It may
+    /// leave out how this program proves itself.
+    pub(crate) fn place(path: &Path) -> Result<Place, KubeconfigError> {
+        let text = fs::read(path);
+        let text = text.map_err(|source| KubeconfigError::File { path: path.to_owned(), source })?;
+        let documents = yaml::read(&text)
+            .map_err(|error| KubeconfigError::Malformed { path: path.to_owned(), why: error.to_string() })?;
+        let config = documents.into_iter().next().unwrap_or_default();
+        let read = Read { path, config };
+        let context = read.named("contexts", "context", &read.config["current-context"]);
+        let context = context.ok_or_else(|| read.missing("current context"))?;
+        let cluster = read.named("clusters", "cluster", &context["cluster"]);
+        let cluster = cluster.ok_or_else(|| read.missing("cluster in the current context"))?;
+        let url = cluster["server"].as_str().ok_or_else(|| read.missing("server"))?.to_owned();
+        let authority = read.pem(cluster, "certificate-authority")?;
+        if authority.is_none() && cluster["insecure-skip-tls-verify"] != true {
+            return Err(read.missing("certificate-authority"));
+        }
+        let Some(user) = read.named("users", "user", &context["user"]) else {
+            return Ok(Place { url, authority, ..Place::default() });
+        };
+        let token = user["token"].as_str().map(str::to_owned);
+        let identity = match read.pem(user, "client-certificate")? {
+            Some(certificate) => {
+                let key = read.pem(user, "client-key")?.ok_or_else(|| read.missing("client-key"))?;
+                Some(Issued { certificate, key })
+            }
+            None => None,
+        };
+        Ok(Place { url, authority, token, identity })
     }
 }
 

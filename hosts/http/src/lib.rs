@@ -12,10 +12,12 @@
 //! | `frontend`, `watch` | routes and answers; decide nothing that the core decides |
 //! | `reply`, `layout` | answers in the format and encoding that were asked for |
 //! | `openapi` | OpenAPI documents |
-//! | `health`, `metrics` | how the server is, for whoever watches over it |
+//! | `health`, `metrics`, `collect` | how the server is, for whoever watches over it |
 //! | `serve` | the accept loop, TLS, deadlines, draining |
 //! | `local` | the API without a socket |
 //! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
+//! | `audit` | what is written down of who did what |
+//! | `endpoint` | servers that this one asks or tells |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
 //! | `keys`, `issuer` | the keys that sign the tokens of service accounts, and the documents by which others know them |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
@@ -24,10 +26,13 @@
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
 
 mod address;
+mod audit;
 mod auth;
 mod body;
 mod call;
+mod collect;
 mod descriptors;
+mod endpoint;
 mod frontend;
 mod health;
 mod host;
@@ -42,6 +47,8 @@ mod logs;
 mod metrics;
 mod nodes;
 mod openapi;
+#[cfg(feature = "flags")]
+mod options;
 mod path;
 mod pki;
 mod query;
@@ -53,8 +60,10 @@ mod watch;
 mod webhook;
 
 pub use address::{own_address, reachable_address};
+pub use audit::{Audit, AuditSink, Batches, FileSink, Rotation, WebhookSink};
 pub use auth::{Anonymous, Certificates, Tokens};
 pub use descriptors::raise_descriptor_limit;
+pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::Frontend;
 pub use host::{ApiHost, ServeError, Serving, serve};
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
@@ -62,6 +71,8 @@ pub use keys::TokenKeys;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use nodes::{HttpDialer, serve_node};
+#[cfg(feature = "flags")]
+pub use options::{ApiOptions, OptionsError};
 pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use reply::Body;

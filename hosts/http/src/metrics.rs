@@ -8,16 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
+use orchestra_core::access::flow_control::FlowControl;
 use orchestra_core::api::{Resource, Server};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::audit::Audit;
+use crate::collect::{Audited, Flows};
 use crate::reply::{self, Body};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -94,6 +98,16 @@ impl Metrics {
         Self { registry, requests, durations, watches }
     }
 
+    /// Also tells what was written down of requests.
+    pub(crate) fn count_audit(&mut self, audit: &Audit) {
+        self.registry.register_collector(Box::new(Audited(audit.clone())));
+    }
+
+    /// Also tells who was let in, and who waits.
+    pub(crate) fn count_flows(&mut self, flow_control: &FlowControl) {
+        self.registry.register_collector(Box::new(Flows(flow_control.clone())));
+    }
+
     /// Counts a request that was answered. `took` is `None` for one whose answer goes on.
     pub(crate) fn answered(&self, asked: &Asked, code: u16, took: Option<Duration>) {
         if let Some(took) = took {
@@ -147,7 +161,7 @@ impl Collector for State {
             let count = i64::try_from(cache.len()).unwrap_or(i64::MAX);
             objects.get_or_create(&Stored { resource: id.to_string() }).set(count);
         }
-        let gauge = prometheus_client::metrics::MetricType::Gauge;
+        let gauge = MetricType::Gauge;
         objects.encode(encoder.encode_descriptor(
             "apiserver_storage_objects",
             "Objects in the store, by kind",

@@ -179,13 +179,18 @@ pub(crate) fn failure(status: &Status, wanted: Wanted) -> Response<Body> {
     response
 }
 
+/// The number by which a log knows a request: the caller's if it gave one.
+pub(crate) fn audit_id(request: &HeaderMap) -> Option<HeaderValue> {
+    let given = request.get(AUDIT_ID).filter(|value| value.len() <= LONGEST_ID).cloned();
+    given.or_else(random_id)
+}
+
 /// Adds what every answer has: that nobody may keep it, unless it says otherwise, and the number by which a log knows
-/// the request, which is the caller's if it gave one.
-pub(crate) fn finish(response: &mut Response<Body>, request: &HeaderMap) {
+/// the request.
+pub(crate) fn finish(response: &mut Response<Body>, id: Option<HeaderValue>) {
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-    let given = request.get(AUDIT_ID).filter(|value| value.len() <= LONGEST_ID).cloned();
-    if let Some(id) = given.or_else(random_id) {
+    if let Some(id) = id {
         headers.insert(AUDIT_ID, id);
     }
 }

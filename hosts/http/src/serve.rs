@@ -4,6 +4,7 @@
 //! than a fixed number are open: the others wait until one ends.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -67,6 +68,8 @@ impl Default for Limits {
 pub(crate) struct Origin {
     /// The client's certificate, verified.
     pub(crate) certificate: Option<Certificate>,
+    /// Where it comes from.
+    pub(crate) peer: Option<IpAddr>,
     /// Cancelled when the server is to stop: answers that go on end then.
     pub(crate) closing: CancellationToken,
 }
@@ -131,7 +134,8 @@ async fn connection(
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| auth::certificate(chain.first()?));
-    let origin = Arc::new(Origin { certificate, closing: shutdown.clone() });
+    let peer = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
+    let origin = Arc::new(Origin { certificate, peer, closing: shutdown.clone() });
     let activity = Activity::new();
     let under_way = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {

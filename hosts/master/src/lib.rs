@@ -85,6 +85,7 @@ impl Master {
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
         let frontend = Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url);
+        let frontend = options.api.apply(frontend)?;
         let api = ApiHost::new(listener, tls, frontend)?;
         Ok(Self { cluster, api, url, token, kubeconfig })
     }

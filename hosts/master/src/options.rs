@@ -11,6 +11,7 @@ use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
 use orchestra_core::store::redb::Retention;
+use orchestra_http::ApiOptions;
 
 /// How long a file remembers, where the past is bounded by bytes too and has no heartbeats in it.
 const FILE_HISTORY: Duration = Duration::from_secs(72 * 60 * 60);
@@ -74,6 +75,9 @@ pub struct Options {
     /// How long an Event is kept
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     pub event_ttl: Duration,
+    /// How requests are answered, and what is written down of them
+    #[command(flatten)]
+    pub api: ApiOptions,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
     pub verbose: u8,

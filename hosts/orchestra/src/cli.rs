@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use orchestra_core::meta::Revision;
 use orchestra_core::quantity::Quantity;
+use orchestra_http::ApiOptions;
 
 /// Kubernetes in one program: a whole cluster on this machine.
 #[derive(Debug, Parser)]
@@ -69,6 +70,9 @@ pub(crate) struct Up {
     /// How much room that may take
     #[arg(long, value_name = "BYTES", default_value = "256Mi")]
     pub(crate) history_size: Quantity,
+    /// How requests are answered, and what is written down of them
+    #[command(flatten)]
+    pub(crate) api: ApiOptions,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

@@ -133,6 +133,7 @@ async fn serve(
         Some(enrolment) => frontend.enrolling(enrolment),
         None => frontend,
     };
+    let frontend = options.api.apply(frontend)?;
     let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
     Ok(Running { cluster, api, address, kubeconfig, control, _services: services, join })

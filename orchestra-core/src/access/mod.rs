@@ -2,13 +2,17 @@
 //!
 //! | module | what |
 //! | --- | --- |
+//! | [`audit`] | what is written down of who did what |
+//! | [`flow_control`] | who may ask now, and who waits |
 //! | [`rbac`] | roles and bindings: an authorizer over the caches, and who may give rights to others |
 //! | [`node`] | what nodes may do: what their pods need |
 //! | [`bootstrap`] | the roles and bindings that every cluster has from the start |
 //! | [`tokens`] | tokens of service accounts: issued, and known again |
 //! | [`reviews`] | the kinds that ask who one is and what one may do |
 
+pub mod audit;
 pub mod bootstrap;
+pub mod flow_control;
 pub mod node;
 pub mod rbac;
 pub mod reviews;

@@ -80,8 +80,8 @@ pub use resource::{Conversion, Resource, Served, ValidateServed, api_version, sp
 pub use responder::{Question, Responder, Responders};
 pub use rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{
-    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, ResponderFactory, Server,
-    ServerConfig, Table,
+    AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Refusal, ResponderFactory,
+    Server, ServerConfig, Table,
 };
 pub use status::{Reason, Status};
 pub use subresource::{Action, Answer, BodyKind, ScalePaths, Stream, Subresource};

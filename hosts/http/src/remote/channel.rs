@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 
 use super::answer;
 use super::request::Call;
+use crate::body::Bounds;
 use crate::tls::{ClientTls, TlsPipe};
 
 /// How long a connection may take to be made.
@@ -109,6 +110,31 @@ impl Channel {
     ) -> Result<(StatusCode, HeaderMap, Bytes), Status> {
         let (head, body) = self.open(call, accept).await?.into_parts();
         Ok((head.status, head.headers, self.collect(body).await?))
+    }
+
+    /// Sends a request, and waits for the whole answer, whatever its code, within bounds.
+    pub(crate) async fn exchange(
+        &self,
+        call: Call,
+        accept: &'static str,
+        bounds: Bounds,
+    ) -> Result<(StatusCode, Bytes), Status> {
+        let request = self.request(call, accept)?;
+        let answered = async {
+            let response = self.client.request(request).await.map_err(|error| self.unreachable(&error))?;
+            let code = response.status();
+            Ok((code, bounds.read(response.into_body()).await?))
+        };
+        match timeout(bounds.time, answered).await {
+            Ok(answered) => answered,
+            Err(_) => {
+                let (base, time) = (&self.base, bounds.time);
+                Err(Status::new(
+                    Reason::Timeout,
+                    format!("the server at {base} did not answer within {time:?}"),
+                ))
+            }
+        }
     }
 
     fn request(&self, call: Call, accept: &'static str) -> Result<Request<Full<Bytes>>, Status> {

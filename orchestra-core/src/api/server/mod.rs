@@ -61,7 +61,7 @@ use feeder::{Fed, TableChange};
 pub use fence::Fence;
 pub use held::Borrowed;
 use held::Held;
-pub use permit::Permit;
+pub use permit::{Permit, Refusal};
 use written::Written;
 
 use super::access::{Authenticators, Authorizer};

@@ -16,6 +16,22 @@ pub struct Permit<'u> {
     user: &'u User,
     verb: Verb,
     target: Target,
+    reason: Cow<'static, str>,
+}
+
+/// That a user may not do something: how they are told, and why, for whoever looks after the cluster.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// What the user is told, in Kubernetes' words.
+    pub status: Status,
+    /// What the authorizer gave as its reason. May be empty.
+    pub reason: Cow<'static, str>,
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        refusal.status
+    }
 }
 
 impl<'u> Permit<'u> {
@@ -28,18 +44,30 @@ impl<'u> Permit<'u> {
     pub fn target(&self) -> &Target {
         &self.target
     }
+
+    /// Why they may, if the authorizer said so.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
 }
 
 impl Server {
-    /// Asks whether a user may do something.
+    /// Asks whether a user may do something, and returns why, if the authorizer says so.
     ///
     /// # Errors
     /// [Forbidden](crate::api::Reason::Forbidden), in Kubernetes' words.
-    pub async fn authorize(&self, user: &User, request: AccessRequest<'_>) -> Result<(), Status> {
+    pub async fn authorize(
+        &self,
+        user: &User,
+        request: AccessRequest<'_>,
+    ) -> Result<Cow<'static, str>, Refusal> {
         let decision = self.authorizer.authorize(user, &request).await;
         match decision.verdict {
-            Verdict::Allow => Ok(()),
-            Verdict::Deny | Verdict::NoOpinion => Err(request.forbidden(user, &decision.reason)),
+            Verdict::Allow => Ok(decision.reason),
+            Verdict::Deny | Verdict::NoOpinion => {
+                let status = request.forbidden(user, &decision.reason);
+                Err(Refusal { status, reason: decision.reason })
+            }
         }
     }
 
@@ -54,10 +82,11 @@ impl Server {
         verb: Verb,
         target: Target,
         selected: Option<&FieldSelector>,
-    ) -> Result<Permit<'u>, Status> {
+    ) -> Result<Permit<'u>, Refusal> {
         let asked = asked_for(&target, selected);
-        self.authorize(user, AccessRequest::resource(verb.as_str(), &asked).selecting(selected)).await?;
-        Ok(Permit { user, verb, target })
+        let request = AccessRequest::resource(verb.as_str(), &asked).selecting(selected);
+        let reason = self.authorize(user, request).await?;
+        Ok(Permit { user, verb, target, reason })
     }
 
     /// Does what is permitted.
@@ -65,7 +94,7 @@ impl Server {
     /// # Errors
     /// As [`Service::call`](crate::api::Service::call).
     pub async fn perform(&self, permit: Permit<'_>, operation: Operation) -> Result<Response, Status> {
-        let Permit { user, verb, target } = permit;
+        let Permit { user, verb, target, .. } = permit;
         if operation.verb() != verb {
             return Err(Status::internal(format!("{} was asked for, {verb} permitted", operation.verb())));
         }

@@ -1,0 +1,100 @@
+//! What is no resource: how the server is, what it serves, and documents about that.
+
+use futures::StreamExt as _;
+use http::{Method, Response};
+use orchestra_core::api::Status;
+use orchestra_core::api::discovery::{self, Aggregated, Discovery};
+use orchestra_core::store::backup;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Asking, Frontend};
+use crate::call::{Call, accept, host};
+use crate::health;
+use crate::issuer::Issuer;
+use crate::layout::Ordered;
+use crate::openapi;
+use crate::path::Route;
+use crate::reply::{self, Body};
+
+impl Frontend {
+    /// What is no resource; `None` if there is nothing of that path.
+    pub(super) async fn path(&self, asking: &Asking<'_>) -> Result<Option<Response<Body>>, Status> {
+        let Asking { call, closing, .. } = *asking;
+        let reads = match call.route {
+            Route::Unknown => return Ok(None),
+            Route::Resource { .. } => false,
+            // As in Kubernetes, documents of the API are read by GET alone.
+            Route::Version
+            | Route::CoreVersions
+            | Route::Groups
+            | Route::Group(_)
+            | Route::Resources { .. } => *call.method == Method::GET,
+            _ => matches!(*call.method, Method::GET | Method::HEAD),
+        };
+        if !reads {
+            return Err(Status::method_not_allowed());
+        }
+        match &call.route {
+            Route::Health(endpoint, check) => {
+                Ok(health::answer(&self.server, closing, endpoint, check.as_deref(), call.query()?).await)
+            }
+            Route::Version => Ok(Some(reply::pretty(&Ordered(&discovery::version())))),
+            Route::Metrics => Ok(Some(self.metrics.answer())),
+            Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
+            Route::Backup => self.backup(closing).map(Some),
+            Route::Issuer => Ok(self.issuer.as_ref().map(Issuer::configuration)),
+            Route::IssuerKeys => Ok(self.issuer.as_ref().map(Issuer::keys)),
+            _ => self.document(call).await,
+        }
+    }
+
+    /// All that the store holds, as it is now. An end that comes too early shows in the backup itself.
+    fn backup(&self, closing: &CancellationToken) -> Result<Response<Body>, Status> {
+        let chunks = backup::stream(self.server.store()?).filter_map(async |chunk| {
+            // The stream ends with its first error.
+            chunk.inspect_err(|error| warn!(%error, "a backup was broken off")).ok()
+        });
+        let closing = closing.clone();
+        Ok(reply::stream("application/octet-stream", chunks.take_until(closing.cancelled_owned())))
+    }
+
+    /// A document about the API; `None` if there is none of that path.
+    async fn document(&self, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
+        let kinds = self.server.kinds();
+        let found = Discovery::new(&kinds);
+        let value = match &call.route {
+            Route::Root => Some(found.paths(&[
+                "/healthz",
+                "/livez",
+                "/metrics",
+                "/metrics/slis",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ])),
+            Route::CoreVersions | Route::Groups => {
+                let core = call.route == Route::CoreVersions;
+                if let Some(form) = Aggregated::negotiate(accept(call.headers)) {
+                    let body = found.aggregated(core, form).to_string();
+                    return call.wanted().json_as(200, &form.content_type(), body).await.map(Some);
+                }
+                Some(if core { found.core(&host(call.headers)) } else { found.groups() })
+            }
+            Route::Group(group) => found.group(group),
+            Route::Resources { group, version } => found.resources(group, version),
+            route => {
+                let documents = self.documents.of(&kinds);
+                return openapi::answer(&documents, route, call.headers, call.query()?).await;
+            }
+        };
+        match value {
+            Some(value) => {
+                let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
+                call.wanted().json(200, text).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! From a request to its answer: who asks, whether they may, and then what they ask for.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `pipeline` | the order in which a request is looked at |
+//! | `documents` | what is no resource |
+//! | `resource` | what is one |
+
+mod documents;
+mod pipeline;
+mod resource;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use orchestra_core::access::flow_control::FlowControl;
+use orchestra_core::access::tokens::SigningKeys;
+use orchestra_core::api::access::Authenticator;
+use orchestra_core::api::openapi::Documents;
+use orchestra_core::api::{Server, Service as _, User};
+use orchestra_core::cluster::Cluster;
+use orchestra_core::node::Directory;
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Audit, Recording};
+use crate::auth::{Anonymous, Certificates};
+use crate::call::Call;
+use crate::issuer::Issuer;
+use crate::join::Enrolment;
+use crate::metrics::Metrics;
+use crate::reply::{self, Body};
+use crate::serve::{self, Limits, Origin};
+
+/// How the sender of a request is known.
+#[derive(Clone, Copy)]
+pub(crate) enum Sender<'r> {
+    /// By what the request shows, and by the certificate of the connection if it has one.
+    Of(&'r Origin),
+    /// Already.
+    Known(&'r User),
+}
+
+/// A request whose sender is known: what it asks for, as whom, and what is recorded of it.
+pub(crate) struct Asking<'r> {
+    call: &'r Call<'r>,
+    user: &'r User,
+    record: &'r Recording,
+    /// Cancelled when the server is to stop.
+    closing: &'r CancellationToken,
+}
+
+/// The HTTP face of a [`Server`].
+pub struct Frontend {
+    server: Arc<Server>,
+    directory: Directory,
+    authenticator: Vec<Arc<dyn Authenticator>>,
+    anonymous: Anonymous,
+    enrolment: Option<Arc<Enrolment>>,
+    issuer: Option<Issuer>,
+    limits: Limits,
+    documents: Documents,
+    metrics: Metrics,
+    audit: Option<Audit>,
+    flow_control: Option<FlowControl>,
+}
+
+impl fmt::Debug for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frontend").finish_non_exhaustive()
+    }
+}
+
+impl Frontend {
+    /// The face of a cluster's API, for those who have a certificate of the authority that its TLS believes.
+    pub fn new(cluster: &Cluster) -> Self {
+        Self::of(Arc::clone(cluster.server()), cluster.directory().clone())
+    }
+
+    /// The face of a server, whose nodes are reached by `directory`.
+    pub fn of(server: Arc<Server>, directory: Directory) -> Self {
+        let documents = Documents::new(server.kinds());
+        let metrics = Metrics::new(Arc::clone(&server));
+        let authenticator: Vec<Arc<dyn Authenticator>> =
+            vec![Arc::new(Certificates), Arc::new(server.authenticators().clone())];
+        let (anonymous, limits) = (Anonymous::default(), Limits::default());
+        let (enrolment, issuer) = (None, None);
+        let (audit, flow_control) = (None, None);
+        Self {
+            server,
+            directory,
+            authenticator,
+            anonymous,
+            enrolment,
+            issuer,
+            limits,
+            documents,
+            metrics,
+            audit,
+            flow_control,
+        }
+    }
+
+    /// Also believes what another authenticator knows, such as [`Tokens`](crate::Tokens). The server knows it too, for
+    /// those who ask it whose a token is.
+    #[must_use]
+    pub fn authenticator(self, other: impl Authenticator) -> Self {
+        self.server.authenticators().add(other);
+        self
+    }
+
+    /// Where a request is answered that does not say who sends it.
+    #[must_use]
+    pub fn anonymous(self, anonymous: Anonymous) -> Self {
+        Self { anonymous, ..self }
+    }
+
+    /// Says who issues the tokens of service accounts, and by which keys they are known: for others than this server.
+    /// `url` is where they reach it, such as `https://10.0.0.1:6443`.
+    #[must_use]
+    pub fn issuing(self, keys: impl SigningKeys, url: impl Into<String>) -> Self {
+        Self { issuer: Some(Issuer::new(keys, url.into())), ..self }
+    }
+
+    /// Lets nodes join that show a token.
+    #[must_use]
+    pub fn enrolling(self, enrolment: Arc<Enrolment>) -> Self {
+        Self { enrolment: Some(enrolment), ..self }
+    }
+
+    /// Writes down who did what.
+    #[must_use]
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.metrics.count_audit(&audit);
+        Self { audit: Some(audit), ..self }
+    }
+
+    /// Looks at no more than so many requests at a time, and has the others wait, as the cluster's FlowSchemas and
+    /// PriorityLevelConfigurations say. Without it, all are looked at as they come.
+    #[must_use]
+    pub fn flow_control(mut self, seats: u32) -> Self {
+        let flow_control = FlowControl::new(self.server.caches(), self.server.clock(), seats);
+        self.metrics.count_flows(&flow_control);
+        Self { flow_control: Some(flow_control), ..self }
+    }
+
+    /// How long clients may take, and how many there may be.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    pub(crate) fn connection_limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+#[async_trait]
+impl serve::Answer for Frontend {
+    async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body> {
+        Self::answer(self, request, origin).await
+    }
+}
+
+fn not_found() -> Response<Body> {
+    reply::text(404, "404 page not found\n")
+}

@@ -1,0 +1,292 @@
+//! The order in which a request is looked at: who sends it, before its body is read; what is recorded of it; as whom it
+//! is done; whether its sender may.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, Version};
+use orchestra_core::api::{Refusal, Service as _, Status, User, Verb};
+use tokio_util::sync::CancellationToken;
+
+use super::{Asking, Frontend, Sender, not_found};
+use crate::audit::{Recording, Sent};
+use crate::auth::authenticate;
+use crate::body::{Bounds, Payload};
+use crate::call::{Call, header};
+use crate::impersonation::impersonated;
+use crate::join::Enrolment;
+use crate::path::Route;
+use crate::reply::{self, Body};
+use crate::serve::Origin;
+
+/// By which rules a request was let in, or not.
+const SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+/// How many objects of a list take one seat, and how many seats a list takes at most, as in Kubernetes.
+const OBJECTS_PER_SEAT: usize = 100;
+const MOST_SEATS: u32 = 10;
+/// How many addresses of proxies are written down.
+const MOST_ADDRESSES: usize = 16;
+
+impl Frontend {
+    /// Answers one request of a connection.
+    pub(crate) async fn answer<B>(&self, request: Request<B>, origin: &Origin) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.answer_to(Sender::Of(origin), request, &origin.closing).await
+    }
+
+    /// Answers one request. Watches and the like end when `closing` is cancelled.
+    pub(crate) async fn answer_to<B>(
+        &self,
+        sender: Sender<'_>,
+        request: Request<B>,
+        closing: &CancellationToken,
+    ) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let began = Instant::now();
+        let (head, body) = request.into_parts();
+        let mut payload = Payload::new(body);
+        let call = Call::resolve(&head, &self.server.kinds());
+        let id = reply::audit_id(&head.headers);
+        let outcome = self.known(sender, &head, &call, id.as_ref(), &mut payload, closing).await;
+        let mut answer = outcome.unwrap_or_else(|status| reply::failure(&status, call.wanted()));
+        if payload.is_left() && head.version < Version::HTTP_2 {
+            // What follows on this connection would be read as the next request.
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let took = (!call.is_watch()).then(|| began.elapsed());
+        self.metrics.answered(&call.counted(), answer.status().as_u16(), took);
+        reply::finish(&mut answer, id);
+        answer
+    }
+
+    /// Finds out who sends a request, and answers it. An error is one of requests whose senders are not known.
+    async fn known<B>(
+        &self,
+        sender: Sender<'_>,
+        head: &Parts,
+        call: &Call<'_>,
+        id: Option<&HeaderValue>,
+        payload: &mut Payload<B>,
+        closing: &CancellationToken,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        check_host(&head.headers)?;
+        if let Some(enrolment) = self.enrolment.as_ref().filter(|_| Enrolment::is_asked(&call.path)) {
+            // Those who come here are not known yet.
+            let body = payload.read(Bounds::STRANGER).await?;
+            return enrolment.answer(&head.method, &call.path, &body);
+        }
+        let began = Instant::now();
+        let known = self.user(sender, &head.headers, &call.path).await;
+        let nobody = User::default();
+        let record = Recording::begin(
+            self.audit.as_ref(),
+            self.server.clock(),
+            known.as_ref().unwrap_or(&nobody),
+            &call.access(),
+            sent(head, id, sender),
+        );
+        let user = match known {
+            Ok(user) => user,
+            Err(status) => {
+                record.unknown(&Status::new(status.reason(), "Authentication failed"));
+                return Err(status);
+            }
+        };
+        record.took("authentication", began.elapsed());
+        record.received();
+        let answer = match self.impersonated(head, call, user, &record, payload, closing).await {
+            Ok(answer) => answer,
+            Err(status) => {
+                record.failed(&status);
+                reply::failure(&status, call.wanted())
+            }
+        };
+        Ok(record.answered(answer, call.goes_on()))
+    }
+
+    async fn user(&self, sender: Sender<'_>, headers: &HeaderMap, path: &str) -> Result<User, Status> {
+        match sender {
+            Sender::Of(origin) => {
+                let known = authenticate(&self.authenticator, headers, origin.certificate.as_ref()).await?;
+                known.map_or_else(|| self.anonymous.at(path), Ok)
+            }
+            Sender::Known(user) => Ok(user.clone()),
+        }
+    }
+
+    /// Finds out as whom a request is done, and does it.
+    async fn impersonated<B>(
+        &self,
+        head: &Parts,
+        call: &Call<'_>,
+        user: User,
+        record: &Recording,
+        payload: &mut Payload<B>,
+        closing: &CancellationToken,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let other = impersonated(&self.server, &head.headers, &user).await?;
+        if let Some(other) = &other {
+            record.impersonates(other);
+        }
+        let asking = Asking { call, user: other.as_ref().unwrap_or(&user), record, closing };
+        self.let_in(&asking, payload).await
+    }
+
+    /// Waits until there is a seat for a request, and does it.
+    async fn let_in<B>(&self, asking: &Asking<'_>, payload: &mut Payload<B>) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Asking { call, user, record, .. } = *asking;
+        // What connects to a part of an object goes on for as long as its sender likes, and a watch once it has begun.
+        let flow_control = self.flow_control.as_ref().filter(|_| call.is_watch() || !call.goes_on());
+        let Some(flow_control) = flow_control else { return self.authorized(asking, payload).await };
+        let began = Instant::now();
+        let admitted = flow_control.admit(user, &call.access(), self.seats(call)).await;
+        record.took("apf-queue-wait", began.elapsed());
+        let mut answer = match &admitted.pass {
+            Ok(_) => match self.authorized(asking, payload).await {
+                Ok(answer) => answer,
+                Err(status) => {
+                    record.failed(&status);
+                    reply::failure(&status, call.wanted())
+                }
+            },
+            Err(_) => too_many(),
+        };
+        for (name, uid) in [(SCHEMA, &admitted.schema), (LEVEL, &admitted.level)] {
+            if let Ok(uid) = HeaderValue::from_str(uid) {
+                answer.headers_mut().insert(name, uid);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// How many seats a request takes: a list of many objects takes the server longer.
+    fn seats(&self, call: &Call<'_>) -> u32 {
+        let Route::Resource { target, .. } = &call.route else { return 1 };
+        if !matches!(call.verb, Some(Verb::List | Verb::Watch)) || target.name.is_some() {
+            return 1;
+        }
+        let Some(row) = &call.row else { return 1 };
+        let query = call.query.as_ref().ok();
+        let begins_with_all = match query.and_then(|query| query.get("sendInitialEvents")) {
+            Some(said) => said == "true",
+            None => {
+                query.and_then(|query| query.get("resourceVersion")).is_none_or(|at| matches!(at, "" | "0"))
+            }
+        };
+        if call.is_watch() && !begins_with_all {
+            return 1;
+        }
+        let count = self.server.caches().get(&row.id).map_or(0, |cache| cache.len());
+        let limit = query.and_then(|query| query.get("limit")?.parse().ok()).filter(|limit| *limit > 0);
+        let looked_at = limit.map_or(count, |limit: usize| count.min(limit));
+        u32::try_from(looked_at.div_ceil(OBJECTS_PER_SEAT))
+            .map_or(MOST_SEATS, |seats| seats.clamp(1, MOST_SEATS))
+    }
+
+    /// Asks whether a request may be done, and does it.
+    async fn authorized<B>(
+        &self,
+        asking: &Asking<'_>,
+        payload: &mut Payload<B>,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Asking { call, user, record, .. } = *asking;
+        let began = Instant::now();
+        if let (Route::Resource { target, rest, .. }, Some(verb)) = (&call.route, call.verb) {
+            let fields = call.selected(verb);
+            let permit = self.server.permit(user, verb, target.clone(), fields.as_ref()).await;
+            let permit = permit.inspect_err(|refusal| refused(record, refusal))?;
+            record.decided(true, permit.reason());
+            record.took("authorization", began.elapsed());
+            let answer = self.resource(asking, permit, rest, payload).await;
+            return Ok(match answer {
+                Ok(answer) => answer.unwrap_or_else(not_found),
+                Err(status) => {
+                    record.failed(&status);
+                    let mut failure = reply::failure(&status, call.wanted());
+                    let warnings = status.warnings().iter().map(String::as_str);
+                    reply::warn(&mut failure, call.deprecation().into_iter().chain(warnings));
+                    failure
+                }
+            });
+        }
+        let reason = self.server.authorize(user, call.access()).await;
+        record.decided(true, &reason.inspect_err(|refusal| refused(record, refusal))?);
+        record.took("authorization", began.elapsed());
+        Ok(self.path(asking).await?.unwrap_or_else(not_found))
+    }
+}
+
+/// The answer to a request for which there is no room, in Kubernetes' words.
+fn too_many() -> Response<Body> {
+    let mut answer = reply::text(429, "Too many requests, please try again later.\n");
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    answer
+}
+
+fn refused(record: &Recording, refusal: &Refusal) {
+    record.decided(false, &refusal.reason);
+}
+
+/// By what a request was sent.
+fn sent<'r>(head: &'r Parts, id: Option<&'r HeaderValue>, sender: Sender<'_>) -> Sent<'r> {
+    let peer = match sender {
+        Sender::Of(origin) => origin.peer,
+        Sender::Known(_) => None,
+    };
+    Sent {
+        id,
+        uri: &head.uri,
+        user_agent: header(&head.headers, USER_AGENT),
+        source_ips: source_ips(&head.headers, peer),
+    }
+}
+
+/// Where a request comes from: first whom proxies name, whom nobody need believe, and last who sent it here.
+fn source_ips(headers: &HeaderMap, peer: Option<IpAddr>) -> Vec<String> {
+    let address = |text: &str| text.trim().parse::<IpAddr>().ok();
+    let forwarded = header(headers, HeaderName::from_static("x-forwarded-for"));
+    let mut addresses: Vec<IpAddr> = forwarded.split(',').filter_map(address).take(MOST_ADDRESSES).collect();
+    if let Some(real) = address(header(headers, HeaderName::from_static("x-real-ip"))) {
+        if !addresses.contains(&real) {
+            addresses.push(real);
+        }
+    }
+    if let Some(peer) = peer.filter(|peer| addresses.last() != Some(peer)) {
+        addresses.push(peer);
+    }
+    addresses.iter().map(IpAddr::to_string).collect()
+}
+
+/// A request with two hosts is read differently by whoever stands in between.
+fn check_host(headers: &HeaderMap) -> Result<(), Status> {
+    match headers.get_all(HOST).iter().count() {
+        0 | 1 => Ok(()),
+        _ => Err(Status::bad_request("too many Host headers")),
+    }
+}

@@ -1,0 +1,167 @@
+//! What is a resource.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{Method, Response};
+use orchestra_core::api::discovery::Discovery;
+use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
+use orchestra_core::api::{
+    Permit, Reason, Reply, Resource, Response as Answer, Service as _, Status, Target, Verb,
+};
+
+use super::{Asking, Frontend};
+use crate::body::{Bounds, Payload};
+use crate::call::{Call, given, operation};
+use crate::logs;
+use crate::metrics::Asked;
+use crate::reply::{self, Body, JSON};
+use crate::watch::Writing;
+
+/// How long a watch lasts when the caller does not say.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+impl Frontend {
+    /// Does what is permitted with a resource; `None` if nothing is served under its group and version.
+    pub(super) async fn resource<B>(
+        &self,
+        asking: &Asking<'_>,
+        permit: Permit<'_>,
+        rest: &str,
+        payload: &mut Payload<B>,
+    ) -> Result<Option<Response<Body>>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Asking { call, closing, .. } = *asking;
+        let target = permit.target().clone();
+        let Some(resource) = &call.row else {
+            let kinds = self.server.kinds();
+            let discovery = Discovery::new(&kinds);
+            let mut served = discovery.served(&target.group, &target.version);
+            // What no built-in kind is served beside is no path at all, as in Kubernetes.
+            return if served.any(|row| !row.custom) { Err(Status::no_such_resource()) } else { Ok(None) };
+        };
+        if resource.custom && target.namespace.is_some() && !resource.is_namespaced() {
+            return Ok(None);
+        }
+        if !rest.is_empty() {
+            return Err(Status::no_such_resource());
+        }
+        if *call.method == Method::HEAD {
+            return Err(Status::method_not_allowed());
+        }
+        if logs::is_asked_for(call.method, resource, &target) {
+            let client = self.server.client(permit.user().clone());
+            let answer = logs::answer(&self.directory, &client, &target, call.query()?, closing);
+            return answer.await.map(Some);
+        }
+        if call.is_watch() {
+            return self.watch(asking, resource, permit).await.map(Some);
+        }
+        call.query()?.check_time_limit()?;
+        let body = payload.read(Bounds::API).await?;
+        note(asking, resource, &body);
+        let operation = operation(call, &target, body)?;
+        let form = call.accepted()?.0;
+        let answer = self.server.perform(permit, operation).await?;
+        self.write(asking, resource, &target, form, &answer).await.map(Some)
+    }
+
+    async fn write(
+        &self,
+        asking: &Asking<'_>,
+        resource: &Resource,
+        target: &Target,
+        form: Form,
+        answer: &Answer,
+    ) -> Result<Response<Body>, Status> {
+        let Asking { call, record, .. } = *asking;
+        let writer = self.writer(call, resource, target, form)?;
+        let mut out = Vec::new();
+        match &answer.reply {
+            Reply::Object(entry) => writer.object(entry, &mut out)?,
+            Reply::List(list) => writer.list(list, &mut out)?,
+            Reply::Value(value) => out = value.to_string().into_bytes(),
+        }
+        record.answers(&out);
+        let code = if answer.created { 201 } else { 200 };
+        let mut response = call.wanted().json(code, out).await?;
+        let warnings = answer.warnings.iter().map(String::as_str);
+        reply::warn(&mut response, call.deprecation().into_iter().chain(warnings));
+        Ok(response)
+    }
+
+    fn writer<'w>(
+        &self,
+        call: &Call<'_>,
+        resource: &'w Resource,
+        target: &'w Target,
+        form: Form,
+    ) -> Result<Writer<'w>, Status> {
+        let include = IncludeObject::parse(call.query()?.get("includeObject").unwrap_or_default())?;
+        let now = self.server.clock().now();
+        Ok(Writer::new(resource, (&target.group, &target.version), form, now).including(include))
+    }
+
+    async fn watch(
+        &self,
+        asking: &Asking<'_>,
+        resource: &Arc<Resource>,
+        permit: Permit<'_>,
+    ) -> Result<Response<Body>, Status> {
+        let Asking { call, closing, .. } = *asking;
+        let (form, format) = call.accepted()?;
+        if format == Format::Yaml {
+            // YAML cannot be told apart event by event.
+            let message = "only the following media types are accepted: application/json;stream=watch";
+            return Err(Status::new(Reason::NotAcceptable, message));
+        }
+        let target = permit.target().clone();
+        // Checked here, where an error still has a status code of its own.
+        self.writer(call, resource, &target, form)?;
+        let query = call.query()?;
+        let timeout = query.timeout()?.unwrap_or(WATCH_TIMEOUT);
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
+        let events = self.server.open_watch(permit, query.watch()?).await?;
+        let served = (&**resource, &*target.group, &*target.version);
+        let counted = self.metrics.watching(&Asked::of("WATCH", Some(served), None));
+        let writing = Writing {
+            events,
+            resource: Arc::clone(resource),
+            target,
+            form,
+            include,
+            first: true,
+            server: Arc::clone(&self.server),
+            _counted: counted,
+        };
+        let closing = closing.clone();
+        let chunks = stream::unfold(Some(writing), Writing::step);
+        let chunks = chunks.take_until(async move {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = closing.cancelled() => {}
+            }
+        });
+        let mut response = reply::stream(JSON, chunks);
+        reply::warn(&mut response, call.deprecation());
+        Ok(response)
+    }
+}
+
+/// Writes down what was sent.
+fn note(asking: &Asking<'_>, resource: &Resource, body: &Bytes) {
+    let Asking { call, record, .. } = *asking;
+    match call.verb {
+        _ if body.is_empty() => {}
+        Some(Verb::Patch) => record.sent_patch(body),
+        Some(Verb::Delete | Verb::DeleteCollection) => {
+            record.sent("DeleteOptions", || given(call, body.clone()).ok());
+        }
+        _ => record.sent(&resource.kind, || given(call, body.clone()).ok()),
+    }
+}

@@ -1,0 +1,4 @@
+mod queues;
+mod rules;
+mod shares;
+mod whole;

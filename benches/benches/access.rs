@@ -1,14 +1,16 @@
-//! What a decision costs by roles: `cargo bench -p orchestra-benches --bench access`.
+//! What a decision costs by roles, and what it costs to be let in: `cargo bench -p orchestra-benches --bench access`.
 //!
 //! A thousand roles, each bound to a group and a user of its own, and the roles that every cluster has. The baseline walks
 //! over all bindings and looks for the user in each, as Kubernetes does.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures::FutureExt as _;
+use orchestra_core::access::flow_control::{FlowControl, SEATS};
 use orchestra_core::api::access::AccessRequest;
 use orchestra_core::api::{Target, User};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use orchestra_core::k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use orchestra_core::k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,8 +18,10 @@ use tokio::runtime::Runtime;
 
 const ROLES: usize = 1000;
 const NAMESPACE: &str = "default";
+/// How many flow schemas every cluster has.
+const SCHEMAS: usize = 11;
 
-criterion_group!(access, decisions);
+criterion_group!(access, decisions, flows);
 criterion_main!(access);
 
 fn object<K: DeserializeOwned>(value: Value) -> K {
@@ -82,6 +86,34 @@ fn decisions(c: &mut Criterion) {
     c.bench_function("rbac/decision/baseline_walk", |bencher| {
         bencher.iter(|| assert!(!walk(&bindings, &user, "secrets")));
     });
+    runtime.block_on(cluster.shutdown());
+}
+
+/// What it costs to be let in when there are seats: by the flow schemas that every cluster has, as a service account whose
+/// schema is one of the last.
+fn flows(c: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let cluster = runtime.block_on(async {
+        let cluster = Cluster::builder().start().await.expect("it starts");
+        let schemas = cluster.client().cluster::<FlowSchema>();
+        while schemas.list().await.expect("they are listed").len() < SCHEMAS {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        cluster
+    });
+    let control = FlowControl::new(cluster.server().caches(), cluster.client().clock(), SEATS);
+    let account = User::service_account("default", "builder");
+    let target = Target::of::<ConfigMap>(Some(NAMESPACE)).named("m");
+    for (name, user) in [("service_account", &account), ("administrator", &User::admin())] {
+        c.bench_function(&format!("flow_control/admit/{name}"), |bencher| {
+            bencher.iter(|| {
+                let request = AccessRequest::resource("get", &target);
+                // There is a seat: nothing is waited for.
+                let admitted = control.admit(user, &request, 1).now_or_never().expect("a seat at once");
+                assert!(admitted.pass.is_ok());
+            });
+        });
+    }
     runtime.block_on(cluster.shutdown());
 }
 

@@ -9,8 +9,8 @@ use http::Method;
 use orchestra_core::api::{Reason, Status};
 
 use crate::body::Bounds;
-use crate::kubeconfig::{Kubeconfig, KubeconfigError};
-use crate::pki::{Issued, PkiError};
+use crate::kubeconfig::{Kubeconfig, KubeconfigError, Place};
+use crate::pki::PkiError;
 use crate::remote::{AddressError, Call, Channel};
 use crate::tls::ClientTls;
 
@@ -32,16 +32,6 @@ pub enum EndpointError {
     /// The certificates are none.
     #[error(transparent)]
     Pki(#[from] PkiError),
-}
-
-/// What a file says of a server, and of how this one proves itself to it, which it need not.
-#[derive(Clone, Default)]
-pub(crate) struct Place {
-    pub(crate) url: String,
-    /// The certificate of its authority, in PEM form; `None` if anyone is believed.
-    pub(crate) authority: Option<String>,
-    pub(crate) token: Option<String>,
-    pub(crate) identity: Option<Issued>,
 }
 
 /// A server that is asked by POST, over HTTPS. Cheap to clone; clones share connections.

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::STANDARD;
 use orchestra_core::api::yaml;
 use serde_json::{Value, json};
 
-use crate::endpoint::Place;
 use crate::pki::{Authority, Issued, PkiError, make_private_directory};
 use crate::remote::{Credential, RemoteConfig};
 
@@ -131,6 +130,16 @@ fn is_current(path: &Path, server: &str, authority: &str) -> bool {
         && pem(&user["client-certificate-data"]).and_then(is_good).is_some_and(|left| left > RENEWED_BEFORE)
 }
 
+/// What a file says of a server, and of how this one proves itself to it, which it need not.
+#[derive(Clone, Default)]
+pub(crate) struct Place {
+    pub(crate) url: String,
+    /// The certificate of its authority, in PEM form; `None` if anyone is believed.
+    pub(crate) authority: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) identity: Option<Issued>,
+}
+
 /// A kubeconfig as it was read, whoever wrote it.
 struct Read<'p> {
     path: &'p Path,
@@ -144,16 +153,9 @@ impl Kubeconfig {
     /// # Errors
     /// When it cannot be read, or does not say.
     pub fn read(path: &Path) -> Result<RemoteConfig, KubeconfigError> {
-        let text = fs::read(path);
-        let text = text.map_err(|source| KubeconfigError::File { path: path.to_owned(), source })?;
-        let documents = yaml::read(&text)
-            .map_err(|error| KubeconfigError::Malformed { path: path.to_owned(), why: error.to_string() })?;
-        let config = documents.into_iter().next().unwrap_or_default();
-        let read = Read { path, config };
-        let context = read.named("contexts", "context", &read.config["current-context"]);
-        let context = context.ok_or_else(|| read.missing("current context"))?;
-        let cluster = read.named("clusters", "cluster", &context["cluster"]);
-        let cluster = cluster.ok_or_else(|| read.missing("cluster in the current context"))?;
+        let read = Read::open(path)?;
+        let context = read.context()?;
+        let cluster = read.cluster(context)?;
         let user = read.named("users", "user", &context["user"]);
         let user = user.ok_or_else(|| read.missing("user in the current context"))?;
         let url = cluster["server"].as_str().ok_or_else(|| read.missing("server"))?.to_owned();
@@ -173,16 +175,9 @@ impl Kubeconfig {
     /// What a file says of a server that need not be a cluster's, such as one that is asked who a token belongs to. It may
     /// leave out how this program proves itself.
     pub(crate) fn place(path: &Path) -> Result<Place, KubeconfigError> {
-        let text = fs::read(path);
-        let text = text.map_err(|source| KubeconfigError::File { path: path.to_owned(), source })?;
-        let documents = yaml::read(&text)
-            .map_err(|error| KubeconfigError::Malformed { path: path.to_owned(), why: error.to_string() })?;
-        let config = documents.into_iter().next().unwrap_or_default();
-        let read = Read { path, config };
-        let context = read.named("contexts", "context", &read.config["current-context"]);
-        let context = context.ok_or_else(|| read.missing("current context"))?;
-        let cluster = read.named("clusters", "cluster", &context["cluster"]);
-        let cluster = cluster.ok_or_else(|| read.missing("cluster in the current context"))?;
+        let read = Read::open(path)?;
+        let context = read.context()?;
+        let cluster = read.cluster(context)?;
         let url = cluster["server"].as_str().ok_or_else(|| read.missing("server"))?.to_owned();
         let authority = read.pem(cluster, "certificate-authority")?;
         if authority.is_none() && cluster["insecure-skip-tls-verify"] != true {
@@ -203,7 +198,25 @@ impl Kubeconfig {
     }
 }
 
-impl Read<'_> {
+impl<'p> Read<'p> {
+    fn open(path: &'p Path) -> Result<Self, KubeconfigError> {
+        let text = fs::read(path);
+        let text = text.map_err(|source| KubeconfigError::File { path: path.to_owned(), source })?;
+        let documents = yaml::read(&text)
+            .map_err(|error| KubeconfigError::Malformed { path: path.to_owned(), why: error.to_string() })?;
+        Ok(Self { path, config: documents.into_iter().next().unwrap_or_default() })
+    }
+
+    fn context(&self) -> Result<&Value, KubeconfigError> {
+        let context = self.named("contexts", "context", &self.config["current-context"]);
+        context.ok_or_else(|| self.missing("current context"))
+    }
+
+    fn cluster(&self, context: &Value) -> Result<&Value, KubeconfigError> {
+        let cluster = self.named("clusters", "cluster", &context["cluster"]);
+        cluster.ok_or_else(|| self.missing("cluster in the current context"))
+    }
+
     fn missing(&self, missing: &'static str) -> KubeconfigError {
         KubeconfigError::Missing { path: self.path.to_owned(), missing }
     }

@@ -18,6 +18,7 @@
 //! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
 //! | `audit` | what is written down of who did what |
 //! | `endpoint` | servers that this one asks or tells |
+//! | `authn`, `authz` | who sends a request, and what they may, as others know it |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
 //! | `keys`, `issuer` | the keys that sign the tokens of service accounts, and the documents by which others know them |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
@@ -28,6 +29,8 @@
 mod address;
 mod audit;
 mod auth;
+mod authn;
+mod authz;
 mod body;
 mod call;
 mod collect;
@@ -62,6 +65,10 @@ mod webhook;
 pub use address::{own_address, reachable_address};
 pub use audit::{Audit, AuditSink, Batches, FileSink, Rotation, WebhookSink};
 pub use auth::{Anonymous, Certificates, Tokens};
+pub use authn::{AuthenticationFile, FrontProxy, Issuer, OidcError, OidcTokens, TokenWebhook};
+pub use authz::{
+    AccessWebhook, AuthorizationError, AuthorizationFile, Authorizers, FailurePolicy, Remembered,
+};
 pub use descriptors::raise_descriptor_limit;
 pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::Frontend;
@@ -72,7 +79,7 @@ pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use nodes::{HttpDialer, serve_node};
 #[cfg(feature = "flags")]
-pub use options::{ApiOptions, OptionsError};
+pub use options::{ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError};
 pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use reply::Body;

@@ -215,6 +215,20 @@ impl Authority {
     /// # Errors
     /// When a name cannot stand in a certificate.
     pub fn issue_api_server(&self, addresses: &[IpAddr], also: &[String]) -> Result<ServerTls, PkiError> {
+        self.issue_api_server_behind(addresses, also, None)
+    }
+
+    /// The same of a server that takes the certificates of proxies in front of it too, which this authority has signed,
+    /// in PEM form.
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate.
+    pub fn issue_api_server_behind(
+        &self,
+        addresses: &[IpAddr],
+        also: &[String],
+        proxies: Option<&str>,
+    ) -> Result<ServerTls, PkiError> {
         let mut names = [
             "localhost",
             "kubernetes",
@@ -234,7 +248,9 @@ impl Authority {
         known.extend(addresses.iter().filter(|address| !address.is_unspecified()));
         known.sort_unstable();
         known.dedup();
-        ServerTls::new(&self.issue_server(&names, &known)?, self.certificate())
+        // Whose certificate is whose is told apart by who looks at it.
+        let authorities = format!("{}\n{}", self.certificate(), proxies.unwrap_or_default());
+        ServerTls::new(&self.issue_server(&names, &known)?, &authorities)
     }
 
     /// A certificate by which a client proves that it is a user of these groups.

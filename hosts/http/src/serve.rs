@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use orchestra_core::api::access::Certificate;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::auth;
+use crate::authn::Proxied;
 use crate::descriptors::descriptor_limit;
 use crate::pki::ServerTls;
 use crate::reply::Body;
@@ -68,6 +70,8 @@ impl Default for Limits {
 pub(crate) struct Origin {
     /// The client's certificate, verified.
     pub(crate) certificate: Option<Certificate>,
+    /// That it is one of a proxy that is believed when it says for whom it asks.
+    pub(crate) proxied: Option<Proxied>,
     /// Where it comes from.
     pub(crate) peer: Option<IpAddr>,
     /// Cancelled when the server is to stop: answers that go on end then.
@@ -78,6 +82,11 @@ pub(crate) struct Origin {
 #[async_trait]
 pub(crate) trait Answer: Send + Sync + 'static {
     async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body>;
+
+    /// Whose the certificates of a connection are, which the server has verified.
+    fn whose(&self, chain: &[CertificateDer<'_>]) -> (Option<Certificate>, Option<Proxied>) {
+        (chain.first().and_then(|leaf| auth::certificate(leaf)), None)
+    }
 }
 
 /// Answers whoever connects to a listener, until `shutdown`; then lets the requests under way finish.
@@ -132,10 +141,10 @@ async fn connection(
         stream = handshake => stream??,
         () = shutdown.cancelled() => return Ok(()),
     };
-    let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates.and_then(|chain| auth::certificate(chain.first()?));
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let (certificate, proxied) = answerer.whose(chain);
     let peer = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
-    let origin = Arc::new(Origin { certificate, peer, closing: shutdown.clone() });
+    let origin = Arc::new(Origin { certificate, proxied, peer, closing: shutdown.clone() });
     let activity = Activity::new();
     let under_way = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {

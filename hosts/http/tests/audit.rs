@@ -1,5 +1,7 @@
 //! What is written down of who did what, and what never is.
 
+#[path = "support/peer.rs"]
+mod peer;
 mod support;
 
 use std::sync::{Arc, Mutex};
@@ -10,7 +12,8 @@ use http::Method;
 use orchestra_core::access::audit::Policy;
 use orchestra_core::api::User;
 use orchestra_core::cluster::Cluster;
-use orchestra_http::{Audit, AuditSink, TokenKeys, Tokens};
+use orchestra_http::{Audit, AuditSink, Batches, Endpoint, TokenKeys, Tokens, WebhookSink};
+use peer::Peer;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
@@ -157,6 +160,61 @@ async fn what_the_policy_leaves_out_is_left_out() {
     let events = kept.events();
     assert_eq!(events[1]["requestObject"]["metadata"], json!({ "name": "a" }));
     assert!(events[1].get("responseObject").is_none());
+}
+
+fn hasty() -> Batches {
+    let (wait, backoff) = (Duration::from_millis(10), Duration::from_millis(1));
+    Batches { buffer: 10, size: 5, wait, backoff }
+}
+
+#[tokio::test]
+async fn events_are_sent_to_a_server_many_at_once() {
+    let peer = Peer::start(|_, _| (200, String::new())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::read(&peer.kubeconfig(directory.path())).unwrap();
+    let (audit, kept) = audit(EVERYTHING);
+    let audit = audit.to(WebhookSink::new(endpoint, hasty()));
+    let served = Served::with(Cluster::builder(), |face| face.audit(audit)).await;
+    assert_eq!(served.get(MAPS, &[]).await.code, 200);
+    let sent = || {
+        let asked = peer.asked.lock().unwrap();
+        let lists = asked.iter().inspect(|(path, list)| {
+            assert_eq!((path.as_str(), &list["kind"]), ("/ask", &json!("EventList")));
+        });
+        lists.flat_map(|(_, list)| list["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    for _ in 0..500 {
+        if sent().len() == kept.events().len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(sent(), kept.events());
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_events_holds_up_nobody_and_what_is_lost_is_counted() {
+    let peer = Peer::start(|_, _| (500, String::new())).await;
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::read(&peer.kubeconfig(directory.path())).unwrap();
+    let policy = format!("{{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{EVERYTHING}]}}");
+    let audit = Audit::new(Policy::parse(policy.as_bytes()).unwrap());
+    let audit = audit.to(WebhookSink::new(endpoint, hasty()));
+    let served = Served::with(Cluster::builder(), |face| face.audit(audit)).await;
+    for _ in 0..20 {
+        assert_eq!(served.get(MAPS, &[]).await.code, 200);
+    }
+    for _ in 0..500 {
+        let metrics = served.get("/metrics", &[]).await;
+        if metrics.text().lines().any(|line| {
+            let lost = line.strip_prefix("apiserver_audit_error_total{plugin=\"webhook\"} ");
+            lost.is_some_and(|lost| lost.parse::<u64>().unwrap() >= 20)
+        }) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("what is lost is not counted");
 }
 
 /// What of a request is secret, and how it is sent.

@@ -20,8 +20,8 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys, WebhookCaller,
-    make_private_directory, reachable_address,
+    ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys,
+    WebhookCaller, make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -49,8 +49,10 @@ impl Master {
         let directory = data_directory(options)?;
         let authority = Arc::new(Authority::open(&options.pki(&directory))?);
         let keys = Arc::new(TokenKeys::open(&options.pki(&directory).join(TOKEN_KEYS))?);
+        let authorizers = options.api.authorizers(&TokioClock::system())?;
         let builder = Cluster::builder()
             .rbac()
+            .asking(authorizers.before, authorizers.after)
             .tokens(Arc::clone(&keys))
             .webhooks(WebhookCaller::new())
             .service_ranges(options.service_cluster_ip_range.clone())
@@ -76,7 +78,14 @@ impl Master {
             None => Enrolment::open(Arc::clone(&authority), &options.pki(directory))?,
         });
         let service = options.service_cluster_ip_range.api_server().into();
-        let tls = authority.issue_api_server(&[address.ip(), service], &options.tls_san)?;
+        let tls = {
+            let (proxy, addresses) = (options.api.proxy()?, [address.ip(), service]);
+            authority.issue_api_server_behind(
+                &addresses,
+                &options.tls_san,
+                proxy.as_ref().map(FrontProxy::authority),
+            )?
+        };
         let url = format!("https://{address}");
         let kubeconfig = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
         Kubeconfig::ensure(&kubeconfig, &url, &authority)

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
+use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::Cluster;
 use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, Frontend, HttpDialer, Kubeconfig, TokenKeys, WebhookCaller,
+    ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, Kubeconfig, TokenKeys, WebhookCaller,
     reachable_address,
 };
 use tokio::net::{TcpListener, UnixListener};
@@ -115,12 +116,17 @@ async fn serve(
     let join = enrolment
         .as_ref()
         .map(|enrolment| format!("orchestra-node --join https://{reached} --token {}", enrolment.token()));
-    let tls =
-        authority.issue_api_server(&[reached.ip(), backend.service_ranges()?.api_server().into()], &[])?;
+    let tls = {
+        let (proxy, addresses) =
+            (options.api.proxy()?, [reached.ip(), backend.service_ranges()?.api_server().into()]);
+        authority.issue_api_server_behind(&addresses, &[], proxy.as_ref().map(FrontProxy::authority))?
+    };
     let root_ca = Some(authority.certificate().to_owned());
     let keys = Arc::new(TokenKeys::open(&pki.join("service-accounts"))?);
+    let authorizers = options.api.authorizers(&TokioClock::system())?;
     let builder = Cluster::builder()
         .rbac()
+        .asking(authorizers.before, authorizers.after)
         .tokens(Arc::clone(&keys))
         .webhooks(WebhookCaller::new())
         .store(store)

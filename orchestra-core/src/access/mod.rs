@@ -7,11 +7,13 @@
 //! | [`rbac`] | roles and bindings: an authorizer over the caches, and who may give rights to others |
 //! | [`node`] | what nodes may do: what their pods need |
 //! | [`bootstrap`] | the roles and bindings that every cluster has from the start |
+//! | [`bootstrap_tokens`] | tokens by which machines are known for the first time |
 //! | [`tokens`] | tokens of service accounts: issued, and known again |
 //! | [`reviews`] | the kinds that ask who one is and what one may do |
 
 pub mod audit;
 pub mod bootstrap;
+pub mod bootstrap_tokens;
 pub mod flow_control;
 pub mod node;
 pub mod rbac;

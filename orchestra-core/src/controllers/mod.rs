@@ -7,6 +7,7 @@
 mod admission_policy;
 mod api_registration;
 mod api_service;
+mod bootstrap_tokens;
 mod create_pod;
 mod cron_job;
 mod daemon_set;
@@ -191,6 +192,7 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("service-cidrs", "service-cidrs-controller", move |host| {
         service_cidr::run(host, ranges.clone())
     });
+    running.start("token-cleaner", "token-cleaner", bootstrap_tokens::run);
     running.start("garbage-collector", "generic-garbage-collector", garbage::run);
     if let Some(keys) = config.tokens {
         let authority = config.root_ca.clone();

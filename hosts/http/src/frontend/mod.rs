@@ -18,15 +18,17 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use orchestra_core::access::flow_control::FlowControl;
 use orchestra_core::access::tokens::SigningKeys;
-use orchestra_core::api::access::Authenticator;
+use orchestra_core::api::access::{Authenticator, Certificate};
 use orchestra_core::api::openapi::Documents;
 use orchestra_core::api::{Server, Service as _, User};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::node::Directory;
+use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Audit, Recording};
-use crate::auth::{Anonymous, Certificates};
+use crate::auth::{self, Anonymous, Certificates};
+use crate::authn::{FrontProxy, Proxied};
 use crate::call::Call;
 use crate::issuer::Issuer;
 use crate::join::Enrolment;
@@ -65,6 +67,7 @@ pub struct Frontend {
     metrics: Metrics,
     audit: Option<Audit>,
     flow_control: Option<FlowControl>,
+    proxy: Option<FrontProxy>,
 }
 
 impl fmt::Debug for Frontend {
@@ -87,7 +90,7 @@ impl Frontend {
             vec![Arc::new(Certificates), Arc::new(server.authenticators().clone())];
         let (anonymous, limits) = (Anonymous::default(), Limits::default());
         let (enrolment, issuer) = (None, None);
-        let (audit, flow_control) = (None, None);
+        let (audit, flow_control, proxy) = (None, None, None);
         Self {
             server,
             directory,
@@ -100,6 +103,7 @@ impl Frontend {
             metrics,
             audit,
             flow_control,
+            proxy,
         }
     }
 
@@ -109,6 +113,13 @@ impl Frontend {
     pub fn authenticator(self, other: impl Authenticator) -> Self {
         self.server.authenticators().add(other);
         self
+    }
+
+    /// Believes a proxy that has one of these certificates when it says for whom it asks. The server must take its
+    /// certificates: see [`Authority::issue_api_server_behind`](crate::Authority::issue_api_server_behind).
+    #[must_use]
+    pub fn behind(self, proxy: FrontProxy) -> Self {
+        Self { proxy: Some(proxy), ..self }
     }
 
     /// Where a request is answered that does not say who sends it.
@@ -156,13 +167,23 @@ impl Frontend {
         self.limits
     }
 
-    pub(crate) fn server(&self) -> &Arc<Server> {
+    /// What it is the face of.
+    pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 }
 
 #[async_trait]
 impl serve::Answer for Frontend {
+    fn whose(&self, chain: &[CertificateDer<'_>]) -> (Option<Certificate>, Option<Proxied>) {
+        let has_signed = self.proxy.as_ref().is_some_and(|proxy| proxy.has_signed(chain));
+        if has_signed {
+            // A proxy is no client: of its certificate, the name says only that it is one.
+            return (None, self.proxy.as_ref().and_then(|proxy| proxy.knows(chain)));
+        }
+        (chain.first().and_then(|leaf| auth::certificate(leaf)), None)
+    }
+
     async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body> {
         Self::answer(self, request, origin).await
     }

@@ -121,6 +121,10 @@ impl Frontend {
     async fn user(&self, sender: Sender<'_>, headers: &HeaderMap, path: &str) -> Result<User, Status> {
         match sender {
             Sender::Of(origin) => {
+                let proxy = self.proxy.as_ref().zip(origin.proxied);
+                if let Some(user) = proxy.and_then(|(proxy, proxied)| proxy.user(proxied, headers)) {
+                    return Ok(user);
+                }
                 let known = authenticate(&self.authenticator, headers, origin.certificate.as_ref()).await?;
                 known.map_or_else(|| self.anonymous.at(path), Ok)
             }
@@ -272,11 +276,8 @@ fn source_ips(headers: &HeaderMap, peer: Option<IpAddr>) -> Vec<String> {
     let address = |text: &str| text.trim().parse::<IpAddr>().ok();
     let forwarded = header(headers, HeaderName::from_static("x-forwarded-for"));
     let mut addresses: Vec<IpAddr> = forwarded.split(',').filter_map(address).take(MOST_ADDRESSES).collect();
-    if let Some(real) = address(header(headers, HeaderName::from_static("x-real-ip"))) {
-        if !addresses.contains(&real) {
-            addresses.push(real);
-        }
-    }
+    let real = address(header(headers, HeaderName::from_static("x-real-ip")));
+    addresses.extend(real.filter(|real| !addresses.contains(real)));
     if let Some(peer) = peer.filter(|peer| addresses.last() != Some(peer)) {
         addresses.push(peer);
     }

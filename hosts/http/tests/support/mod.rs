@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,9 +14,9 @@ use orchestra_core::api::User;
 use orchestra_core::cluster::{Builder, Cluster};
 use orchestra_core::store::Store;
 use orchestra_core::store::memory::MemoryStore;
-use orchestra_http::{ApiHost, Authority, Frontend, ServerTls, Tokens};
+use orchestra_http::{ApiHost, Authority, Frontend, Issued, ServerTls, Tokens};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -124,18 +124,47 @@ impl Served {
     }
 
     /// A connection on which nothing has been said yet.
-    pub async fn connect(&self) -> tokio_rustls::client::TlsStream<TcpStream> {
-        let mut roots = rustls::RootCertStore::empty();
-        let authority = CertificateDer::from_pem_slice(self.authority.certificate().as_bytes()).unwrap();
-        roots.add(authority).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let name = ServerName::from(self.api.address().ip());
-        let stream = TcpStream::connect(self.api.address()).await.unwrap();
-        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    pub async fn connect(&self) -> TlsStream {
+        connect_as(self.api.address(), self.authority.certificate(), None).await
     }
+}
+
+pub type TlsStream = tokio_rustls::client::TlsStream<TcpStream>;
+
+/// A connection to a server of an authority, by a certificate or none.
+pub async fn connect_as(address: SocketAddr, authority: &str, identity: Option<&Issued>) -> TlsStream {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match identity {
+        None => config.with_no_client_auth(),
+        Some(identity) => {
+            let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
+            let chain = chain.map(Result::unwrap).collect();
+            let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    let name = ServerName::from(address.ip());
+    let stream = TcpStream::connect(address).await.unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+}
+
+/// Sends JSON on a connection of its own.
+pub async fn post_on(stream: TlsStream, path: &str, headers: &[(&str, &str)], body: &'static str) -> Answer {
+    let mut request = Request::builder().method(Method::POST).uri(path).header(HOST, "localhost");
+    request = request.header(CONTENT_TYPE, "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = request.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+    let (head, body) = sender.send_request(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Answer { code: head.status.as_u16(), headers: head.headers, body }
 }

@@ -7,11 +7,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `configuration` | what objects say of schemas and levels |
 //! | `rules` | which flow a request belongs to; pure |
 //! | `queues` | who runs and who waits at a level; pure, in virtual time |
 //! | `shares` | how many seats each level has, borrowed ones too; pure |
 //! | `level` | a level as it runs |
 
+mod configuration;
 mod level;
 mod queues;
 mod rules;
@@ -27,16 +29,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use k8s_openapi::api::flowcontrol::v1::{
-    FlowSchema, FlowSchemaSpec, LimitedPriorityLevelConfiguration, PriorityLevelConfiguration,
-    PriorityLevelConfigurationSpec,
-};
-use serde::Deserialize;
-use serde_json::json;
+use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 
+use self::configuration::{queuing, read_levels, read_schemas, shares_of};
 use self::level::Level;
 pub use self::level::{Pass, Rejection};
-use self::queues::Queuing;
 use self::rules::Rules;
 use self::shares::Shares;
 use crate::api::access::AccessRequest;
@@ -51,10 +48,6 @@ pub const SEATS: u32 = 600;
 const PERIOD: Duration = Duration::from_secs(10);
 /// How long a request waits: a quarter of the time that it has.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// The flow schemas and the levels without which no request would have a place.
-const EXEMPT: &str = "exempt";
-const CATCH_ALL: &str = "catch-all";
-
 /// Lets requests in as the FlowSchemas and PriorityLevelConfigurations say. Cheap to clone.
 #[derive(Clone)]
 pub struct FlowControl(Arc<Shared>);
@@ -325,111 +318,3 @@ impl Shared {
         levels
     }
 }
-
-#[derive(Deserialize)]
-struct View<S> {
-    spec: S,
-}
-
-fn read<S: for<'d> Deserialize<'d> + Clone + Send + Sync + 'static>(
-    held: &[Arc<Entry>],
-) -> Vec<(String, String, S)> {
-    let one = |entry: &Arc<Entry>| {
-        let view = entry.view::<View<S>>().ok()?;
-        Some((entry.name().name().to_owned(), entry.uid().as_str().to_owned(), view.spec.clone()))
-    };
-    held.iter().filter_map(one).collect()
-}
-
-/// The flow schemas, and those that there must be if they are not there.
-fn read_schemas(held: &[Arc<Entry>]) -> Vec<(String, String, FlowSchemaSpec)> {
-    let everything = |name: &str, precedence: i32, groups: &[&str]| {
-        let subjects: Vec<_> =
-            groups.iter().map(|group| json!({ "kind": "Group", "group": { "name": group } })).collect();
-        json!({
-            "priorityLevelConfiguration": { "name": name },
-            "matchingPrecedence": precedence,
-            "distinguisherMethod": { "type": "ByUser" },
-            "rules": [{
-                "subjects": subjects,
-                "resourceRules": [{
-                    "verbs": ["*"],
-                    "apiGroups": ["*"],
-                    "resources": ["*"],
-                    "namespaces": ["*"],
-                    "clusterScope": true,
-                }],
-                "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
-            }],
-        })
-    };
-    with_fixed(
-        read(held),
-        [
-            (EXEMPT, everything(EXEMPT, 1, &["system:masters"])),
-            (CATCH_ALL, everything(CATCH_ALL, 10_000, &["*"])),
-        ],
-    )
-}
-
-fn read_levels(held: &[Arc<Entry>]) -> Vec<(String, String, PriorityLevelConfigurationSpec)> {
-    let rest = json!({ "nominalConcurrencyShares": 5, "limitResponse": { "type": "Reject" } });
-    with_fixed(
-        read(held),
-        [
-            (EXEMPT, json!({ "type": "Exempt", "exempt": { "nominalConcurrencyShares": 0 } })),
-            (CATCH_ALL, json!({ "type": "Limited", "limited": rest })),
-        ],
-    )
-}
-
-fn with_fixed<S: for<'d> Deserialize<'d>>(
-    mut all: Vec<(String, String, S)>,
-    fixed: [(&str, serde_json::Value); 2],
-) -> Vec<(String, String, S)> {
-    for (name, spec) in fixed {
-        if all.iter().any(|(held, _, _)| held == name) {
-            continue;
-        }
-        if let Ok(spec) = serde_json::from_value(spec) {
-            all.push((name.to_owned(), String::new(), spec));
-        }
-    }
-    all
-}
-
-fn shares_of(spec: &PriorityLevelConfigurationSpec) -> Shares {
-    let count =
-        |count: Option<i32>, usual: u32| count.map_or(usual, |count| u32::try_from(count).unwrap_or(0));
-    match (&spec.limited, &spec.exempt) {
-        (Some(limited), _) => Shares {
-            shares: count(limited.nominal_concurrency_shares, 30),
-            lendable: count(limited.lendable_percent, 0),
-            borrowing: limited.borrowing_limit_percent.map(|percent| u32::try_from(percent).unwrap_or(0)),
-        },
-        (None, Some(exempt)) => Shares {
-            shares: count(exempt.nominal_concurrency_shares, 0),
-            lendable: count(exempt.lendable_percent, 0),
-            borrowing: None,
-        },
-        (None, None) => Shares::default(),
-    }
-}
-
-/// How requests wait at a level; `None` if they do not.
-fn queuing(limited: &LimitedPriorityLevelConfiguration) -> Option<Queuing> {
-    let response = limited.limit_response.as_ref().filter(|response| response.type_ == "Queue")?;
-    let queuing = response.queuing.as_ref();
-    let count = |count: Option<i32>, usual: usize| {
-        count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usual)
-    };
-    Some(Queuing {
-        // Kubernetes allows ten million, which would be room for nothing else here.
-        queues: count(queuing.and_then(|queuing| queuing.queues), 64).clamp(1, MOST_QUEUES),
-        hand: count(queuing.and_then(|queuing| queuing.hand_size), 8),
-        length: count(queuing.and_then(|queuing| queuing.queue_length_limit), 50),
-    })
-}
-
-/// The most queues of a level.
-const MOST_QUEUES: usize = 4096;

@@ -19,7 +19,7 @@ use super::part::Component;
 use crate::access;
 use crate::access::tokens::SigningKeys;
 use crate::admission::ServiceRanges;
-use crate::api::access::{Authorizer, Chain, Masters};
+use crate::api::access::{Authorizer, Chain, Masters, standard};
 use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Status};
 use crate::clock::SharedClock;
 use crate::controllers;
@@ -155,6 +155,17 @@ impl Builder {
     pub fn rbac(mut self) -> Self {
         self.authorizer = Some(Box::new(|caches| Arc::new(access::standard(caches))));
         self.roles = true;
+        self
+    }
+
+    /// Also asks others who may do what: some before what decides otherwise, some after it. What is to decide otherwise is
+    /// said before, as by [`Builder::rbac`]. The group `system:masters` may do everything whatever they say.
+    #[must_use]
+    pub fn asking(mut self, before: Chain, after: Chain) -> Self {
+        let own = self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(standard())));
+        self.authorizer = Some(Box::new(move |caches| {
+            Arc::new(Chain::new().then(Masters).then(before).then(own(caches)).then(after))
+        }));
         self
     }
 

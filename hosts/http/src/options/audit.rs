@@ -1,31 +1,13 @@
-//! What a program is told of its API on the command line, under the names that Kubernetes' API server has for it.
-
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use orchestra_core::access::audit::{Policy, PolicyError};
+use orchestra_core::access::audit::Policy;
 use orchestra_core::clock::parse_duration;
 
+use super::{OptionsError, read};
 use crate::audit::{Audit, Batches, FileSink, Rotation, WebhookSink};
-use crate::endpoint::{Endpoint, EndpointError};
-use crate::frontend::Frontend;
-
-/// Options of an API server.
-#[derive(Args, Clone, Debug)]
-pub struct ApiOptions {
-    /// How many requests that read are looked at at a time; those that change count towards the same sum
-    #[arg(long, value_name = "N", default_value_t = 400)]
-    pub max_requests_inflight: u32,
-    /// How many requests that change something are looked at at a time; 0 for both lets in all
-    #[arg(long, value_name = "N", default_value_t = 200)]
-    pub max_mutating_requests_inflight: u32,
-    /// Audit
-    #[command(flatten)]
-    pub audit: AuditOptions,
-}
+use crate::endpoint::Endpoint;
 
 /// What is written down of who did what, and where.
 #[derive(Args, Clone, Debug)]
@@ -62,43 +44,8 @@ pub struct AuditOptions {
     pub audit_webhook_initial_backoff: Duration,
 }
 
-/// Why an API cannot be as it was told to be.
-#[derive(Debug, thiserror::Error)]
-pub enum OptionsError {
-    /// A file cannot be read or written.
-    #[error("{} cannot be opened", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: io::Error,
-    },
-    /// The audit policy is none.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// It is not known how to reach a server.
-    #[error(transparent)]
-    Endpoint(#[from] EndpointError),
-}
-
-impl ApiOptions {
-    /// An API that is as these options say. Must be called within a tokio runtime.
-    ///
-    /// # Errors
-    /// When a file that they name cannot be read, or does not say what it should.
-    pub fn apply(&self, frontend: Frontend) -> Result<Frontend, OptionsError> {
-        let seats = self.max_requests_inflight.saturating_add(self.max_mutating_requests_inflight);
-        let frontend = if seats > 0 { frontend.flow_control(seats) } else { frontend };
-        Ok(match self.audit.audit()? {
-            Some(audit) => frontend.audit(audit),
-            None => frontend,
-        })
-    }
-}
-
 impl AuditOptions {
-    fn audit(&self) -> Result<Option<Audit>, OptionsError> {
+    pub(super) fn audit(&self) -> Result<Option<Audit>, OptionsError> {
         let Some(path) = &self.audit_policy_file else { return Ok(None) };
         let mut audit = Audit::new(Policy::parse(&read(path)?)?);
         if let Some(path) = &self.audit_log_path {
@@ -132,8 +79,4 @@ impl AuditOptions {
             backoff: self.audit_webhook_initial_backoff,
         }
     }
-}
-
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OptionsError> {
-    fs::read(path).map_err(|source| OptionsError::File { path: path.to_owned(), source })
 }

@@ -260,10 +260,29 @@ impl Inner {
             let latencies = std::mem::take(&mut state.latencies);
             for (part, time) in latencies.into_iter().chain([("total", total)]) {
                 let name = format!("apiserver.latency.k8s.io/{part}");
-                state.event.annotations.insert(name, format!("{}ms", time.as_secs_f64() * 1000.0));
+                state.event.annotations.insert(name, shown(time));
             }
         }
         self.emit(state, Stage::ResponseComplete);
+    }
+}
+
+/// A time as Go prints it.
+pub(super) fn shown(time: Duration) -> String {
+    let nanos = time.as_nanos() as f64;
+    match time {
+        Duration::ZERO => "0s".to_owned(),
+        time if time < Duration::from_micros(1) => format!("{nanos}ns"),
+        time if time < Duration::from_millis(1) => format!("{}µs", nanos / 1e3),
+        time if time < Duration::from_secs(1) => format!("{}ms", nanos / 1e6),
+        time if time < Duration::from_secs(60) => format!("{}s", nanos / 1e9),
+        time => {
+            let (minutes, rest) = (time.as_secs() / 60, (nanos % 60e9) / 1e9);
+            match minutes / 60 {
+                0 => format!("{minutes}m{rest}s"),
+                hours => format!("{hours}h{}m{rest}s", minutes % 60),
+            }
+        }
     }
 }
 

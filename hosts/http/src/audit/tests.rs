@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::queue::Queue;
+use super::record::shown;
 use super::*;
 
 fn event(text: &str) -> Bytes {
@@ -38,6 +39,21 @@ async fn events_are_sent_when_they_are_enough_or_have_waited_long_enough() {
     queue.offer(&event("b"));
     queue.gathered(2, wait).await;
     assert_eq!(began.elapsed(), wait, "they are enough");
+}
+
+#[test]
+fn times_are_written_as_go_writes_them() {
+    for (nanos, text) in [
+        (0, "0s"),
+        (12, "12ns"),
+        (1_500, "1.5µs"),
+        (501_250_000, "501.25ms"),
+        (1_234_567_000, "1.234567s"),
+        (61_500_000_000, "1m1.5s"),
+        (3_600_000_000_000, "1h0m0s"),
+    ] {
+        assert_eq!(shown(Duration::from_nanos(nanos)), text);
+    }
 }
 
 /// The lines of a file.

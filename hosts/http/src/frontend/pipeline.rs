@@ -221,6 +221,9 @@ impl Frontend {
     {
         let Asking { call, user, record, .. } = *asking;
         let began = Instant::now();
+        if call.deprecation().is_some() {
+            record.annotate("k8s.io/deprecated", "true");
+        }
         if let (Route::Resource { target, rest, .. }, Some(verb)) = (&call.route, call.verb) {
             let fields = call.selected(verb);
             let permit = self.server.permit(user, verb, target.clone(), fields.as_ref()).await;

@@ -3,6 +3,8 @@
 mod audit;
 mod authn;
 mod authz;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::io;

@@ -2,28 +2,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Status as StatusObject};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use super::policy::Level;
+use super::terms::{Level, Stage};
 use crate::api::access::AccessRequest;
 use crate::api::{Status, Target, User};
 
 /// The longest user agent that is kept whole.
 const LONGEST_AGENT: usize = 1024;
-
-/// How far a request has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Stage {
-    /// It is known who sends it.
-    RequestReceived,
-    /// The head of an answer that goes on, such as a watch, was sent.
-    ResponseStarted,
-    /// The answer is at its end.
-    ResponseComplete,
-    /// Whatever was to answer it failed.
-    Panic,
-}
 
 /// What happened, as a line of the log has it.
 #[derive(Clone, Debug, Serialize)]

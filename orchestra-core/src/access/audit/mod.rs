@@ -8,11 +8,13 @@
 
 mod event;
 mod policy;
+mod terms;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Event, ObjectReference, Outcome, Stage, without_managed_fields};
-pub use policy::{Level, Policy, PolicyError, Recorded};
+pub use event::{Event, ObjectReference, Outcome, without_managed_fields};
+pub use policy::{Policy, PolicyError, Recorded};
+pub use terms::{Level, Stage};
 
 use crate::api::Target;
 

@@ -1,26 +1,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::event::Stage;
 use super::is_secret;
+use super::terms::{Level, Stage};
 use crate::api::access::AccessRequest;
 use crate::api::{User, yaml};
-
-/// How much of a request is recorded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Level {
-    /// Nothing.
-    #[default]
-    None,
-    /// Who did what to which object, and when.
-    Metadata,
-    /// Also what was sent.
-    Request,
-    /// Also what was answered.
-    RequestResponse,
-}
 
 /// What is recorded of one request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

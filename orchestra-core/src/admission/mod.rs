@@ -3,13 +3,13 @@
 //! | file | what |
 //! | --- | --- |
 //! | `certificates` | who asks for a certificate, and when what became of it |
+//! | `disruption` | evictions keep to the disruption budgets of their pods |
 //! | `event_rate` | new Events are bounded, of one source and in all |
 //! | `ingress_class` | ingresses that name no class are of the default one |
 //! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
 //! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
-//! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
 //! | `runtime_class` | pods have the overhead, the nodes and the tolerations of their RuntimeClass |
 //! | `selectors` | warnings of selectors that overlap |
@@ -19,6 +19,7 @@
 
 mod amounts;
 mod certificates;
+mod disruption;
 mod event_rate;
 mod ingress_class;
 mod limit_range;
@@ -39,6 +40,7 @@ use crate::api::admission::Admission;
 use crate::clock::SharedClock;
 pub(crate) use amounts::{Amounts, add as add_amounts};
 pub use certificates::CertificateRequests;
+pub use disruption::DisruptionBudgets;
 pub use event_rate::EventRateLimit;
 pub use ingress_class::DefaultIngressClass;
 pub use limit_range::LimitRanges;
@@ -73,6 +75,7 @@ pub fn standard(
         Arc::new(DefaultIngressClass::new(caches)),
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
+        Arc::new(DisruptionBudgets::new(caches, Arc::clone(clock))),
         // Last, so that nothing is counted which another refuses.
         Arc::new(Quotas::new(caches)),
     ]

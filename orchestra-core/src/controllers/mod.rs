@@ -12,6 +12,7 @@ mod create_pod;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoint_slices;
 mod endpoints;
 mod event_expiry;
@@ -161,6 +162,7 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("job-orphan-pods", "job-controller", job::run_orphans);
     running.start("ttl-after-finished", "ttl-after-finished-controller", finished_jobs::run);
     running.start("cronjob", "cronjob-controller", cron_job::run);
+    running.start("disruption", "disruption-controller", disruption::run);
     running.start("endpoints", "endpoint-controller", endpoints::run);
     running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
     running.start(

@@ -4,6 +4,7 @@ mod cluster;
 mod cron;
 mod daemons;
 mod deletion;
+mod disruption;
 mod endpoints;
 mod jobs;
 mod nodes;

@@ -5,6 +5,7 @@ use futures::future::try_join_all;
 use super::Server;
 use super::caches::Open;
 use super::current::{Current, Write};
+use super::draft::Part;
 use super::read::{existing, object_name};
 use super::write::Next;
 use crate::api::Status;
@@ -28,7 +29,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         self.catch_up().await?;
-        let mut response = self.delete_one(user, kind, &name, &options).await?;
+        let mut response = self.delete_one(user, kind, &name, None, &options).await?;
         response.warnings.extend(warning(kind, &options));
         Ok(response)
     }
@@ -60,24 +61,26 @@ impl Server {
         entry: &Arc<Entry>,
         options: &DeleteOptions,
     ) -> Result<Option<Arc<Entry>>, Status> {
-        match self.delete_one(user, kind, entry.name(), options).await {
+        match self.delete_one(user, kind, entry.name(), None, options).await {
             Ok(_) => Ok(Some(Arc::clone(entry))),
             Err(status) if status.is_not_found() => Ok(None),
             Err(status) => Err(status),
         }
     }
 
-    async fn delete_one(
+    /// Removes an object, by way of a subresource or as such.
+    pub(super) async fn delete_one(
         &self,
         user: &User,
         kind: &Open,
         name: &ObjectName,
+        part: Part<'_>,
         options: &DeleteOptions,
     ) -> Result<Response, Status> {
         let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
         let mut make =
             |current: Option<&Current>| existing(kind, name, current).map(|_| Next::Delete(options));
-        let write = Write { user, kind, part: None, options: &write_options, owned: false };
+        let write = Write { user, kind, part, options: &write_options, owned: false };
         self.write(write, name, &mut make).await
     }
 }

@@ -74,8 +74,8 @@ impl Server {
             given => DeleteOptions::read(given)?,
         };
         deletion.dry_run |= options.dry_run;
-        let object = Target { subresource: None, ..target.clone() };
-        self.delete(user, resource, &object, deletion).await?;
+        self.catch_up().await?;
+        self.delete_one(user, resource, &object_name(target)?, Some(part), &deletion).await?;
         Ok(done())
     }
 

@@ -199,7 +199,11 @@ impl Server {
                 }
                 check_preconditions(kind, &current.entry, options)?;
                 let mut object = current.object.clone();
-                let marked = prepare::mark_deleted(kind, &mut object, options, self.clock.now());
+                let now = self.clock.now();
+                let marked = prepare::mark_deleted(kind, &mut object, options, now);
+                if let Some(part) = write.part.filter(|_| marked) {
+                    kind.rules.edit(&part.name, &mut object, &Value::Null, now)?;
+                }
                 Ok(marked.then(|| Draft::made(object)))
             }
             (Next::Delete(_), None) => Ok(None),

@@ -282,13 +282,13 @@ impl Status {
         status
     }
 
-    /// Adds a reason that a program can act on, and the field it lies in.
+    /// Adds a reason that a program can act on, and the field it lies in, if it lies in one.
     #[must_use]
     pub fn because(mut self, reason: &str, message: impl Into<String>, field: &str) -> Self {
         let cause = metav1::StatusCause {
             reason: Some(reason.to_owned()),
             message: Some(message.into()),
-            field: Some(field.to_owned()),
+            field: Some(field.to_owned()).filter(|field| !field.is_empty()),
         };
         self.0.details.get_or_insert_default().causes.get_or_insert_default().push(cause);
         self

@@ -141,6 +141,10 @@ impl Rules for PodRules {
     fn edit(subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status> {
         match subresource {
             "binding" => status::bind(object, body, now),
+            "eviction" => {
+                status::evict(object, now);
+                Ok(())
+            }
             other => Err(status::unknown(other)),
         }
     }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +29,24 @@ pub(super) fn prepare(object: &mut Value) {
     }
     if let Some(fields) = object.as_object_mut() {
         fields.insert("status".to_owned(), status);
+    }
+}
+
+/// Says of a pod that somebody asked for its eviction, so that a Job can tell it from a failure.
+pub(super) fn evict(object: &mut Value, now: Timestamp) {
+    let condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": Time(now),
+    });
+    let status = object.as_object_mut().and_then(|fields| fields.object_or_new("status"));
+    let Some(status) = status else { return };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    if let Some(conditions) = conditions.as_array_mut() {
+        conditions.retain(|held| held["type"] != condition["type"]);
+        conditions.push(condition);
     }
 }
 

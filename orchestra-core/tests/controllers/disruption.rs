@@ -75,6 +75,7 @@ async fn an_eviction_beyond_the_budget_is_refused_until_others_have_come() {
     let pods = names(&replica_set(&cluster, "web", 3).await);
     budget(&cluster, "b", "web", json!({"minAvailable": 2})).await;
     until_allowed(&cluster, "b", 1).await;
+    cluster.stop_controllers().await;
 
     // A rehearsal takes nothing.
     let rehearsal = WriteOptions { dry_run: true, ..WriteOptions::default() };
@@ -91,6 +92,7 @@ async fn an_eviction_beyond_the_budget_is_refused_until_others_have_come() {
             "message": "The disruption budget b needs 2 healthy pods and has 3 currently",
         }]})
     );
+    cluster.start_controllers();
     // The ReplicaSet makes another, and once that serves, one more may go.
     cluster.until_pods("app=web", 3).await;
     until_allowed(&cluster, "b", 1).await;

@@ -40,6 +40,11 @@ pub(super) enum Node {
     List(Vec<(Expr, bool)>),
     /// Keys with their values.
     Map(Vec<(Expr, Expr, bool)>),
+    /// An object of a type, such as `Object.spec{replicas: 1}`.
+    Object {
+        ty: Arc<str>,
+        fields: Vec<Field>,
+    },
     /// `&&`, `||` and `?:`, which need not look at all of their parts.
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
@@ -60,6 +65,9 @@ pub(super) enum Node {
         flat: bool,
     },
 }
+
+/// A field of an object that is made: its name, where that stands, its value, and whether it may be left out.
+pub(super) type Field = (Arc<str>, usize, Expr, bool);
 
 /// How a field is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! From an expression to code, if all its parts fit together.
 
+mod made;
+
 use std::sync::Arc;
 
 use super::ast::{Access, Expr, Loop, LoopKind, Node};
@@ -7,7 +9,7 @@ use super::code::{Checked, Code, LoopCode};
 use super::cost::{Estimate, LIST, MAP, UNKNOWN, pattern};
 use super::error::Fault;
 use super::library::{self, Bound};
-use super::types::{Declared, DeclaredKind, Type};
+use super::types::{Declared, DeclaredKind, MadeType, Type};
 use super::value::Name;
 
 /// A variable, or a name that is bound within the expression.
@@ -24,6 +26,8 @@ pub(super) struct Checker {
     locals: Vec<Local>,
     faults: Vec<Fault>,
     used: Vec<Name>,
+    /// The types that objects can be made of, and those below them.
+    types: Vec<MadeType>,
 }
 
 /// What was found.
@@ -34,13 +38,23 @@ pub(super) struct Found {
 
 impl Checker {
     pub(super) fn new() -> Self {
-        Self { locals: Vec::new(), faults: Vec::new(), used: Vec::new() }
+        Self { locals: Vec::new(), faults: Vec::new(), used: Vec::new(), types: Vec::new() }
     }
 
     /// Declares a variable.
     pub(super) fn declare(&mut self, name: Name, ty: Type, declared: Option<Arc<Declared>>) {
         let size = declared.as_ref().map_or(UNKNOWN, |declared| declared.most);
         self.locals.push(Local { name, ty, size, declared });
+    }
+
+    /// Declares a variable of a type.
+    pub(super) fn declare_type(&mut self, name: Name, ty: Type) {
+        self.locals.push(Local { name, ty, size: UNKNOWN, declared: None });
+    }
+
+    /// Declares a type that objects can be made of.
+    pub(super) fn declare_made(&mut self, made: MadeType) {
+        self.types.push(made);
     }
 
     pub(super) fn check(mut self, expr: &Expr) -> Result<Found, Vec<Fault>> {
@@ -71,6 +85,7 @@ impl Checker {
             Node::Call { name, target, args } => self.call(expr.at, name, target.as_deref(), args),
             Node::List(items) => self.list(items),
             Node::Map(entries) => self.map(entries),
+            Node::Object { ty, fields } => self.object(expr.at, ty, fields),
             Node::And(left, right) => self.both(expr.at, "_&&_", left, right, Code::And),
             Node::Or(left, right) => self.both(expr.at, "_||_", left, right, Code::Or),
             Node::Choice(condition, yes, no) => self.choice(expr.at, condition, yes, no),
@@ -105,6 +120,9 @@ impl Checker {
     }
 
     fn select(&mut self, at: usize, of: &Expr, field: &Name, how: Access) -> Checked {
+        if let Some(found) = self.qualified(at, of, field, how) {
+            return found;
+        }
         let of = self.expr(of);
         let cost = of.estimate.cost.saturating_add(1);
         let (held, through_optional) = match &of.ty {
@@ -126,7 +144,7 @@ impl Checker {
                 let declared = of.estimate.declared.as_ref().and_then(|declared| declared.element());
                 ((**value).clone(), declared.cloned())
             }
-            Type::Dyn => (Type::Dyn, None),
+            Type::Dyn | Type::Made(_) => (Type::Dyn, None),
             other => {
                 self.fault(at, format!("type '{other}' does not support field selection"));
                 (Type::Dyn, None)
@@ -430,7 +448,7 @@ fn size_of(ty: &Type, declared: Option<&Arc<Declared>>) -> u64 {
             Type::Bool | Type::Int | Type::Uint | Type::Double | Type::Null | Type::Type | Type::Object(_),
         ) => 1,
         (Some(declared), _) => declared.most,
-        (None, Type::Duration | Type::Timestamp | Type::Opaque(_)) => 1,
+        (None, Type::Duration | Type::Timestamp | Type::Opaque(_) | Type::Made(_)) => 1,
         (None, _) => UNKNOWN,
     }
 }

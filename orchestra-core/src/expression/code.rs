@@ -43,6 +43,8 @@ pub(super) enum Code {
     },
     List(Vec<(Self, bool)>),
     Map(Vec<(Self, Self, bool)>),
+    /// Fields with their values.
+    Object(Vec<(Name, Self, bool)>),
     And(Box<Self>, Box<Self>),
     Or(Box<Self>, Box<Self>),
     Choice(Box<Self>, Box<Self>, Box<Self>),

@@ -13,6 +13,7 @@ pub(super) const UNKNOWN: u64 = u64::MAX;
 
 pub(super) const LIST: u64 = 10;
 pub(super) const MAP: u64 = 30;
+pub(super) const OBJECT: u64 = 40;
 
 /// What is known of the cost and the size of an expression's values.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,8 @@ pub(super) struct Estimate {
 pub(super) enum Price {
     /// One unit.
     One,
+    /// So many units.
+    Units(u64),
     /// A text is gone through.
     Text(usize),
     /// Two texts are, one within the other.
@@ -72,6 +75,7 @@ impl Price {
         let size = |index: usize| sizes.get(index).copied().unwrap_or(1);
         match self {
             Self::One => 1,
+            Self::Units(units) => units,
             Self::Text(index) => tenth(size(index)).max(1),
             Self::TextIn => tenth(size(0)).max(1).saturating_mul(tenth(size(1)).max(1)),
             Self::Compare => tenth(size(0).min(size(1))),
@@ -114,6 +118,10 @@ pub struct Budget {
 impl Budget {
     /// What one expression may cost, as in Kubernetes.
     pub const CALL: u64 = 1_000_000;
+    /// What all expressions of a policy may cost for one request, as in Kubernetes.
+    pub const POLICY: u64 = 10_000_000;
+    /// What all conditions of a webhook or a policy may cost for one request, as in Kubernetes.
+    pub const CONDITIONS: u64 = 2_500_000;
 
     /// A budget of so many units.
     pub fn new(units: u64) -> Self {

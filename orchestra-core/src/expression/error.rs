@@ -28,6 +28,11 @@ impl CompileError {
             let before = &text[..fault.at.min(text.len())];
             let line = before.matches('\n').count();
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+            if text.is_empty() {
+                // Of nothing there is no first column, and no line to show.
+                let _ = write!(out, "ERROR: <input>:1:0: {}", fault.message);
+                continue;
+            }
             let shown = text.split('\n').nth(line).unwrap_or_default();
             let dots = ".".repeat(column);
             // Writing to a String cannot fail.
@@ -49,12 +54,20 @@ pub enum EvalError {
     /// It costs more than it may.
     #[error("operation cancelled: actual cost limit exceeded")]
     TooExpensive,
+    /// It asks what is not known yet. Whoever evaluates finds out, and evaluates anew.
+    #[error("it is not known yet whether {} may be done", .0.verb)]
+    Unknown(Box<super::special::AccessCheck>),
     /// Something in it has no value.
     #[error("{0}")]
     Failed(String),
 }
 
 impl EvalError {
+    /// Whether nothing else in an expression can make up for it.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::TooExpensive | Self::Unknown(_))
+    }
+
     pub(super) fn no_overload() -> Self {
         Self::Failed("no such overload".to_owned())
     }

@@ -5,21 +5,21 @@ use std::rc::Rc;
 
 use super::ast::{Access, LoopKind};
 use super::code::{Code, LoopCode};
-use super::cost::{Budget, LIST, MAP, pattern};
+use super::cost::{Budget, LIST, MAP, OBJECT, pattern};
 use super::error::EvalError;
-use super::value::Val;
+use super::value::{Key, Name, Val};
 
 type Outcome<'v> = Result<Val<'v>, EvalError>;
 
 /// An evaluation under way.
 pub(super) struct Eval<'v, 'b> {
-    locals: Vec<Val<'v>>,
+    locals: Vec<Outcome<'v>>,
     budget: &'b mut Budget,
 }
 
 impl<'v, 'b> Eval<'v, 'b> {
-    pub(super) fn new(variables: &[Val<'v>], budget: &'b mut Budget) -> Self {
-        Self { locals: variables.to_vec(), budget }
+    pub(super) fn new(variables: Vec<Outcome<'v>>, budget: &'b mut Budget) -> Self {
+        Self { locals: variables, budget }
     }
 
     pub(super) fn run(&mut self, code: &'v Code) -> Outcome<'v> {
@@ -34,7 +34,7 @@ impl<'v, 'b> Eval<'v, 'b> {
             Code::Type(name) => Ok(Val::Type(name)),
             Code::Local(place) => {
                 self.budget.pay(1)?;
-                Ok(self.locals.get(*place).cloned().unwrap_or(Val::Null))
+                self.locals.get(*place).cloned().unwrap_or(Ok(Val::Null))
             }
             Code::Select { of, field, how } => {
                 let of = self.run(of)?;
@@ -63,6 +63,7 @@ impl<'v, 'b> Eval<'v, 'b> {
             }
             Code::List(items) => self.list(items),
             Code::Map(entries) => self.map(entries),
+            Code::Object(fields) => self.object(fields),
             Code::And(left, right) => self.either(left, right, false),
             Code::Or(left, right) => self.either(left, right, true),
             Code::Choice(condition, yes, no) => match self.run(condition)? {
@@ -89,7 +90,7 @@ impl<'v, 'b> Eval<'v, 'b> {
     }
 
     fn with<const N: usize>(&mut self, values: [Val<'v>; N], body: &'v Code) -> Outcome<'v> {
-        self.locals.extend(values);
+        self.locals.extend(values.map(Ok));
         let outcome = self.run(body);
         self.locals.truncate(self.locals.len() - N);
         outcome
@@ -99,12 +100,12 @@ impl<'v, 'b> Eval<'v, 'b> {
     fn either(&mut self, left: &'v Code, right: &'v Code, decides: bool) -> Outcome<'v> {
         let left = match self.run(left) {
             Ok(Val::Bool(value)) if value == decides => return Ok(Val::Bool(decides)),
-            Err(EvalError::TooExpensive) => return Err(EvalError::TooExpensive),
+            Err(error) if error.is_final() => return Err(error),
             other => other,
         };
         match (left, self.run(right)) {
             (_, Ok(Val::Bool(value))) if value == decides => Ok(Val::Bool(decides)),
-            (_, Err(EvalError::TooExpensive)) => Err(EvalError::TooExpensive),
+            (_, Err(error)) if error.is_final() => Err(error),
             (Err(error), _) | (Ok(Val::Bool(_)), Err(error)) => Err(error),
             (Ok(Val::Bool(_)), Ok(Val::Bool(_))) => Ok(Val::Bool(!decides)),
             _ => Err(EvalError::no_overload()),
@@ -139,6 +140,20 @@ impl<'v, 'b> Eval<'v, 'b> {
                 return Err(EvalError::Failed(format!("Failed with repeated key: {key}")));
             }
             made.insert(key, value);
+        }
+        Ok(Val::Map(Rc::new(made)))
+    }
+
+    fn object(&mut self, fields: &'v [(Name, Code, bool)]) -> Outcome<'v> {
+        self.budget.pay(OBJECT)?;
+        let mut made = BTreeMap::new();
+        for (name, value, optional) in fields {
+            let value = match (self.run(value)?, optional) {
+                (Val::Optional(None), true) => continue,
+                (Val::Optional(Some(value)), true) => (*value).clone(),
+                (value, _) => value,
+            };
+            made.insert(Key::Text(Rc::from(&**name)), value);
         }
         Ok(Val::Map(Rc::new(made)))
     }
@@ -209,7 +224,7 @@ impl<'v, 'b> Eval<'v, 'b> {
             match self.holds(inner, &pair) {
                 Ok(value) if value == decides => return Ok(Val::Bool(decides)),
                 Ok(_) => {}
-                Err(EvalError::TooExpensive) => return Err(EvalError::TooExpensive),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => failed = Some(error),
             }
         }

@@ -50,8 +50,8 @@ use self::code::Code;
 pub use self::cost::Budget;
 pub use self::error::{CompileError, EvalError};
 pub use self::library::pattern as go_pattern;
-pub use self::special::parse_duration;
-pub use self::types::{Declared, DeclaredField, DeclaredKind, Elements, Opaque, Type, escape};
+pub use self::special::{AccessCheck, AccessDecision, KnownDecisions, parse_duration};
+pub use self::types::{Declared, DeclaredField, DeclaredKind, Elements, MadeType, Opaque, Type, escape};
 use self::value::Name;
 pub use self::value::{Key, Special, Val};
 
@@ -59,6 +59,7 @@ pub use self::value::{Key, Special, Val};
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     variables: Vec<(Name, Type, Option<Arc<Declared>>)>,
+    types: Vec<MadeType>,
 }
 
 impl Environment {
@@ -89,6 +90,32 @@ impl Environment {
         self
     }
 
+    /// Adds a variable of a type. Its name may have several parts, as `variables.limit`.
+    #[must_use]
+    pub fn typed(mut self, name: &str, ty: Type) -> Self {
+        self.variables.push((name.into(), ty, None));
+        self
+    }
+
+    /// Says that there are variables whose names begin with this and a dot, even if there is none. It takes the place of a
+    /// variable, which has no value.
+    #[must_use]
+    pub fn scope(self, name: &str) -> Self {
+        self.typed(&format!("{name}."), Type::Dyn)
+    }
+
+    /// Adds a type that objects can be made of.
+    #[must_use]
+    pub fn made(mut self, made: MadeType) -> Self {
+        self.types.push(made);
+        self
+    }
+
+    /// The names of the variables, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().map(|(name, ..)| &**name)
+    }
+
     /// Compiles an expression.
     ///
     /// # Errors
@@ -97,11 +124,18 @@ impl Environment {
         let expr = parser::parse(text).map_err(|fault| CompileError::of(text, &[fault]))?;
         let mut checker = Checker::new();
         for (name, ty, declared) in &self.variables {
-            checker.declare(Arc::clone(name), ty.clone(), declared.clone());
+            match declared {
+                Some(_) => checker.declare(Arc::clone(name), ty.clone(), declared.clone()),
+                None => checker.declare_type(Arc::clone(name), ty.clone()),
+            }
+        }
+        for made in &self.types {
+            checker.declare_made(made.clone());
         }
         let Found { checked, used } =
             checker.check(&expr).map_err(|faults| CompileError::of(text, &faults))?;
-        Ok(Program { code: checked.code, ty: checked.ty, cost: checked.estimate.cost, used })
+        let variables = self.variables.len();
+        Ok(Program { code: checked.code, ty: checked.ty, cost: checked.estimate.cost, used, variables })
     }
 }
 
@@ -112,6 +146,8 @@ pub struct Program {
     ty: Type,
     cost: u64,
     used: Vec<Name>,
+    /// How many variables its environment has: names within it come after them.
+    variables: usize,
 }
 
 impl Program {
@@ -135,6 +171,20 @@ impl Program {
     /// # Errors
     /// Why it has no value, or that it costs more than it may.
     pub fn evaluate<'v>(&'v self, variables: &[Val<'v>], budget: &mut Budget) -> Result<Val<'v>, EvalError> {
+        self.evaluate_with(variables.iter().cloned().map(Ok).collect(), budget)
+    }
+
+    /// [`Program::evaluate`] where some variables have no value: an expression that asks for one fails as that did. Values
+    /// for variables that were added to the environment later are left aside.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn evaluate_with<'v>(
+        &'v self,
+        mut variables: Vec<Result<Val<'v>, EvalError>>,
+        budget: &mut Budget,
+    ) -> Result<Val<'v>, EvalError> {
+        variables.resize(self.variables, Ok(Val::Null));
         eval::Eval::new(variables, budget).run(&self.code)
     }
 }

@@ -88,7 +88,11 @@ impl Parser {
             Token::Least => "9223372036854775808".to_owned(),
             Token::Bytes(_) => "bytes".to_owned(),
         };
-        Fault::new(self.place(), format!("Syntax error: mismatched input '{shown}' expecting {expected}"))
+        // One token too many is told otherwise than one that is another.
+        let extraneous =
+            expected == "<EOF>" && self.tokens.get(self.at + 1).is_some_and(|(_, next)| *next == Token::End);
+        let what = if extraneous { "extraneous" } else { "mismatched" };
+        Fault::new(self.place(), format!("Syntax error: {what} input '{shown}' expecting {expected}"))
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -270,11 +274,38 @@ impl Parser {
             self.expect(":")?;
             entries.push((key, self.expr()?, optional));
             if !self.takes(",") {
-                self.expect("}")?;
+                self.close_map()?;
                 break;
             }
         }
         Ok(Expr { at, node: Node::Map(entries) })
+    }
+
+    fn close_map(&mut self) -> Result<(), Fault> {
+        if self.takes("}") { Ok(()) } else { Err(self.mismatched("{'}', ','}")) }
+    }
+
+    /// The fields of an object that is made, after its type.
+    fn object(&mut self, at: usize, ty: String) -> Result<Expr, Fault> {
+        let mut fields = Vec::new();
+        while !self.takes("}") {
+            let optional = self.takes("?");
+            let place = self.place();
+            let name = match self.next() {
+                Token::Name(name) | Token::Quoted(name) => name,
+                _ => {
+                    self.at -= 1;
+                    return Err(self.mismatched("{'}', '?', IDENTIFIER}"));
+                }
+            };
+            self.expect(":")?;
+            fields.push((name, place, self.expr()?, optional));
+            if !self.takes(",") {
+                self.close_map()?;
+                break;
+            }
+        }
+        Ok(Expr { at, node: Node::Object { ty: ty.into(), fields } })
     }
 
     /// What follows a value: fields, indexes, calls.
@@ -292,6 +323,10 @@ impl Parser {
                     Token::Name(name) | Token::Quoted(name) => name,
                     _ => {
                         self.at -= 1;
+                        if *self.peek() == Token::End {
+                            let message = "Syntax error: no viable alternative at input '.'";
+                            return Err(Fault::new(self.place(), message.to_owned()));
+                        }
                         return Err(self.mismatched("IDENTIFIER"));
                     }
                 };
@@ -302,6 +337,11 @@ impl Parser {
                 } else {
                     of = Expr { at, node: Node::Select { of: Box::new(of), field, how } };
                 }
+            } else if *self.peek() == Token::Sign("{")
+                && let Some(ty) = type_name(&of)
+            {
+                self.at += 1;
+                of = self.object(at, ty)?;
             } else if self.takes("[") {
                 let optional = self.takes("?");
                 let index = Box::new(self.expr()?);
@@ -311,6 +351,15 @@ impl Parser {
                 return Ok(of);
             }
         }
+    }
+}
+
+/// The name that a chain of fields is, if it may be that of a type.
+fn type_name(expr: &Expr) -> Option<String> {
+    match &expr.node {
+        Node::Name(name) => Some(name.to_string()),
+        Node::Select { of, field, how: Access::Plain } => Some(format!("{}.{field}", type_name(of)?)),
+        _ => None,
     }
 }
 

@@ -349,3 +349,116 @@ proptest! {
         prop_assert_eq!(value("object.t.substring(0) == object.t", &object), Ok(json!(true)));
     }
 }
+
+#[test]
+fn variables_have_scopes_and_those_without_a_value_fail_when_they_are_asked_for() {
+    let environment =
+        Environment::new().variable("object").scope("variables").typed("variables.a", Type::Int);
+    let program = environment.compile("variables.a + 1").unwrap();
+    assert!(program.uses("variables.a") && !program.uses("object"));
+    let run = |value| {
+        let values = vec![Ok(Val::Null), Ok(Val::Null), value];
+        let outcome = program.evaluate_with(values, &mut Budget::new(Budget::CALL));
+        outcome.and_then(|value| value.to_json()).map_err(|error| error.to_string())
+    };
+    assert_eq!(run(Ok(Val::Int(1))), Ok(json!(2)));
+    assert_eq!(run(Err(EvalError::Failed("why".to_owned()))), Err("why".to_owned()));
+    // What an environment gets later is no matter to what was compiled before.
+    let earlier =
+        Environment::new().variable("object").compile("[1, 2].all(x, x > 0 && object == null)").unwrap();
+    let values = vec![Ok(Val::Null), Ok(Val::Int(7)), Ok(Val::Int(7))];
+    let outcome = earlier.evaluate_with(values, &mut Budget::new(Budget::CALL)).unwrap();
+    assert_eq!(outcome.as_bool(), Some(true));
+    for (text, why) in [
+        ("variables.b", "undefined field 'b'"),
+        ("variables.a == 'x'", "found no matching overload for '_==_' applied to '(int, string)'"),
+        ("variables", "undeclared reference to 'variables' (in container '')"),
+    ] {
+        let error = environment.compile(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+    let none = Environment::new().compile("variables.b").unwrap_err().to_string();
+    assert!(none.contains("<input>:1:1: undeclared reference to 'variables'"), "{none}");
+}
+
+#[test]
+fn objects_are_made_of_the_types_that_there_are() {
+    let fields = vec![("op".into(), Type::String), ("value".into(), Type::Dyn)];
+    let environment = Environment::new()
+        .variable("object")
+        .made(MadeType::Open("Object".into()))
+        .made(MadeType::Closed("JSONPatch".into(), fields));
+    for (text, ty, expected) in [
+        (
+            "Object{spec: Object.spec{replicas: 1, ?none: optional.none()}}",
+            "Object",
+            json!({"spec": {"replicas": 1}}),
+        ),
+        ("[JSONPatch{op: 'add', value: [1]}]", "list(JSONPatch)", json!([{"op": "add", "value": [1]}])),
+        ("Object{}", "Object", json!({})),
+        ("Object{spec: Object.spec{a: 2}}.spec.a == 2", "bool", json!(true)),
+    ] {
+        let program = environment.compile(text).unwrap();
+        assert_eq!(program.output().to_string(), ty, "{text}");
+        let value = program.evaluate(&[Val::Null], &mut Budget::new(Budget::CALL)).unwrap();
+        assert_eq!(value.to_json().unwrap(), expected, "{text}");
+    }
+    for (text, why) in [
+        ("Object{nosuch: 1", "<input>:1:17: Syntax error: mismatched input '<EOF>' expecting {'}', ','}"),
+        ("JSONPatch{path: 'x'}", "undefined field 'path'"),
+        ("JSONPatch{op: 1}", "expected type of field 'op' is 'string' but provided type is 'int'"),
+        ("Other{}", "undeclared reference to 'Other' (in container '')"),
+        ("Object{spec: Object.other{}}", "unexpected type name \"Object.other\", expected \"Object.spec\""),
+    ] {
+        let error = environment.compile(text).unwrap_err().to_string();
+        assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_an_authorizer_is_found_out_between_two_evaluations() {
+    let environment = Environment::new().typed("authorizer", Type::Opaque(Opaque::Authorizer));
+    let text = "false || authorizer.serviceAccount('n', 'a').group('apps').resource('deployments').namespace('n')\
+                .subresource('scale').name('d').check('update').allowed()";
+    let program = environment.compile(text).unwrap();
+    let known = KnownDecisions::default();
+    let run = || program.evaluate(&[Val::authorizer(&known)], &mut Budget::new(Budget::CALL));
+    let Err(EvalError::Unknown(check)) = run() else { panic!("it is not known yet") };
+    assert_eq!(
+        (&*check.group, &*check.resource, &*check.subresource, &*check.namespace, &*check.name, &*check.verb),
+        ("apps", "deployments", "scale", "n", "d", "update")
+    );
+    assert_eq!(check.service_account, Some(("n".to_owned(), "a".to_owned())));
+    known.borrow_mut().insert(*check, AccessDecision { allowed: true, reason: String::new() });
+    assert_eq!(run().unwrap().as_bool(), Some(true));
+    // Three checks cost more than one expression may.
+    let path = "authorizer.path('/x').check('get').allowed()";
+    let dear = environment.compile(&[path; 3].join(" || ")).unwrap();
+    let check = AccessCheck { path: Some("/x".to_owned()), verb: "get".to_owned(), ..AccessCheck::default() };
+    known.borrow_mut().insert(check, AccessDecision::default());
+    let outcome = dear.evaluate(&[Val::authorizer(&known)], &mut Budget::new(Budget::CALL));
+    assert!(matches!(outcome, Err(EvalError::TooExpensive)));
+    assert!(environment.compile("authorizer.check('get')").is_err());
+}
+
+#[test]
+fn one_token_too_many_and_nothing_at_all_are_told_as_kubernetes_tells_them() {
+    for (text, told) in [
+        (
+            "Bad_Name!",
+            "ERROR: <input>:1:9: Syntax error: extraneous input '!' expecting <EOF>\n | Bad_Name!\n | ........^",
+        ),
+        (
+            "object.",
+            "ERROR: <input>:1:8: Syntax error: no viable alternative at input '.'\n | object.\n | .......^",
+        ),
+        (
+            "",
+            "ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', \
+             'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}",
+        ),
+    ] {
+        let error = Environment::new().variable("object").compile(text).unwrap_err();
+        assert_eq!(error.to_string(), told);
+    }
+}

@@ -39,6 +39,8 @@ pub enum Type {
     Optional(Arc<Self>),
     /// A type of a library, such as a quantity.
     Opaque(Opaque),
+    /// An object that an expression makes, by the name of its type, such as `Object.spec`.
+    Made(Arc<str>),
 }
 
 /// The types of the libraries.
@@ -51,10 +53,15 @@ pub enum Opaque {
     Cidr,
     Format,
     Semver,
+    Authorizer,
+    PathCheck,
+    GroupCheck,
+    ResourceCheck,
+    Decision,
 }
 
 impl Opaque {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Quantity => "kubernetes.Quantity",
             Self::Url => "kubernetes.URL",
@@ -62,6 +69,11 @@ impl Opaque {
             Self::Cidr => "net.CIDR",
             Self::Format => "kubernetes.NamedFormat",
             Self::Semver => "kubernetes.Semver",
+            Self::Authorizer => "kubernetes.authorization.Authorizer",
+            Self::PathCheck => "kubernetes.authorization.PathCheck",
+            Self::GroupCheck => "kubernetes.authorization.GroupCheck",
+            Self::ResourceCheck => "kubernetes.authorization.ResourceCheck",
+            Self::Decision => "kubernetes.authorization.Decision",
         }
     }
 }
@@ -85,6 +97,7 @@ impl fmt::Display for Type {
             Self::Object(_) => f.write_str("object"),
             Self::Optional(of) => write!(f, "optional_type({of})"),
             Self::Opaque(of) => f.write_str(of.name()),
+            Self::Made(name) => f.write_str(name),
         }
     }
 }
@@ -125,6 +138,38 @@ impl Type {
             (Self::List(one), Self::List(other)) if one.agrees(other) => Self::list(one.join(other)),
             (one, other) if one == other => one.clone(),
             _ => Self::Dyn,
+        }
+    }
+}
+
+/// A type that expressions can make objects of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MadeType {
+    /// One whose objects have any fields. Objects within it have types that are named by the way to them: what the field
+    /// `spec` of `Object` holds is of the type `Object.spec`.
+    Open(Arc<str>),
+    /// One with these fields.
+    Closed(Arc<str>, Vec<(Arc<str>, Type)>),
+}
+
+impl MadeType {
+    /// Whether a name is that of the type, or of one within it.
+    pub(super) fn is(&self, name: &str) -> bool {
+        match self {
+            Self::Open(root) => {
+                name.strip_prefix(&**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }
+            Self::Closed(root, _) => name == &**root,
+        }
+    }
+
+    /// What a field of the type may be; `None` if there is no such field.
+    pub(super) fn field(&self, field: &str) -> Option<Type> {
+        match self {
+            Self::Open(_) => Some(Type::Dyn),
+            Self::Closed(_, fields) => {
+                fields.iter().find(|(name, _)| **name == *field).map(|(_, ty)| ty.clone())
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::error::EvalError;
-use super::special::{self, Semver, Url};
+use super::special::{self, Access, Semver, Url};
 use super::types::{Declared, DeclaredKind, Elements, Opaque};
 use crate::quantity::Quantity;
 
@@ -71,6 +71,8 @@ pub enum Special {
     Format(&'static str),
     /// A version.
     Semver(Semver),
+    /// A question about what somebody may do, or the answer.
+    Access(Access),
 }
 
 /// A key of a map.
@@ -424,18 +426,12 @@ impl Special {
             Self::Cidr(..) => Opaque::Cidr,
             Self::Format(_) => Opaque::Format,
             Self::Semver(_) => Opaque::Semver,
+            Self::Access(access) => access.kind(),
         }
     }
 
     fn name(&self) -> &'static str {
-        match self.kind() {
-            Opaque::Quantity => "kubernetes.Quantity",
-            Opaque::Url => "kubernetes.URL",
-            Opaque::Ip => "net.IP",
-            Opaque::Cidr => "net.CIDR",
-            Opaque::Format => "kubernetes.NamedFormat",
-            Opaque::Semver => "kubernetes.Semver",
-        }
+        self.kind().name()
     }
 }
 

@@ -247,7 +247,7 @@ impl Run<'_> {
                 self.errors.invalid(&path(), kind, detail);
                 Ok(())
             }
-            Evaluated::Error(EvalError::Failed(why)) => {
+            Evaluated::Error(why) => {
                 self.errors.invalid(&path(), kind, format!("{why} evaluating rule: {shown}"));
                 Ok(())
             }

@@ -5,6 +5,7 @@
 //! nothing is known before.
 
 mod amounts;
+mod authorizer;
 mod formats;
 mod lists;
 mod net;
@@ -197,6 +198,7 @@ static FUNCTIONS: LazyLock<HashMap<(&'static str, bool), &'static Function>> = L
         net::FUNCTIONS,
         amounts::FUNCTIONS,
         formats::FUNCTIONS,
+        authorizer::FUNCTIONS,
     ];
     all.into_iter().flatten().map(|function| ((function.name, function.member), function)).collect()
 });

@@ -206,6 +206,6 @@ pub(super) fn special_text(special: &Special) -> Option<String> {
         Special::Ip(ip) => Some(ip.to_string()),
         Special::Cidr(ip, bits) => Some(format!("{ip}/{bits}")),
         Special::Quantity(quantity) => Some(quantity.to_string()),
-        Special::Url(_) | Special::Format(_) | Special::Semver(_) => None,
+        Special::Url(_) | Special::Format(_) | Special::Semver(_) | Special::Access(_) => None,
     }
 }

@@ -41,7 +41,7 @@
 //! What it does, if anything, is then a controller's: see [`control`](crate::control).
 
 mod address;
-mod admission_registration;
+pub(crate) mod admission_registration;
 mod api_service;
 mod autoscaler;
 pub(crate) mod certificate_request;

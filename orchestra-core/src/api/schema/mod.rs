@@ -5,6 +5,7 @@
 //! and what is not in it is left as it is.
 
 pub(crate) mod canonical;
+pub(crate) mod declare;
 pub(crate) mod fit;
 pub(crate) mod go;
 mod table;

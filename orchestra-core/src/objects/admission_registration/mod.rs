@@ -4,12 +4,14 @@
 //! | --- | --- |
 //! | `rules` | which requests are meant: groups, versions, kinds, verbs, selectors, conditions |
 //! | `client` | where a webhook is |
+//! | `expressions` | what conditions, policies and changes are written in |
 //! | `webhooks` | the two kinds of webhooks, which differ in one field |
 //! | `validating_policy`, `mutating_policy` | policies |
 //! | `bindings` | where a policy holds, and with which parameters |
 
 mod bindings;
 pub(super) mod client;
+pub(crate) mod expressions;
 mod mutating_policy;
 mod rules;
 mod validating_policy;

@@ -4,7 +4,8 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use serde_json::Value;
 
-use super::validating_policy::{self, failure_policy, parameter_kind, variables};
+use super::expressions::{Compiler, Wanted, Whose};
+use super::validating_policy::{self, expression, failure_policy, parameter_kind, variables};
 use super::{REINVOCATION_POLICIES, check, rules};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
@@ -41,16 +42,17 @@ impl Rules for MutatingPolicyRules {
         let at = path.child("matchConstraints");
         rules::constraints(spec.match_constraints.as_ref(), &at, errors);
         rules::mutable(spec.match_constraints.as_ref(), &at, errors);
+        let mut compiler = Compiler::new(Whose::Mutating { params: spec.param_kind.is_some() });
         let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        rules::conditions(conditions, &path.child("matchConditions"), errors);
-        variables(spec.variables.as_deref().unwrap_or_default(), &path, errors);
+        rules::conditions(conditions, &compiler, &path.child("matchConditions"), errors);
+        variables(spec.variables.as_deref().unwrap_or_default(), &mut compiler, &path, errors);
         let mutations = spec.mutations.as_deref().unwrap_or_default();
         let at = path.child("mutations");
         if mutations.is_empty() {
             errors.required(&at, "mutations must contain at least one item");
         }
         for (index, one) in mutations.iter().enumerate() {
-            mutation(one, &at.index(index), errors);
+            mutation(one, &compiler, &at.index(index), errors);
         }
         let policy = spec.reinvocation_policy.as_deref().unwrap_or_default();
         check::one_of(errors, &path.child("reinvocationPolicy"), policy, &REINVOCATION_POLICIES);
@@ -68,35 +70,39 @@ impl Rules for MutatingPolicyRules {
 }
 
 /// A change has the one form that it says it has.
-fn mutation(mutation: &Mutation, path: &Path, errors: &mut Errors) {
+fn mutation(mutation: &Mutation, compiler: &Compiler, path: &Path, errors: &mut Errors) {
     let kind = mutation.patch_type.as_str();
     check::one_of(errors, &path.child("patchType"), kind, &["ApplyConfiguration", "JSONPatch"]);
-    let expression = |text: Option<&Option<String>>| text.map(|text| text.clone().unwrap_or_default());
+    let given = |text: Option<&Option<String>>| text.map(|text| text.clone().unwrap_or_default());
     let forms = [
         (
             "ApplyConfiguration",
             "applyConfiguration",
-            expression(mutation.apply_configuration.as_ref().map(|form| &form.expression)),
+            given(mutation.apply_configuration.as_ref().map(|form| &form.expression)),
         ),
-        ("JSONPatch", "jsonPatch", expression(mutation.json_patch.as_ref().map(|form| &form.expression))),
+        ("JSONPatch", "jsonPatch", given(mutation.json_patch.as_ref().map(|form| &form.expression))),
     ];
     if !forms.iter().any(|(form, ..)| *form == kind) {
         return;
     }
-    for (form, field, expression) in forms {
+    for (form, field, text) in forms {
         let at = path.child(field);
-        match expression {
+        match text {
             None if form == kind => {
                 errors.required(&at, format!("must be specified when patchType is {kind}"));
             }
-            Some(expression) if form == kind && expression.trim().is_empty() => {
+            Some(text) if form == kind && text.trim().is_empty() => {
                 errors.required(&at.child("expression"), "");
             }
-            Some(_) if form != kind => {
+            Some(text) if form == kind => {
+                let wanted = if kind == "JSONPatch" { Wanted::Patches } else { Wanted::Object };
+                expression(&text, compiler, wanted, &at.child("expression"), errors);
+            }
+            Some(_) => {
                 let detail = format!("must not be specified when patchType is {kind}");
                 errors.invalid(&at, format!("{{{field}}}"), detail);
             }
-            _ => {}
+            None => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use serde_json::{Map, Value};
 
 use super::check::{self, say, shown};
+use super::expressions::Compiler;
 use super::{MATCH_POLICIES, names};
 use crate::api::field::{Errors, Path, Problem};
 use crate::objects::json::Fields;
@@ -180,7 +181,7 @@ pub(super) fn mutable(matched_by: Option<&MatchResources>, path: &Path, errors: 
 }
 
 /// Conditions that a request must meet.
-pub(super) fn conditions(list: &[MatchCondition], path: &Path, errors: &mut Errors) {
+pub(super) fn conditions(list: &[MatchCondition], compiler: &Compiler, path: &Path, errors: &mut Errors) {
     if list.len() > MAX_CONDITIONS {
         errors.push(path, Problem::TooMany(list.len(), MAX_CONDITIONS));
     }
@@ -189,6 +190,8 @@ pub(super) fn conditions(list: &[MatchCondition], path: &Path, errors: &mut Erro
         let path = path.index(index);
         if condition.expression.trim().is_empty() {
             errors.required(&path.child("expression"), "");
+        } else if let Err(why) = compiler.condition(&condition.expression) {
+            errors.invalid(&path.child("expression"), condition.expression.as_str(), why);
         }
         let (at, name) = (path.child("name"), condition.name.as_str());
         if name.is_empty() {

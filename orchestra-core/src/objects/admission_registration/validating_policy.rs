@@ -8,6 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use serde_json::{Map, Value};
 
 use super::check::{self, say, shown};
+use super::expressions::{Compiler, Wanted, Whose};
 use super::{FAILURE_POLICIES, names, rules};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
@@ -51,9 +52,10 @@ impl Rules for ValidatingPolicyRules {
             rules::parameters(kind, &path.child("paramKind"), errors);
         }
         rules::constraints(spec.match_constraints.as_ref(), &path.child("matchConstraints"), errors);
+        let mut compiler = Compiler::new(Whose::Validating { params: spec.param_kind.is_some() });
         let conditions = spec.match_conditions.as_deref().unwrap_or_default();
-        rules::conditions(conditions, &path.child("matchConditions"), errors);
-        variables(spec.variables.as_deref().unwrap_or_default(), &path, errors);
+        rules::conditions(conditions, &compiler, &path.child("matchConditions"), errors);
+        variables(spec.variables.as_deref().unwrap_or_default(), &mut compiler, &path, errors);
         let validations = spec.validations.as_deref().unwrap_or_default();
         let annotations = spec.audit_annotations.as_deref().unwrap_or_default();
         if validations.is_empty() && annotations.is_empty() {
@@ -63,10 +65,10 @@ impl Rules for ValidatingPolicyRules {
             }
         }
         for (index, one) in validations.iter().enumerate() {
-            validation(one, &path.child("validations").index(index), errors);
+            validation(one, &compiler, &path.child("validations").index(index), errors);
         }
         let name = object.metadata.name.as_deref().unwrap_or_default();
-        audit_annotations(name, annotations, &path.child("auditAnnotations"), errors);
+        audit_annotations(name, annotations, &compiler, &path.child("auditAnnotations"), errors);
     }
 
     fn validate_status(
@@ -128,7 +130,10 @@ pub(super) fn parameter_kind(kind: Option<&ParamKind>) -> String {
 }
 
 /// Names for expressions that others use.
-pub(super) fn variables(variables: &[Variable], path: &Path, errors: &mut Errors) {
+pub(super) fn variables(variables: &[Variable], compiler: &mut Compiler, path: &Path, errors: &mut Errors) {
+    if !variables.is_empty() {
+        compiler.has_variables();
+    }
     for (index, variable) in variables.iter().enumerate() {
         let path = path.child("variables").index(index);
         let (at, name) = (path.child("name"), variable.name.as_str());
@@ -139,6 +144,10 @@ pub(super) fn variables(variables: &[Variable], path: &Path, errors: &mut Errors
         }
         if variable.expression.trim().is_empty() {
             errors.required(&path.child("expression"), "expression is not specified");
+        } else if is_identifier(name)
+            && let Err(why) = compiler.variable(name, &variable.expression)
+        {
+            errors.invalid(&path.child("expression"), variable.expression.as_str(), why);
         }
     }
 }
@@ -173,15 +182,24 @@ fn is_identifier(name: &str) -> bool {
         && !RESERVED.contains(&name)
 }
 
-fn validation(validation: &Validation, path: &Path, errors: &mut Errors) {
+fn validation(validation: &Validation, compiler: &Compiler, path: &Path, errors: &mut Errors) {
+    let at = path.child("expression");
     if validation.expression.trim().is_empty() {
-        errors.required(&path.child("expression"), "expression is not specified");
+        errors.required(&at, "expression is not specified");
+    } else {
+        expression(&validation.expression, compiler, Wanted::Truth, &at, errors);
     }
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let (expression, message) = (text(&validation.message_expression), text(&validation.message));
+    let (message_expression, message) = (text(&validation.message_expression), text(&validation.message));
     let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
-    if blank(&expression) {
-        errors.invalid(&path.child("messageExpression"), expression, "must be non-empty if specified");
+    if blank(&message_expression) {
+        errors.invalid(
+            &path.child("messageExpression"),
+            message_expression,
+            "must be non-empty if specified",
+        );
+    } else if !message_expression.is_empty() {
+        expression(&message_expression, compiler, Wanted::Text, &path.child("messageExpression"), errors);
     }
     let at = path.child("message");
     if blank(&message) {
@@ -195,7 +213,20 @@ fn validation(validation: &Validation, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn audit_annotations(name: &str, list: &[AuditAnnotation], path: &Path, errors: &mut Errors) {
+/// An expression compiles, and its value is as it must be.
+pub(super) fn expression(text: &str, compiler: &Compiler, wanted: Wanted, path: &Path, errors: &mut Errors) {
+    if let Err(why) = compiler.compile(text, wanted) {
+        errors.invalid(path, text, why);
+    }
+}
+
+fn audit_annotations(
+    name: &str,
+    list: &[AuditAnnotation],
+    compiler: &Compiler,
+    path: &Path,
+    errors: &mut Errors,
+) {
     if list.len() > MAX_ANNOTATIONS {
         let detail = format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations");
         errors.invalid(path, shown(&list), detail);
@@ -216,6 +247,8 @@ fn audit_annotations(name: &str, list: &[AuditAnnotation], path: &Path, errors: 
             errors.required(&at, "valueExpression is not specified");
         } else if value.len() > MAX_VALUE {
             errors.required(&at, format!("must not exceed {MAX_VALUE} bytes in length"));
+        } else {
+            expression(value, compiler, Wanted::Note, &at, errors);
         }
     }
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value};
 
 use super::check::{self, shown};
+use super::expressions::{Compiler, Whose};
 use super::{FAILURE_POLICIES, MATCH_POLICIES, REINVOCATION_POLICIES, client, names, rules};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
@@ -174,7 +175,8 @@ fn webhook(hook: &ValidatingWebhook, path: &Path, errors: &mut Errors) {
     }
     client::client(&hook.client_config, &path.child("clientConfig"), errors);
     let conditions = hook.match_conditions.as_deref().unwrap_or_default();
-    rules::conditions(conditions, &path.child("matchConditions"), errors);
+    let compiler = Compiler::new(Whose::Webhook);
+    rules::conditions(conditions, &compiler, &path.child("matchConditions"), errors);
     reviews(&hook.admission_review_versions, &path.child("admissionReviewVersions"), errors);
 }
 

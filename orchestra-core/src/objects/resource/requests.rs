@@ -1,6 +1,7 @@
 //! What a claim asks for.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::resource::v1::{
     DeviceClaim, DeviceConstraint, DeviceRequest, DeviceSelector, DeviceSubRequest, DeviceToleration,
@@ -13,12 +14,16 @@ use super::{
     MAX_CONFIGURATIONS, MAX_EXPRESSION, MAX_SELECTORS, bounded, configuration, fully_qualified, names, set,
 };
 use crate::api::field::{Errors, Path, Problem};
+use crate::expression::{Declared, DeclaredField, DeclaredKind, Environment};
+use crate::objects::admission_registration::expressions::{Wanted, compile};
 use crate::objects::json::Fields;
 
 /// The most requests of a claim, alternatives of a request and constraints of a claim.
 pub(super) const MAX_REQUESTS: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
 const MAX_CONSTRAINTS: usize = 32;
+/// The most attributes and capacities of a device.
+const MAX_ATTRIBUTES: u64 = 32;
 const EXACT: &str = "ExactCount";
 
 /// Fills in how many devices are meant.
@@ -160,8 +165,37 @@ pub(super) fn selectors(selectors: Option<&[DeviceSelector]>, path: &Path, error
         Some(cel) if cel.expression.len() > MAX_EXPRESSION => {
             errors.push(&path.child("cel.expression"), Problem::TooLong(MAX_EXPRESSION));
         }
-        Some(_) => {}
+        Some(cel) => {
+            let text = cel.expression.as_str();
+            if let Err(why) = compile(&device_environment(), text, Wanted::Truth) {
+                errors.invalid(&path.child("cel.expression"), text, why);
+            }
+        }
     });
+}
+
+/// What a selector of devices may use: the variable `device`.
+fn device_environment() -> Environment {
+    static DEVICE: LazyLock<Arc<Declared>> = LazyLock::new(|| {
+        let value = |kind, most| Arc::new(Declared { kind, most, least_bytes: 1 });
+        let any = || value(DeclaredKind::Dyn, u64::MAX);
+        let by_domain = || {
+            let by_name = value(DeclaredKind::Map(any()), MAX_ATTRIBUTES);
+            value(DeclaredKind::Map(by_name), MAX_ATTRIBUTES)
+        };
+        let fields = [
+            ("driver", value(DeclaredKind::String, u64::from(u8::MAX))),
+            ("allowMultipleAllocations", value(DeclaredKind::Bool, 1)),
+            ("attributes", by_domain()),
+            ("capacity", by_domain()),
+        ];
+        let fields = fields.into_iter().map(|(name, of)| {
+            let name: Arc<str> = name.into();
+            (Arc::clone(&name), DeclaredField { name, of })
+        });
+        value(DeclaredKind::Object(fields.collect()), 1)
+    });
+    Environment::new().declared("device", &DEVICE)
 }
 
 fn constraint(constraint: &DeviceConstraint, known: &RequestNames<'_>, path: &Path, errors: &mut Errors) {

@@ -250,6 +250,8 @@ fn policies_are_refused_by_field() {
             vec![
                 "spec.auditAnnotations[0].valueExpression: Required value: valueExpression is not specified",
                 "spec.auditAnnotations[1].key: Duplicate value: \"k\"",
+                "spec.auditAnnotations[1].valueExpression: Invalid value: \"1\": must evaluate to one of [string \
+                 null_type] but got int",
             ],
         ),
         (

@@ -8,6 +8,7 @@
 //! | `ingress_class` | ingresses that name no class are of the default one |
 //! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
+//! | `policy` | what policies say may not be is refused, what they change is changed |
 //! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
 //! | `quota` | what is used of quotas is counted in the transaction of each write, and never passes them |
@@ -15,7 +16,9 @@
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service_account` | a pod's account, and its token |
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
+//! | `review` | which requests webhooks and policies are about, and what they are told |
 //! | `storage_class` | the default StorageClass of claims that name none |
+//! | `webhooks` | webhooks, asked about what is written |
 
 mod amounts;
 mod certificates;
@@ -26,18 +29,22 @@ mod limit_range;
 mod namespace;
 mod pod;
 mod pod_security;
+mod policy;
 pub(crate) mod quota;
+mod review;
 mod runtime_class;
 mod selectors;
 mod service;
 mod service_account;
 mod storage_class;
+mod webhooks;
 
 use std::sync::Arc;
 
-use crate::api::Caches;
 use crate::api::admission::Admission;
+use crate::api::{Authorizer, Caches};
 use crate::clock::SharedClock;
+use crate::webhook::Webhooks;
 pub(crate) use amounts::{Amounts, add as add_amounts};
 pub use certificates::CertificateRequests;
 pub use disruption::DisruptionBudgets;
@@ -47,20 +54,23 @@ pub use limit_range::LimitRanges;
 pub use namespace::NamespaceLifecycle;
 pub use pod::PodDefaults;
 pub use pod_security::PodSecurity;
+pub use policy::{MutatingPolicies, ValidatingPolicies};
 pub use quota::Quotas;
 pub use runtime_class::RuntimeClasses;
 pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 pub use service_account::ServiceAccounts;
 pub use storage_class::DefaultStorageClass;
+pub use webhooks::{MutatingWebhooks, ValidatingWebhooks};
 
 /// The admissions of a cluster with these ranges for services, in order. `tokens` says whether pods get tokens of their
-/// service accounts.
+/// service accounts. Policies ask the authorizer, and webhooks are asked as the last.
 pub fn standard(
     caches: &Caches,
     clock: &SharedClock,
     ranges: ServiceRanges,
     tokens: bool,
+    (authorizer, webhooks): (&Arc<dyn Authorizer>, &Webhooks),
 ) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle::new(caches)),
@@ -76,6 +86,11 @@ pub fn standard(
         Arc::new(SelectorWarnings::new(caches)),
         Arc::new(ServiceAllocation::new(caches, Arc::clone(clock), ranges)),
         Arc::new(DisruptionBudgets::new(caches, Arc::clone(clock))),
+        // Others have their say once the cluster itself has had its own.
+        Arc::new(MutatingPolicies::new(caches, authorizer)),
+        Arc::new(MutatingWebhooks::new(caches, authorizer, webhooks, clock)),
+        Arc::new(ValidatingPolicies::new(caches, authorizer)),
+        Arc::new(ValidatingWebhooks::new(caches, authorizer, webhooks, clock)),
         // Last, so that nothing is counted which another refuses.
         Arc::new(Quotas::new(caches)),
     ]

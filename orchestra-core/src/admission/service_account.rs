@@ -8,6 +8,8 @@ use crate::clock::{SharedClock, random_suffix};
 use crate::meta::{GroupResource, ObjectName};
 
 /// Where clients in a container look for their token.
+/// How the names of the volumes with tokens begin.
+const TOKEN_VOLUME: &str = "kube-api-access-";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long the token of a pod counts: a little more than an hour, by which those who issue tokens know that it was not
 /// asked for by its author.
@@ -58,7 +60,11 @@ impl ServiceAccounts {
         let of_account = account.and_then(|account| account.automount_service_account_token);
         let wanted = spec["automountServiceAccountToken"].as_bool().or(of_account).unwrap_or(true);
         if self.tokens && wanted {
-            mount_token(spec, &format!("kube-api-access-{}", random_suffix(&*self.clock, 5)));
+            // What a webhook has added since is given the volume that is there.
+            let there = each(spec, "volumes").filter_map(|volume| volume["name"].as_str());
+            let there = there.into_iter().find(|name| name.starts_with(TOKEN_VOLUME)).map(str::to_owned);
+            let made = || format!("{TOKEN_VOLUME}{}", random_suffix(&*self.clock, 5));
+            mount_token(spec, &there.unwrap_or_else(made));
         }
         Ok(())
     }
@@ -167,7 +173,8 @@ fn mount_token(spec: &mut Value, volume: &str) {
             mounted = true;
         }
     }
-    if mounted {
+    let there = each(spec, "volumes").any(|held| held["name"] == volume);
+    if mounted && !there {
         push(spec, "volumes", token_volume(volume));
     }
 }

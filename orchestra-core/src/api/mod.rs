@@ -10,6 +10,8 @@
 //! | `kinds`, `resource`, `subresource`, `rules` | the table: what a kind is called, keeps, defaults, refuses and prints |
 //! | `server` | the verbs, and the caches that they read from |
 //! | `request` | operations, targets, options and replies, as values |
+//! | `scaled` | how many replicas an object has, in one form for all kinds |
+//! | `revise` | an object that somebody on its way changed |
 //! | `responder` | who answers what is created to be answered |
 //! | `converter` | who converts objects whose versions the table does not know |
 //! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
@@ -52,7 +54,9 @@ pub mod represent;
 mod request;
 mod resource;
 mod responder;
+mod revise;
 mod rules;
+pub(crate) mod scaled;
 pub mod schema;
 pub mod server;
 mod spot;

@@ -13,6 +13,7 @@ use crate::meta::{Object, Scope};
 use crate::objects;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
+use crate::webhook::{Caller, Webhooks};
 
 /// An API server for a test of something that talks to one: a controller, a scheduler, an agent. It has all the rules
 /// of a cluster's API and none of its controllers, so that nothing happens but what the test and its subject do.
@@ -62,6 +63,7 @@ pub struct TestServerBuilder {
     namespaces: Vec<String>,
     ranges: ServiceRanges,
     admission: bool,
+    webhooks: Option<Arc<dyn Caller>>,
 }
 
 impl fmt::Debug for TestServerBuilder {
@@ -113,6 +115,13 @@ impl TestServerBuilder {
         self
     }
 
+    /// Calls webhooks by this, such as [`FakeWebhooks`](super::FakeWebhooks).
+    #[must_use]
+    pub fn webhooks(mut self, caller: impl Caller) -> Self {
+        self.webhooks = Some(Arc::new(caller));
+        self
+    }
+
     /// Starts it.
     ///
     /// # Panics
@@ -124,13 +133,20 @@ impl TestServerBuilder {
             kinds.add(kind);
         }
         let (admitting, ranges, admission_clock) = (self.admission, self.ranges, Arc::clone(&clock));
+        let webhooks = self.webhooks;
         let config = ServerConfig {
             store: self.store.unwrap_or_else(|| Arc::new(MemoryStore::new())),
             kinds: Arc::new(kinds),
             clock,
-            admission: Box::new(move |caches, _| match admitting {
-                true => admission::standard(caches, &admission_clock, ranges, false),
-                false => Vec::new(),
+            admission: Box::new(move |caches, authorizer| {
+                let webhooks = Webhooks::new(webhooks, caches, &admission_clock);
+                match admitting {
+                    true => {
+                        let asked = (authorizer, &webhooks);
+                        admission::standard(caches, &admission_clock, ranges, false, asked)
+                    }
+                    false => Vec::new(),
+                }
             }),
             authorizer: Box::new(|_| Arc::new(Authenticated)),
             responders: Box::new(|_, _, _| Responders::new()),
@@ -166,6 +182,7 @@ impl TestServer {
             namespaces: vec!["default".to_owned()],
             ranges: ServiceRanges::default(),
             admission: true,
+            webhooks: None,
         }
     }
 

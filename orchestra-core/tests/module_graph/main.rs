@@ -57,7 +57,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "objects",
-        &["api", "cron", "meta", "quantity", "selector", "store", "watch"],
+        &["api", "cron", "expression", "meta", "quantity", "selector", "store", "watch"],
         "the kinds are rows of the API's table; no row knows a controller",
     ),
     room(

@@ -49,7 +49,17 @@ impl Server {
             }
             request.draft(current, &signature, force).map(Next::Put)
         };
-        self.write(Write { user, kind, part, options: &options, owned: true }, &name, &mut make).await
+        let write = Write {
+            user,
+            kind,
+            part,
+            options: &options,
+            target,
+            scale: None,
+            verb: Verb::Patch,
+            owned: true,
+        };
+        self.write(write, &name, &mut make).await
     }
 }
 

@@ -3,7 +3,7 @@ use super::caches::Open;
 use super::current::Write;
 use super::draft::Draft;
 use super::write::{ATTEMPTS, Failed, Next};
-use crate::api::request::{Body, Response, Target, User, WriteOptions};
+use crate::api::request::{Body, Response, Target, User, Verb, WriteOptions};
 use crate::api::{Reason, Status};
 
 impl Server {
@@ -19,7 +19,16 @@ impl Server {
         if target.name.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let write = Write { user, kind, part: None, options: &options, owned: true };
+        let write = Write {
+            user,
+            kind,
+            part: None,
+            options: &options,
+            target,
+            scale: None,
+            verb: Verb::Create,
+            owned: true,
+        };
         let read = || {
             let mut draft = Draft::read(kind, target, body.clone(), options.field_validation)?;
             draft.settle_namespace(kind, target)?;

@@ -8,8 +8,8 @@ use super::caches::Open;
 use super::conversions::Conversions;
 use super::draft::Part;
 use super::meta::{metadata, put_managed, take_managed};
-use crate::api::Status;
-use crate::api::request::{User, WriteOptions};
+use crate::api::request::{Target, User, Verb, WriteOptions};
+use crate::api::{ScalePaths, Status};
 use crate::watch::Entry;
 
 /// A write, beside the object.
@@ -19,6 +19,12 @@ pub(super) struct Write<'w> {
     pub(super) kind: &'w Open,
     pub(super) part: Part<'w>,
     pub(super) options: &'w WriteOptions,
+    /// Where the object keeps its scale, if it is that which is written.
+    pub(super) scale: Option<&'w ScalePaths<Arc<str>>>,
+    /// What the request is about, in the version that it speaks.
+    pub(super) target: &'w Target,
+    /// What the request asks for: its options are of that.
+    pub(super) verb: Verb,
     /// Whether who writes owns what the write changes.
     pub(super) owned: bool,
 }

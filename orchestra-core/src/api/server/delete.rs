@@ -10,7 +10,7 @@ use super::read::{existing, object_name};
 use super::write::Next;
 use crate::api::Status;
 use crate::api::request::{
-    DeleteOptions, ListOptions, ObjectList, Reply, Response, Target, User, WriteOptions,
+    DeleteOptions, ListOptions, ObjectList, Reply, Response, Target, User, Verb, WriteOptions,
 };
 use crate::meta::ObjectName;
 use crate::watch::Entry;
@@ -29,7 +29,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         self.catch_up().await?;
-        let mut response = self.delete_one(user, kind, &name, None, &options).await?;
+        let mut response = self.delete_one(user, kind, target, &name, None, &options).await?;
         response.warnings.extend(warning(kind, &options));
         Ok(response)
     }
@@ -46,7 +46,7 @@ impl Server {
         let list = self.list_objects(kind, target, list).await?;
         let mut deleted = Vec::with_capacity(list.objects.len());
         for some in list.objects.chunks(AT_ONCE) {
-            let each = some.iter().map(|entry| self.delete_if_there(user, kind, entry, &options));
+            let each = some.iter().map(|entry| self.delete_if_there(user, kind, target, entry, &options));
             deleted.extend(try_join_all(each).await?.into_iter().flatten());
         }
         let mut response = Response::new(Reply::List(ObjectList { objects: deleted, ..list }));
@@ -58,10 +58,11 @@ impl Server {
         &self,
         user: &User,
         kind: &Open,
+        target: &Target,
         entry: &Arc<Entry>,
         options: &DeleteOptions,
     ) -> Result<Option<Arc<Entry>>, Status> {
-        match self.delete_one(user, kind, entry.name(), None, options).await {
+        match self.delete_one(user, kind, target, entry.name(), None, options).await {
             Ok(_) => Ok(Some(Arc::clone(entry))),
             Err(status) if status.is_not_found() => Ok(None),
             Err(status) => Err(status),
@@ -73,6 +74,7 @@ impl Server {
         &self,
         user: &User,
         kind: &Open,
+        target: &Target,
         name: &ObjectName,
         part: Part<'_>,
         options: &DeleteOptions,
@@ -80,7 +82,9 @@ impl Server {
         let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
         let mut make =
             |current: Option<&Current>| existing(kind, name, current).map(|_| Next::Delete(options));
-        let write = Write { user, kind, part, options: &write_options, owned: false };
+        let options = &write_options;
+        let write =
+            Write { user, kind, part, options, target, scale: None, verb: Verb::Delete, owned: false };
         self.write(write, name, &mut make).await
     }
 }

@@ -38,9 +38,10 @@ impl Server {
     ) -> Result<Response, Status> {
         let responder =
             self.responders.find(&kind.id, Some(&part.name)).ok_or_else(Status::method_not_allowed)?;
-        let body = body.read(part.body.as_ref().map_or(&kind.kind, |body| &body.kind))?;
+        let mut body = body.read(part.body.as_ref().map_or(&kind.kind, |body| &body.kind))?;
+        let warnings = self.review_body(user, kind, part, target, (&mut body, options)).await?;
         let question = Question { user, resource: kind, target, dry_run: options.dry_run };
-        Ok(created(responder.respond(&question, body).await?))
+        Ok(Response { warnings, ..created(responder.respond(&question, body).await?) })
     }
 }
 

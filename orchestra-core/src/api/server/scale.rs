@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Server;
 use super::apply;
@@ -17,14 +17,12 @@ use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::{self, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, scale};
 use crate::api::request::{
-    FieldValidation, Operation, PatchKind, Reply, Response, Target, User, WriteOptions,
+    FieldValidation, Operation, PatchKind, Reply, Response, Target, User, Verb, WriteOptions,
 };
-use crate::api::schema::{Place, canonical};
+use crate::api::scaled::{SCALE, at, place, scale_of, set_replicas};
+use crate::api::schema::canonical;
 use crate::api::{ScalePaths, Status, Subresource, api_version, patch};
 use crate::meta::GroupResource;
-use crate::selector::{Labels, Selector};
-
-const SCALE: &str = "autoscaling/v1";
 
 /// What is to become of a scale.
 enum Wanted {
@@ -66,6 +64,7 @@ impl Server {
                 return Err(Status::method_not_allowed());
             }
         };
+        let verb = if matches!(wanted, Wanted::Scale(_)) { Verb::Update } else { Verb::Patch };
         let signature = Signature::of(user, Some(part), &options, self.clock.now());
         let spoken = api_version(&target.group, &target.version);
         let mut make = |current: Option<&Current>| {
@@ -80,7 +79,9 @@ impl Server {
         };
         // The object is changed, not its subresource: its own rules see to the rest.
         self.catch_up().await?;
-        let write = Write { user, kind: resource, part: None, options: &options, owned: true };
+        let options = &options;
+        let scale = Some(paths);
+        let write = Write { user, kind: resource, part: None, scale, options, target, verb, owned: true };
         let response = self.write(write, &name, &mut make).await?;
         Ok(match response.reply {
             Reply::Object(entry) => {
@@ -156,48 +157,6 @@ impl Versions for OneVersion {
     }
 }
 
-fn place() -> Place {
-    Place::of_kind(SCALE, "Scale").unwrap_or(Place::Plain)
-}
-
-fn at<'v>(object: &'v Value, path: &str) -> &'v Value {
-    if path.is_empty() { &Value::Null } else { path.split('.').fold(object, |value, step| &value[step]) }
-}
-
-/// An object as the `Scale` that its kind's paths say it is.
-fn scale_of(object: &Value, paths: &ScalePaths<Arc<str>>) -> Value {
-    let mut metadata = json!({});
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = object["metadata"].get(field) {
-            metadata[field] = value.clone();
-        }
-    }
-    let number = |path: &str| at(object, path).as_i64().unwrap_or(0);
-    let mut status = json!({"replicas": number(&paths.status_replicas)});
-    if let Some(selector) = selector_text(at(object, &paths.selector)) {
-        status["selector"] = selector.into();
-    }
-    let mut scale = json!({
-        "kind": "Scale",
-        "apiVersion": SCALE,
-        "metadata": metadata,
-        "spec": {"replicas": number(&paths.spec_replicas)},
-        "status": status,
-    });
-    // It has no text that could be misspelled.
-    let _ = canonical::reduce(place(), &mut scale);
-    canonical::complete(place(), &mut scale);
-    scale
-}
-
-/// The selector as text, whichever way the object has it.
-fn selector_text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        value => selector_of(value).map(|selector| selector.to_string()),
-    }
-}
-
 /// A custom kind may leave out how many replicas are wanted, and then has no scale.
 fn check_scaled(object: &Value, paths: &ScalePaths<Arc<str>>) -> Result<(), Status> {
     if paths.strict && at(object, &paths.spec_replicas).is_null() {
@@ -205,15 +164,6 @@ fn check_scaled(object: &Value, paths: &ScalePaths<Arc<str>>) -> Result<(), Stat
         return Err(Status::internal(why));
     }
     Ok(())
-}
-
-fn selector_of(value: &Value) -> Option<Selector> {
-    if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
-        let selector = serde_json::from_value(value.clone()).ok()?;
-        return Selector::from_label_selector(Some(&selector)).ok();
-    }
-    let labels: Labels = serde_json::from_value(value.clone()).ok()?;
-    Some(Selector::from_map(&labels))
 }
 
 /// The object with as many replicas as a scale asks for.
@@ -244,10 +194,6 @@ fn scaled(current: &Current, paths: &ScalePaths<Arc<str>>, scale: &Value) -> Res
         errors.invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", name, &errors));
     }
-    let mut value = &mut object;
-    for step in paths.spec_replicas.split('.') {
-        value = &mut value[step];
-    }
-    *value = replicas.into();
+    set_replicas(&mut object, paths, replicas);
     Ok(Draft::made(object))
 }

@@ -8,8 +8,11 @@ use super::current::{Current, Write};
 use super::draft::{self, Draft};
 use super::read::{existing, object_name};
 use super::write::Next;
+use crate::api::admission::{Asked, Attributes, WriteVerb};
 use crate::api::history;
-use crate::api::request::{Body, DeleteOptions, Operation, Reply, Response, Target, User, WriteOptions};
+use crate::api::request::{
+    Body, DeleteOptions, Operation, Reply, Response, Target, User, Verb, WriteOptions,
+};
 use crate::api::{Action, Answer, Resource, Status, Subresource};
 use crate::store;
 
@@ -35,11 +38,14 @@ impl Server {
                 self.respond_sub(user, resource, part, target, (body, &options)).await
             }
             (Action::Edit { .. }, Operation::Create { body, options }) => {
-                let body = body.read(body_kind(resource, part))?;
+                let mut body = body.read(body_kind(resource, part))?;
                 check_created_name(body_kind(resource, part), target, &body)?;
-                let write = Write { user, kind: resource, part: Some(part), options: &options, owned: false };
-                self.edit(write, part, target, body).await?;
-                Ok(done())
+                let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
+                let (part, options, verb) = (Some(part), &options, Verb::Create);
+                let write =
+                    Write { user, kind: resource, part, options, target, scale: None, verb, owned: false };
+                self.edit(write, target, body).await?;
+                Ok(Response { warnings, ..done() })
             }
             (Action::Edit { .. }, Operation::Update { body, options }) => {
                 let mut body = body.read(body_kind(resource, part))?;
@@ -48,8 +54,10 @@ impl Server {
                     resource.rules.check(&mut body).map_err(|why| unfit(&resource.kind, &why))?;
                 }
                 check_replaced_name(target, &body)?;
-                let write = Write { user, kind: resource, part: Some(part), options: &options, owned: true };
-                self.edit(write, part, target, body).await
+                let (part, options, verb) = (Some(part), &options, Verb::Update);
+                let write =
+                    Write { user, kind: resource, part, options, target, scale: None, verb, owned: true };
+                self.edit(write, target, body).await
             }
             // What is streamed is connected by the host.
             _ => Err(Status::method_not_allowed()),
@@ -69,14 +77,48 @@ impl Server {
         let kind = body_kind(resource, part);
         let mut body = body.read(kind)?;
         check_created_name(kind, target, &body)?;
+        let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
         let mut deletion = match body["deleteOptions"].take() {
             Value::Null => DeleteOptions::default(),
             given => DeleteOptions::read(given)?,
         };
         deletion.dry_run |= options.dry_run;
         self.catch_up().await?;
-        self.delete_one(user, resource, &object_name(target)?, Some(part), &deletion).await?;
-        Ok(done())
+        let name = object_name(target)?;
+        self.delete_one(user, resource, target, &name, Some(part), &deletion).await?;
+        Ok(Response { warnings, ..done() })
+    }
+
+    /// Has what a subresource is created with judged, and changed.
+    pub(super) async fn review_body(
+        &self,
+        user: &User,
+        resource: &Open,
+        part: &Subresource<Arc<str>>,
+        target: &Target,
+        (body, options): (&mut Value, &WriteOptions),
+    ) -> Result<Vec<String>, Status> {
+        let name = object_name(target)?;
+        let attributes = Attributes {
+            user,
+            resource,
+            name: &name,
+            subresource: Some(&part.name),
+            verb: WriteVerb::Create,
+            old: None,
+            revision: None,
+            dry_run: options.dry_run,
+            again: false,
+            spoken: (&target.group, &target.version),
+            options: Asked::Write(Verb::Create, options),
+            body: part.body.as_ref(),
+            scale: None,
+        };
+        let mut warnings = Vec::new();
+        for admission in &self.admission {
+            warnings.extend(admission.review_body(&attributes, body).await?);
+        }
+        Ok(warnings)
     }
 
     /// What an object has been, as far as the store still knows.
@@ -92,15 +134,10 @@ impl Server {
 
     /// Changes the object as a subresource asks that is created, such as a `binding`, or replaced, such as `finalize`.
     /// What is created so is not the object: nobody owns what it changes.
-    async fn edit(
-        &self,
-        write: Write<'_>,
-        part: &Subresource<Arc<str>>,
-        target: &Target,
-        body: Value,
-    ) -> Result<Response, Status> {
+    async fn edit(&self, write: Write<'_>, target: &Target, body: Value) -> Result<Response, Status> {
         let resource = write.kind;
         let name = object_name(target)?;
+        let Some(part) = write.part else { return Err(Status::method_not_allowed()) };
         let kind = body_kind(resource, part);
         let now = self.clock.now();
         let mut make = |current: Option<&Current>| {

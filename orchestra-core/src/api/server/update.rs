@@ -51,7 +51,17 @@ impl Server {
             }
             Ok(Next::Put(draft))
         };
-        self.write(Write { user, kind, part, options: &options, owned: true }, &name, &mut make).await
+        let write = Write {
+            user,
+            kind,
+            part,
+            options: &options,
+            target,
+            scale: None,
+            verb: Verb::Update,
+            owned: true,
+        };
+        self.write(write, &name, &mut make).await
     }
 
     /// Changes an object, or its status.
@@ -72,7 +82,17 @@ impl Server {
             patched(kind, target, current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
-        self.write(Write { user, kind, part, options: &options, owned: true }, &name, &mut make).await
+        let write = Write {
+            user,
+            kind,
+            part,
+            options: &options,
+            target,
+            scale: None,
+            verb: Verb::Patch,
+            owned: true,
+        };
+        self.write(write, &name, &mut make).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one way of a write, whatever the verb: from the object as it is, if there is one, to the next.
 //!
 //! ```text
-//! current ─► make ─► own ─► prepare ─► mutate ─► validate ─► check ─► encode ─► commit ─► caches
+//! current ─► make ─► own ─► prepare ─► mutate ─► validate ─► judge ─► check ─► encode ─► commit ─► caches
 //! ```
 //!
 //! A verb says what it makes of the current object (a [`Next`]); all else is here. A creation has no current object, an
@@ -24,7 +24,7 @@ use super::draft::Draft;
 use super::meta::{metadata, put_managed};
 use super::owners;
 use super::prepare::{self, Birth};
-use crate::api::admission::{Attributes, WriteVerb};
+use crate::api::admission::{Asked, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::Owners;
 use crate::api::request::{DeleteOptions, Reply, Response};
@@ -99,6 +99,10 @@ impl Server {
     ) -> Result<Response, Failed> {
         let old = current.map(|current| &current.object);
         let verb = WriteVerb::of(&next, old.is_some());
+        let deletion = match &next {
+            Next::Delete(options) => Some(*options),
+            Next::Put(_) => None,
+        };
         let owners = match &mut next {
             Next::Put(draft) => owners::after(write, current, draft, self.clock.now()).await?,
             Next::Delete(_) => Owners::Kept,
@@ -109,7 +113,7 @@ impl Server {
             return entry.map(|entry| answer(Arc::clone(entry), Vec::new(), false)).ok_or(Failed::Changed);
         };
         let told = draft.warnings.clone();
-        let outcome = self.carry_out(write, current, verb, (draft, owners)).await;
+        let outcome = self.carry_out(write, current, (verb, deletion), (draft, owners)).await;
         outcome.map_err(|failed| match failed {
             // What was wrong with the body is told also when something else is worse.
             Failed::Status(status) => Failed::Status(status.warned(&told)),
@@ -122,27 +126,37 @@ impl Server {
         &self,
         write: Write<'_>,
         current: Option<&Current>,
-        verb: WriteVerb,
+        (verb, deletion): (WriteVerb, Option<&DeleteOptions>),
         (mut draft, owners): (Draft, Owners),
     ) -> Result<Response, Failed> {
         let kind = write.kind;
         let (old, entry) = (current.map(|current| &current.object), current.map(|current| &current.entry));
         let name = draft.name();
-        let attributes = Attributes {
+        let mut attributes = Attributes {
             user: write.user,
             resource: kind,
             name: &name,
             subresource: write.part.map(|part| &*part.name),
             verb,
             old,
+            revision: entry.map(|entry| entry.revision()),
             dry_run: write.options.dry_run,
+            again: false,
+            spoken: (&write.target.group, &write.target.version),
+            options: deletion.map_or(Asked::Write(write.verb, write.options), Asked::Delete),
+            body: write.part.and_then(|part| part.body.as_ref()),
+            scale: write.scale,
         };
         if verb != WriteVerb::Delete {
-            self.mutate(&attributes, &mut draft).await?;
+            self.mutate(&mut attributes, &mut draft).await?;
             draft.validate(kind, &name, old, write.part)?;
             if let Some(old) = old {
                 prepare::count_generation(kind, write.part, &mut draft.object, old);
             }
+        }
+        let asked = (verb != WriteVerb::Delete).then_some(&draft.object);
+        for admission in &self.admission {
+            draft.warnings.extend(admission.validate(&attributes, asked).await?);
         }
         let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
         let mut txn = Txn::new();
@@ -210,11 +224,33 @@ impl Server {
         }
     }
 
-    /// Lets every admission change the object.
-    async fn mutate(&self, attributes: &Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
-        for admission in &self.admission {
-            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+    /// Lets every admission change the object. When somebody from outside has, all are asked again, once: those from outside
+    /// if the object has changed since they saw it.
+    async fn mutate(&self, attributes: &mut Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
+        if !self.admission.iter().any(|admission| admission.is_foreign()) {
+            for admission in &self.admission {
+                draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+            }
+            return Ok(());
         }
+        let mut left = Vec::new();
+        let mut changed = false;
+        for admission in &self.admission {
+            let before = admission.is_foreign().then(|| draft.object.clone());
+            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+            changed |= before.as_ref().is_some_and(|before| *before != draft.object);
+            left.push(before.is_some().then(|| draft.object.clone()));
+        }
+        if !changed {
+            return Ok(());
+        }
+        attributes.again = true;
+        for (admission, left) in self.admission.iter().zip(left) {
+            if left.is_none_or(|left| left != draft.object) {
+                draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+            }
+        }
+        attributes.again = false;
         Ok(())
     }
 

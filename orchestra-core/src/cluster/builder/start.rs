@@ -142,13 +142,15 @@ impl Builder {
         let (own, roles) = (std::mem::take(&mut self.admissions), self.roles);
         // Their volume holds the authority's certificate too: without one, pods would wait for it for ever.
         let mounts_tokens = self.tokens.is_some() && self.controllers.root_ca.is_some();
-        let tokens = self.tokens.clone();
+        let (tokens, caller) = (self.tokens.clone(), self.webhooks.clone());
         let config = ServerConfig {
             store: self.store.clone().unwrap_or_else(|| Arc::new(MemoryStore::new())),
             kinds: Arc::new(kinds),
             clock: Arc::clone(clock),
             admission: Box::new(move |caches, authorizer| {
-                let mut all = admission::standard(caches, &admission_clock, ranges, mounts_tokens);
+                let webhooks = Webhooks::new(caller, caches, &admission_clock);
+                let asked = (authorizer, &webhooks);
+                let mut all = admission::standard(caches, &admission_clock, ranges, mounts_tokens, asked);
                 if roles {
                     all.push(Arc::new(NodeRestriction::new(caches)));
                 }

@@ -82,7 +82,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn asking<'v>(kind: Opaque, known: &KnownDecisions, check: AccessCheck) -> Val<'v> {
-    Val::special(Special::Access(Access::Asking(kind, Rc::clone(known), check)))
+    Val::special(Special::Access(Access::Asking(kind, Rc::clone(known), Box::new(check))))
 }
 
 /// A question that has come one step further.
@@ -96,7 +96,7 @@ fn further<'v>(
     match &args[0] {
         Val::Opaque(special) => match &**special {
             Special::Access(Access::Asking(kind, known, check)) if *kind == from => {
-                let mut check = check.clone();
+                let mut check = (**check).clone();
                 set(&mut check, text);
                 Ok(asking(to, known, check))
             }
@@ -117,7 +117,7 @@ fn check<'v>(args: &[Val<'v>]) -> Outcome<'v> {
     else {
         return mismatch();
     };
-    let check = AccessCheck { verb: verb.to_owned(), ..check.clone() };
+    let check = AccessCheck { verb: verb.to_owned(), ..(**check).clone() };
     match known.borrow().get(&check) {
         Some(decision) => Ok(Val::special(Special::Access(Access::Decided(decision.clone())))),
         None => Err(EvalError::Unknown(Box::new(check))),

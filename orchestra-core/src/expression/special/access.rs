@@ -48,7 +48,7 @@ pub type KnownDecisions = Rc<RefCell<HashMap<AccessCheck, AccessDecision>>>;
 #[derive(Clone, Debug)]
 pub enum Access {
     /// Who answers, or how far a question has come.
-    Asking(Opaque, KnownDecisions, AccessCheck),
+    Asking(Opaque, KnownDecisions, Box<AccessCheck>),
     /// An answer.
     Decided(AccessDecision),
 }

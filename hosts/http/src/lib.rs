@@ -17,6 +17,7 @@
 //! | `local` | the API without a socket |
 //! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
 //! | `audit` | what is written down of who did what |
+//! | `aggregate` | APIs that others serve |
 //! | `endpoint` | servers that this one asks or tells |
 //! | `authn`, `authz` | who sends a request, and what they may, as others know it |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
@@ -27,6 +28,7 @@
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
 
 mod address;
+mod aggregate;
 mod audit;
 mod auth;
 mod authn;
@@ -63,6 +65,7 @@ mod watch;
 mod webhook;
 
 pub use address::{own_address, reachable_address};
+pub use aggregate::Aggregation;
 pub use audit::{Audit, AuditSink, Batches, FileSink, Rotation, WebhookSink};
 pub use auth::{Anonymous, Certificates, Tokens};
 pub use authn::{AuthenticationFile, FrontProxy, Issuer, OidcError, OidcTokens, TokenWebhook};

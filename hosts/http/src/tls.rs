@@ -58,6 +58,11 @@ impl ClientTls {
         Ok(Self::over(config))
     }
 
+    /// The same with a certificate: for whom an administrator says so of a server.
+    pub(crate) fn credulous_with(identity: &Issued) -> Result<Self, PkiError> {
+        Self::verifying(Arc::new(Credulous(Arc::new(aws_lc_rs::default_provider()))), Some(identity))
+    }
+
     fn over(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self(Arc::new(config))

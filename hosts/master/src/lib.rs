@@ -20,8 +20,8 @@ use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig, TokenKeys,
-    WebhookCaller, make_private_directory, reachable_address,
+    Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig,
+    TokenKeys, WebhookCaller, make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -94,7 +94,12 @@ impl Master {
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
         let frontend = Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url);
-        let frontend = options.api.apply(frontend)?;
+        let front = Authority::open(&options.pki(directory).join("front-proxy"))?;
+        let frontend = options.api.apply(frontend)?.aggregating(Aggregation {
+            identity: front.issue_client("front-proxy-client", &[])?,
+            authority: front.certificate().to_owned(),
+            clients: authority.certificate().to_owned(),
+        });
         let api = ApiHost::new(listener, tls, frontend)?;
         Ok(Self { cluster, api, url, token, kubeconfig })
     }

@@ -14,8 +14,8 @@ use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_http::{
-    ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, Kubeconfig, TokenKeys, WebhookCaller,
-    reachable_address,
+    Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, Kubeconfig, TokenKeys,
+    WebhookCaller, reachable_address,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -139,7 +139,12 @@ async fn serve(
         Some(enrolment) => frontend.enrolling(enrolment),
         None => frontend,
     };
-    let frontend = options.api.apply(frontend)?;
+    let front = Authority::open(&pki.join("front-proxy"))?;
+    let frontend = options.api.apply(frontend)?.aggregating(Aggregation {
+        identity: front.issue_client("front-proxy-client", &[])?,
+        authority: front.certificate().to_owned(),
+        clients: authority.certificate().to_owned(),
+    });
     let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
     Ok(Running { cluster, api, address, kubeconfig, control, _services: services, join })

@@ -1,5 +1,6 @@
 //! What is no resource: how the server is, what it serves, and documents about that.
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use http::{Method, Response};
 use orchestra_core::api::Status;
@@ -9,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Asking, Frontend};
-use crate::call::{Call, accept, host};
+use crate::aggregate::Passing;
+use crate::call::{accept, host};
 use crate::health;
 use crate::issuer::Issuer;
 use crate::layout::Ordered;
@@ -45,7 +47,7 @@ impl Frontend {
             Route::Backup => self.backup(closing).map(Some),
             Route::Issuer => Ok(self.issuer.as_ref().map(Issuer::configuration)),
             Route::IssuerKeys => Ok(self.issuer.as_ref().map(Issuer::keys)),
-            _ => self.document(call).await,
+            _ => self.document(asking).await,
         }
     }
 
@@ -60,7 +62,8 @@ impl Frontend {
     }
 
     /// A document about the API; `None` if there is none of that path.
-    async fn document(&self, call: &Call<'_>) -> Result<Option<Response<Body>>, Status> {
+    async fn document(&self, asking: &Asking<'_>) -> Result<Option<Response<Body>>, Status> {
+        let call = asking.call;
         let kinds = self.server.kinds();
         let found = Discovery::new(&kinds);
         let value = match &call.route {
@@ -77,15 +80,37 @@ impl Frontend {
             Route::CoreVersions | Route::Groups => {
                 let core = call.route == Route::CoreVersions;
                 if let Some(form) = Aggregated::negotiate(accept(call.headers)) {
-                    let body = found.aggregated(core, form).to_string();
+                    let own = found.aggregated(core, form);
+                    let all = match &self.aggregator {
+                        Some(others) if !core => others.aggregated(own),
+                        _ => own,
+                    };
+                    let body = all.to_string();
                     return call.wanted().json_as(200, &form.content_type(), body).await.map(Some);
                 }
-                Some(if core { found.core(&host(call.headers)) } else { found.groups() })
+                Some(match &self.aggregator {
+                    _ if core => found.core(&host(call.headers)),
+                    Some(others) => others.groups(found.groups()),
+                    None => found.groups(),
+                })
             }
-            Route::Group(group) => found.group(group),
-            Route::Resources { group, version } => found.resources(group, version),
+            Route::Group(group) => match &self.aggregator {
+                Some(others) => others.group(found.group(group), group),
+                None => found.group(group),
+            },
+            Route::Resources { group, version } => match found.resources(group, version) {
+                None => return Ok(self.passed_on(asking, group, version).await),
+                own => own,
+            },
             route => {
+                if let Some(answer) = self.openapi_of_others(asking, route).await {
+                    return Ok(Some(answer));
+                }
                 let documents = self.documents.of(&kinds);
+                let index = self.aggregator.as_ref().filter(|_| *route == Route::OpenApiIndex);
+                if let Some(all) = index.and_then(|others| others.openapi_index(&documents.index().bytes)) {
+                    return call.wanted().json(200, all).await.map(Some);
+                }
                 return openapi::answer(&documents, route, call.headers, call.query()?).await;
             }
         };
@@ -96,5 +121,18 @@ impl Frontend {
             }
             None => Ok(None),
         }
+    }
+
+    /// A document of an API that another serves.
+    async fn passed_on(&self, asking: &Asking<'_>, group: &str, version: &str) -> Option<Response<Body>> {
+        let (aggregator, api) = self.aggregated(group, version)?;
+        let Asking { head, user, closing, .. } = *asking;
+        Some(aggregator.forward(&api, Passing { head, user, body: Bytes::new(), closing }).await)
+    }
+
+    async fn openapi_of_others(&self, asking: &Asking<'_>, route: &Route) -> Option<Response<Body>> {
+        let Route::OpenApiV3(path) = route else { return None };
+        let (group, version) = path.strip_prefix("apis/")?.split_once('/')?;
+        self.passed_on(asking, group, version).await
     }
 }

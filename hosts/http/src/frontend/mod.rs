@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use orchestra_core::access::flow_control::FlowControl;
@@ -26,6 +27,7 @@ use orchestra_core::node::Directory;
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
+use crate::aggregate::{Aggregation, Aggregator};
 use crate::audit::{Audit, Recording};
 use crate::auth::{self, Anonymous, Certificates};
 use crate::authn::{FrontProxy, Proxied};
@@ -47,6 +49,7 @@ pub(crate) enum Sender<'r> {
 
 /// A request whose sender is known: what it asks for, as whom, and what is recorded of it.
 pub(crate) struct Asking<'r> {
+    head: &'r Parts,
     call: &'r Call<'r>,
     user: &'r User,
     record: &'r Recording,
@@ -68,6 +71,7 @@ pub struct Frontend {
     audit: Option<Audit>,
     flow_control: Option<FlowControl>,
     proxy: Option<FrontProxy>,
+    aggregator: Option<Aggregator>,
 }
 
 impl fmt::Debug for Frontend {
@@ -90,7 +94,7 @@ impl Frontend {
             vec![Arc::new(Certificates), Arc::new(server.authenticators().clone())];
         let (anonymous, limits) = (Anonymous::default(), Limits::default());
         let (enrolment, issuer) = (None, None);
-        let (audit, flow_control, proxy) = (None, None, None);
+        let (audit, flow_control, proxy, aggregator) = (None, None, None, None);
         Self {
             server,
             directory,
@@ -104,6 +108,7 @@ impl Frontend {
             audit,
             flow_control,
             proxy,
+            aggregator,
         }
     }
 
@@ -120,6 +125,14 @@ impl Frontend {
     #[must_use]
     pub fn behind(self, proxy: FrontProxy) -> Self {
         Self { proxy: Some(proxy), ..self }
+    }
+
+    /// Passes requests on for APIs that others serve, as the cluster's APIServices say, and looks after whether these
+    /// answer. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn aggregating(self, aggregation: Aggregation) -> Self {
+        let aggregator = Some(Aggregator::start(&self.server, aggregation));
+        Self { aggregator, ..self }
     }
 
     /// Where a request is answered that does not say who sends it.

@@ -150,7 +150,7 @@ impl Frontend {
         if let Some(other) = &other {
             record.impersonates(other);
         }
-        let asking = Asking { call, user: other.as_ref().unwrap_or(&user), record, closing };
+        let asking = Asking { head, call, user: other.as_ref().unwrap_or(&user), record, closing };
         self.let_in(&asking, payload).await
     }
 

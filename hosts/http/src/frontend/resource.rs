@@ -13,6 +13,7 @@ use orchestra_core::api::{
 };
 
 use super::{Asking, Frontend};
+use crate::aggregate::{Aggregator, Api, Passing};
 use crate::body::{Bounds, Payload};
 use crate::call::{Call, given, operation};
 use crate::logs;
@@ -39,6 +40,11 @@ impl Frontend {
         let Asking { call, closing, .. } = *asking;
         let target = permit.target().clone();
         let Some(resource) = &call.row else {
+            if let Some((aggregator, api)) = self.aggregated(&target.group, &target.version) {
+                let (head, body) = (asking.head, payload.read(Bounds::API).await?);
+                let passing = Passing { head, user: permit.user(), body, closing };
+                return Ok(Some(aggregator.forward(&api, passing).await));
+            }
             let kinds = self.server.kinds();
             let discovery = Discovery::new(&kinds);
             let mut served = discovery.served(&target.group, &target.version);
@@ -150,6 +156,14 @@ impl Frontend {
         let mut response = reply::stream(JSON, chunks);
         reply::warn(&mut response, call.deprecation());
         Ok(response)
+    }
+}
+
+impl Frontend {
+    /// The API of a group and version, if another serves it.
+    pub(super) fn aggregated(&self, group: &str, version: &str) -> Option<(&Aggregator, Api)> {
+        let aggregator = self.aggregator.as_ref()?;
+        Some((aggregator, aggregator.find(group, version)?))
     }
 }
 

@@ -5,7 +5,7 @@
 //! connections by itself; of pools, only so many are kept.
 
 mod connect;
-mod trust;
+pub(crate) mod trust;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;

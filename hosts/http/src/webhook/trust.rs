@@ -17,7 +17,7 @@ use crate::pki::Issued;
 use crate::tls::ClientTls;
 
 /// TLS that believes these authorities, or those of the machine.
-pub(super) fn client(
+pub(crate) fn client(
     trust: Option<&Bytes>,
     certificate: Option<&(Bytes, Bytes)>,
 ) -> Result<ClientTls, CallError> {

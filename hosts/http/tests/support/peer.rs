@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,6 +20,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+/// The name under which it is known as a service of a cluster, too.
+pub const HOST: &str = "things.default.svc";
+
 type Answer = dyn Fn(&str, &Value) -> (u16, String) + Send + Sync;
 
 pub struct Peer {
@@ -27,13 +30,16 @@ pub struct Peer {
     pub authority: String,
     /// What it was asked: paths and bodies.
     pub asked: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The headers of the last request.
+    pub headers: Arc<Mutex<HeaderMap>>,
 }
 
 impl Peer {
     /// Answers what is asked of a path with a body.
     pub async fn start(answer: impl Fn(&str, &Value) -> (u16, String) + Send + Sync + 'static) -> Self {
         let authority = Authority::new().unwrap();
-        let identity = authority.issue_server(&[], &[IpAddr::from(Ipv4Addr::LOCALHOST)]).unwrap();
+        let identity =
+            authority.issue_server(&[HOST.to_owned()], &[IpAddr::from(Ipv4Addr::LOCALHOST)]).unwrap();
         let chain =
             CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
@@ -47,18 +53,22 @@ impl Peer {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<_>>>::default();
-        let told = Arc::clone(&asked);
+        let headers = Arc::<Mutex<HeaderMap>>::default();
+        let (told, shown) = (Arc::clone(&asked), Arc::clone(&headers));
         let answer: Arc<Answer> = Arc::new(answer);
         tokio::spawn(async move {
             let acceptor = TlsAcceptor::from(Arc::new(config));
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, answer, told) = (acceptor.clone(), Arc::clone(&answer), Arc::clone(&told));
+                let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
+                let (told, shown) = (Arc::clone(&told), Arc::clone(&shown));
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |request: Request<Incoming>| {
                         let (answer, told) = (Arc::clone(&answer), Arc::clone(&told));
+                        let shown = Arc::clone(&shown);
                         async move {
                             let path = request.uri().path().to_owned();
+                            *shown.lock().unwrap() = request.headers().clone();
                             let body = request.into_body().collect().await.map(|body| body.to_bytes());
                             let body = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
                             let (code, text) = answer(&path, &body);
@@ -73,7 +83,7 @@ impl Peer {
                 });
             }
         });
-        Self { url, authority: authority.certificate().to_owned(), asked }
+        Self { url, authority: authority.certificate().to_owned(), asked, headers }
     }
 
     pub fn count(&self) -> usize {

@@ -141,7 +141,7 @@ fn of_what_is_secret_no_more_is_recorded_than_that_it_was_done() {
         (Reason::Forbidden, true),
         (Reason::NotFound, true),
     ] {
-        event.answered(Outcome::Failure(&Status::new(reason.clone(), "hunter2")), true);
+        event.answered(Outcome::Failure(&Status::new(reason, "hunter2")), true);
         assert_eq!(serde_json::to_string(&event).unwrap().contains("hunter2"), told, "{reason:?}");
     }
 }

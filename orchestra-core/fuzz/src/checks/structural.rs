@@ -8,8 +8,9 @@ use crate::api::structural::{
 
 /// A schema, and an object that it is asked about: `{"schema": …, "object": …}`.
 pub(super) fn check(input: &[u8]) {
-    let Ok(mut input) = serde_json::from_slice::<Value>(input) else { return };
-    let (document, object) = (input["schema"].take(), input["object"].take());
+    let Ok(Value::Object(mut input)) = serde_json::from_slice(input) else { return };
+    let mut part = |name: &str| input.remove(name).unwrap_or_default();
+    let (document, object) = (part("schema"), part("object"));
     let Ok(schema) = Schema::read(&document) else { return };
     let (mut errors, path) = (Errors::new(), Path::new("schema"));
     check_structure(&document, &path, &mut errors);

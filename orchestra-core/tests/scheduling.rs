@@ -62,6 +62,9 @@ impl TestCluster {
         let node: Node = serde_json::from_value(node).unwrap();
         let nodes = self.client.cluster::<Node>();
         let mut made = nodes.create(&node).await.unwrap();
+        // Nobody takes the taint of a new node away here.
+        made.spec = Some(node.spec.unwrap_or_default());
+        let mut made = nodes.update(&made).await.unwrap();
         made.status = node.status;
         nodes.update_status(&made).await.unwrap();
     }

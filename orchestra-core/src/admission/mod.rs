@@ -8,6 +8,7 @@
 //! | `ingress_class` | ingresses that name no class are of the default one |
 //! | `limit_range` | requests and limits of pods and claims: what is not named is given, what is out of range refused |
 //! | `namespace` | nothing is made in a namespace that is not there or is going |
+//! | `node_taint` | no pods for a node before it is known to be ready |
 //! | `policy` | what policies say may not be is refused, what they change is changed |
 //! | `pod` | priority, tolerations of failing nodes, topology labels; the default PriorityClass |
 //! | `pod_security` | pods keep to the pod security standard of their namespace |
@@ -18,6 +19,7 @@
 //! | `service` | cluster IPs and node ports, each given to one service at a time |
 //! | `review` | which requests webhooks and policies are about, and what they are told |
 //! | `storage_class` | the default StorageClass of claims that name none |
+//! | `storage_protection` | the finalizers that keep claims, volumes and their classes while they are in use |
 //! | `webhooks` | webhooks, asked about what is written |
 
 mod amounts;
@@ -27,6 +29,7 @@ mod event_rate;
 mod ingress_class;
 mod limit_range;
 mod namespace;
+mod node_taint;
 mod pod;
 mod pod_security;
 mod policy;
@@ -37,6 +40,7 @@ mod selectors;
 mod service;
 mod service_account;
 mod storage_class;
+mod storage_protection;
 mod webhooks;
 
 use std::sync::Arc;
@@ -52,6 +56,7 @@ pub use event_rate::EventRateLimit;
 pub use ingress_class::DefaultIngressClass;
 pub use limit_range::LimitRanges;
 pub use namespace::NamespaceLifecycle;
+pub use node_taint::NodeTaint;
 pub use pod::PodDefaults;
 pub use pod_security::PodSecurity;
 pub use policy::{MutatingPolicies, ValidatingPolicies};
@@ -61,6 +66,8 @@ pub use selectors::SelectorWarnings;
 pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
 pub use service_account::ServiceAccounts;
 pub use storage_class::DefaultStorageClass;
+pub use storage_protection::StorageProtection;
+pub(crate) use storage_protection::{CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION};
 pub use webhooks::{MutatingWebhooks, ValidatingWebhooks};
 
 /// The admissions of a cluster with these ranges for services, in order. `tokens` says whether pods get tokens of their
@@ -76,10 +83,12 @@ pub fn standard(
         Arc::new(NamespaceLifecycle::new(caches)),
         Arc::new(EventRateLimit::new(Arc::clone(clock))),
         Arc::new(ServiceAccounts::new(caches, Arc::clone(clock), tokens)),
+        Arc::new(NodeTaint),
         Arc::new(CertificateRequests::new(Arc::clone(clock))),
         Arc::new(PodDefaults::new(caches)),
         Arc::new(LimitRanges::new(caches)),
         Arc::new(DefaultStorageClass::new(caches)),
+        Arc::new(StorageProtection),
         Arc::new(RuntimeClasses::new(caches)),
         Arc::new(PodSecurity::new(caches)),
         Arc::new(DefaultIngressClass::new(caches)),

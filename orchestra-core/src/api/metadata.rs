@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta, OwnerReference};
+use serde_json::Value;
 
 use super::check::{self, IMMUTABLE, say, shown};
-use super::field::{Errors, Path, Problem};
+use super::field::{Errors, Path, Problem, Shown};
 use super::{NameRule, names, split_api_version};
 use crate::meta::Scope;
 
@@ -118,14 +119,18 @@ fn owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) {
             }
         }
         if owner.api_version == "v1" && owner.kind == "Event" {
-            errors.invalid(path, shown(owner), "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid_object(
+                path,
+                shown_owner(owner),
+                "/v1, Kind=Event is disallowed from being an owner",
+            );
         }
         if owner.controller == Some(true) {
             let name = format!("{}/{}", owner.kind, owner.name);
             match &controller {
-                Some(first) => errors.invalid(
+                Some(first) => errors.invalid_object(
                     path,
-                    shown(&owners),
+                    Shown::list(owners.iter().map(shown_owner)),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for \
                          {first} and {name}"
@@ -135,6 +140,19 @@ fn owners(owners: &[OwnerReference], path: &Path, errors: &mut Errors) {
             }
         }
     }
+}
+
+/// An owner with its fields in the order in which Kubernetes has them.
+fn shown_owner(owner: &OwnerReference) -> Shown {
+    let mut fields: Vec<(&str, Shown)> = vec![
+        ("apiVersion", Value::from(owner.api_version.as_str()).into()),
+        ("kind", Value::from(owner.kind.as_str()).into()),
+        ("name", Value::from(owner.name.as_str()).into()),
+        ("uid", Value::from(owner.uid.as_str()).into()),
+    ];
+    let flags = [("controller", owner.controller), ("blockOwnerDeletion", owner.block_owner_deletion)];
+    fields.extend(flags.into_iter().filter_map(|(name, flag)| Some((name, Value::from(flag?).into()))));
+    Shown::object(fields)
 }
 
 fn finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
@@ -244,7 +262,10 @@ mod tests {
                 json!({ "name": "a", "namespace": "b", "ownerReferences": [
                     { "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "1", "controller": true },
                     { "apiVersion": "v1", "kind": "Pod", "name": "q", "uid": "2", "controller": true }] }),
-                "Found \"true\" in references for Pod/p and Pod/q",
+                "metadata.ownerReferences: Invalid value: \
+                 [{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"p\",\"uid\":\"1\",\"controller\":true},\
+                 {\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"name\":\"q\",\"uid\":\"2\",\"controller\":true}]: Only one \
+                 reference can have Controller set to true. Found \"true\" in references for Pod/p and Pod/q",
             ),
         ];
         for (meta, wanted) in cases {

@@ -22,6 +22,7 @@ mod garbage;
 mod job;
 mod namespace;
 mod node_lifecycle;
+mod node_ttl;
 mod pod;
 mod pod_garbage;
 mod replicas;
@@ -31,6 +32,7 @@ mod role_aggregation;
 mod service_cidr;
 mod share;
 mod stateful_set;
+mod storage_protection;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
@@ -173,11 +175,19 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("namespace", "namespace-controller", namespace::run);
     running.start("serviceaccount", "service-account-controller", namespace::run_accounts);
     running.start("node-lifecycle", "node-controller", move |host| node_lifecycle::run(host, config.nodes));
+    running.start("ttl", "ttl-controller", node_ttl::run);
     running.start("taint-eviction", "taint-eviction-controller", taint_eviction::run);
     running.start("pod-garbage-orphans", "pod-garbage-collector", pod_garbage::run_orphans);
     running.start("pod-garbage-finished", "pod-garbage-collector", move |host| {
         pod_garbage::run_finished(host, config.finished_pods)
     });
+    running.start("pvc-protection", "pvc-protection-controller", storage_protection::run_claims);
+    running.start("pv-protection", "pv-protection-controller", storage_protection::run_volumes);
+    running.start(
+        "volumeattributesclass-protection",
+        "volumeattributesclass-protection-controller",
+        storage_protection::run_classes,
+    );
     running.start("event-expiry", "event-expiry-controller", move |host| {
         event_expiry::run(host, config.event_life)
     });

@@ -12,7 +12,6 @@ use super::{claim, names, print};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Deletion, Rules, table};
 use crate::quantity::Quantity;
-use crate::watch::IndexedField;
 
 /// What may happen to a resource of a volume that is made larger.
 const RESIZING: &[&str] = &[
@@ -34,8 +33,6 @@ impl Rules for PersistentVolumeClaimRules {
     const SHORT_NAMES: &'static [&'static str] = &["pvc"];
     const STATUS: bool = true;
     const GENERATION: bool = false;
-    // Kubernetes lets selectors ask for the name under this name too.
-    const FIELDS: &'static [IndexedField] = &[IndexedField::new("name").at("metadata.name")];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Status", "Whether a volume is bound to the claim."),

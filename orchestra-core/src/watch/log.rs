@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::{Entry, Progress};
 use crate::meta::Revision;
@@ -120,8 +120,11 @@ pub(super) struct Log {
     kept: RwLock<VecDeque<Kept>>,
     /// The number of the first event that is kept, where a cursor sees it without the lock.
     first: AtomicU64,
-    /// How many events have been written, ever.
-    written: watch::Sender<u64>,
+    /// How many events have been written, ever. One writes them.
+    written: AtomicU64,
+    /// Wakes the cursors that wait, in the order in which they began to: by what a `watch` channel wakes first, chance
+    /// would decide which of several controllers sees a change first.
+    more: Notify,
     progress: Arc<Progress>,
     bounds: Bounds,
 }
@@ -132,7 +135,8 @@ impl Log {
         Self {
             kept: RwLock::new(VecDeque::from([Kept::new(Segment::new(0, Revision::ZERO))])),
             first: AtomicU64::new(0),
-            written: watch::Sender::new(0),
+            written: AtomicU64::new(0),
+            more: Notify::new(),
             progress,
             bounds,
         }
@@ -140,7 +144,7 @@ impl Log {
 
     /// Appends the events of one commit. Called by one writer only.
     pub(super) fn append(&self, events: impl IntoIterator<Item = Event>) {
-        let mut written = *self.written.borrow();
+        let mut written = self.written.load(Ordering::Acquire);
         let before = written;
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         for event in events {
@@ -162,11 +166,11 @@ impl Log {
         drop(kept);
         // After it was noted what is the first: who finds a segment gone finds itself behind.
         drop(surplus);
-        self.written.send_if_modified(|held| {
-            *held = written;
-            // A commit that brought nothing here is no reason to wake a watcher.
-            written != before
-        });
+        self.written.store(written, Ordering::Release);
+        // A commit that brought nothing here is no reason to wake a watcher.
+        if written != before {
+            self.more.notify_waiters();
+        }
     }
 
     /// The oldest segments without which the log still keeps as much as it may.
@@ -189,12 +193,13 @@ impl Log {
     pub(super) fn restart(&self, after: Revision) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // One number is skipped, so that even a cursor that had seen everything is behind the new start.
-        let written = *self.written.borrow() + 1;
+        let written = self.written.load(Ordering::Acquire) + 1;
         let all = std::mem::replace(&mut *kept, VecDeque::from([Kept::new(Segment::new(written, after))]));
         self.note_first(&kept);
         drop(kept);
         drop(all);
-        self.written.send_replace(written);
+        self.written.store(written, Ordering::Release);
+        self.more.notify_waiters();
     }
 
     /// A cursor that yields the events after a revision.
@@ -208,8 +213,7 @@ impl Log {
         let at = kept.partition_point(|kept| kept.segment.after <= after).saturating_sub(1);
         let segment = Arc::clone(&kept.get(at).ok_or(gone)?.segment);
         drop(kept);
-        let mut cursor =
-            Cursor { log: Arc::clone(self), written: self.written.subscribe(), segment, index: 0, after };
+        let mut cursor = Cursor { log: Arc::clone(self), segment, index: 0, after };
         while cursor.peek()?.is_some_and(|event| event.revision() <= after) {
             cursor.index += 1;
         }
@@ -234,7 +238,6 @@ impl Log {
 /// moved on without it.
 pub struct Cursor {
     log: Arc<Log>,
-    written: watch::Receiver<u64>,
     segment: Arc<Segment>,
     index: usize,
     after: Revision,
@@ -311,13 +314,12 @@ impl Cursor {
                 return Ok(event);
             }
             // What is written from here on wakes it; what was written until here is seen now.
-            self.written.borrow_and_update();
+            let log = Arc::clone(&self.log);
+            let more = log.more.notified();
             if let Some(event) = self.try_next()? {
                 return Ok(event);
             }
-            if self.written.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            more.await;
         }
     }
 

@@ -8,6 +8,7 @@ mod disruption;
 mod endpoints;
 mod jobs;
 mod nodes;
+mod protection;
 mod quotas;
 mod stateful;
 mod workloads;

@@ -29,8 +29,11 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         self.catch_up().await?;
-        let mut response = self.delete_one(user, kind, target, &name, None, &options).await?;
-        response.warnings.extend(warning(kind, &options));
+        let told: Vec<String> = warning(kind, &options).into_iter().collect();
+        // Whoever may not delete it yet is told too what else to know.
+        let deleted = self.delete_one(user, kind, target, &name, None, &options).await;
+        let mut response = deleted.map_err(|status| status.warned(&told))?;
+        response.warnings.extend(told);
         Ok(response)
     }
 

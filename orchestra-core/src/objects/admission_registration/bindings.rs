@@ -29,6 +29,7 @@ pub(in crate::objects) struct ValidatingBindingRules;
 impl Rules for ValidatingBindingRules {
     type Object = ValidatingAdmissionPolicyBinding;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
@@ -56,6 +57,7 @@ pub(in crate::objects) struct MutatingBindingRules;
 impl Rules for MutatingBindingRules {
     type Object = MutatingAdmissionPolicyBinding;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

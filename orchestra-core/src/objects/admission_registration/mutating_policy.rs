@@ -16,6 +16,7 @@ pub(in crate::objects) struct MutatingPolicyRules;
 impl Rules for MutatingPolicyRules {
     type Object = MutatingAdmissionPolicy;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;

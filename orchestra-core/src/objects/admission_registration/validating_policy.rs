@@ -24,6 +24,7 @@ pub(in crate::objects) struct ValidatingPolicyRules;
 impl Rules for ValidatingPolicyRules {
     type Object = ValidatingAdmissionPolicy;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const ANY_FINALIZER: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

@@ -31,6 +31,7 @@ pub(in crate::objects) struct ValidatingWebhookRules;
 impl Rules for ValidatingWebhookRules {
     type Object = ValidatingWebhookConfiguration;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
@@ -62,6 +63,7 @@ pub(in crate::objects) struct MutatingWebhookRules;
 impl Rules for MutatingWebhookRules {
     type Object = MutatingWebhookConfiguration;
 
+    const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];

@@ -17,7 +17,6 @@ use super::{names, pod, print, quantities};
 use crate::api::field::{Errors, Path, Problem};
 use crate::api::{Column, Deletion, Rules, table};
 use crate::quantity::Quantity;
-use crate::watch::IndexedField;
 
 /// The annotation of old with options for mounting.
 const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
@@ -34,8 +33,6 @@ impl Rules for PersistentVolumeRules {
     const SHORT_NAMES: &'static [&'static str] = &["pv"];
     const STATUS: bool = true;
     const GENERATION: bool = false;
-    // Kubernetes lets selectors ask for the name under this name too.
-    const FIELDS: &'static [IndexedField] = &[IndexedField::new("name").at("metadata.name")];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Capacity", "How much the volume holds."),

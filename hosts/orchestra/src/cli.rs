@@ -18,7 +18,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a cluster in the foreground, until Ctrl-C
-    Up(Up),
+    Up(Box<Up>),
     /// Show a throw-away cluster deploy, heal, scale and roll a small application
     Demo(Demo),
     /// Start a part of a running cluster that was stopped

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Up(options) => up::run(options).await,
+            Command::Up(options) => up::run(*options).await,
             Command::Demo(options) => demo::run(options).await,
             Command::Start(options) => control::send(&options, "start").await,
             Command::Stop(options) => control::send(&options, "stop").await,

@@ -6,7 +6,8 @@
 
 use serde_json::{Value, json};
 
-pub(crate) use super::schema::go::Step;
+use super::schema::go::number;
+pub(crate) use super::spot::Step;
 
 /// What a decoder did not like: where, and its message.
 pub(crate) type Refusal = (Vec<Step>, String);
@@ -90,12 +91,6 @@ fn go_value(found: &str, wanted: &str) -> String {
         "sequence" => "array".to_owned(),
         other => other.split(' ').next().unwrap_or_default().to_owned(),
     }
-}
-
-/// A number where one of another type, or none, is wanted.
-pub(crate) fn number(literal: &str, wanted: &str) -> String {
-    // If it only is the wrong number, Go says which.
-    if wanted.starts_with("int") { format!("number {literal}") } else { "number".to_owned() }
 }
 
 fn go_type(name: &str) -> String {

@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::{Field, Kind, Other, Place, Shape, Type, go};
-use crate::api::mistyped;
 use crate::api::spot::Spot;
 
 /// Drops the fields that the type of a place does not have, and names them as a user would. Of a place that is not of the
@@ -127,7 +126,7 @@ impl Fitting {
             Value::String(_) => "string".to_owned(),
             Value::Array(_) => "array".to_owned(),
             Value::Object(_) => "object".to_owned(),
-            Value::Number(number) => mistyped::number(&number.to_string(), wanted),
+            Value::Number(number) => go::number(&number.to_string(), wanted),
         };
         match named.as_ref().and_then(|named| named.field.as_ref()) {
             Some((owner, field)) => {

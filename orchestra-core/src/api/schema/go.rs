@@ -1,15 +1,7 @@
 //! What Go calls the types of fields, for messages of its decoder.
 
 use super::{Field, Kind, Place, Shape, Type};
-
-/// One step of the way to a value in a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Into a field of an object.
-    Key(String),
-    /// Into an element of a list.
-    Index(usize),
-}
+use crate::api::spot::Step;
 
 /// A value in a document, as Go's decoder names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +63,12 @@ impl At {
             _ => None,
         }
     }
+}
+
+/// A number where one of another type, or none, is wanted.
+pub(crate) fn number(literal: &str, wanted: &str) -> String {
+    // If it only is the wrong number, Go says which.
+    if wanted.starts_with("int") { format!("number {literal}") } else { "number".to_owned() }
 }
 
 fn qualified(of: &Type) -> String {

@@ -112,12 +112,13 @@ fn fill_element(value: &mut Value, schema: &Schema, left: &mut usize) -> Option<
 fn filled(value: &Value, schema: &Schema) -> bool {
     match value {
         Value::Object(fields) => {
-            let property = |(name, property): (&Box<str>, &Schema)| match fields.get(&**name) {
+            let property = |name: &str, property: &Schema| match fields.get(name) {
                 None => property.default.is_none(),
                 Some(value) => filled_element(value, property),
             };
             let mut others = fields.iter().filter(|(name, _)| !schema.properties.contains_key(name.as_str()));
-            schema.properties.iter().filter(|(_, property)| property.has_defaults).all(property)
+            let mut with_defaults = schema.properties.iter().filter(|(_, property)| property.has_defaults);
+            with_defaults.all(|(name, of)| property(name, of))
                 && schema.map_values().is_none_or(|of| others.all(|(_, value)| filled_element(value, of)))
         }
         Value::Array(items) => {

@@ -60,7 +60,7 @@ impl Scheduler {
     /// pod is still bound once, but nodes may be filled beyond what they have.
     ///
     /// # Errors
-    /// When pods, nodes, namespaces or services cannot be read.
+    /// When pods, nodes, namespaces, services or disruption budgets cannot be read.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Status> {
         let feeds = Feeds::open(&self.client).await?;
         let recorder = Recorder::new(self.client.clone(), &*self.name, "");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use super::budget::Budget;
 use super::node::NodeSpec;
 use super::plan::PlanOptions;
 use super::pod::{DEFAULT_SCHEDULER, PodInfo};
@@ -29,6 +31,7 @@ pub async fn observe(client: &Client) -> Result<Snapshot, Status> {
 pub(super) struct Feeds {
     namespaces: Cache,
     services: Cache,
+    budgets: Cache,
     nodes: Cache,
     pods: Cache,
 }
@@ -38,6 +41,7 @@ pub(super) struct Feeds {
 pub(super) struct Cursors {
     namespaces: Cursor,
     services: Cursor,
+    budgets: Cursor,
     nodes: Cursor,
     pods: Cursor,
 }
@@ -47,6 +51,7 @@ pub(super) struct Cursors {
 pub(super) enum Fed {
     Namespace(Event),
     Service(Event),
+    Budget(Event),
     Node(Event),
     Pod(Event),
 }
@@ -56,6 +61,7 @@ impl Feeds {
         Ok(Self {
             namespaces: client.cache::<Namespace>().await?,
             services: client.cache::<Service>().await?,
+            budgets: client.cache::<PodDisruptionBudget>().await?,
             nodes: client.cache::<Node>().await?,
             pods: client.cache::<Pod>().await?,
         })
@@ -69,12 +75,14 @@ impl Feeds {
         found.iter().for_each(|entry| set_namespace(state, entry));
         let (found, services) = self.services.list_and_watch(&all);
         found.iter().for_each(|entry| set_service(state, entry));
+        let (found, budgets) = self.budgets.list_and_watch(&all);
+        found.iter().for_each(|entry| set_budget(state, entry));
         let (found, nodes) = self.nodes.list_and_watch(&all);
         found.iter().for_each(|entry| set_node(state, entry));
         let (found, pods) = self.pods.list_and_watch(&all);
         found.iter().for_each(|entry| set_pod(state, entry));
         state.filled();
-        Cursors { namespaces, services, nodes, pods }
+        Cursors { namespaces, services, budgets, nodes, pods }
     }
 }
 
@@ -86,6 +94,7 @@ impl Cursors {
             biased;
             event = self.namespaces.next() => event.map(Fed::Namespace),
             event = self.services.next() => event.map(Fed::Service),
+            event = self.budgets.next() => event.map(Fed::Budget),
             event = self.nodes.next() => event.map(Fed::Node),
             event = self.pods.next() => event.map(Fed::Pod),
         }
@@ -98,6 +107,9 @@ impl Cursors {
         }
         while let Some(event) = self.services.try_next()? {
             Fed::Service(event).apply(state);
+        }
+        while let Some(event) = self.budgets.try_next()? {
+            Fed::Budget(event).apply(state);
         }
         while let Some(event) = self.nodes.try_next()? {
             Fed::Node(event).apply(state);
@@ -120,6 +132,8 @@ impl Fed {
                 state.snapshot.set_service(name.namespace().unwrap_or_default(), name.name(), None);
             }
             Self::Service(event) => set_service(state, &event.object),
+            Self::Budget(event) if gone(&event) => state.snapshot.set_budget(event.object.name(), None),
+            Self::Budget(event) => set_budget(state, &event.object),
             Self::Node(event) if gone(&event) => state.remove_node(event.object.name().name()),
             Self::Node(event) => set_node(state, &event.object),
             Self::Pod(event) if gone(&event) => state.remove_pod(event.object.uid()),
@@ -154,6 +168,15 @@ fn set_service(state: &mut State, entry: &Entry) {
             state.snapshot.set_service(namespace, name.name(), Some(view.spec.selector));
         }
         Err(error) => tracing::warn!(service = %name, %error, "service ignored: it cannot be read"),
+    }
+}
+
+fn set_budget(state: &mut State, entry: &Entry) {
+    match Budget::from_json(entry.bytes()) {
+        Ok(budget) => state.snapshot.set_budget(entry.name(), budget),
+        Err(error) => {
+            tracing::warn!(budget = %entry.name(), %error, "disruption budget ignored: it cannot be read")
+        }
     }
 }
 

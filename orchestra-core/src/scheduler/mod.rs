@@ -7,6 +7,7 @@
 //! - [`Snapshot`] is the state of the cluster, kept up to date one object at a time;
 //! - `filter` holds the rules that decide which nodes can take a pod, `score` those that decide which of them
 //!   suits it best, one file a rule;
+//! - [`Budget`] is a disruption budget, which making room spares where it can;
 //! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go;
 //! - [`explain`] says it all: every rule that every node fails, and the smallest change that would place the pod;
 //! - `queue` holds the pods that wait, `relevance` says which change may help which of them, and `state` puts
@@ -14,6 +15,7 @@
 //! - [`Scheduler`] is the one part that waits: it feeds the state from the caches and does what it decides, through
 //!   the API and with preconditions, so that it can be killed at any point and another goes on.
 
+mod budget;
 mod class;
 mod diagnosis;
 mod driver;
@@ -38,6 +40,7 @@ mod topology;
 mod view;
 mod work;
 
+pub use budget::Budget;
 pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
 pub use explain::{Explanation, Remedy, Step, explain};

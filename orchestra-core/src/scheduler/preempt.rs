@@ -31,10 +31,9 @@ pub enum Preemption {
     Impossible(String),
 }
 
-/// Chooses the node where making room does the least harm: first the lowest of the highest priorities that have to
-/// go, then the least sum of priorities, then the fewest pods, then those that started last.
-///
-/// Pod disruption budgets, once there are any, come before all of these.
+/// Chooses the node where making room does the least harm: first the fewest pods that their disruption budgets do not let
+/// go, then the lowest of the highest priorities that have to go, then the least sum of priorities, then the fewest pods,
+/// then those that started last.
 pub fn preempt(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis, seed: u64) -> Preemption {
     if let Some(reason) = not_eligible(snapshot, pod, diagnosis) {
         return Preemption::NotTried(reason.to_owned());
@@ -59,7 +58,9 @@ pub fn preempt(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis, seed: 
     }
     let least = candidates.into_iter().min_by_key(|(_, victims)| harm(victims));
     match least {
-        Some((id, victims)) => Preemption::Evict { node: snapshot.node(id).spec.name.clone(), victims },
+        Some((id, victims)) => {
+            Preemption::Evict { node: snapshot.node(id).spec.name.clone(), victims: victims.pods }
+        }
         None => {
             let others = diagnosis.nodes - hopeful.len();
             hopeless.extend(vec!["Preemption is not helpful for scheduling".to_owned(); others]);
@@ -81,7 +82,7 @@ fn not_eligible(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis) -> Op
 }
 
 /// The fewest and least important pods that must go from a node; or why it does not help if all go that may.
-fn victims_on(demand: &Demand<'_>, id: NodeId) -> Result<Vec<Arc<PodInfo>>, Vec<String>> {
+fn victims_on(demand: &Demand<'_>, id: NodeId) -> Result<Victims, Vec<String>> {
     let pod = demand.pod;
     let mut lower: Vec<_> =
         demand.snapshot.node(id).pods.iter().filter(|p| p.priority < pod.priority).collect();
@@ -93,17 +94,30 @@ fn victims_on(demand: &Demand<'_>, id: NodeId) -> Result<Vec<Arc<PodInfo>>, Vec<
     if let Some(verdict) = trial.demand.verdict_as(id, &trial.node) {
         return Err(verdict.reasons.iter().map(ToString::to_string).collect());
     }
-    // The important ones are let back first.
-    lower.sort_by_key(|p| (Reverse(p.priority), p.started.unwrap_or(Timestamp::MAX)));
-    let mut victims = Vec::new();
+    let importance = |p: &PodInfo| (Reverse(p.priority), p.started.unwrap_or(Timestamp::MAX));
+    lower.sort_by_key(|p| importance(p));
+    let exceeded = demand.snapshot.budgets().exceeded_by(&lower);
+    // Those that a budget keeps are let back first, and of each kind the important ones.
+    lower.sort_by_key(|p| !exceeded.contains(&p.uid));
+    let mut victims = Victims { pods: Vec::new(), violations: 0 };
     for candidate in lower {
         trial.put_back(candidate);
         if !trial.demand.fits_as(id, &trial.node) {
             trial.remove(candidate);
-            victims.push(candidate.clone());
+            victims.violations += usize::from(exceeded.contains(&candidate.uid));
+            victims.pods.push(candidate.clone());
         }
     }
+    victims.pods.sort_by_key(|p| importance(p));
     Ok(victims)
+}
+
+/// The pods that would have to go from a node.
+struct Victims {
+    /// In order of importance.
+    pods: Vec<Arc<PodInfo>>,
+    /// How many of them their disruption budgets do not let go.
+    violations: usize,
 }
 
 /// A node without some of its pods, and what the rest of the cluster means for the pod then.
@@ -129,12 +143,13 @@ impl<'s> Trial<'s> {
     }
 }
 
-/// Orders candidates by the harm done, least first. The victims are in order of importance.
-fn harm(victims: &[Arc<PodInfo>]) -> (i32, i64, usize, Reverse<Timestamp>) {
+/// Orders candidates by the harm done, least first.
+fn harm(victims: &Victims) -> (usize, i32, i64, usize, Reverse<Timestamp>) {
+    let (violations, victims) = (victims.violations, &victims.pods);
     let highest = victims.first().map_or(i32::MIN, |p| p.priority);
     // Shifted above zero, so that a few pods of negative priority are not preferred to fewer of them.
     let sum = victims.iter().map(|p| i64::from(p.priority) + i64::from(i32::MAX) + 1).sum();
     let top = victims.iter().filter(|p| p.priority == highest);
     let earliest = top.map(|p| p.started.unwrap_or(Timestamp::MAX)).min().unwrap_or(Timestamp::MAX);
-    (highest, sum, victims.len(), Reverse(earliest))
+    (violations, highest, sum, victims.len(), Reverse(earliest))
 }

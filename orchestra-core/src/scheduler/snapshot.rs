@@ -11,9 +11,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
-use crate::meta::Uid;
+use crate::meta::{ObjectName, Uid};
 use crate::selector::{CompiledSelector, LabelSet, Labels, Selector};
 
+use super::budget::{Budget, Budgets};
 use super::class::{ClassId, Classes};
 use super::node::{NodeId, NodeInfo, NodeSpec};
 use super::pod::PodInfo;
@@ -52,6 +53,7 @@ pub struct Snapshot {
     namespaces: HashMap<String, Labels>,
     services: HashMap<String, BTreeMap<String, ServiceSelector>>,
     images: HashMap<String, u32>,
+    budgets: Budgets,
 }
 
 impl Default for Snapshot {
@@ -69,6 +71,7 @@ impl Default for Snapshot {
             namespaces: HashMap::default(),
             services: HashMap::default(),
             images: HashMap::default(),
+            budgets: Budgets::default(),
         }
     }
 }
@@ -206,6 +209,15 @@ impl Snapshot {
             }
             None => services.remove(name),
         };
+    }
+
+    /// Takes over a disruption budget, or that it is gone or is of no pods.
+    pub fn set_budget(&mut self, name: &ObjectName, budget: Option<Budget>) {
+        self.budgets.set(name, budget);
+    }
+
+    pub(super) fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     /// Makes ready for a pod, so that planning it need not look at the labels of all nodes.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{cluster, node, place, pod};
-use crate::scheduler::{Plan, PlanOptions, PodInfo, Preemption, Snapshot, plan, preempt};
+use crate::meta::ObjectName;
+use crate::scheduler::{Budget, Plan, PlanOptions, PodInfo, Preemption, Snapshot, plan, preempt};
 
 fn ranked(name: &str, cpu: &str, priority: i32) -> Arc<PodInfo> {
     pod(
@@ -48,6 +49,43 @@ fn the_node_whose_victims_matter_least_is_chosen() {
     snapshot.set_pod(ranked("b2", "2", 1), Some("b"));
     snapshot.set_pod(ranked("c1", "4", 1), Some("c"));
     assert_eq!(evicted(&snapshot, &ranked("new", "3", 10)), ("c".to_owned(), vec!["c1".to_owned()]));
+}
+
+/// A node whose victims a budget lets go is chosen before one whose victims matter less; on a node, what a budget keeps
+/// stays, if that helps.
+#[test]
+fn pods_that_a_budget_keeps_are_spared() {
+    let labelled = |name: &str, cpu: &str, priority: i32| {
+        pod(
+            name,
+            json!({"metadata": {"labels": {"app": "kept"}}, "spec": {"priority": priority, "containers":
+            [{"name": "main", "resources": {"requests": {"cpu": cpu}}}]}}),
+        )
+    };
+    let budget = |allowed: i64, granted: &str| {
+        let status =
+            json!({"disruptionsAllowed": allowed, "disruptedPods": {granted: "2026-11-28T00:00:00Z"}});
+        let budget = json!({"spec": {"selector": {"matchLabels": {"app": "kept"}}}, "status": status});
+        Budget::from_json(budget.to_string().as_bytes()).unwrap()
+    };
+    let mut snapshot = cluster([node("a", json!({})), node("b", json!({}))]);
+    snapshot.set_pod(labelled("a1", "2", 1), Some("a"));
+    snapshot.set_pod(ranked("a2", "2", 8), Some("a"));
+    snapshot.set_pod(ranked("b1", "4", 5), Some("b"));
+    let new = ranked("new", "2", 10);
+    assert_eq!(evicted(&snapshot, &new), ("a".to_owned(), vec!["a1".to_owned()]));
+    let name = ObjectName::namespaced("default", "budget");
+    snapshot.set_budget(&name, budget(0, "other"));
+    assert_eq!(evicted(&snapshot, &new), ("b".to_owned(), vec!["b1".to_owned()]));
+    // Where everything must go, less of what is kept does.
+    snapshot.set_pod(labelled("b1", "4", 5), Some("b"));
+    assert_eq!(evicted(&snapshot, &new), ("a".to_owned(), vec!["a2".to_owned()]));
+    snapshot.set_budget(&name, budget(1, "other"));
+    assert_eq!(evicted(&snapshot, &new), ("a".to_owned(), vec!["a1".to_owned()]));
+    snapshot.set_budget(&name, budget(0, "a1"));
+    assert_eq!(evicted(&snapshot, &new), ("a".to_owned(), vec!["a1".to_owned()]));
+    snapshot.set_budget(&name, None);
+    assert_eq!(evicted(&snapshot, &new), ("a".to_owned(), vec!["a1".to_owned()]));
 }
 
 #[test]

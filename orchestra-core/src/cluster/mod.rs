@@ -10,7 +10,7 @@ mod part;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -46,7 +46,9 @@ pub struct Cluster {
     metrics: Metrics,
     stop: CancellationToken,
     _forgetting: Option<Task>,
-    _extensions: Task,
+    /// Ends what follows the definitions of custom kinds, before the caches close.
+    following: CancellationToken,
+    extensions: Mutex<Option<Task>>,
 }
 
 impl fmt::Debug for Cluster {
@@ -133,6 +135,11 @@ impl Cluster {
     /// [`Cluster::shutdown`] for one that is shared. What is asked of it afterwards is refused.
     pub async fn stop_all(&self) {
         futures::future::join_all(self.parts.values().map(Part::stop)).await;
+        self.following.cancel();
+        let extensions = self.extensions.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(extensions) = extensions {
+            extensions.ended().await;
+        }
         self.server.close().await;
     }
 }

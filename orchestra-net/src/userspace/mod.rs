@@ -63,6 +63,16 @@ struct Socket {
     task: JoinHandle<()>,
 }
 
+impl Socket {
+    /// Returns when nobody listens there any more: until then the kernel would give it connections, of several that share
+    /// an address too, and they would be broken off.
+    async fn close(mut self) {
+        self.task.abort();
+        // It was aborted, so that it ends as cancelled.
+        let _cancelled = (&mut self.task).await;
+    }
+}
+
 impl Drop for Socket {
     fn drop(&mut self) {
         self.task.abort();
@@ -131,7 +141,9 @@ impl UserspaceNetwork {
             &wanted.sockets,
         );
         for listen in changes.close {
-            state.sockets.remove(&listen);
+            if let Some(socket) = state.sockets.remove(&listen) {
+                socket.close().await;
+            }
         }
         let mut missing = BTreeMap::new();
         if state.planned {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -60,7 +60,8 @@ impl Builder {
         };
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         let webhooks = Webhooks::new(self.webhooks.clone(), server.caches(), &clock);
-        let extensions = self.extensions(&server, &client, &webhooks, stop.clone()).await?;
+        let following = stop.child_token();
+        let extensions = self.extensions(&server, &client, &webhooks, following.clone()).await?;
         bootstrap::namespaces(&client).await?;
         if self.roles {
             access::bootstrap::reconcile(&client).await?;
@@ -82,7 +83,8 @@ impl Builder {
             metrics,
             stop,
             _forgetting: forgetting,
-            _extensions: extensions,
+            following,
+            extensions: Mutex::new(Some(extensions)),
         })
     }
 

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use orchestra_core::api::User;
 use orchestra_core::api::access::{AccessRequest, Authorizer, Chain, Decision, standard};
 use orchestra_core::cluster::Cluster;
+use orchestra_core::testing::until;
 use orchestra_http::{Anonymous, Limits};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -79,9 +80,11 @@ async fn who_may_acts_for_another_and_nobody_else() {
     });
     assert_eq!(served.send(Method::POST, roles, &[], binding.to_string()).await.code, 201);
     // What `view` allows is gathered by a controller.
-    while list(&[("impersonate-user", "ann")]).await.code != 200 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let patience = Duration::from_secs(30);
+    until("what `view` allows is gathered", patience, async || {
+        (list(&[("impersonate-user", "ann")]).await.code == 200).then_some(())
+    })
+    .await;
     let answer = list(&[SOMEONE, ("impersonate-user", "ann")]).await;
     assert_eq!(answer.code, 403);
     let message = "users \"ann\" is forbidden: User \"someone\" cannot impersonate resource \"users\" in API group \

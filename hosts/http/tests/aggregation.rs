@@ -6,12 +6,13 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::testing::until;
 use orchestra_http::{Aggregation, Authority};
 use peer::Peer;
 use serde_json::{Value, json};
@@ -63,17 +64,12 @@ async fn register(served: &Served, peer: &Peer) {
 
 /// Waits until the API is available or is not, and returns the condition that says so.
 async fn condition(served: &Served, status: &str) -> Value {
-    let began = Instant::now();
-    loop {
+    until(format!("Available is {status}"), Duration::from_secs(30), async || {
         let object = served.get(&format!("{SERVICES}/v1.things.example.org"), &[]).await.json();
         let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let found = conditions.into_iter().find(|one| one["type"] == "Available");
-        if let Some(found) = found.filter(|found| found["status"] == status) {
-            return found;
-        }
-        assert!(began.elapsed() < Duration::from_secs(30), "{object:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        conditions.into_iter().find(|one| one["type"] == "Available" && one["status"] == status)
+    })
+    .await
 }
 
 #[tokio::test]

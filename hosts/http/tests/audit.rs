@@ -12,6 +12,7 @@ use http::Method;
 use orchestra_core::access::audit::Policy;
 use orchestra_core::api::User;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::testing::until;
 use orchestra_http::{Audit, AuditSink, Batches, Endpoint, TokenKeys, Tokens, WebhookSink};
 use peer::Peer;
 use proptest::prelude::*;
@@ -21,6 +22,8 @@ use serde_json::{Value, json};
 use support::{SOMEONE, Served};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// How long what is noted may be on its way.
+const PATIENCE: Duration = Duration::from_secs(10);
 const EVERYTHING: &str = "{level: RequestResponse}";
 
 /// Keeps events as they are.
@@ -140,12 +143,7 @@ async fn a_watch_is_written_down_when_it_begins_and_when_it_ends() {
     assert_eq!(answer.code, 200);
     let stages =
         || kept.events().iter().map(|event| event["stage"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
-    for _ in 0..100 {
-        if stages().len() == 3 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("three stages are noted", PATIENCE, async || (stages().len() == 3).then_some(())).await;
     assert_eq!(stages(), ["RequestReceived", "ResponseStarted", "ResponseComplete"]);
 }
 
@@ -183,12 +181,7 @@ async fn events_are_sent_to_a_server_many_at_once() {
         });
         lists.flat_map(|(_, list)| list["items"].as_array().unwrap().clone()).collect::<Vec<_>>()
     };
-    for _ in 0..500 {
-        if sent().len() == kept.events().len() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until("all is sent", PATIENCE, async || (sent().len() == kept.events().len()).then_some(())).await;
     assert_eq!(sent(), kept.events());
 }
 
@@ -204,17 +197,15 @@ async fn a_server_that_takes_no_events_holds_up_nobody_and_what_is_lost_is_count
     for _ in 0..20 {
         assert_eq!(served.get(MAPS, &[]).await.code, 200);
     }
-    for _ in 0..500 {
+    until("what is lost is counted", PATIENCE, async || {
         let metrics = served.get("/metrics", &[]).await;
-        if metrics.text().lines().any(|line| {
+        let lost = metrics.text().lines().any(|line| {
             let lost = line.strip_prefix("apiserver_audit_error_total{plugin=\"webhook\"} ");
             lost.is_some_and(|lost| lost.parse::<u64>().unwrap() >= 20)
-        }) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("what is lost is not counted");
+        });
+        lost.then_some(())
+    })
+    .await;
 }
 
 /// What of a request is secret, and how it is sent.

@@ -16,6 +16,7 @@ use orchestra_core::access::bootstrap_tokens::BootstrapTokens;
 use orchestra_core::api::Service as _;
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::testing::until;
 use orchestra_http::{
     ApiHost, Authority, Endpoint, FrontProxy, Frontend, Issued, Issuer, OidcTokens, TokenWebhook,
 };
@@ -169,13 +170,11 @@ async fn bootstrap_tokens_are_known_and_removed_when_they_end() {
     );
     assert_eq!(whose(&served, "ended0.0123456789abcdef").await, Err(401));
     assert_eq!(whose(&served, "abcdef.0123456789abcdeg").await, Err(401));
-    for _ in 0..500 {
-        if served.get(&format!("{secrets}/bootstrap-token-ended0"), &[]).await.code == 404 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the token that has ended is still there");
+    until("the token that has ended is gone", Duration::from_secs(10), async || {
+        let answer = served.get(&format!("{secrets}/bootstrap-token-ended0"), &[]).await;
+        (answer.code == 404).then_some(())
+    })
+    .await;
 }
 
 /// A server behind proxies of an authority of their own, and a client with a certificate.

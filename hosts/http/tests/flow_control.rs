@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use orchestra_core::cluster::{Cluster, Component};
+use orchestra_core::testing;
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
@@ -38,11 +39,10 @@ async fn figure(served: &Served, name: &str) -> f64 {
 
 /// Waits until a figure is so much.
 async fn until(served: &Served, name: &str, wanted: f64) {
-    let began = Instant::now();
-    while figure(served, name).await != wanted {
-        assert!(began.elapsed() < Duration::from_secs(10), "{name} does not come to {wanted}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    testing::until(format!("{name} is {wanted}"), Duration::from_secs(10), async || {
+        (figure(served, name).await == wanted).then_some(())
+    })
+    .await;
 }
 
 const RUNNING: &str = "apiserver_flowcontrol_current_executing_requests{priority_level=\"catch-all\"}";

@@ -1,81 +1,24 @@
 //! Webhooks of admission, asked over TLS by a cluster that is served: by a service of the cluster, and by a URL.
 
+#[path = "support/peer.rs"]
+mod peer;
 mod support;
-
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use http::Method;
 use orchestra_core::cluster::Cluster;
-use orchestra_http::{Authority, Issued, WebhookCaller};
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use orchestra_http::WebhookCaller;
+use peer::Peer;
 use serde_json::{Value, json};
 use support::Served;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 
 const REGISTRATION: &str = "/apis/admissionregistration.k8s.io/v1";
 
-/// A webhook on a port of this machine: `/mutate` adds a label, `/validate` refuses what is called `bad`.
-struct Webhook {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Webhook {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Webhook {
-    async fn start(identity: &Issued) -> Self {
-        let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
-        let chain = chain.collect::<Result<Vec<_>, _>>().unwrap();
-        let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        let server = auto::Builder::new(TokioExecutor::new());
-                        let _ = server.serve_connection(TokioIo::new(stream), service_fn(review)).await;
-                    }
-                });
-            }
-        });
-        Self { address, task }
-    }
-}
-
-async fn review(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let path = request.uri().path().to_owned();
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let sent: Value = serde_json::from_slice(&body).unwrap();
+/// What a webhook answers: `/mutate` adds a label, `/validate` refuses what is called `bad`.
+fn review(path: &str, sent: &Value) -> (u16, String) {
     let uid = &sent["request"]["uid"];
-    let response = match &*path {
+    let response = match path {
         "/mutate" => {
             let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"seen": "yes"}}]);
             let patch = STANDARD.encode(patch.to_string());
@@ -88,7 +31,7 @@ async fn review(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     };
     let review =
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
-    Ok(Response::new(Full::new(Bytes::from(review.to_string()))))
+    (200, review.to_string())
 }
 
 fn hook(name: &str, client: Value) -> Value {
@@ -112,29 +55,26 @@ async fn create(served: &Served, path: &str, object: Value) -> support::Answer {
 
 #[tokio::test]
 async fn a_service_that_changes_and_a_url_that_judges_are_asked_over_tls() {
-    let authority = Authority::new().unwrap();
-    let by_service =
-        Webhook::start(&authority.issue_server(&["hooks.default.svc".to_owned()], &[]).unwrap()).await;
-    let by_url = Webhook::start(&authority.issue_server(&[], &["127.0.0.1".parse().unwrap()]).unwrap()).await;
+    let peer = Peer::start(review).await;
     let served = Served::with(Cluster::builder().webhooks(WebhookCaller::new()), |face| face).await;
-    let bundle = STANDARD.encode(authority.certificate());
-    let port = by_service.address.port();
+    let bundle = STANDARD.encode(&peer.authority);
+    let port: u16 = peer.url.rsplit(':').next().unwrap().parse().unwrap();
     for (path, object) in [
         (
             "/api/v1/namespaces/default/services".to_owned(),
-            json!({"metadata": {"name": "hooks"}, "spec": {"type": "ExternalName", "externalName": "localhost"}}),
+            json!({"metadata": {"name": "things"}, "spec": {"type": "ExternalName", "externalName": "localhost"}}),
         ),
         (
             format!("{REGISTRATION}/mutatingwebhookconfigurations"),
             json!({"metadata": {"name": "m"}, "webhooks": [hook("m.example.com", json!({
-                "service": {"namespace": "default", "name": "hooks", "path": "/mutate", "port": port},
+                "service": {"namespace": "default", "name": "things", "path": "/mutate", "port": port},
                 "caBundle": bundle,
             }))]}),
         ),
         (
             format!("{REGISTRATION}/validatingwebhookconfigurations"),
             json!({"metadata": {"name": "v"}, "webhooks": [hook("v.example.com", json!({
-                "url": format!("https://{}/validate", by_url.address), "caBundle": bundle,
+                "url": format!("{}/validate", peer.url), "caBundle": bundle,
             }))]}),
         ),
     ] {

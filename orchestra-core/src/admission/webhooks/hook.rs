@@ -1,12 +1,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration,
-    WebhookClientConfig,
+    MutatingWebhookConfiguration, ValidatingWebhook, ValidatingWebhookConfiguration, WebhookClientConfig,
 };
 
 use super::super::review::{Conditions, Matcher, Rule, RuleSet};
 use crate::objects::admission_registration::expressions::{Compiler, Whose};
+use crate::objects::admission_registration::plain;
 use crate::watch::Entry;
 use crate::webhook::{ClientConfig, ServiceReference};
 
@@ -76,26 +76,9 @@ impl Hook {
         let object = entry.decode::<MutatingWebhookConfiguration>().ok()?;
         let hooks = object.webhooks.unwrap_or_default().into_iter().map(|hook| {
             let again = hook.reinvocation_policy.as_deref() == Some("IfNeeded");
-            Self::of(entry.name().name(), &plain(hook), again)
+            Self::of(entry.name().name(), &plain(&hook), again)
         });
         Some(hooks.collect())
-    }
-}
-
-/// What both kinds of webhooks have.
-fn plain(hook: MutatingWebhook) -> ValidatingWebhook {
-    ValidatingWebhook {
-        admission_review_versions: hook.admission_review_versions,
-        client_config: hook.client_config,
-        failure_policy: hook.failure_policy,
-        match_conditions: hook.match_conditions,
-        match_policy: hook.match_policy,
-        name: hook.name,
-        namespace_selector: hook.namespace_selector,
-        object_selector: hook.object_selector,
-        rules: hook.rules,
-        side_effects: hook.side_effects,
-        timeout_seconds: hook.timeout_seconds,
     }
 }
 

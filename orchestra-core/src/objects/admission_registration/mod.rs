@@ -20,6 +20,7 @@ mod webhooks;
 pub(super) use bindings::{MutatingBindingRules, ValidatingBindingRules};
 pub(super) use mutating_policy::MutatingPolicyRules;
 pub(super) use validating_policy::ValidatingPolicyRules;
+pub(crate) use webhooks::plain;
 pub(super) use webhooks::{MutatingWebhookRules, ValidatingWebhookRules};
 
 use super::{check, names};

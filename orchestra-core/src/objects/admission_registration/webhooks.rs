@@ -94,7 +94,7 @@ impl Rules for MutatingWebhookRules {
 }
 
 /// A webhook that changes objects, without what only such a one has.
-fn plain(hook: &MutatingWebhook) -> ValidatingWebhook {
+pub(crate) fn plain(hook: &MutatingWebhook) -> ValidatingWebhook {
     let hook = hook.clone();
     ValidatingWebhook {
         admission_review_versions: hook.admission_review_versions,

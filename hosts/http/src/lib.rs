@@ -14,6 +14,7 @@
 //! | `openapi` | OpenAPI documents |
 //! | `health`, `metrics`, `collect` | how the server is, for whoever watches over it |
 //! | `serve` | the accept loop, TLS, deadlines, draining |
+//! | `streams` | commands, terminals and connections to ports, between clients and containers |
 //! | `local` | the API without a socket |
 //! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
 //! | `audit` | what is written down of who did what |
@@ -60,6 +61,7 @@ mod query;
 mod remote;
 mod reply;
 mod serve;
+mod streams;
 mod tls;
 mod watch;
 mod webhook;

@@ -32,6 +32,7 @@ use crate::authn::Proxied;
 use crate::descriptors::descriptor_limit;
 use crate::pki::ServerTls;
 use crate::reply::Body;
+use crate::streams::upgrade::After;
 
 /// How many connections there are at most, however many descriptors there are.
 const MOST: usize = 10_000;
@@ -147,7 +148,10 @@ async fn connection(
     let origin = Arc::new(Origin { certificate, proxied, peer, closing: shutdown.clone() });
     let activity = Activity::new();
     let under_way = activity.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let after = After::default();
+    let then = after.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(then.clone());
         let (answerer, origin, guard) = (Arc::clone(&answerer), Arc::clone(&origin), under_way.begin());
         async move {
             let response = answerer.answer(request, &origin).await;
@@ -158,7 +162,13 @@ async fn connection(
     let mut connection =
         std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     tokio::select! {
-        ended = connection.as_mut() => return ended,
+        ended = connection.as_mut() => {
+            ended?;
+            if let Some(work) = after.take() {
+                shutdown.run_until_cancelled(work).await;
+            }
+            return Ok(());
+        }
         () = activity.idle(limits) => {}
         () = shutdown.cancelled() => {}
     }

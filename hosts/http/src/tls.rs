@@ -63,6 +63,13 @@ impl ClientTls {
         Self::verifying(Arc::new(Credulous(Arc::new(aws_lc_rs::default_provider()))), Some(identity))
     }
 
+    /// The same for those who speak HTTP/1.1 alone.
+    pub(crate) fn of_http1(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.0);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Arc::new(config)
+    }
+
     fn over(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Self(Arc::new(config))

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use orchestra_core::api::{Api, Client};
 use orchestra_core::meta::Object;
 use orchestra_core::node::LogQuery;
+use orchestra_core::runtime::{AttachOptions, ExecOptions, PodRef};
 use orchestra_core::watch::Query;
 use orchestra_master::{Master, Options};
 use serde_json::json;
@@ -130,6 +131,15 @@ async fn nodes_join_run_pods_and_are_lost_and_found() {
         let logs = master.cluster().directory().logs(&client, "default", name(pod), query).await.unwrap();
         let text: Vec<_> = logs.try_collect().await.unwrap();
         assert_eq!(text.concat(), b"hello\n", "logs from {}", host(pod));
+
+        let place = master.cluster().directory().container(&client, "default", name(pod), None).await.unwrap();
+        let streams = AttachOptions { stdin: true, stdout: true, ..AttachOptions::default() };
+        let options = ExecOptions { command: vec!["true".into()], streams };
+        let session = place.node.exec(&place.pod, &place.container, &options).await.unwrap();
+        assert_eq!(timeout(DEADLINE, session.exit).await.unwrap(), Ok(0), "a command on {}", host(pod));
+        let another = PodRef { uid: "of-another-pod".into(), ..place.pod.clone() };
+        let refused = place.node.exec(&another, &place.container, &options).await.err().unwrap();
+        assert_eq!((refused.code(), refused.message().contains("not running")), (400, true), "{refused}");
     }
 
     b.kill().await.unwrap();

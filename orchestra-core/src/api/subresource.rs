@@ -97,9 +97,27 @@ pub enum Answer {
 pub enum Stream {
     /// What a container wrote, as text.
     Log,
+    /// A command in a container, with its streams.
+    Exec,
+    /// The streams of a container's main process.
+    Attach,
+    /// Connections to ports.
+    PortForward,
+    /// HTTP requests, passed on.
+    Proxy,
+}
+
+impl Stream {
+    /// Whether whoever connects needs the right to create too, however they ask: as in Kubernetes, a right to read is
+    /// none to run commands.
+    pub fn needs_create(self) -> bool {
+        matches!(self, Self::Exec | Self::Attach | Self::PortForward)
+    }
 }
 
 const SCALE: &str = "scale";
+/// By which methods a connection is asked for, as verbs.
+const CONNECT: &[Verb] = &[Verb::Create, Verb::Get];
 const READ_WRITE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
 
 impl Subresource {
@@ -118,6 +136,18 @@ impl Subresource {
     );
     /// What a container wrote.
     pub const LOG: Self = Self::of("log", &[Verb::Get], Action::Connect(Stream::Log));
+    /// A command in a container.
+    pub const EXEC: Self =
+        Self::of("exec", CONNECT, Action::Connect(Stream::Exec)).body("", "v1", "PodExecOptions");
+    /// A container's main process.
+    pub const ATTACH: Self =
+        Self::of("attach", CONNECT, Action::Connect(Stream::Attach)).body("", "v1", "PodAttachOptions");
+    /// Connections to ports.
+    pub const PORT_FORWARD: Self = Self::of("portforward", CONNECT, Action::Connect(Stream::PortForward)).body(
+        "",
+        "v1",
+        "PodPortForwardOptions",
+    );
 
     const fn of(name: &'static str, verbs: &'static [Verb], action: Action) -> Self {
         Self { name, body: None, verbs, action }

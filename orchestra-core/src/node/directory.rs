@@ -33,6 +33,38 @@ pub struct LogQuery {
     pub options: LogOptions,
 }
 
+/// Where a pod is.
+#[derive(Clone)]
+pub struct PodPlace {
+    /// The pod.
+    pub pod: PodRef,
+    /// The agent of its node.
+    pub node: Arc<dyn NodeService>,
+}
+
+/// Where a container is.
+#[derive(Clone)]
+pub struct ContainerPlace {
+    /// Its pod.
+    pub pod: PodRef,
+    /// Its name.
+    pub container: String,
+    /// The agent of its node.
+    pub node: Arc<dyn NodeService>,
+}
+
+impl fmt::Debug for PodPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.pod, f)
+    }
+}
+
+impl fmt::Debug for ContainerPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.container, self.pod)
+    }
+}
+
 /// The agents by the name of their node. Cheap to clone; all clones are one.
 #[derive(Clone, Default)]
 pub struct Directory(Arc<Inner>);
@@ -86,23 +118,56 @@ impl Directory {
         name: &str,
         query: LogQuery,
     ) -> Result<ByteStream, Status> {
-        let pod = client.api::<Pod>(namespace).get(name).await?;
-        let container = container_of(&pod, name, query.container.as_deref())?;
+        let place = self.container(client, namespace, name, query.container.as_deref()).await?;
+        let request = LogRequest {
+            pod: place.pod,
+            container: place.container,
+            previous: query.previous,
+            options: query.options,
+        };
+        place.node.logs(&request).await
+    }
+
+    /// Where a container is; `wanted` may be `None` if its pod has but one.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn container(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        wanted: Option<&str>,
+    ) -> Result<ContainerPlace, Status> {
+        let object = client.api::<Pod>(namespace).get(name).await?;
+        let container = container_of(&object, name, wanted)?;
+        let PodPlace { pod, node } = self.place(client, namespace, name, &object).await?;
+        Ok(ContainerPlace { pod, container, node })
+    }
+
+    /// Where a pod is.
+    ///
+    /// # Errors
+    /// As [`logs`](Self::logs).
+    pub async fn pod(&self, client: &Client, namespace: &str, name: &str) -> Result<PodPlace, Status> {
+        let object = client.api::<Pod>(namespace).get(name).await?;
+        self.place(client, namespace, name, &object).await
+    }
+
+    async fn place(
+        &self,
+        client: &Client,
+        namespace: &str,
+        name: &str,
+        pod: &Pod,
+    ) -> Result<PodPlace, Status> {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let request = LogRequest {
-            pod: PodRef {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                uid: pod.metadata.uid.clone().unwrap_or_default(),
-            },
-            container,
-            previous: query.previous,
-            options: query.options,
-        };
-        self.find(client, &node).await?.logs(&request).await
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let pod = PodRef { namespace: namespace.to_owned(), name: name.to_owned(), uid };
+        Ok(PodPlace { pod, node: self.find(client, &node).await? })
     }
 }
 

@@ -68,7 +68,7 @@ mod volumes;
 
 pub use agent::Agent;
 pub use config::Config;
-pub use directory::{Dialer, Directory, LogQuery};
+pub use directory::{ContainerPlace, Dialer, Directory, LogQuery, PodPlace};
 pub use ports::{
     FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
 };

@@ -26,6 +26,8 @@ use super::{ProcessRuntime, blocking, capabilities, cgroup, logfile, watch};
 
 /// Where programs are looked for when the container does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What programs take their terminal for.
+pub(super) const TERM: &str = "xterm";
 /// Where programs look up how names are looked up.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How long a process may take to die of SIGKILL.
@@ -328,6 +330,9 @@ fn launch(
         own_processes: can.processes && !sandbox.shared_processes,
         read_only_root: spec.security.read_only_root_filesystem,
         without_capabilities: if can.users { without_capabilities } else { 0 },
+        stdin: spec.stdin,
+        stdin_once: spec.stdin_once,
+        tty: spec.tty,
     })
 }
 
@@ -377,6 +382,9 @@ fn own_groups_only(groups: &[i64]) -> Result<()> {
 /// What the pod says, and what an image and a container engine would have added.
 fn environment(spec: &ContainerSpec, sandbox: &SandboxRecord) -> Vec<(String, String)> {
     let mut added = vec![("PATH", PATH.to_owned())];
+    if spec.tty {
+        added.push(("TERM", TERM.to_owned()));
+    }
     if !sandbox.hostname.is_empty() {
         added.push(("HOSTNAME", sandbox.hostname.clone()));
     }

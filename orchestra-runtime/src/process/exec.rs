@@ -19,32 +19,38 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use orchestra_core::runtime::{
-    ContainerId, ContainerState, ExecOptions, ExecOutput, Result, RuntimeError, Session,
+    AttachOptions, ContainerId, ContainerState, ExecOptions, ExecOutput, Result, RuntimeError, Session,
 };
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::ProcessRuntime;
+use super::container::TERM;
 use super::fork::{Fork, fork};
 use super::record::{ContainerDir, failed};
 use super::supervise::cannot_start;
+use super::terminal::Terminal;
 use super::watch::readable;
 use crate::tree;
 
+/// What the helper is asked for: a command, or one that has a terminal.
+pub(super) const PLAIN: &str = "exec";
+pub(super) const TERMINAL: &str = "exec-terminal";
 /// How much of each stream [`ExecOutput`] keeps.
 const OUTPUT_LIMIT: usize = 64 * 1024;
 /// How long the helper may take to kill what it started.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
 impl ProcessRuntime {
-    async fn exec_command(&self, id: &ContainerId, command: &[String]) -> Result<Command> {
+    async fn exec_command(&self, id: &ContainerId, command: &[String], tty: bool) -> Result<Command> {
         let (dir, _, state) = self.state(id.as_str()).await?;
         if !matches!(state, ContainerState::Running { .. }) {
             return Err(RuntimeError::NotRunning { id: id.to_string() });
         }
-        let mut arguments = vec![OsStr::new("exec"), dir.0.as_os_str()];
+        let mut arguments = vec![OsStr::new(if tty { TERMINAL } else { PLAIN }), dir.0.as_os_str()];
         arguments.extend(command.iter().map(OsStr::new));
         let mut command = Command::from(self.inner.helper.command(&arguments));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -57,7 +63,7 @@ impl ProcessRuntime {
         command: &[String],
         timeout: Duration,
     ) -> Result<ExecOutput> {
-        let mut running = Running(self.exec_command(id, command).await?.spawn().map_err(failed)?);
+        let mut running = Running(self.exec_command(id, command, false).await?.spawn().map_err(failed)?);
         let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
         let work = async {
             let (stdout, stderr) = tokio::try_join!(gather(stdout), gather(stderr))?;
@@ -75,11 +81,11 @@ impl ProcessRuntime {
 
     pub(super) async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
         let streams = &options.streams;
+        let mut command = self.exec_command(id, &options.command, streams.tty).await?;
         if streams.tty {
-            return Err(RuntimeError::Unsupported { what: "terminals (leave out -t)" });
+            return in_terminal(command, streams);
         }
         let end = |wanted: bool| if wanted { Stdio::piped() } else { Stdio::null() };
-        let mut command = self.exec_command(id, &options.command).await?;
         command.stdin(end(streams.stdin)).stdout(end(streams.stdout)).stderr(end(streams.stderr));
         let mut running = Running(command.spawn().map_err(failed)?);
         Ok(Session {
@@ -90,6 +96,35 @@ impl ProcessRuntime {
             exit: async move { running.0.wait().await.map(code).map_err(failed) }.boxed(),
         })
     }
+}
+
+/// Starts a command in a terminal of its own.
+fn in_terminal(mut command: Command, streams: &AttachOptions) -> Result<Session> {
+    let (terminal, given) = Terminal::open().map_err(failed)?;
+    let again = || given.try_clone().map_err(failed);
+    command.stdin(again()?).stdout(again()?).stderr(again()?);
+    let mut running = Running(command.spawn().map_err(failed)?);
+    // With our copies of its end: a terminal that nobody else has hangs up.
+    drop((command, given));
+    let (sizes, mut changes) = mpsc::channel(4);
+    let (held, stdin, stdout) = (terminal.clone(), terminal.clone(), terminal);
+    let exit = async move {
+        loop {
+            tokio::select! {
+                ended = running.0.wait() => return ended.map(code).map_err(failed),
+                Some(size) = changes.recv() => {
+                    let _ = held.resize(size);
+                }
+            }
+        }
+    };
+    Ok(Session {
+        stdin: streams.stdin.then(|| Box::new(stdin) as _),
+        stdout: streams.stdout.then(|| Box::new(stdout) as _),
+        stderr: None,
+        resize: Some(sizes),
+        exit: exit.boxed(),
+    })
 }
 
 /// The helper of a command. Dropped before its end, it kills the command.
@@ -124,9 +159,9 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 /// The helper: runs a command in a running container, and answers its exit code.
-pub(super) fn main(dir: &ContainerDir, command: &[&OsStr]) -> i32 {
+pub(super) fn main(dir: &ContainerDir, command: &[&OsStr], terminal: bool) -> i32 {
     let words: Vec<String> = command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let result = hold(dir, &words);
+    let result = hold(dir, &words, terminal);
     result.unwrap_or_else(|error| {
         let (code, message) = cannot_start(words.first().map_or("", String::as_str), &error);
         eprintln!("{message}");
@@ -134,7 +169,7 @@ pub(super) fn main(dir: &ContainerDir, command: &[&OsStr]) -> i32 {
     })
 }
 
-fn hold(dir: &ContainerDir, words: &[String]) -> io::Result<i32> {
+fn hold(dir: &ContainerDir, words: &[String], terminal: bool) -> io::Result<i32> {
     // Before anything else, so that no request to end is lost.
     let agent = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
     let agent = rustix::process::pidfd_open(agent, PidfdFlags::empty())?;
@@ -147,7 +182,7 @@ fn hold(dir: &ContainerDir, words: &[String]) -> io::Result<i32> {
     let state = dir.state()?.ok_or(io::ErrorKind::NotFound)?;
     record.launch.join(state.shim)?;
     let reaper = match fork()? {
-        Fork::Child => std::process::exit(reap(dir, words)),
+        Fork::Child => std::process::exit(reap(dir, words, terminal)),
         Fork::Parent(reaper) => reaper,
     };
     runtime.block_on(async {
@@ -171,13 +206,17 @@ fn hold(dir: &ContainerDir, words: &[String]) -> io::Result<i32> {
 }
 
 /// The reaper: starts the command, takes in whatever it leaves behind until it ends, and has its exit code.
-fn reap(dir: &ContainerDir, words: &[String]) -> i32 {
+fn reap(dir: &ContainerDir, words: &[String], terminal: bool) -> i32 {
     let run = || -> io::Result<i32> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         let record = dir.record()?;
         let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let child = record.launch.command(program, arguments, &dir.0, true)?.spawn()?;
+        let mut command = record.launch.command(program, arguments, &dir.0, terminal)?;
+        if terminal && record.launch.env.iter().all(|(name, _)| name != "TERM") {
+            command.env("TERM", TERM);
+        }
+        let child = command.spawn()?;
         let command = Pid::from_child(&child);
         let status = loop {
             match rustix::process::wait(WaitOptions::empty()) {

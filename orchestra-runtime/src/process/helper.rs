@@ -106,8 +106,8 @@ fn serve(arguments: &[OsString]) -> i32 {
     match words.as_slice() {
         [mode, scratch] if *mode == "probe" => probe(Path::new(scratch)),
         [mode, dir] if *mode == "supervise" => supervise::main(ContainerDir(PathBuf::from(dir))),
-        [mode, dir, command @ ..] if *mode == "exec" => {
-            exec::main(&ContainerDir(PathBuf::from(dir)), command)
+        [mode, dir, command @ ..] if *mode == exec::PLAIN || *mode == exec::TERMINAL => {
+            exec::main(&ContainerDir(PathBuf::from(dir)), command, *mode == exec::TERMINAL)
         }
         _ => {
             eprintln!("{NAME}: not meant to be called by hand");

@@ -48,6 +48,15 @@ pub(super) struct Launch {
     /// Linux capabilities that it may never have, by their bits.
     #[serde(default)]
     pub(super) without_capabilities: u64,
+    /// It has an input.
+    #[serde(default)]
+    pub(super) stdin: bool,
+    /// Which ends when the first who wrote leaves.
+    #[serde(default)]
+    pub(super) stdin_once: bool,
+    /// It has a terminal.
+    #[serde(default)]
+    pub(super) tty: bool,
 }
 
 impl Launch {
@@ -110,14 +119,14 @@ impl Launch {
         Ok(())
     }
 
-    /// The command to run, in the root and with the rights that this says. A `held` one is killed when this program
-    /// dies.
+    /// The command to run, in the root and with the rights that this says. It is killed when this program dies. Its
+    /// standard input may be its `terminal`.
     pub(super) fn command(
         &self,
         program: &str,
         args: &[String],
         dir: &Path,
-        held: bool,
+        terminal: bool,
     ) -> io::Result<Command> {
         let root = self.has_root().then(|| rootfs::path(dir));
         let cwd = Path::new(&self.working_dir).strip_prefix("/").unwrap_or(Path::new(&self.working_dir));
@@ -136,7 +145,7 @@ impl Launch {
             no_new_privileges: self.no_new_privileges,
             without_capabilities: CapabilitySet::from_bits_retain(self.without_capabilities),
             oom_score_adj: self.oom_score_adj,
-            held,
+            terminal,
         };
         before_exec(&mut command, become_it);
         Ok(command)
@@ -173,11 +182,20 @@ struct Become {
     no_new_privileges: bool,
     without_capabilities: CapabilitySet,
     oom_score_adj: i32,
-    held: bool,
+    terminal: bool,
 }
 
 impl Become {
     fn apply(&self) -> io::Result<()> {
+        if self.terminal {
+            let terminal = rustix::stdio::stdin();
+            rustix::process::setsid()?;
+            rustix::process::ioctl_tiocsctty(terminal)?;
+            if let Some((uid, _)) = self.user {
+                // So that its user can open it again by its name.
+                let _ = rustix::fs::fchown(terminal, Some(uid), None);
+            }
+        }
         self.cgroups.join()?;
         if self.oom_score_adj > 0 {
             fs::write("/proc/self/oom_score_adj", self.oom_score_adj.to_string())?;
@@ -195,10 +213,8 @@ impl Become {
         if self.no_new_privileges {
             rustix::thread::set_no_new_privs(true)?;
         }
-        if self.held {
-            // Last, because a change of user takes it back.
-            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        }
+        // Last, because a change of user takes it back.
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
         Ok(())
     }
 
@@ -253,6 +269,9 @@ pub(super) fn can_mount(as_root: bool, scratch: &Path) -> io::Result<()> {
         own_processes: false,
         read_only_root: false,
         without_capabilities: 0,
+        stdin: false,
+        stdin_once: false,
+        tty: false,
     };
     launch.separate()?;
     launch.enter(scratch)

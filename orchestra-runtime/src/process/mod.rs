@@ -15,7 +15,7 @@
 //!
 //! [`Runtime::capabilities`] says what was found, and so what a pod may ask for. Not isolated: devices, system calls, and
 //! whatever of the machine's files a container's user may read. The containers of a pod share nothing but their address;
-//! with `shareProcessNamespace` or `hostPID` they see the machine's processes. Terminals are not given.
+//! with `shareProcessNamespace` or `hostPID` they see the machine's processes.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
-    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex, EventStream,
+    AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex, EventStream,
     ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
     RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
     Session, SupportedFields,
@@ -32,6 +32,7 @@ use orchestra_core::runtime::{
 use tokio::sync::broadcast;
 
 mod address;
+mod attach;
 mod capabilities;
 mod cgroup;
 mod container;
@@ -46,6 +47,7 @@ mod record;
 mod rootfs;
 mod sandbox;
 mod supervise;
+mod terminal;
 mod watch;
 
 pub use address::Range;
@@ -211,7 +213,6 @@ impl Runtime for ProcessRuntime {
         let found = self.inner.abilities;
         let mut all = Capabilities::ALL;
         all.images = false;
-        all.attach = false;
         all.stats = found.limits;
         all.mounts = found.mounts;
         all.limits = found.limits;
@@ -296,6 +297,10 @@ impl Runtime for ProcessRuntime {
 
     async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
         self.exec(id, options).await
+    }
+
+    async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
+        self.attach(id, options).await
     }
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {

@@ -6,6 +6,7 @@
 //!                        lock             held by the shim for as long as it lives
 //!                        state.json       written by the shim once the process runs
 //!                        exit.json        written by the shim when it has ended
+//!                        attach           a socket: who connects sees what the process writes, see `attach.rs`
 //!                        control          a pipe: signal numbers for the process, read by the shim
 //! ```
 //!

@@ -13,20 +13,25 @@
 use std::ffi::OsStr;
 use std::io::{self, PipeReader, Write};
 use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::FusedFuture;
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::attach::{Audience, Door, Input};
 use super::cgroup;
 use super::fork::{Fork, fork};
+use super::launch::Launch;
 use super::logfile::{self, Stream, Writer};
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, StateRecord};
+use super::terminal::Terminal;
 use crate::tree;
 
 /// What the shim says to the agent that started it, as one line on its standard output.
@@ -123,15 +128,14 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
         // Where groups cannot be made there are no limits; the runtime's capabilities have said so.
         let _ = cgroup::make(id, &launch.limits);
     }
+    let door = Door::open(dir)?;
     launch.enter(&dir.0)?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut streams = Streams::open(dir)?;
-        let mut command = launch.command(&launch.program, &launch.args, &dir.0, true)?;
-        let (stdout, to_stdout) = io::pipe()?;
-        let (stderr, to_stderr) = io::pipe()?;
-        command.stdin(Stdio::null()).stdout(to_stdout).stderr(to_stderr).process_group(0);
+        let mut signals = Signals::open(dir)?;
+        let mut command = launch.command(&launch.program, &launch.args, &dir.0, launch.tty)?;
+        let wires = Wires::connect(&mut command, launch)?;
         let child = command.spawn().map_err(|error| {
             let (code, message) = cannot_start(&launch.program, &error);
             io::Error::other(NotStarted { code, message })
@@ -145,10 +149,15 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
             process: tree::children("self").first().copied().unwrap_or(child.id() as i32),
             started_at,
         };
+        let Wires { stdout, stderr, input, terminal } = wires;
+        let audience = Audience::open(door, input, launch.stdin_once, terminal)?;
         dir.write_state(&state)?;
         report(&Report::Started);
-        let (stdout, stderr) = (receiver(stdout)?, receiver(stderr)?);
-        let status = streams.serve(&process, stdout, stderr, &mut log).await;
+        let outputs = Outputs { stdout, stderr, log: &mut log, audience: &audience };
+        let status = tokio::select! {
+            status = hold(&mut signals, &process, outputs) => status,
+            () = audience.welcome() => None,
+        };
         let exit = ExitRecord {
             code: code(status),
             oom_killed: cgroup::killed_for_memory(id),
@@ -157,8 +166,46 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
             reason: String::new(),
             message: String::new(),
         };
-        dir.write_exit(&exit)
+        dir.write_exit(&exit)?;
+        audience.end(exit.code).await;
+        Ok(())
     })
+}
+
+/// The streams of a process, on our side.
+struct Wires {
+    stdout: Source,
+    stderr: Source,
+    input: Option<Input>,
+    terminal: Option<Terminal>,
+}
+
+impl Wires {
+    /// Gives a command its streams.
+    fn connect(command: &mut Command, launch: &Launch) -> io::Result<Self> {
+        if launch.tty {
+            let (terminal, given) = Terminal::open()?;
+            command.stdin(given.try_clone()?).stdout(given.try_clone()?).stderr(given);
+            let input = launch.stdin.then(|| Box::new(terminal.clone()) as Input);
+            let stdout = Some(Box::new(terminal.clone()) as _);
+            return Ok(Self { stdout, stderr: None, input, terminal: Some(terminal) });
+        }
+        let (stdout, to_stdout) = io::pipe()?;
+        let (stderr, to_stderr) = io::pipe()?;
+        command.stdout(to_stdout).stderr(to_stderr).process_group(0);
+        let input = match launch.stdin {
+            true => {
+                let (from_input, input) = io::pipe()?;
+                command.stdin(from_input);
+                Some(Box::new(pipe::Sender::from_owned_fd(input.into())?) as Input)
+            }
+            false => {
+                command.stdin(Stdio::null());
+                None
+            }
+        };
+        Ok(Self { stdout: receiver(stdout)?, stderr: receiver(stderr)?, input, terminal: None })
+    }
 }
 
 /// Our number on the machine, which is another than the one in our own namespace.
@@ -198,18 +245,21 @@ impl Process<'_> {
     }
 }
 
-fn receiver(pipe: PipeReader) -> io::Result<pipe::Receiver> {
-    pipe::Receiver::from_owned_fd(pipe.into())
+/// What a process writes; nothing, once it has ended.
+type Source = Option<Box<dyn AsyncRead + Unpin>>;
+
+fn receiver(pipe: PipeReader) -> io::Result<Source> {
+    Ok(Some(Box::new(pipe::Receiver::from_owned_fd(pipe.into())?)))
 }
 
 /// What wakes the shim besides its process's output.
-struct Streams {
+struct Signals {
     children: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
     control: pipe::Receiver,
 }
 
-impl Streams {
+impl Signals {
     fn open(dir: &ContainerDir) -> io::Result<Self> {
         let control = dir.control();
         match rustix::fs::mkfifoat(rustix::fs::CWD, &control, rustix::fs::Mode::from_raw_mode(0o600)) {
@@ -224,27 +274,13 @@ impl Streams {
         })
     }
 
-    /// Until the process has ended and everything it printed is written down.
-    async fn serve(
-        &mut self,
-        process: &Process<'_>,
-        mut stdout: pipe::Receiver,
-        mut stderr: pipe::Receiver,
-        log: &mut Writer,
-    ) -> Option<WaitStatus> {
-        let (mut from_stdout, mut from_stderr, mut signals) =
-            (vec![0; 32 * 1024], vec![0; 8 * 1024], [0; 16]);
-        let (mut stdout_open, mut stderr_open, mut ended) = (true, true, None);
+    /// Passes signals on until the process has ended.
+    async fn until_ended(&mut self, process: &Process<'_>) -> Option<WaitStatus> {
+        let (mut signals, mut ended) = ([0; 16], None);
         // The children that ended before this loop began have made their signal already.
         reap(process.pid, &mut ended);
         while ended.is_none() {
             tokio::select! {
-                read = stdout.read(&mut from_stdout), if stdout_open => {
-                    stdout_open = written(log, Stream::Stdout, &from_stdout, read);
-                }
-                read = stderr.read(&mut from_stderr), if stderr_open => {
-                    stderr_open = written(log, Stream::Stderr, &from_stderr, read);
-                }
                 read = self.control.read(&mut signals) => {
                     for number in &signals[..read.unwrap_or(0)] {
                         if let Some(signal) = Signal::from_named_raw(i32::from(*number)) {
@@ -252,42 +288,82 @@ impl Streams {
                         }
                     }
                 }
-                _ = self.terminate.recv() => {
-                    process.signal(Signal::TERM);
-                }
+                _ = self.terminate.recv() => process.signal(Signal::TERM),
                 _ = self.children.recv() => reap(process.pid, &mut ended),
             }
         }
-        end_stragglers(process).await;
-        let drained = async {
-            while stdout_open || stderr_open {
-                tokio::select! {
-                    read = stdout.read(&mut from_stdout), if stdout_open => {
-                        stdout_open = written(log, Stream::Stdout, &from_stdout, read);
-                    }
-                    read = stderr.read(&mut from_stderr), if stderr_open => {
-                        stderr_open = written(log, Stream::Stderr, &from_stderr, read);
-                    }
-                }
-            }
-        };
-        // Nobody is left to write, but somebody outside may have been handed the other end.
-        let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
-        let _ = log.finish(Timestamp::now());
         ended.flatten()
     }
 }
 
-/// Writes what was read. `false` at the end of the stream. A log that cannot be written (a full disk) loses lines and
-/// costs no container.
-fn written(log: &mut Writer, stream: Stream, buffer: &[u8], read: io::Result<usize>) -> bool {
-    match read {
-        Ok(0) | Err(_) => false,
-        Ok(read) => {
-            let _ = log.take(stream, &buffer[..read], Timestamp::now());
-            true
+/// What a process writes, and where it goes.
+struct Outputs<'a> {
+    stdout: Source,
+    stderr: Source,
+    log: &'a mut Writer,
+    audience: &'a Audience,
+}
+
+impl Outputs<'_> {
+    /// Until nobody is left to write.
+    async fn flow(&mut self) {
+        let (mut from_stdout, mut from_stderr) = (vec![0; 32 * 1024], vec![0; 8 * 1024]);
+        while self.stdout.is_some() || self.stderr.is_some() {
+            tokio::select! {
+                read = some(&mut self.stdout, &mut from_stdout) => {
+                    self.take(Stream::Stdout, &from_stdout, read).await;
+                }
+                read = some(&mut self.stderr, &mut from_stderr) => {
+                    self.take(Stream::Stderr, &from_stderr, read).await;
+                }
+            }
         }
     }
+
+    /// Writes down what was read, and shows it. A log that cannot be written (a full disk) loses lines and costs no
+    /// container.
+    async fn take(&mut self, stream: Stream, buffer: &[u8], read: io::Result<usize>) {
+        match read {
+            Ok(read @ 1..) => {
+                let _ = self.log.take(stream, &buffer[..read], Timestamp::now());
+                self.audience.show(stream, &buffer[..read]).await;
+            }
+            Ok(0) | Err(_) if stream == Stream::Stdout => self.stdout = None,
+            Ok(0) | Err(_) => self.stderr = None,
+        }
+    }
+}
+
+async fn some(source: &mut Source, buffer: &mut [u8]) -> io::Result<usize> {
+    match source {
+        Some(source) => source.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until the process has ended and everything it printed is written down.
+async fn hold(
+    signals: &mut Signals,
+    process: &Process<'_>,
+    mut outputs: Outputs<'_>,
+) -> Option<WaitStatus> {
+    let status = {
+        // Not given up when the process ends: what has been read must be shown to all.
+        let mut flowing = std::pin::pin!(outputs.flow().fuse());
+        let mut ending = std::pin::pin!(signals.until_ended(process));
+        let status = tokio::select! {
+            status = ending.as_mut() => status,
+            () = flowing.as_mut() => ending.await,
+        };
+        end_stragglers(process).await;
+        // Nobody is left to write, but somebody outside may have been handed the other end.
+        if !flowing.is_terminated() {
+            let _ = tokio::time::timeout(Duration::from_secs(1), flowing).await;
+        }
+        status
+    };
+    let _ = outputs.log.finish(Timestamp::now());
+    status
 }
 
 /// Takes in all children that have ended, the process's and those it left to us.

@@ -89,10 +89,15 @@ pub(super) async fn ended(dir: &ContainerDir) -> Result<()> {
 }
 
 /// A handle of a process is readable when it has ended.
+pub(super) fn readable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    async_handle(handle, Interest::READABLE)
+}
+
+/// A handle that is waited for.
 #[allow(
     deprecated,
     reason = "its successor is unsafe, for the sake of descriptors that are not owned; this one is"
 )]
-pub(super) fn readable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(handle, Interest::READABLE)
+pub(super) fn async_handle(handle: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(handle, interest)
 }

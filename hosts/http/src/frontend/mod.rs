@@ -57,6 +57,16 @@ pub(crate) struct Asking<'r> {
     closing: &'r CancellationToken,
 }
 
+impl<'r> Asking<'r> {
+    pub(crate) fn head(&self) -> &'r Parts {
+        self.head
+    }
+
+    pub(crate) fn call(&self) -> &'r Call<'r> {
+        self.call
+    }
+}
+
 /// The HTTP face of a [`Server`].
 pub struct Frontend {
     server: Arc<Server>,
@@ -178,6 +188,10 @@ impl Frontend {
 
     pub(crate) fn connection_limits(&self) -> Limits {
         self.limits
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// What it is the face of.

@@ -19,6 +19,7 @@ use crate::call::{Call, given, operation};
 use crate::logs;
 use crate::metrics::Asked;
 use crate::reply::{self, Body, JSON};
+use crate::streams::connect;
 use crate::watch::Writing;
 
 /// How long a watch lasts when the caller does not say.
@@ -61,9 +62,12 @@ impl Frontend {
             return Err(Status::method_not_allowed());
         }
         if logs::is_asked_for(call.method, resource, &target) {
-            let client = self.server.client(permit.user().clone());
+            let client = self.itself();
             let answer = logs::answer(&self.directory, &client, &target, call.query()?, closing);
             return answer.await.map(Some);
+        }
+        if let Some(stream) = connect::asked_for(resource, &target) {
+            return self.connect(asking, &permit, stream).await.map(Some);
         }
         if call.is_watch() {
             return self.watch(asking, resource, permit).await.map(Some);

@@ -13,9 +13,11 @@ use orchestra_core::runtime::{
 };
 use rustls::pki_types::ServerName;
 
+use super::sessions::{self, SessionRequest};
 use super::{MASTER, logs};
 use crate::pki::{Authority, PkiError, node_host};
 use crate::remote::{Call, Channel};
+use crate::streams::client;
 use crate::tls::ClientTls;
 
 /// Reaches the agents of nodes where the nodes say that they are, as the master.
@@ -90,21 +92,27 @@ impl NodeService for DialedNode {
         Ok(chunks.boxed())
     }
 
-    async fn exec(&self, _: &PodRef, _: &str, _: &ExecOptions) -> Result<Session, Status> {
-        Err(unsupported("exec"))
+    async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {
+        let (pod, container, options) = (pod.clone(), container.to_owned(), options.clone());
+        let path = sessions::write(&SessionRequest::Exec { pod, container, options: options.clone() });
+        client::session(&self.channel, path, &options.streams).await
     }
 
-    async fn attach(&self, _: &PodRef, _: &str, _: &AttachOptions) -> Result<Session, Status> {
-        Err(unsupported("attach"))
+    async fn attach(
+        &self,
+        pod: &PodRef,
+        container: &str,
+        streams: &AttachOptions,
+    ) -> Result<Session, Status> {
+        let (pod, container) = (pod.clone(), container.to_owned());
+        let request = SessionRequest::Attach { pod, container, streams: streams.clone() };
+        client::session(&self.channel, sessions::write(&request), streams).await
     }
 
-    async fn port_forward(&self, _: &PodRef, _: u16) -> Result<Box<dyn Duplex>, Status> {
-        Err(unsupported("port-forward"))
+    async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status> {
+        let request = SessionRequest::Port { pod: pod.clone(), port };
+        client::plain(&self.channel, sessions::write(&request)).await
     }
-}
-
-fn unsupported(what: &str) -> Status {
-    Status::new(Reason::MethodNotAllowed, format!("{what} does not reach nodes in other processes yet"))
 }
 
 #[cfg(test)]

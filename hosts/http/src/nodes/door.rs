@@ -7,14 +7,23 @@ use hyper::body::Incoming;
 use orchestra_core::api::represent::Format;
 use orchestra_core::api::{Reason, Status, User};
 use orchestra_core::node::NodeService;
+use orchestra_core::runtime::{AttachOptions, Session};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::sessions::{self, SessionRequest};
 use super::{MASTER, logs};
 use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
+use crate::streams::channels::Version;
+use crate::streams::connect;
+use crate::streams::handshake::{self, Handshake, Named};
+use crate::streams::upgrade::Upgrade;
+
+/// The agent of a node is asked by masters alone, which do not speak it.
+const NO_SPDY: [Named<Version>; 0] = [];
 
 /// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`.
 pub async fn serve_node(
@@ -61,9 +70,54 @@ impl Door {
             }
             Some(_) => {}
         }
-        match logs::read(uri.path(), uri.query()) {
-            Some(wanted) if *method == Method::GET => self.logs(wanted?).await,
-            _ => Err(Status::new(Reason::NotFound, "the agent of a node does not serve this path")),
+        if *method != Method::GET {
+            return Err(Status::method_not_allowed());
+        }
+        if let Some(wanted) = logs::read(uri.path(), uri.query()) {
+            return self.logs(wanted?).await;
+        }
+        match sessions::read(uri.path(), uri.query()) {
+            Some(wanted) => self.connect(request, wanted?).await,
+            None => Err(Status::new(Reason::NotFound, "the agent of a node does not serve this path")),
+        }
+    }
+
+    /// Begins a session before it agrees to another protocol, so that what stands against it is said in HTTP.
+    async fn connect(
+        &self,
+        request: &Request<Incoming>,
+        wanted: SessionRequest,
+    ) -> Result<Response<Body>, Status> {
+        let upgrade = Upgrade::of(request.extensions())?;
+        if let SessionRequest::Port { pod, port } = wanted {
+            let answer = handshake::plain(request.headers())?;
+            let mut to = self.service.port_forward(&pod, port).await?;
+            upgrade.then(move |mut connection| async move {
+                // Whichever breaks off, both have ended.
+                let _ = tokio::io::copy_bidirectional(&mut connection, &mut to).await;
+            });
+            return Ok(answer);
+        }
+        let handshake = Handshake::of(request.headers(), &Version::SERVED, &NO_SPDY)?;
+        let Handshake::WebSocket { protocol, .. } = handshake else {
+            return Err(Status::bad_request("the agent of a node speaks WebSocket"));
+        };
+        let (streams, session) = self.begin(wanted).await?;
+        upgrade.then(move |connection| connect::websocket_session(connection, protocol, streams, session));
+        Ok(handshake.answer(Version::name, Version::name))
+    }
+
+    async fn begin(&self, wanted: SessionRequest) -> Result<(AttachOptions, Session), Status> {
+        match wanted {
+            SessionRequest::Exec { pod, container, options } => {
+                let session = self.service.exec(&pod, &container, &options).await?;
+                Ok((options.streams, session))
+            }
+            SessionRequest::Attach { pod, container, streams } => {
+                let session = self.service.attach(&pod, &container, &streams).await?;
+                Ok((streams, session))
+            }
+            SessionRequest::Port { .. } => Err(Status::internal("a port is no session")),
         }
     }
 

@@ -3,12 +3,14 @@
 //! [`serve_node`] is the node's side, [`HttpDialer`] the master's. Both have certificates of the cluster's authority: the
 //! agent answers the master's client certificate and nobody else, and the master believes only the node that it means.
 //!
-//! The path is the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`. The pod's uid is a
+//! The paths are the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`, and `/exec/…`, `/attach/…`
+//! and `/portForward/NAMESPACE/POD`, whose connections become WebSockets or plain bytes. The pod's uid is a
 //! parameter too, so that a pod of the same name that came later is not mistaken for it.
 
 mod dial;
 mod door;
 mod logs;
+mod sessions;
 
 pub use dial::HttpDialer;
 pub use door::serve_node;

@@ -28,7 +28,7 @@ use crate::tls::{ClientTls, TlsPipe};
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(60);
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// How often a connection that carries a watch is tried, and how long the other side may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
@@ -47,6 +47,8 @@ pub enum AddressError {
 #[derive(Clone)]
 pub(crate) struct Channel {
     client: Client<Connector, Full<Bytes>>,
+    /// For connections of their own, which HTTP/2 cannot give up.
+    pub(super) upgrading: Connector,
     /// Scheme, host and port.
     base: String,
     authorization: Option<HeaderValue>,
@@ -77,6 +79,7 @@ impl Channel {
             value.set_sensitive(true);
             Ok(value)
         });
+        let upgrading = Connector { tls: TlsConnector::from(tls.of_http1()), name: name.clone() };
         let connector = Connector { tls: TlsConnector::from(tls.0.clone()), name };
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -84,7 +87,8 @@ impl Channel {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        Ok(Self { client, base: format!("https://{authority}"), authorization: authorization.transpose()? })
+        let base = format!("https://{authority}");
+        Ok(Self { client, upgrading, base, authorization: authorization.transpose()? })
     }
 
     /// Sends a request, and waits for the head of the answer. A failure that was answered is an error too.
@@ -137,7 +141,7 @@ impl Channel {
         }
     }
 
-    fn request(&self, call: Call, accept: &'static str) -> Result<Request<Full<Bytes>>, Status> {
+    pub(super) fn request(&self, call: Call, accept: &'static str) -> Result<Request<Full<Bytes>>, Status> {
         let mut request = Request::builder().method(call.method).uri(format!("{}{}", self.base, call.path));
         if let Some(headers) = request.headers_mut() {
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
@@ -153,7 +157,7 @@ impl Channel {
         request.body(Full::new(call.body)).map_err(|error| Status::bad_request(error.to_string()))
     }
 
-    async fn collect(&self, body: Incoming) -> Result<Bytes, Status> {
+    pub(super) async fn collect(&self, body: Incoming) -> Result<Bytes, Status> {
         match timeout(ANSWER, body.collect()).await {
             Ok(collected) => Ok(collected.map_err(|error| self.unreachable(&error))?.to_bytes()),
             Err(_) => Err(self.silent()),
@@ -172,7 +176,7 @@ impl Channel {
         )
     }
 
-    fn silent(&self) -> Status {
+    pub(super) fn silent(&self) -> Status {
         let seconds = ANSWER.as_secs();
         Status::new(Reason::Timeout, format!("the server at {} did not answer within {seconds} s", self.base))
     }
@@ -180,7 +184,7 @@ impl Channel {
 
 /// Makes connections.
 #[derive(Clone)]
-struct Connector {
+pub(super) struct Connector {
     tls: TlsConnector,
     /// Whom the certificate must name, if not the host that is connected to.
     name: Option<ServerName<'static>>,

@@ -8,6 +8,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `request`, `answer` | to HTTP and back; pure |
+//! | `upgrade` | connections that stop being HTTP's |
 //! | `channel` | connections, and what becomes of it when they fail |
 //! | `events` | the lines of a watch |
 //! | `reflector` | the caches |
@@ -17,6 +18,7 @@ mod channel;
 mod events;
 mod reflector;
 mod request;
+mod upgrade;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

@@ -3,5 +3,6 @@
 mod docker;
 mod following;
 mod seeds;
+mod streams;
 mod support;
 mod verbs;

@@ -136,6 +136,8 @@ pub(crate) struct Kubectl {
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) success: bool,
+    /// The exit code, unless it was killed.
+    pub(crate) code: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -177,10 +179,11 @@ impl Kubectl {
         }
     }
 
-    fn command(&self, line: &str) -> Command {
+    /// A command line, to be run. What comes after `--` is not for `kubectl`.
+    pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = self.place.command("timeout");
-        command.arg("60").arg(&self.program);
-        command.args(words(line)).arg("--cache-dir").arg(&self.cache).env("KUBECONFIG", &self.config);
+        command.arg("60").arg(&self.program).arg("--cache-dir").arg(&self.cache);
+        command.args(words(line)).env("KUBECONFIG", &self.config);
         command
     }
 
@@ -237,8 +240,12 @@ impl Kubectl {
         let mut command = self.command(line);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        said(child.wait_with_output().unwrap())
+        let mut stdin = child.stdin.take().unwrap();
+        std::thread::scope(|scope| {
+            // Beside the reading: what is echoed would otherwise hold up who writes. One that ends early reads no more.
+            scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
+            said(child.wait_with_output().unwrap())
+        })
     }
 
     /// Applies a manifest, which must succeed.
@@ -265,6 +272,7 @@ impl Kubectl {
 fn said(output: std::process::Output) -> Said {
     Said {
         success: output.status.success(),
+        code: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }

@@ -60,6 +60,9 @@ impl Rules for PodRules {
         Subresource::edit("binding", &[Verb::Create]).body("", "v1", "Binding").uncounted(),
         Subresource::EVICTION,
         Subresource::LOG,
+        Subresource::EXEC,
+        Subresource::ATTACH,
+        Subresource::PORT_FORWARD,
     ];
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("spec.nodeName").lookup(),

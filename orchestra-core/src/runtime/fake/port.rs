@@ -1,18 +1,22 @@
 //! The fake's side of the port.
 
+use std::io::Cursor;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 
 use super::behaviour::{Behaviour, OnStop};
 use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, EventKind, EventStream,
-    ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
-    RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, names,
+    ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
+    RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
 };
+
+/// How long a session may take.
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[async_trait]
 impl Runtime for FakeRuntime {
@@ -23,6 +27,7 @@ impl Runtime for FakeRuntime {
             mounts: true,
             limits: true,
             simulated: true,
+            exec: true,
             fields,
             ..Capabilities::default()
         }
@@ -237,6 +242,24 @@ impl Runtime for FakeRuntime {
         }
         self.inner.clock.sleep(behaviour.exec_delay).await;
         Ok(behaviour.exec.as_ref().map_or_else(ExecOutput::default, |answer| answer(command)))
+    }
+
+    /// What a script says is known when the session begins. What is written to it is read by nobody.
+    async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+        let ExecOutput { exit_code, mut stdout, stderr } =
+            self.exec_sync(id, &options.command, UNLIMITED).await?;
+        let streams = &options.streams;
+        if streams.tty {
+            stdout.extend_from_slice(&stderr);
+        }
+        let reader = |wanted: bool, bytes: Vec<u8>| wanted.then(|| Box::new(Cursor::new(bytes)) as _);
+        Ok(Session {
+            stdin: streams.stdin.then(|| Box::new(tokio::io::sink()) as _),
+            stdout: reader(streams.stdout, stdout),
+            stderr: reader(streams.stderr, stderr),
+            resize: streams.tty.then(|| tokio::sync::mpsc::channel(1).0),
+            exit: std::future::ready(Ok(exit_code)).boxed(),
+        })
     }
 
     async fn events(&self) -> Result<EventStream> {

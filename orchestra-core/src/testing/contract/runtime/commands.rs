@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use super::{Subject, Workload};
-use crate::runtime::{AttachOptions, ContainerId, ExecOptions, ExecOutput, Filter, Result, RuntimeError};
+use crate::runtime::{
+    AttachOptions, ContainerId, ExecOptions, ExecOutput, Filter, LogOptions, Result, RuntimeError, SandboxId,
+    Session, TerminalSize,
+};
 
 pub(super) async fn check(s: &Subject) {
     let sandbox = s.sandbox("exec", 0).await;
@@ -14,6 +17,12 @@ pub(super) async fn check(s: &Subject) {
     ends_in_time(s, &id).await;
     if s.runtime.capabilities().exec {
         connects_streams(s, &id).await;
+        if s.runtime.capabilities().attach {
+            passes_input(s, &id).await;
+            gives_a_terminal(s, &id).await;
+            ends_with_its_session(s, &id).await;
+            attaches(s, &sandbox).await;
+        }
     }
     if s.runtime.capabilities().stats {
         has_figures(s).await;
@@ -55,6 +64,101 @@ async fn connects_streams(s: &Subject, id: &ContainerId) {
     let mut stdout = session.stdout.take().expect("its standard output");
     s.in_time("reading a session", stdout.read_to_string(&mut text)).await.expect("read");
     assert_eq!((text.as_str(), s.in_time("a session", session.exit).await), ("three\n", Ok(0)));
+}
+
+async fn begin(s: &Subject, id: &ContainerId, what: &Workload, streams: AttachOptions) -> Session {
+    let options = ExecOptions { command: (s.commands)(what), streams };
+    s.in_time("exec", s.runtime.exec(id, &options)).await.expect("exec with streams")
+}
+
+async fn read_all(s: &Subject, stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut text = String::new();
+    let mut stream = stream.expect("the stream that was asked for");
+    s.in_time("reading a session", stream.read_to_string(&mut text)).await.expect("read");
+    text
+}
+
+/// The end of the input is one, and what was written before it is answered.
+async fn passes_input(s: &Subject, id: &ContainerId) {
+    let streams = AttachOptions { stdin: true, stdout: true, stderr: true, tty: false };
+    let session = begin(s, id, &Workload::Answers, streams).await;
+    let mut stdin = session.stdin.expect("its standard input");
+    stdin.write_all(b"one\ntwo\n").await.expect("write");
+    stdin.shutdown().await.expect("its end");
+    drop(stdin);
+    assert_eq!(read_all(s, session.stdout).await, "got one\ngot two\n");
+    assert_eq!(read_all(s, session.stderr).await, "");
+    assert_eq!(s.in_time("a session", session.exit).await, Ok(4));
+}
+
+async fn gives_a_terminal(s: &Subject, id: &ContainerId) {
+    let streams = AttachOptions { stdin: true, stdout: true, stderr: false, tty: true };
+    let session = begin(s, id, &Workload::Measures, streams).await;
+    let size = TerminalSize { width: 101, height: 37 };
+    session.resize.as_ref().expect("a terminal has a size").send(size).await.expect("resize");
+    let mut exit = session.exit;
+    let mut stdin = session.stdin.expect("its standard input");
+    let mut said = String::new();
+    let mut stdout = session.stdout.expect("its standard output");
+    // The size is passed on while somebody waits for the end; so the line comes a moment after it.
+    let write = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stdin.write_all(b"\n").await.expect("write");
+        std::future::pending::<()>().await;
+    };
+    let ended = async {
+        tokio::select! {
+            (code, read) = async { tokio::join!(&mut exit, stdout.read_to_string(&mut said)) } => {
+                read.expect("read");
+                code
+            }
+            () = write => unreachable!("it is pending"),
+        }
+    };
+    assert_eq!(s.in_time("a command in a terminal", ended).await, Ok(0));
+    assert!(said.contains("37 101\r\n"), "{said:?}");
+}
+
+/// Who drops a session ends what it runs: the container can be told by it that nothing is left.
+async fn ends_with_its_session(s: &Subject, id: &ContainerId) {
+    let streams = AttachOptions { stdout: true, ..AttachOptions::default() };
+    let mut session = begin(s, id, &Workload::Stubborn, streams).await;
+    let mut stdout = session.stdout.take().expect("its standard output");
+    let mut word = [0; 5];
+    s.in_time("the first word", stdout.read_exact(&mut word)).await.expect("read");
+    assert_eq!(&word, b"ready");
+    drop(session);
+    let mut rest = Vec::new();
+    s.in_time("the end of a session that was dropped", stdout.read_to_end(&mut rest)).await.expect("read");
+}
+
+async fn attaches(s: &Subject, sandbox: &SandboxId) {
+    for tty in [false, true] {
+        let name = if tty { "terminal" } else { "plain" };
+        let mut spec = s.container_spec(name, 0, &Workload::Answers);
+        (spec.stdin, spec.stdin_once, spec.tty) = (true, true, tty);
+        let id = s.runtime.create_container(sandbox, &spec).await.expect("create");
+        s.runtime.start_container(&id).await.expect("start");
+        let streams = AttachOptions { stdin: true, stdout: true, stderr: !tty, tty };
+        let attached = s.in_time("attach", s.runtime.attach(&id, &streams)).await;
+        let session = attached.expect("attach");
+        let mut stdin = session.stdin.expect("its standard input");
+        // A terminal has no end of its input but the letter for it.
+        let typed = if tty { &b"one\ntwo\n\x04"[..] } else { b"one\ntwo\n" };
+        stdin.write_all(typed).await.expect("write");
+        stdin.shutdown().await.expect("its end");
+        let said = async {
+            let mut text = String::new();
+            let mut stdout = session.stdout.expect("its standard output");
+            tokio::join!(session.exit, stdout.read_to_string(&mut text)).1.expect("read");
+            text
+        };
+        let said = s.in_time("what an attached container says", said).await;
+        assert!(said.contains("got one") && said.contains("got two"), "{said:?}");
+        drop(stdin);
+        s.until(&id, "ended", |c| c.state.exit().is_some_and(|exit| exit.code == 4)).await;
+        assert!(s.logs(&id, LogOptions::default()).await.contains("got two"), "it is in the log too");
+    }
 }
 
 async fn has_figures(s: &Subject) {

@@ -35,6 +35,10 @@ pub enum Workload {
     Exits(i32),
     /// Prints these lines and ends with code 0.
     Prints(Vec<String>),
+    /// Prints `got` and the line for each line it reads, and ends with code 4 when there are no more.
+    Answers,
+    /// Reads a line, and prints how many rows and columns its terminal has, with a blank between.
+    Measures,
     /// Cannot be started, as there is no such program.
     Unstartable,
 }
@@ -49,6 +53,8 @@ impl Workload {
             Self::Stubborn => ("trap '' TERM; echo ready; while :; do sleep 1; done".into(), &[]),
             Self::Exits(code) => (format!("exit {code}"), &[]),
             Self::Prints(lines) => ("for line in \"$@\"; do echo \"$line\"; done".into(), lines),
+            Self::Answers => ("while read line; do echo \"got $line\"; done; exit 4".into(), &[]),
+            Self::Measures => ("read line; stty size".into(), &[]),
             Self::Unstartable => return vec!["/there/is/no/such/command".into()],
         };
         ["sh".to_owned(), "-c".into(), script, "sh".into()].into_iter().chain(more.iter().cloned()).collect()

@@ -1,0 +1,210 @@
+//! From a permitted request to the connection it asks for.
+
+use futures::{FutureExt as _, TryFutureExt as _};
+use http::Response;
+use orchestra_core::api::{Action, Client, Permit, Resource, Status, Stream, Target, User, Verb};
+use orchestra_core::node::{ContainerPlace, PodPlace};
+use orchestra_core::runtime::{AttachOptions, ExecOptions, Session};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::channels::{Channels, Version, websocket};
+use super::command::{self, Ends, Old};
+use super::handshake::Handshake;
+use super::spdy::Spdy;
+use super::tunnel::Tunnel;
+use super::{options, port_forward};
+use super::upgrade::{Raw, Upgrade};
+use crate::frontend::{Asking, Frontend};
+use crate::query::QueryString;
+use crate::reply::Body;
+
+/// What a request connects to, if anything.
+pub(crate) fn asked_for(resource: &Resource, target: &Target) -> Option<Stream> {
+    let part = target.subresource.as_deref().and_then(|name| resource.subresource(name))?;
+    match part.action {
+        Action::Connect(stream) if stream != Stream::Log => Some(stream),
+        _ => None,
+    }
+}
+
+/// What runs in a container: a command of its own, or what runs there anyway.
+enum Running {
+    Exec(ExecOptions),
+    Attach(AttachOptions),
+}
+
+impl Running {
+    fn streams(&self) -> &AttachOptions {
+        match self {
+            Self::Exec(options) => &options.streams,
+            Self::Attach(streams) => streams,
+        }
+    }
+
+    async fn begin(&self, place: &ContainerPlace) -> Result<Session, Status> {
+        let ContainerPlace { pod, container, node } = place;
+        match self {
+            Self::Exec(options) => node.exec(pod, container, options).await,
+            Self::Attach(streams) => {
+                let mut session = node.attach(pod, container, streams).await?;
+                // As in Kubernetes, how the container ended is in its pod's status; who attached did so successfully.
+                session.exit = session.exit.map_ok(|_| 0).boxed();
+                Ok(session)
+            }
+        }
+    }
+}
+
+impl Frontend {
+    /// Connects a client to what it asks for.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or that there is nothing of the kind.
+    pub(crate) async fn connect(
+        &self,
+        asking: &Asking<'_>,
+        permit: &Permit<'_>,
+        stream: Stream,
+    ) -> Result<Response<Body>, Status> {
+        let (target, query) = (permit.target(), asking.call().query()?);
+        if stream.needs_create() {
+            // Who may only read must not run commands, and who upgrades by GET was asked for a right to read.
+            self.server().permit(permit.user(), Verb::Create, target.clone(), None).await?;
+        }
+        let running = match stream {
+            Stream::Exec => {
+                let streams = options::streams(query)?;
+                Running::Exec(ExecOptions { command: options::command(query)?, streams })
+            }
+            Stream::Attach => Running::Attach(options::streams(query)?),
+            Stream::PortForward => return self.forward(asking, target, query).await,
+            _ => return Err(Status::method_not_allowed()),
+        };
+        self.run(asking, target, query, running).await
+    }
+
+    /// As whom the server itself looks up where something is: the client was asked for its rights already.
+    pub(crate) fn itself(&self) -> Client {
+        self.server().client(User::named("system:apiserver").in_group("system:masters"))
+    }
+
+    async fn run(
+        &self,
+        asking: &Asking<'_>,
+        target: &Target,
+        query: &QueryString,
+        running: Running,
+    ) -> Result<Response<Body>, Status> {
+        let handshake = Handshake::of(&asking.head().headers, &Version::SERVED, &Old::SERVED)?;
+        let upgrade = Upgrade::of(&asking.head().extensions)?;
+        let (namespace, name) = names(target);
+        let wanted = query.get("container");
+        let place = self.directory().container(&self.itself(), namespace, name, wanted).await?;
+        match handshake {
+            Handshake::WebSocket { protocol, .. } => upgrade.then(move |connection| async move {
+                let mut channels = Channels::new(protocol, command::COUNT);
+                let ends = Ends::of(&mut channels, running.streams());
+                let serving = channels.run(websocket(connection, Role::Server).await, Role::Server);
+                report(both(serving, command::run(ends, running.begin(&place))).await);
+            }),
+            Handshake::Spdy { protocol, .. } => upgrade.then(move |connection| async move {
+                let finished = CancellationToken::new();
+                let (spdy, streams) = Spdy::new(connection, finished.clone());
+                let running = async {
+                    let _finish = finished.drop_guard();
+                    match Ends::begun(streams, running.streams(), protocol).await {
+                        Ok(ends) => command::run(ends, running.begin(&place)).await,
+                        Err(missing) => debug!(missing, "a client did not begin all streams in time"),
+                    }
+                };
+                report(both(spdy.run(), running).await);
+            }),
+        }
+        Ok(handshake.answer(|protocol| protocol.name(), |protocol| protocol.name()))
+    }
+
+    async fn forward(
+        &self,
+        asking: &Asking<'_>,
+        target: &Target,
+        query: &QueryString,
+    ) -> Result<Response<Body>, Status> {
+        const SPDY: &str = "portforward.k8s.io";
+        const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+        let channels = Version::V4.name();
+        let websocket_protocols = [(TUNNEL, TUNNEL), (channels, channels)];
+        let handshake = Handshake::of(&asking.head().headers, &websocket_protocols, &[(SPDY, SPDY)])?;
+        let upgrade = Upgrade::of(&asking.head().extensions)?;
+        let ports = match &handshake {
+            Handshake::WebSocket { protocol, .. } if *protocol == channels => port_forward::ports(query)?,
+            // Streams name their ports.
+            _ => Vec::new(),
+        };
+        let (namespace, name) = names(target);
+        let place = self.directory().pod(&self.itself(), namespace, name).await?;
+        match handshake {
+            Handshake::WebSocket { protocol: TUNNEL, .. } => upgrade.then(move |connection| async move {
+                forward_streams(Tunnel::new(websocket(connection, Role::Server).await), place).await;
+            }),
+            Handshake::WebSocket { .. } => upgrade.then(move |connection| async move {
+                let mut all = Channels::new(Version::V4, 2 * u8::try_from(ports.len()).unwrap_or(u8::MAX / 2));
+                let open = port_forward::channels(&mut all, &ports);
+                let serving = all.run(websocket(connection, Role::Server).await, Role::Server);
+                report(both(serving, port_forward::run_channels(&place, open)).await);
+            }),
+            Handshake::Spdy { .. } => {
+                upgrade.then(move |connection| forward_streams(connection, place));
+            }
+        }
+        Ok(handshake.answer(|protocol| protocol, |protocol| protocol))
+    }
+}
+
+/// Connects the streams of a connection to ports.
+async fn forward_streams<S: AsyncRead + AsyncWrite + Send>(connection: S, place: PodPlace) {
+    let finished = CancellationToken::new();
+    let (spdy, streams) = Spdy::new(connection, finished.clone());
+    let forwarding = async {
+        let _finish = finished.drop_guard();
+        port_forward::run(&place, streams).await;
+    };
+    report(both(spdy.run(), forwarding).await);
+}
+
+fn names(target: &Target) -> (&str, &str) {
+    (target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default())
+}
+
+fn report(outcome: Result<(), impl std::fmt::Display>) {
+    if let Err(error) = outcome {
+        debug!(%error, "a session broke off");
+    }
+}
+
+/// Carries a session that has begun over a WebSocket.
+pub(crate) async fn websocket_session(
+    connection: Raw,
+    version: Version,
+    streams: AttachOptions,
+    session: Session,
+) {
+    let mut channels = Channels::new(version, command::COUNT);
+    let ends = Ends::of(&mut channels, &streams);
+    let serving = channels.run(websocket(connection, Role::Server).await, Role::Server);
+    report(both(serving, command::run(ends, std::future::ready(Ok(session)))).await);
+}
+
+/// Works on a session for as long as its connection lasts, and on the connection until all of it is sent.
+async fn both<E>(
+    serving: impl Future<Output = Result<(), E>>,
+    running: impl Future<Output = ()>,
+) -> Result<(), E> {
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        served = serving.as_mut() => served,
+        () = running => serving.await,
+    }
+}

@@ -1,0 +1,53 @@
+//! What flows between a client and a container: commands, terminals and connections to ports.
+//!
+//! A request becomes a connection that is no longer HTTP's ([`handshake`], [`upgrade`]). What clients speak on it is
+//! taken apart into pipes of bounded size, one for each stream and direction, so that who reads slowly slows the writer
+//! down, and nothing grows:
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`handshake`] | what a client proposes to speak, and the answer to it; pure |
+//! | [`upgrade`] | the connection after the answer, which is worked on by the task that accepted it |
+//! | [`options`] | which streams of which container are asked for; pure |
+//! | [`channels`] | WebSockets whose messages begin with the number of a stream: `v4.channel.k8s.io`, `v5.channel.k8s.io` |
+//! | [`spdy`] | SPDY/3.1, which older clients speak |
+//! | [`tunnel`] | a WebSocket in which something else is spoken |
+//! | [`port_forward`] | connections to ports, many by one connection |
+//! | [`command`] | the streams of a command: to and fro until it ends, and then its exit code |
+//! | [`client`] | the other side of sessions: of this server to its nodes |
+//! | [`outcome`] | how the end of a command is told; pure |
+//!
+//! Whatever ends first ends the rest: who drops the connection drops the session, and a session that is dropped ends its
+//! command.
+
+pub(crate) mod channels;
+pub(crate) mod client;
+pub(crate) mod command;
+pub(crate) mod connect;
+pub(crate) mod handshake;
+pub(crate) mod options;
+pub(crate) mod outcome;
+mod port_forward;
+mod spdy;
+mod tunnel;
+pub(crate) mod upgrade;
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// What is read from.
+pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// What is written to.
+pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// What is asked for when the bytes of a connection are to be those of a port and nothing else.
+pub(crate) const PLAIN: &str = "orchestra.tcp";
+
+/// How many bytes wait in a pipe for their reader.
+pub(crate) const PIPE: usize = 64 * 1024;
+/// How often the other side is sent something. What it sends is not read while a pipe is full: that it is gone shows then
+/// only by what cannot be sent to it.
+pub(crate) const PING: Duration = Duration::from_secs(5);
+/// How many bytes are passed on at a time.
+pub(crate) const PIECE: usize = 32 * 1024;

@@ -196,6 +196,10 @@ impl Runtime for Faulty {
         }
     }
 
+    async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+        self.inner.exec(id, options).await
+    }
+
     async fn exec_sync(&self, id: &ContainerId, command: &[String], timeout: Duration) -> Result<ExecOutput> {
         let timeout = match self.has(Fault::ExecTakesItsTime) {
             true => Duration::from_secs(1 << 30),

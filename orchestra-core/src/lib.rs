@@ -110,6 +110,7 @@ pub mod runtime;
 pub mod scheduler;
 pub mod selector;
 pub mod store;
+pub mod stream;
 pub mod supervise;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

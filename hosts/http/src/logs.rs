@@ -2,8 +2,8 @@
 
 use futures::{StreamExt, future};
 use http::{Method, Response};
-use orchestra_core::api::{Action, Client, Resource, Status, Stream as Connection, Target};
-use orchestra_core::node::{Directory, LogQuery};
+use orchestra_core::api::{Action, Client, LogQuery, Resource, Status, Stream as Connection, Target};
+use orchestra_core::node::Directory;
 use orchestra_core::runtime::LogOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;

@@ -95,6 +95,55 @@ async fn who_may_acts_for_another_and_nobody_else() {
     }
 }
 
+/// Commands take the right to create, however they are asked for; and what is asked for has to be a connection.
+#[tokio::test]
+async fn who_may_only_read_steps_into_no_pod() {
+    let served = Served::with(Cluster::builder().rbac(), |face| face).await;
+    let rules = json!([{"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get"]}]);
+    let role = json!({"metadata": {"name": "reader"}, "rules": rules});
+    let binding = json!({
+        "metadata": {"name": "reader"},
+        "roleRef": {"kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"kind": "User", "name": "someone"}],
+    });
+    for (kind, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}");
+        assert_eq!(served.send(Method::POST, &path, &[], object.to_string()).await.code, 201);
+    }
+    let pod = "/api/v1/namespaces/default/pods/a";
+    let exec = format!("{pod}/exec?command=true&stdout=1");
+    let forward = format!("{pod}/portforward?ports=80");
+    for path in [&exec, &forward] {
+        let answer = served.get(path, &[SOMEONE]).await;
+        assert_eq!(answer.code, 403, "{}", answer.text());
+        assert!(answer.text().contains("cannot create resource"), "{}", answer.text());
+        let answer = served.get(path, &[]).await;
+        assert_eq!((answer.code, answer.text().contains("Upgrade request required")), (400, true));
+    }
+    let socket = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+    let key = ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let with = |more: &[(&'static str, &'static str)]| [&socket[..], &[key], more].concat();
+    let known = ("sec-websocket-protocol", "v5.channel.k8s.io");
+    for (path, headers, code, told) in [
+        (exec.clone(), with(&[]), 400, "sec-websocket-protocol is required"),
+        (exec.clone(), with(&[("sec-websocket-protocol", "v9.channel.k8s.io")]), 400, "none of the protocols"),
+        (exec.clone(), [&socket[..], &[known]].concat(), 400, "Sec-WebSocket-Key"),
+        (exec.clone(), with(&[known]), 404, "pods \\\"a\\\" not found"),
+        (format!("{pod}/exec?stdout=1"), with(&[known]), 400, "specify a command"),
+        (format!("{pod}/exec?command=true"), with(&[known]), 400, "at least 1 of stdin, stdout, stderr"),
+        (forward, with(&[known]), 400, "none of the protocols"),
+        (
+            format!("{pod}/portforward?ports=0"),
+            with(&[("sec-websocket-protocol", "v4.channel.k8s.io")]),
+            400,
+            "as a port",
+        ),
+    ] {
+        let answer = served.get(&path, &headers).await;
+        assert_eq!((answer.code, answer.text().contains(told)), (code, true), "{path}: {}", answer.text());
+    }
+}
+
 #[tokio::test]
 async fn who_does_not_say_who_they_are_is_let_in_only_where_the_host_says() {
     let paths = Anonymous::Paths(vec!["/readyz".to_owned()]);

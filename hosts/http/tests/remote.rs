@@ -4,16 +4,21 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use orchestra_core::api::{
-    Api, Body, Client, DeleteOptions, Kind, ListOptions, Operation, Patch, Reason, Reply, Service as _,
+    Api, Body, Client, DeleteOptions, Kind, ListOptions, LogQuery, Operation, Patch, Reason, Reply, Service as _,
     Target, WatchEvent, WatchOptions, WriteOptions,
 };
-use orchestra_core::cluster::Cluster;
-use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
+use orchestra_core::clock::TokioClock;
+use orchestra_core::cluster::{Builder, Cluster, Node};
+use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use orchestra_core::meta::{ObjectName, Revision};
+use orchestra_core::network::fake::FakeNetwork;
+use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
+use orchestra_core::runtime::{AttachOptions, ExecOptions, ExecOutput};
 use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls};
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -29,11 +34,15 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::of(Cluster::builder()).await
+    }
+
+    async fn of(cluster: Builder) -> Self {
         let authority = Authority::new().unwrap();
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let identity = authority.issue_server(&[], &[address]).unwrap();
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();
-        let cluster = Cluster::builder().start().await.unwrap();
+        let cluster = cluster.start().await.unwrap();
         let listener = TcpListener::bind((address, 0)).await.unwrap();
         let api = ApiHost::new(listener, tls, Frontend::new(&cluster)).unwrap();
         Self { cluster, api, authority }
@@ -159,5 +168,48 @@ async fn strangers_are_told_so() {
     assert!(status.is_transient() && status.message().contains("cannot be reached"), "{status}");
     for url in ["", "10.0.0.1", "http://10.0.0.1:6443", "https://"] {
         assert!(Remote::connect(RemoteConfig { url: url.into(), ..config.clone() }).is_err(), "{url}");
+    }
+}
+
+/// A pod of a fake node that answers commands, seen by clients near and far: what they get is of the same types, and the
+/// same.
+#[tokio::test]
+async fn pods_are_stepped_into_near_and_far() {
+    let fake = FakeRuntime::new(TokioClock::system());
+    let answers = |command: &[String]| ExecOutput {
+        exit_code: i32::from(command[0] == "false"),
+        stdout: command.join(" ").into_bytes(),
+        stderr: b"warned".to_vec(),
+    };
+    fake.on(On::container("main"), Behaviour::new().exec(answers).logs(Duration::ZERO, "hello"));
+    let builder = Cluster::builder().node(Node::new("local"), fake, FakeNetwork::new());
+    let served = Served::of(builder).await;
+    let (near, far) = (served.cluster.client(), served.remote().client());
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "any"}]}});
+    near.api::<Pod>("default").create(&serde_json::from_value(pod).unwrap()).await.unwrap();
+    let runs = |pod: Option<&Pod>| {
+        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref().map(|phase| phase == "Running"));
+        phase == Some(true)
+    };
+    timeout(DEADLINE, near.api::<Pod>("default").until("a", runs)).await.unwrap().unwrap();
+    for client in [near, far] {
+        let pods = client.api::<Pod>("default");
+        for (program, code) in [("true", 0), ("false", 1)] {
+            let streams = AttachOptions { stdout: true, stderr: true, ..AttachOptions::default() };
+            let options = ExecOptions { command: vec![program.into(), "b c&d".into()], streams };
+            let session = timeout(DEADLINE, pods.exec("a", None, options)).await.unwrap().unwrap();
+            let (mut out, mut err) = (String::new(), String::new());
+            session.stdout.unwrap().read_to_string(&mut out).await.unwrap();
+            session.stderr.unwrap().read_to_string(&mut err).await.unwrap();
+            assert_eq!((out, err.as_str()), (format!("{program} b c&d"), "warned"));
+            assert_eq!(timeout(DEADLINE, session.exit).await.unwrap().unwrap(), code);
+        }
+        let log = pods.logs("a", LogQuery::default()).await.unwrap();
+        assert_eq!(log.try_collect::<Vec<_>>().await.unwrap().concat(), b"hello\n");
+        for (name, container, code) in [("nobody", None, 404), ("a", Some("other"), 400)] {
+            let streams = AttachOptions { stdout: true, ..AttachOptions::default() };
+            let options = ExecOptions { command: vec!["true".into()], streams };
+            assert_eq!(pods.exec(name, container, options).await.err().unwrap().code(), code);
+        }
     }
 }

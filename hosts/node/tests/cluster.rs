@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use orchestra_core::api::{Api, Client};
 use orchestra_core::meta::Object;
-use orchestra_core::node::LogQuery;
+use orchestra_core::api::LogQuery;
 use orchestra_core::runtime::{AttachOptions, ExecOptions, PodRef};
 use orchestra_core::watch::Query;
 use orchestra_master::{Master, Options};

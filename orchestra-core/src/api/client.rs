@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::Status;
+use super::connect::{Connect, Connection};
 use super::request::{
     Operation, PatchKind, Response, Service, Target, User, WatchOptions, WatchStream, WriteOptions,
 };
@@ -61,6 +62,14 @@ impl Client {
     /// What the API says.
     pub async fn watch(&self, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
         self.service.watch(&self.user, target, options).await
+    }
+
+    /// Connects to what runs behind an object, with the kind given as a value.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub async fn connect(&self, target: Target, connect: Connect) -> Result<Connection, Status> {
+        self.service.connect(&self.user, target, connect).await
     }
 
     /// The service behind it.

@@ -29,6 +29,8 @@ pub mod access;
 pub mod admission;
 pub(crate) mod check;
 mod client;
+mod connect;
+mod connector;
 mod continue_token;
 mod converter;
 #[cfg(test)]
@@ -72,6 +74,8 @@ pub mod yaml;
 pub use access::{AccessRequest, Authenticator, Authorizer, Decision, Verdict};
 pub use admission::Admission;
 pub use client::{Client, Patch};
+pub use connect::{Connect, Connection, LogQuery};
+pub use connector::Connector;
 pub use converter::{Converter, Kept};
 pub use kinds::Kinds;
 pub use objects::Objects;

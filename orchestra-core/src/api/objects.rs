@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::connect::{Connect, Connection};
 use super::request::{
     Body, DeleteOptions, Kind, ListOptions, ObjectList, Operation, Reply, Response, Target, WatchOptions,
     WatchStream, WriteOptions,
@@ -141,6 +142,14 @@ impl Objects {
     ) -> Result<Response, Status> {
         let target = self.target.clone().named(name).sub(subresource);
         self.client.call(target, Operation::Create { body: Body::Value(value), options }).await
+    }
+
+    /// Connects to what runs behind an object.
+    ///
+    /// # Errors
+    /// What the API says.
+    pub async fn connect(&self, name: &str, connect: Connect) -> Result<Connection, Status> {
+        self.client.connect(self.target.clone().named(name), connect).await
     }
 
     /// Removes an object.

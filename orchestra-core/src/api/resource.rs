@@ -11,7 +11,7 @@ use super::field::Errors;
 use super::request::{Kind, Target, Verb};
 use super::rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed};
 use super::schema::Place;
-use super::subresource::Subresource;
+use super::subresource::{Action, Stream, Subresource};
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
 use crate::store::{Durability, Key, KeyRange};
 use crate::watch::IndexedFields;
@@ -349,6 +349,11 @@ impl Resource {
         }
         self.rules.present(object);
         object["apiVersion"] = api_version(group, version).into();
+    }
+
+    /// The subresource by which something is connected to.
+    pub fn connecting(&self, stream: Stream) -> Option<&Subresource<Arc<str>>> {
+        self.subresources.iter().find(|part| part.action == Action::Connect(stream))
     }
 
     /// The subresource of that name.

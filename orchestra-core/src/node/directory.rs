@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::service::{LogRequest, NodeService};
-use crate::api::{Client, Reason, Status};
+use crate::api::{Client, LogQuery, Reason, Status};
 use crate::meta::GroupResource;
-use crate::runtime::{ByteStream, LogOptions, PodRef};
+use crate::runtime::{ByteStream, PodRef};
 
 /// Reaches the agents of nodes that are not in this process.
 #[async_trait]
@@ -20,17 +20,6 @@ pub trait Dialer: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// When it cannot be reached.
     async fn dial(&self, node: &Node) -> Result<Arc<dyn NodeService>, Status>;
-}
-
-/// Which part of which container's logs.
-#[derive(Clone, Debug, Default)]
-pub struct LogQuery {
-    /// The container; `None` if the pod has but one.
-    pub container: Option<String>,
-    /// Of the life before the present one.
-    pub previous: bool,
-    /// Which part.
-    pub options: LogOptions,
 }
 
 /// Where a pod is.

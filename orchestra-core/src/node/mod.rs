@@ -33,6 +33,7 @@ mod apply;
 mod backoff;
 mod config;
 mod context;
+mod connect;
 mod directory;
 mod env;
 mod expand;
@@ -68,7 +69,9 @@ mod volumes;
 
 pub use agent::Agent;
 pub use config::Config;
-pub use directory::{ContainerPlace, Dialer, Directory, LogQuery, PodPlace};
+pub use connect::Connections;
+pub use directory::{ContainerPlace, Dialer, Directory, PodPlace};
+
 pub use ports::{
     FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
 };

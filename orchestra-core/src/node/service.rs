@@ -165,7 +165,7 @@ impl NodeService for LocalNode {
     }
 }
 
-fn refused(error: &RuntimeError) -> Status {
+pub(super) fn refused(error: &RuntimeError) -> Status {
     let reason = match error {
         RuntimeError::NotFound { .. } => Reason::NotFound,
         RuntimeError::Unavailable { .. } => Reason::ServiceUnavailable,

@@ -1,37 +1,19 @@
-//! Logs, exec, attach and events: whatever flows.
+//! Logs, exec, attach and events, as a runtime gives them.
 
-use futures::future::BoxFuture;
 use futures::stream::BoxStream;
-use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
 
-use super::{Result, RuntimeEvent};
+use super::{Result, RuntimeError, RuntimeEvent};
+use crate::stream;
+pub use crate::stream::{AttachOptions, Duplex, ExecOptions, LogOptions, TerminalSize};
 
 /// Bytes as they come. An error ends it.
-pub type ByteStream = BoxStream<'static, Result<bytes::Bytes>>;
+pub type ByteStream = stream::ByteStream<RuntimeError>;
+
+/// A running command, or a container attached to. Dropping it disconnects.
+pub type Session = stream::Session<RuntimeError>;
 
 /// Events as they come. An error ends it.
 pub type EventStream = BoxStream<'static, Result<RuntimeEvent>>;
-
-/// A connection in both directions.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
-/// Which part of a log is wanted. The default is all there is now.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LogOptions {
-    /// Go on until the container ends.
-    pub follow: bool,
-    /// Only the last so many lines of what is there now.
-    pub tail_lines: Option<u64>,
-    /// Only what was written at or after this time.
-    pub since: Option<Timestamp>,
-    /// Each line begins with its time in RFC 3339 with nanoseconds, and a blank.
-    pub timestamps: bool,
-    /// End after so many bytes.
-    pub limit_bytes: Option<u64>,
-}
 
 /// What a command in a container gave.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,49 +24,4 @@ pub struct ExecOutput {
     pub stdout: Vec<u8>,
     /// Its standard error, likewise.
     pub stderr: Vec<u8>,
-}
-
-/// A command to run with its streams connected.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ExecOptions {
-    /// The command and its arguments.
-    pub command: Vec<String>,
-    /// Which streams.
-    pub streams: AttachOptions,
-}
-
-/// Which streams to connect.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AttachOptions {
-    /// Standard input.
-    pub stdin: bool,
-    /// Standard output.
-    pub stdout: bool,
-    /// Standard error; never together with `tty`, which has only one.
-    pub stderr: bool,
-    /// Through a terminal.
-    pub tty: bool,
-}
-
-/// The size of a terminal in characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TerminalSize {
-    /// Columns.
-    pub width: u16,
-    /// Rows.
-    pub height: u16,
-}
-
-/// A running command, or a container attached to. Dropping it disconnects.
-pub struct Session {
-    /// Write here what it shall read; shut it down to end its input.
-    pub stdin: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-    /// What it writes.
-    pub stdout: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    /// What it writes to standard error.
-    pub stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    /// Send the terminal's size here, with `tty`.
-    pub resize: Option<mpsc::Sender<TerminalSize>>,
-    /// Its exit code, once it has ended.
-    pub exit: BoxFuture<'static, Result<i32>>,
 }

@@ -38,6 +38,7 @@ const MAY_USE: &[Room] = &[
         &["clock"],
         "tasks that are owned, and begun again after a panic: of whom, is not its business",
     ),
+    room("stream", &[], "what flows is bytes, whoever asks for it and whoever gives it"),
     room("store", &["clock", "meta"], "it orders bytes by key and revision, and knows no object"),
     room("watch", &["meta", "selector"], "it indexes entries by name, label and field, and knows no kind"),
     room(
@@ -47,7 +48,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "api",
-        &["clock", "expression", "meta", "quantity", "selector", "store", "supervise", "watch"],
+        &["clock", "expression", "meta", "quantity", "selector", "store", "stream", "supervise", "watch"],
         "one path for all kinds: it must not know one, so it uses nothing of `objects`",
     ),
     room(
@@ -118,7 +119,7 @@ const MAY_USE: &[Room] = &[
          every cluster has as their rules say they must be, one knows the scheduler's rules about nodes and one the \
          schedules of cron; none knows a node",
     ),
-    room("runtime", &["clock", "supervise"], "the port to containers: an implementation knows no API"),
+    room("runtime", &["clock", "stream", "supervise"], "the port to containers: an implementation knows no API"),
     room("network", &["runtime"], "the port to a node's network connects sandboxes"),
     room(
         "node",
@@ -131,6 +132,7 @@ const MAY_USE: &[Room] = &[
             "quantity",
             "runtime",
             "selector",
+            "stream",
             "supervise",
             "watch",
         ],

@@ -20,6 +20,7 @@ use orchestra_core::runtime::{
 use rustix::process::Pid;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::DockerRuntime;
 use super::error::{self, About};
@@ -144,6 +145,7 @@ impl DockerRuntime {
             let exec = exec.clone();
             async move { exit_code(&docker, &exec, &container).await }
         };
+        let ending = Ending { runtime: self.clone(), exec: Some(exec.clone()), task: None };
         let docker = self.docker.clone();
         let resize = move |size: TerminalSize| {
             let (docker, exec) = (docker.clone(), exec.clone());
@@ -152,7 +154,7 @@ impl DockerRuntime {
                 let _ = docker.resize_exec(&exec, size).await;
             }
         };
-        Ok(session(&options.streams, output, input, code, resize))
+        Ok(session(&options.streams, (output, input), code, resize, ending))
     }
 
     pub(super) async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
@@ -184,7 +186,8 @@ impl DockerRuntime {
                 let _ = docker.resize_container_tty(id.as_str(), size).await;
             }
         };
-        Ok(session(options, attached.output, attached.input, code, resize))
+        let ending = Ending { runtime: self.clone(), exec: None, task: None };
+        Ok(session(options, (attached.output, attached.input), code, resize, ending))
     }
 }
 
@@ -194,19 +197,46 @@ async fn exit_code(docker: &Docker, exec: &str, id: &ContainerId) -> Result<i32>
     Ok(shown.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1))
 }
 
+/// Ends what a session runs, if it is dropped before its end: Docker itself would let the command run on.
+struct Ending {
+    runtime: DockerRuntime,
+    /// The command; none of a container that runs anyway.
+    exec: Option<String>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Ending {
+    /// It has ended by itself.
+    fn is_over(&mut self) {
+        (self.exec, self.task) = (None, None);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+        if let Some(exec) = self.exec.take() {
+            let runtime = self.runtime.clone();
+            tokio::spawn(async move { runtime.kill_exec(&exec).await });
+        }
+    }
+}
+
 /// Connects Docker's multiplexed stream to the separate streams of a session. A task moves the bytes; it ends with the
-/// command, or when the session's readers are dropped.
+/// command, or with the session.
 fn session<R: Future<Output = ()> + Send>(
     streams: &AttachOptions,
-    mut output: Output,
-    mut input: Pin<Box<dyn AsyncWrite + Send>>,
+    (mut output, mut input): (Output, Pin<Box<dyn AsyncWrite + Send>>),
     code: impl Future<Output = Result<i32>> + Send + 'static,
     resize: impl Fn(TerminalSize) -> R + Send + 'static,
+    mut ending: Ending,
 ) -> Session {
     let (stdout, mut to_stdout) = end(streams.stdout);
     let (stderr, mut to_stderr) = end(streams.stderr && !streams.tty);
     let (done, exit) = oneshot::channel();
-    tokio::spawn(async move {
+    ending.task = Some(tokio::spawn(async move {
         let copied: std::io::Result<()> = async {
             while let Some(piece) = output.try_next().await.map_err(std::io::Error::other)? {
                 let target = match piece {
@@ -226,7 +256,7 @@ fn session<R: Future<Output = ()> + Send>(
             Err(error) => Err(RuntimeError::Failed { message: format!("the stream broke off: {error}") }),
         };
         let _ = done.send(code);
-    });
+    }));
     let stdin = streams.stdin.then(|| {
         let (ours, mut theirs) = tokio::io::duplex(PIPE);
         tokio::spawn(async move {
@@ -245,7 +275,12 @@ fn session<R: Future<Output = ()> + Send>(
         sender
     });
     let gone = || RuntimeError::Failed { message: "the session ended before its command".into() };
-    let exit = exit.map(move |code| code.unwrap_or_else(|_| Err(gone()))).boxed();
+    let exit = async move {
+        let code = exit.await;
+        ending.is_over();
+        code.unwrap_or_else(|_| Err(gone()))
+    };
+    let exit = exit.boxed();
     Session { stdin, stdout, stderr, resize, exit }
 }
 

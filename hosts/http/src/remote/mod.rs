@@ -8,6 +8,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `request`, `answer` | to HTTP and back; pure |
+//! | `connect` | connections to what runs behind objects |
 //! | `upgrade` | connections that stop being HTTP's |
 //! | `channel` | connections, and what becomes of it when they fail |
 //! | `events` | the lines of a watch |
@@ -15,6 +16,7 @@
 
 mod answer;
 mod channel;
+mod connect;
 mod events;
 mod reflector;
 mod request;
@@ -29,7 +31,7 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use http_body_util::BodyExt as _;
 use orchestra_core::api::{
-    Client, Kind, Kinds, Operation, Response, Service, Status, Target, User, WatchOptions, WatchStream,
+    Client, Connect, Connection as Reached, Kind, Kinds, Operation, Response, Service, Status, Target, User, WatchOptions, WatchStream,
 };
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::meta::{GroupResource, Scope};
@@ -176,6 +178,10 @@ impl Service for Remote {
 
     async fn watch(&self, _: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
         self.connection.watch(&target, &options).await
+    }
+
+    async fn connect(&self, _: &User, target: Target, connect: Connect) -> Result<Reached, Status> {
+        self.connection.connect(target, connect).await
     }
 
     async fn cache(&self, target: &Target) -> Result<Cache, Status> {

@@ -134,7 +134,7 @@ pub(crate) fn escape(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-fn path(target: &Target) -> String {
+pub(crate) fn path(target: &Target) -> String {
     let mut path = match &*target.group {
         "" => format!("/api/{}", escape(&target.version)),
         group => format!("/apis/{}/{}", escape(group), escape(&target.version)),

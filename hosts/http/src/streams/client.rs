@@ -1,5 +1,9 @@
 //! The other side of it: a session or a connection to a port, of a server elsewhere.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use futures::FutureExt as _;
 use http::header::{
     HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
@@ -7,7 +11,7 @@ use http::header::{
 };
 use orchestra_core::api::{Reason, Status};
 use orchestra_core::runtime::{AttachOptions, Duplex, RuntimeError, Session, TerminalSize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
@@ -16,7 +20,7 @@ use tracing::debug;
 use super::channels::{Channels, Version, websocket};
 use super::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use super::handshake::{accept_of, key};
-use super::outcome;
+use super::{PIPE, outcome};
 use super::upgrade::Raw;
 use crate::remote::{Call, Channel, escape};
 
@@ -133,4 +137,76 @@ async fn open<P: Copy>(
 pub(crate) async fn plain(channel: &Channel, path: String) -> Result<Box<dyn Duplex>, Status> {
     let (_, connection) = channel.upgrade(Call::get(path), super::PLAIN, HeaderMap::new()).await?;
     Ok(Box::new(connection))
+}
+
+/// Opens a connection to a port by the path of a pod's `portforward`. When the server says that it cannot be made, the
+/// connection ends.
+///
+/// # Errors
+/// What the server says.
+pub(crate) async fn port(channel: &Channel, path: String) -> Result<Box<dyn Duplex>, Status> {
+    let (_, connection) = open(channel, path, &[(Version::V4.name(), ())]).await?;
+    let mut channels = Channels::new(Version::V4, 2);
+    let (mut incoming, outgoing) = (channels.incoming(0), channels.outgoing(0));
+    let mut errors = channels.incoming(1);
+    let (ours, mut theirs) = tokio::io::duplex(PIPE);
+    let copying = async move {
+        // Each begins with the number of the port.
+        incoming.read_u16_le().await?;
+        errors.read_u16_le().await?;
+        let mut both = tokio::io::join(incoming, outgoing);
+        let mut errors = errors.take(LONGEST_OUTCOME);
+        let mut why = String::new();
+        tokio::select! {
+            copied = tokio::io::copy_bidirectional(&mut theirs, &mut both) => drop(copied?),
+            _ = errors.read_to_string(&mut why) => {
+                debug!(why, "a port is not connected to any more");
+                // What came before it is still to be read.
+                tokio::io::copy(&mut both, &mut theirs).await?;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let carrying = async move {
+        let carried = channels.run(websocket(connection, Role::Client).await, Role::Client);
+        tokio::select! {
+            _ = copying => {}
+            _ = carried => {}
+        }
+    };
+    Ok(Box::new(Carried { pipe: ours, _carrier: AbortOnDropHandle::new(tokio::spawn(carrying)) }))
+}
+
+/// A pipe whose other end is carried by a task, which ends with it.
+struct Carried {
+    pipe: DuplexStream,
+    _carrier: AbortOnDropHandle<()>,
+}
+
+impl AsyncRead for Carried {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Carried {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(context)
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Kind, Operation, Target, User, WatchOptions};
 use crate::api::Status;
+use crate::api::connect::{Connect, Connection};
 use crate::clock::SharedClock;
 use crate::meta::Revision;
 use crate::watch::{Cache, Entry};
@@ -90,6 +91,15 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// A [`Status`], now or in the stream.
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status>;
+
+    /// Connects to what runs behind an object.
+    ///
+    /// # Errors
+    /// That there is no such object or nothing behind it, that it may not be, or what the node says.
+    async fn connect(&self, user: &User, target: Target, connect: Connect) -> Result<Connection, Status> {
+        let _ = (user, target, connect);
+        Err(Status::method_not_allowed())
+    }
 
     /// A cache of a kind that follows the server's state: the server's own, or a copy kept up to date by a watch.
     /// Filled when this returns.

@@ -48,7 +48,7 @@ mod written;
 use super::discovery::Discovery;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
@@ -69,6 +69,8 @@ use super::admission::Admission;
 use super::request::{
     Kind, Operation, PatchKind, Response, Service, Target, User, Verb, WatchOptions, WatchStream,
 };
+use super::connect::{Connect, Connection};
+use super::connector::Connector;
 use super::{Client, Kinds, Reason, Resource, Responders, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};
@@ -90,6 +92,8 @@ pub struct Server {
     responders: Responders,
     authenticators: Authenticators,
     serving: AtomicBool,
+    /// Who connects clients to what runs behind objects.
+    connector: OnceLock<Arc<dyn Connector>>,
 }
 
 impl fmt::Debug for Server {
@@ -161,7 +165,13 @@ impl Server {
             responders,
             authenticators,
             serving,
+            connector: OnceLock::new(),
         }))
+    }
+
+    /// Says who connects clients to what runs behind objects; once.
+    pub fn connect_by(&self, connector: Arc<dyn Connector>) {
+        let _ = self.connector.set(connector);
     }
 
     /// A client of this server.
@@ -373,6 +383,10 @@ impl Service for Server {
     async fn watch(&self, user: &User, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
         let permit = self.permit(user, Verb::Watch, target, options.fields.as_ref()).await?;
         self.open_watch(permit, options).await
+    }
+
+    async fn connect(&self, user: &User, target: Target, connect: Connect) -> Result<Connection, Status> {
+        self.connect_to(user, target, connect).await
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {

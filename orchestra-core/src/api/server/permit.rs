@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Server, check_scope};
 use crate::api::Status;
+use crate::api::connect::{Connect, Connection};
 use crate::api::access::{AccessRequest, Verdict};
 use crate::api::request::{Operation, Response, Target, User, Verb, WatchOptions, WatchStream};
 use crate::selector::FieldSelector;
@@ -120,6 +121,28 @@ impl Server {
             return Err(Status::method_not_allowed());
         }
         self.start_watch(&kind, &target, options).await
+    }
+}
+
+impl Server {
+    /// Connects a user to what runs behind an object, if they may.
+    pub(super) async fn connect_to(
+        &self,
+        user: &User,
+        target: Target,
+        connect: Connect,
+    ) -> Result<Connection, Status> {
+        let (kind, stream) = (self.kind(&target)?, connect.stream());
+        let part = kind.connecting(stream).ok_or_else(Status::method_not_allowed)?;
+        let sought = target.clone().sub(Arc::clone(&part.name));
+        self.permit(user, Verb::Get, sought.clone(), None).await?;
+        if stream.needs_create() {
+            self.permit(user, Verb::Create, sought, None).await?;
+        }
+        self.check_serving()?;
+        check_scope(&kind, &target)?;
+        let connector = self.connector.get().ok_or_else(Status::method_not_allowed)?;
+        connector.connect(&target, connect).await
     }
 }
 

@@ -28,7 +28,7 @@ use crate::controllers::{self, ApiService};
 use crate::extensions;
 use crate::meta::GroupResource;
 use crate::network::fake::FakeNetwork;
-use crate::node::{Agent, Directory};
+use crate::node::{Agent, Connections, Directory};
 use crate::objects;
 use crate::proxy;
 use crate::runtime::fake::FakeRuntime;
@@ -70,6 +70,7 @@ impl Builder {
             self.api_service().ensure(&client).await?;
         }
         let directory = Directory::default();
+        server.connect_by(Arc::new(Connections::new(&server, directory.clone())));
         let metrics = self.controllers.metrics.clone();
         let parts = self.parts(&server, &directory, &clock);
         for part in parts.values() {

@@ -386,7 +386,10 @@ mod tests {
         };
         let (frames, ended) = tokio::join!(talk, spdy.run());
         ended.unwrap();
-        let of = |what: &str| frames.iter().filter(|frame| frame.starts_with(what)).collect::<Vec<_>>();
+        let of = |what: &str| {
+            let found = frames.iter().map(String::as_str).filter(|frame| frame.starts_with(what));
+            found.collect::<Vec<_>>()
+        };
         assert_eq!((of("reply 1").len(), of("reply 3").len(), of("ping 1").len()), (1, 1, 1), "{frames:?}");
         assert_eq!((of("1 "), of("3 ")), (vec!["1 ."], vec!["3 good-bye", "3 ."]), "{frames:?}");
         assert_eq!(frames.last().unwrap(), "away 0");

@@ -283,9 +283,9 @@ mod tests {
         #[test]
         fn any_bytes_are_frames_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64), kind in 0..12u8) {
             let mut bytes = bytes;
+            // So that more than the version is tried.
+            let length = bytes.len().saturating_sub(HEAD) as u8;
             if let Some(head) = bytes.get_mut(..HEAD) {
-                // So that more than the version is tried.
-                let length = bytes.len().saturating_sub(HEAD) as u8;
                 head.copy_from_slice(&[0x80 * u8::from(kind != 0), 3, 0, kind, head[4], 0, 0, length]);
             }
             let mut rest = BytesMut::from(bytes.as_slice());

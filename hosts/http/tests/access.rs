@@ -99,7 +99,8 @@ async fn who_may_acts_for_another_and_nobody_else() {
 #[tokio::test]
 async fn who_may_only_read_steps_into_no_pod() {
     let served = Served::with(Cluster::builder().rbac(), |face| face).await;
-    let rules = json!([{"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get"]}]);
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["pods/exec", "pods/portforward"], "verbs": ["get"]}]);
     let role = json!({"metadata": {"name": "reader"}, "rules": rules});
     let binding = json!({
         "metadata": {"name": "reader"},
@@ -126,7 +127,12 @@ async fn who_may_only_read_steps_into_no_pod() {
     let known = ("sec-websocket-protocol", "v5.channel.k8s.io");
     for (path, headers, code, told) in [
         (exec.clone(), with(&[]), 400, "sec-websocket-protocol is required"),
-        (exec.clone(), with(&[("sec-websocket-protocol", "v9.channel.k8s.io")]), 400, "none of the protocols"),
+        (
+            exec.clone(),
+            with(&[("sec-websocket-protocol", "v9.channel.k8s.io")]),
+            400,
+            "none of the protocols",
+        ),
         (exec.clone(), [&socket[..], &[known]].concat(), 400, "Sec-WebSocket-Key"),
         (exec.clone(), with(&[known]), 404, "pods \\\"a\\\" not found"),
         (format!("{pod}/exec?stdout=1"), with(&[known]), 400, "specify a command"),

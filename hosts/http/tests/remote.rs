@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use orchestra_core::api::{
-    Api, Body, Client, DeleteOptions, Kind, ListOptions, LogQuery, Operation, Patch, Reason, Reply, Service as _,
-    Target, WatchEvent, WatchOptions, WriteOptions,
+    Api, Body, Client, DeleteOptions, Kind, ListOptions, LogQuery, Operation, Patch, Reason, Reply,
+    Service as _, Target, WatchEvent, WatchOptions, WriteOptions,
 };
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Builder, Cluster, Node};

@@ -10,9 +10,9 @@ use clap::Parser as _;
 use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use orchestra_core::api::LogQuery;
 use orchestra_core::api::{Api, Client};
 use orchestra_core::meta::Object;
-use orchestra_core::api::LogQuery;
 use orchestra_core::runtime::{AttachOptions, ExecOptions, PodRef};
 use orchestra_core::watch::Query;
 use orchestra_master::{Master, Options};
@@ -132,7 +132,8 @@ async fn nodes_join_run_pods_and_are_lost_and_found() {
         let text: Vec<_> = logs.try_collect().await.unwrap();
         assert_eq!(text.concat(), b"hello\n", "logs from {}", host(pod));
 
-        let place = master.cluster().directory().container(&client, "default", name(pod), None).await.unwrap();
+        let place =
+            master.cluster().directory().container(&client, "default", name(pod), None).await.unwrap();
         let streams = AttachOptions { stdin: true, stdout: true, ..AttachOptions::default() };
         let options = ExecOptions { command: vec!["true".into()], streams };
         let session = place.node.exec(&place.pod, &place.container, &options).await.unwrap();

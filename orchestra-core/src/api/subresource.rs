@@ -143,11 +143,8 @@ impl Subresource {
     pub const ATTACH: Self =
         Self::of("attach", CONNECT, Action::Connect(Stream::Attach)).body("", "v1", "PodAttachOptions");
     /// Connections to ports.
-    pub const PORT_FORWARD: Self = Self::of("portforward", CONNECT, Action::Connect(Stream::PortForward)).body(
-        "",
-        "v1",
-        "PodPortForwardOptions",
-    );
+    pub const PORT_FORWARD: Self = Self::of("portforward", CONNECT, Action::Connect(Stream::PortForward))
+        .body("", "v1", "PodPortForwardOptions");
 
     const fn of(name: &'static str, verbs: &'static [Verb], action: Action) -> Self {
         Self { name, body: None, verbs, action }

@@ -9,9 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::directory::Directory;
 use super::service::refused;
-use crate::api::{
-    Api, Client, Connect, Connection, Connector, LogQuery, Server, Status, Target, User,
-};
+use crate::api::{Api, Client, Connect, Connection, Connector, LogQuery, Server, Status, Target, User};
 use crate::runtime;
 use crate::stream::{AttachOptions, ByteStream, Duplex, ExecOptions, Session};
 
@@ -46,9 +44,8 @@ impl Connector for Connections {
         let client = self.itself()?;
         let (namespace, name) = (target.namespace.as_deref(), target.name.as_deref());
         let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
-        let container = async |wanted: Option<&str>| {
-            self.directory.container(&client, namespace, name, wanted).await
-        };
+        let container =
+            async |wanted: Option<&str>| self.directory.container(&client, namespace, name, wanted).await;
         Ok(match connect {
             Connect::Log(query) => {
                 let bytes = self.directory.logs(&client, namespace, name, query).await?;

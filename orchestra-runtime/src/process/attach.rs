@@ -174,8 +174,8 @@ impl Audience {
         let mut outputs = self.outputs.lock().await;
         let mut place = 0;
         while let Some((wanted, guest)) = outputs.get_mut(place) {
-            let shown = *wanted != stream
-                || matches!(timeout(PATIENCE, guest.write_all(bytes)).await, Ok(Ok(())));
+            let shown =
+                *wanted != stream || matches!(timeout(PATIENCE, guest.write_all(bytes)).await, Ok(Ok(())));
             if shown {
                 place += 1;
             } else {

@@ -24,10 +24,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
-    AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex, EventStream,
-    ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
-    RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
-    Session, SupportedFields,
+    AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
+    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo,
+    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox,
+    SandboxId, SandboxSpec, Session, SupportedFields,
 };
 use tokio::sync::broadcast;
 

@@ -342,11 +342,7 @@ async fn some(source: &mut Source, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Until the process has ended and everything it printed is written down.
-async fn hold(
-    signals: &mut Signals,
-    process: &Process<'_>,
-    mut outputs: Outputs<'_>,
-) -> Option<WaitStatus> {
+async fn hold(signals: &mut Signals, process: &Process<'_>, mut outputs: Outputs<'_>) -> Option<WaitStatus> {
     let status = {
         // Not given up when the process ends: what has been read must be shown to all.
         let mut flowing = std::pin::pin!(outputs.flow().fuse());

@@ -46,9 +46,8 @@ impl AsyncRead for Terminal {
     ) -> Poll<io::Result<()>> {
         loop {
             let mut ready = ready!(self.0.poll_read_ready(context))?;
-            let read = ready.try_io(|held| {
-                Ok(rustix::io::read(held.get_ref().as_fd(), buffer.initialize_unfilled())?)
-            });
+            let read = ready
+                .try_io(|held| Ok(rustix::io::read(held.get_ref().as_fd(), buffer.initialize_unfilled())?));
             match read {
                 Ok(Ok(read)) => {
                     buffer.advance(read);
@@ -66,11 +65,7 @@ impl AsyncRead for Terminal {
 }
 
 impl AsyncWrite for Terminal {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             let mut ready = ready!(self.0.poll_write_ready(context))?;
             let written = ready.try_io(|held| Ok(rustix::io::write(held.get_ref().as_fd(), bytes)?));

@@ -19,12 +19,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use orchestra_core::api::LogQuery;
 use orchestra_core::api::WatchOptions;
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::cluster::{Cluster, Node, StartError};
 use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::{Pod, Service};
-use orchestra_core::api::LogQuery;
 use orchestra_core::runtime::LogOptions;
 use orchestra_core::selector::selector;
 use orchestra_core::store::memory::MemoryStore;

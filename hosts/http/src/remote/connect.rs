@@ -15,7 +15,8 @@ use crate::streams::client;
 impl Connection {
     pub(super) async fn connect(&self, target: Target, connect: Connect) -> Result<Reached, Status> {
         let row = self.kinds.served(&target.group, &target.version, &target.resource);
-        let part = row.and_then(|row| row.connecting(connect.stream())).ok_or_else(Status::method_not_allowed)?;
+        let part =
+            row.and_then(|row| row.connecting(connect.stream())).ok_or_else(Status::method_not_allowed)?;
         let at = path(&target.sub(Arc::clone(&part.name)));
         let within = |container: Option<String>, words: Vec<String>| {
             let container = container.map(|name| format!("container={}", escape(&name)));
@@ -58,7 +59,8 @@ fn told(session: runtime::Session) -> Session<Status> {
 /// What of a log is asked for, as the words of a query.
 fn words(query: &LogQuery) -> Vec<String> {
     let options = &query.options;
-    let flags = [("previous", query.previous), ("follow", options.follow), ("timestamps", options.timestamps)];
+    let flags =
+        [("previous", query.previous), ("follow", options.follow), ("timestamps", options.timestamps)];
     let flags = flags.iter().filter(|(_, set)| *set).map(|(name, _)| format!("{name}=true"));
     flags
         .chain(options.tail_lines.map(|lines| format!("tailLines={lines}")))

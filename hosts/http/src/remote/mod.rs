@@ -31,7 +31,8 @@ use async_trait::async_trait;
 use futures::TryStreamExt as _;
 use http_body_util::BodyExt as _;
 use orchestra_core::api::{
-    Client, Connect, Connection as Reached, Kind, Kinds, Operation, Response, Service, Status, Target, User, WatchOptions, WatchStream,
+    Client, Connect, Connection as Reached, Kind, Kinds, Operation, Response, Service, Status, Target, User,
+    WatchOptions, WatchStream,
 };
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::meta::{GroupResource, Scope};

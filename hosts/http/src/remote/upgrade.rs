@@ -42,7 +42,8 @@ impl Channel {
             let (mut sender, connection) =
                 http1::handshake(pipe).await.map_err(|error| self.unreachable(&error))?;
             let answered = async move {
-                let response = sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
+                let response =
+                    sender.send_request(request).await.map_err(|error| self.unreachable(&error))?;
                 if response.status() != StatusCode::SWITCHING_PROTOCOLS {
                     let status = response.status();
                     return Err(answer::failure(status, &self.collect(response.into_body()).await?));

@@ -20,8 +20,8 @@ use tracing::debug;
 use super::channels::{Channels, Version, websocket};
 use super::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use super::handshake::{accept_of, key};
-use super::{PIPE, outcome};
 use super::upgrade::Raw;
+use super::{PIPE, outcome};
 use crate::remote::{Call, Channel, escape};
 
 /// How much may be said of why a command did not end as it should.

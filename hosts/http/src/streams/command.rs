@@ -78,11 +78,8 @@ pub(crate) enum Old {
 
 impl Old {
     /// Those that are served.
-    pub(crate) const SERVED: [(&'static str, Self); 3] = [
-        ("v4.channel.k8s.io", Self::V4),
-        ("v3.channel.k8s.io", Self::V3),
-        ("v2.channel.k8s.io", Self::V2),
-    ];
+    pub(crate) const SERVED: [(&'static str, Self); 3] =
+        [("v4.channel.k8s.io", Self::V4), ("v3.channel.k8s.io", Self::V3), ("v2.channel.k8s.io", Self::V2)];
 
     /// As which it is known.
     pub(crate) fn name(self) -> &'static str {
@@ -114,7 +111,8 @@ impl Ends {
         ];
         let all: Vec<&str> = all.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect();
         let mut begun: HashMap<&str, SpdyStream> = HashMap::new();
-        let missing = |begun: &HashMap<&str, SpdyStream>| all.iter().find(|name| !begun.contains_key(*name)).copied();
+        let missing =
+            |begun: &HashMap<&str, SpdyStream>| all.iter().find(|name| !begun.contains_key(*name)).copied();
         let deadline = Instant::now() + BEGINNING;
         while let Some(name) = missing(&begun) {
             let Ok(Some(stream)) = timeout_at(deadline, streams.recv()).await else { return Err(name) };

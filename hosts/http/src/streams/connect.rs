@@ -15,8 +15,8 @@ use super::command::{self, Ends, Old};
 use super::handshake::Handshake;
 use super::spdy::Spdy;
 use super::tunnel::Tunnel;
-use super::{options, port_forward};
 use super::upgrade::{Raw, Upgrade};
+use super::{options, port_forward};
 use crate::frontend::{Asking, Frontend};
 use crate::query::QueryString;
 use crate::reply::Body;
@@ -150,7 +150,8 @@ impl Frontend {
                 forward_streams(Tunnel::new(websocket(connection, Role::Server).await), place).await;
             }),
             Handshake::WebSocket { .. } => upgrade.then(move |connection| async move {
-                let mut all = Channels::new(Version::V4, 2 * u8::try_from(ports.len()).unwrap_or(u8::MAX / 2));
+                let mut all =
+                    Channels::new(Version::V4, 2 * u8::try_from(ports.len()).unwrap_or(u8::MAX / 2));
                 let open = port_forward::channels(&mut all, &ports);
                 let serving = all.run(websocket(connection, Role::Server).await, Role::Server);
                 report(both(serving, port_forward::run_channels(&place, open)).await);

@@ -43,11 +43,7 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
     ///
     /// # Errors
     /// 400 when it is none, or names nothing that is served.
-    pub(crate) fn of(
-        headers: &HeaderMap,
-        websocket: &[Named<P>],
-        spdy: &[Named<Q>],
-    ) -> Result<Self, Status> {
+    pub(crate) fn of(headers: &HeaderMap, websocket: &[Named<P>], spdy: &[Named<Q>]) -> Result<Self, Status> {
         let upgrades = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
         let asks = |name: &str| tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case(name));
         match upgrades {
@@ -55,9 +51,7 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
                 let protocol = choose(headers, &SEC_WEBSOCKET_PROTOCOL, websocket)?;
                 Ok(Self::WebSocket { accept: accept(headers)?, protocol })
             }
-            true if asks("SPDY/3.1") => {
-                Ok(Self::Spdy { protocol: choose(headers, &STREAM_PROTOCOL, spdy)? })
-            }
+            true if asks("SPDY/3.1") => Ok(Self::Spdy { protocol: choose(headers, &STREAM_PROTOCOL, spdy)? }),
             true => {
                 let message = "unable to upgrade: only websocket and SPDY/3.1 are spoken here";
                 Err(Status::bad_request(message))
@@ -148,7 +142,9 @@ fn choose<P: Copy>(headers: &HeaderMap, header: &HeaderName, served: &[Named<P>]
     let names: Vec<&str> = served.iter().map(|(name, _)| *name).collect();
     let message = match asked.as_slice() {
         [] => format!("unable to upgrade: {header} is required, one of {names:?}"),
-        asked => format!("unable to upgrade: none of the protocols {asked:?} in {header} is served, but {names:?}"),
+        asked => {
+            format!("unable to upgrade: none of the protocols {asked:?} in {header} is served, but {names:?}")
+        }
     };
     Err(Status::new(Reason::BadRequest, message))
 }
@@ -193,12 +189,19 @@ mod tests {
                 ("sec-websocket-protocol", protocols),
             ])
         };
-        assert_eq!(socket("v4.channel.k8s.io"), Ok(Handshake::WebSocket { accept: accept.clone(), protocol: 4 }));
+        assert_eq!(
+            socket("v4.channel.k8s.io"),
+            Ok(Handshake::WebSocket { accept: accept.clone(), protocol: 4 })
+        );
         assert_eq!(
             socket("base64url.bearer.authorization.k8s.io.abc, v5.channel.k8s.io,v4.channel.k8s.io"),
             Ok(Handshake::WebSocket { accept, protocol: 5 })
         );
-        assert!(socket("v9.channel.k8s.io").unwrap_err().contains("none of the protocols [\"v9.channel.k8s.io\"]"));
+        assert!(
+            socket("v9.channel.k8s.io")
+                .unwrap_err()
+                .contains("none of the protocols [\"v9.channel.k8s.io\"]")
+        );
         assert!(socket("").unwrap_err().contains("sec-websocket-protocol is required"));
         let spdy = [
             ("connection", "upgrade"),

@@ -176,7 +176,9 @@ mod tests {
         assert_eq!(of("ports=80,443&ports=8080").unwrap(), [80, 443, 8080]);
         assert_eq!(of("port=80").unwrap(), [80]);
         let many = vec!["1"; MOST_PORTS + 1].join(",");
-        for query in ["", "ports=", "ports=0", "ports=http", "ports=65536", "ports=80,", &format!("ports={many}")] {
+        for query in
+            ["", "ports=", "ports=0", "ports=http", "ports=65536", "ports=80,", &format!("ports={many}")]
+        {
             assert_eq!(of(query).unwrap_err().code(), 400, "{query}");
         }
     }

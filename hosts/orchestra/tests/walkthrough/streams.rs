@@ -75,7 +75,9 @@ fn commands_have_streams_and_codes() {
         let much = "0123456789abcdef\n".repeat(200_000);
         let said = kubectl.with_input("exec -i web -- cat", &much);
         assert!(said.success && said.out == much, "{} of {} bytes", said.out.len(), much.len());
-        assert!(kubectl.fails("exec web -c other -- true").contains("container other is not valid for pod web"));
+        assert!(
+            kubectl.fails("exec web -c other -- true").contains("container other is not valid for pod web")
+        );
         assert!(kubectl.fails("exec nobody -- true").contains("\"nobody\" not found"));
         let none = kubectl.run("exec web -- no-such-program");
         assert!(!none.success && none.err.contains("no-such-program"), "{}", none.err);
@@ -96,7 +98,12 @@ fn commands_have_streams_and_codes() {
 fn who_attaches_writes_and_reads_until_the_container_ends() {
     on_each(|kubectl, _| {
         let said = kubectl.with_input("attach -i reader", "one\ntwo\n");
-        assert!(said.out.contains("got one\ngot two\n") && said.out.contains("ended"), "{}{}", said.out, said.err);
+        assert!(
+            said.out.contains("got one\ngot two\n") && said.out.contains("ended"),
+            "{}{}",
+            said.out,
+            said.err
+        );
         kubectl.until("get pod reader -o jsonpath={.status.phase}", |phase| phase == "Failed");
         assert!(kubectl.ok("logs reader").ends_with("got two\nended\n"));
 
@@ -149,7 +156,8 @@ fn ports_are_forwarded() {
             .unwrap();
         let mut lines = BufReader::new(refused.stdout.take().unwrap()).lines().map_while(Result::ok);
         let first = lines.next().unwrap();
-        let port: u16 = first.split(':').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
+        let port: u16 =
+            first.split(':').nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok()).unwrap();
         let _ = TcpStream::connect(("127.0.0.1", port)).unwrap().read(&mut [0]);
         let mut errors = BufReader::new(refused.stderr.take().unwrap()).lines().map_while(Result::ok);
         assert!(errors.any(|line| line.contains("error forwarding port 81 to pod web")));

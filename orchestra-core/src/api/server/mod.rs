@@ -66,11 +66,11 @@ use written::Written;
 
 use super::access::{Authenticators, Authorizer};
 use super::admission::Admission;
+use super::connect::{Connect, Connection};
+use super::connector::Connector;
 use super::request::{
     Kind, Operation, PatchKind, Response, Service, Target, User, Verb, WatchOptions, WatchStream,
 };
-use super::connect::{Connect, Connection};
-use super::connector::Connector;
 use super::{Client, Kinds, Reason, Resource, Responders, Status};
 use crate::clock::SharedClock;
 use crate::meta::{GroupResource, Revision};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Server, check_scope};
 use crate::api::Status;
-use crate::api::connect::{Connect, Connection};
 use crate::api::access::{AccessRequest, Verdict};
+use crate::api::connect::{Connect, Connection};
 use crate::api::request::{Operation, Response, Target, User, Verb, WatchOptions, WatchStream};
 use crate::selector::FieldSelector;
 

@@ -11,8 +11,9 @@ use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, EventKind, EventStream,
-    ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials, Result,
-    RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
+    ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials,
+    Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session,
+    names,
 };
 
 /// How long a session may take.

@@ -88,10 +88,7 @@ enum Order {
 impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
     /// A connection, and the streams that are begun on it. When `finished` is cancelled, it ends as soon as its streams
     /// have.
-    pub(crate) fn new(
-        connection: S,
-        finished: CancellationToken,
-    ) -> (Self, mpsc::Receiver<SpdyStream>) {
+    pub(crate) fn new(connection: S, finished: CancellationToken) -> (Self, mpsc::Receiver<SpdyStream>) {
         let (begun, streams) = mpsc::channel(8);
         (Self { connection, begun, finished }, streams)
     }
@@ -319,8 +316,7 @@ mod tests {
         async fn begin(&mut self, stream: u32, kind: &str) {
             let block = self.pack.write(&[("streamType", kind)]);
             let (fin, unidirectional) = (false, false);
-            let frame =
-                Frame::SynStream { stream, fin, unidirectional, priority: 0, associated: 0, block };
+            let frame = Frame::SynStream { stream, fin, unidirectional, priority: 0, associated: 0, block };
             self.send(&frame).await;
         }
 

@@ -234,12 +234,12 @@ mod tests {
                 },
                 &b"\x80\x03\0\x01\x01\0\0\x0c\0\0\0\x05\0\0\0\0\x60\0xy"[..],
             ),
-            (Frame::SynReply { stream: 5, fin: false, block: block() }, b"\x80\x03\0\x02\0\0\0\x06\0\0\0\x05xy"),
-            (Frame::Rst { stream: 7, status: 5 }, b"\x80\x03\0\x03\0\0\0\x08\0\0\0\x07\0\0\0\x05"),
             (
-                Frame::Settings(vec![(7, 65536)]),
-                b"\x80\x03\0\x04\0\0\0\x0c\0\0\0\x01\0\0\0\x07\0\x01\0\0",
+                Frame::SynReply { stream: 5, fin: false, block: block() },
+                b"\x80\x03\0\x02\0\0\0\x06\0\0\0\x05xy",
             ),
+            (Frame::Rst { stream: 7, status: 5 }, b"\x80\x03\0\x03\0\0\0\x08\0\0\0\x07\0\0\0\x05"),
+            (Frame::Settings(vec![(7, 65536)]), b"\x80\x03\0\x04\0\0\0\x0c\0\0\0\x01\0\0\0\x07\0\x01\0\0"),
             (Frame::Ping(9), b"\x80\x03\0\x06\0\0\0\x04\0\0\0\x09"),
             (Frame::GoAway { last: 3, status: 0 }, b"\x80\x03\0\x07\0\0\0\x08\0\0\0\x03\0\0\0\0"),
             (Frame::WindowUpdate { stream: 1, delta: 2 }, b"\x80\x03\0\x09\0\0\0\x08\0\0\0\x01\0\0\0\x02"),
@@ -265,10 +265,7 @@ mod tests {
             (b"\0\0\0\x01\0\xff\xff\xff", FrameError::TooLong(0x00ff_ffff)),
             (b"\x80\x03\0\x06\0\0\0\0", FrameError::Length { kind: 6, length: 0 }),
             (b"\x80\x03\0\x01\0\0\0\x02xx", FrameError::Length { kind: 1, length: 2 }),
-            (
-                b"\x80\x03\0\x04\0\0\0\x04\xff\xff\xff\xff",
-                FrameError::Length { kind: 4, length: 4 },
-            ),
+            (b"\x80\x03\0\x04\0\0\0\x04\xff\xff\xff\xff", FrameError::Length { kind: 4, length: 4 }),
             (b"\0\0\0\0\0\0\0\0", FrameError::NoStream(0)),
             (b"\x80\x03\0\x03\0\0\0\x08\0\0\0\0\0\0\0\0", FrameError::NoStream(3)),
         ] {

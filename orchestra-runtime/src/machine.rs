@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use orchestra_core::runtime::MachineInfo;
+use jiff::{SignedDuration, Timestamp};
+use orchestra_core::runtime::{DiskStats, MachineInfo, MachineStats, Result, RuntimeError};
 
 /// Reads what there is to know; what cannot be read is left as [`MachineInfo::default`] has it. `storage` is a folder on
 /// the disk whose size counts.
@@ -44,10 +45,76 @@ fn line(path: &str) -> String {
 }
 
 fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let figure = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    memory_of(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")
+}
+
+/// A figure of `/proc/meminfo`, in bytes.
+fn memory_of(text: &str, name: &str) -> Option<u64> {
+    let figure = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kibibytes: u64 = figure.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// What of the machine is in use. `storage` is a folder on the disk that counts.
+pub(crate) fn stats(storage: &Path) -> Result<MachineStats> {
+    let unread = |path: &str, error: std::io::Error| RuntimeError::Failed {
+        message: format!("the figures of this machine cannot be read: {path}: {error}"),
+    };
+    let text = |path: &str| std::fs::read_to_string(path).map_err(|error| unread(path, error));
+    let at = Timestamp::now();
+    let (cpu, uptime) = (text("/proc/stat")?, text("/proc/uptime")?);
+    let loads = text("/proc/loadavg")?;
+    let disk =
+        rustix::fs::statvfs(storage).map_err(|error| unread(&storage.display().to_string(), error.into()))?;
+    let memory = memory_in_use(&text("/proc/meminfo")?);
+    Ok(MachineStats {
+        at,
+        started_at: uptime
+            .split('.')
+            .next()
+            .and_then(|seconds| at.checked_sub(SignedDuration::from_secs(seconds.parse().ok()?)).ok()),
+        cpu_nanos: cpu_nanos(&cpu),
+        memory_working_set_bytes: memory.total.saturating_sub(memory.available),
+        memory_usage_bytes: memory.total.saturating_sub(memory.free),
+        memory_available_bytes: memory.available,
+        disk: DiskStats {
+            capacity_bytes: disk.f_blocks.saturating_mul(disk.f_frsize),
+            available_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
+            inodes: disk.f_files,
+            inodes_free: disk.f_favail,
+        },
+        processes: processes(&loads),
+        most_processes: line("/proc/sys/kernel/pid_max").parse().unwrap_or(0),
+    })
+}
+
+/// What of the memory is in use.
+struct Memory {
+    total: u64,
+    free: u64,
+    available: u64,
+}
+
+fn memory_in_use(text: &str) -> Memory {
+    let figure = |name| memory_of(text, name).unwrap_or(0);
+    Memory { total: figure("MemTotal"), free: figure("MemFree"), available: figure("MemAvailable") }
+}
+
+/// Processor time that was not idle, of all cores: the first line of `/proc/stat`, in hundredths of a second. The time of
+/// guests is counted as that of users already.
+fn cpu_nanos(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+    let figures: Vec<u64> = line.split_whitespace().map_while(|figure| figure.parse().ok()).collect();
+    let busy = |index: &usize| ![3, 4].contains(index) && *index < 8;
+    let ticks: u64 =
+        figures.iter().enumerate().filter(|(index, _)| busy(index)).map(|(_, ticks)| ticks).sum();
+    ticks.saturating_mul(10_000_000)
+}
+
+/// How many processes and threads there are: what follows the slash in `/proc/loadavg`.
+fn processes(text: &str) -> u64 {
+    let figure = text.split_whitespace().nth(3).and_then(|both| both.split_once('/')?.1.parse().ok());
+    figure.unwrap_or(0)
 }
 
 fn disk(path: &Path) -> Option<u64> {
@@ -64,6 +131,25 @@ fn os_image() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn figures_are_taken_from_the_kernels_words() {
+        let stat = "cpu  100 5 20 9000 70 1 2 3 50 4\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(cpu_nanos(stat), 131 * 10_000_000, "neither idle nor waiting nor guests");
+        assert_eq!(cpu_nanos(""), 0);
+        assert_eq!((processes("0.1 0.2 0.3 2/345 9999"), processes("odd")), (345, 0));
+        let memory = memory_in_use("MemTotal: 100 kB\nMemFree:  10 kB\nMemAvailable: 60 kB\n");
+        assert_eq!((memory.total, memory.free, memory.available), (102_400, 10_240, 61_440));
+    }
+
+    #[test]
+    fn this_machine_is_in_use() {
+        let stats = stats(Path::new("/")).unwrap();
+        assert!(stats.cpu_nanos > 0 && stats.processes > 0 && stats.most_processes > stats.processes);
+        assert!(stats.memory_available_bytes > 0 && stats.memory_working_set_bytes > 0);
+        assert!(stats.disk.capacity_bytes >= stats.disk.available_bytes && stats.disk.capacity_bytes > 0);
+        assert!(super::stats(Path::new("/no/such/folder")).is_err());
+    }
 
     #[test]
     fn this_machine_has_something_to_give() {

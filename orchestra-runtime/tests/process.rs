@@ -73,6 +73,7 @@ fn container(name: &str, script: &str) -> ContainerSpec {
         stdin: false,
         stdin_once: false,
         tty: false,
+        processes_of: None,
         stop_signal: None,
         labels: Default::default(),
         annotations: Default::default(),

@@ -126,6 +126,7 @@ async fn serve(
     let authorizers = options.api.authorizers(&TokioClock::system())?;
     let builder = Cluster::builder()
         .rbac()
+        .figures_of_use()
         .asking(authorizers.before, authorizers.after)
         .tokens(Arc::clone(&keys))
         .webhooks(WebhookCaller::new())

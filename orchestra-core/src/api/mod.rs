@@ -12,7 +12,7 @@
 //! | `request` | operations, targets, options and replies, as values |
 //! | `scaled` | how many replicas an object has, in one form for all kinds |
 //! | `revise` | an object that somebody on its way changed |
-//! | `responder` | who answers what is created to be answered |
+//! | `responder` | who answers what is created to be answered, or worked out when it is read |
 //! | `converter` | who converts objects whose versions the table does not know |
 //! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
 //! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
@@ -85,7 +85,7 @@ pub use request::{
     WriteOptions,
 };
 pub use resource::{Conversion, Resource, Served, ValidateServed, api_version, split_api_version};
-pub use responder::{Question, Responder, Responders};
+pub use responder::{Computed, Question, Responder, Responders, Wanted};
 pub use rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed, desires_otherwise};
 pub use server::{
     AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Refusal, ResponderFactory,

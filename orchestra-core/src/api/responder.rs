@@ -1,4 +1,5 @@
-//! What is created to be answered, and is not kept: reviews, and the requests for tokens.
+//! What is answered, and not kept: what is created to be answered, as reviews and the requests for tokens are, and what is
+//! worked out when it is read, as figures of use are.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -35,9 +36,32 @@ pub trait Responder: Send + Sync + fmt::Debug + 'static {
     async fn respond(&self, question: &Question<'_>, body: Value) -> Result<Value, Status>;
 }
 
+/// What of a kind that is not kept is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wanted<'a> {
+    /// Only of this namespace.
+    pub namespace: Option<&'a str>,
+    /// Only the one of this name.
+    pub name: Option<&'a str>,
+}
+
+/// Works out what there is of a kind that is not kept, when somebody reads it.
+#[async_trait]
+pub trait Computed: Send + Sync + fmt::Debug + 'static {
+    /// What there is, each with a name and a uid. Selectors are applied afterwards.
+    ///
+    /// # Errors
+    /// What the caller is told.
+    async fn list(&self, wanted: &Wanted<'_>) -> Result<Vec<Value>, Status>;
+}
+
 /// Who answers what.
 #[derive(Debug, Default)]
-pub struct Responders(HashMap<Asked, Arc<dyn Responder>>);
+pub struct Responders {
+    created: HashMap<Asked, Arc<dyn Responder>>,
+    read: HashMap<GroupResource, Arc<dyn Computed>>,
+}
 
 /// A kind, or a subresource of it.
 type Asked = (GroupResource, Option<Arc<str>>);
@@ -51,15 +75,27 @@ impl Responders {
     /// Has somebody answer what is created of a kind.
     #[must_use]
     pub fn kind(mut self, id: GroupResource, responder: impl Responder) -> Self {
-        self.0.insert((id, None), Arc::new(responder));
+        self.created.insert((id, None), Arc::new(responder));
         self
     }
 
     /// Has somebody answer what is created of a subresource.
     #[must_use]
     pub fn subresource(mut self, id: GroupResource, name: &str, responder: impl Responder) -> Self {
-        self.0.insert((id, Some(name.into())), Arc::new(responder));
+        self.created.insert((id, Some(name.into())), Arc::new(responder));
         self
+    }
+
+    /// Has somebody work out what there is of a kind.
+    #[must_use]
+    pub fn computed(mut self, id: GroupResource, computed: impl Computed) -> Self {
+        self.read.insert(id, Arc::new(computed));
+        self
+    }
+
+    /// Who works out what there is of this kind.
+    pub(super) fn computes(&self, id: &GroupResource) -> Option<&Arc<dyn Computed>> {
+        self.read.get(id)
     }
 
     /// Who answers this.
@@ -68,6 +104,6 @@ impl Responders {
         id: &GroupResource,
         subresource: Option<&Arc<str>>,
     ) -> Option<&Arc<dyn Responder>> {
-        self.0.get(&(id.clone(), subresource.cloned()))
+        self.created.get(&(id.clone(), subresource.cloned()))
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::context::{Context, owner};
 use super::fake::FakeHost;
+use super::figures::Figures;
 use super::followed::Followed;
 use super::no_host::NoHost;
 use super::pods::Pods;
@@ -97,7 +98,15 @@ impl Agent {
 
     /// What answers requests for logs and the like of this node's pods.
     pub fn service(&self) -> LocalNode {
-        LocalNode::new(self.runtime.clone(), owner(&self.config, &self.name), self.client.clone())
+        let owner = owner(&self.config, &self.name);
+        let figures = Figures::new(
+            (self.name.clone(), owner.clone()),
+            self.runtime.clone(),
+            self.volumes.clone(),
+            self.config.log_root.clone(),
+            self.client.clock().clone(),
+        );
+        LocalNode::new(self.runtime.clone(), owner, self.client.clone(), figures)
     }
 
     /// Runs until `shutdown` resolves. Waits for a runtime or an API that is away, now or later. When this returns,

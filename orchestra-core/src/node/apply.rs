@@ -12,7 +12,9 @@ use super::address::{addresses, attach, detach};
 use super::backoff::{add, go_duration};
 use super::context::{Context, about};
 use super::kill::{Ending, Killing};
-use super::model::{CONFIG_ERROR, FailedProbe, LEAST_GRACE, Memory, Observed, Waiting, containers};
+use super::model::{
+    CONFIG_ERROR, FailedProbe, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
+};
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
 use super::start::Starting;
@@ -74,8 +76,15 @@ impl Executor<'_> {
             Step::RunSandbox { attempt } => self.run_sandbox(attempt).await?,
             Step::Attach(id) => self.attach(&id).await?,
             Step::Start(start) => {
-                let wanted = &self.wanted(&start.container)?.clone();
-                let starting = Starting { ctx: self.ctx, pod: self.pod, wanted, memory: &mut *self.memory };
+                let wanted = &self.wanted(&start.container)?;
+                let starting = Starting {
+                    ctx: self.ctx,
+                    pod: self.pod,
+                    wanted,
+                    role: start.role,
+                    seen: self.seen,
+                    memory: &mut *self.memory,
+                };
                 starting.start(&start).await?;
             }
             Step::BackOff { container, wait } => {
@@ -105,9 +114,13 @@ impl Executor<'_> {
         self.pod.spec.as_ref().ok_or_else(|| Stop::Away("the pod has no spec".into()))
     }
 
-    fn wanted(&self, name: &str) -> Result<&Wanted, Stop> {
-        let found = containers(self.spec()?).find(|(_, wanted)| wanted.name == name);
-        found.map(|(_, wanted)| wanted).ok_or_else(|| Stop::Away(format!("there is no container {name}")))
+    fn wanted(&self, name: &str) -> Result<Wanted, Stop> {
+        let spec = self.spec()?;
+        let usual = containers(spec).find(|(_, wanted)| wanted.name == name);
+        let found = usual.map(|(_, wanted)| wanted.clone());
+        found
+            .or_else(|| ephemeral(spec).find(|wanted| wanted.name == name))
+            .ok_or_else(|| Stop::Away(format!("there is no container {name}")))
     }
 
     /// A preparation failed: it is tried again, later each time.
@@ -156,6 +169,13 @@ impl Executor<'_> {
             &config.dns,
             &config.log_root,
         );
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(why) => {
+                let message = format!("Failed to create pod sandbox: {why}");
+                return Err(self.prepare_later("FailedCreatePodSandBox", message));
+            }
+        };
         match self.ctx.runtime.run_sandbox(&spec).await {
             Ok(_) => {
                 self.memory.prepare_failures = 0;
@@ -210,7 +230,7 @@ impl Executor<'_> {
     }
 
     async fn kill(&mut self, name: &str, id: &ContainerId, why: KillReason) -> Result<(), Stop> {
-        let wanted = self.wanted(name)?;
+        let wanted = &self.wanted(name)?;
         let (message, probe) = match why {
             KillReason::Probe(FailedProbe::Liveness) => {
                 ("failed liveness probe", wanted.liveness_probe.as_ref())

@@ -119,7 +119,13 @@ pub(super) fn about(pod: &Pod, container: Option<&str>) -> ObjectReference {
     about.field_path = container.map(|name| {
         let init = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_ref());
         let is_init = init.is_some_and(|init| init.iter().any(|container| container.name == name));
-        let list = if is_init { "initContainers" } else { "containers" };
+        let added = pod.spec.iter().flat_map(|spec| spec.ephemeral_containers.iter().flatten());
+        let is_added = added.into_iter().any(|container| container.name == name);
+        let list = match (is_init, is_added) {
+            (true, _) => "initContainers",
+            (_, true) => "ephemeralContainers",
+            _ => "containers",
+        };
         format!("spec.{list}{{{name}}}")
     });
     about

@@ -87,13 +87,32 @@ impl Directory {
     /// # Errors
     /// When there is none of that name, or it cannot be reached.
     pub async fn find(&self, client: &Client, node: &str) -> Result<Arc<dyn NodeService>, Status> {
-        let local = self.0.local.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned();
-        if let Some(service) = local {
-            return Ok(service);
+        match self.local(node) {
+            Some(service) => Ok(service),
+            None => self.dial(&client.cluster::<Node>().get(node).await?).await,
         }
+    }
+
+    /// The agent of a node whose object is at hand.
+    ///
+    /// # Errors
+    /// When it cannot be reached.
+    pub async fn reach(&self, node: &Node) -> Result<Arc<dyn NodeService>, Status> {
+        match self.local(node.metadata.name.as_deref().unwrap_or_default()) {
+            Some(service) => Ok(service),
+            None => self.dial(node).await,
+        }
+    }
+
+    fn local(&self, node: &str) -> Option<Arc<dyn NodeService>> {
+        self.0.local.read().unwrap_or_else(PoisonError::into_inner).get(node).cloned()
+    }
+
+    async fn dial(&self, node: &Node) -> Result<Arc<dyn NodeService>, Status> {
         let dialer = self.0.dialer.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let unreachable = || Status::internal(format!("no agent of node {node} is known to this server"));
-        dialer.ok_or_else(unreachable)?.dial(&client.cluster::<Node>().get(node).await?).await
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let unreachable = || Status::internal(format!("no agent of node {name} is known to this server"));
+        dialer.ok_or_else(unreachable)?.dial(node).await
     }
 
     /// What a container wrote. `client` is whoever asks.

@@ -1,6 +1,6 @@
 //! A machine in memory: files that nobody reads but tests, and doors that answer as they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost, VolumeUsage,
 };
 use super::volumes::{EmptyDir, Files};
 use crate::runtime::PodRef;
@@ -26,6 +26,8 @@ pub struct FakeHost {
 struct State {
     volumes: BTreeMap<(String, String), Files>,
     groups: BTreeMap<(String, String), Option<u32>>,
+    sizes: BTreeMap<(String, String), u64>,
+    in_memory: BTreeSet<(String, String)>,
     pod_files: BTreeMap<(String, String), Vec<u8>>,
     http: Option<Arc<Answer>>,
     closed: bool,
@@ -60,6 +62,11 @@ impl FakeHost {
         self.lock().groups.get(&(pod_uid.to_owned(), volume.to_owned())).copied().flatten()
     }
 
+    /// Fills a volume with so many bytes, as its container would.
+    pub fn fill(&self, pod_uid: &str, volume: &str, bytes: u64) {
+        self.lock().sizes.insert((pod_uid.to_owned(), volume.to_owned()), bytes);
+    }
+
     /// Writes a file of a pod, as its container would.
     pub fn write(&self, pod_uid: &str, name: &str, content: &[u8]) {
         self.lock().pod_files.insert((pod_uid.to_owned(), name.to_owned()), content.to_vec());
@@ -91,6 +98,9 @@ impl VolumeHost for FakeHost {
         let mut state = self.lock();
         let key = (pod.uid.clone(), volume.to_owned());
         state.groups.insert(key.clone(), directory.group);
+        if directory.memory {
+            state.in_memory.insert(key.clone());
+        }
         state.volumes.entry(key).or_default();
         Ok(Self::path(pod, volume))
     }
@@ -133,6 +143,23 @@ impl VolumeHost for FakeHost {
         let found =
             self.lock().pod_files.get(&(pod.uid.clone(), name.to_owned())).cloned().unwrap_or_default();
         Ok(found.into_iter().take(most).collect())
+    }
+
+    async fn usage(&self, pod: &PodRef) -> Result<Vec<VolumeUsage>, HostError> {
+        let state = self.lock();
+        let own = state.volumes.iter().filter(|((uid, _), _)| *uid == pod.uid);
+        Ok(own
+            .map(|(key, files)| {
+                let content: usize = files.values().map(|file| file.data.len()).sum();
+                let bytes = state.sizes.get(key).copied().unwrap_or(content as u64);
+                let memory = state.in_memory.contains(key);
+                VolumeUsage { volume: key.1.clone(), bytes, inodes: 1 + files.len() as u64, memory }
+            })
+            .collect())
+    }
+
+    async fn size_of(&self, _folder: &Path) -> Result<u64, HostError> {
+        Ok(0)
     }
 
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {

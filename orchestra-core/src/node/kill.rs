@@ -11,7 +11,7 @@ use super::address::{addresses, detach};
 use super::backoff::between;
 use super::context::{Context, about};
 use super::handlers::{Handler, Outcome, run};
-use super::model::{LEAST_GRACE, Memory, Observed, Role, containers};
+use super::model::{LEAST_GRACE, Memory, Observed, Role, containers, ephemeral};
 use super::stop::Stop;
 use crate::runtime::{ContainerId, SandboxState};
 
@@ -55,6 +55,15 @@ impl Killing<'_> {
     }
 }
 
+/// A container that runs and is to end.
+struct Running {
+    role: Role,
+    wanted: Wanted,
+    id: ContainerId,
+    /// Whether it is told for the first time.
+    fresh: bool,
+}
+
 /// A pod to end.
 pub(super) struct Ending<'a> {
     pub(super) ctx: &'a Arc<Context>,
@@ -62,7 +71,7 @@ pub(super) struct Ending<'a> {
     pub(super) seen: &'a Observed,
 }
 
-impl<'a> Ending<'a> {
+impl Ending<'_> {
     /// Ends everything of the pod: its containers together, then its sidecars from the last to the first, then the
     /// sandbox. Called again, it goes on where it was: hooks do not run twice, and time that has passed counts.
     pub(super) async fn terminate(&self, memory: &mut Memory, grace: Duration) -> Result<(), Stop> {
@@ -75,9 +84,10 @@ impl<'a> Ending<'a> {
         };
         let ip = addresses(self.ctx, self.pod, memory).first().copied();
         let (sidecars, others): (Vec<_>, Vec<_>) =
-            self.running(memory).into_iter().partition(|(role, ..)| *role == Role::Sidecar);
-        let kill = |(_, wanted, id, fresh): &(Role, &'a Wanted, &'a ContainerId, bool)| {
-            self.killing(wanted, id, ip, *fresh).run(left())
+            self.running(memory).into_iter().partition(|running| running.role == Role::Sidecar);
+        let kill = |running: &Running| {
+            let (wanted, id, fresh) = (running.wanted.clone(), running.id.clone(), running.fresh);
+            async move { self.killing(&wanted, &id, ip, fresh).run(left()).await }
         };
         for ended in join_all(others.iter().map(kill)).await {
             ended?;
@@ -93,24 +103,27 @@ impl<'a> Ending<'a> {
     }
 
     /// The running containers, and whether each is told for the first time that it ends.
-    fn running(&self, memory: &mut Memory) -> Vec<(Role, &'a Wanted, &'a ContainerId, bool)> {
+    fn running(&self, memory: &mut Memory) -> Vec<Running> {
+        let Some(spec) = &self.pod.spec else { return Vec::new() };
+        let usual = containers(spec).map(|(role, wanted)| (role, wanted.clone()));
+        let all = usual.chain(ephemeral(spec).map(|wanted| (Role::Ephemeral, wanted)));
         let mut running = Vec::new();
-        for (role, wanted) in self.pod.spec.iter().flat_map(containers) {
+        for (role, wanted) in all {
             for life in self.seen.lives(&wanted.name).into_iter().filter(|life| life.state.is_running()) {
                 let fresh = memory.announced.insert(life.id.clone());
-                running.push((role, wanted, &life.id, fresh));
+                running.push(Running { role, wanted: wanted.clone(), id: life.id.clone(), fresh });
             }
         }
         running
     }
 
-    fn killing(
-        &self,
-        wanted: &'a Wanted,
-        id: &'a ContainerId,
+    fn killing<'b>(
+        &'b self,
+        wanted: &'b Wanted,
+        id: &'b ContainerId,
         ip: Option<IpAddr>,
         fresh: bool,
-    ) -> Killing<'a> {
+    ) -> Killing<'b> {
         let message = format!("Stopping container {}", wanted.name);
         Killing { ctx: self.ctx, pod: self.pod, wanted, id, ip, message, announce: fresh, run_hook: fresh }
     }

@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod};
 
 use super::context::Context;
-use super::model::{Memory, Observed, containers};
+use super::model::{Memory, Observed, containers, ephemeral};
 use super::translate::pod_ref;
 use crate::runtime::{Container, ContainerMeta, LogOptions};
 
@@ -22,7 +22,8 @@ pub(super) fn file_name(meta: &ContainerMeta) -> String {
 /// Reads the messages of containers that have ended since the last time.
 pub(super) async fn collect(ctx: &Context, pod: &Pod, seen: &Observed, memory: &mut Memory) {
     let Some(spec) = &pod.spec else { return };
-    for (_, wanted) in containers(spec) {
+    let usual = containers(spec).map(|(_, wanted)| wanted.clone());
+    for wanted in &usual.chain(ephemeral(spec)).collect::<Vec<_>>() {
         for life in seen.lives(&wanted.name).into_iter().take(2) {
             let Some(exit) = life.state.exit() else { continue };
             if memory.messages.contains_key(&life.id) {

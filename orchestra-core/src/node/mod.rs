@@ -39,6 +39,7 @@ mod env;
 mod expand;
 pub mod fake;
 mod fields;
+pub mod figures;
 mod followed;
 mod handlers;
 mod images;
@@ -46,6 +47,7 @@ mod kill;
 mod leftovers;
 mod mailbox;
 mod messages;
+mod metrics;
 mod model;
 mod mounts;
 mod no_host;
@@ -71,9 +73,9 @@ pub use agent::Agent;
 pub use config::Config;
 pub use connect::Connections;
 pub use directory::{ContainerPlace, Dialer, Directory, PodPlace};
-
+pub use metrics::FiguresOfUse;
 pub use ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost, VolumeUsage,
 };
 pub use service::{LocalNode, LogRequest, NodeService};
 pub use translate::ClusterDns;

@@ -25,6 +25,8 @@ pub enum Role {
     Sidecar,
     /// What the pod is for.
     App,
+    /// Added to a pod that runs, to look into it. It is never started again.
+    Ephemeral,
 }
 
 /// The containers of a pod in the order they start, with their roles.
@@ -34,6 +36,38 @@ pub fn containers(spec: &PodSpec) -> impl DoubleEndedIterator<Item = (Role, &Wan
         (if always { Role::Sidecar } else { Role::Init }, container)
     });
     init.chain(spec.containers.iter().map(|container| (Role::App, container)))
+}
+
+/// The containers that were added to look into a pod, as containers like others.
+pub fn ephemeral(spec: &PodSpec) -> impl Iterator<Item = Wanted> + '_ {
+    spec.ephemeral_containers.iter().flatten().map(|added| {
+        let own = added.clone();
+        Wanted {
+            name: own.name,
+            image: own.image,
+            command: own.command,
+            args: own.args,
+            working_dir: own.working_dir,
+            env: own.env,
+            env_from: own.env_from,
+            image_pull_policy: own.image_pull_policy,
+            security_context: own.security_context,
+            stdin: own.stdin,
+            stdin_once: own.stdin_once,
+            tty: own.tty,
+            termination_message_path: own.termination_message_path,
+            termination_message_policy: own.termination_message_policy,
+            volume_devices: own.volume_devices,
+            volume_mounts: own.volume_mounts,
+            ..Wanted::default()
+        }
+    })
+}
+
+/// The container whose processes one that was added is to see.
+pub fn target_of<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a str> {
+    let added = spec.ephemeral_containers.iter().flatten().find(|added| added.name == name)?;
+    added.target_container_name.as_deref().filter(|target| !target.is_empty())
 }
 
 /// When a container that ended is started again.
@@ -65,6 +99,9 @@ impl RestartPolicy {
     /// Whether a container of this role starts again after it ended with `code`. A container's own policy and the rules
     /// for its exit codes come before its pod's.
     pub fn restarts(self, role: Role, container: &Wanted, code: i32) -> bool {
+        if role == Role::Ephemeral {
+            return false;
+        }
         for rule in container.restart_policy_rules.iter().flatten() {
             let Some(codes) = &rule.exit_codes else { continue };
             let listed = codes.values.as_deref().unwrap_or_default().contains(&code);
@@ -74,7 +111,7 @@ impl RestartPolicy {
         }
         match (role, Self::parse(container.restart_policy.as_deref()).unwrap_or(self)) {
             (Role::Sidecar, _) => true,
-            (_, Self::Never) => false,
+            (Role::Ephemeral, _) | (_, Self::Never) => false,
             (Role::Init, _) | (_, Self::OnFailure) => code != 0,
             (Role::App, Self::Always) => true,
         }
@@ -322,7 +359,8 @@ pub fn container_hash(container: &Wanted) -> String {
 /// What a pod's status says of one of its containers.
 pub fn reported<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
-    let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+    let usual = status.container_statuses.iter().chain(&status.init_container_statuses);
+    let mut all = usual.chain(&status.ephemeral_container_statuses).flatten();
     all.find(|known| known.name == name)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost,
+    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost, VolumeUsage,
 };
 use super::volumes::EmptyDir;
 use crate::runtime::PodRef;
@@ -43,6 +43,14 @@ impl VolumeHost for NoHost {
 
     async fn read_pod_file(&self, _: &PodRef, _: &str, _: usize) -> Result<Vec<u8>, HostError> {
         nothing("files of pods")
+    }
+
+    async fn usage(&self, _: &PodRef) -> Result<Vec<VolumeUsage>, HostError> {
+        Ok(Vec::new())
+    }
+
+    async fn size_of(&self, _: &Path) -> Result<u64, HostError> {
+        Ok(0)
     }
 
     async fn remove_pod(&self, _: &str) -> Result<(), HostError> {

@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 use super::backoff::add;
 use super::model::{
     FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
-    crash_key, is_terminal, reported, start_time, volumes_are_outdated,
+    crash_key, ephemeral, is_terminal, reported, start_time, volumes_are_outdated,
 };
 use crate::runtime::{Container, ContainerId, ContainerState, SandboxId, SandboxState};
 
@@ -169,6 +169,7 @@ impl<'a> Planner<'a> {
                     self.step(Step::PrepareVolumes);
                 }
                 self.refresh_volumes();
+                self.added(&sandbox);
                 if self.init(&sandbox) {
                     self.apps(&sandbox);
                 }
@@ -305,6 +306,20 @@ impl<'a> Planner<'a> {
                         self.start(Role::App, wanted, life);
                     }
                 }
+            }
+        }
+    }
+
+    /// Starts containers that were added to look into the pod, each once, whatever the others do.
+    fn added(&mut self, sandbox: &SandboxId) {
+        for wanted in ephemeral(self.spec) {
+            let life = self.seen.latest(&wanted.name);
+            let made = life.filter(|life| life.state == ContainerState::Created);
+            let made = made.filter(|_| self.life_in(sandbox, &wanted.name).is_some());
+            let had_begun = life.is_some_and(|life| life.state != ContainerState::Created)
+                || self.reported_attempt(&wanted.name) > 0;
+            if !had_begun {
+                self.start(Role::Ephemeral, &wanted, made);
             }
         }
     }

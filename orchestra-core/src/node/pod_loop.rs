@@ -14,7 +14,7 @@ use super::backoff::{add, between};
 use super::context::Context;
 use super::followed::Following;
 use super::mailbox::{Ending, Mail, Mailbox};
-use super::model::{Memory, Observed, containers};
+use super::model::{Memory, Observed};
 use super::plan::{Step, plan};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
@@ -127,18 +127,12 @@ impl PodLoop {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let seen = Observed::new(self.ctx.runtime.list(&self.ctx.filter(uid)).await?);
         super::messages::collect(&self.ctx, pod, &seen, &mut self.memory).await;
-        let wanted = pod.spec.as_ref();
         let running = |name: &str| seen.latest(name).is_some_and(|life| life.state.is_running());
-        for (_, container) in wanted.iter().flat_map(|spec| containers(spec)) {
-            if running(&container.name) {
-                self.memory.waiting.remove(&container.name);
-            }
-        }
+        self.memory.waiting.retain(|name, _| !running(name));
         self.probes.sync(&self.ctx, pod, &seen, &mut self.memory);
         let supported = self.ctx.runtime.capabilities().fields;
-        self.memory.refused = unsupported::field(pod, &supported).map(|field| {
-            format!("{field} is not supported by the runtime {:?} of this node", self.ctx.facts.runtime)
-        });
+        self.memory.refused = unsupported::field(pod, &supported)
+            .map(|field| unsupported::refusal(&field, &self.ctx.facts.runtime));
         Ok(seen)
     }
 

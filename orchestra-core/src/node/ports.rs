@@ -44,11 +44,30 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// The first `most` bytes of a file of [`pod_file`](VolumeHost::pod_file), empty when it is not there.
     async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError>;
 
+    /// How much each volume takes that is kept for a pod.
+    async fn usage(&self, pod: &PodRef) -> Result<Vec<VolumeUsage>, HostError>;
+
+    /// How many bytes of disk a folder of the machine takes with all below it; 0 if it is not there.
+    async fn size_of(&self, folder: &Path) -> Result<u64, HostError>;
+
     /// Removes everything of a pod.
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError>;
 
     /// Uids of pods that something is kept of.
     async fn pods(&self) -> Result<Vec<String>, HostError>;
+}
+
+/// What a volume takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeUsage {
+    /// The volume's name in the pod.
+    pub volume: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and folders.
+    pub inodes: u64,
+    /// It is in memory and takes nothing of a disk.
+    pub memory: bool,
 }
 
 /// Files to make.

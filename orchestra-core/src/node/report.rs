@@ -29,7 +29,7 @@ pub(super) async fn report(
     pod: &Pod,
     status: PodStatus,
 ) -> (Reported, Option<Arc<Entry>>) {
-    if pod.status.as_ref() == Some(&status) || pod.status.as_ref().map(stored) == Some(stored(&status)) {
+    if is_said(pod, &status) {
         return (Reported::Done, None);
     }
     let body = entry.to_value().and_then(|mut value| {
@@ -49,6 +49,11 @@ pub(super) async fn report(
         },
         Err(error) => (refused(&error), None),
     }
+}
+
+/// Whether a pod's status says this already.
+pub(super) fn is_said(pod: &Pod, status: &PodStatus) -> bool {
+    pod.status.as_ref() == Some(status) || pod.status.as_ref().map(stored) == Some(stored(status))
 }
 
 /// A status as it is stored, which has fields that an agent leaves out, such as an empty `lastState`.
@@ -71,7 +76,7 @@ fn target(pod: &Pod) -> Target {
     Target::of::<Pod>(pod.metadata.namespace.as_deref()).named(name)
 }
 
-fn refused(error: &Status) -> Reported {
+pub(super) fn refused(error: &Status) -> Reported {
     if error.is_not_found() {
         Reported::NotFound
     } else if error.is_conflict() {

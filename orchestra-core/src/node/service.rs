@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
+use super::figures::{Figures, Summary};
 use super::model::Observed;
 use crate::api::{Client, Reason, Status};
 use crate::runtime::{
@@ -34,6 +35,9 @@ pub trait NodeService: Send + Sync + 'static {
     /// What a container wrote.
     async fn logs(&self, request: &LogRequest) -> Result<ByteStream, Status>;
 
+    /// What the node and its pods use.
+    async fn summary(&self) -> Result<Summary, Status>;
+
     /// Runs a command in a container.
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status>;
 
@@ -51,6 +55,7 @@ pub struct LocalNode {
     runtime: Arc<dyn Runtime>,
     owner: String,
     client: Client,
+    figures: Figures,
 }
 
 impl std::fmt::Debug for LocalNode {
@@ -60,8 +65,8 @@ impl std::fmt::Debug for LocalNode {
 }
 
 impl LocalNode {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, owner: String, client: Client) -> Self {
-        Self { runtime, owner, client }
+    pub(super) fn new(runtime: Arc<dyn Runtime>, owner: String, client: Client, figures: Figures) -> Self {
+        Self { runtime, owner, client, figures }
     }
 
     async fn observe(&self, pod: &PodRef) -> Result<Observed, Status> {
@@ -98,7 +103,8 @@ impl LocalNode {
     async fn reported(&self, pod: &PodRef, name: &str) -> Option<ContainerStatus> {
         let pod = self.client.api::<Pod>(&pod.namespace).find(&pod.name).await.ok()??;
         let status = pod.status?;
-        let mut all = status.container_statuses.into_iter().chain(status.init_container_statuses).flatten();
+        let usual = status.container_statuses.into_iter().chain(status.init_container_statuses);
+        let mut all = usual.chain(status.ephemeral_container_statuses).flatten();
         all.find(|status| status.name == name)
     }
 
@@ -142,6 +148,10 @@ impl NodeService for LocalNode {
     async fn logs(&self, request: &LogRequest) -> Result<ByteStream, Status> {
         let life = self.life(&request.pod, &request.container, request.previous).await?;
         self.runtime.logs(&life.id, &request.options).await.map_err(|error| refused(&error))
+    }
+
+    async fn summary(&self) -> Result<Summary, Status> {
+        self.figures.summary().await.map_err(|error| refused(&error))
     }
 
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {

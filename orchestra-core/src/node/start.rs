@@ -12,12 +12,15 @@ use super::env::{self, Environment};
 use super::handlers::{Handler, Outcome, run};
 use super::images::{self, Pulls};
 use super::kill::Killing;
-use super::model::{CONFIG_ERROR, LEAST_GRACE, Memory, Waiting, container_hash, crash_key};
+use super::model::{
+    CONFIG_ERROR, LEAST_GRACE, Memory, Observed, Role, Waiting, container_hash, crash_key, target_of,
+};
 use super::mounts::Volumes;
 use super::plan::Start;
 use super::sources::Needs;
 use super::stop::Stop;
 use super::translate::{self, Resolved, would_be_root};
+use super::unsupported;
 use crate::api::Status;
 use crate::runtime::{ContainerId, ContainerMeta, ContainerSpec, Image, RuntimeError};
 
@@ -33,6 +36,8 @@ pub(super) struct Starting<'a> {
     pub(super) ctx: &'a Arc<Context>,
     pub(super) pod: &'a Pod,
     pub(super) wanted: &'a Wanted,
+    pub(super) role: Role,
+    pub(super) seen: &'a Observed,
     pub(super) memory: &'a mut Memory,
 }
 
@@ -102,6 +107,12 @@ impl Starting<'_> {
         if let Some(message) = would_be_root(pod, wanted, image.as_ref()) {
             return Ok(Err(message));
         }
+        // Of the others this was looked at before anything of the pod was started.
+        if self.role == Role::Ephemeral
+            && let Some(field) = unsupported::field_of_added(pod, wanted, &ctx.runtime.capabilities().fields)
+        {
+            return Ok(Err(unsupported::refusal(&field, &ctx.facts.runtime)));
+        }
         let volumes = Volumes { ctx, pod };
         let refresh = volumes.are_older_than(self.memory, FRESH).then(|| volumes.needs());
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -126,7 +137,9 @@ impl Starting<'_> {
             Ok(mounts) => mounts,
             Err(message) => return Ok(Err(message)),
         };
-        let resolved = Resolved { env, mounts, image };
+        let target = pod.spec.as_ref().and_then(|spec| target_of(spec, &wanted.name));
+        let target = target.and_then(|target| self.seen.latest(target)).map(|life| life.id.clone());
+        let resolved = Resolved { env, mounts, image, target };
         Ok(Ok(translate::container(pod, wanted, attempt, resolved, &ctx.machine)))
     }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::model::{
-    Memory, Observed, RestartPolicy, Role, Waiting, containers, is_terminal, reported, start_time,
+    Memory, Observed, RestartPolicy, Role, Waiting, containers, ephemeral, is_terminal, reported, start_time,
 };
 use super::resources::qos_class;
 use crate::runtime::{Container, ContainerId, ContainerState, Exit};
@@ -65,6 +65,7 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
         qos_class: old.qos_class.clone().or_else(|| Some(qos_class(spec).as_str().to_owned())),
         observed_generation: pod.metadata.generation,
         init_container_statuses: some(init),
+        ephemeral_container_statuses: some(reporter.added()),
         container_statuses: some(apps),
         ..old
     };
@@ -106,6 +107,17 @@ impl Reporter<'_> {
         }
         apps.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
         (init, apps)
+    }
+
+    /// The statuses of the containers that were added to look into the pod.
+    fn added(&self) -> Vec<ContainerStatus> {
+        let status = |wanted: Wanted| ContainerStatus {
+            // Nobody waits for it.
+            started: None,
+            ready: false,
+            ..self.container(Role::Ephemeral, &wanted)
+        };
+        ephemeral(self.spec).map(status).collect()
     }
 
     fn container(&self, role: Role, wanted: &Wanted) -> ContainerStatus {

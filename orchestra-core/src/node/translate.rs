@@ -13,8 +13,8 @@ use super::env::{Environment, expand_words};
 use super::model::container_hash;
 use super::resources;
 use crate::runtime::{
-    ContainerMeta, ContainerSpec, DnsConfig, HostPort, Image, MachineInfo, Mount, Namespaces, PodRef,
-    Propagation, Protocol, SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext, names,
+    ContainerId, ContainerMeta, ContainerSpec, DnsConfig, HostPort, Image, MachineInfo, Mount, Namespaces,
+    PodRef, Propagation, Protocol, SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext, names,
 };
 
 /// How pods of this node look up names.
@@ -36,7 +36,10 @@ pub fn pod_ref(pod: &Pod) -> PodRef {
     }
 }
 
-/// The sandbox of a pod.
+/// Longest name that the kernel takes for a machine.
+const LONGEST_NAME: usize = 64;
+
+/// The sandbox of a pod. What cannot be made of it is in the words of a `FailedCreatePodSandBox` event.
 pub fn sandbox(
     pod: &Pod,
     spec: &PodSpec,
@@ -44,12 +47,12 @@ pub fn sandbox(
     owner: &str,
     dns: &ClusterDns,
     log_root: &std::path::Path,
-) -> SandboxSpec {
+) -> Result<SandboxSpec, String> {
     let reference = pod_ref(pod);
     let host_network = spec.host_network == Some(true);
     let security = spec.security_context.as_ref();
-    SandboxSpec {
-        hostname: if host_network { String::new() } else { hostname(&reference, spec) },
+    Ok(SandboxSpec {
+        hostname: if host_network { String::new() } else { own_name(&reference, spec, &dns.domain)? },
         dns: dns_config(spec, &reference.namespace, dns),
         host_ports: if host_network { Vec::new() } else { host_ports(spec) },
         namespaces: Namespaces {
@@ -67,7 +70,26 @@ pub fn sandbox(
         log_directory: log_root.join(names::log_directory(&reference)),
         cgroup_parent: None,
         meta: SandboxMeta { pod: reference, attempt, owner: owner.to_owned() },
+    })
+}
+
+/// What the kernel of a pod's containers says is the machine's name: the pod's host name, or all of its domain name.
+fn own_name(pod: &PodRef, spec: &PodSpec, domain: &str) -> Result<String, String> {
+    let full = full_name(pod, spec, domain).filter(|_| spec.set_hostname_as_fqdn == Some(true));
+    match full {
+        Some(full) if full.len() > LONGEST_NAME => Err(format!(
+            "Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({LONGEST_NAME} is the \
+             max, {} characters requested)",
+            full.len()
+        )),
+        full => Ok(full.unwrap_or_else(|| hostname(pod, spec))),
     }
+}
+
+/// The name of a pod in the cluster's DNS, if it is in a subdomain.
+fn full_name(pod: &PodRef, spec: &PodSpec, domain: &str) -> Option<String> {
+    let subdomain = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty())?;
+    Some(format!("{}.{subdomain}.{}.svc.{domain}", hostname(pod, spec), pod.namespace))
 }
 
 /// The name a pod's containers see: what the spec says, else the pod's own name; at most 63 characters.
@@ -84,8 +106,7 @@ pub fn hosts_file(pod: &PodRef, spec: &PodSpec, ips: &[IpAddr], domain: &str) ->
          fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
     );
     let hostname = hostname(pod, spec);
-    let full = spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty());
-    let full = full.map(|subdomain| format!("{hostname}.{subdomain}.{}.svc.{domain}\t", pod.namespace));
+    let full = full_name(pod, spec, domain).map(|full| full + "\t");
     for ip in ips {
         text.push_str(&format!("{ip}\t{}{hostname}\n", full.as_deref().unwrap_or_default()));
     }
@@ -165,6 +186,8 @@ pub struct Resolved {
     pub mounts: Vec<Mount>,
     /// Its image, where the runtime has images.
     pub image: Option<Image>,
+    /// The container whose processes it is to see.
+    pub target: Option<ContainerId>,
 }
 
 /// A container of a pod.
@@ -192,6 +215,7 @@ pub fn container(
         stdin: wanted.stdin == Some(true),
         stdin_once: wanted.stdin_once == Some(true),
         tty: wanted.tty == Some(true),
+        processes_of: resolved.target,
         stop_signal: wanted.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         labels: BTreeMap::new(),
         annotations: BTreeMap::from([("io.kubernetes.pod.terminationGracePeriod".into(), grace.to_string())]),
@@ -289,7 +313,7 @@ mod tests {
 
     fn made(spec: serde_json::Value, dns: &ClusterDns) -> SandboxSpec {
         let pod = pod(spec);
-        sandbox(&pod, pod.spec.as_ref().unwrap(), 2, "c/n", dns, "/logs".as_ref())
+        sandbox(&pod, pod.spec.as_ref().unwrap(), 2, "c/n", dns, "/logs".as_ref()).unwrap()
     }
 
     #[test]
@@ -318,6 +342,34 @@ mod tests {
         );
         assert!(spec.namespaces.host_network && spec.host_ports.is_empty() && spec.hostname.is_empty());
         assert_eq!(spec.dns, None, "the machine's own");
+    }
+
+    #[test]
+    fn the_name_of_the_machine_is_the_whole_name_where_that_is_asked_for() {
+        let dns = ClusterDns { servers: Vec::new(), domain: "cluster.local".into() };
+        let name = |spec: serde_json::Value| {
+            let pod = pod(spec);
+            let made = sandbox(&pod, pod.spec.as_ref().unwrap(), 0, "c/n", &dns, "/logs".as_ref());
+            made.map(|made| made.hostname)
+        };
+        let long = "a".repeat(40);
+        for (spec, expected) in [
+            (json!({"containers": [], "subdomain": "db"}), "web"),
+            (json!({"containers": [], "setHostnameAsFQDN": true}), "web"),
+            (
+                json!({"containers": [], "setHostnameAsFQDN": true, "subdomain": "db"}),
+                "web.db.shop.svc.cluster.local",
+            ),
+            (
+                json!({"containers": [], "setHostnameAsFQDN": true, "subdomain": "db", "hostNetwork": true}),
+                "",
+            ),
+        ] {
+            assert_eq!(name(spec.clone()).as_deref(), Ok(expected), "{spec}");
+        }
+        let refused =
+            name(json!({"containers": [], "setHostnameAsFQDN": true, "subdomain": "db", "hostname": long}));
+        assert!(refused.unwrap_err().contains("too long (64 is the max, 66 characters requested)"));
     }
 
     #[test]

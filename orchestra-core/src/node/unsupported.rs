@@ -19,10 +19,20 @@ pub(super) fn field(pod: &Pod, supported: &SupportedFields) -> Option<String> {
     of_pod.or_else(|| containers(spec).find_map(|(_, wanted)| field_of_container(spec, wanted, supported)))
 }
 
+/// What is said of a field that is not supported.
+pub(super) fn refusal(field: &str, runtime: &str) -> String {
+    format!("{field} is not supported by the runtime {runtime:?} of this node")
+}
+
+/// The first field of a container that was added to a pod that is set and not supported.
+pub(super) fn field_of_added(pod: &Pod, wanted: &Wanted, supported: &SupportedFields) -> Option<String> {
+    field_of_container(pod.spec.as_ref()?, wanted, supported)
+}
+
 /// A field's path, whether it is set to something that needs support, and whether it is supported.
 type Field = (&'static str, bool, bool);
 
-fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 18] {
+fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 17] {
     let none = Default::default();
     let security = spec.security_context.as_ref().unwrap_or(&none);
     let groups = security.supplemental_groups.as_ref().is_some_and(|groups| !groups.is_empty());
@@ -61,7 +71,6 @@ fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 18] {
             supported.apparmor,
         ),
         ("securityContext.windowsOptions", security.windows_options.is_some(), false),
-        ("setHostnameAsFQDN", spec.set_hostname_as_fqdn == Some(true), false),
     ]
 }
 
@@ -76,9 +85,12 @@ fn field_of_container(spec: &PodSpec, wanted: &Wanted, supported: &SupportedFiel
         let mount = wanted.volume_mounts.iter().flatten().find(recursive)?;
         (!supported.recursive_read_only).then(|| format!("volumeMounts[{}].recursiveReadOnly", mount.name))
     };
-    let list = match spec.containers.iter().any(|container| container.name == wanted.name) {
-        true => "containers",
-        false => "initContainers",
+    let init = spec.init_containers.iter().flatten();
+    let added = spec.ephemeral_containers.iter().flatten();
+    let list = match () {
+        () if init.into_iter().any(|container| container.name == wanted.name) => "initContainers",
+        () if added.into_iter().any(|container| container.name == wanted.name) => "ephemeralContainers",
+        () => "containers",
     };
     found.or_else(mount).map(|path| format!("spec.{list}[{}].{path}", wanted.name))
 }

@@ -64,6 +64,7 @@ mod json;
 mod lease;
 mod legacy;
 mod limit_range;
+pub mod metrics;
 mod namespace;
 pub(crate) mod networking;
 mod node;

@@ -1,5 +1,7 @@
 //! What a runtime says about itself and the machine it runs on.
 
+use jiff::Timestamp;
+
 use super::SupportedFields;
 
 /// What can be asked of a runtime.
@@ -108,4 +110,40 @@ impl Default for MachineInfo {
             hostname: String::new(),
         }
     }
+}
+
+/// What of the machine is in use, whoever uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineStats {
+    /// When the figures were taken.
+    pub at: Timestamp,
+    /// When the machine was started.
+    pub started_at: Option<Timestamp>,
+    /// Processor time used since then, of all cores, in nanoseconds.
+    pub cpu_nanos: u64,
+    /// Memory in use that cannot be given back at once, in bytes.
+    pub memory_working_set_bytes: u64,
+    /// Memory in use, with what can be given back, in bytes.
+    pub memory_usage_bytes: u64,
+    /// Memory that can still be had, in bytes.
+    pub memory_available_bytes: u64,
+    /// The disk of images, logs and `emptyDir` volumes.
+    pub disk: DiskStats,
+    /// Processes and threads there are.
+    pub processes: u64,
+    /// Most of them that there can be.
+    pub most_processes: u64,
+}
+
+/// How full a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DiskStats {
+    /// Its bytes.
+    pub capacity_bytes: u64,
+    /// Bytes that can still be written.
+    pub available_bytes: u64,
+    /// Its inodes.
+    pub inodes: u64,
+    /// Inodes that are free.
+    pub inodes_free: u64,
 }

@@ -33,7 +33,7 @@ mod supported;
 
 pub use error::{PullFailure, Result, RuntimeError};
 pub use image::{Image, ImageRef, RegistryCredentials};
-pub use machine::{Capabilities, MachineInfo, RuntimeInfo};
+pub use machine::{Capabilities, DiskStats, MachineInfo, MachineStats, RuntimeInfo};
 pub use observed::{
     Container, ContainerState, ContainerStats, EventKind, Exit, Filter, RunningSandbox, RuntimeEvent,
     Sandbox, SandboxState,
@@ -145,6 +145,11 @@ pub trait Runtime: Send + Sync + 'static {
     /// Figures of the running containers that pass the filter. Needs [`Capabilities::stats`].
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         let _ = filter;
+        Err(RuntimeError::Unsupported { what: "stats" })
+    }
+
+    /// What of the machine is in use. Needs [`Capabilities::stats`].
+    async fn machine_stats(&self) -> Result<MachineStats> {
         Err(RuntimeError::Unsupported { what: "stats" })
     }
 

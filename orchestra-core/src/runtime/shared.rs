@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
-    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo,
+    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
     RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
     Session,
 };
@@ -100,6 +100,10 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         (**self).stats(filter).await
+    }
+
+    async fn machine_stats(&self) -> Result<MachineStats> {
+        (**self).machine_stats().await
     }
 
     async fn events(&self) -> Result<EventStream> {

@@ -236,6 +236,9 @@ pub struct ContainerSpec {
     pub stdin_once: bool,
     /// It has a terminal.
     pub tty: bool,
+    /// A container of the same sandbox whose processes it sees as its own, where the runtime can do that. Where not, it
+    /// sees those that it would see without.
+    pub processes_of: Option<ContainerId>,
     /// What ends it, instead of the image's choice: `SIGQUIT`.
     pub stop_signal: Option<String>,
     /// Labels beside those of its identity.

@@ -3,6 +3,8 @@
 
 mod adoption;
 mod configuration;
+mod ephemeral;
+mod figures;
 mod lifecycle;
 mod registration;
 mod security;

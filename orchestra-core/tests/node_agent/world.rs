@@ -209,6 +209,7 @@ impl World {
             stdin: false,
             stdin_once: false,
             tty: false,
+            processes_of: None,
             stop_signal: None,
             labels: Default::default(),
             annotations: Default::default(),

@@ -214,6 +214,14 @@ impl Runtime for Faulty {
         Ok(output)
     }
 
+    async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+        self.inner.stats(filter).await
+    }
+
+    async fn machine_stats(&self) -> Result<MachineStats> {
+        self.inner.machine_stats().await
+    }
+
     async fn events(&self) -> Result<EventStream> {
         let ends = |event: &Result<RuntimeEvent>| {
             matches!(event, Ok(RuntimeEvent { kind: EventKind::Exited(_), .. }))

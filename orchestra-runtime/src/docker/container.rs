@@ -32,6 +32,7 @@ impl DockerRuntime {
             meta: owner.meta,
             pid_mode: status::pid_mode(&shown)
                 .map(str::to_owned)
+                .or_else(|| spec.processes_of.as_ref().map(|other| format!("container:{other}")))
                 .or_else(|| shares_processes(&shown, sandbox)),
         };
         let facts = Facts {

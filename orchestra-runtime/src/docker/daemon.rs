@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use bollard::models::SystemInfo;
-use orchestra_core::runtime::{MachineInfo, Result, RuntimeInfo};
+use orchestra_core::runtime::{MachineInfo, MachineStats, Result, RuntimeError, RuntimeInfo};
 
 use super::DockerRuntime;
 use super::error::{self, About};
@@ -47,6 +47,16 @@ impl DockerRuntime {
         let here =
             tokio::task::spawn_blocking(move || machine::read(Path::new(&root))).await.unwrap_or_default();
         Ok(as_the_daemon_sees_it(here, info))
+    }
+
+    pub(super) async fn machine_stats(&self) -> Result<MachineStats> {
+        let info = self.docker.info().await.map_err(|error| error::of(About::Daemon, error))?;
+        // A daemon in a container says where its own files are: then it is our disk that counts.
+        let root = info.docker_root_dir.filter(|root| Path::new(root).exists()).unwrap_or_else(|| "/".into());
+        match tokio::task::spawn_blocking(move || machine::stats(Path::new(&root))).await {
+            Ok(stats) => stats,
+            Err(error) => Err(RuntimeError::Failed { message: error.to_string() }),
+        }
     }
 
     /// The lowest score the daemon can give a process: −1000 if it may lower one at all, else its own.

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
-    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo,
+    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
     RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
     SandboxSpec, Session,
 };
@@ -189,6 +189,10 @@ impl Runtime for DockerRuntime {
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         self.stats(filter).await
+    }
+
+    async fn machine_stats(&self) -> Result<MachineStats> {
+        self.machine_stats().await
     }
 
     async fn events(&self) -> Result<EventStream> {

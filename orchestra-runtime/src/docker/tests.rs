@@ -43,6 +43,7 @@ fn container_spec() -> ContainerSpec {
         stdin: false,
         stdin_once: false,
         tty: false,
+        processes_of: None,
         stop_signal: None,
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),
@@ -143,6 +144,7 @@ fn a_container_with_everything() {
         stdin: true,
         stdin_once: true,
         tty: true,
+        processes_of: None,
         stop_signal: Some("SIGQUIT".into()),
         annotations: BTreeMap::from([("note".into(), "hi".into())]),
         ..container_spec()

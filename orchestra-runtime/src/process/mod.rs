@@ -25,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
-    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo,
+    EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
     RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox,
     SandboxId, SandboxSpec, Session, SupportedFields,
 };
@@ -309,6 +309,11 @@ impl Runtime for ProcessRuntime {
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         self.stats(filter).await
+    }
+
+    async fn machine_stats(&self) -> Result<MachineStats> {
+        let root = self.inner.config.root.clone();
+        blocking(move || crate::machine::stats(&root)).await
     }
 
     async fn events(&self) -> Result<EventStream> {

@@ -40,8 +40,10 @@ pub(super) fn groups(mut own: Value, apis: &[Api]) -> Value {
     own
 }
 
+/// Adds versions, in the place of this server's own of that name: requests for them go to the others.
 fn add(held: &mut Value, more: Vec<Value>) {
     if let Some(held) = held.as_array_mut() {
+        held.retain(|own| !more.iter().any(|other| other["version"] == own["version"]));
         held.extend(more);
     }
 }
@@ -176,6 +178,9 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, ["apps v1,v9", "high.io v1,v1beta1", "low.io v1"]);
+        let own = json!({ "versions": [version("apps", "v1"), version("apps", "v9")] });
+        let versions = group(Some(own), "apps", &apis).unwrap()["versions"].take();
+        assert_eq!(versions, json!([version("apps", "v1"), version("apps", "v9")]), "each once");
         assert_eq!(group(None, "high.io", &apis).unwrap()["preferredVersion"]["version"], "v1");
         assert_eq!(group(None, "none.io", &apis), None);
     }

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use http_body_util::BodyExt;
 use orchestra_core::api::{Reason, Status};
 use orchestra_core::k8s_openapi::api::core::v1::Node;
+use orchestra_core::node::figures::Summary;
 use orchestra_core::node::{Dialer, LogRequest, NodeService};
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Duplex, ExecOptions, PodRef, RuntimeError, Session,
@@ -14,7 +15,7 @@ use orchestra_core::runtime::{
 use rustls::pki_types::ServerName;
 
 use super::sessions::{self, SessionRequest};
-use super::{MASTER, logs};
+use super::{MASTER, figures, logs};
 use crate::pki::{Authority, PkiError, node_host};
 use crate::remote::{Call, Channel};
 use crate::streams::client;
@@ -90,6 +91,12 @@ impl NodeService for DialedNode {
             }
         });
         Ok(chunks.boxed())
+    }
+
+    async fn summary(&self) -> Result<Summary, Status> {
+        let (_, _, body) =
+            self.channel.call(Call::get(figures::SUMMARY.to_owned()), "application/json").await?;
+        figures::read(&body)
     }
 
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::sessions::{self, SessionRequest};
-use super::{MASTER, logs};
+use super::{MASTER, figures, logs};
 use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
@@ -75,6 +75,9 @@ impl Door {
         }
         if let Some(wanted) = logs::read(uri.path(), uri.query()) {
             return self.logs(wanted?).await;
+        }
+        if let Some(answer) = figures::answer(&*self.service, uri.path()).await {
+            return answer;
         }
         match sessions::read(uri.path(), uri.query()) {
             Some(wanted) => self.connect(request, wanted?).await,

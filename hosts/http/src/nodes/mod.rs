@@ -5,10 +5,12 @@
 //!
 //! The paths are the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`, and `/exec/…`, `/attach/…`
 //! and `/portForward/NAMESPACE/POD`, whose connections become WebSockets or plain bytes. The pod's uid is a
-//! parameter too, so that a pod of the same name that came later is not mistaken for it.
+//! parameter too, so that a pod of the same name that came later is not mistaken for it. `/stats/summary` and
+//! `/metrics/resource` tell what the node and its pods use.
 
 mod dial;
 mod door;
+mod figures;
 mod logs;
 mod sessions;
 

@@ -21,6 +21,7 @@
 
 mod apply;
 mod caches;
+mod computed;
 mod conversions;
 mod convert;
 mod create;
@@ -297,7 +298,8 @@ impl Server {
         target: &Target,
         operation: Operation,
     ) -> Result<Response, Status> {
-        if !kind.stored && target.name.is_some() {
+        let computed = !kind.stored && self.responders.computes(&kind.id).is_some();
+        if !kind.stored && !computed && target.name.is_some() {
             // There is never one of them.
             return Err(Status::no_such_resource());
         }
@@ -317,6 +319,9 @@ impl Server {
         }
         if let (false, Operation::Create { body, options }) = (kind.stored, &operation) {
             return self.respond(user, kind, target, body.clone(), options).await;
+        }
+        if computed {
+            return self.compute(kind, target, operation).await;
         }
         let response = self.whole(user, kind, part, target, operation).await?;
         convert::response(kind, response).await

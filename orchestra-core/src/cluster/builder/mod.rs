@@ -64,6 +64,7 @@ pub struct Builder {
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
     history: Option<Duration>,
+    figures: bool,
 }
 
 /// Makes an admission of the embedder's, given the caches that it may read.
@@ -216,6 +217,14 @@ impl Builder {
         F: Future<Output = ()> + Send + 'static,
     {
         self.own.push((name.into(), Box::new(move |client, stop| Box::pin(run(client, stop)))));
+        self
+    }
+
+    /// Serves the API `metrics.k8s.io` from what the nodes tell of the use of their resources, as `kubectl top` and
+    /// autoscalers ask for it. Another server of that API, which an APIService names, comes before.
+    #[must_use]
+    pub fn figures_of_use(mut self) -> Self {
+        self.figures = true;
         self
     }
 

@@ -19,7 +19,7 @@ use crate::access::tokens::{ServiceAccountTokens, TokenRequests};
 use crate::access::{self, reviews};
 use crate::admission;
 use crate::api::access as policy;
-use crate::api::{Client, Server, ServerConfig, Service, Status, Target, User};
+use crate::api::{Caches, Client, Responders, Server, ServerConfig, Service, Status, Target, User};
 use crate::clock::{SharedClock, TokioClock};
 use crate::cluster::part::{Component, Part};
 use crate::cluster::{Cluster, bootstrap};
@@ -28,8 +28,9 @@ use crate::controllers::{self, ApiService};
 use crate::extensions;
 use crate::meta::GroupResource;
 use crate::network::fake::FakeNetwork;
-use crate::node::{Agent, Connections, Directory};
+use crate::node::{Agent, Connections, Directory, FiguresOfUse};
 use crate::objects;
+use crate::objects::metrics::{NodeMetrics, PodMetrics};
 use crate::proxy;
 use crate::runtime::fake::FakeRuntime;
 use crate::scheduler::Scheduler;
@@ -53,7 +54,8 @@ impl Builder {
         {
             return Err(StartError::HalfRestored);
         }
-        let server = self.server(&clock, stop.clone()).await?;
+        let directory = Directory::default();
+        let server = self.server(&clock, &directory, stop.clone()).await?;
         let forgetting = match self.history {
             Some(age) => Some(forget(&server, stop.clone(), age)?),
             None => None,
@@ -69,7 +71,6 @@ impl Builder {
         if self.standing.is_none() {
             self.api_service().ensure(&client).await?;
         }
-        let directory = Directory::default();
         server.connect_by(Arc::new(Connections::new(&server, directory.clone())));
         let metrics = self.controllers.metrics.clone();
         let parts = self.parts(&server, &directory, &clock);
@@ -134,11 +135,15 @@ impl Builder {
     async fn server(
         &mut self,
         clock: &SharedClock,
+        directory: &Directory,
         stop: CancellationToken,
     ) -> Result<Arc<Server>, StoreError> {
         let mut kinds = objects::builtin();
-        for kind in &self.kinds {
-            kinds.add(kind.clone());
+        let figures = self.figures.then(|| (directory.clone(), Arc::clone(clock)));
+        for kind in
+            self.kinds.iter().cloned().chain(self.figures.then(objects::metrics::rows).into_iter().flatten())
+        {
+            kinds.add(kind);
         }
         let (ranges, admission_clock, review_clock) =
             (self.ranges.clone(), Arc::clone(clock), Arc::clone(clock));
@@ -164,6 +169,10 @@ impl Builder {
             authorizer: self.authorizer.take().unwrap_or_else(|| Box::new(|_| Arc::new(policy::standard()))),
             responders: Box::new(move |caches, authorizer, authenticators| {
                 let all = reviews::responders(authorizer, authenticators, &review_clock);
+                let all = match figures {
+                    Some((directory, clock)) => figures_of_use(all, caches, &directory, &clock),
+                    None => all,
+                };
                 let Some(keys) = tokens else { return all };
                 authenticators.add(ServiceAccountTokens::new(caches, &review_clock, Arc::clone(&keys)));
                 let requests = TokenRequests::new(caches, &review_clock, keys);
@@ -218,6 +227,17 @@ impl Builder {
         }));
         setups
     }
+}
+
+/// Has the nodes be asked for their figures of use.
+fn figures_of_use(
+    all: Responders,
+    caches: &Caches,
+    directory: &Directory,
+    clock: &SharedClock,
+) -> Responders {
+    all.computed(GroupResource::of::<NodeMetrics>(), FiguresOfUse::of_nodes(caches, directory, clock))
+        .computed(GroupResource::of::<PodMetrics>(), FiguresOfUse::of_pods(caches, directory, clock))
 }
 
 /// Has the store forget what is old, for as long as the server runs.

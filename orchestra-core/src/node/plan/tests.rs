@@ -8,7 +8,7 @@ pub(in crate::node) fn at(second: i64) -> Timestamp {
 
 pub(in crate::node) fn pod(spec: Value) -> Pod {
     let mut spec = spec;
-    for list in ["containers", "initContainers"] {
+    for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
             container["image"] = json!("a:1");
         }
@@ -123,6 +123,35 @@ fn a_new_agent_prepares_volumes_again_and_restarts_nothing() {
     insta::assert_snapshot!(planned(&pod, &ready(&["a running"]), &Memory::default()), @"attach sandbox s0");
     let attached = Memory { volumes_ready: false, ..settled() };
     insta::assert_snapshot!(planned(&pod, &ready(&["a running"]), &attached), @"prepare volumes");
+}
+
+#[test]
+fn a_container_that_was_added_is_started_once_whatever_the_others_do() {
+    let spec = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}],
+        "ephemeralContainers": [{"name": "debug"}]});
+    for (lives, expected) in [
+        (&["i running"][..], "start Ephemeral debug, attempt 0\n"),
+        (&["i 0", "a running"], "start Ephemeral debug, attempt 0\n"),
+        (&["i 0", "a running", "debug created"], "start Ephemeral debug, attempt 0, made already as s0-2\n"),
+        (&["i 0", "a running", "debug running"], ""),
+        (&["i 0", "a running", "debug 1"], ""),
+        (&["i 0", "a running", "debug 0"], ""),
+    ] {
+        assert_eq!(planned(&pod(spec.clone()), &ready(lives), &settled()), expected, "{lives:?}");
+    }
+    let mut known = pod(spec);
+    known.status =
+        serde_json::from_value(json!({"ephemeralContainerStatuses": [{"name": "debug", "image": "a:1",
+        "imageID": "", "ready": false, "restartCount": 0, "containerID": "fake://gone"}]}))
+        .unwrap();
+    assert_eq!(
+        planned(&known, &ready(&["i 0", "a running"]), &settled()),
+        "",
+        "one that was lost is not begun again"
+    );
+    let over = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}],
+        "ephemeralContainers": [{"name": "debug"}]}));
+    assert_eq!(planned(&over, &ready(&["a 0"]), &settled()), "terminate within 30s\n");
 }
 
 #[test]

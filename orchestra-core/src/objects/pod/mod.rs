@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `defaults` | what a manifest may leave out |
 //! | `validate` | what is wrong with a specification; `containers`, `env`, `probes`, `resources`, `volumes`, `security` and `scheduling` with its parts |
-//! | `update` | what may change |
+//! | `update`, `ephemeral` | what may change; the containers that may be added |
 //! | `status` | the status a pod begins with, and binding |
 //! | `warnings` | what is accepted, but not good |
 //! | `print` | the row in a table |
@@ -12,6 +12,7 @@
 mod containers;
 mod defaults;
 mod env;
+mod ephemeral;
 mod print;
 mod probes;
 mod resources;
@@ -58,6 +59,7 @@ impl Rules for PodRules {
     const SUBRESOURCES: &'static [Subresource] = &[
         // A binding gives a pod what its spec asks for, and asks for nothing else.
         Subresource::edit("binding", &[Verb::Create]).body("", "v1", "Binding").uncounted(),
+        Subresource::part("ephemeralcontainers"),
         Subresource::EVICTION,
         Subresource::LOG,
         Subresource::EXEC,
@@ -95,6 +97,14 @@ impl Rules for PodRules {
 
     fn validate_update(new: &Pod, old: &Pod, errors: &mut Errors) {
         update::validate(new, old, errors);
+    }
+
+    fn prepare_part(_part: &str, new: &mut Value, old: &Value) {
+        ephemeral::take_over(new, old);
+    }
+
+    fn validate_part(_part: &str, new: &Pod, old: &Pod, errors: &mut Errors) {
+        ephemeral::validate(new, old, errors);
     }
 
     fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {

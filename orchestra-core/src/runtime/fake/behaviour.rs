@@ -21,6 +21,7 @@ pub struct Behaviour {
     pub(super) logs: Vec<(Duration, String)>,
     pub(super) exec: Option<Arc<ExecFn>>,
     pub(super) exec_delay: Duration,
+    pub(super) uses: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Default, Debug)]
@@ -120,6 +121,12 @@ impl Behaviour {
     /// Executed commands take so long.
     pub fn exec_takes(mut self, delay: Duration) -> Self {
         self.exec_delay = delay;
+        self
+    }
+
+    /// Uses so many thousandths of a core and so much memory for as long as it runs; none, and one MiB, if nothing is said.
+    pub fn uses(mut self, cpu_millis: u64, memory_bytes: u64) -> Self {
+        self.uses = Some((cpu_millis, memory_bytes));
         self
     }
 

@@ -13,7 +13,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{ContainerId, ContainerSpec, EventKind, Image, MachineInfo, RuntimeError, SupportedFields};
+use super::{
+    ContainerId, ContainerSpec, EventKind, Image, MachineInfo, MachineStats, RuntimeError, SupportedFields,
+};
 use crate::clock::SharedClock;
 use crate::supervise::Task;
 
@@ -55,6 +57,7 @@ pub enum Call {
     PullImage,
     Logs,
     ExecSync,
+    Stats,
 }
 
 /// Which containers a [`Behaviour`] is for.
@@ -112,6 +115,11 @@ impl FakeRuntime {
     /// Says which fields of a pod it carries out; all of them until it is told otherwise.
     pub fn support(&self, fields: SupportedFields) {
         self.inner.lock().fields = fields;
+    }
+
+    /// Has the machine's figures be changed before they are told, as by others who use it too.
+    pub fn on_machine_stats(&self, change: impl FnMut(&mut MachineStats) + Send + 'static) {
+        self.inner.lock().machine = Some(Box::new(change));
     }
 
     /// Makes the next call of this kind fail. Several wait in line.

@@ -10,10 +10,10 @@ use super::behaviour::{Behaviour, OnStop};
 use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
-    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, EventKind, EventStream,
-    ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions, MachineInfo, RegistryCredentials,
-    Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session,
-    names,
+    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, ContainerStats,
+    DiskStats, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions,
+    MachineInfo, MachineStats, RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError,
+    RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
 };
 
 /// How long a session may take.
@@ -27,6 +27,7 @@ impl Runtime for FakeRuntime {
             images: true,
             mounts: true,
             limits: true,
+            stats: true,
             simulated: true,
             exec: true,
             fields,
@@ -261,6 +262,40 @@ impl Runtime for FakeRuntime {
             resize: streams.tty.then(|| tokio::sync::mpsc::channel(1).0),
             exit: std::future::ready(Ok(exit_code)).boxed(),
         })
+    }
+
+    async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+        let now = self.inner.clock.now();
+        Ok(self.inner.enter(Call::Stats)?.stats(filter, now))
+    }
+
+    async fn machine_stats(&self) -> Result<MachineStats> {
+        let now = self.inner.clock.now();
+        let machine = &self.inner.machine;
+        let mut state = self.inner.enter(Call::Stats)?;
+        let used = state.stats(&Filter::default(), now);
+        let memory: u64 = used.iter().map(|one| one.memory_working_set_bytes).sum();
+        let disk = machine.ephemeral_storage_bytes;
+        let mut stats = MachineStats {
+            at: now,
+            started_at: None,
+            cpu_nanos: used.iter().map(|one| one.cpu_nanos).sum(),
+            memory_working_set_bytes: memory,
+            memory_usage_bytes: memory,
+            memory_available_bytes: machine.memory_bytes.saturating_sub(memory),
+            disk: DiskStats {
+                capacity_bytes: disk,
+                available_bytes: disk,
+                inodes: 1 << 20,
+                inodes_free: 1 << 20,
+            },
+            processes: used.len() as u64,
+            most_processes: 1 << 15,
+        };
+        if let Some(change) = &mut state.machine {
+            change(&mut stats);
+        }
+        Ok(stats)
     }
 
     async fn events(&self) -> Result<EventStream> {

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use super::behaviour::Behaviour;
 use super::{Call, On};
 use crate::runtime::{
-    Container, ContainerId, ContainerMeta, ContainerState, EventKind, Exit, Filter, Image, Result,
-    RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState, SupportedFields,
+    Container, ContainerId, ContainerMeta, ContainerState, ContainerStats, EventKind, Exit, Filter, Image,
+    MachineStats, PodRef, Result, RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState,
+    SupportedFields,
 };
 use crate::supervise::Task;
 
@@ -30,7 +31,11 @@ pub(in crate::runtime) struct State {
     pub(super) calls: FxHashMap<Call, u64>,
     pub(super) scripts: Vec<(On, Arc<Behaviour>)>,
     pub(super) subscribers: Vec<mpsc::UnboundedSender<Result<RuntimeEvent>>>,
+    pub(super) machine: Option<Box<MachineChange>>,
 }
+
+/// Makes the figures of the machine others than they would be.
+pub(super) type MachineChange = dyn FnMut(&mut MachineStats) + Send;
 
 pub(super) struct FakeSandbox {
     pub(super) meta: SandboxMeta,
@@ -114,6 +119,25 @@ impl State {
         found.into_iter().map(|(number, sandbox)| sandbox.observed(number)).collect()
     }
 
+    /// What the running containers use.
+    pub(super) fn stats(&self, filter: &Filter, now: Timestamp) -> Vec<ContainerStats> {
+        let of_pod = |sandbox: &FakeSandbox| {
+            let pod = sandbox.meta.pod.clone();
+            let stats = sandbox.containers.iter().filter_map(|container| container.stats(&pod, now));
+            stats.collect::<Vec<_>>()
+        };
+        match &filter.pod_uid {
+            Some(uid) => self
+                .of_pod(uid)
+                .filter(|(_, one)| filter.matches(&one.meta))
+                .flat_map(|(_, one)| of_pod(one))
+                .collect(),
+            None => {
+                self.sandboxes.values().filter(|one| filter.matches(&one.meta)).flat_map(of_pod).collect()
+            }
+        }
+    }
+
     /// Ends a container that runs. Whether it did.
     pub(super) fn end(&mut self, id: &ContainerId, code: i32, oom_killed: bool, now: Timestamp) -> bool {
         let Ok(container) = self.container(id) else { return false };
@@ -180,6 +204,22 @@ impl FakeContainer {
             image_id: self.image_id.to_string(),
             created_at: self.created_at,
         }
+    }
+
+    /// What it uses, if it runs.
+    fn stats(&self, pod: &PodRef, now: Timestamp) -> Option<ContainerStats> {
+        let ContainerState::Running { started_at } = self.state else { return None };
+        let (millis, memory) = self.behaviour.as_ref().and_then(|known| known.uses).unwrap_or((0, 1 << 20));
+        let ran = u64::try_from(now.duration_since(started_at).as_millis()).unwrap_or(0);
+        Some(ContainerStats {
+            pod: pod.clone(),
+            container: self.meta.name.clone(),
+            at: now,
+            // A thousandth of a core for a thousandth of a second is a thousand nanoseconds.
+            cpu_nanos: ran.saturating_mul(millis).saturating_mul(1000),
+            memory_working_set_bytes: memory,
+            disk_bytes: 0,
+        })
     }
 
     /// Every line written so far, with its time.

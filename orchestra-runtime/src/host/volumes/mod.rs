@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
-use orchestra_core::node::{EmptyDir, FileSet, HostError, PodFile, SubPath, VolumeHost};
+use orchestra_core::node::{EmptyDir, FileSet, HostError, PodFile, SubPath, VolumeHost, VolumeUsage};
 use orchestra_core::runtime::PodRef;
 use rustix::mount::MountFlags;
 
@@ -26,6 +26,7 @@ use crate::{mounts, private};
 
 mod sets;
 mod sub_path;
+mod usage;
 
 /// What the link to the current set of files is called.
 const DATA: &str = "..data";
@@ -171,6 +172,20 @@ impl VolumeHost for Volumes {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(&path, error)),
                 _ => Ok(content),
             }
+        })
+        .await
+    }
+
+    async fn usage(&self, pod: &PodRef) -> Result<Vec<VolumeUsage>, HostError> {
+        let path = self.pod(&pod.uid)?.join("volumes");
+        blocking(move || usage::of_volumes(&path).map_err(|error| io_error(&path, error))).await
+    }
+
+    async fn size_of(&self, folder: &Path) -> Result<u64, HostError> {
+        let folder = folder.to_owned();
+        blocking(move || {
+            let size = usage::of(&folder).map_err(|error| io_error(&folder, error))?;
+            Ok(size.bytes)
         })
         .await
     }

@@ -165,4 +165,7 @@ async fn has_figures(s: &Subject) {
     let stats = s.runtime.stats(&Filter::owner(&s.owner)).await.expect("stats");
     let own = stats.iter().find(|one| one.pod == s.pod("exec") && one.container == "app");
     assert!(own.is_some_and(|one| one.memory_working_set_bytes > 0), "{stats:?}");
+    let machine = s.runtime.machine_stats().await.expect("the figures of the machine");
+    assert!(machine.memory_available_bytes > 0 && machine.disk.capacity_bytes > 0, "{machine:?}");
+    assert!(machine.disk.available_bytes <= machine.disk.capacity_bytes, "{machine:?}");
 }

@@ -46,6 +46,7 @@ impl Subject {
             stdin: false,
             stdin_once: false,
             tty: false,
+            processes_of: None,
             stop_signal: None,
             labels: Default::default(),
             annotations: Default::default(),

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use orchestra_core::controllers::certificates::{CertificateAuthority, SignatureAlgorithm};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SubjectPublicKeyInfo,
+    KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SigningKey as _, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -280,6 +281,32 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = issued(params, vec![purpose]).signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { certificate, key: key.serialize_pem() })
+    }
+}
+
+/// The authority also signs what is asked for through the API: the controllers decide what that is.
+impl CertificateAuthority for Authority {
+    fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        let algorithm = self.issuer.key().algorithm();
+        if *algorithm == rcgen::PKCS_ECDSA_P384_SHA384 {
+            SignatureAlgorithm::EcdsaSha384
+        } else if *algorithm == rcgen::PKCS_ECDSA_P521_SHA512 {
+            SignatureAlgorithm::EcdsaSha512
+        } else if *algorithm == rcgen::PKCS_ED25519 {
+            SignatureAlgorithm::Ed25519
+        } else if *algorithm == rcgen::PKCS_RSA_SHA256 {
+            SignatureAlgorithm::RsaSha256
+        } else {
+            SignatureAlgorithm::EcdsaSha256
+        }
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
+        self.issuer.key().sign(message).map_err(|error| error.to_string())
     }
 }
 

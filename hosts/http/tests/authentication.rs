@@ -13,9 +13,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Method;
 use orchestra_core::access::bootstrap_tokens::BootstrapTokens;
-use orchestra_core::api::Service as _;
+use orchestra_core::api::{Patch, Service as _, Target};
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::Cluster;
+use orchestra_core::controllers;
+use orchestra_core::k8s_openapi::ByteString;
+use orchestra_core::k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use orchestra_core::testing::until;
 use orchestra_http::{
     ApiHost, Authority, Endpoint, FrontProxy, Frontend, Issued, Issuer, OidcTokens, TokenWebhook,
@@ -219,4 +222,49 @@ async fn a_proxy_is_believed_for_its_certificate_alone() {
     assert_eq!(behind.name(&other, &says).await, "403", "one of another name is nobody");
     assert_eq!(behind.name(&client, &says).await, "bob", "what clients say of themselves does not count");
     assert_eq!(behind.name(&imposter, &says).await, "front", "nor by a name that is a proxy's");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_certificate_is_known_by_it_once_it_is_approved() {
+    let authority = Arc::new(Authority::new().unwrap());
+    let tls = authority.issue_api_server(&[], &[]).unwrap();
+    let controllers = controllers::Config {
+        authority: Some(Arc::clone(&authority) as _),
+        ..controllers::Config::default()
+    };
+    let cluster = Cluster::builder().controllers(controllers).start().await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let api = ApiHost::new(listener, tls, Frontend::new(&cluster)).unwrap();
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "devs");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "ann");
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    let object = json!({
+        "metadata": {"name": "ann"},
+        "spec": {
+            "request": ByteString(request.into_bytes()), "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"], "expirationSeconds": 3600,
+        },
+    });
+    let client = cluster.client();
+    let requests = client.cluster::<CertificateSigningRequest>();
+    requests.create(&serde_json::from_value(object).unwrap()).await.unwrap();
+    let approved =
+        json!([{"type": "Approved", "status": "True", "reason": "ByHand", "message": "it is ann"}]);
+    let approval = Target::of::<CertificateSigningRequest>(None).named("ann").sub("approval");
+    let patch = Patch::Merge(json!({"status": {"conditions": approved}}));
+    client.call(approval, patch.operation()).await.unwrap();
+    let certificate = until("a certificate", Duration::from_secs(60), async || {
+        requests.get("ann").await.unwrap().status.unwrap_or_default().certificate
+    })
+    .await;
+    let certificate = String::from_utf8(certificate.0).unwrap();
+    let identity = Issued { certificate, key: key.serialize_pem() };
+    let stream = support::connect_as(api.address(), authority.certificate(), Some(&identity)).await;
+    let answer = support::post_on(stream, WHO, &[], "{}").await;
+    let user = &answer.json()["status"]["userInfo"];
+    assert_eq!((&user["username"], &user["groups"][0]), (&json!("ann"), &json!("devs")));
 }

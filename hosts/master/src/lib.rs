@@ -57,7 +57,7 @@ impl Master {
             .tokens(Arc::clone(&keys))
             .webhooks(WebhookCaller::new())
             .service_ranges(options.service_cluster_ip_range.clone())
-            .controllers(options.controllers(authority.certificate()));
+            .controllers(options.controllers(Arc::clone(&authority)));
         let builder = store(options, &directory, builder).await?;
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}; name another address with --listen", options.listen)

@@ -1,6 +1,7 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,7 +12,7 @@ use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
 use orchestra_core::store::redb::Retention;
-use orchestra_http::ApiOptions;
+use orchestra_http::{ApiOptions, Authority};
 
 /// How long a file remembers, where the past is bounded by bytes too and has no heartbeats in it.
 const FILE_HISTORY: Duration = Duration::from_secs(72 * 60 * 60);
@@ -167,7 +168,7 @@ impl Options {
         self.pki_dir.clone().unwrap_or_else(|| directory.join("pki"))
     }
 
-    pub(crate) fn controllers(&self, authority: &str) -> controllers::Config {
+    pub(crate) fn controllers(&self, authority: Arc<Authority>) -> controllers::Config {
         controllers::Config {
             nodes: controllers::NodeTimes {
                 monitor_grace: self.node_monitor_grace_period,
@@ -175,7 +176,8 @@ impl Options {
             },
             finished_pods: self.terminated_pod_gc_threshold,
             event_life: self.event_ttl,
-            root_ca: Some(authority.to_owned()),
+            root_ca: Some(authority.certificate().to_owned()),
+            authority: Some(authority),
             ..controllers::Config::default()
         }
     }

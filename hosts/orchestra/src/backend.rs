@@ -3,10 +3,12 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::{Builder, Node};
+use orchestra_core::controllers::local_path::LocalPath;
 use orchestra_core::node;
 use orchestra_core::runtime::Runtime as _;
 use orchestra_http::own_address;
@@ -18,6 +20,7 @@ use tracing::warn;
 
 use crate::cli::{Runtime, Up};
 use crate::directory::{self, Range};
+use crate::local_volumes::OwnDirectories;
 
 /// Cluster IPs of a cluster whose pods have loopback addresses: anyone may listen there.
 const LOOPBACK_SERVICES: &str = "127.96.0.0/16";
@@ -115,6 +118,14 @@ impl Backend {
             Kind::Docker(runtime) => builder.node(node, runtime, network),
             Kind::Process(runtime) => builder.node(node, runtime, network.host_ports(true)),
         })
+    }
+
+    /// Where volumes are made that are directories of nodes.
+    pub(crate) fn local_path(&self) -> LocalPath {
+        let root = self.directory.join("local-path");
+        let node = (!matches!(self.kind, Kind::Fake(_))).then(|| self.node.clone());
+        let directories = Arc::new(OwnDirectories::new(root.clone(), node));
+        LocalPath { root: root.display().to_string(), directories }
     }
 
     /// Takes the addresses of its Services on this machine. Says so if another cluster has them: then one of the two

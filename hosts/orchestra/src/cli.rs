@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use orchestra_core::cluster::Component;
 use orchestra_core::meta::Revision;
 use orchestra_core::quantity::Quantity;
 use orchestra_http::ApiOptions;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Status(DataDir),
     /// Show what an object has been, when it changed and who changed it; show a version of it, or go back to one
     History(History),
+    /// Show why a pod waits, node by node, and the smallest changes that would place it
+    Explain(Explain),
     /// Write all that a running cluster holds to a file
     Backup(Backup),
     /// Put what a backup holds into a new data directory
@@ -61,6 +64,9 @@ pub(crate) struct Up {
     /// The name of the node, with a real runtime
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub(crate) node_name: String,
+    /// Leave parts out, for others to run: kube-scheduler, kube-controller-manager. A kubeconfig for each is written
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable)]
+    pub(crate) without: Vec<Component>,
     /// Let other machines join as nodes, and print the line by which they do; implied when --listen is not loopback
     #[arg(long)]
     pub(crate) join: bool,
@@ -119,6 +125,18 @@ pub(crate) struct History {
     pub(crate) access: Access,
 }
 
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Explain {
+    /// The pod, as kubectl takes it: pod web-0, or pod/web-0
+    #[arg(value_name = "pod/NAME", num_args = 1..=2, required = true)]
+    pub(crate) object: Vec<String>,
+    /// Its namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// YAML
@@ -168,6 +186,14 @@ pub(crate) enum Runtime {
     Process,
     /// Containers in name only
     Fake,
+}
+
+/// A part that another program may be instead.
+fn replaceable(name: &str) -> Result<Component, String> {
+    match Component::parse(name) {
+        Some(part @ (Component::Scheduler | Component::ControllerManager)) => Ok(part),
+        _ => Err("it is kube-scheduler or kube-controller-manager that can be left out".to_owned()),
+    }
 }
 
 fn default_data_dir() -> PathBuf {

@@ -7,6 +7,8 @@
 //! | `directory` | where a cluster keeps its state, and what may not share it |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
+//! | `explain` | why a pod waits, through the API of a running cluster |
+//! | `local_volumes` | directories of this machine that were volumes |
 //! | `demo` | a throw-away cluster that shows itself |
 
 mod backend;
@@ -15,7 +17,9 @@ mod cli;
 mod control;
 mod demo;
 mod directory;
+mod explain;
 mod history;
+mod local_volumes;
 mod progress;
 mod up;
 
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
             Command::Stop(options) => control::send(&options, "stop").await,
             Command::Status(options) => control::status(&options).await,
             Command::History(options) => history::run(&options).await,
+            Command::Explain(options) => explain::run(&options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,
         }

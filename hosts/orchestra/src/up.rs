@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::Node;
 use orchestra_core::clock::TokioClock;
-use orchestra_core::cluster::Cluster;
+use orchestra_core::cluster::{Builder, Cluster, Component};
 use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
@@ -88,6 +88,8 @@ struct Running {
     api: Arc<ApiHost>,
     address: SocketAddr,
     kubeconfig: PathBuf,
+    /// The parts that others are to run, each with its kubeconfig.
+    others: Vec<(Component, PathBuf)>,
     control: UnixListener,
     /// Held for as long as the cluster runs.
     _services: Option<Range>,
@@ -121,7 +123,12 @@ async fn serve(
             (options.api.proxy()?, [reached.ip(), backend.service_ranges()?.api_server().into()]);
         authority.issue_api_server_behind(&addresses, &[], proxy.as_ref().map(FrontProxy::authority))?
     };
-    let root_ca = Some(authority.certificate().to_owned());
+    let controllers = controllers::Config {
+        root_ca: Some(authority.certificate().to_owned()),
+        authority: Some(Arc::clone(&authority) as _),
+        local_path: Some(backend.local_path()),
+        ..controllers::Config::default()
+    };
     let keys = Arc::new(TokenKeys::open(&pki.join("service-accounts"))?);
     let authorizers = options.api.authorizers(&TokioClock::system())?;
     let builder = Cluster::builder()
@@ -132,7 +139,8 @@ async fn serve(
         .webhooks(WebhookCaller::new())
         .store(store)
         .api_address(reached.ip(), reached.port())
-        .controllers(controllers::Config { root_ca, ..controllers::Config::default() });
+        .controllers(controllers);
+    let builder = options.without.iter().cloned().fold(builder, Builder::without);
     let cluster = Arc::new(backend.add_to(builder)?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let frontend = Frontend::new(&cluster).issuing(keys, format!("https://{reached}"));
@@ -148,7 +156,10 @@ async fn serve(
     });
     let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
-    Ok(Running { cluster, api, address, kubeconfig, control, _services: services, join })
+    let left_out = options.without.iter();
+    let others = left_out.map(|part| write_kubeconfig_of(part, directory, &authority, address));
+    let others = others.collect::<anyhow::Result<_>>()?;
+    Ok(Running { cluster, api, address, kubeconfig, others, control, _services: services, join })
 }
 
 impl Running {
@@ -157,6 +168,9 @@ impl Running {
         println!("  kubectl get nodes\n");
         if let Some(join) = &self.join {
             println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
+        }
+        for (part, path) in &self.others {
+            println!("{part} is left out; whoever is it instead:\n\n  --kubeconfig {}\n", path.display());
         }
         println!("Ctrl-C stops the cluster; its containers run on, and the next `up` finds them.");
     }
@@ -173,14 +187,37 @@ fn write_kubeconfig(
     address: SocketAddr,
 ) -> anyhow::Result<PathBuf> {
     let path = options.kubeconfig.clone().unwrap_or_else(|| directory.join("kubeconfig"));
+    Kubeconfig::ensure(&path, &url(address), authority)
+        .with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
+    Ok(path)
+}
+
+/// The kubeconfig of a part that another program is instead, as the user that Kubernetes has for it.
+fn write_kubeconfig_of(
+    part: &Component,
+    directory: &Path,
+    authority: &Authority,
+    address: SocketAddr,
+) -> anyhow::Result<(Component, PathBuf)> {
+    let path = directory.join(format!("{part}.kubeconfig"));
+    let config = Kubeconfig {
+        server: url(address),
+        authority: authority.certificate().to_owned(),
+        identity: authority.issue_client(&format!("system:{part}"), &[])?,
+    };
+    let written = config.write(&path);
+    written.with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
+    Ok((part.clone(), path))
+}
+
+/// How clients on this machine reach what listens on an address.
+fn url(address: SocketAddr) -> String {
     let host = if address.ip().is_unspecified() {
         SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port())
     } else {
         address
     };
-    Kubeconfig::ensure(&path, &format!("https://{host}"), authority)
-        .with_context(|| format!("the kubeconfig {} cannot be written", path.display()))?;
-    Ok(path)
+    format!("https://{host}")
 }
 
 /// Waits for the nodes to be ready, and says how they are.

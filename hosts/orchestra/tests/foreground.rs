@@ -60,3 +60,24 @@ fn what_it_keeps_is_its_owners_alone_whatever_the_umask() {
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn parts_that_others_are_to_run_are_left_out_and_have_a_kubeconfig() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = up(directory.path(), &["--without", "kube-scheduler,kube-controller-manager"]);
+    let _output = wait_for("kube-controller-manager is left out", &mut child);
+    for part in ["kube-scheduler", "kube-controller-manager"] {
+        let path = directory.path().join(format!("{part}.kubeconfig"));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{part}");
+    }
+    let status = Command::new(env!("CARGO_BIN_EXE_orchestra"))
+        .args(["status", "--data-dir"])
+        .arg(directory.path())
+        .output()
+        .unwrap();
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("kube-apiserver") && !status.contains("kube-scheduler"), "{status}");
+    assert!(!status.contains("kube-controller-manager"), "{status}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -6,14 +6,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Client, Status};
+use crate::controllers::SYSTEM_NAMESPACES;
 use crate::meta::Object;
-
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 /// Makes the namespaces and priority classes that are not there.
 pub(super) async fn namespaces(client: &Client) -> Result<(), Status> {
     let api = client.cluster::<Namespace>();
-    for name in NAMESPACES {
+    for name in SYSTEM_NAMESPACES {
         ensure(&api, name, json!({"metadata": {"name": name}})).await?;
     }
     let classes = client.cluster::<PriorityClass>();

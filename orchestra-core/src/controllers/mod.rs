@@ -7,7 +7,9 @@
 mod admission_policy;
 mod api_registration;
 mod api_service;
+pub mod autoscaler;
 mod bootstrap_tokens;
+pub mod certificates;
 mod create_pod;
 mod cron_job;
 mod daemon_set;
@@ -15,11 +17,13 @@ mod deployment;
 mod disruption;
 mod endpoint_slices;
 mod endpoints;
+mod ephemeral_volumes;
 mod event_expiry;
 mod finished_jobs;
 mod flow_control;
 mod garbage;
 mod job;
+pub mod local_path;
 mod namespace;
 mod node_lifecycle;
 mod node_ttl;
@@ -29,14 +33,18 @@ mod replicas;
 mod resource_quota;
 mod revisions;
 mod role_aggregation;
+mod scale;
 mod service_cidr;
 mod share;
 mod stateful_set;
 mod storage_protection;
+mod system_namespaces;
 mod taint_eviction;
 #[cfg(test)]
 mod testing;
 mod token_secrets;
+mod volume_binder;
+mod words;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,8 +53,12 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api_service::ApiService;
+use self::autoscaler::MetricsSource;
+use self::certificates::CertificateAuthority;
+use self::local_path::LocalPath;
 pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
+pub(crate) use self::system_namespaces::SYSTEM_NAMESPACES;
 use crate::access::tokens::SigningKeys;
 use crate::api::{Client, Status, User};
 use crate::control::events::Recorder;
@@ -70,6 +82,12 @@ pub struct Config {
     pub api_service: Option<ApiService>,
     /// The keys that sign the tokens which stand in Secrets. `None`: the cluster issues none.
     pub tokens: Option<Arc<dyn SigningKeys>>,
+    /// The authority that signs the certificates that are asked for. `None`: they are for others to sign.
+    pub authority: Option<Arc<dyn CertificateAuthority>>,
+    /// Where volumes are made that are directories of nodes. `None`: there are none, and no class of them.
+    pub local_path: Option<LocalPath>,
+    /// What pods use, for autoscalers. `None`: what the cluster serves as `metrics.k8s.io`.
+    pub figures: Option<Arc<dyn MetricsSource>>,
     /// Where a host can read how the controllers keep up.
     pub metrics: Metrics,
 }
@@ -83,6 +101,9 @@ impl Default for Config {
             root_ca: None,
             api_service: None,
             tokens: None,
+            authority: None,
+            local_path: None,
+            figures: None,
             metrics: Metrics::default(),
         }
     }
@@ -165,6 +186,12 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("ttl-after-finished", "ttl-after-finished-controller", finished_jobs::run);
     running.start("cronjob", "cronjob-controller", cron_job::run);
     running.start("disruption", "disruption-controller", disruption::run);
+    let figures = config.figures.clone();
+    running.start("horizontalpodautoscaler", "horizontal-pod-autoscaler", move |host| {
+        autoscaler::run(host, figures.clone())
+    });
+    running.start("stale-pod-disruption", "disruption-controller", disruption::run_stale);
+    running.start("system-namespaces", "namespace-controller", system_namespaces::run);
     running.start("endpoints", "endpoint-controller", endpoints::run);
     running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
     running.start(
@@ -181,6 +208,18 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("pod-garbage-finished", "pod-garbage-collector", move |host| {
         pod_garbage::run_finished(host, config.finished_pods)
     });
+    running.start("persistentvolumeclaim-binder", "persistent-volume-binder", volume_binder::run_claims);
+    running.start("persistentvolume-binder", "persistent-volume-binder", volume_binder::run_volumes);
+    running.start("ephemeral-volume", "ephemeral-volume-controller", ephemeral_volumes::run);
+    if let Some(local) = config.local_path {
+        let removing = local.clone();
+        running.start("local-path-provisioner", "local-path-provisioner", move |host| {
+            local_path::run_making(host, local.clone())
+        });
+        running.start("local-path-remover", "local-path-provisioner", move |host| {
+            local_path::run_removing(host, removing.clone())
+        });
+    }
     running.start("pvc-protection", "pvc-protection-controller", storage_protection::run_claims);
     running.start("pv-protection", "pv-protection-controller", storage_protection::run_volumes);
     running.start(
@@ -204,6 +243,13 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("service-cidrs", "service-cidrs-controller", move |host| {
         service_cidr::run(host, ranges.clone())
     });
+    running.start("csrapproving", "certificate-controller", certificates::run_approving);
+    running.start("csrcleaner", "certificate-controller", certificates::run_cleaning);
+    if let Some(authority) = config.authority {
+        running.start("csrsigning", "certificate-controller", move |host| {
+            certificates::run_signing(host, Arc::clone(&authority))
+        });
+    }
     running.start("token-cleaner", "token-cleaner", bootstrap_tokens::run);
     running.start("garbage-collector", "generic-garbage-collector", garbage::run);
     if let Some(keys) = config.tokens {

@@ -92,6 +92,7 @@ pub(crate) struct Condition {
     #[serde(rename = "type")]
     pub(crate) kind: Box<str>,
     pub(crate) status: Box<str>,
+    pub(crate) reason: Option<Box<str>>,
     pub(crate) last_transition_time: Option<Time>,
 }
 

@@ -31,6 +31,7 @@ mod address;
 mod agent;
 mod apply;
 mod backoff;
+mod claimed;
 mod config;
 mod connect;
 mod context;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::address::addresses;
 use super::backoff::between;
+use super::claimed;
 use super::context::{Context, Tokens};
 use super::env::Environment;
 use super::expand::expand;
@@ -80,8 +81,10 @@ impl Volumes<'_> {
         held: &mut HeldTokens,
     ) -> Result<PathBuf, String> {
         let tokens = tokens(self.ctx, self.pod, volume, held).await?;
-        let content =
-            content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?;
+        let content = match claimed::content(self.ctx, self.pod, volume).await? {
+            Some(content) => content,
+            None => content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?,
+        };
         let (host, reference) = (&self.ctx.volumes, pod_ref(self.pod));
         let made = match content {
             Content::EmptyDir(directory) => host.empty_dir(&reference, &volume.name, &directory).await,

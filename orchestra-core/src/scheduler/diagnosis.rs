@@ -47,8 +47,12 @@ impl fmt::Display for Diagnosis {
         if self.nodes == 0 {
             return f.write_str("no nodes available to schedule pods");
         }
-        let reasons = self.by_node.values().flat_map(|verdict| &verdict.reasons);
-        f.write_str(&counted(self.nodes, reasons))?;
+        let reasons = || self.by_node.values().flat_map(|verdict| &verdict.reasons);
+        // What is wrong with the pod itself is said once, not of each node.
+        match reasons().find(|reason| matches!(reason, Reason::Claims { .. })) {
+            Some(reason) => write!(f, "0/{} nodes are available: {reason}.", self.nodes)?,
+            None => f.write_str(&counted(self.nodes, reasons()))?,
+        }
         if !self.preemption.is_empty() {
             write!(f, " preemption: {}", self.preemption)?;
         }

@@ -12,7 +12,7 @@ use super::state::{Decision, State};
 use super::work::{Outcome, Worker};
 use crate::api::{Client, Status};
 use crate::control::events::Recorder;
-use crate::meta::Uid;
+use crate::meta::{ObjectName, Uid};
 use crate::supervise::{Ended, Supervisor};
 
 /// How many writes are under way at once. A store commits those that wait together in one go; more than this gain
@@ -68,7 +68,8 @@ impl Scheduler {
         let mut state = State::new(self.name.clone(), self.options);
         let cursors = feeds.follow(&mut state);
         let writes = Supervisor::new(&*self.name, Arc::clone(self.client.clock()));
-        let mut run = Run { client: self.client, feeds, cursors, state, worker, writes };
+        let waiting = Supervisor::new(format!("{}/volumes", self.name), Arc::clone(self.client.clock()));
+        let mut run = Run { client: self.client, feeds, cursors, state, worker, writes, waiting };
         let mut shutdown = pin!(shutdown);
         loop {
             run.decide();
@@ -92,19 +93,22 @@ struct Run {
     state: State,
     worker: Arc<Worker>,
     writes: Supervisor<Write, Outcome>,
+    /// Bindings that wait for volumes first, some for minutes: they do not count among the writes.
+    waiting: Supervisor<Write, Outcome>,
 }
 
 /// What is written, and about which pod. There is one write of a kind a pod at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Write {
-    Binding(Uid),
+    /// With the claims that are bound before.
+    Binding(Uid, Vec<ObjectName>),
     Report(Uid),
 }
 
 impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Binding(pod) => write!(f, "binding of pod {pod}"),
+            Self::Binding(pod, _) => write!(f, "binding of pod {pod}"),
             Self::Report(pod) => write!(f, "report on pod {pod}"),
         }
     }
@@ -118,13 +122,17 @@ impl Run {
             let clock = self.client.clock();
             let Some(decision) = self.state.decide(clock.now(), clock.random()) else { return };
             let worker = Arc::clone(&self.worker);
-            let write = match &decision {
-                Decision::Bind { pod, .. } => Write::Binding(pod.uid.clone()),
-                Decision::Wait { pod, .. } => Write::Report(pod.uid.clone()),
+            let (write, waits) = match &decision {
+                Decision::Bind { pod, volumes, .. } => {
+                    let claims = volumes.iter().map(|binding| binding.claim().name.clone()).collect();
+                    (Write::Binding(pod.uid.clone(), claims), !volumes.is_empty())
+                }
+                Decision::Wait { pod, .. } => (Write::Report(pod.uid.clone()), false),
             };
-            let begun = self.writes.run_once(write.clone(), async move {
+            let writes = if waits { &mut self.waiting } else { &mut self.writes };
+            let begun = writes.run_once(write.clone(), async move {
                 match decision {
-                    Decision::Bind { pod, node } => worker.bind(&pod, &node).await,
+                    Decision::Bind { pod, node, volumes } => worker.bind(&pod, &node, &volumes).await,
                     Decision::Wait { pod, message, nominated, victims } => {
                         worker.report(&pod, &message, nominated.as_deref(), &victims).await
                     }
@@ -165,14 +173,8 @@ impl Run {
         };
         tokio::select! {
             biased;
-            Some((write, ended)) = self.writes.next() => match ended {
-                Ended::Done(outcome) => self.settle(outcome),
-                Ended::Panicked(panic) => {
-                    tracing::error!(%write, panic, "a write of the scheduler panicked");
-                    self.failed(write);
-                }
-                Ended::Stopped => self.failed(write),
-            },
+            Some((write, ended)) = self.writes.next() => self.ended(write, ended),
+            Some((write, ended)) = self.waiting.next() => self.ended(write, ended),
             fed = self.cursors.next() => match fed {
                 Ok(fed) => fed.apply(&mut self.state),
                 Err(_) => self.follow_anew(),
@@ -181,10 +183,21 @@ impl Run {
         }
     }
 
+    fn ended(&mut self, write: Write, ended: Ended<Outcome>) {
+        match ended {
+            Ended::Done(outcome) => self.settle(outcome),
+            Ended::Panicked(panic) => {
+                tracing::error!(%write, panic, "a write of the scheduler panicked");
+                self.failed(write);
+            }
+            Ended::Stopped => self.failed(write),
+        }
+    }
+
     /// A write that nobody knows the outcome of: the pod is decided about anew, unless the caches tell otherwise.
     fn failed(&mut self, write: Write) {
         self.settle(match write {
-            Write::Binding(pod) => Outcome::NotBound(pod),
+            Write::Binding(pod, claims) => Outcome::NotBound(pod, claims),
             Write::Report(pod) => Outcome::NotReported(pod),
         });
     }
@@ -193,7 +206,7 @@ impl Run {
         let now = self.client.clock().now();
         match outcome {
             Outcome::Done => {}
-            Outcome::NotBound(uid) => self.state.binding_failed(&uid, now),
+            Outcome::NotBound(uid, claims) => self.state.binding_failed(&uid, &claims, now),
             Outcome::NotReported(uid) => self.state.report_failed(&uid),
         }
     }

@@ -148,6 +148,8 @@ fn changes(reason: &Reason, node: &NodeSpec, pod: &PodInfo) -> Option<Vec<Step>>
         Reason::PodAffinity => Step::DropAffinity,
         Reason::PodAntiAffinity => Step::DropAntiAffinity,
         Reason::TooManyPods { .. } | Reason::Insufficient { .. } => return None,
+        Reason::Claims { .. } | Reason::VolumeOutOfReach => return None,
+        Reason::NoVolume | Reason::VolumeGone => return None,
         Reason::OtherNode | Reason::NotNamed | Reason::ExistingAntiAffinity => return None,
     }])
 }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::budget::Budget;
 use super::node::NodeSpec;
@@ -12,6 +13,7 @@ use super::pod::{DEFAULT_SCHEDULER, PodInfo};
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::view::ServiceView;
+use super::volumes::{ClaimInfo, ClassInfo, VolumeInfo};
 use crate::api::{Client, Status};
 use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 
@@ -32,6 +34,9 @@ pub(super) struct Feeds {
     namespaces: Cache,
     services: Cache,
     budgets: Cache,
+    classes: Cache,
+    volumes: Cache,
+    claims: Cache,
     nodes: Cache,
     pods: Cache,
 }
@@ -42,6 +47,9 @@ pub(super) struct Cursors {
     namespaces: Cursor,
     services: Cursor,
     budgets: Cursor,
+    classes: Cursor,
+    volumes: Cursor,
+    claims: Cursor,
     nodes: Cursor,
     pods: Cursor,
 }
@@ -52,6 +60,9 @@ pub(super) enum Fed {
     Namespace(Event),
     Service(Event),
     Budget(Event),
+    Class(Event),
+    Volume(Event),
+    Claim(Event),
     Node(Event),
     Pod(Event),
 }
@@ -62,6 +73,9 @@ impl Feeds {
             namespaces: client.cache::<Namespace>().await?,
             services: client.cache::<Service>().await?,
             budgets: client.cache::<PodDisruptionBudget>().await?,
+            classes: client.cache::<StorageClass>().await?,
+            volumes: client.cache::<PersistentVolume>().await?,
+            claims: client.cache::<PersistentVolumeClaim>().await?,
             nodes: client.cache::<Node>().await?,
             pods: client.cache::<Pod>().await?,
         })
@@ -77,12 +91,18 @@ impl Feeds {
         found.iter().for_each(|entry| set_service(state, entry));
         let (found, budgets) = self.budgets.list_and_watch(&all);
         found.iter().for_each(|entry| set_budget(state, entry));
+        let (found, classes) = self.classes.list_and_watch(&all);
+        found.iter().for_each(|entry| set_class(state, entry));
+        let (found, volumes) = self.volumes.list_and_watch(&all);
+        found.iter().for_each(|entry| set_volume(state, entry));
+        let (found, claims) = self.claims.list_and_watch(&all);
+        found.iter().for_each(|entry| set_claim(state, entry));
         let (found, nodes) = self.nodes.list_and_watch(&all);
         found.iter().for_each(|entry| set_node(state, entry));
         let (found, pods) = self.pods.list_and_watch(&all);
         found.iter().for_each(|entry| set_pod(state, entry));
         state.filled();
-        Cursors { namespaces, services, budgets, nodes, pods }
+        Cursors { namespaces, services, budgets, classes, volumes, claims, nodes, pods }
     }
 }
 
@@ -95,6 +115,9 @@ impl Cursors {
             event = self.namespaces.next() => event.map(Fed::Namespace),
             event = self.services.next() => event.map(Fed::Service),
             event = self.budgets.next() => event.map(Fed::Budget),
+            event = self.classes.next() => event.map(Fed::Class),
+            event = self.volumes.next() => event.map(Fed::Volume),
+            event = self.claims.next() => event.map(Fed::Claim),
             event = self.nodes.next() => event.map(Fed::Node),
             event = self.pods.next() => event.map(Fed::Pod),
         }
@@ -110,6 +133,15 @@ impl Cursors {
         }
         while let Some(event) = self.budgets.try_next()? {
             Fed::Budget(event).apply(state);
+        }
+        while let Some(event) = self.classes.try_next()? {
+            Fed::Class(event).apply(state);
+        }
+        while let Some(event) = self.volumes.try_next()? {
+            Fed::Volume(event).apply(state);
+        }
+        while let Some(event) = self.claims.try_next()? {
+            Fed::Claim(event).apply(state);
         }
         while let Some(event) = self.nodes.try_next()? {
             Fed::Node(event).apply(state);
@@ -134,6 +166,18 @@ impl Fed {
             Self::Service(event) => set_service(state, &event.object),
             Self::Budget(event) if gone(&event) => state.snapshot.set_budget(event.object.name(), None),
             Self::Budget(event) => set_budget(state, &event.object),
+            Self::Class(event) if gone(&event) => {
+                state.set_volumes(|all| all.set_class(event.object.name().name(), None));
+            }
+            Self::Class(event) => set_class(state, &event.object),
+            Self::Volume(event) if gone(&event) => {
+                state.set_volumes(|all| all.set_volume(event.object.name().name(), None));
+            }
+            Self::Volume(event) => set_volume(state, &event.object),
+            Self::Claim(event) if gone(&event) => {
+                state.set_volumes(|all| all.set_claim(event.object.name(), None));
+            }
+            Self::Claim(event) => set_claim(state, &event.object),
             Self::Node(event) if gone(&event) => state.remove_node(event.object.name().name()),
             Self::Node(event) => set_node(state, &event.object),
             Self::Pod(event) if gone(&event) => state.remove_pod(event.object.uid()),
@@ -177,6 +221,27 @@ fn set_budget(state: &mut State, entry: &Entry) {
         Err(error) => {
             tracing::warn!(budget = %entry.name(), %error, "disruption budget ignored: it cannot be read")
         }
+    }
+}
+
+fn set_class(state: &mut State, entry: &Entry) {
+    match ClassInfo::read(entry) {
+        Ok(class) => state.set_volumes(|all| all.set_class(entry.name().name(), Some(class))),
+        Err(error) => tracing::warn!(class = %entry.name(), %error, "class ignored: it cannot be read"),
+    }
+}
+
+fn set_volume(state: &mut State, entry: &Entry) {
+    match VolumeInfo::read(entry) {
+        Ok(volume) => state.set_volumes(|all| all.set_volume(entry.name().name(), Some(volume))),
+        Err(error) => tracing::warn!(volume = %entry.name(), %error, "volume ignored: it cannot be read"),
+    }
+}
+
+fn set_claim(state: &mut State, entry: &Entry) {
+    match ClaimInfo::read(entry) {
+        Ok(claim) => state.set_volumes(|all| all.set_claim(entry.name(), Some(claim))),
+        Err(error) => tracing::warn!(claim = %entry.name(), %error, "claim ignored: it cannot be read"),
     }
 }
 

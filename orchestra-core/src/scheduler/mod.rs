@@ -38,6 +38,7 @@ mod suits;
 mod tests;
 mod topology;
 mod view;
+pub(crate) mod volumes;
 mod work;
 
 pub use budget::Budget;

@@ -11,7 +11,7 @@ use crate::watch::Entry;
 
 use super::resources::Requests;
 use super::rules::{InvalidRule, Rules};
-use super::view::{ContainerView, PodView};
+use super::view::{ContainerView, PodView, VolumeView};
 
 /// The scheduler that pods name when they name none.
 pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
@@ -59,6 +59,8 @@ pub struct PodInfo {
     pub ports: Vec<HostPort>,
     /// The images of its containers, with a tag.
     pub images: Vec<String>,
+    /// The claims of its volumes, and which of them are made of its own templates.
+    pub claims: Vec<(Arc<str>, bool)>,
     /// The taints it puts up with.
     pub tolerations: Vec<Toleration>,
     /// Where it may and would like to run.
@@ -139,6 +141,7 @@ impl PodInfo {
             requests: Requests::of(spec),
             ports: host_ports(view),
             images: spec.init_containers.iter().chain(&spec.containers).map(image_name).collect(),
+            claims: claims(view),
             tolerations: spec.tolerations.clone(),
             rules: Arc::new(Rules::compile(metadata, spec)?),
         })
@@ -179,6 +182,18 @@ fn was_preempted(view: &PodView) -> bool {
     let mut conditions = view.status.conditions.iter();
     conditions
         .any(|c| c.r#type == "DisruptionTarget" && c.status == "True" && c.reason == "PreemptionByScheduler")
+}
+
+fn claims(view: &PodView) -> Vec<(Arc<str>, bool)> {
+    let PodView { metadata, spec, .. } = view;
+    let claim = |volume: &VolumeView| match &volume.persistent_volume_claim {
+        Some(claim) => Some((claim.claim_name.as_str().into(), false)),
+        None => {
+            let own = || format!("{}-{}", metadata.name, volume.name).into();
+            volume.ephemeral.is_some().then(|| (own(), true))
+        }
+    };
+    spec.volumes.iter().filter_map(claim).collect()
 }
 
 fn host_ports(view: &PodView) -> Vec<HostPort> {

@@ -22,6 +22,8 @@ pub(crate) enum ClusterEvent {
     PodThere { pod: Arc<PodInfo> },
     /// A pod left a node, gave up its claim to one, or is about to leave.
     PodGone { pod: Arc<PodInfo>, node: Arc<str> },
+    /// A claim, a volume or a class of them came, went or changed.
+    Volume,
     /// The labels of a namespace changed.
     Namespace,
 }
@@ -44,6 +46,7 @@ impl ClusterEvent {
                     || (inter_pod && !pod.rules.anti_affinity.is_empty())
                     || fits_by_itself(snapshot, pod, node)
             }
+            Self::Volume => failed.contains(&Filter::VolumeBinding),
             Self::Namespace => inter_pod,
         }
     }

@@ -19,6 +19,7 @@ use super::class::{ClassId, Classes};
 use super::node::{NodeId, NodeInfo, NodeSpec};
 use super::pod::PodInfo;
 use super::topology::Column;
+use super::volumes::Volumes;
 
 /// The label that tells every node from every other.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
@@ -54,6 +55,7 @@ pub struct Snapshot {
     services: HashMap<String, BTreeMap<String, ServiceSelector>>,
     images: HashMap<String, u32>,
     budgets: Budgets,
+    pub(crate) volumes: Volumes,
 }
 
 impl Default for Snapshot {
@@ -72,6 +74,7 @@ impl Default for Snapshot {
             services: HashMap::default(),
             images: HashMap::default(),
             budgets: Budgets::default(),
+            volumes: Volumes::default(),
         }
     }
 }

@@ -14,13 +14,14 @@ use super::preempt::{Preemption, preempt};
 use super::queue::Queue;
 use super::relevance::ClusterEvent;
 use super::snapshot::Snapshot;
-use crate::meta::Uid;
+use super::volumes::{At, Binding, Claims, OnNode, Volumes};
+use crate::meta::{ObjectName, Uid};
 
 /// What to do for a pod.
 #[derive(Clone, Debug)]
 pub(crate) enum Decision {
-    /// Bind it to the node. It is counted there already.
-    Bind { pod: Arc<PodInfo>, node: Arc<str> },
+    /// Bind it to the node, its volumes first. It is counted there already.
+    Bind { pod: Arc<PodInfo>, node: Arc<str>, volumes: Vec<Binding> },
     /// Tell people why it waits, and remove the victims to make room on the nominated node.
     Wait { pod: Arc<PodInfo>, message: String, nominated: Option<Arc<str>>, victims: Vec<Arc<PodInfo>> },
 }
@@ -129,10 +130,12 @@ impl State {
         let pod = self.queue.pop(now)?;
         let mut diagnosis = match plan(&self.snapshot, &pod, &self.options, seed) {
             Plan::Place { node, .. } => {
+                let volumes = self.volumes_for(&pod, &node);
+                self.snapshot.volumes.assume(&volumes);
                 self.snapshot.set_pod(pod.clone(), Some(&node));
                 self.assumed.insert(pod.uid.clone(), node.clone());
                 self.changes.push(ClusterEvent::PodThere { pod: pod.clone() });
-                return Some(Decision::Bind { pod, node });
+                return Some(Decision::Bind { pod, node, volumes });
             }
             Plan::Unschedulable(diagnosis) => diagnosis,
         };
@@ -155,6 +158,25 @@ impl State {
         Some(Decision::Wait { message: diagnosis.to_string(), pod, nominated, victims })
     }
 
+    /// What is to be bound for a pod on a node.
+    fn volumes_for(&self, pod: &PodInfo, node: &str) -> Vec<Binding> {
+        let Some(node) = self.snapshot.node_named(node).filter(|_| !pod.claims.is_empty()) else {
+            return Vec::new();
+        };
+        let at = At { name: &node.spec.name, labels: &node.labels };
+        let volumes = &self.snapshot.volumes;
+        match Claims::of(volumes, pod.namespace(), &pod.claims).on(volumes, at) {
+            OnNode::Fits(bindings) => bindings,
+            _ => Vec::new(),
+        }
+    }
+
+    /// A claim, a volume or a class of them came, went or changed.
+    pub(crate) fn set_volumes(&mut self, change: impl FnOnce(&mut Volumes)) {
+        change(&mut self.snapshot.volumes);
+        self.changes.push(ClusterEvent::Volume);
+    }
+
     fn wake(&mut self, now: Timestamp) {
         let changes = std::mem::take(&mut self.changes);
         if changes.is_empty() || !self.queue.has_parked() {
@@ -165,7 +187,8 @@ impl State {
     }
 
     /// A binding was refused: the pod waits again, unless the cache has told otherwise.
-    pub(crate) fn binding_failed(&mut self, uid: &Uid, now: Timestamp) {
+    pub(crate) fn binding_failed(&mut self, uid: &Uid, claims: &[ObjectName], now: Timestamp) {
+        self.snapshot.volumes.release(claims);
         if self.assumed.remove(uid).is_none() {
             return;
         }

@@ -74,6 +74,22 @@ pub(crate) struct PodSpecView {
     pub(crate) overhead: BTreeMap<String, Quantity>,
     pub(crate) resources: Option<ResourcesView>,
     pub(crate) host_network: Option<bool>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) volumes: Vec<VolumeView>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct VolumeView {
+    pub(crate) name: String,
+    pub(crate) persistent_volume_claim: Option<ClaimNameView>,
+    pub(crate) ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct ClaimNameView {
+    pub(crate) claim_name: String,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::{Value, json};
 
 use super::pod::PodInfo;
+use super::volumes::{Binding, bind_volumes};
 use crate::api::{Api, Client, DeleteOptions, Patch, Status};
 use crate::control::events::Recorder;
-use crate::meta::Uid;
+use crate::meta::{ObjectName, Uid};
 
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -21,15 +22,25 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// The pod was not bound.
-    NotBound(Uid),
+    /// The pod was not bound; with the claims that were to be bound before.
+    NotBound(Uid, Vec<ObjectName>),
     /// What was to be said about the pod was not said, or not all of the room was made for it.
     NotReported(Uid),
 }
 
 impl Worker {
-    /// Binds a pod to a node.
-    pub(super) async fn bind(&self, pod: &PodInfo, node: &str) -> Outcome {
+    /// Binds a pod to a node, its volumes first.
+    pub(super) async fn bind(&self, pod: &PodInfo, node: &str, volumes: &[Binding]) -> Outcome {
+        let not_bound = || {
+            let claims = volumes.iter().map(|binding| binding.claim().name.clone()).collect();
+            Outcome::NotBound(pod.uid.clone(), claims)
+        };
+        if let Err(status) = bind_volumes(&self.client, node, volumes).await {
+            if !status.is_conflict() {
+                tracing::warn!(pod = %pod.name, node, error = %status, "volumes not bound");
+            }
+            return not_bound();
+        }
         let binding = json!({
             "apiVersion": "v1",
             "kind": "Binding",
@@ -47,7 +58,7 @@ impl Worker {
                 if !status.is_conflict() && !status.is_not_found() {
                     tracing::warn!(pod = %pod.name, node, error = %status, "pod not bound");
                 }
-                Outcome::NotBound(pod.uid.clone())
+                not_bound()
             }
         }
     }

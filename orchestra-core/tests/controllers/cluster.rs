@@ -239,7 +239,7 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
         next += 1;
         let ip = format!("10.0.{}.{}", next / 250, next % 250);
         let status = json!({"status": {
-            "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}],
+            "phase": "Running", "startTime": now, "podIP": ip, "podIPs": [{"ip": ip}],
             "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
         }});
         let _ = api.patch_status(&name, Patch::Merge(status)).await;

@@ -1,5 +1,6 @@
 //! The controllers over an embedded server, in virtual time.
 
+mod autoscaling;
 mod cluster;
 mod cron;
 mod daemons;
@@ -11,4 +12,5 @@ mod nodes;
 mod protection;
 mod quotas;
 mod stateful;
+mod volumes;
 mod workloads;

@@ -103,3 +103,28 @@ async fn when_every_node_fails_nothing_is_driven_away() {
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(cluster.pods("app=web").await.len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nodes_of_a_zone_are_given_up_one_after_the_other() {
+    let cluster = Cluster::start().await;
+    let names = ["n1", "n2", "n3", "n4", "n5"];
+    for name in names {
+        cluster.node(name).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let given_up = async || {
+        let nodes = cluster.client.cluster::<Node>().list().await.unwrap();
+        let taints = nodes.into_iter().filter_map(|node| node.spec?.taints);
+        taints.filter(|taints| taints.iter().any(|taint| taint.effect == "NoExecute")).count()
+    };
+    cluster.kill("n1");
+    cluster.kill("n2");
+    cluster.until("one is given up", async || (given_up().await == 1).then_some(())).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(given_up().await, 1, "the next only after a pause");
+    cluster.until("the other is, too", async || (given_up().await == 2).then_some(())).await;
+    // Three of five are too many to be the nodes' own fault: the third is not given up, the others stay so.
+    cluster.kill("n3");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(given_up().await, 2);
+}

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
-use orchestra_core::api::Patch;
 use serde_json::json;
 
 use crate::cluster::Cluster;
@@ -49,17 +48,23 @@ async fn a_volume_stays_while_it_is_bound_and_a_class_while_it_is_named() {
             "csi": {"driver": "d.example.org", "volumeHandle": "h"}, "volumeAttributesClassName": "fast",
         }}))
         .await;
+    cluster
+        .create::<PersistentVolumeClaim>(json!({"metadata": {"name": "c"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeAttributesClassName": "fast",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }}))
+        .await;
+    cluster
+        .until_object::<PersistentVolumeClaim>("c", "is bound", |claim| claim["status"]["phase"] == "Bound")
+        .await;
     let (volumes, classes) =
         (cluster.client.cluster::<PersistentVolume>(), cluster.client.cluster::<VolumeAttributesClass>());
-    // Nobody binds it here.
-    let phase = |phase| Patch::Merge(json!({"status": {"phase": phase}}));
-    volumes.patch_status("v", phase("Bound")).await.unwrap();
     volumes.delete("v").await.unwrap();
     classes.delete("fast").await.unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(volumes.find("v").await.unwrap().is_some());
     assert!(classes.find("fast").await.unwrap().is_some());
-    volumes.patch_status("v", phase("Released")).await.unwrap();
+    cluster.api::<PersistentVolumeClaim>().delete("c").await.unwrap();
     cluster
         .until("volume and class are gone", async || {
             let left =

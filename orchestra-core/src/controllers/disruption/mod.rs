@@ -6,6 +6,7 @@
 
 mod plan;
 mod scale;
+mod stale;
 
 use std::sync::Arc;
 
@@ -16,12 +17,15 @@ use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec,
 use serde_json::json;
 
 use self::plan::Member;
+use super::words::as_go;
 use super::{Host, pod};
 use crate::api::Status;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::{Action, Context, Error, Reconciler, write};
 use crate::selector::Selector;
 use crate::watch::{Entry, EntryError, Query};
+
+pub(super) use self::stale::run as run_stale;
 
 struct Disruption {
     recorder: Recorder,
@@ -65,7 +69,7 @@ impl Reconciler for Disruption {
         let (status, next) = match wanted {
             Ok(wanted) => {
                 if wanted.unmanaged {
-                    self.recorder.warning(&about, "UnmanagedPods", unmanaged(&entry));
+                    self.recorder.warning(&about, "UnmanagedPods", unmanaged(&spec));
                 }
                 self.counted((&entry, &spec, &held), &members, wanted.replicas, context.now())
             }
@@ -120,8 +124,8 @@ fn member(entry: &Entry) -> Result<Member, EntryError> {
     Ok(Member { name: entry.name().name().to_owned(), ready: pod.is_ready(), deleting: entry.is_deleting() })
 }
 
-fn unmanaged(budget: &Entry) -> String {
-    let selector = selector_of(budget).map(|selector| selector.to_string()).unwrap_or_default();
+fn unmanaged(spec: &PodDisruptionBudgetSpec) -> String {
+    let selector = as_go(spec.selector.as_ref());
     format!(
         "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, the status of \
          the PDB cannot be calculated correctly, which may result in undefined behavior. To account for these pods \

@@ -7,8 +7,9 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::ReplicationController;
 use serde::Deserialize;
 
-use crate::api::{Kind, Operation, Reply, Status, api_version};
+use crate::api::{Kind, Status, api_version};
 use crate::control::{Context, Error};
+use crate::controllers::scale;
 use crate::meta::{Object, ObjectName, OwnerRef, Uid};
 use crate::watch::Entry;
 
@@ -110,14 +111,8 @@ async fn scaled(context: &Context, owner: &OwnerRef) -> Result<Option<(Uid, i32)
         *kind.kind == *owner.kind && api_version(&kind.id.group, &kind.version) == *owner.api_version
     };
     let Some(kind) = kinds.iter().find(is_of) else { return Ok(None) };
-    let target = kind.target(Some(context.namespace())).named(&*owner.name).sub("scale");
-    let answer = context.client().call(target, Operation::GET).await;
-    let value = match answer {
-        Ok(response) => match response.reply {
-            Reply::Object(entry) => entry.to_value().map_err(Status::internal)?,
-            Reply::Value(value) => value,
-            Reply::List(_) => return Ok(None),
-        },
+    let value = match scale::get(context.client(), kind, context.namespace(), &owner.name).await {
+        Ok(value) => value,
         Err(status) if status.is_not_found() && context.entry_of(kind).await.is_ok() => {
             return Err(Unknown::Scale(format!("{} does not implement the scale subresource", kind.id)));
         }
@@ -126,6 +121,5 @@ async fn scaled(context: &Context, owner: &OwnerRef) -> Result<Option<(Uid, i32)
     if value["metadata"]["uid"].as_str() != Some(owner.uid.as_str()) {
         return Ok(None);
     }
-    let replicas = value["spec"]["replicas"].as_i64().unwrap_or_default();
-    Ok(Some((owner.uid.clone(), i32::try_from(replicas).unwrap_or(i32::MAX))))
+    Ok(Some((owner.uid.clone(), scale::replicas(&value, "spec"))))
 }

@@ -5,6 +5,7 @@
 //! by this clock, not what time the node says it is.
 
 mod plan;
+mod zones;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::plan::{Grace, Health, Plan};
+use self::zones::{GiveUp, Given, Zone};
 use super::Host;
 use crate::api::{Reply, Status};
 use crate::clock::SharedClock;
@@ -50,6 +52,7 @@ struct Nodes {
     recorder: Recorder,
     grace: Grace,
     heard: Mutex<HashMap<ObjectName, Heard>>,
+    given: Mutex<Given>,
 }
 
 /// The last sign of life of a node.
@@ -71,6 +74,7 @@ pub(super) async fn run(host: Host, times: NodeTimes) -> Result<(), Status> {
             starting: duration(times.startup_grace.max(times.monitor_grace)),
         },
         heard: Mutex::default(),
+        given: Mutex::default(),
     };
     let controller = host
         .controller::<Node>()
@@ -98,11 +102,13 @@ impl Reconciler for Nodes {
         let lease = lease.get(&ObjectName::namespaced(LEASES, context.name().name()));
         let lease = lease.map(|lease| lease.revision());
         let (heard, was_ready) = self.listen(&node, context.name(), lease, context.clock());
-        let health = match plan::is_well(&node, heard, self.grace, context.now()) {
-            true => Health::Normal,
-            false => self.health(&context).await?,
-        };
-        let plan = plan::plan(&node, heard, was_ready, self.grace, health, context.now());
+        let decide = |health| plan::plan(&node, heard, was_ready, self.grace, health, context.now());
+        let mut plan = decide(Health::Normal);
+        if !plan::is_well(&node, heard, self.grace, context.now())
+            && self.health(&context, &entry, &node, &plan).await? == Health::Disrupted
+        {
+            plan = decide(Health::Disrupted);
+        }
         self.apply(&context, &entry, &plan).await?;
         Ok(Action::again(plan.again.and_then(|again| Duration::try_from(again).ok())))
     }
@@ -135,17 +141,34 @@ impl Nodes {
         (clock.now().checked_sub(ago).unwrap_or(Timestamp::MIN), was_ready)
     }
 
-    async fn health(&self, context: &Context) -> Result<Health, Error> {
-        let nodes = context.cache::<Node>().await?.snapshot();
-        let (mut ready, mut failing) = (0, 0);
-        for entry in nodes.range(None, None) {
-            let view = entry.view::<View>()?;
-            match plan::ready(&view.status.conditions) {
-                "True" => ready += 1,
-                _ => failing += 1,
+    /// Whether pods may be driven from a node that fails, as a plan would have it.
+    async fn health(
+        &self,
+        context: &Context,
+        entry: &Entry,
+        node: &Node,
+        plan: &Plan,
+    ) -> Result<Health, Error> {
+        let mut all: HashMap<String, Zone> = HashMap::new();
+        for other in context.cache::<Node>().await?.snapshot().range(None, None) {
+            let zone = all.entry(zones::name(other.labels())).or_default();
+            match plan::ready(&other.view::<View>()?.status.conditions) {
+                // This one fails, whatever it says of itself.
+                "True" if other.name() != entry.name() => zone.ready += 1,
+                _ => zone.failing += 1,
             }
         }
-        Ok(plan::health(ready, failing))
+        let zone = zones::name(entry.labels());
+        let may = match zones::give_up(&all, &zone) {
+            GiveUp::TakeBack => false,
+            _ if plan::is_given_up(node) || !plan.gives_up() => true,
+            GiveUp::NotNow => false,
+            GiveUp::After(pause) => {
+                let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+                given.take(&zone, pause, context.clock().elapsed())
+            }
+        };
+        Ok(if may { Health::Normal } else { Health::Disrupted })
     }
 
     async fn apply(

@@ -32,22 +32,13 @@ pub(super) struct Grace {
     pub(super) starting: SignedDuration,
 }
 
-/// How the cluster as a whole does, which says whether pods are driven from nodes that fail.
+/// Whether pods are driven from a node that fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
-    /// Most nodes are well: pods leave those that are not.
+    /// They are.
     Normal,
-    /// So many nodes fail that the fault is rather in between: nothing more is driven away. With every node failing
-    /// there would be no place to go either.
+    /// They are not, or not yet: so many nodes fail, or another was given up just now.
     Disrupted,
-}
-
-/// By Kubernetes' rule for one zone: all of the nodes, or in a small cluster more than two and 55 % of them.
-pub(super) fn health(ready: usize, failing: usize) -> Health {
-    const LARGE: usize = 50;
-    let total = ready + failing;
-    let many = failing > 2 && failing * 100 >= total * 55;
-    if failing > 0 && (ready == 0 || (many && total <= LARGE)) { Health::Disrupted } else { Health::Normal }
 }
 
 /// What is to be changed, and when to look again.
@@ -69,6 +60,23 @@ pub(super) struct Plan {
 pub(super) fn is_well(node: &Node, heard: Timestamp, grace: Grace, now: Timestamp) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
     ready(conditions.unwrap_or_default()) == "True" && now.duration_since(heard) <= grace.running
+}
+
+/// Whether pods are driven from a node already.
+pub(super) fn is_given_up(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    taints.iter().any(drives)
+}
+
+fn drives(taint: &Taint) -> bool {
+    taint.effect == NO_EXECUTE && (taint.key == NOT_READY || taint.key == UNREACHABLE)
+}
+
+impl Plan {
+    /// Whether it has pods be driven from the node.
+    pub(super) fn gives_up(&self) -> bool {
+        self.taints.iter().flatten().any(drives)
+    }
 }
 
 /// Judges a node by when it was last heard of, and whether it was ready when it was last looked at.

@@ -132,7 +132,13 @@ fn update<'o>(observed: &Observed<'o>, plan: &mut Plan<'o>) {
         if left == Some(0) {
             return;
         }
-        let Some(replica) = replica else { return };
+        let Some(replica) = replica else {
+            // It is being made, of the new revision: it counts as unavailable, and is waited for if that is not counted.
+            if left.is_some() {
+                continue;
+            }
+            return;
+        };
         if !replica.has_revision(&observed.update) && !replica.is_terminating() {
             let going = plan
                 .steps

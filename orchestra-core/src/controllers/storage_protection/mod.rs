@@ -56,7 +56,7 @@ pub(super) async fn run_classes(host: Host) -> Result<(), Status> {
 }
 
 /// The claims of a pod's volumes. Not kept with the pod: of most pods it is asked once.
-fn claims_of(entry: &Entry) -> Vec<ObjectName> {
+pub(super) fn claims_of(entry: &Entry) -> Vec<ObjectName> {
     let pod: PodView = serde_json::from_slice(entry.bytes()).unwrap_or_default();
     pod.claims().map(|claim| ObjectName::new(entry.name().namespace(), &claim)).collect()
 }

@@ -6,6 +6,7 @@ use super::{InterPod, Rule, SpreadState, Verdict};
 use crate::scheduler::node::{NodeId, NodeInfo};
 use crate::scheduler::pod::PodInfo;
 use crate::scheduler::snapshot::Snapshot;
+use crate::scheduler::volumes::Claims;
 
 #[derive(Clone)]
 pub(crate) struct Demand<'s> {
@@ -13,6 +14,7 @@ pub(crate) struct Demand<'s> {
     pub(crate) pod: &'s PodInfo,
     pub(crate) spread: SpreadState<'s>,
     pub(crate) inter_pod: Option<InterPod<'s>>,
+    pub(crate) claims: Claims,
     rules: Vec<&'static Rule>,
 }
 
@@ -20,15 +22,16 @@ impl<'s> Demand<'s> {
     pub(crate) fn new(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
         let spread = SpreadState::new(snapshot, pod);
         let inter_pod = InterPod::new(snapshot, pod);
-        let mut demand = Self { snapshot, pod, spread, inter_pod, rules: Vec::new() };
+        let claims = Claims::of(&snapshot.volumes, pod.namespace(), &pod.claims);
+        let mut demand = Self { snapshot, pod, spread, inter_pod, claims, rules: Vec::new() };
         demand.rules = super::applying(&demand);
         demand
     }
 
     /// With only the rules that look at nothing but the node. Much cheaper.
     pub(crate) fn local(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
-        let mut demand =
-            Self { snapshot, pod, spread: SpreadState::default(), inter_pod: None, rules: Vec::new() };
+        let (spread, claims) = (SpreadState::default(), Claims::default());
+        let mut demand = Self { snapshot, pod, spread, inter_pod: None, claims, rules: Vec::new() };
         demand.rules = super::applying(&demand);
         demand
     }

@@ -2,8 +2,7 @@
 //!
 //! Each rule answers two questions: does the node pass, which is asked of every node and allocates nothing; and
 //! why not, which is asked only when no node did. They are asked in Kubernetes' order, and a node's reasons are
-//! those of the first rule it fails. The rules about volumes will stand between the one about resources and the
-//! one about spreading.
+//! those of the first rule it fails.
 
 mod demand;
 mod inter_pod;
@@ -15,6 +14,7 @@ mod node_unschedulable;
 mod reason;
 mod spread;
 mod taints;
+mod volumes;
 
 use super::node::NodeId;
 use super::node::NodeInfo;
@@ -35,13 +35,14 @@ pub(crate) struct Rule {
 }
 
 /// All rules, in the order in which they are asked.
-static RULES: [Rule; 8] = [
+static RULES: [Rule; 9] = [
     node_unschedulable::RULE,
     node_name::RULE,
     taints::RULE,
     node_affinity::RULE,
     node_ports::RULE,
     node_resources::RULE,
+    volumes::RULE,
     spread::RULE,
     inter_pod::RULE,
 ];

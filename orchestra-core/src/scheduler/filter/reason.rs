@@ -16,6 +16,8 @@ pub enum Filter {
     NodePorts,
     /// Requests against what is free.
     NodeResourcesFit,
+    /// Claims of volumes.
+    VolumeBinding,
     /// Spreading over zones, hosts and so on.
     PodTopologySpread,
     /// Pods next to or away from other pods.
@@ -70,6 +72,17 @@ pub enum Reason {
         /// What there is in all.
         capacity: i64,
     },
+    /// A claim of the pod keeps it from every node.
+    Claims {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A volume that the pod has cannot be had there.
+    VolumeOutOfReach,
+    /// There is no volume there for a claim of the pod.
+    NoVolume,
+    /// A volume that the pod has is not there any more.
+    VolumeGone,
     /// It has not the label that pods are to be spread by.
     SpreadLabel {
         /// The label's key.
@@ -102,6 +115,7 @@ impl Reason {
             Self::Cordoned | Self::OtherNode | Self::Taint { .. } | Self::NodeAffinity | Self::NotNamed => {
                 true
             }
+            Self::Claims { .. } | Self::VolumeOutOfReach | Self::NoVolume | Self::VolumeGone => true,
             Self::SpreadLabel { .. } | Self::PodAffinity => true,
             Self::Ports | Self::TooManyPods { .. } | Self::Spread { .. } => false,
             Self::PodAntiAffinity | Self::ExistingAntiAffinity => false,
@@ -120,6 +134,10 @@ impl fmt::Display for Reason {
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
             Self::TooManyPods { .. } => "Too many pods",
             Self::Insufficient { resource, .. } => return write!(f, "Insufficient {resource}"),
+            Self::Claims { message } => message,
+            Self::VolumeOutOfReach => "node(s) didn't match PersistentVolume's node affinity",
+            Self::NoVolume => "node(s) didn't find available persistent volumes to bind",
+            Self::VolumeGone => "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
             Self::SpreadLabel { .. } => {
                 "node(s) didn't match pod topology spread constraints (missing required label)"
             }

@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
-use super::{Grace, Health, Plan, health, plan, ready};
+use super::{Grace, Health, Plan, plan, ready};
 use crate::controllers::testing::{at, over, text};
 
 const GRACE: Grace =
@@ -86,17 +86,5 @@ fn taints_follow_the_conditions_and_leave_others_alone() {
 fn when_most_nodes_fail_none_of_them_drives_pods_away() {
     let plan = decide(&node("True", &json!({})), 41, Health::Disrupted);
     assert_eq!(taints(&plan), ["unreachable:NoSchedule"]);
-    for (ready, failing, expected) in [
-        (3, 0, Health::Normal),
-        (0, 0, Health::Normal),
-        (0, 1, Health::Disrupted),
-        (1, 1, Health::Normal),
-        (1, 2, Health::Normal),
-        (2, 3, Health::Disrupted),
-        (3, 3, Health::Normal),
-        (40, 60, Health::Normal),
-        (0, 100, Health::Disrupted),
-    ] {
-        assert_eq!(health(ready, failing), expected, "{ready} ready, {failing} failing");
-    }
+    assert!(!plan.gives_up() && decide(&node("True", &json!({})), 41, Health::Normal).gives_up());
 }

@@ -1,0 +1,111 @@
+//! The volumes that pods have by claims, as far as they are of the machine: its directories.
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+
+use super::context::Context;
+use super::volumes::Content;
+
+/// The name of the claim that a volume of a pod is by, if it is by one.
+fn claim(pod: &Pod, volume: &Volume) -> Option<String> {
+    match &volume.persistent_volume_claim {
+        Some(claim) => Some(claim.claim_name.clone()),
+        None => {
+            let pod = pod.metadata.name.as_deref().unwrap_or_default();
+            volume.ephemeral.is_some().then(|| format!("{pod}-{}", volume.name))
+        }
+    }
+}
+
+/// What such a volume is made of; `None` if it is by no claim.
+pub(super) async fn content(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Option<Content>, String> {
+    let Some(name) = claim(pod, volume) else { return Ok(None) };
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let fetched = ctx.client.api::<PersistentVolumeClaim>(namespace).get(&name).await;
+    let claim = fetched.map_err(|status| format!("failed to fetch PVC from API server: {status}"))?;
+    let bound = bound_to(&claim).ok_or_else(|| format!("PersistentVolumeClaim is not bound: \"{name}\""))?;
+    let fetched = ctx.client.cluster::<PersistentVolume>().get(bound).await;
+    let held = fetched.map_err(|status| format!("failed to fetch PV {bound}: {status}"))?;
+    let ours = claim.metadata.uid.as_deref();
+    made_of(&held, ours).map(Some)
+}
+
+fn bound_to(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+    volume.filter(|name| phase == Some("Bound") && !name.is_empty())
+}
+
+fn made_of(volume: &PersistentVolume, claim: Option<&str>) -> Result<Content, String> {
+    let spec = volume.spec.clone().unwrap_or_default();
+    let held = spec.claim_ref.and_then(|held| held.uid);
+    if held.as_deref() != claim {
+        let name = volume.metadata.name.as_deref().unwrap_or_default();
+        return Err(format!("the volume {name} is bound to another claim"));
+    }
+    if spec.volume_mode.as_deref() == Some("Block") {
+        return Err("volumes of mode Block are not given to containers".to_owned());
+    }
+    if let Some(directory) = spec.host_path {
+        return Ok(Content::HostPath { path: directory.path, kind: directory.type_.unwrap_or_default() });
+    }
+    match spec.local {
+        Some(directory) => Ok(Content::HostPath { path: directory.path, kind: "Directory".to_owned() }),
+        None => Err("no volume plugin matched".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn made(change: Value) -> Result<Content, String> {
+        let mut spec = json!({"claimRef": {"name": "c", "namespace": "n", "uid": "u"}});
+        for (key, value) in change.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        let volume = json!({"metadata": {"name": "v"}, "spec": spec});
+        made_of(&serde_json::from_value(volume).unwrap(), Some("u"))
+    }
+
+    #[test]
+    fn directories_of_the_machine_are_mounted_and_nothing_else() {
+        let path = |path: &str, kind: &str| Ok(Content::HostPath { path: path.into(), kind: kind.into() });
+        assert_eq!(
+            made(json!({"hostPath": {"path": "/a", "type": "DirectoryOrCreate"}})),
+            path("/a", "DirectoryOrCreate")
+        );
+        assert_eq!(made(json!({"local": {"path": "/b"}})), path("/b", "Directory"));
+        assert_eq!(
+            made(json!({"nfs": {"server": "s", "path": "/"}})),
+            Err("no volume plugin matched".into())
+        );
+        let other =
+            json!({"hostPath": {"path": "/a"}, "claimRef": {"name": "c", "namespace": "n", "uid": "x"}});
+        assert!(made(other).unwrap_err().contains("another claim"));
+        assert!(made(json!({"hostPath": {"path": "/a"}, "volumeMode": "Block"})).is_err());
+    }
+
+    #[test]
+    fn a_volume_is_by_a_claim_of_that_name_or_of_the_pods_own() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}})).unwrap();
+        let of = |volume: Value| claim(&pod, &serde_json::from_value(volume).unwrap());
+        assert_eq!(
+            of(json!({"name": "v", "persistentVolumeClaim": {"claimName": "c"}})),
+            Some("c".to_owned())
+        );
+        assert_eq!(of(json!({"name": "v", "ephemeral": {}})), Some("p-v".to_owned()));
+        assert_eq!(of(json!({"name": "v", "emptyDir": {}})), None);
+    }
+
+    #[test]
+    fn only_a_bound_claim_has_a_volume() {
+        let of = |phase: &str, volume: &str| {
+            let claim = json!({"spec": {"volumeName": volume}, "status": {"phase": phase}});
+            bound_to(&serde_json::from_value(claim).unwrap()).map(str::to_owned)
+        };
+        assert_eq!(of("Bound", "v"), Some("v".to_owned()));
+        assert_eq!((of("Pending", "v"), of("Bound", ""), of("Lost", "v")), (None, None, None));
+    }
+}

@@ -284,7 +284,9 @@ mod tests {
 
     async fn both() -> (WebSocketStream<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (client, server) = duplex(1024);
-        (websocket(client, Role::Client).await, websocket(server, Role::Server).await)
+        // A client that sends what it likes.
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        (client, websocket(server, Role::Server).await)
     }
 
     /// More than fits into any pipe goes to and fro, and each stream ends for itself.

@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(first, br#"{"Width":80,"Height":24}"#);
         for (text, sizes_are, read) in [
             (r#"{"Width":80,"Height":24}"#, vec![size(80, 24)], 24),
-            ("{\"Width\":1,\"Height\":2}\n{\"Width\":3,\"Height\":4}\n", vec![size(1, 2), size(3, 4)], 44),
+            ("{\"Width\":1,\"Height\":2}\n{\"Width\":3,\"Height\":4}\n", vec![size(1, 2), size(3, 4)], 46),
             (r#"{"Width":80,"Hei"#, vec![], 0),
             (r#"{"Width":1,"Height":2}{"Wi"#, vec![size(1, 2)], 22),
             (r#"{"Width":-1,"Height":2}"#, vec![], 23),

@@ -358,7 +358,10 @@ async fn claim_of(context: &Context, volume: &VolumeInfo) -> Result<Option<Claim
     }
     let target = write::target::<PersistentVolumeClaim>(&name);
     match context.client().call(target, crate::api::Operation::GET).await {
-        Ok(response) => Ok(Some(ClaimInfo::read(&object(response)?)?)),
+        Ok(response) => {
+            let entry = object(response)?;
+            Ok(Some(ClaimInfo::read(&entry)?))
+        }
         Err(status) if status.is_not_found() => Ok(None),
         Err(status) => Err(status.into()),
     }

@@ -251,25 +251,28 @@ async fn send<W: AsyncWrite + Unpin>(
     let mut pieces = SelectAll::new();
     let (mut pings, mut number) = (interval_at(Instant::now() + PING, PING), 0);
     loop {
-        tokio::select! {
+        let next = tokio::select! {
             biased;
             Some(order) = orders.recv() => match order {
-                Order::Send(bytes) => writer.write_all(&bytes).await?,
-                Order::Open(stream, pipe, given_up) => pieces.push(frames_of(stream, pipe, given_up).boxed()),
+                Order::Send(bytes) => bytes,
+                Order::Open(stream, pipe, given_up) => {
+                    pieces.push(frames_of(stream, pipe, given_up).boxed());
+                    continue;
+                }
             },
-            Some(frame) = pieces.next() => writer.write_all(&frame).await?,
+            Some(frame) = pieces.next() => frame.freeze(),
             _ = pings.tick() => {
                 // Those of a server are even.
                 number = (number + 2) & (u32::MAX >> 1);
                 let mut ping = BytesMut::new();
                 frame::encode(&Frame::Ping(number), &mut ping);
-                writer.write_all(&ping).await?;
+                ping.freeze()
             }
-            () = finished.cancelled(), if pieces.is_empty() => return writer.flush().await,
-        }
-        if pieces.is_empty() {
-            writer.flush().await?;
-        }
+            () = finished.cancelled(), if pieces.is_empty() => return Ok(()),
+        };
+        writer.write_all(&next).await?;
+        // What TLS could not send at once would otherwise wait for the next frame, which may never come.
+        writer.flush().await?;
     }
 }
 

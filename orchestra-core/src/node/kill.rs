@@ -47,7 +47,9 @@ impl Killing<'_> {
                 () = self.ctx.clock().sleep(grace) => Outcome::Failure("it took longer than the grace period".into()),
             };
             if let Outcome::Failure(why) | Outcome::Unknown(why) = outcome {
-                self.ctx.warning(&about, "FailedPreStopHook", format!("PreStopHook failed: {why}"));
+                tracing::debug!(container = self.wanted.name, why, "a preStop hook failed");
+                // What it wrote may be a secret.
+                self.ctx.warning(&about, "FailedPreStopHook", "PreStopHook failed");
             }
             left = grace.saturating_sub(between(began, self.ctx.now())).max(LEAST_GRACE);
         }

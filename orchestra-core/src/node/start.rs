@@ -179,7 +179,8 @@ impl Starting<'_> {
         let ip = addresses(self.ctx, self.pod, self.memory).first().copied();
         let outcome = run(self.ctx, &handler, wanted, id, ip, HOOK_TIME).await;
         let (Outcome::Failure(why) | Outcome::Unknown(why)) = outcome else { return Ok(()) };
-        self.ctx.warning(about, "FailedPostStartHook", format!("PostStartHook failed: {why}"));
+        // In the event not what it wrote, which may be a secret.
+        self.ctx.warning(about, "FailedPostStartHook", "PostStartHook failed");
         let killing = Killing {
             ctx: self.ctx,
             pod: self.pod,

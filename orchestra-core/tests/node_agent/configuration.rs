@@ -164,7 +164,7 @@ async fn a_post_start_hook_that_fails_ends_its_container() {
     world.create("web", spec).await;
     world.until("web", "backing off", |pod| waiting(pod, "app") == "CrashLoopBackOff").await;
     let events = world.events("web").await;
-    assert!(events.contains("Warning FailedPostStartHook (x2) PostStartHook failed: sick"), "{events}");
+    assert!(events.contains("Warning FailedPostStartHook (x2) PostStartHook failed\n"), "{events}");
 }
 
 #[tokio::test(start_paused = true)]

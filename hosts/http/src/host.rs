@@ -152,6 +152,7 @@ pub fn serve(cluster: &Cluster, listener: TcpListener) -> Result<Serving, ServeE
 
 /// Why a cluster is not served.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The listener has no address.
     #[error("the listener has no address")]

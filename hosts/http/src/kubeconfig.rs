@@ -15,6 +15,7 @@ const RENEWED_BEFORE: time::Duration = time::Duration::days(60);
 
 /// Why a kubeconfig does not say where a cluster is.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KubeconfigError {
     /// A file cannot be read.
     #[error("{} cannot be read", path.display())]

@@ -26,6 +26,7 @@ const BACKDATED: Duration = Duration::minutes(5);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PkiError {
     /// A certificate or key cannot be made or read.
     #[error("a certificate cannot be made or read: {0}; remove the pki directory to have it made anew")]

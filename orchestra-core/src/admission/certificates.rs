@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use crate::api::Status;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::clock::SharedClock;
-use crate::meta::GroupResource;
 
 /// The signer of clients of the API server, which makes no one a master.
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
@@ -78,7 +77,7 @@ fn no_master(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> 
 #[async_trait]
 impl Admission for CertificateRequests {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        if attributes.resource.id != GroupResource::of::<CertificateSigningRequest>() {
+        if !attributes.resource.id.is::<CertificateSigningRequest>() {
             return Ok(Vec::new());
         }
         match (attributes.verb, attributes.old) {

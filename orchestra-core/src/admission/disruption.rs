@@ -185,7 +185,7 @@ impl Admission for DisruptionBudgets {
     ) -> Result<Vec<String>, Status> {
         let evicts = attributes.verb == WriteVerb::Delete
             && attributes.subresource == Some("eviction")
-            && attributes.resource.id == GroupResource::of::<Pod>();
+            && attributes.resource.id.is::<Pod>();
         let Some(pod) = attributes.old.filter(|pod| evicts && !is_over(pod)) else { return Ok(Vec::new()) };
         let id = GroupResource::of::<PodDisruptionBudget>();
         let open = self.caches.table().served(&id.group, "v1", &id.resource);

@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Reason, Status};
 use crate::clock::SharedClock;
-use crate::meta::GroupResource;
 use crate::store::Txn;
 
 /// How many sources are remembered. Those that have been quiet for longest are forgotten first, which costs nothing:
@@ -99,8 +98,7 @@ impl Admission for EventRateLimit {
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
         let is_new = attributes.verb == WriteVerb::Create && !attributes.dry_run;
-        if let Some(object) = new.filter(|_| is_new && attributes.resource.id == GroupResource::of::<Event>())
-        {
+        if let Some(object) = new.filter(|_| is_new && attributes.resource.id.is::<Event>()) {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = taken.take(&source(object), self.clock.elapsed());
             taken.map_err(|what| Status::new(Reason::TooManyRequests, format!("limit reached on {what}")))?;

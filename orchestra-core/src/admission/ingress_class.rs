@@ -42,7 +42,7 @@ impl DefaultIngressClass {
 impl Admission for DefaultIngressClass {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let created = attributes.verb == WriteVerb::Create && attributes.subresource.is_none();
-        if !created || attributes.resource.id != GroupResource::of::<Ingress>() {
+        if !created || !attributes.resource.id.is::<Ingress>() {
             return Ok(Vec::new());
         }
         let annotations = object.pointer("/metadata/annotations");

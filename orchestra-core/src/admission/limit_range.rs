@@ -64,7 +64,7 @@ impl LimitRanges {
 #[async_trait]
 impl Admission for LimitRanges {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        let is_new_pod = attributes.resource.id == GroupResource::of::<Pod>()
+        let is_new_pod = attributes.resource.id.is::<Pod>()
             && attributes.verb == WriteVerb::Create
             && attributes.subresource.is_none();
         if is_new_pod {
@@ -85,10 +85,10 @@ impl Admission for LimitRanges {
         let created = attributes.verb == WriteVerb::Create && attributes.subresource.is_none();
         let updated = attributes.verb == WriteVerb::Update && attributes.subresource.is_none();
         let resized = attributes.subresource == Some("resize");
-        let wrong = if *id == GroupResource::of::<Pod>() && (created || resized) {
+        let wrong = if id.is::<Pod>() && (created || resized) {
             let pod = PodAmounts::of(new);
             self.of(attributes).iter().flat_map(|held| of_pod(&pod, &held.spec.limits)).collect::<Vec<_>>()
-        } else if *id == GroupResource::of::<PersistentVolumeClaim>() && (created || updated) {
+        } else if id.is::<PersistentVolumeClaim>() && (created || updated) {
             self.of(attributes).iter().flat_map(|held| of_claim(new, &held.spec.limits)).collect()
         } else {
             return Ok(Vec::new());

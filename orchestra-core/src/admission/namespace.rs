@@ -57,7 +57,7 @@ impl Admission for NamespaceLifecycle {
         _txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
         let (resource, name) = (attributes.resource, attributes.name);
-        let of_namespaces = resource.id == GroupResource::of::<Namespace>();
+        let of_namespaces = resource.id.is::<Namespace>();
         if attributes.verb == WriteVerb::Delete && of_namespaces && IMMORTAL.contains(&name.name()) {
             return Err(Status::forbidden(&resource.id, name.name(), "this namespace may not be deleted"));
         }

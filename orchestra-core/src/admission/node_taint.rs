@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use crate::api::Status;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::meta::GroupResource;
 
 /// Keeps pods from a node until it is known to be ready. A new node has this taint from the start: one that came later
 /// would leave a gap in which pods are placed. The controller of nodes takes it away.
@@ -17,7 +16,7 @@ const EFFECT: &str = "NoSchedule";
 #[async_trait]
 impl Admission for NodeTaint {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        let is_node = attributes.resource.id == GroupResource::of::<Node>();
+        let is_node = attributes.resource.id.is::<Node>();
         if !is_node || attributes.verb != WriteVerb::Create || attributes.subresource.is_some() {
             return Ok(Vec::new());
         }

@@ -1,6 +1,9 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
@@ -39,12 +42,10 @@ impl PodDefaults {
             let found = classes.get(&ObjectName::cluster(&*given));
             let found =
                 found.ok_or_else(|| refuse(format!("no PriorityClass with name {given} was found")))?;
-            found.decode::<PriorityClass>().ok()
+            found.view::<Class>().ok()
         };
-        let (value, policy) = match &class {
-            Some(class) => (class.value.unwrap_or(0), class.preemption_policy.as_deref()),
-            None => (0, None),
-        };
+        let value = class.as_ref().map_or(0, |class| class.value);
+        let policy = class.as_ref().and_then(|class| class.preemption_policy.as_deref());
         let policy = policy.unwrap_or("PreemptLowerPriority");
         let computed = "must not be provided in pod spec; priority admission controller computed";
         let from = "from the given PriorityClass name";
@@ -58,8 +59,8 @@ impl PodDefaults {
                 "the string value of PreemptionPolicy ({wanted}) {computed} {policy} {from}"
             )));
         }
-        if let Some(name) = class.as_ref().and_then(|class| class.metadata.name.clone()) {
-            spec["priorityClassName"] = name.into();
+        if let Some(class) = &class {
+            spec["priorityClassName"] = (*class.metadata.name).into();
         }
         spec["priority"] = value.into();
         spec["preemptionPolicy"] = policy.into();
@@ -68,12 +69,8 @@ impl PodDefaults {
 
     /// There is one class for the pods that name none.
     fn only_default(&self, attributes: &Attributes<'_>, class: &Value) -> Result<(), Status> {
-        let held = self
-            .cache_of::<PriorityClass>()
-            .as_ref()
-            .and_then(default_class)
-            .and_then(|class| class.metadata.name);
-        match held {
+        let held = self.cache_of::<PriorityClass>().as_ref().and_then(default_class);
+        match held.as_ref().map(|held| &*held.metadata.name) {
             Some(held) if class["globalDefault"] == true && held != attributes.name.name() => {
                 let why =
                     format!("PriorityClass {held} is already marked as default. Only one default can exist");
@@ -88,20 +85,35 @@ impl PodDefaults {
         let name = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
         let nodes = self.cache_of::<Node>();
         let Some(node) = nodes.and_then(|nodes| nodes.get(&ObjectName::cluster(name))) else { return };
-        let Ok(node) = node.to_value() else { return };
         for key in ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"] {
-            if let Some(place) = node["metadata"]["labels"].get(key) {
-                object["metadata"]["labels"][key] = place.clone();
+            if let Some(place) = node.labels().get(key) {
+                object["metadata"]["labels"][key] = place.into();
             }
         }
     }
 }
 
+/// What of a PriorityClass its pods get.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Class {
+    metadata: Named,
+    value: i32,
+    global_default: bool,
+    preemption_policy: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: String,
+}
+
 /// The class of pods that name none: of several, the one with the lowest priority.
-fn default_class(classes: &Cache) -> Option<PriorityClass> {
+fn default_class(classes: &Cache) -> Option<Arc<Class>> {
     let all = classes.list(&Query::all());
-    let all = all.iter().filter_map(|entry| entry.decode::<PriorityClass>().ok());
-    all.filter(|class| class.global_default == Some(true)).min_by_key(|class| class.value)
+    let all = all.iter().filter_map(|entry| entry.view::<Class>().ok());
+    all.filter(|class| class.global_default).min_by_key(|class| class.value)
 }
 
 fn tolerate_failing_nodes(spec: &mut Value) {
@@ -132,10 +144,10 @@ fn tolerate_failing_nodes(spec: &mut Value) {
 impl Admission for PodDefaults {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let (id, verb) = (&attributes.resource.id, attributes.verb);
-        if *id == GroupResource::of::<PriorityClass>() {
+        if id.is::<PriorityClass>() {
             self.only_default(attributes, object)?;
         }
-        if *id != GroupResource::of::<Pod>() {
+        if !id.is::<Pod>() {
             return Ok(Vec::new());
         }
         let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {

@@ -136,7 +136,7 @@ fn covers(one: &Toleration, other: &Toleration) -> bool {
 impl Admission for RuntimeClasses {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let created = attributes.verb == WriteVerb::Create && attributes.subresource.is_none();
-        if !created || attributes.resource.id != GroupResource::of::<Pod>() {
+        if !created || !attributes.resource.id.is::<Pod>() {
             return Ok(Vec::new());
         }
         let Some(spec) = object.get_mut("spec").filter(|spec| spec.is_object()) else {

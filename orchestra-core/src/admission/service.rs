@@ -372,7 +372,7 @@ fn record(name: &ObjectName, before: &HashSet<Key>, after: &HashSet<Key>, txn: &
 #[async_trait]
 impl Admission for ServiceAllocation {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        if attributes.resource.id == GroupResource::of::<Service>() && attributes.subresource.is_none() {
+        if attributes.resource.id.is::<Service>() && attributes.subresource.is_none() {
             self.allocate(attributes, object)?;
         }
         Ok(Vec::new())
@@ -384,7 +384,7 @@ impl Admission for ServiceAllocation {
         new: Option<&Value>,
         txn: &mut Txn,
     ) -> Result<Vec<String>, Status> {
-        if attributes.resource.id == GroupResource::of::<Service>() {
+        if attributes.resource.id.is::<Service>() {
             let held = |service: Option<&Value>| service.map(Spec::of).unwrap_or_default().held();
             record(attributes.name, &held(attributes.old), &held(new), txn);
         }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
@@ -7,9 +9,9 @@ use crate::api::{Caches, Status};
 use crate::clock::{SharedClock, random_suffix};
 use crate::meta::{GroupResource, ObjectName};
 
-/// Where clients in a container look for their token.
 /// How the names of the volumes with tokens begin.
 const TOKEN_VOLUME: &str = "kube-api-access-";
+/// Where clients in a container look for their token.
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// How long the token of a pod counts: a little more than an hour, by which those who issue tokens know that it was not
 /// asked for by its author.
@@ -57,7 +59,7 @@ impl ServiceAccounts {
                     secrets.iter().map(|secret| json!({"name": secret.name})).collect();
             }
         }
-        let of_account = account.and_then(|account| account.automount_service_account_token);
+        let of_account = account.as_ref().and_then(|account| account.automount_service_account_token);
         let wanted = spec["automountServiceAccountToken"].as_bool().or(of_account).unwrap_or(true);
         if self.tokens && wanted {
             // What a webhook has added since is given the volume that is there.
@@ -70,11 +72,11 @@ impl ServiceAccounts {
     }
 
     /// The account of that name; `None` for the default one that a controller has not made yet.
-    fn find(&self, attributes: &Attributes<'_>, name: &str) -> Result<Option<ServiceAccount>, String> {
+    fn find(&self, attributes: &Attributes<'_>, name: &str) -> Result<Option<Arc<ServiceAccount>>, String> {
         let Some(cache) = self.caches.get(&GroupResource::of::<ServiceAccount>()) else { return Ok(None) };
         let namespace = attributes.name.namespace().unwrap_or_default();
         match cache.get(&ObjectName::namespaced(namespace, name)) {
-            Some(entry) => Ok(entry.decode().ok()),
+            Some(entry) => Ok(entry.view().ok()),
             None if name == "default" => Ok(None),
             None => Err(format!(
                 "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
@@ -206,7 +208,7 @@ fn token_volume(name: &str) -> Value {
 impl Admission for ServiceAccounts {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let id = &attributes.resource.id;
-        let of_pods = *id == GroupResource::of::<Pod>() && attributes.subresource.is_none();
+        let of_pods = id.is::<Pod>() && attributes.subresource.is_none();
         if !of_pods || attributes.verb != WriteVerb::Create || !object["spec"].is_object() {
             return Ok(Vec::new());
         }

@@ -9,6 +9,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Path(String);
 
+const DIGITS: &str = "0123456789";
+
 impl Path {
     /// A field of the object itself.
     pub fn new(field: &str) -> Self {
@@ -23,19 +25,32 @@ impl Path {
     /// A field within this one. It may be several steps, as in `child("spec.replicas")`.
     #[must_use]
     pub fn child(&self, field: &str) -> Self {
-        if self.0.is_empty() { Self::new(field) } else { Self(format!("{}.{field}", self.0)) }
+        if self.0.is_empty() { Self::new(field) } else { self.with([".", field, ""]) }
     }
 
     /// An element of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        // Most lists are short, and every element that is validated gets a path.
+        match DIGITS.get(index..=index) {
+            Some(digit) => self.with(["[", digit, "]"]),
+            None => Self(format!("{}[{index}]", self.0)),
+        }
     }
 
     /// A value of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.with(["[", key, "]"])
+    }
+
+    /// Each field that is validated has a path, wrong or not, so that one is made in one allocation.
+    fn with(&self, parts: [&str; 3]) -> Self {
+        let mut path =
+            String::with_capacity(self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>());
+        path.push_str(&self.0);
+        parts.iter().for_each(|part| path.push_str(part));
+        Self(path)
     }
 
     /// The path as text.

@@ -18,6 +18,7 @@ const MOST_REPLAYED: usize = 100_000;
 
 /// Why a text is not YAML that stands for JSON.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum YamlError {
     /// The text is not UTF-8.
     #[error("error converting YAML to JSON: yaml: the text is not UTF-8: {0}")]

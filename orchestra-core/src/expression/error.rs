@@ -50,6 +50,7 @@ impl CompileError {
 
 /// Why an expression has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EvalError {
     /// It costs more than it may.
     #[error("operation cancelled: actual cost limit exceeded")]

@@ -153,6 +153,11 @@ impl GroupResource {
     pub fn of<K: Object>() -> Self {
         Self::new(K::GROUP, K::PLURAL)
     }
+
+    /// Whether it is the resource that a Rust type is an object of.
+    pub fn is<K: Object>(&self) -> bool {
+        &*self.group == K::GROUP && &*self.resource == K::PLURAL
+    }
 }
 
 impl fmt::Display for GroupResource {

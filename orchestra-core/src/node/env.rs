@@ -13,6 +13,7 @@ use super::sources::Sources;
 
 /// Why an environment cannot be made. The text becomes the message of `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvError {
     /// An object that is not optional is not there.
     #[error("{kind} \"{name}\" not found")]

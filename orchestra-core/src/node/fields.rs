@@ -22,6 +22,7 @@ pub struct Facts {
 
 /// A field that cannot be given. The text goes into the container's status.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FieldError {
     /// There is no such field, or the downward API does not give it out.
     #[error("unsupported fieldPath: {0}")]

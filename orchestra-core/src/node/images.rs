@@ -15,6 +15,7 @@ const SHOW_BACK_OFF_AFTER: Duration = Duration::from_secs(1);
 
 /// When an image is pulled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PullPolicy {
     /// Before every start.
     Always,

@@ -61,6 +61,7 @@ impl std::fmt::Debug for FileContent {
 
 /// Why a volume cannot be made. The text becomes the message of a `FailedMount` event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VolumeError {
     /// An object that is not optional is not there.
     #[error("{kind} \"{name}\" not found")]

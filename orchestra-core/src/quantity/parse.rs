@@ -8,6 +8,7 @@ const SUFFIX_LETTERS: &[u8] = b"eEinumkKMGTP";
 
 /// Why a text is not a quantity, in Kubernetes' words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseQuantityError {
     /// The text does not have the form of a number with a suffix.
     #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]

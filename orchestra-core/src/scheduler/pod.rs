@@ -90,6 +90,7 @@ impl HostPort {
 
 /// Why the bytes of a pod or node cannot be scheduled with. The API lets none of these through.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidInput {
     /// It is not the JSON of a pod or node, or holds an amount that is none.
     #[error("cannot be decoded")]

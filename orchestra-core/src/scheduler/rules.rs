@@ -32,6 +32,7 @@ pub struct Rules {
 
 /// A rule of a pod that cannot be compiled; validation lets none of these through.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidRule {
     /// `spec.affinity` is not of its type.
     #[error("spec.affinity cannot be decoded")]

@@ -9,6 +9,7 @@ use super::{Labels, Selector};
 
 /// Why a selector inside an object is none. `Display` is the API server's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InvalidSelector {
     /// An operator that this kind of selector does not have.
     Operator {

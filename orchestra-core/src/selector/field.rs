@@ -34,6 +34,7 @@ pub enum FieldOperator {
 
 /// Why a text is not a field selector. `Display` is the API server's message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FieldParseError {
     /// A term has no operator.
     #[error("invalid selector: '{selector}'; can't understand '{term}'")]

@@ -20,6 +20,7 @@ pub struct ParseError {
 
 /// What was wrong in the text of a selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParseFault {
     /// Something else was expected here.
     Unexpected {

@@ -197,6 +197,7 @@ impl InvalidRequirement {
 
 /// One fault of a requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RequirementFault {
     /// The key is not a label key.
     Key {

@@ -17,6 +17,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Why it is not known who is asked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AuthorizationError {
     /// The file cannot be read as one.
     #[error("the authorization configuration cannot be read: {0}")]

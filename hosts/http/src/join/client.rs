@@ -20,6 +20,7 @@ const RENEW_BEFORE: Duration = Duration::days(30);
 
 /// Why a node does not join.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinError {
     /// The master's address is none.
     #[error(transparent)]

@@ -21,6 +21,7 @@ pub struct Enrolment {
 
 /// Why nodes cannot be let in.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnrolmentError {
     /// The secret is none, or none can be made.
     #[error(transparent)]

@@ -13,6 +13,7 @@ const SECRET: usize = 16;
 
 /// A token that is none.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// It is not as a master prints it.
     #[error("this is not a join token: it should be as orc1.<32 hexadecimal digits>.<secret>, on one line")]

@@ -46,6 +46,7 @@ pub struct ApiOptions {
 
 /// Why an API cannot be as it was told to be.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OptionsError {
     /// A file cannot be read or written.
     #[error("{} cannot be opened", path.display())]

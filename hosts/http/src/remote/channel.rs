@@ -34,6 +34,7 @@ const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs
 
 /// A server that is not one to send requests to.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// The URL is none, or not one of HTTPS.
     #[error("{0:?} is not the address of a server; it should be as https://10.0.0.1:6443")]

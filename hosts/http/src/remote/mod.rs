@@ -58,6 +58,7 @@ const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroup
 
 /// What a program proves itself to a master with.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Credential {
     /// A bearer token.
     Token(String),
@@ -87,6 +88,7 @@ pub struct RemoteConfig {
 
 /// Why a master cannot be spoken to at all. That it is away is none of these: calls say so, and can be made again.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// The address is none.
     #[error(transparent)]

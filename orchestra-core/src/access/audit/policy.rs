@@ -21,6 +21,7 @@ pub struct Recorded {
 
 /// Why a policy is none.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// The text cannot be read.
     #[error("the audit policy cannot be read: {0}")]

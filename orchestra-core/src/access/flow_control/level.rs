@@ -13,6 +13,7 @@ use crate::clock::SharedClock;
 
 /// Why a request is not let in. The words are those that metrics have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Rejection {
     /// Too many wait already.
     QueueFull,

@@ -234,18 +234,18 @@ impl NodeRestriction {
         let (id, name) = (&attributes.resource.id, attributes.name);
         let outcome = if node.is_empty() {
             Err(format!("could not determine node from user {:?}", attributes.user.name))
-        } else if *id == GroupResource::of::<Pod>() {
+        } else if id.is::<Pod>() {
             self.check_pod(node, attributes, new)
-        } else if *id == GroupResource::of::<Node>() {
+        } else if id.is::<Node>() {
             check_node(node, attributes, new)
-        } else if *id == GroupResource::of::<PersistentVolumeClaim>() {
+        } else if id.is::<PersistentVolumeClaim>() {
             check_claim(node, attributes, new)
-        } else if *id == GroupResource::of::<Lease>() {
+        } else if id.is::<Lease>() {
             match name.namespace() {
                 Some(LEASES) => check_own(node, attributes, "node lease"),
                 _ => Err(format!("can only access leases in the {LEASES:?} system namespace")),
             }
-        } else if *id == GroupResource::of::<CSINode>() {
+        } else if id.is::<CSINode>() {
             check_own(node, attributes, "CSINode")
         } else {
             Ok(())

@@ -152,13 +152,13 @@ impl Admission for PodSecurity {
         if attributes.verb == WriteVerb::Delete {
             return Ok(Vec::new());
         }
-        if *id == GroupResource::of::<Namespace>() {
+        if id.is::<Namespace>() {
             return match attributes.subresource {
                 None => self.check_namespace(attributes, new),
                 Some(_) => Ok(Vec::new()),
             };
         }
-        let is_pod = *id == GroupResource::of::<Pod>();
+        let is_pod = id.is::<Pod>();
         let template =
             TEMPLATES.iter().find(|(group, plural, _)| (*group, *plural) == (&*id.group, &*id.resource));
         let ignored = match attributes.subresource {

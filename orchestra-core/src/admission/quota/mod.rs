@@ -86,7 +86,7 @@ impl Admission for Quotas {
         let id = &attributes.resource.id;
         let refuse = |why: String| Err(Status::forbidden(id, attributes.name.name(), why));
         let touched = Self::touched(&open, attributes, new);
-        let is_new_pod = *id == GroupResource::of::<Pod>() && attributes.verb == WriteVerb::Create;
+        let is_new_pod = id.is::<Pod>() && attributes.verb == WriteVerb::Create;
         for Touched { entry, quota, more } in &touched {
             let (name, hard) = (entry.name().name(), &quota.status.hard);
             if let Some(pod) = new.filter(|pod| is_new_pod && quota.covers(id, pod)) {

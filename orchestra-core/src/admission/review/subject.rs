@@ -94,7 +94,7 @@ impl<'a> Subject<'a> {
 
     /// Whether it is about a namespace, and not about something in one.
     pub(in crate::admission) fn is_namespace(&self) -> bool {
-        self.attributes.resource.id == GroupResource::of::<Namespace>()
+        self.attributes.resource.id.is::<Namespace>()
     }
 
     /// The labels by which the namespace is selected: of a namespace that is made or changed, its own. `None` when there is

@@ -99,6 +99,7 @@ pub struct CustomColumn {
 
 /// Why a definition makes no kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NoKind {
     /// No version is the one that objects are kept in.
     #[error("no version is the storage version")]

@@ -32,6 +32,7 @@ pub struct Applied {
 
 /// Why a configuration was not applied.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ApplyError {
     /// Others own what it sets otherwise.
     #[error(transparent)]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::element::{Element, same};
 use super::fault::Faults;
-use super::set::FieldSet;
+use super::set::{FieldSet, SetNode};
 use super::types::{List, Map, NodeId, Relation, Schema, Shape};
 use super::walk::{grouped, unfit};
 
@@ -45,18 +45,21 @@ impl<'a> Comparison<'a> {
             (&mut self.modified, marked(Mark::Modified), below.modified),
             (&mut self.added, marked(Mark::Added), below.added),
         ];
-        for (set, member, below) in sets {
-            if member || !below.is_empty() {
-                set.push(element.clone(), member, below);
-            }
+        let mut wanted =
+            sets.into_iter().filter(|(_, member, below)| *member || !below.is_empty()).peekable();
+        let mut element = Some(element);
+        while let Some((set, member, below)) = wanted.next() {
+            // Mostly there is but one.
+            let element = if wanted.peek().is_some() { element.clone() } else { element.take() };
+            set.nodes.extend(element.map(|element| SetNode { element, member, below }));
         }
     }
 
     fn join(self, other: Self) -> Self {
         Self {
-            removed: self.removed.union(&other.removed),
-            modified: self.modified.union(&other.modified),
-            added: self.added.union(&other.added),
+            removed: self.removed.or(other.removed),
+            modified: self.modified.or(other.modified),
+            added: self.added.or(other.added),
         }
     }
 }

@@ -21,6 +21,7 @@ pub enum Element<'a> {
 
 /// Why a text is no step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseElementError {
     /// A later version of Kubernetes may know what it is; it is left out.
     #[error("unknown path element type")]
@@ -60,30 +61,41 @@ impl<'a> Element<'a> {
 
     /// The key of `fieldsV1` that stands for it.
     pub fn to_key(&self) -> String {
-        let mut out = String::with_capacity(32);
         match self {
-            Self::Field(name) => {
-                out.push_str("f:");
-                out.push_str(name);
-            }
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(keys) => {
+                let mut out = String::with_capacity(48);
                 out.push_str("k:{");
                 for (place, (name, value)) in keys.iter().enumerate() {
-                    let comma = if place == 0 { "" } else { "," };
-                    let _ = write!(out, "{comma}{}:{}", json_text(name), value.as_ref());
+                    if place > 0 {
+                        out.push(',');
+                    }
+                    push_text(name, &mut out);
+                    out.push(':');
+                    match value.as_ref() {
+                        Value::String(text) => push_text(text, &mut out),
+                        value => drop(write!(out, "{value}")),
+                    }
                 }
                 out.push('}');
+                out
             }
-            Self::Value(value) => drop(write!(out, "v:{}", value.as_ref())),
-            Self::Index(place) => drop(write!(out, "i:{place}")),
+            Self::Value(value) => format!("v:{value}"),
+            Self::Index(place) => format!("i:{place}"),
         }
-        out
     }
 }
 
-/// A text as a JSON string.
-fn json_text(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
+/// Appends a text as a JSON string. Nearly all that are keys are names, in which nothing needs an escape.
+fn push_text(text: &str, out: &mut String) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        let _ = write!(out, "{}", Value::from(text));
+    }
 }
 
 impl Ord for Element<'_> {

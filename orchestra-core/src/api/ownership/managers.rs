@@ -50,6 +50,7 @@ pub struct Manager<'a> {
 
 /// Why `managedFields` cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManagersError {
     /// Neither of the two.
     #[error("operation must be `Apply` or `Update`")]

@@ -89,14 +89,35 @@ impl<'a> FieldSet<'a> {
     /// The paths that are in either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
+        self.clone().or(other.clone())
+    }
+
+    /// [`FieldSet::union`] of sets that nobody else wants: what only one has is not copied.
+    #[must_use]
+    pub(super) fn or(self, other: Self) -> Self {
         if self.is_empty() || other.is_empty() {
-            return if self.is_empty() { other.clone() } else { self.clone() };
+            return if self.is_empty() { other } else { self };
         }
-        self.joined(other, |ours, theirs| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => (ours.member || theirs.member, ours.below.union(&theirs.below)),
-            (Some(one), None) | (None, Some(one)) => (one.member, one.below.clone()),
-            (None, None) => (false, Self::default()),
-        })
+        let mut out = Self { nodes: Vec::with_capacity(self.nodes.len() + other.nodes.len()) };
+        let (mut ours, mut theirs) = (self.nodes.into_iter().peekable(), other.nodes.into_iter().peekable());
+        loop {
+            let order = match (ours.peek(), theirs.peek()) {
+                (Some(ours), Some(theirs)) => ours.element.cmp(&theirs.element),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return out,
+            };
+            let ours = if order.is_le() { ours.next() } else { None };
+            let theirs = if order.is_ge() { theirs.next() } else { None };
+            out.nodes.extend(match (ours, theirs) {
+                (Some(ours), Some(theirs)) => Some(SetNode {
+                    member: ours.member || theirs.member,
+                    below: ours.below.or(theirs.below),
+                    element: ours.element,
+                }),
+                (one, other) => one.or(other),
+            });
+        }
     }
 
     /// The paths that are in both.
@@ -115,31 +136,45 @@ impl<'a> FieldSet<'a> {
 
     /// The paths that are in this one only.
     #[must_use]
-    pub fn difference(&self, other: &Self) -> Self {
-        if self.is_empty() || other.is_empty() {
-            return self.clone();
-        }
-        self.joined(other, |ours, theirs| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => {
-                (ours.member && !theirs.member, ours.below.difference(&theirs.below))
-            }
-            (Some(ours), None) => (ours.member, ours.below.clone()),
-            (None, _) => (false, Self::default()),
+    pub fn difference(&self, other: &FieldSet<'_>) -> Self {
+        self.clone().minus(other)
+    }
+
+    /// [`FieldSet::difference`] of a set that nobody else wants: what is left is not copied.
+    #[must_use]
+    pub(super) fn minus(self, other: &FieldSet<'_>) -> Self {
+        self.filtered(other, &|mut ours, theirs| {
+            ours.member &= !theirs.member;
+            ours.below = ours.below.minus(&theirs.below);
+            ours
         })
     }
 
     /// The paths that are not in the other, nor below one that is.
     #[must_use]
-    pub fn without(&self, other: &Self) -> Self {
-        if self.is_empty() || other.is_empty() {
-            return self.clone();
-        }
-        self.joined(other, |ours, theirs| match (ours, theirs) {
-            (Some(_), Some(theirs)) if theirs.member => (false, Self::default()),
-            (Some(ours), Some(theirs)) => (ours.member, ours.below.without(&theirs.below)),
-            (Some(ours), None) => (ours.member, ours.below.clone()),
-            (None, _) => (false, Self::default()),
+    pub fn without(self, other: &FieldSet<'_>) -> Self {
+        self.filtered(other, &|mut ours, theirs| {
+            ours.member &= !theirs.member;
+            ours.below = if theirs.member { Self::default() } else { ours.below.without(&theirs.below) };
+            ours
         })
+    }
+
+    /// What stays when each node that the other has too is changed so. What is empty then goes.
+    fn filtered(
+        mut self,
+        other: &FieldSet<'_>,
+        change: &dyn Fn(SetNode<'a>, &SetNode<'_>) -> SetNode<'a>,
+    ) -> Self {
+        let mut theirs = other.nodes.iter().peekable();
+        self.nodes.retain_mut(|node| {
+            while theirs.next_if(|theirs| theirs.element < node.element).is_some() {}
+            let Some(theirs) = theirs.next_if(|theirs| theirs.element == node.element) else { return true };
+            let nothing = SetNode { element: Element::Index(0), member: false, below: Self::default() };
+            *node = change(std::mem::replace(node, nothing), theirs);
+            node.member || !node.below.is_empty()
+        });
+        self
     }
 
     /// The paths at or below those of the other.

@@ -1,3 +1,4 @@
+mod set;
 mod structural;
 
 use proptest::prelude::*;

@@ -62,15 +62,21 @@ fn noted(
 ) -> Owners {
     let old = live.unwrap_or(&kind.empty);
     let Ok(changes) = compare(kind.schema, kind.node, old, new) else { return Owners::Are(None) };
-    let changes = kind.ignored.filter_changes(changes).filtered(|set| set.difference(unowned()));
+    let changes = kind.ignored.filter_changes(changes).filtered(|set| set.minus(unowned()));
     if kept && changes.is_empty() {
         return Owners::Kept;
     }
-    let own = changes.modified.union(&changes.added);
-    let others = Other::of(kind, old, new, &managers);
-    let Ok(changes) = Changes::of(kind, changes, &others) else { return Owners::Are(None) };
     let mut managers = managers;
-    managers.retain_mut(|manager| changes.take(manager));
+    let others = Other::of(kind, old, new, &managers);
+    let own = if managers.is_empty() {
+        // As of every new object.
+        changes.modified.or(changes.added)
+    } else {
+        let own = changes.modified.union(&changes.added);
+        let Ok(changes) = Changes::of(kind, changes, &others) else { return Owners::Are(None) };
+        managers.retain_mut(|manager| changes.take(manager));
+        own
+    };
     if !own.is_empty() {
         let author = Manager {
             name: Cow::Borrowed(if author.manager.is_empty() { "unknown" } else { author.manager }),

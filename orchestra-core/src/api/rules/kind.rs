@@ -79,6 +79,17 @@ pub trait KindRules: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// [`KindRules::validate`] and [`KindRules::validate_create`] of one object, for rules that can do both at one reading
+    /// of it.
+    ///
+    /// # Errors
+    /// When the object has not the shape of the kind.
+    fn validate_new(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        let mut warnings = self.validate(object, errors)?;
+        warnings.extend(self.validate_create(object, errors)?);
+        Ok(warnings)
+    }
+
     /// Whether what an object's author should know is said again when it changes so.
     fn warns_of_change(&self, _new: &Value, _old: &Value) -> bool {
         true
@@ -273,6 +284,16 @@ impl<R: Rules> KindRules for Typed<R> {
         let object = typed::<R::Object>(object)?;
         R::validate_create(&object, errors);
         Ok(R::warnings_at_creation(&object))
+    }
+
+    fn validate_new(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+        R::validate_json(object, errors);
+        let object = typed::<R::Object>(object)?;
+        R::validate(&object, errors);
+        R::validate_create(&object, errors);
+        let mut warnings = R::warnings(&object);
+        warnings.extend(R::warnings_at_creation(&object));
+        Ok(warnings)
     }
 
     fn warns_of_change(&self, new: &Value, old: &Value) -> bool {

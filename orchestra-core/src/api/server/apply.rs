@@ -49,16 +49,7 @@ impl Server {
             }
             request.draft(current, &signature, force).map(Next::Put)
         };
-        let write = Write {
-            user,
-            kind,
-            part,
-            options: &options,
-            target,
-            scale: None,
-            verb: Verb::Patch,
-            owned: true,
-        };
+        let write = Write { part, ..Write::new(user, kind, target, Verb::Patch, &options) };
         self.write(write, &name, &mut make).await
     }
 }

@@ -19,16 +19,7 @@ impl Server {
         if target.name.is_some() {
             return Err(Status::method_not_allowed());
         }
-        let write = Write {
-            user,
-            kind,
-            part: None,
-            options: &options,
-            target,
-            scale: None,
-            verb: Verb::Create,
-            owned: true,
-        };
+        let write = Write::new(user, kind, target, Verb::Create, &options);
         let read = || {
             let mut draft = Draft::read(kind, target, body.clone(), options.field_validation)?;
             draft.settle_namespace(kind, target)?;

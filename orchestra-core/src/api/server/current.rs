@@ -29,6 +29,19 @@ pub(super) struct Write<'w> {
     pub(super) owned: bool,
 }
 
+impl<'w> Write<'w> {
+    /// A write to an object as a whole, whose author owns what it changes.
+    pub(super) fn new(
+        user: &'w User,
+        kind: &'w Open,
+        target: &'w Target,
+        verb: Verb,
+        options: &'w WriteOptions,
+    ) -> Self {
+        Self { user, kind, part: None, options, scale: None, target, verb, owned: true }
+    }
+}
+
 /// An object as it is.
 pub(super) struct Current {
     pub(super) entry: Arc<Entry>,

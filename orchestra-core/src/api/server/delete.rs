@@ -86,8 +86,7 @@ impl Server {
         let mut make =
             |current: Option<&Current>| existing(kind, name, current).map(|_| Next::Delete(options));
         let options = &write_options;
-        let write =
-            Write { user, kind, part, options, target, scale: None, verb: Verb::Delete, owned: false };
+        let write = Write { part, owned: false, ..Write::new(user, kind, target, Verb::Delete, options) };
         self.write(write, name, &mut make).await
     }
 }

@@ -236,16 +236,17 @@ impl Draft {
                     validate(&self.object, old, &mut errors).map_err(undecodable)?;
                     return refused(resource, name, &errors);
                 }
+                let Some(old) = old else {
+                    let warnings = resource.rules.validate_new(&self.object, &mut errors);
+                    self.warnings.extend(warnings.map_err(undecodable)?);
+                    return refused(resource, name, &errors);
+                };
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
-                if old.is_none_or(|old| resource.rules.warns_of_change(&self.object, old)) {
+                if resource.rules.warns_of_change(&self.object, old) {
                     self.warnings.extend(warnings);
                 }
-                if old.is_none() {
-                    let created = resource.rules.validate_create(&self.object, &mut errors);
-                    self.warnings.extend(created.map_err(undecodable)?);
-                }
                 // What a subresource such as `binding` edits is beyond what an update may change.
-                if let Some(old) = old.filter(|_| part.is_none()) {
+                if part.is_none() {
                     resource.rules.validate_update(&self.object, old, &mut errors).map_err(undecodable)?;
                 }
             }

@@ -81,7 +81,7 @@ impl Server {
         self.catch_up().await?;
         let options = &options;
         let scale = Some(paths);
-        let write = Write { user, kind: resource, part: None, scale, options, target, verb, owned: true };
+        let write = Write { scale, ..Write::new(user, resource, target, verb, options) };
         let response = self.write(write, &name, &mut make).await?;
         Ok(match response.reply {
             Reply::Object(entry) => {

@@ -42,8 +42,7 @@ impl Server {
                 check_created_name(body_kind(resource, part), target, &body)?;
                 let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
                 let (part, options, verb) = (Some(part), &options, Verb::Create);
-                let write =
-                    Write { user, kind: resource, part, options, target, scale: None, verb, owned: false };
+                let write = Write { part, owned: false, ..Write::new(user, resource, target, verb, options) };
                 self.edit(write, target, body).await?;
                 Ok(Response { warnings, ..done() })
             }
@@ -55,8 +54,7 @@ impl Server {
                 }
                 check_replaced_name(target, &body)?;
                 let (part, options, verb) = (Some(part), &options, Verb::Update);
-                let write =
-                    Write { user, kind: resource, part, options, target, scale: None, verb, owned: true };
+                let write = Write { part, ..Write::new(user, resource, target, verb, options) };
                 self.edit(write, target, body).await
             }
             // What is streamed is connected by the host.

@@ -51,16 +51,7 @@ impl Server {
             }
             Ok(Next::Put(draft))
         };
-        let write = Write {
-            user,
-            kind,
-            part,
-            options: &options,
-            target,
-            scale: None,
-            verb: Verb::Update,
-            owned: true,
-        };
+        let write = Write { part, ..Write::new(user, kind, target, Verb::Update, &options) };
         self.write(write, &name, &mut make).await
     }
 
@@ -82,16 +73,7 @@ impl Server {
             patched(kind, target, current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
-        let write = Write {
-            user,
-            kind,
-            part,
-            options: &options,
-            target,
-            scale: None,
-            verb: Verb::Patch,
-            owned: true,
-        };
+        let write = Write { part, ..Write::new(user, kind, target, Verb::Patch, &options) };
         self.write(write, &name, &mut make).await
     }
 }

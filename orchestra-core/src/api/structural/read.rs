@@ -8,6 +8,7 @@ pub const MAX_DEPTH: usize = 200;
 
 /// Why a document is not a schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unreadable {
     /// Schemas are nested too deep.
     #[error("schemas may not be nested deeper than {MAX_DEPTH} levels")]

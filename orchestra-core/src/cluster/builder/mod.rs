@@ -31,6 +31,7 @@ use crate::webhook::Caller;
 
 /// Why a cluster does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The store cannot be read.
     #[error("the store cannot be read")]

@@ -57,8 +57,7 @@ struct NamespaceStatus {
 
 /// Runs the controller that empties namespaces.
 pub(super) async fn run(host: Host) -> Result<(), Status> {
-    let is_meant =
-        |kind: &Kind| kind.scope == Scope::Namespaced || kind.id == GroupResource::of::<Namespace>();
+    let is_meant = |kind: &Kind| kind.scope == Scope::Namespaced || kind.id.is::<Namespace>();
     let controller = host
         .controller::<Namespace>()
         .named("namespace-controller")

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use serde::Deserialize;
 
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{NEGATIVE, say};
@@ -160,20 +161,36 @@ fn requests_within_limits(requests: &Amounts, limits: &Amounts, path: &Path, err
     }
 }
 
+/// What the class of service of a pod follows from.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Asked {
+    resources: Option<Sides>,
+    containers: Vec<Asking>,
+    init_containers: Vec<Asking>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asking {
+    resources: Option<Sides>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sides {
+    requests: Option<Amounts>,
+    limits: Option<Amounts>,
+}
+
 /// The class of service of a pod: `Guaranteed` if every container may use just what it asks for, `BestEffort` if none
 /// asks for anything, and `Burstable` otherwise.
-pub(super) fn quality(spec: &PodSpec) -> &'static str {
-    let own = spec.resources.as_ref().filter(|own| own.limits.is_some() || own.requests.is_some());
-    let all: Vec<Option<&ResourceRequirements>> = match own {
+pub(super) fn quality(pod: &Asked) -> &'static str {
+    let own = pod.resources.as_ref().filter(|own| own.limits.is_some() || own.requests.is_some());
+    let containers = pod.containers.iter().chain(&pod.init_containers);
+    let all: Vec<Option<&Sides>> = match own {
         Some(own) => vec![Some(own)],
-        None => {
-            let init = spec.init_containers.iter().flatten();
-            spec.containers
-                .iter()
-                .chain(init)
-                .map(|container: &Container| container.resources.as_ref())
-                .collect()
-        }
+        None => containers.map(|container| container.resources.as_ref()).collect(),
     };
     let amount = |held: Option<&Amounts>, name: &str| {
         parsed(held.and_then(|held| held.get(name))).filter(|amount| !amount.is_zero())

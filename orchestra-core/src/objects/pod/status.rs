@@ -1,7 +1,6 @@
 //! The status that a pod begins with, and what binding it to a node does to it.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
@@ -14,9 +13,11 @@ use crate::objects::json::{Fields, at};
 
 /// The status of a new pod.
 pub(super) fn prepare(object: &mut Value) {
-    let spec = object.get("spec").and_then(|spec| PodSpec::deserialize(spec).ok()).unwrap_or_default();
-    let mut status = json!({ "phase": "Pending", "qosClass": resources::quality(&spec) });
-    if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+    let spec = object.get("spec");
+    let asked = spec.and_then(|spec| resources::Asked::deserialize(spec).ok()).unwrap_or_default();
+    let mut status = json!({ "phase": "Pending", "qosClass": resources::quality(&asked) });
+    let gates = spec.and_then(|spec| spec.get("schedulingGates")).and_then(Value::as_array);
+    if gates.is_some_and(|gates| !gates.is_empty()) {
         // As old as the pod.
         let since = object.pointer("/metadata/creationTimestamp").cloned();
         status["conditions"] = json!([{

@@ -44,6 +44,7 @@ struct Inner {
 /// A method of the port, for [`FakeRuntime::fail_next`] and [`FakeRuntime::calls`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is the method of that name")]
+#[non_exhaustive]
 pub enum Call {
     Info,
     RunSandbox,
@@ -62,6 +63,7 @@ pub enum Call {
 
 /// Which containers a [`Behaviour`] is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum On {
     /// Those of this image, as written in the pod.
     Image(String),

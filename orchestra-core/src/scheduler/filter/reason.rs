@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 /// A rule, named as Kubernetes names the plugin that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Filter {
     /// The node is cordoned.
     NodeUnschedulable,
@@ -36,6 +37,7 @@ impl fmt::Display for Filter {
 /// The wording names no taint and no label: whoever may see the pod need not be one who may see the node. The
 /// values here do, for those who ask [`explain`](crate::scheduler::explain).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Reason {
     /// It is cordoned.
     Cordoned,

@@ -28,6 +28,7 @@ use keys::Keys;
 
 /// Why an issuer cannot be believed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OidcError {
     /// What was said of it cannot be.
     #[error("{at}: {why}")]

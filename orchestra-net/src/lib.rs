@@ -1,12 +1,22 @@
-//! Service networks for orchestra: implementations of [`Network`](orchestra_core::network::Network).
+//! Networks for orchestra: implementations of [`Network`](orchestra_core::network::Network), and what goes with them.
 //!
-//! [`UserspaceNetwork`] leaves the addresses of pods to the runtime and carries the traffic of services itself: it
-//! listens at their addresses and passes bytes on. It needs nothing of the kernel but sockets, so it works without root
-//! where cluster addresses are loopback ones.
+//! [`NftablesNetwork`] leads the traffic of services in the kernel, which takes root. [`UserspaceNetwork`] carries it
+//! itself: it listens at the services' addresses and passes bytes on, so it needs nothing of the kernel but sockets and
+//! works without root where cluster addresses are loopback ones. Both leave the addresses of pods to the runtime.
 //!
-//! What leads where is decided by the plan that the core makes; here it is rendered ([`userspace`]'s `plan.rs`, pure)
-//! and done.
+//! [`Dns`] answers the cluster's names on each node. [`Routes`] keeps the ways between the pods of several machines.
+//!
+//! What leads where is decided by the plan that the core makes; here it is rendered (`plan.rs`, `render.rs` and
+//! `zone.rs`, which are pure) and done.
 
+mod address;
+pub mod dns;
+mod health;
+pub mod nftables;
+pub mod routes;
 pub mod userspace;
 
+pub use dns::Dns;
+pub use nftables::NftablesNetwork;
+pub use routes::Routes;
 pub use userspace::UserspaceNetwork;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::clock::parse_duration;
-use orchestra_core::controllers;
+use orchestra_core::controllers::{self, InvalidPodRange, PodRanges};
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
 use orchestra_core::store::redb::Retention;
@@ -64,6 +64,12 @@ pub struct Options {
     /// The range of cluster IPs
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: ServiceRanges,
+    /// The addresses of pods, of which each node is given 256; none for a network that gives them out itself
+    #[arg(long, value_name = "CIDR|none", default_value = "10.244.0.0/16", value_parser = pod_ranges)]
+    pub cluster_cidr: PodAddresses,
+    /// Make no Service kube-dns, whose names the nodes answer: for a cluster that runs a DNS server of its own
+    #[arg(long)]
+    pub no_cluster_dns: bool,
     /// How long a node may be silent before it counts as NotReady
     #[arg(long, value_name = "TIME", default_value = "40s", value_parser = parse_duration)]
     pub node_monitor_grace_period: Duration,
@@ -178,9 +184,20 @@ impl Options {
             event_life: self.event_ttl,
             root_ca: Some(authority.certificate().to_owned()),
             authority: Some(authority),
+            pod_ranges: self.cluster_cidr.0,
+            dns_service: (!self.no_cluster_dns).then(|| self.service_cluster_ip_range.dns().into()),
             ..controllers::Config::default()
         }
     }
+}
+
+/// The addresses of pods, if the cluster gives them out.
+#[derive(Clone, Copy, Debug)]
+pub struct PodAddresses(pub Option<PodRanges>);
+
+fn pod_ranges(text: &str) -> Result<PodAddresses, InvalidPodRange> {
+    let ranges = (text != "none").then(|| text.parse()).transpose()?;
+    Ok(PodAddresses(ranges))
 }
 
 /// The term of a leader.

@@ -1,54 +1,157 @@
 //! What runs the containers and connects them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use orchestra_core::clock::SharedClock;
-use orchestra_core::network::Network;
+use orchestra_core::network;
 use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::runtime;
 use orchestra_core::runtime::fake::FakeRuntime;
-use orchestra_net::UserspaceNetwork;
+use orchestra_net::routes::Pods;
+use orchestra_net::{NftablesNetwork, UserspaceNetwork};
 use orchestra_runtime::docker::DockerRuntime;
-use orchestra_runtime::process::{self, ProcessRuntime};
+use orchestra_runtime::process::{self, ProcessRuntime, Range};
+use tokio::sync::watch;
+use tracing::{info, warn};
 
-use crate::options::Runtime;
+use crate::options::{Network, Options, Runtime};
 
 /// A runtime with the network that goes with it.
 pub(crate) struct Backend {
     pub(crate) runtime: Arc<dyn runtime::Runtime>,
-    pub(crate) network: Arc<dyn Network>,
+    pub(crate) network: Arc<dyn network::Network>,
+    /// Whether pods reach cluster addresses, which takes root.
+    pub(crate) reaches_services: bool,
+    /// What is told where the cluster's pods are, if this node's can be anywhere.
+    pub(crate) pods: Option<PodNetwork>,
+}
+
+/// What must know which addresses the pods of this node have.
+pub(crate) struct PodNetwork {
+    runtime: ProcessRuntime,
+    kernel: Option<Arc<NftablesNetwork>>,
+    /// What was said on the command line.
+    own: Option<Range>,
 }
 
 /// Chooses as the options say. `owner` tells what is this node's on the machine from what is others'.
 pub(crate) async fn choose(
-    wanted: Runtime,
+    options: &Options,
     directory: &Path,
     owner: &str,
     clock: &SharedClock,
 ) -> anyhow::Result<Backend> {
-    let network = UserspaceNetwork::new().owner(owner);
+    let wanted = options.runtime;
     if wanted == Runtime::Fake {
         let network = FakeNetwork::with_range(fake_range(owner), 24);
         return Ok(Backend {
             runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))),
             network: Arc::new(network),
+            reaches_services: false,
+            pods: None,
         });
     }
     if wanted != Runtime::Process {
         match DockerRuntime::connect().await {
-            Ok(docker) => return Ok(Backend { runtime: Arc::new(docker), network: Arc::new(network) }),
+            Ok(_) if options.network == Network::Nftables => {
+                bail!(
+                    "Docker leads what its pods send each other past the rules of the kernel; use --network userspace"
+                )
+            }
+            Ok(docker) => return Ok(docker_backend(docker, owner)),
             Err(error) if wanted == Runtime::Docker => {
                 return Err(error).context("no Docker daemon answers; start one, or use --runtime process");
             }
             Err(_) => {}
         }
     }
-    let config = process::Config::new(directory.join("containers"));
+    process(options, directory, owner).await
+}
+
+fn docker_backend(docker: DockerRuntime, owner: &str) -> Backend {
+    Backend {
+        runtime: Arc::new(docker),
+        network: Arc::new(UserspaceNetwork::new().owner(owner)),
+        reaches_services: is_root(),
+        pods: None,
+    }
+}
+
+async fn process(options: &Options, directory: &Path, owner: &str) -> anyhow::Result<Backend> {
+    let in_kernel = kernel(options.network).await?;
+    let config = process::Config::new(directory.join("containers")).routed(in_kernel);
+    let config = if is_root() { config.pods_later() } else { config };
     let runtime = ProcessRuntime::open(config).await.context("processes cannot be run as containers")?;
-    Ok(Backend { runtime: Arc::new(runtime), network: Arc::new(network.host_ports(true)) })
+    let kernel = in_kernel.then(|| Arc::new(NftablesNetwork::new(owner, true)));
+    let network: Arc<dyn network::Network> = match &kernel {
+        Some(kernel) => Arc::new(Arc::clone(kernel)),
+        None => {
+            // What was left by a run with the kernel would come first. Without its program nothing was.
+            let _ = NftablesNetwork::remove(owner).await;
+            Arc::new(UserspaceNetwork::new().owner(owner).host_ports(true))
+        }
+    };
+    let pods = PodNetwork { runtime: runtime.clone(), kernel, own: options.pod_cidr };
+    Ok(Backend {
+        runtime: Arc::new(runtime),
+        network,
+        reaches_services: is_root(),
+        pods: is_root().then_some(pods),
+    })
+}
+
+/// Whether the kernel leads to services.
+async fn kernel(wanted: Network) -> anyhow::Result<bool> {
+    if wanted == Network::Userspace || (wanted == Network::Auto && !is_root()) {
+        return Ok(false);
+    }
+    match NftablesNetwork::available().await {
+        Ok(()) => Ok(true),
+        Err(error) if wanted == Network::Nftables => bail!("the kernel cannot lead to services: {error}"),
+        Err(error) => {
+            warn!(error, "services are carried in user space");
+            Ok(false)
+        }
+    }
+}
+
+impl PodNetwork {
+    /// Passes on what is told, for as long as it is polled.
+    pub(crate) async fn follow(self, mut told: watch::Receiver<Pods>) {
+        loop {
+            let mut pods = told.borrow_and_update().clone();
+            if let Some(own) = self.own {
+                pods.own = vec![(own.gateway().into(), own.prefix())];
+            }
+            self.settle(&pods).await;
+            if told.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn settle(&self, pods: &Pods) {
+        let first = pods.own.iter().find_map(|(address, prefix)| match address {
+            IpAddr::V4(address) => Range::parse(&format!("{address}/{prefix}")),
+            IpAddr::V6(_) => None,
+        });
+        if let Some(range) = first {
+            info!(%range, "pods of this node have these addresses");
+            self.runtime.give_pods(range);
+        }
+        if let Some(kernel) = &self.kernel
+            && let Err(error) = kernel.pods(&pods.own, &pods.cluster).await
+        {
+            warn!(%error, "the kernel was not told where the pods are");
+        }
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// The first address of the pods of a fake node: most nodes of a cluster have a range of their own.

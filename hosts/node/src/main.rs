@@ -15,6 +15,7 @@ use clap::Parser as _;
 use orchestra_core::node::{Agent, Config};
 use orchestra_core::proxy;
 use orchestra_http::{Credential, Identity, Remote, RemoteConfig, ServerTls, join, serve_node};
+use orchestra_net::{Dns, Routes};
 use orchestra_runtime::host::{NetProber, Volumes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,11 +77,12 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         credential: Credential::Certificate(identity.issued.clone()),
     })?;
     let client = remote.client();
-    let backend = backend::choose(options.runtime, &directory, &name, client.clock()).await?;
+    let backend = backend::choose(&options, &directory, &name, client.clock()).await?;
     let config = Config {
         addresses: vec![options.address.map_or_else(|| own_address(&options.join), Ok)?],
         cluster: name.clone(),
         log_root: directory.join("logs"),
+        dns_service: backend.reaches_services,
         endpoint_port: Some(listener.local_addr()?.port()),
         heartbeat: options.heartbeat,
         ..Config::default()
@@ -96,12 +98,28 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {}", options.join);
     let stopped = || stop.clone().cancelled_owned();
-    let ((), (), proxied) = tokio::join!(
+    let names = async {
+        match backend.reaches_services {
+            true => Dns::new().owner(&name).run(client.clone(), stopped()).await,
+            false => Ok(()),
+        }
+    };
+    let pods = async {
+        let Some(pods) = backend.pods else { return Ok(()) };
+        let (routes, told) = Routes::new(&name, &name);
+        tokio::select! {
+            done = routes.run(client.clone(), stopped()) => done,
+            () = pods.follow(told) => Ok(()),
+        }
+    };
+    let ((), (), proxied, answered, led) = tokio::join!(
         serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
         agent.run(stopped()),
-        proxy::run(client, name, backend.network, stopped()),
+        proxy::run(client.clone(), name.clone(), backend.network, stopped()),
+        names,
+        pods,
     );
-    Ok(proxied?)
+    Ok(proxied.and(answered).and(led)?)
 }
 
 /// The certificate that the node has, or one that it gets by joining. Waits for a master that is away.

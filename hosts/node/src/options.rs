@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use orchestra_http::JoinToken;
+use orchestra_runtime::process::Range;
 
 /// A node of a cluster: it runs the pods that the master gives it.
 #[derive(Clone, Debug, Parser)]
@@ -21,6 +22,12 @@ pub(crate) struct Options {
     /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
     #[arg(long, value_enum, default_value_t = Runtime::Auto)]
     pub(crate) runtime: Runtime,
+    /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for processes as root
+    #[arg(long, value_enum, default_value_t = Network::Auto)]
+    pub(crate) network: Network,
+    /// The addresses of this node's pods, where the cluster gives it none; for processes as root
+    #[arg(long, value_name = "CIDR", value_parser = pod_range)]
+    pub(crate) pod_cidr: Option<Range>,
     /// The address of this node [default: the one from which it reaches the master]
     #[arg(long, value_name = "IP")]
     pub(crate) address: Option<IpAddr>,
@@ -48,6 +55,21 @@ pub(crate) enum Runtime {
     Process,
     /// Containers in name only
     Fake,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// The kernel, where that is possible, else user space
+    Auto,
+    /// A proxy in user space
+    Userspace,
+    /// Rules of the kernel, by nftables
+    Nftables,
+}
+
+/// A range of addresses for pods.
+fn pod_range(text: &str) -> Result<Range, String> {
+    Range::parse(text).ok_or_else(|| format!("{text:?} is not a range such as 10.244.1.0/24"))
 }
 
 /// A length of time such as `10s` or `500ms`, and not none.

@@ -1,29 +1,41 @@
 //! What runs the containers: chosen by the command line and by what this machine has.
 
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::{Builder, Node};
+use orchestra_core::controllers::PodRanges;
 use orchestra_core::controllers::local_path::LocalPath;
-use orchestra_core::node;
+use orchestra_core::network::dns;
+use orchestra_core::node::{self, ClusterDns};
 use orchestra_core::runtime::Runtime as _;
 use orchestra_http::own_address;
-use orchestra_net::UserspaceNetwork;
+use orchestra_net::routes::Range as Pods;
+use orchestra_net::{Dns, NftablesNetwork, Routes, UserspaceNetwork};
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{NetProber, Volumes};
 use orchestra_runtime::process::{self, ProcessRuntime};
-use tracing::warn;
+use tracing::{error, warn};
 
-use crate::cli::{Runtime, Up};
+use crate::cli::{Network, Runtime, Up};
 use crate::directory::{self, Range};
 use crate::local_volumes::OwnDirectories;
 
 /// Cluster IPs of a cluster whose pods have loopback addresses: anyone may listen there.
 const LOOPBACK_SERVICES: &str = "127.96.0.0/16";
+
+/// The addresses of pods of a cluster of several machines.
+const POD_ADDRESSES: &str = "10.244.0.0/16";
+/// The part that keeps the ways between them.
+const POD_NETWORK: &str = "pod-network";
+
+/// What the names of the cluster end in.
+const DOMAIN: &str = "cluster.local";
 
 /// How the runtimes are called on the command line and in the data directory.
 const DOCKER: &str = "docker";
@@ -34,13 +46,18 @@ pub(crate) struct Backend {
     kind: Kind,
     node: String,
     directory: PathBuf,
+    /// Whether other machines may become nodes.
+    several: bool,
+    /// Whether it answers names.
+    names: bool,
 }
 
 enum Kind {
     /// Containers in name only, on so many nodes.
     Fake(usize),
     Docker(DockerRuntime),
-    Process(ProcessRuntime),
+    /// With the kernel's rules for services, or without.
+    Process(ProcessRuntime, bool),
 }
 
 /// Chooses as the options say; `auto` is what the cluster of the directory had before, if it had any.
@@ -50,36 +67,68 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         (Runtime::Auto, Some(PROCESS)) => Runtime::Process,
         (runtime, _) => runtime,
     };
+    if options.network == Network::Nftables && matches!(wanted, Runtime::Docker | Runtime::Fake) {
+        bail!(
+            "--network nftables needs --runtime process: Docker leads what its pods send each other past the kernel's rules"
+        );
+    }
     let kind = match wanted {
         Runtime::Fake => Kind::Fake(options.nodes),
         Runtime::Docker => {
             let runtime = DockerRuntime::connect().await;
             Kind::Docker(runtime.context("no Docker daemon answers; start one, or use --runtime process")?)
         }
-        Runtime::Process => Kind::Process(open_process(directory).await?),
+        Runtime::Process => open_process(directory, options.network, options.is_joinable()).await?,
         Runtime::Auto => match DockerRuntime::connect().await {
-            Ok(runtime) => Kind::Docker(runtime),
-            Err(_) => Kind::Process(open_process(directory).await?),
+            Ok(runtime) if options.network != Network::Nftables => Kind::Docker(runtime),
+            _ => open_process(directory, options.network, options.is_joinable()).await?,
         },
     };
     match &kind {
         // Their containers end with the program.
         Kind::Fake(_) => {}
         Kind::Docker(_) => directory::keep_runtime(directory, DOCKER)?,
-        Kind::Process(_) => directory::keep_runtime(directory, PROCESS)?,
+        Kind::Process(..) => directory::keep_runtime(directory, PROCESS)?,
     }
-    Ok(Backend { kind, node: options.node_name.clone(), directory: directory.to_owned() })
+    let several = options.is_joinable();
+    Ok(Backend {
+        kind,
+        node: options.node_name.clone(),
+        directory: directory.to_owned(),
+        several,
+        names: true,
+    })
 }
 
 /// Processes of this machine.
 pub(crate) async fn process(directory: &Path, node: &str) -> anyhow::Result<Backend> {
-    let kind = Kind::Process(open_process(directory).await?);
-    Ok(Backend { kind, node: node.to_owned(), directory: directory.to_owned() })
+    let kind = open_process(directory, Network::Userspace, false).await?;
+    Ok(Backend { kind, node: node.to_owned(), directory: directory.to_owned(), several: false, names: false })
 }
 
-async fn open_process(directory: &Path) -> anyhow::Result<ProcessRuntime> {
-    let config = process::Config::new(directory.join("containers"));
-    ProcessRuntime::open(config).await.context("processes cannot be run as containers")
+async fn open_process(directory: &Path, network: Network, several: bool) -> anyhow::Result<Kind> {
+    // With Docker beside it, which may come at any time, a cluster of this machine alone is better off in user space.
+    let network = if network == Network::Auto && !several { Network::Userspace } else { network };
+    let kernel = in_kernel(network).await?;
+    let config = process::Config::new(directory.join("containers")).routed(kernel);
+    let config = if several && is_root() { config.pods_later() } else { config };
+    let runtime = ProcessRuntime::open(config).await.context("processes cannot be run as containers")?;
+    Ok(Kind::Process(runtime, kernel))
+}
+
+/// Whether the kernel leads to services.
+async fn in_kernel(wanted: Network) -> anyhow::Result<bool> {
+    if wanted == Network::Userspace || (wanted == Network::Auto && !is_root()) {
+        return Ok(false);
+    }
+    match NftablesNetwork::available().await {
+        Ok(()) => Ok(true),
+        Err(error) if wanted == Network::Nftables => bail!("the kernel cannot lead to services: {error}"),
+        Err(error) => {
+            warn!(error, "services are carried in user space");
+            Ok(false)
+        }
+    }
 }
 
 impl Backend {
@@ -88,35 +137,60 @@ impl Backend {
             Kind::Fake(1) => "fake: containers run in name only".to_owned(),
             Kind::Fake(nodes) => format!("fake, {nodes} nodes: containers run in name only"),
             Kind::Docker(_) => "Docker".to_owned(),
-            Kind::Process(_) if is_root() => {
+            Kind::Process(_, true) => {
+                "processes of this machine, each pod in a network of its own; services by nftables".to_owned()
+            }
+            Kind::Process(..) if is_root() => {
                 "processes of this machine, each pod in a network of its own".to_owned()
             }
-            Kind::Process(_) => {
+            Kind::Process(..) => {
                 "processes of this machine, each pod with a loopback address of its own".to_owned()
             }
         }
     }
 
     /// Adds the nodes to a cluster that is to be started.
-    pub(crate) fn add_to(self, builder: Builder) -> anyhow::Result<Builder> {
+    pub(crate) async fn add_to(self, builder: Builder) -> anyhow::Result<Builder> {
         let builder = builder.service_ranges(self.service_ranges()?);
         let name = identity(&self.directory);
-        let network = UserspaceNetwork::new().owner(&name);
+        let servers = Vec::from_iter(self.dns()?);
+        let builder =
+            if servers.is_empty() { builder } else { answer_names(builder, Dns::new().owner(&name)) };
         let config = node::Config {
-            cluster: name,
+            cluster: name.clone(),
+            dns: ClusterDns { servers, domain: DOMAIN.to_owned() },
             log_root: self.directory.join("logs"),
             addresses: vec![own_address()],
             ..node::Config::default()
         };
         let mut volumes = Volumes::new(self.directory.join("volumes"));
-        if matches!(&self.kind, Kind::Process(runtime) if !runtime.capabilities().fields.privileged) {
+        if matches!(&self.kind, Kind::Process(runtime, _) if !runtime.capabilities().fields.privileged) {
             volumes = volumes.containers_have_own_rights();
         }
+        let node_name = self.node.clone();
         let node = Node::new(self.node).config(config).volumes(volumes).prober(NetProber);
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
-            Kind::Docker(runtime) => builder.node(node, runtime, network),
-            Kind::Process(runtime) => builder.node(node, runtime, network.host_ports(true)),
+            Kind::Docker(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),
+            Kind::Process(runtime, kernel) => {
+                let kernel = kernel.then(|| Arc::new(NftablesNetwork::new(&name, true)));
+                let builder = match self.several && is_root() {
+                    true => follow_nodes(builder, (node_name, &name), runtime.clone(), kernel.clone()),
+                    false => {
+                        let own = runtime.pods().map(|range| (range.gateway().into(), range.prefix()));
+                        tell_kernel(kernel.as_deref(), own.as_slice(), own.as_slice()).await;
+                        builder
+                    }
+                };
+                match kernel {
+                    Some(kernel) => builder.node(node, runtime, kernel),
+                    None => {
+                        // What was left by a run with the kernel would come first. Without its program nothing was.
+                        let _ = NftablesNetwork::remove(&name).await;
+                        builder.node(node, runtime, UserspaceNetwork::new().owner(&name).host_ports(true))
+                    }
+                }
+            }
         })
     }
 
@@ -126,6 +200,11 @@ impl Backend {
         let node = (!matches!(self.kind, Kind::Fake(_))).then(|| self.node.clone());
         let directories = Arc::new(OwnDirectories::new(root.clone(), node));
         LocalPath { root: root.display().to_string(), directories }
+    }
+
+    /// The addresses of pods, of which each node is given a part; none where there is only this one.
+    pub(crate) fn pod_ranges(&self) -> anyhow::Result<Option<PodRanges>> {
+        Ok(if self.several && is_root() { Some(POD_ADDRESSES.parse()?) } else { None })
     }
 
     /// Takes the addresses of its Services on this machine. Says so if another cluster has them: then one of the two
@@ -146,13 +225,80 @@ impl Backend {
         Ok(taken)
     }
 
+    /// Where the cluster's names are answered; nowhere if this program may not listen there.
+    pub(crate) fn dns(&self) -> anyhow::Result<Option<IpAddr>> {
+        let address = self.service_ranges()?.dns();
+        Ok(match self.kind {
+            Kind::Fake(_) => None,
+            _ if !self.names => None,
+            _ if is_root() => Some(address.into()),
+            // Of a loopback range anybody may have the address, but rarely the port.
+            _ => UdpSocket::bind((address, 53)).is_ok().then_some(address.into()),
+        })
+    }
+
     /// The cluster IPs that its network can carry.
     pub(crate) fn service_ranges(&self) -> anyhow::Result<ServiceRanges> {
         Ok(match self.kind {
-            Kind::Process(_) if !is_root() => LOOPBACK_SERVICES.parse()?,
+            Kind::Process(..) if !is_root() => LOOPBACK_SERVICES.parse()?,
             _ => ServiceRanges::default(),
         })
     }
+}
+
+/// Gives pods the addresses that the cluster gave the node, and keeps the ways to those of other nodes.
+fn follow_nodes(
+    builder: Builder,
+    (node, owner): (String, &str),
+    runtime: ProcessRuntime,
+    kernel: Option<Arc<NftablesNetwork>>,
+) -> Builder {
+    let owner = owner.to_owned();
+    builder.part(POD_NETWORK, move |client, stop| {
+        let (routes, mut told) = Routes::new(&node, &owner);
+        let (runtime, kernel) = (runtime.clone(), kernel.clone());
+        async move {
+            let follow = async {
+                while told.changed().await.is_ok() {
+                    let pods = told.borrow_and_update().clone();
+                    let range = pods
+                        .own
+                        .iter()
+                        .find_map(|(ip, prefix)| process::Range::parse(&format!("{ip}/{prefix}")));
+                    range.into_iter().for_each(|range| runtime.give_pods(range));
+                    tell_kernel(kernel.as_deref(), &pods.own, &pods.cluster).await;
+                }
+            };
+            tokio::select! {
+                () = follow => {}
+                ended = routes.run(client, stop.cancelled_owned()) => {
+                    if let Err(error) = ended {
+                        error!(%error, "pods of other nodes are no longer followed");
+                    }
+                }
+            }
+        }
+    })
+}
+
+async fn tell_kernel(kernel: Option<&NftablesNetwork>, own: &[Pods], cluster: &[Pods]) {
+    if let Some(kernel) = kernel
+        && let Err(error) = kernel.pods(own, cluster).await
+    {
+        warn!(%error, "the kernel was not told where the pods are");
+    }
+}
+
+/// Answers the cluster's names for as long as it runs.
+fn answer_names(builder: Builder, dns: Dns) -> Builder {
+    builder.part(dns::SERVICE, move |client, stop| {
+        let dns = dns.clone();
+        async move {
+            if let Err(error) = dns.run(client, stop.cancelled_owned()).await {
+                error!(%error, "the cluster's names are no longer answered");
+            }
+        }
+    })
 }
 
 /// A word for the cluster of a data directory, the same at every start: by it the cluster tells what is its own among

@@ -58,6 +58,10 @@ pub(crate) struct Up {
     /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
     #[arg(long, value_enum, default_value_t = Runtime::Auto)]
     pub(crate) runtime: Runtime,
+    /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for processes as root where
+    /// other machines may join
+    #[arg(long, value_enum, default_value_t = Network::Auto)]
+    pub(crate) network: Network,
     /// How many nodes, with the fake runtime
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) nodes: usize,
@@ -194,6 +198,16 @@ fn replaceable(name: &str) -> Result<Component, String> {
         Some(part @ (Component::Scheduler | Component::ControllerManager)) => Ok(part),
         _ => Err("it is kube-scheduler or kube-controller-manager that can be left out".to_owned()),
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// The kernel, where that is possible and other machines may join, else user space
+    Auto,
+    /// A proxy in user space
+    Userspace,
+    /// Rules of the kernel, by nftables
+    Nftables,
 }
 
 fn default_data_dir() -> PathBuf {

@@ -32,7 +32,7 @@ pub(crate) async fn run(options: Demo) -> anyhow::Result<()> {
 async fn show(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()> {
     let started = Instant::now();
     let backend = backend::process(directory, "demo").await?;
-    let cluster = backend.add_to(Cluster::builder())?.start().await?;
+    let cluster = backend.add_to(Cluster::builder()).await?.start().await?;
     println!("A cluster of one node, in this process, in {} ms.\n", started.elapsed().as_millis());
     let client = cluster.client();
     let pods = tokio::spawn(narrate(client.clone()));

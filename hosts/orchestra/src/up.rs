@@ -127,6 +127,8 @@ async fn serve(
         root_ca: Some(authority.certificate().to_owned()),
         authority: Some(Arc::clone(&authority) as _),
         local_path: Some(backend.local_path()),
+        dns_service: backend.dns()?,
+        pod_ranges: backend.pod_ranges()?,
         ..controllers::Config::default()
     };
     let keys = Arc::new(TokenKeys::open(&pki.join("service-accounts"))?);
@@ -141,7 +143,7 @@ async fn serve(
         .api_address(reached.ip(), reached.port())
         .controllers(controllers);
     let builder = options.without.iter().cloned().fold(builder, Builder::without);
-    let cluster = Arc::new(backend.add_to(builder)?.start().await?);
+    let cluster = Arc::new(backend.add_to(builder).await?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let frontend = Frontend::new(&cluster).issuing(keys, format!("https://{reached}"));
     let frontend = match enrolment {

@@ -80,6 +80,11 @@ impl ServiceRanges {
         Ipv4Addr::from(u32::from(self.network) + 1)
     }
 
+    /// The tenth address: that of the Service by which names are looked up, where everybody expects it.
+    pub fn dns(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.network) + 10)
+    }
+
     fn contains(&self, address: Ipv4Addr) -> bool {
         u32::from(address) & mask(self.prefix) == u32::from(self.network)
     }

@@ -15,6 +15,7 @@ mod cron_job;
 mod daemon_set;
 mod deployment;
 mod disruption;
+mod dns_service;
 mod endpoint_slices;
 mod endpoints;
 mod ephemeral_volumes;
@@ -25,6 +26,7 @@ mod garbage;
 mod job;
 pub mod local_path;
 mod namespace;
+mod node_ipam;
 mod node_lifecycle;
 mod node_ttl;
 mod pod;
@@ -46,6 +48,7 @@ mod token_secrets;
 mod volume_binder;
 mod words;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +56,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api_service::ApiService;
+pub use self::node_ipam::{InvalidPodRange, PodRanges};
 use self::autoscaler::MetricsSource;
 use self::certificates::CertificateAuthority;
 use self::local_path::LocalPath;
@@ -80,6 +84,10 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// The service through which pods reach the API. `None`: whoever makes it also keeps it.
     pub api_service: Option<ApiService>,
+    /// The address of the Service `kube-dns`, at which pods ask for names. `None`: the cluster makes no such Service.
+    pub dns_service: Option<IpAddr>,
+    /// The addresses of all pods, of which each node is given a part. `None`: nodes are given none.
+    pub pod_ranges: Option<PodRanges>,
     /// The keys that sign the tokens which stand in Secrets. `None`: the cluster issues none.
     pub tokens: Option<Arc<dyn SigningKeys>>,
     /// The authority that signs the certificates that are asked for. `None`: they are for others to sign.
@@ -100,6 +108,8 @@ impl Default for Config {
             event_life: Duration::from_secs(3600),
             root_ca: None,
             api_service: None,
+            dns_service: None,
+            pod_ranges: None,
             tokens: None,
             authority: None,
             local_path: None,
@@ -267,6 +277,12 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
         running.start("kubernetes-service", "kubernetes-service-controller", move |host| {
             api_service::run(host, service.clone())
         });
+    }
+    if let Some(ranges) = config.pod_ranges {
+        running.start("node-ipam", "node-controller", move |host| node_ipam::run(host, ranges));
+    }
+    if let Some(address) = config.dns_service {
+        running.start("dns-service", "dns-service-controller", move |host| dns_service::run(host, address));
     }
     tokio::select! {
         biased;

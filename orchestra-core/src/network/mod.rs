@@ -11,12 +11,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub mod dns;
 mod error;
 pub mod fake;
 mod plan;
+mod policy;
 
 pub use error::{NetworkError, Result};
 pub use plan::{Affinity, Endpoint, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy};
+pub use policy::{Allowed, Block, Peers, PodPolicy, PolicyPlan, PortRange};
 
 pub use crate::runtime::{HostPort, PodRef, Protocol, SandboxId};
 
@@ -38,6 +41,17 @@ pub trait Network: Send + Sync + 'static {
     /// What cannot be done for one port does not keep the others from being done; it is named in the answer.
     async fn apply(&self, plan: &ServicePlan) -> Result<Applied>;
 
+    /// Whether it holds to policies. Where it does not, pods receive and send what they like.
+    fn holds_to_policies(&self) -> bool {
+        false
+    }
+
+    /// Lets pods receive and send what the plan says, and those that are not in it everything.
+    async fn apply_policies(&self, plan: &PolicyPlan) -> Result<()> {
+        let _ = plan;
+        Ok(())
+    }
+
     /// Forgets addresses of sandboxes that are not among these, which are all that the node has. Called once after the
     /// agent started, for what was left by a crash.
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
@@ -58,6 +72,14 @@ impl<N: Network + ?Sized> Network for Arc<N> {
 
     async fn apply(&self, plan: &ServicePlan) -> Result<Applied> {
         (**self).apply(plan).await
+    }
+
+    fn holds_to_policies(&self) -> bool {
+        (**self).holds_to_policies()
+    }
+
+    async fn apply_policies(&self, plan: &PolicyPlan) -> Result<()> {
+        (**self).apply_policies(plan).await
     }
 
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {

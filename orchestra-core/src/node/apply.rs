@@ -160,16 +160,15 @@ impl Executor<'_> {
     }
 
     async fn run_sandbox(&mut self, attempt: u32) -> Result<(), Stop> {
-        let config = &self.ctx.config;
-        let spec = translate::sandbox(
-            self.pod,
-            self.spec()?,
-            attempt,
-            &self.ctx.owner(),
-            &config.dns,
-            &config.log_root,
-        );
-        let spec = match spec {
+        let dns = match self.ctx.dns().await {
+            Ok(dns) => dns,
+            Err(error) => {
+                let message = format!("The cluster's DNS server is not known yet: {error}");
+                return Err(self.prepare_later("DNSConfigForming", message));
+            }
+        };
+        let (owner, logs) = (self.ctx.owner(), &self.ctx.config.log_root);
+        let spec = match translate::sandbox(self.pod, self.spec()?, attempt, &owner, &dns, logs) {
             Ok(spec) => spec,
             Err(why) => {
                 let message = format!("Failed to create pod sandbox: {why}");

@@ -24,6 +24,8 @@ pub struct Config {
     pub cluster: String,
     /// How pods look up names.
     pub dns: ClusterDns,
+    /// Whether they ask the Service `kube-dns` of the cluster, if there is one and no servers are named here.
+    pub dns_service: bool,
     /// Where logs go, for runtimes that write files.
     pub log_root: PathBuf,
     /// Where the agent answers requests for logs and the like, for an API server elsewhere.
@@ -54,6 +56,7 @@ impl Default for Config {
             addresses: vec![IpAddr::from([127, 0, 0, 1])],
             cluster: "orchestra".into(),
             dns: ClusterDns { servers: Vec::new(), domain: "cluster.local".into() },
+            dns_service: false,
             log_root: "/var/log/pods".into(),
             endpoint_port: None,
             heartbeat: Duration::from_secs(10),

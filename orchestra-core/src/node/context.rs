@@ -1,6 +1,7 @@
 //! What all pods of one agent share.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,10 +15,11 @@ use super::followed::Followed;
 use super::ports::{Prober, VolumeHost};
 use super::sources::{Needs, Sources};
 use super::status::NodeFacts;
+use super::translate::ClusterDns;
 use crate::api::{Client, Status};
 use crate::clock::SharedClock;
 use crate::control::events::{Recorder, reference};
-use crate::network::Network;
+use crate::network::{Network, dns};
 use crate::runtime::{Filter, MachineInfo, Runtime};
 use crate::watch::Query;
 
@@ -93,6 +95,17 @@ impl Context {
         let api = (namespace != "default").then(|| cache.list(&Query::namespace("default")));
         let all = own.into_iter().chain(api.into_iter().flatten());
         Ok(all.filter_map(|entry| entry.decode().ok()).collect())
+    }
+
+    /// How pods look up names now: by the servers that were named, or by the cluster's own Service.
+    pub(super) async fn dns(&self) -> Result<ClusterDns, Status> {
+        let mut dns = self.config.dns.clone();
+        if dns.servers.is_empty() && self.config.dns_service {
+            let service = self.client.api::<Service>(dns::NAMESPACE).find(dns::SERVICE).await?;
+            let addresses = service.and_then(|service| service.spec?.cluster_ips).unwrap_or_default();
+            dns.servers.extend(addresses.iter().filter_map(|ip| ip.parse::<IpAddr>().ok()));
+        }
+        Ok(dns)
     }
 
     pub(super) fn normal(&self, about: &ObjectReference, reason: &str, message: impl Into<String>) {

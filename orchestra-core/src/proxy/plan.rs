@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::network::dns::PROXY_LABEL;
 use crate::network::{Affinity, Endpoint, Protocol, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy};
 
 /// The label that says which service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label of a service that no proxy carries.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 /// How long a client stays with its endpoint unless the service says otherwise.
 const AFFINITY_SECONDS: u64 = 10_800;
 
@@ -144,12 +147,16 @@ pub(super) fn plan<'v>(
     ServicePlan { services }
 }
 
-/// A service without an address of its own, or without ports, is nothing that a proxy serves.
+/// A service without an address of its own, or without ports, is nothing that a proxy serves, nor is one that says that
+/// another proxy carries it.
 fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<ServiceEntry> {
     let spec = &service.spec;
     let addresses =
         |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>();
     let cluster_ips = addresses(&spec.cluster_ips);
+    if [PROXY_LABEL, HEADLESS_LABEL].iter().any(|label| service.metadata.labels.contains_key(*label)) {
+        return None;
+    }
     if spec.kind == "ExternalName" || cluster_ips.is_empty() || spec.ports.is_empty() {
         return None;
     }
@@ -258,6 +265,12 @@ mod tests {
         )
     }
 
+    fn labelled(label: &str, value: &str) -> ServiceView {
+        let mut service = web();
+        service.metadata.labels.insert(label.into(), value.into());
+        service
+    }
+
     #[test]
     fn ready_endpoints_take_all_and_ending_ones_only_when_alone() {
         let ending = json!({"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true, "terminating": true}});
@@ -278,6 +291,8 @@ mod tests {
                 json!({"type": "ExternalName", "clusterIPs": ["10.96.0.3"], "ports": [{"port": 80}]}),
             ),
             service("bare", json!({"clusterIPs": ["10.96.0.4"]})),
+            labelled("service.kubernetes.io/service-proxy-name", "another"),
+            labelled("service.kubernetes.io/headless", ""),
         ];
         assert_eq!(plan("a", services.iter(), std::iter::empty()), ServicePlan::default());
     }

@@ -108,6 +108,7 @@ const MAY_USE: &[Room] = &[
             "control",
             "cron",
             "meta",
+            "network",
             "objects",
             "quantity",
             "scheduler",
@@ -115,7 +116,8 @@ const MAY_USE: &[Room] = &[
             "supervise",
             "watch",
         ],
-        "each reads caches and writes through the API, one knows the ranges of services, one keeps the flow schemas that \
+        "each reads caches and writes through the API, one knows the ranges of services, one by what the Service of names is \
+         known, one keeps the flow schemas that \
          every cluster has as their rules say they must be, one knows the scheduler's rules about nodes and one the \
          schedules of cron; none knows a node",
     ),
@@ -144,8 +146,8 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "proxy",
-        &["api", "clock", "control", "meta", "network", "watch"],
-        "from services to the network's plan",
+        &["api", "clock", "control", "meta", "network", "selector", "watch"],
+        "from services and policies to the network's plans",
     ),
     room(
         "cluster",

@@ -11,7 +11,7 @@
 //! What a proxy in user space cannot do: the pod sees the machine's address, not its client's; a port that a program of
 //! the machine has taken at *all* addresses cannot be had at a cluster address either (it is named in
 //! [`Applied`]); a local traffic policy without local endpoints refuses connections instead of dropping them; IPv6
-//! cluster addresses are served only if the machine has them; there is no health check port.
+//! cluster addresses are served only if the machine has them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -27,12 +27,13 @@ use orchestra_core::network::{
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-mod address;
 mod balance;
 mod plan;
-mod tcp;
-mod udp;
+pub(crate) mod tcp;
+pub(crate) mod udp;
 
+use crate::address;
+use crate::health::HealthPorts;
 use balance::Balancer;
 use plan::{Backend, Listen, Wanted};
 
@@ -54,6 +55,7 @@ struct State {
     planned: bool,
     host_ports: BTreeMap<SandboxId, (String, IpAddr, Vec<HostPort>)>,
     sockets: BTreeMap<Listen, Socket>,
+    health: HealthPorts,
 }
 
 #[derive(Debug)]
@@ -228,7 +230,9 @@ impl Network for UserspaceNetwork {
         let mut state = self.state.lock().await;
         state.plan = plan.clone();
         state.planned = true;
-        Ok(Applied { failures: self.reconcile(&mut state).await? })
+        let mut failures = state.health.set(plan);
+        failures.extend(self.reconcile(&mut state).await?);
+        Ok(Applied { failures })
     }
 
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {

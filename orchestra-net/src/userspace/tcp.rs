@@ -19,7 +19,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration:
 const UNACKNOWLEDGED: u32 = 60_000;
 
 /// Listens at an address.
-pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?; // connections of before may still be fading
     socket.set_reuseport(shared)?;

@@ -18,7 +18,7 @@ const DATAGRAM: usize = 65_536;
 const SESSIONS: usize = 8192;
 
 /// Listens at an address.
-pub(super) fn listen(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::DGRAM, flags, None)?;

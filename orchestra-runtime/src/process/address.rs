@@ -62,30 +62,32 @@ impl std::fmt::Display for Range {
     }
 }
 
-/// Gives out the addresses of a range.
+/// Gives out addresses, of one range or another.
 #[derive(Debug, Clone)]
 pub(super) struct Addresses {
-    range: Range,
+    /// A folder for each range that was ever given of.
     folder: PathBuf,
 }
 
 impl Addresses {
-    pub(super) fn open(range: Range, run: &Path) -> io::Result<Self> {
-        let folder = run.join("addresses").join(format!("{}-{}", range.network, range.prefix));
+    pub(super) fn open(run: &Path) -> io::Result<Self> {
+        let folder = run.join("addresses");
         fs::create_dir_all(&folder)?;
-        Ok(Self { range, folder })
+        Ok(Self { folder })
     }
 
     /// Takes a free address for a sandbox, a different one each time as far as there are enough: whoever still has the
     /// address of a pod that is gone shall not reach another.
-    pub(super) fn take(&self, sandbox: &Path) -> Result<Ipv4Addr> {
-        let _lock = self.lock().map_err(failed)?;
-        let last = self.folder.join("last");
+    pub(super) fn take(&self, range: Range, sandbox: &Path) -> Result<Ipv4Addr> {
+        let folder = self.folder.join(format!("{}-{}", range.network, range.prefix));
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let _lock = lock(&folder).map_err(failed)?;
+        let last = folder.join("last");
         let begin: u32 = fs::read_to_string(&last).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        for offset in 0..self.range.room() {
-            let n = begin.wrapping_add(offset) % self.range.room();
-            let address = self.range.nth(n);
-            let link = self.folder.join(address.to_string());
+        for offset in 0..range.room() {
+            let n = begin.wrapping_add(offset) % range.room();
+            let address = range.nth(n);
+            let link = folder.join(address.to_string());
             if link.exists() {
                 continue; // it exists if what it leads to does
             }
@@ -94,44 +96,55 @@ impl Addresses {
             fs::write(&last, (n + 1).to_string()).map_err(failed)?;
             return Ok(address);
         }
-        Err(RuntimeError::Exhausted { message: format!("no addresses left in {}", self.range) })
+        Err(RuntimeError::Exhausted { message: format!("no addresses left in {range}") })
     }
 
     /// Gives an address back, if it is this sandbox's.
     pub(super) fn give_back(&self, address: Ipv4Addr, sandbox: &Path) -> Result<()> {
-        let _lock = self.lock().map_err(failed)?;
-        let link = self.folder.join(address.to_string());
-        if fs::read_link(&link).is_ok_and(|owner| owner == sandbox) {
-            fs::remove_file(link).map_err(failed)?;
+        for folder in self.folders().map_err(failed)? {
+            let _lock = lock(&folder).map_err(failed)?;
+            let link = folder.join(address.to_string());
+            if fs::read_link(&link).is_ok_and(|owner| owner == sandbox) {
+                fs::remove_file(link).map_err(failed)?;
+            }
         }
         Ok(())
     }
 
     /// Addresses whose sandbox is gone, with what its folder was called.
     pub(super) fn abandoned(&self) -> io::Result<Vec<(Ipv4Addr, String)>> {
-        let _lock = self.lock()?;
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let link = entry?.path();
-            let address = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-            let (Some(address), Ok(owner)) = (address, fs::read_link(&link)) else { continue };
-            if !owner.exists()
-                && let Some(name) = owner.file_name().and_then(|name| name.to_str())
-            {
-                found.push((address, name.to_owned()));
+        for folder in self.folders()? {
+            let _lock = lock(&folder)?;
+            for entry in fs::read_dir(&folder)? {
+                let link = entry?.path();
+                let address =
+                    link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                let (Some(address), Ok(owner)) = (address, fs::read_link(&link)) else { continue };
+                if !owner.exists()
+                    && let Some(name) = owner.file_name().and_then(|name| name.to_str())
+                {
+                    found.push((address, name.to_owned()));
+                }
             }
         }
         Ok(found)
     }
 
-    /// Frees an address whose sandbox is gone.
+    /// Frees an address whose sandbox is gone; one that was given to another one meanwhile is left.
     pub(super) fn free(&self, address: Ipv4Addr) -> io::Result<()> {
-        let _lock = self.lock()?;
-        let link = self.folder.join(address.to_string());
-        match link.exists() {
-            true => Ok(()), // it was given to another one meanwhile
-            false => fs::remove_file(link),
+        for folder in self.folders()? {
+            let _lock = lock(&folder)?;
+            let link = folder.join(address.to_string());
+            if link.is_symlink() && !link.exists() {
+                fs::remove_file(link)?;
+            }
         }
+        Ok(())
+    }
+
+    fn folders(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.path())).collect()
     }
 
     /// What the folders of all sandboxes are called that have an address of any range.
@@ -145,12 +158,12 @@ impl Addresses {
         }
         Ok(owners)
     }
+}
 
-    fn lock(&self) -> io::Result<File> {
-        let file = File::options().create(true).truncate(false).write(true).open(self.folder.join("lock"))?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    }
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    Ok(file)
 }
 
 #[cfg(test)]
@@ -175,29 +188,38 @@ mod tests {
     fn addresses_are_unique_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let range = Range::parse("127.85.0.0/29").unwrap();
-        let addresses = Addresses::open(range, folder.path()).unwrap();
+        let addresses = Addresses::open(folder.path()).unwrap();
         let sandbox = |n: u32| {
             let path = folder.path().join(format!("s{n}"));
             fs::create_dir_all(&path).unwrap();
             path
         };
-        let taken: Vec<Ipv4Addr> = (0..5).map(|n| addresses.take(&sandbox(n)).unwrap()).collect();
-        let again = Addresses::open(range, folder.path()).unwrap();
-        assert!(matches!(again.take(&sandbox(9)), Err(RuntimeError::Exhausted { .. })));
+        let taken: Vec<Ipv4Addr> = (0..5).map(|n| addresses.take(range, &sandbox(n)).unwrap()).collect();
+        let again = Addresses::open(folder.path()).unwrap();
+        assert!(matches!(again.take(range, &sandbox(9)), Err(RuntimeError::Exhausted { .. })));
         let distinct: std::collections::BTreeSet<_> = taken.iter().collect();
         assert_eq!(distinct.len(), 5);
 
         again.give_back(taken[3], &sandbox(0)).unwrap();
-        assert!(again.take(&sandbox(9)).is_err(), "only its owner gives an address back");
+        assert!(again.take(range, &sandbox(9)).is_err(), "only its owner gives an address back");
         again.give_back(taken[3], &sandbox(3)).unwrap();
-        assert_eq!(again.take(&sandbox(9)).unwrap(), taken[3]);
+        assert_eq!(again.take(range, &sandbox(9)).unwrap(), taken[3]);
         fs::remove_dir(sandbox(1)).unwrap();
         assert_eq!(again.abandoned().unwrap(), [(taken[1], "s1".to_owned())]);
-        assert_eq!(again.take(&sandbox(10)).unwrap(), taken[1], "of a sandbox that is gone");
+        assert_eq!(again.take(range, &sandbox(10)).unwrap(), taken[1], "of a sandbox that is gone");
         again.free(taken[1]).unwrap();
         assert!(
-            again.abandoned().unwrap().is_empty() && again.take(&sandbox(11)).is_err(),
+            again.abandoned().unwrap().is_empty() && again.take(range, &sandbox(11)).is_err(),
             "not its owner's"
+        );
+        let other = Range::parse("127.87.0.0/29").unwrap();
+        let beside = addresses.take(other, &sandbox(12)).unwrap();
+        assert_eq!(beside, other.nth(0), "another range has addresses of its own");
+        addresses.give_back(beside, &sandbox(12)).unwrap();
+        assert_eq!(
+            fs::read_dir(folder.path().join("addresses/127.87.0.0-29")).unwrap().count(),
+            2,
+            "lock and last"
         );
         fs::remove_dir(sandbox(10)).unwrap();
         again.free(taken[1]).unwrap();

@@ -1,7 +1,9 @@
 //! A pod's network namespace: pinned by a file, connected to a bridge by a pair of virtual cables.
 //!
-//! The pod reaches the machine and, by way of it, whatever the machine serves; and the other pods on the bridge. There
-//! is no way out to other networks: that takes rules in the machine's firewall, which are not ours to set here.
+//! The pod reaches the machine and, by way of it, whatever the machine serves; and the other pods, directly on the bridge
+//! or, where pods are [routed](super::Config::routed), by way of the machine too, so that its rules see what they send
+//! each other. There is no way out to other networks: that takes rules in the machine's firewall, which are a network's to
+//! set.
 
 use std::fs::{self, File};
 use std::future::Future;
@@ -12,7 +14,10 @@ use std::path::Path;
 
 use futures::TryStreamExt;
 use orchestra_core::runtime::{Result, RuntimeError};
-use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 use rustix::mount::UnmountFlags;
 use rustix::thread::UnshareFlags;
 
@@ -36,14 +41,18 @@ pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
         .map_err(|error| failed("switching the bridge on", error))
 }
 
+/// How a pod is to be connected.
+#[derive(Debug, Clone)]
+pub(super) struct Connection {
+    pub(super) bridge: String,
+    pub(super) address: Ipv4Addr,
+    pub(super) range: Range,
+    /// Whether it reaches other pods by way of the machine only.
+    pub(super) routed: bool,
+}
+
 /// Makes a namespace, pins it at `pin`, and connects it.
-pub(super) async fn attach(
-    pin: &Path,
-    outside: &str,
-    bridge: &str,
-    address: Ipv4Addr,
-    range: Range,
-) -> Result<()> {
+pub(super) async fn attach(pin: &Path, outside: &str, connection: &Connection) -> Result<()> {
     let file = pin.to_owned();
     let pinned = tokio::task::spawn_blocking(move || make_namespace(&file)).await;
     pinned
@@ -51,12 +60,12 @@ pub(super) async fn attach(
         .flatten()
         .map_err(|error| failed("making a network namespace", error))?;
     let namespace = File::open(pin).map_err(|error| failed("opening the network namespace", error))?;
-    cable(outside, bridge, namespace.as_raw_fd())
+    cable(outside, connection, namespace.as_raw_fd())
         .await
         .map_err(|error| failed("connecting the pod", error))?;
-    let (pin, temporary) = (pin.to_owned(), peer(outside));
+    let (pin, temporary, connection) = (pin.to_owned(), peer(outside), connection.clone());
     let configured = tokio::task::spawn_blocking(move || {
-        netns::within(&pin, move || on_this_thread(configure(temporary, address, range)))
+        netns::within(&pin, move || on_this_thread(configure(temporary, connection)))
     });
     configured
         .await
@@ -123,25 +132,50 @@ async fn switch_on(name: &str) -> io::Result<()> {
     set(&handle, LinkUnspec::new_with_index(device).up()).await
 }
 
-async fn cable(outside: &str, bridge: &str, namespace: RawFd) -> io::Result<()> {
+async fn cable(outside: &str, connection: &Connection, namespace: RawFd) -> io::Result<()> {
     let handle = connect()?;
-    let (bridge, inside) = (index(&handle, bridge).await?, peer(outside));
+    let (bridge, inside) = (index(&handle, &connection.bridge).await?, peer(outside));
     let made = handle.link().add(LinkVeth::new(outside, &inside).build()).execute().await;
     ignore_existing(made).map_err(io::Error::other)?;
     let (outside, inside) = (index(&handle, outside).await?, index(&handle, &inside).await?);
     set(&handle, LinkUnspec::new_with_index(inside).setns_by_fd(namespace)).await?;
-    set(&handle, LinkUnspec::new_with_index(outside).controller(bridge).up()).await
+    set(&handle, LinkUnspec::new_with_index(outside).controller(bridge).up()).await?;
+    if !connection.routed {
+        return Ok(());
+    }
+    // No pod finds a way to another that leads past the machine.
+    let port = LinkBridgePort::new(outside).isolated(true).build();
+    handle.link().set_port(port).execute().await.map_err(io::Error::other)
 }
 
-async fn configure(temporary: String, address: Ipv4Addr, range: Range) -> io::Result<()> {
+async fn configure(temporary: String, connection: Connection) -> io::Result<()> {
+    let Connection { address, range, routed, .. } = connection;
     let handle = connect()?;
     let device = index(&handle, &temporary).await?;
     set(&handle, LinkUnspec::new_with_index(device).name(INSIDE.to_owned())).await?;
-    let added = handle.address().add(device, address.into(), range.prefix()).execute().await;
+    let prefix = if routed { 32 } else { range.prefix() };
+    let added = handle.address().add(device, address.into(), prefix).execute().await;
     ignore_existing(added).map_err(io::Error::other)?;
     set(&handle, LinkUnspec::new_with_index(device).up()).await?;
+    if routed {
+        listen_to_no_redirects()?;
+        let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.gateway(), 32)
+            .output_interface(device)
+            .scope(RouteScope::Link)
+            .build();
+        ignore_existing(handle.route().add(gateway).execute().await).map_err(io::Error::other)?;
+    }
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(range.gateway()).build();
     ignore_existing(handle.route().add(route).execute().await).map_err(io::Error::other)
+}
+
+/// The machine would tell a pod that it reaches another directly, and answers would pass by its rules.
+fn listen_to_no_redirects() -> io::Result<()> {
+    for device in ["all", INSIDE] {
+        fs::write(format!("/proc/sys/net/ipv4/conf/{device}/accept_redirects"), "0")?;
+    }
+    Ok(())
 }
 
 fn connect() -> io::Result<Handle> {

@@ -19,7 +19,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -61,7 +61,9 @@ use record::Disk;
 pub struct Config {
     root: PathBuf,
     run: PathBuf,
-    pods: Range,
+    /// `None` until the cluster says.
+    pods: Option<Range>,
+    routed: bool,
     loopback: Range,
     bridge: String,
     helper: Option<PathBuf>,
@@ -74,7 +76,8 @@ impl Config {
         Self {
             root: root.into(),
             run: run_folder(),
-            pods: range(10, 85),
+            pods: Some(range(10, 85)),
+            routed: false,
             loopback: range(127, 85),
             bridge: "orchestra0".into(),
             helper: None,
@@ -84,8 +87,23 @@ impl Config {
     /// Addresses of pods that have a network namespace; `10.85.0.0/16` unless said otherwise. Runtimes of one machine
     /// may share a range and a bridge: each address is given once.
     pub fn pods(mut self, range: Range, bridge: impl Into<String>) -> Self {
-        self.pods = range;
+        self.pods = Some(range);
         self.bridge = bridge.into();
+        self
+    }
+
+    /// Pods that have a network namespace are given addresses of a range that is told later, by
+    /// [`ProcessRuntime::give_pods`]; until then they wait.
+    pub fn pods_later(mut self) -> Self {
+        self.pods = None;
+        self
+    }
+
+    /// Leads what pods send each other by way of the machine, though they are on one bridge: so that its rules for services
+    /// and policies see it, and answers come back the same way. It takes a machine that passes on packets, as
+    /// `orchestra-net`'s `NftablesNetwork` makes it.
+    pub fn routed(mut self, routed: bool) -> Self {
+        self.routed = routed;
         self
     }
 
@@ -133,6 +151,8 @@ struct Inner {
     helper: Helper,
     abilities: Abilities,
     addresses: address::Addresses,
+    /// Of which addresses are given now.
+    range: Mutex<Option<Range>>,
     boot_id: String,
     events: broadcast::Sender<RuntimeEvent>,
     /// Containers whose end somebody waits for already.
@@ -151,14 +171,33 @@ impl ProcessRuntime {
         Ok(runtime)
     }
 
+    /// Gives pods addresses of this range from now on; those that have one keep it. Without network namespaces nothing
+    /// changes.
+    pub fn give_pods(&self, range: Range) {
+        if self.inner.abilities.networks {
+            *self.inner.range.lock().unwrap_or_else(PoisonError::into_inner) = Some(range);
+        }
+    }
+
+    /// The addresses that pods are given now, if they have been told.
+    pub fn pods(&self) -> Option<Range> {
+        *self.inner.range.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn range(&self) -> Result<Range> {
+        let range = self.pods();
+        let message = "this node has been given no addresses for its pods yet".to_owned();
+        range.ok_or(RuntimeError::Unavailable { message })
+    }
+
     async fn discover(config: Config) -> Result<Self> {
         blocking(move || {
             let helper = Helper::find(config.helper.as_deref())?;
             let disk = Disk::open(&config.root).map_err(record::failed)?;
             let abilities = disk.scratch(|scratch| Abilities::probe(&helper, scratch))?;
-            let range = if abilities.networks { config.pods } else { config.loopback };
+            let range = if abilities.networks { config.pods } else { Some(config.loopback) };
             crate::private::own_folder(&config.run).map_err(record::failed)?;
-            let addresses = address::Addresses::open(range, &config.run).map_err(record::failed)?;
+            let addresses = address::Addresses::open(&config.run).map_err(record::failed)?;
             let boot_id = crate::machine::read(Path::new("/")).boot_id;
             let inner = Inner {
                 config,
@@ -166,6 +205,7 @@ impl ProcessRuntime {
                 helper,
                 abilities,
                 addresses,
+                range: Mutex::new(range),
                 boot_id,
                 events: broadcast::channel(1024).0,
                 watched: Mutex::default(),

@@ -10,8 +10,9 @@ use orchestra_core::runtime::{
 };
 use tokio::net::TcpStream;
 
+use super::link::{self, Connection};
 use super::record::{SandboxRecord, failed, id};
-use super::{ProcessRuntime, blocking, container, link};
+use super::{ProcessRuntime, blocking, container};
 
 impl ProcessRuntime {
     pub(super) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
@@ -46,7 +47,8 @@ impl ProcessRuntime {
     async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord) -> Result<()> {
         if !record.host_network {
             let (addresses, folder) = (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?);
-            let address = blocking(move || addresses.take(&folder)).await?;
+            let range = self.range()?;
+            let address = blocking(move || addresses.take(range, &folder)).await?;
             record.ip = Some(address);
             if self.inner.abilities.networks {
                 record.netns = Some(self.pin(id));
@@ -55,9 +57,10 @@ impl ProcessRuntime {
             self.save(id, record).await?;
             if let Some(pin) = &record.netns {
                 let (config, device) = (&self.inner.config, link::device(address));
-                link::have_bridge(&config.bridge, config.pods).await?;
+                link::have_bridge(&config.bridge, range).await?;
                 link::detach(pin, &device).await?;
-                link::attach(pin, &device, &config.bridge, address, config.pods).await?;
+                let (bridge, routed) = (config.bridge.clone(), config.routed);
+                link::attach(pin, &device, &Connection { bridge, address, range, routed }).await?;
             }
         }
         record.ready = true;

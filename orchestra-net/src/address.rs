@@ -14,15 +14,17 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 const LOOPBACK: &str = "lo";
 
 /// The label of one network's addresses: at most 15 letters that begin with the device's name.
-pub(super) fn label(owner: &str) -> String {
-    // FNV-1a, which is the same in every version of this program.
-    let hash =
-        owner.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    format!("{LOOPBACK}:orc{hash:08x}")
+pub(crate) fn label(owner: &str) -> String {
+    format!("{LOOPBACK}:orc{:08x}", hash(owner))
+}
+
+/// A number for a word: FNV-1a, which is the same in every version of this program.
+pub(crate) fn hash(word: &str) -> u32 {
+    word.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Gives the machine these addresses and takes away others of this label. What could not be added is in the answer.
-pub(super) async fn set(label: &str, wanted: &BTreeSet<Ipv4Addr>) -> io::Result<BTreeMap<Ipv4Addr, String>> {
+pub(crate) async fn set(label: &str, wanted: &BTreeSet<Ipv4Addr>) -> io::Result<BTreeMap<Ipv4Addr, String>> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let connection = tokio::spawn(connection);
     let done = set_with(&handle, label, wanted).await;

@@ -1,0 +1,187 @@
+//! What is made of plans, as text. Only what a plan adds to the frame is shown, but once.
+
+use std::net::IpAddr;
+
+use orchestra_core::network::{
+    Allowed, Block, HostPort, Peers, PodPolicy, PolicyPlan, PortRange, Protocol, ServicePlan, TrafficPolicy,
+};
+
+use super::super::render::{Cidr, Node, ruleset};
+use super::super::ruleset::Ruleset;
+use super::{plan, port, service, sticky};
+
+fn made(plan: &ServicePlan) -> Ruleset {
+    ruleset("t", plan, &PolicyPlan::default(), &Node::default())
+}
+
+/// What a plan adds to what is there without any.
+fn added(plan: &ServicePlan) -> String {
+    made(plan).change_from(&made(&ServicePlan::default()))
+}
+
+fn tcp(port_number: u16, endpoints: &[&str]) -> orchestra_core::network::ServicePort {
+    port(Protocol::Tcp, port_number, None, endpoints)
+}
+
+#[test]
+fn the_frame() {
+    let cidr = |address: &str, prefix| Cidr { address: address.parse().unwrap(), prefix };
+    let node = Node {
+        pods: vec![cidr("10.244.1.7", 24)],
+        cluster: vec![cidr("10.244.0.0", 16), cidr("fd00::", 48)],
+        host_ports: vec![],
+    };
+    insta::assert_snapshot!(
+        ruleset("orchestra-a", &ServicePlan::default(), &PolicyPlan::default(), &node).load()
+    );
+}
+
+#[test]
+fn a_service_with_endpoints_here_and_elsewhere() {
+    let web = service(
+        "web",
+        &["10.96.0.7"],
+        vec![
+            tcp(80, &["10.244.1.5:8080", "10.244.2.6:8080@elsewhere", "10.244.2.7:8080@elsewhere"]),
+            port(Protocol::Udp, 53, None, &["10.244.1.5:5353"]),
+        ],
+    );
+    insta::assert_snapshot!(added(&plan([web])));
+}
+
+#[test]
+fn both_families() {
+    let web = service(
+        "web",
+        &["10.96.0.7", "fd00:96::7"],
+        vec![tcp(80, &["10.244.1.5:8080", "[fd00:244::5]:8080", "[fd00:244::6]:8080@elsewhere"])],
+    );
+    insta::assert_snapshot!(added(&plan([web])));
+}
+
+#[test]
+fn nothing_behind_it() {
+    let mut kept = service(
+        "kept",
+        &["10.96.0.8"],
+        vec![port(Protocol::Tcp, 80, Some(30080), &["10.244.2.6:80@elsewhere"])],
+    );
+    kept.internal_policy = TrafficPolicy::Local;
+    kept.external_policy = TrafficPolicy::Local;
+    let idle = service("idle", &["10.96.0.9"], vec![port(Protocol::Tcp, 80, Some(30081), &[])]);
+    insta::assert_snapshot!(added(&plan([idle, kept])));
+}
+
+#[test]
+fn from_outside() {
+    let endpoints = ["10.244.1.5:80", "10.244.2.6:80@elsewhere"];
+    let mut open = service("open", &["10.96.0.7"], vec![port(Protocol::Tcp, 80, Some(30080), &endpoints)]);
+    open.external_ips = vec!["192.0.2.7".parse().unwrap()];
+    let mut kept = service("kept", &["10.96.0.8"], vec![port(Protocol::Tcp, 80, Some(30081), &endpoints)]);
+    kept.external_policy = TrafficPolicy::Local;
+    let mut bare =
+        service("none-here", &["10.96.0.9"], vec![port(Protocol::Tcp, 80, Some(30082), &endpoints[1..])]);
+    bare.external_policy = TrafficPolicy::Local;
+    insta::assert_snapshot!(added(&plan([kept, bare, open])));
+}
+
+#[test]
+fn clients_that_stay() {
+    let web = service("web", &["10.96.0.7"], vec![tcp(80, &["10.244.1.5:80", "10.244.2.6:80@elsewhere"])]);
+    insta::assert_snapshot!(added(&plan([sticky(web, 60)])));
+}
+
+#[test]
+fn ports_of_the_machine() {
+    let of = |host_port, host_ip: Option<&str>| HostPort {
+        protocol: Protocol::Tcp,
+        host_port,
+        container_port: 80,
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+    };
+    let pod: IpAddr = "10.244.1.5".parse().unwrap();
+    let ports =
+        vec![of(8080, None), of(8081, Some("192.0.2.1")), of(8082, Some("127.0.0.1")), of(30080, None)];
+    let node = Node { host_ports: vec![(pod, ports)], ..Node::default() };
+    let web = service("web", &["10.96.0.7"], vec![port(Protocol::Tcp, 80, Some(30080), &["10.244.1.6:80"])]);
+    let plan = plan([web]);
+    insta::assert_snapshot!(ruleset("t", &plan, &PolicyPlan::default(), &node).change_from(&made(&plan)));
+}
+
+/// The text that leads from one plan to another.
+fn change(before: &ServicePlan, after: &ServicePlan) -> String {
+    made(after).change_from(&made(before))
+}
+
+#[test]
+fn only_what_differs_is_touched() {
+    let other = service("other", &["10.96.0.7"], vec![tcp(80, &["10.244.1.5:80", "10.244.1.6:80"])]);
+    let web = |endpoints: &[&str]| service("web", &["10.96.0.8"], vec![tcp(80, endpoints)]);
+    let before = plan([other.clone(), web(&["10.244.1.7:80", "10.244.2.8:80@elsewhere"])]);
+    assert_eq!(change(&before, &before), "");
+    insta::assert_snapshot!(change(
+        &before,
+        &plan([other.clone(), web(&["10.244.1.7:80", "10.244.2.9:80@elsewhere"])])
+    ));
+}
+
+#[test]
+fn a_service_that_goes_takes_all_of_it_along() {
+    let web = |seconds| {
+        let web =
+            service("web", &["10.96.0.8"], vec![tcp(80, &["10.244.1.7:80", "10.244.2.8:80@elsewhere"])]);
+        sticky(web, seconds)
+    };
+    insta::assert_snapshot!(change(&plan([web(60)]), &ServicePlan::default()));
+    let longer = change(&plan([web(60)]), &plan([web(90)]));
+    assert!(longer.contains("add set ip t clients-shop/web/tcp/80/10.244.1.7_80/90s"), "{longer}");
+    assert!(longer.contains("delete set ip t clients-shop/web/tcp/80/10.244.1.7_80/60s"), "{longer}");
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn policies() {
+    let range = |protocol, first, last| PortRange { protocol, bounds: Some((first, last)) };
+    let peers = Peers {
+        pods: vec![ip("10.244.1.5"), ip("10.244.2.6"), ip("fd00::6")],
+        blocks: vec![
+            Block { range: (ip("10.9.0.0"), 16), except: vec![(ip("10.9.1.0"), 24), (ip("10.9.2.0"), 24)] },
+            Block { range: (ip("0.0.0.0"), 0), except: vec![(ip("10.0.0.0"), 8)] },
+            Block { range: (ip("fd01::"), 16), except: vec![] },
+        ],
+    };
+    let ports = vec![
+        range(Protocol::Tcp, 80, 80),
+        range(Protocol::Tcp, 81, 90),
+        range(Protocol::Tcp, 443, 443),
+        range(Protocol::Udp, 53, 53),
+        PortRange { protocol: Protocol::Udp, bounds: None },
+    ];
+    let rule = |name: &str, peers: Option<Peers>, ports: Option<Vec<PortRange>>| Allowed {
+        rule: format!("shop/p/{name}"),
+        peers,
+        ports,
+    };
+    let pod = |name: &str, ips: &[&str], ingress, egress| PodPolicy {
+        pod: format!("shop/{name}"),
+        ips: ips.iter().map(|text| ip(text)).collect(),
+        ingress,
+        egress,
+    };
+    let plan = PolicyPlan {
+        pods: vec![
+            pod("closed", &["10.244.1.7"], Some(vec![]), None),
+            pod(
+                "web",
+                &["10.244.1.8", "fd00::8"],
+                Some(vec![rule("ingress-0", Some(peers.clone()), Some(ports))]),
+                Some(vec![rule("egress-0", None, None), rule("egress-1", Some(peers), None)]),
+            ),
+        ],
+    };
+    let made = |policies| ruleset("t", &ServicePlan::default(), policies, &Node::default());
+    insta::assert_snapshot!(made(&plan).change_from(&made(&PolicyPlan::default())));
+}

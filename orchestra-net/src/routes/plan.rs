@@ -1,0 +1,139 @@
+//! From the nodes of a cluster to what one of them must know. Pure.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde::Deserialize;
+
+/// A node, as the ways to its pods see it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeView {
+    metadata: Meta,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Meta {
+    name: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    #[serde(rename = "podCIDR")]
+    pod_cidr: String,
+    #[serde(rename = "podCIDRs")]
+    pod_cidrs: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    addresses: Vec<Address>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+}
+
+/// A range of addresses: its first, and how many leading bits they share.
+pub type Range = (IpAddr, u8);
+
+/// Where the pods of a cluster are, seen from one node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pods {
+    /// The addresses of this node's pods; none until the cluster has given it some.
+    pub own: Vec<Range>,
+    /// Those of all nodes' pods.
+    pub cluster: Vec<Range>,
+}
+
+/// Which node a range is reached by.
+pub(super) type Ways = BTreeMap<(Ipv4Addr, u8), Ipv4Addr>;
+
+/// What a node of that name must know.
+pub(super) fn plan<'v>(node: &str, nodes: impl Iterator<Item = &'v NodeView>) -> (Pods, Ways) {
+    let (mut pods, mut ways) = (Pods::default(), Ways::new());
+    for view in nodes {
+        let ranges: Vec<Range> = view.spec.ranges().collect();
+        pods.cluster.extend(&ranges);
+        if view.metadata.name == node {
+            pods.own.extend(&ranges);
+            continue;
+        }
+        let Some(by) = view.status.internal() else { continue };
+        ways.extend(ranges.into_iter().filter_map(|(address, prefix)| match address {
+            IpAddr::V4(address) => Some(((address, prefix), by)),
+            IpAddr::V6(_) => None,
+        }));
+    }
+    pods.cluster.sort_unstable();
+    pods.cluster.dedup();
+    (pods, ways)
+}
+
+impl Spec {
+    fn ranges(&self) -> impl Iterator<Item = Range> + use<'_> {
+        let texts =
+            if self.pod_cidrs.is_empty() { std::slice::from_ref(&self.pod_cidr) } else { &self.pod_cidrs };
+        texts.iter().filter_map(|text| {
+            let (address, prefix) = text.split_once('/')?;
+            let (address, prefix) = (address.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+            (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, prefix))
+        })
+    }
+}
+
+impl Status {
+    fn internal(&self) -> Option<Ipv4Addr> {
+        let internal = self.addresses.iter().filter(|address| address.kind == "InternalIP");
+        internal.filter_map(|address| address.address.parse().ok()).find(|ip: &Ipv4Addr| !ip.is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(name: &str, ranges: &[&str], addresses: &[(&str, &str)]) -> NodeView {
+        let addresses: Vec<_> =
+            addresses.iter().map(|(kind, address)| json!({"type": kind, "address": address})).collect();
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"podCIDR": ranges.first().unwrap_or(&""), "podCIDRs": ranges},
+            "status": {"addresses": addresses},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn each_other_nodes_pods_are_reached_by_its_address() {
+        let nodes = [
+            node("a", &["10.244.0.0/24", "fd00::/64"], &[("InternalIP", "192.0.2.1")]),
+            node("b", &["10.244.1.0/24"], &[("Hostname", "b"), ("InternalIP", "192.0.2.2")]),
+            node("c", &["10.244.2.0/24"], &[("Hostname", "c")]),
+            node("d", &[], &[("InternalIP", "192.0.2.4")]),
+            node("e", &["10.244.4.0/24"], &[("InternalIP", "127.0.0.1")]),
+            node("f", &["10.244.5.0/40", "x"], &[("InternalIP", "192.0.2.5")]),
+        ];
+        let (pods, ways) = plan("a", nodes.iter());
+        let shown = |ranges: &[Range]| ranges.iter().map(|(ip, n)| format!("{ip}/{n}")).collect::<Vec<_>>();
+        assert_eq!(shown(&pods.own), ["10.244.0.0/24", "fd00::/64"]);
+        assert_eq!(
+            shown(&pods.cluster),
+            ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.4.0/24", "fd00::/64"]
+        );
+        assert_eq!(ways, Ways::from([(("10.244.1.0".parse().unwrap(), 24), "192.0.2.2".parse().unwrap())]));
+        let (pods, ways) = plan("d", nodes.iter());
+        assert!(pods.own.is_empty() && ways.len() == 2, "{ways:?}");
+    }
+}

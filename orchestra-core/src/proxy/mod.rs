@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::api::{Client, Status};
 use crate::control::events::{Recorder, reference_to};
@@ -43,18 +43,18 @@ pub async fn run(
     tokio::select! {
         biased;
         () = follow(&client, &node, &*network, &services, &slices) => {}
-        refused = policies(&client, &node, &*network) => return Err(refused),
+        () = policies(&client, &node, &*network) => {}
         () = shutdown => {}
     }
     Ok(())
 }
 
-/// Keeps the policies too, where the network can. Ends only when they cannot be read.
-async fn policies(client: &Client, node: &str, network: &dyn Network) -> Status {
+/// Keeps the policies too, where the network can. Services go on without them if they may not be read.
+async fn policies(client: &Client, node: &str, network: &dyn Network) {
     if network.holds_to_policies()
-        && let Err(refused) = policies::follow(client, node, network).await
+        && let Err(error) = policies::follow(client, node, network).await
     {
-        return refused;
+        error!(%error, "network policies cannot be followed: pods receive and send what they like");
     }
     std::future::pending().await
 }

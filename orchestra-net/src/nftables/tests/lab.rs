@@ -92,8 +92,9 @@ impl Lab {
     pub(super) fn serve(&self, pods: u8, port: u16) {
         for pod in 1..=pods {
             let (listener, datagrams) = self.within(&format!("p{pod}"), || {
-                let any = (Ipv4Addr::UNSPECIFIED, port);
-                (TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap())
+                // At this address, so that answers have it too: a pod of this lab has another on its cable.
+                let own = (Self::pod(pod), port);
+                (TcpListener::bind(own).unwrap(), UdpSocket::bind(own).unwrap())
             });
             std::thread::spawn(move || {
                 while let Ok((mut stream, client)) = listener.accept() {

@@ -56,10 +56,10 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api_service::ApiService;
-pub use self::node_ipam::{InvalidPodRange, PodRanges};
 use self::autoscaler::MetricsSource;
 use self::certificates::CertificateAuthority;
 use self::local_path::LocalPath;
+pub use self::node_ipam::{InvalidPodRange, PodRanges};
 pub use self::node_lifecycle::NodeTimes;
 use self::replicas::{ReplicaSets, ReplicationControllers};
 pub(crate) use self::system_namespaces::SYSTEM_NAMESPACES;

@@ -6,6 +6,7 @@
 //! | `documents` | what is no resource |
 //! | `resource` | what is one |
 
+mod connect;
 mod documents;
 mod pipeline;
 mod resource;

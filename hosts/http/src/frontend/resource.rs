@@ -12,6 +12,7 @@ use orchestra_core::api::{
     Permit, Reason, Reply, Resource, Response as Answer, Service as _, Status, Target, Verb,
 };
 
+use super::connect;
 use super::{Asking, Frontend};
 use crate::aggregate::{Aggregator, Api, Passing};
 use crate::body::{Bounds, Payload};
@@ -19,7 +20,6 @@ use crate::call::{Call, given, operation};
 use crate::logs;
 use crate::metrics::Asked;
 use crate::reply::{self, Body, JSON};
-use crate::streams::connect;
 use crate::watch::Writing;
 
 /// How long a watch lasts when the caller does not say.

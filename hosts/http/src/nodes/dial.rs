@@ -17,8 +17,8 @@ use rustls::pki_types::ServerName;
 use super::sessions::{self, SessionRequest};
 use super::{MASTER, figures, logs};
 use crate::pki::{Authority, PkiError, node_host};
+use crate::remote::session;
 use crate::remote::{Call, Channel};
-use crate::streams::client;
 use crate::tls::ClientTls;
 
 /// Reaches the agents of nodes where the nodes say that they are, as the master.
@@ -102,7 +102,7 @@ impl NodeService for DialedNode {
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {
         let (pod, container, options) = (pod.clone(), container.to_owned(), options.clone());
         let path = sessions::write(&SessionRequest::Exec { pod, container, options: options.clone() });
-        client::session(&self.channel, path, &options.streams).await
+        session::begin(&self.channel, path, &options.streams).await
     }
 
     async fn attach(
@@ -113,12 +113,12 @@ impl NodeService for DialedNode {
     ) -> Result<Session, Status> {
         let (pod, container) = (pod.clone(), container.to_owned());
         let request = SessionRequest::Attach { pod, container, streams: streams.clone() };
-        client::session(&self.channel, sessions::write(&request), streams).await
+        session::begin(&self.channel, sessions::write(&request), streams).await
     }
 
     async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status> {
         let request = SessionRequest::Port { pod: pod.clone(), port };
-        client::plain(&self.channel, sessions::write(&request)).await
+        session::plain(&self.channel, sessions::write(&request)).await
     }
 }
 

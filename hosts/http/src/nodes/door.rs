@@ -18,8 +18,8 @@ use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
 use crate::streams::channels::Version;
-use crate::streams::connect;
 use crate::streams::handshake::{self, Handshake, Named};
+use crate::streams::session::websocket_session;
 use crate::streams::upgrade::Upgrade;
 
 /// The agent of a node is asked by masters alone, which do not speak it.
@@ -106,7 +106,7 @@ impl Door {
             return Err(Status::bad_request("the agent of a node speaks WebSocket"));
         };
         let (streams, session) = self.begin(wanted).await?;
-        upgrade.then(move |connection| connect::websocket_session(connection, protocol, streams, session));
+        upgrade.then(move |connection| websocket_session(connection, protocol, streams, session));
         Ok(handshake.answer(Version::name, Version::name))
     }
 

@@ -6,7 +6,8 @@ use percent_encoding::percent_decode_str;
 
 use crate::query::QueryString;
 use crate::remote::escape;
-use crate::streams::{client, options};
+use crate::remote::session;
+use crate::streams::options;
 
 /// What the agent of a node is asked to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +30,10 @@ pub(super) fn write(request: &SessionRequest) -> String {
     let mut query = vec![format!("uid={}", escape(&pod.uid))];
     match request {
         SessionRequest::Exec { options, .. } => {
-            query.extend(client::query(&options.streams));
-            query.extend(client::command_query(&options.command));
+            query.extend(session::query(&options.streams));
+            query.extend(session::command_query(&options.command));
         }
-        SessionRequest::Attach { streams, .. } => query.extend(client::query(streams)),
+        SessionRequest::Attach { streams, .. } => query.extend(session::query(streams)),
         SessionRequest::Port { port, .. } => query.push(format!("port={port}")),
     }
     let steps = [&pod.namespace, &pod.name].into_iter().chain(container);

@@ -10,7 +10,7 @@ use orchestra_core::stream::Session;
 
 use super::Connection;
 use super::request::{Call, escape, path};
-use crate::streams::client;
+use super::session;
 
 impl Connection {
     pub(super) async fn connect(&self, target: Target, connect: Connect) -> Result<Reached, Status> {
@@ -25,18 +25,18 @@ impl Connection {
         match connect {
             Connect::Log(query) => self.log(within(query.container.clone(), words(&query))).await,
             Connect::Exec { container, options } => {
-                let mut words = client::query(&options.streams);
-                words.extend(client::command_query(&options.command));
-                let session = client::session(&self.channel, within(container, words), &options.streams);
+                let mut words = session::query(&options.streams);
+                words.extend(session::command_query(&options.command));
+                let session = session::begin(&self.channel, within(container, words), &options.streams);
                 Ok(Reached::Session(told(session.await?)))
             }
             Connect::Attach { container, streams } => {
-                let path = within(container, client::query(&streams));
-                Ok(Reached::Session(told(client::session(&self.channel, path, &streams).await?)))
+                let path = within(container, session::query(&streams));
+                Ok(Reached::Session(told(session::begin(&self.channel, path, &streams).await?)))
             }
             Connect::PortForward(port) => {
                 let path = within(None, vec![format!("ports={port}")]);
-                Ok(Reached::Port(client::port(&self.channel, path).await?))
+                Ok(Reached::Port(session::port(&self.channel, path).await?))
             }
             _ => Err(Status::method_not_allowed()),
         }

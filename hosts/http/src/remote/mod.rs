@@ -20,6 +20,7 @@ mod connect;
 mod events;
 mod reflector;
 mod request;
+pub(crate) mod session;
 mod upgrade;
 
 use std::collections::{BTreeSet, HashMap};

@@ -14,22 +14,24 @@
 //! | [`tunnel`] | a WebSocket in which something else is spoken |
 //! | [`port_forward`] | connections to ports, many by one connection |
 //! | [`command`] | the streams of a command: to and fro until it ends, and then its exit code |
-//! | [`client`] | the other side of sessions: of this server to its nodes |
+//! | [`session`] | a session or a forward over one connection, until either ends |
 //! | [`outcome`] | how the end of a command is told; pure |
+//!
+//! `frontend::connect` leads from a permitted request here; `remote::session` is the client's side: of this server to its
+//! nodes, and of Rust programs.
 //!
 //! Whatever ends first ends the rest: who drops the connection drops the session, and a session that is dropped ends its
 //! command.
 
 pub(crate) mod channels;
-pub(crate) mod client;
 pub(crate) mod command;
-pub(crate) mod connect;
 pub(crate) mod handshake;
 pub(crate) mod options;
 pub(crate) mod outcome;
-mod port_forward;
-mod spdy;
-mod tunnel;
+pub(crate) mod port_forward;
+pub(crate) mod session;
+pub(crate) mod spdy;
+pub(crate) mod tunnel;
 pub(crate) mod upgrade;
 
 use std::time::Duration;

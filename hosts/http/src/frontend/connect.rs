@@ -3,23 +3,23 @@
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::Response;
 use orchestra_core::api::{Action, Client, Permit, Resource, Status, Stream, Target, User, Verb};
-use orchestra_core::node::{ContainerPlace, PodPlace};
+use orchestra_core::node::ContainerPlace;
 use orchestra_core::runtime::{AttachOptions, ExecOptions, Session};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::channels::{Channels, Version, websocket};
-use super::command::{self, Ends, Old};
-use super::handshake::Handshake;
-use super::spdy::Spdy;
-use super::tunnel::Tunnel;
-use super::upgrade::{Raw, Upgrade};
-use super::{options, port_forward};
-use crate::frontend::{Asking, Frontend};
+use super::{Asking, Frontend};
 use crate::query::QueryString;
 use crate::reply::Body;
+use crate::streams::channels::{Channels, Version, websocket};
+use crate::streams::command::{self, Ends, Old};
+use crate::streams::handshake::Handshake;
+use crate::streams::session::{both, forward_streams, report};
+use crate::streams::spdy::Spdy;
+use crate::streams::tunnel::Tunnel;
+use crate::streams::upgrade::Upgrade;
+use crate::streams::{options, port_forward};
 
 /// What a request connects to, if anything.
 pub(crate) fn asked_for(resource: &Resource, target: &Target) -> Option<Stream> {
@@ -164,48 +164,6 @@ impl Frontend {
     }
 }
 
-/// Connects the streams of a connection to ports.
-async fn forward_streams<S: AsyncRead + AsyncWrite + Send>(connection: S, place: PodPlace) {
-    let finished = CancellationToken::new();
-    let (spdy, streams) = Spdy::new(connection, finished.clone());
-    let forwarding = async {
-        let _finish = finished.drop_guard();
-        port_forward::run(&place, streams).await;
-    };
-    report(both(spdy.run(), forwarding).await);
-}
-
 fn names(target: &Target) -> (&str, &str) {
     (target.namespace.as_deref().unwrap_or_default(), target.name.as_deref().unwrap_or_default())
-}
-
-fn report(outcome: Result<(), impl std::fmt::Display>) {
-    if let Err(error) = outcome {
-        debug!(%error, "a session broke off");
-    }
-}
-
-/// Carries a session that has begun over a WebSocket.
-pub(crate) async fn websocket_session(
-    connection: Raw,
-    version: Version,
-    streams: AttachOptions,
-    session: Session,
-) {
-    let mut channels = Channels::new(version, command::COUNT);
-    let ends = Ends::of(&mut channels, &streams);
-    let serving = channels.run(websocket(connection, Role::Server).await, Role::Server);
-    report(both(serving, command::run(ends, std::future::ready(Ok(session)))).await);
-}
-
-/// Works on a session for as long as its connection lasts, and on the connection until all of it is sent.
-async fn both<E>(
-    serving: impl Future<Output = Result<(), E>>,
-    running: impl Future<Output = ()>,
-) -> Result<(), E> {
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        served = serving.as_mut() => served,
-        () = running => serving.await,
-    }
 }

@@ -1,4 +1,4 @@
-//! The other side of it: a session or a connection to a port, of a server elsewhere.
+//! The client's side of [streams](crate::streams): a session or a connection to a port, of a server elsewhere.
 
 use std::io;
 use std::pin::Pin;
@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 
-use super::channels::{Channels, Version, websocket};
-use super::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
-use super::handshake::{accept_of, key};
-use super::upgrade::Raw;
-use super::{PIPE, outcome};
-use crate::remote::{Call, Channel, escape};
+use super::{Call, Channel, escape};
+use crate::streams::channels::{Channels, Version, websocket};
+use crate::streams::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
+use crate::streams::handshake::{accept_of, key};
+use crate::streams::upgrade::Raw;
+use crate::streams::{PIPE, PLAIN, outcome};
 
 /// How much may be said of why a command did not end as it should.
 const LONGEST_OUTCOME: u64 = 64 * 1024;
@@ -43,7 +43,7 @@ pub(crate) fn command_query(command: &[String]) -> Vec<String> {
 ///
 /// # Errors
 /// What the server says.
-pub(crate) async fn session(
+pub(crate) async fn begin(
     channel: &Channel,
     path: String,
     streams: &AttachOptions,
@@ -135,7 +135,7 @@ async fn open<P: Copy>(
 /// # Errors
 /// What the server says.
 pub(crate) async fn plain(channel: &Channel, path: String) -> Result<Box<dyn Duplex>, Status> {
-    let (_, connection) = channel.upgrade(Call::get(path), super::PLAIN, HeaderMap::new()).await?;
+    let (_, connection) = channel.upgrade(Call::get(path), PLAIN, HeaderMap::new()).await?;
     Ok(Box::new(connection))
 }
 

@@ -55,7 +55,7 @@ impl SpdyStream {
 
 /// Why a connection ended before its time.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::streams) enum SpdyError {
+pub(crate) enum SpdyError {
     /// Something that is no frame.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -97,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
     ///
     /// # Errors
     /// When the client breaks the rules, or the connection broke off.
-    pub(in crate::streams) async fn run(self) -> Result<(), SpdyError> {
+    pub(crate) async fn run(self) -> Result<(), SpdyError> {
         let Self { connection, begun, finished } = self;
         let (reader, mut writer) = tokio::io::split(connection);
         let (orders, ordered) = mpsc::channel(8);

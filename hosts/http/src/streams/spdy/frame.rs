@@ -43,7 +43,7 @@ pub(super) enum Frame {
 
 /// Why bytes are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::streams) enum FrameError {
+pub(crate) enum FrameError {
     /// Another version.
     #[error("a frame is of SPDY version {0}, not 3")]
     Version(u16),

@@ -87,7 +87,6 @@ pub struct Endpoint {
 
 /// Whether one client stays with one endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
 pub enum Affinity {
     /// Each connection goes to the next endpoint.
     #[default]

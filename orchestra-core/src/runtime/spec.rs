@@ -306,7 +306,6 @@ pub type Capability = String;
 
 /// A system call filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum SeccompProfile {
     /// The runtime's own.
     RuntimeDefault,

@@ -38,7 +38,7 @@ pub(super) fn answer(zone: &Zone, request: &Message) -> Reply {
             Found::Elsewhere if step == 0 => return Reply::Forward,
             Found::Elsewhere => return Reply::Follow(response, name, kind),
             Found::Alias { record, target } => {
-                response.answers.push(record);
+                response.answers.push(*record);
                 name = target;
                 continue;
             }

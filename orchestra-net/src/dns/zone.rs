@@ -37,7 +37,7 @@ pub(super) enum Found {
     /// Records of what was asked for, and others that go with them.
     Records { answers: Vec<Record>, additionals: Vec<Record> },
     /// Another name that is asked instead.
-    Alias { record: Record, target: Name },
+    Alias { record: Box<Record>, target: Name },
     /// The name is there, but nothing of what was asked for.
     Nothing,
     /// There is no such name.
@@ -95,7 +95,7 @@ impl Zone {
                 let record = Record::from_rdata(name.clone(), TTL, RData::CNAME(CNAME(target.clone())));
                 match kind {
                     RecordType::CNAME => Found::Records { answers: vec![record], additionals: Vec::new() },
-                    _ => Found::Alias { record, target: target.clone() },
+                    _ => Found::Alias { record: Box::new(record), target: target.clone() },
                 }
             }
             _ if kind == RecordType::SRV => self.offers(name, (namespace, service), found, |_| true),

@@ -15,8 +15,7 @@ use futures::TryStreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use orchestra_core::api::Client;
-use orchestra_core::node::LogQuery;
+use orchestra_core::api::{Client, LogQuery};
 use orchestra_master::{Master, Options};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
@@ -204,8 +203,7 @@ fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
     let runtime = segment.within("master", || {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
     });
-    let started = runtime.spawn(start(directory.path().join("master")));
-    let master = runtime.block_on(started).unwrap();
+    let master = segment.within("master", || runtime.block_on(start(directory.path().join("master"))));
     for machine in MACHINES {
         segment.node(machine, directory.path(), &master);
     }
@@ -300,7 +298,8 @@ async fn closed(segment: &Segment, master: &Master, client: &Client, pods: &[Pod
     )
     .await;
     let at = SocketAddr::from((ip(&pods[0]), 8080));
-    let (inside, outside) = MACHINES.iter().partition::<Vec<_>, _>(|(machine, _)| *machine == host(&pods[0]));
+    let (inside, outside): (Vec<_>, Vec<_>) =
+        MACHINES.iter().partition(|(machine, _)| *machine == host(&pods[0]));
     for _ in 0..100 {
         if segment.ask(outside[0].0, at).is_err() {
             break;

@@ -161,7 +161,7 @@ mod tests {
             vec![
                 Tuple::Ip(vec![IPTuple::SourceAddress(from.ip()), IPTuple::DestinationAddress(to.ip())]),
                 Tuple::Proto(vec![
-                    ProtoTuple::Protocol(protocol.clone()),
+                    ProtoTuple::Protocol(protocol),
                     ProtoTuple::SourcePort(from.port()),
                     ProtoTuple::DestinationPort(to.port()),
                 ]),

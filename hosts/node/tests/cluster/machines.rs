@@ -298,8 +298,8 @@ async fn closed(segment: &Segment, master: &Master, client: &Client, pods: &[Pod
     )
     .await;
     let at = SocketAddr::from((ip(&pods[0]), 8080));
-    let (inside, outside): (Vec<_>, Vec<_>) =
-        MACHINES.iter().partition(|(machine, _)| *machine == host(&pods[0]));
+    let (inside, outside): (Vec<(&str, Ipv4Addr)>, Vec<(&str, Ipv4Addr)>) =
+        MACHINES.iter().copied().partition(|(machine, _)| *machine == host(&pods[0]));
     for _ in 0..100 {
         if segment.ask(outside[0].0, at).is_err() {
             break;

@@ -70,7 +70,7 @@ fn commands_have_streams_and_codes() {
         let said = kubectl.run("exec web -- sh -c 'echo out; echo err >&2; exit 7'");
         assert_eq!((said.code, said.out.as_str()), (Some(7), "out\n"), "{}", said.err);
         assert!(said.err.starts_with("err\n") && said.err.contains("exit code 7"), "{}", said.err);
-        assert_eq!(kubectl.ok("exec web -- sh -c 'echo $POD_IP'").trim().is_empty(), false);
+        assert!(!kubectl.ok("exec web -- sh -c 'echo $POD_IP'").trim().is_empty());
         // More than fits into all pipes on the way, and its end.
         let much = "0123456789abcdef\n".repeat(200_000);
         let said = kubectl.with_input("exec -i web -- cat", &much);

@@ -23,7 +23,10 @@ use serde_json::{Value, json};
 use crate::{condition, host, name, ready, until};
 
 const MASTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
-const MACHINES: [(&str, Ipv4Addr); 3] = [
+/// Its name and its address on the segment.
+type Machine = (&'static str, Ipv4Addr);
+
+const MACHINES: [Machine; 3] = [
     ("m1", Ipv4Addr::new(192, 0, 2, 1)),
     ("m2", Ipv4Addr::new(192, 0, 2, 2)),
     ("m3", Ipv4Addr::new(192, 0, 2, 3)),
@@ -298,7 +301,7 @@ async fn closed(segment: &Segment, master: &Master, client: &Client, pods: &[Pod
     )
     .await;
     let at = SocketAddr::from((ip(&pods[0]), 8080));
-    let (inside, outside): (Vec<(&str, Ipv4Addr)>, Vec<(&str, Ipv4Addr)>) =
+    let (inside, outside): (Vec<Machine>, Vec<Machine>) =
         MACHINES.iter().copied().partition(|(machine, _)| *machine == host(&pods[0]));
     for _ in 0..100 {
         if segment.ask(outside[0].0, at).is_err() {

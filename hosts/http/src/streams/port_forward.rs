@@ -14,7 +14,7 @@ use orchestra_core::api::Status;
 use orchestra_core::node::PodPlace;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::channels::Channels;
@@ -23,6 +23,8 @@ use crate::query::QueryString;
 
 /// How soon after its first stream a pair must be whole.
 const PAIRING: Duration = Duration::from_secs(30);
+/// How long what a client sends is still taken when its port has ended.
+const PARTING: Duration = Duration::from_secs(1);
 /// How many pairs may lack a stream.
 const LACKING: usize = 100;
 /// How many ports a WebSocket may name: its channels have numbers of one byte.
@@ -106,12 +108,39 @@ where
     let failed = |why: &dyn std::fmt::Display| {
         format!("error forwarding port {port} to pod {}, uid {}: {why}", pod.name, pod.uid)
     };
-    let mut to = node.port_forward(pod, port).await.map_err(|status| failed(&status.message()))?;
-    let mut stream = pin!(stream);
-    match tokio::io::copy_bidirectional(&mut stream, &mut to).await {
+    let to = node.port_forward(pod, port).await.map_err(|status| failed(&status.message()))?;
+    match exchange(stream, to).await {
         // Whoever left has no use for it.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(failed(&error)),
         _ => Ok(()),
+    }
+}
+
+/// Copies both ways. When the client has sent all, the port may still answer; when the port has, it is over soon: a client
+/// keeps its side open until it is told so.
+async fn exchange(
+    client: impl AsyncRead + AsyncWrite,
+    port: impl AsyncRead + AsyncWrite,
+) -> std::io::Result<()> {
+    let ((mut asked, mut told), (mut answers, mut questions)) =
+        (tokio::io::split(client), tokio::io::split(port));
+    let mut asking = pin!(async {
+        tokio::io::copy(&mut asked, &mut questions).await?;
+        questions.shutdown().await
+    });
+    let mut answering = pin!(async {
+        tokio::io::copy(&mut answers, &mut told).await?;
+        told.shutdown().await
+    });
+    tokio::select! {
+        asked = asking.as_mut() => {
+            asked?;
+            answering.await
+        }
+        answered = answering.as_mut() => {
+            answered?;
+            timeout(PARTING, asking).await.unwrap_or(Ok(()))
+        }
     }
 }
 
@@ -168,7 +197,34 @@ async fn one(place: &PodPlace, channel: Channel) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt as _;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_that_ends_ends_the_connection_and_a_client_that_has_asked_is_still_answered() {
+        let (mut client, ours) = tokio::io::duplex(64);
+        let (theirs, mut port) = tokio::io::duplex(64);
+        let exchanging = tokio::spawn(exchange(ours, theirs));
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut asked = String::new();
+        port.read_to_string(&mut asked).await.unwrap();
+        port.write_all(b"answer").await.unwrap();
+        drop(port);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert_eq!((&*asked, &*answer), ("question", "answer"));
+        exchanging.await.unwrap().unwrap();
+
+        // A client that never ends its side does not keep what is over.
+        let (mut client, ours) = tokio::io::duplex(64);
+        let (theirs, port) = tokio::io::duplex(64);
+        let exchanging = tokio::spawn(exchange(ours, theirs));
+        drop(port);
+        exchanging.await.unwrap().unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
 
     #[test]
     fn ports_are_numbers() {

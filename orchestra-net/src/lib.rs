@@ -11,7 +11,6 @@
 
 mod address;
 pub mod dns;
-mod health;
 pub mod nftables;
 pub mod routes;
 pub mod userspace;

@@ -166,8 +166,11 @@ async fn a_stateful_set_gets_its_volumes_where_its_pods_are() {
             it["status"]["capacity"]["storage"] == "2Gi"
         })
         .await;
-    // Nobody answers for these nodes: their pods go at once.
+    // Nobody answers for these nodes: when the set has let go of a pod, and left its claim to it, it is made to go.
     cluster.patch::<StatefulSet>("db", json!({"spec": {"replicas": 1}})).await;
+    cluster
+        .until_object::<Pod>("db-1", "is to go", |it| it["metadata"]["deletionTimestamp"].is_string())
+        .await;
     let gone = orchestra_core::api::DeleteOptions { grace_period: Some(0), ..Default::default() };
     let _ = cluster.api::<Pod>().delete_with("db-1", gone).await;
     cluster

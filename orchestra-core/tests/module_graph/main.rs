@@ -99,6 +99,12 @@ const MAY_USE: &[Room] = &[
          ask for another version of an object",
     ),
     room(
+        "runtime",
+        &["clock", "stream", "supervise"],
+        "the port to containers: an implementation knows no API",
+    ),
+    room("network", &["runtime"], "the port to a node's network connects sandboxes"),
+    room(
         "controllers",
         &[
             "access",
@@ -121,12 +127,6 @@ const MAY_USE: &[Room] = &[
          every cluster has as their rules say they must be, one knows the scheduler's rules about nodes and one the \
          schedules of cron; none knows a node",
     ),
-    room(
-        "runtime",
-        &["clock", "stream", "supervise"],
-        "the port to containers: an implementation knows no API",
-    ),
-    room("network", &["runtime"], "the port to a node's network connects sandboxes"),
     room(
         "node",
         &[

@@ -28,6 +28,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 mod conntrack;
+mod family;
 mod netfilter;
 mod policy;
 mod program;

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 
 use orchestra_core::network::{Allowed, Peers, PodPolicy, PolicyPlan, PortRange};
 
-use super::render::{Family, word};
+use super::family::{Family, word};
 use super::ruleset::{Chain, Set, Table};
 
 /// Adds what a plan asks for.

@@ -13,6 +13,7 @@ use orchestra_core::network::{
     Affinity, Endpoint, HostPort, PolicyPlan, Protocol, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy,
 };
 
+use super::family::{Family, word};
 use super::policy;
 use super::ruleset::{Chain, Ruleset, Set, Table};
 
@@ -49,32 +50,6 @@ pub(crate) struct Node {
     pub(crate) cluster: Vec<Cidr>,
     /// Ports of the machine that lead to pods: whose they are, the pod's address, and the ports.
     pub(crate) host_ports: Vec<(IpAddr, Vec<HostPort>)>,
-}
-
-/// One of the two families of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) fn has(self, ip: &IpAddr) -> bool {
-        ip.is_ipv4() == (self == Self::V4)
-    }
-
-    /// How the header of a packet is called.
-    pub(super) fn ip(self) -> &'static str {
-        if self == Self::V4 { "ip" } else { "ip6" }
-    }
-
-    pub(super) fn kind(self) -> &'static str {
-        if self == Self::V4 { "ipv4_addr" } else { "ipv6_addr" }
-    }
-
-    fn loopback(self) -> &'static str {
-        if self == Self::V4 { "127.0.0.0/8" } else { "::1" }
-    }
 }
 
 /// What the kernel is to hold, in tables of that name.
@@ -377,12 +352,4 @@ enum Verdict {
     Go(String),
     /// There is nothing behind it, by this policy.
     Refuse(TrafficPolicy),
-}
-
-pub(super) fn word(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    }
 }

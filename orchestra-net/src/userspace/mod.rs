@@ -28,12 +28,13 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 mod balance;
+mod health;
 mod plan;
 pub(crate) mod tcp;
 pub(crate) mod udp;
 
+use self::health::HealthPorts;
 use crate::address;
-use crate::health::HealthPorts;
 use balance::Balancer;
 use plan::{Backend, Listen, Wanted};
 

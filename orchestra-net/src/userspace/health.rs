@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::userspace::tcp;
+use super::tcp;
 
 /// How long one who asks may take to do so.
 const PATIENCE: Duration = Duration::from_secs(10);

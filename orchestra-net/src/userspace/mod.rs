@@ -38,6 +38,11 @@ use crate::address;
 use balance::Balancer;
 use plan::{Backend, Listen, Wanted};
 
+/// How long, and how often, a port that has just been closed may seem to be in use: a program that this one is starting
+/// has its sockets too, until it is what it is to be.
+const FORK: Duration = Duration::from_millis(20);
+const FORKS: usize = 5;
+
 /// A service network in user space. Pods keep the addresses their runtime gave them.
 #[derive(Debug)]
 pub struct UserspaceNetwork {
@@ -161,15 +166,37 @@ impl UserspaceNetwork {
             }
         }
         let mut failures = wanted.failures;
-        for (listen, backend) in changes.open {
-            let owner = backend.owner.clone();
+        let mut taken = self.open_all(state, changes.open);
+        for _ in 0..FORKS {
+            if taken.iter().all(|(.., error)| error.kind() != io::ErrorKind::AddrInUse) {
+                break;
+            }
+            tokio::time::sleep(FORK).await;
+            let again = taken.into_iter().map(|(listen, backend, _)| (listen, backend));
+            taken = self.open_all(state, again);
+        }
+        let failed = taken.iter().map(|(listen, backend, error)| {
+            plan::failure(&backend.owner, listen, why(listen, error, &missing))
+        });
+        failures.extend(failed);
+        Ok(failures)
+    }
+
+    /// Opens sockets, and answers those that cannot be had.
+    fn open_all(
+        &self,
+        state: &mut State,
+        wanted: impl IntoIterator<Item = (Listen, Backend)>,
+    ) -> Vec<(Listen, Backend, io::Error)> {
+        let mut taken = Vec::new();
+        for (listen, backend) in wanted {
             let balancer = Arc::new(Balancer::new(&backend));
             match self.open(&listen, &balancer) {
                 Ok(task) => drop(state.sockets.insert(listen, Socket { backend, balancer, task })),
-                Err(error) => failures.push(plan::failure(&owner, &listen, why(&listen, &error, &missing))),
+                Err(error) => taken.push((listen, backend, error)),
             }
         }
-        Ok(failures)
+        taken
     }
 
     fn open(&self, listen: &Listen, balancer: &Arc<Balancer>) -> io::Result<JoinHandle<()>> {

@@ -154,13 +154,16 @@ impl DockerRuntime {
                 let _ = docker.resize_exec(&exec, size).await;
             }
         };
-        Ok(session(&options.streams, (output, input), code, resize, ending))
+        Ok(session(&options.streams, (output, input, true), code, resize, ending))
     }
 
     pub(super) async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
-        if !self.inspect(id).await?.state.and_then(|state| state.running).unwrap_or_default() {
+        let shown = self.inspect(id).await?;
+        if !shown.state.and_then(|state| state.running).unwrap_or_default() {
             return Err(RuntimeError::NotRunning { id: id.to_string() });
         }
+        // Docker takes the end of an input that it leaves open for the end of the session, output and all.
+        let closes = shown.config.is_some_and(|config| config.stdin_once == Some(true)) && !options.tty;
         let asked = AttachContainerOptions {
             stream: true,
             stdin: options.stdin,
@@ -187,7 +190,7 @@ impl DockerRuntime {
             }
         };
         let ending = Ending { runtime: self.clone(), exec: None, task: None };
-        Ok(session(options, (attached.output, attached.input), code, resize, ending))
+        Ok(session(options, (attached.output, attached.input, closes), code, resize, ending))
     }
 }
 
@@ -225,10 +228,10 @@ impl Drop for Ending {
 }
 
 /// Connects Docker's multiplexed stream to the separate streams of a session. A task moves the bytes; it ends with the
-/// command, or with the session.
+/// command, or with the session. `closes` says whether the end of the input is passed on.
 fn session<R: Future<Output = ()> + Send>(
     streams: &AttachOptions,
-    (mut output, mut input): (Output, Pin<Box<dyn AsyncWrite + Send>>),
+    (mut output, mut input, closes): (Output, Pin<Box<dyn AsyncWrite + Send>>, bool),
     code: impl Future<Output = Result<i32>> + Send + 'static,
     resize: impl Fn(TerminalSize) -> R + Send + 'static,
     mut ending: Ending,
@@ -236,7 +239,9 @@ fn session<R: Future<Output = ()> + Send>(
     let (stdout, mut to_stdout) = end(streams.stdout);
     let (stderr, mut to_stderr) = end(streams.stderr && !streams.tty);
     let (done, exit) = oneshot::channel();
+    let (lasting, over) = oneshot::channel::<()>();
     ending.task = Some(tokio::spawn(async move {
+        let _lasting = lasting;
         let copied: std::io::Result<()> = async {
             while let Some(piece) = output.try_next().await.map_err(std::io::Error::other)? {
                 let target = match piece {
@@ -261,7 +266,12 @@ fn session<R: Future<Output = ()> + Send>(
         let (ours, mut theirs) = tokio::io::duplex(PIPE);
         tokio::spawn(async move {
             let _ = tokio::io::copy(&mut theirs, &mut input).await;
-            let _ = input.shutdown().await;
+            let _ = input.flush().await;
+            if closes {
+                let _ = input.shutdown().await;
+            } else {
+                let _ = over.await;
+            }
         });
         Box::new(ours) as Box<dyn AsyncWrite + Send + Unpin>
     });

@@ -56,7 +56,7 @@ impl Segment {
         for (place, address) in MACHINES.into_iter().chain([("master", MASTER)]) {
             segment.place(place);
             let other = format!("{}-{place}", segment.name);
-            segment.ip("switch", &format!("link add {place} type veth peer name eth0 netns {other}"));
+            segment.ip("switch", &format!("link add name {place} type veth peer name eth0 netns {other}"));
             segment.ip("switch", &format!("link set {place} master sw up"));
             segment.ip(place, &format!("addr add {address}/24 dev eth0"));
             segment.ip(place, "link set eth0 up");

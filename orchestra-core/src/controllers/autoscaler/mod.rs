@@ -95,6 +95,10 @@ impl Reconciler for Autoscalers {
             return Ok(Action::Done);
         };
         let scaler: HorizontalPodAutoscaler = entry.decode()?;
+        // Whoever has just made one, or another of it, has a period to make the rest of what it needs.
+        if let Some(wait) = first_look(&scaler, context.now()) {
+            return Ok(Action::Again(wait));
+        }
         let held = scaler.status.clone().unwrap_or_default();
         let plan = match Target::find(&context, &scaler.spec.scale_target_ref).await {
             Ok(target) => self.work(&context, &scaler, &held, target).await?,
@@ -112,6 +116,17 @@ impl Reconciler for Autoscalers {
         }
         Ok(Action::Again(PERIOD))
     }
+}
+
+/// How long it is until an autoscaler that nobody has looked at yet is looked at: as in Kubernetes, a period after it was
+/// made.
+fn first_look(scaler: &HorizontalPodAutoscaler, now: jiff::Timestamp) -> Option<Duration> {
+    if scaler.status.as_ref().is_some_and(|status| status.conditions.is_some()) {
+        return None;
+    }
+    let made = scaler.metadata.creation_timestamp.as_ref()?.0;
+    let age = Duration::try_from(now.duration_since(made)).unwrap_or_default();
+    PERIOD.checked_sub(age).filter(|wait| !wait.is_zero())
 }
 
 impl Autoscalers {

@@ -121,14 +121,7 @@ async fn in_kernel(wanted: Network) -> anyhow::Result<bool> {
     if wanted == Network::Userspace || (wanted == Network::Auto && !is_root()) {
         return Ok(false);
     }
-    match NftablesNetwork::available().await {
-        Ok(()) => Ok(true),
-        Err(error) if wanted == Network::Nftables => bail!("the kernel cannot lead to services: {error}"),
-        Err(error) => {
-            warn!(error, "services are carried in user space");
-            Ok(false)
-        }
-    }
+    NftablesNetwork::usable(wanted == Network::Nftables).await.map_err(anyhow::Error::msg)
 }
 
 impl Backend {

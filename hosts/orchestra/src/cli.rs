@@ -211,7 +211,8 @@ pub(crate) enum Network {
 }
 
 fn default_data_dir() -> PathBuf {
-    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    // One that is empty or not absolute is none, as the specification has it.
+    let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|base| base.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     base.or_else(home).unwrap_or_else(|| PathBuf::from(".")).join("orchestra")
 }

@@ -125,18 +125,20 @@ impl<'c> Told<'c> {
 
 /// Waits for a change of any service or slice, or for the time to try again.
 async fn changed(client: &Client, services: &mut Cursor, slices: &mut Cursor, again: Option<Duration>) {
-    let timer = async {
-        match again {
-            Some(wait) => client.clock().sleep(wait).await,
-            None => std::future::pending().await,
-        }
-    };
     // Having fallen behind is a reason to look again, like any other.
     tokio::select! {
         biased;
         _ = services.next() => {}
         _ = slices.next() => {}
-        () = timer => {}
+        () = due(client, again) => {}
+    }
+}
+
+/// Waits for the time to try again, if there is one.
+async fn due(client: &Client, again: Option<Duration>) {
+    match again {
+        Some(wait) => client.clock().sleep(wait).await,
+        None => std::future::pending().await,
     }
 }
 

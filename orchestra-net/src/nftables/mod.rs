@@ -111,6 +111,21 @@ impl NftablesNetwork {
         }
     }
 
+    /// Whether to use it. Where it cannot be had, that is said in the log, and another network is to be used.
+    ///
+    /// # Errors
+    /// Why it cannot be had, when it is `demanded`.
+    pub async fn usable(demanded: bool) -> std::result::Result<bool, String> {
+        match Self::available().await {
+            Ok(()) => Ok(true),
+            Err(why) if demanded => Err(format!("the kernel cannot lead to services: {why}")),
+            Err(why) => {
+                tracing::warn!(why, "services are carried in user space");
+                Ok(false)
+            }
+        }
+    }
+
     /// Which addresses the pods of this node have, and which all pods of the cluster: what pods send elsewhere goes out
     /// under the machine's own address. Each is an address and how many of its bits count.
     ///

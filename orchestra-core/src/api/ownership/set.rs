@@ -126,11 +126,8 @@ impl<'a> FieldSet<'a> {
         if self.is_empty() || other.is_empty() {
             return Self::default();
         }
-        self.joined(other, |ours, theirs| match (ours, theirs) {
-            (Some(ours), Some(theirs)) => {
-                (ours.member && theirs.member, ours.below.intersection(&theirs.below))
-            }
-            _ => (false, Self::default()),
+        self.shared(other, &|ours, theirs| {
+            (ours.member && theirs.member, ours.below.intersection(&theirs.below))
         })
     }
 
@@ -180,34 +177,23 @@ impl<'a> FieldSet<'a> {
     /// The paths at or below those of the other.
     #[must_use]
     pub fn within(&self, other: &Self) -> Self {
-        self.joined(other, |ours, theirs| match (ours, theirs) {
-            (Some(ours), Some(theirs)) if theirs.member => (ours.member, ours.below.clone()),
-            (Some(ours), Some(theirs)) => (false, ours.below.within(&theirs.below)),
-            _ => (false, Self::default()),
+        self.shared(other, &|ours, theirs| match theirs.member {
+            true => (ours.member, ours.below.clone()),
+            false => (false, ours.below.within(&theirs.below)),
         })
     }
 
-    fn joined(
-        &self,
-        other: &Self,
-        decide: impl Fn(Option<&SetNode<'a>>, Option<&SetNode<'a>>) -> (bool, Self),
-    ) -> Self {
+    /// What is made of each node that the other has too. What is empty then is left out.
+    fn shared(&self, other: &Self, decide: &dyn Fn(&SetNode<'a>, &SetNode<'a>) -> (bool, Self)) -> Self {
         let mut out = Self::default();
-        let (mut ours, mut theirs) = (self.nodes.iter().peekable(), other.nodes.iter().peekable());
-        loop {
-            let order = match (ours.peek(), theirs.peek()) {
-                (Some(ours), Some(theirs)) => ours.element.cmp(&theirs.element),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return out,
-            };
-            let ours = if order.is_le() { ours.next() } else { None };
-            let theirs = if order.is_ge() { theirs.next() } else { None };
+        let mut theirs = other.nodes.iter().peekable();
+        for ours in &self.nodes {
+            while theirs.next_if(|theirs| theirs.element < ours.element).is_some() {}
+            let Some(theirs) = theirs.next_if(|theirs| theirs.element == ours.element) else { continue };
             let (member, below) = decide(ours, theirs);
-            if let Some(node) = ours.or(theirs).filter(|_| member || !below.is_empty()) {
-                out.nodes.push(SetNode { element: node.element.clone(), member, below });
-            }
+            out.push(ours.element.clone(), member, below);
         }
+        out
     }
 
     /// The set with the fields that lead to what is in it, if the schema names them: with `a.b.c` also `a`, if `a` is a

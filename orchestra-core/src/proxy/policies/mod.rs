@@ -69,18 +69,12 @@ fn views<V: DeserializeOwned + Send + Sync + 'static>(cache: &Cache) -> (Vec<Arc
 /// Waits for a change of any of them, or for the time to try again.
 async fn changed(client: &Client, cursors: [Cursor; 3], again: Option<Duration>) {
     let [mut policies, mut pods, mut namespaces] = cursors;
-    let timer = async {
-        match again {
-            Some(wait) => client.clock().sleep(wait).await,
-            None => std::future::pending().await,
-        }
-    };
     // Having fallen behind is a reason to look again, like any other.
     tokio::select! {
         biased;
         _ = policies.next() => {}
         _ = pods.next() => {}
         _ = namespaces.next() => {}
-        () = timer => {}
+        () = super::due(client, again) => {}
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use orchestra_core::controllers::certificates::{CertificateAuthority, SignatureAlgorithm};
+use orchestra_core::proxy;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SigningKey as _, SubjectPublicKeyInfo,
@@ -276,6 +277,17 @@ impl Authority {
         let usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         let key = SubjectPublicKeyInfo::from_pem(public_key)?;
         Ok(issued(params, usages).signed_by(&key, &self.issuer)?.pem())
+    }
+
+    /// A certificate for what carries services on a node, of whose key this is the public half.
+    ///
+    /// # Errors
+    /// When the key is none.
+    pub(crate) fn issue_proxy(&self, public_key: &str) -> Result<String, PkiError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named(proxy::USER, &[]);
+        let key = SubjectPublicKeyInfo::from_pem(public_key)?;
+        Ok(issued(params, vec![ExtendedKeyUsagePurpose::ClientAuth]).signed_by(&key, &self.issuer)?.pem())
     }
 
     fn issue(&self, params: CertificateParams, purpose: ExtendedKeyUsagePurpose) -> Result<Issued, PkiError> {

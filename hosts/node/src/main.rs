@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
+use orchestra_core::api::Status;
 use orchestra_core::node::{Agent, Config};
 use orchestra_core::proxy;
-use orchestra_http::{Credential, Identity, Remote, RemoteConfig, ServerTls, join, serve_node};
+use orchestra_http::{Credential, Identity, Issued, Remote, RemoteConfig, ServerTls, join, serve_node};
 use orchestra_net::{Dns, Routes};
 use orchestra_runtime::host::{NetProber, Volumes};
 use tokio::net::TcpListener;
@@ -27,6 +28,8 @@ use options::Options;
 
 /// How soon a master that is away is asked again.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
+/// How soon what a node lives with is begun again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
@@ -71,12 +74,15 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("cannot listen on {}; name another address with --listen", options.listen)
     })?;
-    let remote = Remote::connect(RemoteConfig {
-        url: options.join.clone(),
-        authority: identity.authority.clone(),
-        credential: Credential::Certificate(identity.issued.clone()),
-    })?;
-    let client = remote.client();
+    let reached_as = |issued: &Issued| {
+        Remote::connect(RemoteConfig {
+            url: options.join.clone(),
+            authority: identity.authority.clone(),
+            credential: Credential::Certificate(issued.clone()),
+        })
+    };
+    let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
+    let (client, carrier) = (node.client(), carrier.client());
     let backend = backend::choose(&options, &directory, &name, client.clock()).await?;
     let config = Config {
         addresses: vec![options.address.map_or_else(|| own_address(&options.join), Ok)?],
@@ -99,27 +105,46 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     println!("{name} is a node of the cluster at {}", options.join);
     let stopped = || stop.clone().cancelled_owned();
     let names = async {
-        match backend.reaches_services {
-            true => Dns::new().owner(&name).run(client.clone(), stopped()).await,
-            false => Ok(()),
+        if backend.reaches_services {
+            let dns = Dns::new().owner(&name);
+            let answer = || dns.clone().run(carrier.clone(), stopped());
+            lasting(&stop, "the cluster's names are not answered", answer).await;
         }
     };
     let pods = async {
-        let Some(pods) = backend.pods else { return Ok(()) };
+        let Some(pods) = backend.pods else { return };
         let (routes, told) = Routes::new(&name, &name);
+        let follow = || routes.run(carrier.clone(), stopped());
+        let ways = lasting(&stop, "pods of other nodes are not reached", follow);
         tokio::select! {
-            done = routes.run(client.clone(), stopped()) => done,
-            () = pods.follow(told) => Ok(()),
+            () = ways => {}
+            () = pods.follow(told) => {}
         }
     };
-    let ((), (), proxied, answered, led) = tokio::join!(
+    let services = lasting(&stop, "services are not carried", || {
+        proxy::run(carrier.clone(), name.clone(), Arc::clone(&backend.network), stopped())
+    });
+    tokio::join!(
         serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
         agent.run(stopped()),
-        proxy::run(client.clone(), name.clone(), backend.network, stopped()),
+        services,
         names,
         pods,
     );
-    Ok(proxied.and(answered).and(led)?)
+    Ok(())
+}
+
+/// Does what ends in good order only when the node stops, and begins it again when it fails: a master may be away, or
+/// not let the node yet.
+async fn lasting<F: Future<Output = Result<(), Status>>>(
+    stop: &CancellationToken,
+    without: &str,
+    mut work: impl FnMut() -> F,
+) {
+    while let Some(Err(error)) = stop.run_until_cancelled(work()).await {
+        warn!(%error, "{without}; trying again");
+        stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+    }
 }
 
 /// The certificate that the node has, or one that it gets by joining. Waits for a master that is away.

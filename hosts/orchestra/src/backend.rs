@@ -46,6 +46,8 @@ pub(crate) struct Backend {
     kind: Kind,
     node: String,
     directory: PathBuf,
+    /// The cluster IPs that were asked for.
+    services: Option<ServiceRanges>,
     /// Whether other machines may become nodes.
     several: bool,
     /// Whether it answers names.
@@ -95,6 +97,7 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         kind,
         node: options.node_name.clone(),
         directory: directory.to_owned(),
+        services: options.service_cluster_ip_range.clone(),
         several,
         names: true,
     })
@@ -103,7 +106,8 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
 /// Processes of this machine.
 pub(crate) async fn process(directory: &Path, node: &str) -> anyhow::Result<Backend> {
     let kind = open_process(directory, Network::Userspace, false).await?;
-    Ok(Backend { kind, node: node.to_owned(), directory: directory.to_owned(), several: false, names: false })
+    let (node, directory) = (node.to_owned(), directory.to_owned());
+    Ok(Backend { kind, node, directory, services: None, several: false, names: false })
 }
 
 async fn open_process(directory: &Path, network: Network, several: bool) -> anyhow::Result<Kind> {
@@ -212,7 +216,8 @@ impl Backend {
             warn!(
                 range,
                 "another cluster on this machine has these Service addresses: Services of this one are not reached until \
-                 the other is stopped and this one started again"
+                 the other is stopped and this one started again; a new cluster can be given others with \
+                 --service-cluster-ip-range"
             );
         }
         Ok(taken)
@@ -232,9 +237,10 @@ impl Backend {
 
     /// The cluster IPs that its network can carry.
     pub(crate) fn service_ranges(&self) -> anyhow::Result<ServiceRanges> {
-        Ok(match self.kind {
-            Kind::Process(..) if !is_root() => LOOPBACK_SERVICES.parse()?,
-            _ => ServiceRanges::default(),
+        Ok(match (&self.services, &self.kind) {
+            (Some(asked), _) => asked.clone(),
+            (None, Kind::Process(..)) if !is_root() => LOOPBACK_SERVICES.parse()?,
+            (None, _) => ServiceRanges::default(),
         })
     }
 }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::Component;
 use orchestra_core::meta::Revision;
 use orchestra_core::quantity::Quantity;
@@ -62,6 +63,10 @@ pub(crate) struct Up {
     /// other machines may join
     #[arg(long, value_enum, default_value_t = Network::Auto)]
     pub(crate) network: Network,
+    /// The range of cluster IPs, for a second cluster on a machine [default: 10.96.0.0/12; processes without root have
+    /// loopback addresses]
+    #[arg(long, value_name = "CIDR")]
+    pub(crate) service_cluster_ip_range: Option<ServiceRanges>,
     /// How many nodes, with the fake runtime
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) nodes: usize,

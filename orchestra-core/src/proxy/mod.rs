@@ -23,6 +23,9 @@ use crate::network::{Network, PortFailure, ServicePlan};
 use crate::watch::{Cache, Cursor, Query};
 use plan::{ServiceView, Slice};
 
+/// The user that what carries services on a node acts as, in Kubernetes too: it reads services and nodes, and no Secret.
+pub const USER: &str = "system:kube-proxy";
+
 /// How long changes are gathered before they are applied: a rollout changes slices in bursts.
 const GATHER: Duration = Duration::from_millis(50);
 /// How soon a plan that could not be applied is tried again.

@@ -47,7 +47,7 @@ impl Routes {
     ///
     /// # Errors
     /// When the nodes may not be read.
-    pub async fn run(self, client: Client, shutdown: impl Future<Output = ()>) -> Result<(), Status> {
+    pub async fn run(&self, client: Client, shutdown: impl Future<Output = ()>) -> Result<(), Status> {
         let nodes = client.cache::<Node>().await?;
         tokio::select! {
             biased;

@@ -1,8 +1,11 @@
-//! A pod's network namespace: pinned by a file, connected to a bridge by a pair of virtual cables.
+//! A pod's network namespace: pinned by a file, connected to the machine by a pair of virtual cables.
 //!
-//! The pod reaches the machine and, by way of it, whatever the machine serves; and the other pods, directly on the bridge
-//! or, where pods are [routed](super::Config::routed), by way of the machine too, so that its rules see what they send
-//! each other. There is no way out to other networks: that takes rules in the machine's firewall, which are a network's to
+//! The pod reaches the machine and, by way of it, whatever the machine serves; and the other pods, directly on the bridge.
+//! Where pods are [routed](super::Config::routed), their cables end at the machine, which has a route to each, so that its
+//! rules see what pods send each other: on a bridge the kernel would lead what a rule sends to a neighbour past the rest of
+//! the rules, wherever `br_netfilter` is loaded. The bridge holds the gateway's address all the same.
+//!
+//! There is no way out to other networks: that takes rules in the machine's firewall, which are a network's to
 //! set.
 
 use std::fs::{self, File};
@@ -16,7 +19,7 @@ use futures::TryStreamExt;
 use orchestra_core::runtime::{Result, RuntimeError};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{
-    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
 use rustix::mount::UnmountFlags;
 use rustix::thread::UnshareFlags;
@@ -139,13 +142,18 @@ async fn cable(outside: &str, connection: &Connection, namespace: RawFd) -> io::
     ignore_existing(made).map_err(io::Error::other)?;
     let (outside, inside) = (index(&handle, outside).await?, index(&handle, &inside).await?);
     set(&handle, LinkUnspec::new_with_index(inside).setns_by_fd(namespace)).await?;
-    set(&handle, LinkUnspec::new_with_index(outside).controller(bridge).up()).await?;
+    let outside_up = LinkUnspec::new_with_index(outside);
     if !connection.routed {
-        return Ok(());
+        return set(&handle, outside_up.controller(bridge).up()).await;
     }
-    // No pod finds a way to another that leads past the machine.
-    let port = LinkBridgePort::new(outside).isolated(true).build();
-    handle.link().set_port(port).execute().await.map_err(io::Error::other)
+    set(&handle, outside_up.up()).await?;
+    let way = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(connection.address, 32)
+        .output_interface(outside)
+        .scope(RouteScope::Link)
+        .pref_source(connection.range.gateway())
+        .build();
+    ignore_existing(handle.route().add(way).execute().await).map_err(io::Error::other)
 }
 
 async fn configure(temporary: String, connection: Connection) -> io::Result<()> {

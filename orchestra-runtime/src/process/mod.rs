@@ -187,7 +187,7 @@ impl ProcessRuntime {
     fn range(&self) -> Result<Range> {
         let range = self.pods();
         let message = "this node has been given no addresses for its pods yet".to_owned();
-        range.ok_or(RuntimeError::Unavailable { message })
+        range.ok_or(RuntimeError::Failed { message })
     }
 
     async fn discover(config: Config) -> Result<Self> {

@@ -24,6 +24,10 @@ impl ProcessRuntime {
                 return Err(RuntimeError::PortInUse { port: port.host_port });
             }
         }
+        if !spec.namespaces.host_network {
+            // Nothing is made of a sandbox that could have no address.
+            self.range()?;
+        }
         let (meta, disk) = (&spec.meta, self.inner.disk.clone());
         let parts =
             [&meta.owner, &meta.pod.namespace, &meta.pod.name, &meta.pod.uid, &meta.attempt.to_string()];

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use http::Method;
 use orchestra_core::api::Status;
+use orchestra_core::proxy;
 use rcgen::KeyPair;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -64,6 +65,8 @@ pub struct Identity {
     pub authority: String,
     /// The node's own.
     pub issued: Issued,
+    /// That of what carries services, names and policies on the node.
+    pub proxy: Issued,
 }
 
 /// Joins the cluster of a master at a URL as the node of a name.
@@ -91,7 +94,12 @@ pub async fn join(url: &str, token: &JoinToken, name: &str) -> Result<Identity, 
     };
     let (_, _, body) = master.call(call, "application/json").await.map_err(refused)?;
     let answer: Answer = serde_json::from_slice(&body).map_err(|error| refused(Status::internal(error)))?;
-    Ok(Identity { authority, issued: Issued { certificate: answer.certificate, key: key.serialize_pem() } })
+    let with_key = |certificate| Issued { certificate, key: key.serialize_pem() };
+    Ok(Identity {
+        authority,
+        issued: with_key(answer.certificate),
+        proxy: with_key(answer.proxy_certificate),
+    })
 }
 
 fn channel(url: &str, tls: &ClientTls) -> Result<Channel, JoinError> {
@@ -103,22 +111,16 @@ impl Identity {
     /// about to end, so that the node must join anew. Without a token, any cluster's will do.
     pub fn load(directory: &Path, token: Option<&JoinToken>, name: &str) -> Option<Self> {
         let read = |file: &str| fs::read_to_string(directory.join(file)).ok();
-        let issued = Issued { certificate: read("node.crt")?, key: read("node.key")? };
-        let identity = Self { authority: read("ca.crt")?, issued };
+        let key = read("node.key")?;
+        let issued = Issued { certificate: read("node.crt")?, key: key.clone() };
+        let proxy = Issued { certificate: read("proxy.crt")?, key };
+        let identity = Self { authority: read("ca.crt")?, issued, proxy };
         let known = token.is_none_or(|token| token.knows(&identity.authority));
         (known && identity.is_good(name)).then_some(identity)
     }
 
     fn is_good(&self, name: &str) -> bool {
-        let Ok(der) = CertificateDer::from_pem_slice(self.issued.certificate.as_bytes()) else {
-            return false;
-        };
-        let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
-        let user = format!("system:node:{name}");
-        let mut names = certificate.subject().iter_common_name();
-        let end = certificate.validity().not_after.to_datetime();
-        names.any(|held| held.as_str().is_ok_and(|held| held == user))
-            && end - RENEW_BEFORE > OffsetDateTime::now_utc()
+        is_of(&self.issued, &format!("system:node:{name}")) && is_of(&self.proxy, proxy::USER)
     }
 
     /// Keeps the identity in a directory, the key readable by its owner only.
@@ -129,6 +131,17 @@ impl Identity {
         make_private_directory(directory)?;
         write_private(&directory.join("node.key"), &self.issued.key)?;
         fs::write(directory.join("node.crt"), &self.issued.certificate)?;
+        fs::write(directory.join("proxy.crt"), &self.proxy.certificate)?;
         fs::write(directory.join("ca.crt"), &self.authority)
     }
+}
+
+/// Whether a certificate is a user's, and does not end soon.
+fn is_of(issued: &Issued, user: &str) -> bool {
+    let Ok(der) = CertificateDer::from_pem_slice(issued.certificate.as_bytes()) else { return false };
+    let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return false };
+    let mut names = certificate.subject().iter_common_name();
+    let end = certificate.validity().not_after.to_datetime();
+    names.any(|held| held.as_str().is_ok_and(|held| held == user))
+        && end - RENEW_BEFORE > OffsetDateTime::now_utc()
 }

@@ -105,11 +105,11 @@ impl Enrolment {
                 request.name
             )));
         }
-        let issued = self.authority.issue_node(&request.name, &request.public_key);
-        let certificate = issued.map_err(|error| {
-            Status::bad_request(format!("no certificate can be made for this key: {error}"))
-        })?;
-        Ok(Answer { certificate })
+        let unfit = |error| Status::bad_request(format!("no certificate can be made for this key: {error}"));
+        Ok(Answer {
+            certificate: self.authority.issue_node(&request.name, &request.public_key).map_err(unfit)?,
+            proxy_certificate: self.authority.issue_proxy(&request.public_key).map_err(unfit)?,
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A [`JoinToken`] holds the fingerprint of the cluster's authority and a secret. The node asks the master for the
 //! authority's certificate, checks it by the fingerprint, and from then on knows the master; then it shows the secret and
-//! its public key, and gets a certificate. Its private key never leaves it.
+//! its public key, and gets two certificates: as a node, which reads little but its own, and as what carries services
+//! (`system:kube-proxy`), which reads services, nodes and policies but no Secret. Its private key never leaves it.
 
 mod client;
 mod enrol;
@@ -28,10 +29,14 @@ struct Request {
     public_key: String,
 }
 
-/// What it gets.
+/// What it gets: certificates of its key.
 #[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Answer {
+    /// As the node.
     certificate: String,
+    /// As what carries services on it.
+    proxy_certificate: String,
 }
 
 #[cfg(test)]

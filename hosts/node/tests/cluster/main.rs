@@ -1,6 +1,8 @@
 //! A master in this process and nodes that are programs of their own, over the loopback interface: they join with a
 //! token, run a Deployment, are asked for logs, and are killed.
 
+mod machines;
+
 use std::fmt::Debug;
 use std::path::Path;
 use std::process::Stdio;

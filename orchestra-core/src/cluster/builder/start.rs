@@ -311,7 +311,7 @@ fn add_node(
             Box::new(move |stop| Box::pin(agent().run(stop.cancelled_owned()))),
         ),
     );
-    let proxied = name.clone();
+    let (client, proxied) = (server.client(User::named(proxy::USER)), name.clone());
     let run = Box::new(move |stop: CancellationToken| -> BoxFuture<'static, ()> {
         let (client, name, network) = (client.clone(), proxied.clone(), Arc::clone(&network));
         Box::pin(async move {

@@ -1,0 +1,333 @@
+//! A cluster of three machines that are network namespaces on one switch: addresses of pods are unique, a Service leads
+//! to pods of every machine in turn, from everywhere, and pods find it by its name. It needs root, `ip` and `nft`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use clap::Parser as _;
+use futures::TryStreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use orchestra_core::api::{Client, LogQuery};
+use orchestra_master::{Master, Options};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::{DEADLINE, condition, host, name, ready, until};
+
+const MASTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+/// Its name and its address on the segment.
+type Machine = (&'static str, Ipv4Addr);
+
+const MACHINES: [Machine; 3] = [
+    ("m1", Ipv4Addr::new(192, 0, 2, 1)),
+    ("m2", Ipv4Addr::new(192, 0, 2, 2)),
+    ("m3", Ipv4Addr::new(192, 0, 2, 3)),
+];
+const NODE_PORT: u16 = 30_080;
+
+/// The namespaces, which end with it, and what runs in them.
+struct Segment {
+    name: String,
+    places: Vec<String>,
+    children: Vec<Child>,
+}
+
+impl Segment {
+    /// `None` without the rights. Where daemons are asked for it fails then.
+    fn new() -> Option<Self> {
+        let asked = std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_some();
+        if !rustix::process::geteuid().is_root() || !asked {
+            assert!(!asked, "several machines are tested as root");
+            return None;
+        }
+        let mut segment =
+            Self { name: format!("orcm{}", std::process::id()), places: Vec::new(), children: Vec::new() };
+        segment.place("switch");
+        segment.ip("switch", "link add sw type bridge");
+        segment.ip("switch", "link set sw up");
+        for (place, address) in MACHINES.into_iter().chain([("master", MASTER)]) {
+            segment.place(place);
+            let other = format!("{}-{place}", segment.name);
+            segment.ip("switch", &format!("link add name {place} type veth peer name eth0 netns {other}"));
+            segment.ip("switch", &format!("link set dev {place} master sw up"));
+            segment.ip(place, &format!("addr add {address}/24 dev eth0"));
+            segment.ip(place, "link set eth0 up");
+            segment.ip(place, &format!("route add default via {}", Ipv4Addr::new(192, 0, 2, 254)));
+        }
+        Some(segment)
+    }
+
+    fn place(&mut self, place: &str) {
+        run(&format!("ip netns add {}-{place}", self.name));
+        self.places.push(place.to_owned());
+        self.ip(place, "link set lo up");
+    }
+
+    fn ip(&self, place: &str, what: &str) {
+        run(&format!("ip -n {}-{place} {what}", self.name));
+    }
+
+    /// Does something in a place. Threads and processes that are begun there stay there.
+    fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(format!("/run/netns/{}-{place}", self.name)).unwrap();
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+                work()
+            });
+            there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn node(&mut self, (machine, address): (&str, Ipv4Addr), directory: &Path, master: &Master) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-node"));
+        command
+            .args(["--join", master.url(), "--token", &master.token().to_string(), "--name", machine])
+            .args(["--runtime=process", "--network=nftables", "-v", "--heartbeat=1s"])
+            .args([format!("--listen={address}:10250"), format!("--address={address}")])
+            .arg("--data-dir")
+            .arg(directory.join(machine))
+            .stdout(Stdio::null())
+            .stderr(File::create(directory.join(format!("{machine}.log"))).unwrap());
+        let child = self.within(machine, || command.spawn().unwrap());
+        self.children.push(child);
+    }
+
+    /// Who answers at an address, asked from a place.
+    fn ask(&self, place: &str, at: SocketAddr) -> std::io::Result<String> {
+        self.within(place, move || {
+            let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer.rsplit("\r\n").next().unwrap_or_default().trim().to_owned())
+        })
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for place in &self.places {
+            let _ = Command::new("ip").args(["netns", "del", &format!("{}-{place}", self.name)]).status();
+        }
+    }
+}
+
+fn run(command: &str) {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next().unwrap()).args(words).output().expect("iproute2");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn create<K: orchestra_core::meta::Object + serde::de::DeserializeOwned>(
+    client: &Client,
+    object: Value,
+) {
+    client.api::<K>("default").create(&serde_json::from_value(object).unwrap()).await.unwrap();
+}
+
+/// Three pods that say their names, one a machine, and the Service before them.
+async fn deploy(client: &Client) {
+    let serve = "hostname > /www/index.html; exec busybox httpd -f -p 8080 -h /www";
+    let labels = json!({"app": "web"});
+    create::<Deployment>(
+        client,
+        json!({"metadata": {"name": "web"}, "spec": {
+            "replicas": 3,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {
+                "terminationGracePeriodSeconds": 1,
+                "topologySpreadConstraints": [{
+                    "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+                    "labelSelector": {"matchLabels": labels},
+                }],
+                "containers": [{
+                    "name": "main", "image": "none", "command": ["sh", "-c", serve],
+                    "volumeMounts": [{"name": "www", "mountPath": "/www"}],
+                }],
+                "volumes": [{"name": "www", "emptyDir": {}}],
+            }},
+        }}),
+    )
+    .await;
+    create::<Service>(
+        client,
+        json!({"metadata": {"name": "web"}, "spec": {
+            "type": "NodePort", "selector": labels,
+            "ports": [{"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}],
+        }}),
+    )
+    .await;
+}
+
+fn ip(pod: &Pod) -> Ipv4Addr {
+    pod.status.as_ref().unwrap().pod_ip.as_deref().unwrap().parse().unwrap()
+}
+
+/// Runs a script in a pod on a machine, to its end, and gives what it printed.
+async fn script(master: &Master, client: &Client, (pod, machine): (&str, &str), text: &str) -> String {
+    create::<Pod>(
+        client,
+        json!({"metadata": {"name": pod, "labels": {"app": pod}}, "spec": {
+            "nodeName": machine, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "main", "image": "none", "command": ["sh", "-c", text]}],
+        }}),
+    )
+    .await;
+    let phase = |held: &Pod| held.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
+    until::<Pod>(client, "the script ends", |pods| {
+        pods.iter().any(|held| name(held) == pod && ["Succeeded", "Failed"].contains(&&*phase(held)))
+    })
+    .await;
+    let query = LogQuery { container: Some("main".into()), ..LogQuery::default() };
+    let logs = master.cluster().directory().logs(client, "default", pod, query).await.unwrap();
+    let text: Vec<_> = logs.try_collect().await.unwrap();
+    String::from_utf8_lossy(&text.concat()).into_owned()
+}
+
+#[test]
+fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
+    let Some(mut segment) = Segment::new() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    // The master's threads are begun in its namespace, so that its sockets are there.
+    let runtime = segment.within("master", || {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+    });
+    let master = segment.within("master", || runtime.block_on(start(directory.path().join("master"))));
+    for machine in MACHINES {
+        segment.node(machine, directory.path(), &master);
+    }
+    let told = |text: &str| {
+        for (machine, _) in MACHINES {
+            let log = std::fs::read_to_string(directory.path().join(format!("{machine}.log")));
+            eprintln!("{text} {machine}: {}", log.unwrap_or_default());
+        }
+    };
+    let told_by_master = std::panic::AssertUnwindSafe(|| {
+        segment.within("master", || runtime.block_on(story(&segment, &master)));
+    });
+    let outcome = std::panic::catch_unwind(told_by_master);
+    if let Err(panic) = outcome {
+        told("the log of");
+        std::panic::resume_unwind(panic);
+    }
+    runtime.block_on(master.stop());
+}
+
+async fn start(directory: std::path::PathBuf) -> Master {
+    let mut options = Options::parse_from(["orchestra-master", "--listen=192.0.2.100:6443"]);
+    options.data_dir = directory;
+    Master::start(&options).await.unwrap()
+}
+
+async fn story(segment: &Segment, master: &Master) {
+    let client = master.client();
+    let ranges = |nodes: &[Node]| -> BTreeSet<String> {
+        nodes.iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()).collect()
+    };
+    until::<Node>(&client, "three nodes have addresses for their pods", |nodes| {
+        ranges(nodes).len() == 3 && nodes.iter().all(|node| condition(node) == "True")
+    })
+    .await;
+    deploy(&client).await;
+    let pods = until::<Pod>(&client, "a pod on each machine", |pods| ready(pods).len() == 3).await;
+    let machines: BTreeSet<&str> = pods.iter().map(host).collect();
+    let addresses: BTreeSet<[u8; 3]> =
+        pods.iter().map(|pod| ip(pod).octets()[..3].try_into().unwrap()).collect();
+    assert_eq!((machines.len(), addresses.len()), (3, 3), "each machine's pods have a range of their own");
+
+    let service = client.api::<Service>("default").get("web").await.unwrap();
+    let service: Ipv4Addr = service.spec.unwrap().cluster_ip.unwrap().parse().unwrap();
+    let even: BTreeMap<String, usize> = pods.iter().map(|pod| (name(pod).to_owned(), 10)).collect();
+    for (machine, address) in MACHINES {
+        // From elsewhere by the machine's own address, and on it by the cluster's.
+        for (place, at) in [
+            ("master", SocketAddr::from((address, NODE_PORT))),
+            (machine, SocketAddr::from((service, 80))),
+        ] {
+            // Every machine learns of the Service and its pods by itself.
+            let mut known = BTreeSet::new();
+            eventually("all pods answer", || {
+                known.extend(segment.ask(place, at));
+                known.len() == 3
+            })
+            .await;
+            let mut heard = BTreeMap::new();
+            for _ in 0..30 {
+                let pod = segment.ask(place, at).unwrap_or_else(|error| panic!("{place} {at}: {error}"));
+                *heard.entry(pod).or_insert(0) += 1;
+            }
+            assert_eq!(heard, even, "from {place} at {at}");
+        }
+    }
+    let text = "cat /etc/resolv.conf; busybox nslookup web.default.svc.cluster.local; \
+                for n in $(seq 30); do curl -m 5 -sS http://web; done";
+    let said = script(master, &client, ("asks", "m2"), text).await;
+    for wanted in
+        ["nameserver 10.96.0.10", "search default.svc.cluster.local svc.cluster.local", &service.to_string()]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    for pod in &pods {
+        let answers = said.lines().filter(|line| *line == name(pod)).count();
+        assert_eq!(answers, 10, "by name, each of them in turn: {said}");
+    }
+
+    closed(segment, master, &client, &pods).await;
+    for pod in client.api::<Pod>("default").list().await.unwrap().iter() {
+        if name(pod) == "asks" || name(pod) == "refused" {
+            client.api::<Pod>("default").delete(name(pod)).await.unwrap();
+        }
+    }
+    client.api::<Deployment>("default").delete("web").await.unwrap();
+    until::<Pod>(&client, "nothing is left", <[Pod]>::is_empty).await;
+}
+
+/// Looks until it is so. Nothing tells when the kernel of a machine has what it is to have.
+async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let looking = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(DEADLINE, looking).await.is_ok(), "never: {what}");
+}
+
+/// A policy holds on the machine of the pod that it selects, wherever the other one is.
+async fn closed(segment: &Segment, master: &Master, client: &Client, pods: &[Pod]) {
+    create::<NetworkPolicy>(
+        client,
+        json!({"metadata": {"name": "closed"}, "spec": {
+            "podSelector": {"matchLabels": {"app": "web"}},
+            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}],
+        }}),
+    )
+    .await;
+    let at = SocketAddr::from((ip(&pods[0]), 8080));
+    let (inside, outside): (Vec<Machine>, Vec<Machine>) =
+        MACHINES.iter().copied().partition(|(machine, _)| *machine == host(&pods[0]));
+    eventually("it is closed to another machine", || segment.ask(outside[0].0, at).is_err()).await;
+    assert!(segment.ask(inside[0].0, at).is_ok(), "a node reaches its own pods");
+    let ask = format!("curl -m 2 -sS http://{at} || echo refused");
+    for machine in [inside[0].0, outside[0].0] {
+        let said = script(master, client, ("refused", machine), &ask).await;
+        assert!(said.contains("refused"), "from {machine}: {said}");
+        client.api::<Pod>("default").delete("refused").await.unwrap();
+        until::<Pod>(client, "it is gone", |pods| !pods.iter().any(|pod| name(pod) == "refused")).await;
+    }
+    client.api::<NetworkPolicy>("default").delete("closed").await.unwrap();
+}

@@ -69,6 +69,7 @@ pub(crate) mod counted {
 }
 
 const METADATA: &[u8] = b"\"metadata\":{";
+const MANAGED_FIELDS: &str = "managedFields";
 
 impl Entry {
     /// Reads what the store holds. `indexed` says which fields of the kind are indexed.
@@ -89,7 +90,16 @@ impl Entry {
     /// # Errors
     /// When the value has no metadata with a name and a uid.
     pub fn of(object: &Value, indexed: &IndexedFields) -> Result<Self, EntryError> {
-        let bytes = Self::encode(object)?;
+        Self::of_owned(object, None, indexed)
+    }
+
+    /// The same of an object whose `managedFields`, which it has not, are a text in JSON.
+    pub(crate) fn of_owned(
+        object: &Value,
+        managed_fields: Option<&str>,
+        indexed: &IndexedFields,
+    ) -> Result<Self, EntryError> {
+        let bytes = encode(object, managed_fields)?;
         let meta = HeadMeta::deserialize(&object["metadata"])?;
         Ok(Self::assemble(bytes, meta, Revision::ZERO, FieldValues::of(object, indexed)))
     }
@@ -120,28 +130,7 @@ impl Entry {
     /// # Errors
     /// When the value has no `metadata`.
     pub fn encode(object: &Value) -> Result<Bytes, EntryError> {
-        #[cfg(test)]
-        counted::ENCODED.with(|count| count.set(count.get() + 1));
-        let metadata = object
-            .get("metadata")
-            .and_then(Value::as_object)
-            .ok_or_else(|| EntryError(serde::de::Error::custom("an object without metadata")))?;
-        let mut out = Vec::with_capacity(1024);
-        out.extend_from_slice(b"{\"kind\":");
-        serde_json::to_writer(&mut out, &object["kind"])?;
-        out.extend_from_slice(b",\"apiVersion\":");
-        serde_json::to_writer(&mut out, &object["apiVersion"])?;
-        out.extend_from_slice(b",\"metadata\":{");
-        let meta = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
-        write_fields(&mut out, meta, true)?;
-        out.push(b'}');
-        let rest = object.as_object().into_iter().flatten();
-        let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
-        write_fields(&mut out, rest, false)?;
-        out.push(b'}');
-        // They are kept for as long as the object is: without the room that was left to grow.
-        out.shrink_to_fit();
-        Ok(out.into())
+        encode(object, None)
     }
 
     /// The same object under another revision: the one at which it was deleted, for an event that says so.
@@ -298,19 +287,55 @@ impl Entry {
     }
 }
 
+fn encode(object: &Value, managed_fields: Option<&str>) -> Result<Bytes, EntryError> {
+    #[cfg(test)]
+    counted::ENCODED.with(|count| count.set(count.get() + 1));
+    let metadata = object
+        .get("metadata")
+        .and_then(Value::as_object)
+        .ok_or_else(|| EntryError(serde::de::Error::custom("an object without metadata")))?;
+    let mut out = Vec::with_capacity(1024 + managed_fields.map_or(0, str::len));
+    out.extend_from_slice(b"{\"kind\":");
+    serde_json::to_writer(&mut out, &object["kind"])?;
+    out.extend_from_slice(b",\"apiVersion\":");
+    serde_json::to_writer(&mut out, &object["apiVersion"])?;
+    out.extend_from_slice(b",\"metadata\":{");
+    let meta = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
+    let comes_before = |(key, _): &(&String, &Value)| key.as_str() < MANAGED_FIELDS;
+    write_fields(&mut out, meta.clone().take_while(comes_before))?;
+    if let Some(text) = managed_fields {
+        write_key(&mut out, MANAGED_FIELDS)?;
+        out.extend_from_slice(text.as_bytes());
+    }
+    write_fields(&mut out, meta.skip_while(comes_before))?;
+    out.push(b'}');
+    let rest = object.as_object().into_iter().flatten();
+    let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
+    write_fields(&mut out, rest)?;
+    out.push(b'}');
+    // They are kept for as long as the object is: without the room that was left to grow.
+    out.shrink_to_fit();
+    Ok(out.into())
+}
+
 fn write_fields<'v>(
     out: &mut Vec<u8>,
     fields: impl Iterator<Item = (&'v String, &'v Value)>,
-    mut first: bool,
 ) -> Result<(), serde_json::Error> {
     for (key, value) in fields {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut *out, key)?;
-        out.push(b':');
+        write_key(out, key)?;
         serde_json::to_writer(&mut *out, value)?;
     }
+    Ok(())
+}
+
+/// Begins a field of the object that is being written.
+fn write_key(out: &mut Vec<u8>, key: &str) -> Result<(), serde_json::Error> {
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    serde_json::to_writer(&mut *out, key)?;
+    out.push(b':');
     Ok(())
 }
 
@@ -354,6 +379,18 @@ mod tests {
         assert_eq!((ours.labels(), ours.owners()), (read.labels(), read.owners()));
         assert_eq!((ours.generation(), ours.is_deleting()), (3, read.is_deleting()));
         assert_eq!(ours.fields(), read.fields());
+    }
+
+    #[test]
+    fn who_owns_what_may_come_as_a_text() {
+        let text = r#"[{"manager":"a"}]"#;
+        for meta in [r#"{"uid":"u","name":"a"}"#, r#"{"annotations":{"a":"b"},"name":"a","uid":"u"}"#] {
+            let mut object = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "spec": {}});
+            object["metadata"] = serde_json::from_str(meta).unwrap();
+            let ours = Entry::of_owned(&object, Some(text), &IndexedFields::none()).unwrap();
+            object["metadata"]["managedFields"] = serde_json::from_str(text).unwrap();
+            assert_eq!(ours.bytes(), Entry::of(&object, &IndexedFields::none()).unwrap().bytes());
+        }
     }
 
     #[test]

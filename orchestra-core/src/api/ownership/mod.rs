@@ -12,7 +12,7 @@
 //! | `walk`, `compare` | the paths of one value, and of the difference of two |
 //! | `merge`, `prune` | a configuration laid over an object, and what it gives up |
 //! | `managers`, `conflict` | `managedFields`, and what refuses a configuration |
-//! | `update`, `apply`, `last_applied`, `scale` | what each kind of write does to the owners |
+//! | `first`, `update`, `apply`, `last_applied`, `scale` | what each kind of write does to the owners |
 
 mod apply;
 mod builtin;
@@ -21,6 +21,7 @@ mod conflict;
 mod element;
 mod fault;
 mod fields_v1;
+mod first;
 mod kind;
 mod last_applied;
 pub mod managers;
@@ -40,6 +41,7 @@ pub use self::compare::{Comparison, compare};
 pub use self::conflict::{Conflict, Conflicts};
 pub use self::element::{Element, ParseElementError};
 pub use self::fault::Faults;
+pub use self::first::first;
 pub use self::kind::{Author, Ignored, Kind, Versions};
 pub use self::merge::merge;
 pub use self::set::FieldSet;

@@ -1,3 +1,4 @@
+mod first;
 mod set;
 mod structural;
 
@@ -72,6 +73,7 @@ fn owners(noted: Owners, held: &Value) -> Value {
     match noted {
         Owners::Kept => held.clone(),
         Owners::Are(owners) => owners.unwrap_or_default(),
+        Owners::New(text) => serde_json::from_str(&text).unwrap(),
     }
 }
 

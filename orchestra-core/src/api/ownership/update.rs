@@ -17,6 +17,8 @@ pub enum Owners {
     Kept,
     /// They are these; none, if nobody owns anything.
     Are(Option<Value>),
+    /// They are those of a [new](super::first()) object, as a text in JSON.
+    New(String),
 }
 
 /// Who owns what of an object after it was created, replaced or patched. `live` is the object that there was, if there

@@ -7,9 +7,12 @@ use serde_json::Value;
 use super::conversions::{Converted, settled};
 use super::current::{Current, Write};
 use super::draft::{Draft, Part, place};
+use super::meta::put_managed;
 use super::prepare::timestamp;
-use crate::api::ownership::managers::differ_in_times;
-use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, update};
+use crate::api::ownership::managers::{self, differ_in_times};
+use crate::api::ownership::{
+    Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, first, update,
+};
 use crate::api::request::{User, WriteOptions};
 use crate::api::schema::{Place, Type, canonical};
 use crate::api::{Resource, Status, split_api_version};
@@ -173,7 +176,12 @@ fn compared(
     let old = current.map(|current| &current.object);
     let stored = write.kind.api_version();
     let spoken = draft.spoken.as_deref().unwrap_or(&stored);
+    let is_given = !given.is_null() && !managers::is_reset(given);
+    let is_new = current.is_none() && spoken == stored && !is_given && write.kind.kept.is_none();
     with_kind(write.kind, write.part, current, spoken, |kind| {
+        if let Some(text) = is_new.then(|| first(kind, &draft.object, signature.author())).flatten() {
+            return Owners::New(text);
+        }
         if spoken == stored {
             return update(kind, old, &draft.object, (held, given), signature.author());
         }
@@ -183,14 +191,43 @@ fn compared(
     })
 }
 
+/// What is stored of the owners.
+pub(super) enum Managed {
+    /// They stay out of the object.
+    Nothing,
+    /// As the object has them.
+    Value(Value),
+    /// As a text in JSON.
+    Text(String),
+}
+
+impl Managed {
+    fn of(value: Option<Value>) -> Self {
+        value.map_or(Self::Nothing, Self::Value)
+    }
+
+    /// Puts them into an object that is to be stored; what is a text is for who encodes it.
+    pub(super) fn put_into(self, object: &mut Value) -> Option<String> {
+        match self {
+            Self::Nothing => None,
+            Self::Value(value) => {
+                put_managed(object, Some(value));
+                None
+            }
+            Self::Text(text) => Some(text),
+        }
+    }
+}
+
 /// What is stored of the owners, and whether a write says anything new of them: times alone do not.
-pub(super) fn settle(owners: Owners, current: Option<&Current>) -> (Option<Value>, bool) {
+pub(super) fn settle(owners: Owners, current: Option<&Current>) -> (Managed, bool) {
     let held = current.map_or(&Value::Null, |current| &current.managed);
     match owners {
-        Owners::Kept => ((!held.is_null()).then(|| held.clone()), false),
+        Owners::Kept => (Managed::of((!held.is_null()).then(|| held.clone())), false),
+        Owners::New(text) => (Managed::Text(text), true),
         Owners::Are(owners) => {
             let new = !differ_in_times(owners.as_ref().unwrap_or(&Value::Null), held);
-            (owners, new)
+            (Managed::of(owners), new)
         }
     }
 }

@@ -21,7 +21,7 @@ use super::conversions::settled;
 use super::convert;
 use super::current::{Current, Write};
 use super::draft::Draft;
-use super::meta::{metadata, put_managed};
+use super::meta::metadata;
 use super::owners;
 use super::prepare::{self, Birth};
 use crate::api::admission::{Asked, Attributes, WriteVerb};
@@ -166,13 +166,14 @@ impl Server {
         if let (Some(entry), true) = (entry, same) {
             return Ok(answer(Arc::clone(entry), draft.warnings, false));
         }
-        put_managed(&mut draft.object, owners);
+        let managed = owners.put_into(&mut draft.object);
         if let (WriteVerb::Delete, true, Some(entry)) = (verb, ends, entry) {
             let revision = self.remove(write, entry, txn).await?;
             return gone(kind, entry, &draft.object, revision).map_err(Failed::Status);
         }
         let stored = convert::at_rest(kind, &draft.object).await?;
-        let new = Arc::new(Entry::of(&stored, &kind.fields).map_err(Status::internal)?);
+        let new = Entry::of_owned(&stored, managed.as_deref(), &kind.fields);
+        let new = Arc::new(new.map_err(Status::internal)?);
         let new = match entry {
             Some(entry) if ends => {
                 let revision = self.remove(write, entry, txn).await?;

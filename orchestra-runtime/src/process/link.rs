@@ -18,9 +18,7 @@ use std::path::Path;
 use futures::TryStreamExt;
 use orchestra_core::runtime::{Result, RuntimeError};
 use rtnetlink::packet_route::route::RouteScope;
-use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::mount::UnmountFlags;
 use rustix::thread::UnshareFlags;
 

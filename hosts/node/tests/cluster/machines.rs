@@ -255,10 +255,9 @@ async fn story(segment: &Segment, master: &Master) {
     let even: BTreeMap<String, usize> = pods.iter().map(|pod| (name(pod).to_owned(), 10)).collect();
     for (machine, address) in MACHINES {
         // From elsewhere by the machine's own address, and on it by the cluster's.
-        for (place, at) in [
-            ("master", SocketAddr::from((address, NODE_PORT))),
-            (machine, SocketAddr::from((service, 80))),
-        ] {
+        for (place, at) in
+            [("master", SocketAddr::from((address, NODE_PORT))), (machine, SocketAddr::from((service, 80)))]
+        {
             // Every machine learns of the Service and its pods by itself.
             let mut known = BTreeSet::new();
             eventually("all pods answer", || {

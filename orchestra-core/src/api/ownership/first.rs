@@ -243,7 +243,9 @@ impl Text {
             self.0.push(',');
         }
         match element {
-            Element::Field(name) if name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') => {
+            Element::Field(name)
+                if name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') =>
+            {
                 self.0.push_str("\"f:");
                 self.0.push_str(name);
                 self.0.push('"');

@@ -60,6 +60,7 @@ fn settles(kind: &Kind<'_>, live: Option<&Value>, owners: &Value, config: &Value
     let owners = match applied.owners {
         Owners::Kept => owners.clone(),
         Owners::Are(owners) => owners.unwrap_or_default(),
+        Owners::New(text) => serde_json::from_str(&text).expect("it is JSON"),
     };
     let Some(object) = applied.object.as_ref().or(live) else { return };
     let again = apply(kind, (Some(object), &owners), config, by("a"), false);

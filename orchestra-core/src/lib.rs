@@ -98,6 +98,7 @@ pub mod cluster;
 pub mod control;
 pub mod controllers;
 pub mod cron;
+pub mod explain;
 pub mod expression;
 pub mod extensions;
 pub mod meta;

@@ -108,8 +108,9 @@ fn value(reply: Reply) -> Result<Value, Status> {
     }
 }
 
-/// What is to be stored so that an object becomes what it was, given what it is now.
-fn restored(old: &Value, now: Option<&Value>) -> Value {
+/// What is to be stored so that an object becomes what it was, given what it is now: labels, annotations and all that is
+/// not metadata or status are of the old one, and it stays the object that it is.
+pub fn restored(old: &Value, now: Option<&Value>) -> Value {
     let given = |from: &Value, fields: &[&str]| -> Map<String, Value> {
         let held = fields
             .iter()

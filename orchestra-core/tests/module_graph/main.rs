@@ -93,6 +93,11 @@ const MAY_USE: &[Room] = &[
         "it chooses nodes and writes bindings; who made the pod is not its business",
     ),
     room(
+        "explain",
+        &["scheduler", "selector", "watch"],
+        "why something is wrong follows from the objects that somebody may see, by pure functions",
+    ),
+    room(
         "extensions",
         &["api", "clock", "control", "meta", "objects", "watch", "webhook"],
         "definitions become kinds: it knows the one kind that defines others, the framework of controllers, and whom to \
@@ -217,6 +222,7 @@ fn modules_side_by_side_form_no_circle() {
         "orchestra-core",
         "orchestra-runtime",
         "orchestra-net",
+        "hosts/dashboard",
         "hosts/http",
         "hosts/master",
         "hosts/node",

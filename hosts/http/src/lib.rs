@@ -24,6 +24,7 @@
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
 //! | `keys`, `issuer` | the keys that sign the tokens of service accounts, and the documents by which others know them |
 //! | `join` | how a node becomes one of the cluster: a token, a certificate |
+//! | `console` | the dashboard of a cluster elsewhere, on this machine |
 //! | `remote` | a master elsewhere, as a service of the core |
 //! | `webhook` | webhooks, asked over HTTPS |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
@@ -37,6 +38,7 @@ mod authz;
 mod body;
 mod call;
 mod collect;
+mod console;
 mod descriptors;
 mod endpoint;
 mod frontend;
@@ -74,6 +76,7 @@ pub use authn::{AuthenticationFile, FrontProxy, Issuer, OidcError, OidcTokens, T
 pub use authz::{
     AccessWebhook, AuthorizationError, AuthorizationFile, Authorizers, FailurePolicy, Remembered,
 };
+pub use console::Console;
 pub use descriptors::raise_descriptor_limit;
 pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::Frontend;

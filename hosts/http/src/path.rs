@@ -42,6 +42,8 @@ pub(crate) enum Route {
     },
     /// `/orchestra/v1/backup`: all that the store holds, which is orchestra's own.
     Backup,
+    /// `/orchestra/v1/explain`: what is wrong, and why, which is orchestra's own.
+    Explain,
     /// `/openapi/v2`.
     OpenApiV2,
     /// `/openapi/v3`.
@@ -99,6 +101,7 @@ impl Route {
             ["metrics"] => Self::Metrics,
             ["metrics", "slis"] => Self::Slis,
             ["orchestra", "v1", "backup"] => Self::Backup,
+            ["orchestra", "v1", "explain"] => Self::Explain,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),

@@ -179,6 +179,11 @@ pub(crate) fn failure(status: &Status, wanted: Wanted) -> Response<Body> {
     response
 }
 
+/// A failure for a program, as JSON.
+pub(crate) fn failed(status: &Status) -> Response<Body> {
+    bytes(status.code(), JSON, status.to_json())
+}
+
 /// The number by which a log knows a request: the caller's if it gave one.
 pub(crate) fn audit_id(request: &HeaderMap) -> Option<HeaderValue> {
     let given = request.get(AUDIT_ID).filter(|value| value.len() <= LONGEST_ID).cloned();

@@ -19,6 +19,7 @@ use orchestra_core::store::Store;
 use orchestra_core::store::backup::{self, Summary};
 use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
+use orchestra_dashboard::Dashboard;
 use orchestra_http::{
     Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig,
     TokenKeys, WebhookCaller, make_private_directory, reachable_address,
@@ -94,7 +95,8 @@ impl Master {
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
-        let frontend = Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url);
+        let frontend =
+            Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url).dashboard(Dashboard::default());
         let front = Authority::open(&options.pki(directory).join("front-proxy"))?;
         let frontend = options.api.apply(frontend)?.aggregating(Aggregation {
             identity: front.issue_client("front-proxy-client", &[])?,

@@ -31,8 +31,10 @@ pub(crate) enum Command {
     Status(DataDir),
     /// Show what an object has been, when it changed and who changed it; show a version of it, or go back to one
     History(History),
-    /// Show why a pod waits, node by node, and the smallest changes that would place it
+    /// Show what is wrong, the worst first, and why; or what is the matter with one object, down to the cause
     Explain(Explain),
+    /// Open the dashboard of a cluster in a browser, as whoever the kubeconfig names
+    Dashboard(Dashboard),
     /// Write all that a running cluster holds to a file
     Backup(Backup),
     /// Put what a backup holds into a new data directory
@@ -136,14 +138,41 @@ pub(crate) struct History {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Explain {
-    /// The pod, as kubectl takes it: pod web-0, or pod/web-0
-    #[arg(value_name = "pod/NAME", num_args = 1..=2, required = true)]
+    /// The object, as kubectl takes it: pod web-0, or deploy/web. Without it, all that is wrong is listed
+    #[arg(value_name = "KIND/NAME", num_args = 0..=2)]
     pub(crate) object: Vec<String>,
     /// Its namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// List what is wrong in all namespaces
+    #[arg(short = 'A', long, conflicts_with_all = ["namespace", "object"])]
+    pub(crate) all_namespaces: bool,
+    /// In which form
+    #[arg(short, long, value_enum, default_value_t = Told::Text)]
+    pub(crate) output: Told,
     #[command(flatten)]
     pub(crate) access: Access,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Dashboard {
+    /// At which port of this machine; 0 is any that is free
+    #[arg(long, default_value_t = 0)]
+    pub(crate) port: u16,
+    /// Print the address, and open no browser
+    #[arg(long)]
+    pub(crate) url: bool,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+/// How an explanation is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Told {
+    /// For people
+    Text,
+    /// JSON
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

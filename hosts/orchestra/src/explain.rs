@@ -1,183 +1,210 @@
-//! Why a pod waits, node by node, and the smallest changes that would place it.
-//!
-//! All is worked out here, from what the API shows of the cluster: it can be asked of a cluster elsewhere too, and of
-//! one that has another scheduler.
+//! What is wrong in a cluster, and why; all is worked out here, of what the API shows to whoever asks.
 
 use std::fmt::Write as _;
 
-use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::Pod;
+use anyhow::Context as _;
+use futures::future::join_all;
+use orchestra_core::api::{Client, ListOptions, Operation, Reply, Status, Target};
+use orchestra_core::explain::{About, Facts, Severity, Step, Story, explain, sources, wrong};
 use orchestra_core::meta::ObjectName;
-use orchestra_core::scheduler::{DEFAULT_SCHEDULER, Explanation, PodInfo, Reason, explain, observe};
+use orchestra_core::objects;
+use serde_json::json;
 
 use crate::backup::connect;
-use crate::cli;
+use crate::cli::{self, Told};
+use crate::placing::placing;
 
 pub(crate) async fn run(options: &cli::Explain) -> anyhow::Result<()> {
-    let name = meant(&options.object)?;
     let client = connect(&options.access)?.client();
-    let snapshot = observe(&client).await?;
-    let name = ObjectName::namespaced(options.namespace.as_str(), name);
-    let entry = client.cache::<Pod>().await?.get(&name);
-    let entry = entry.with_context(|| format!("there is no pod {name}"))?;
-    let pod = PodInfo::from_entry(&entry)?;
-    print!("{}", told(&pod, &explain(&snapshot, &pod)));
+    let namespace = if options.all_namespaces { "" } else { &*options.namespace };
+    if options.object.is_empty() {
+        let (facts, unread) = gather(&client, namespace).await?;
+        let stories = wrong(&facts);
+        match options.output {
+            Told::Json => println!("{:#}", json!({"items": stories, "unread": unread})),
+            Told::Text => print!("{}", all(&stories, &unread)),
+        }
+        return Ok(());
+    }
+    let about = meant(&options.object, namespace)?;
+    let (facts, unread) = gather(&client, &about.namespace).await?;
+    anyhow::ensure!(facts.has(&about), "there is no {about}{}", hint(&about, &unread));
+    let story = explain(&facts, &about);
+    if options.output == Told::Json {
+        println!("{:#}", json!({"items": story.iter().collect::<Vec<_>>(), "unread": unread}));
+        return Ok(());
+    }
+    match &story {
+        Some(story) => print!("{}", one(story)),
+        None => println!("Nothing is the matter with {about}."),
+    }
+    if about.resource == "pods" {
+        let name = ObjectName::namespaced(&*about.namespace, &*about.name);
+        // Who may not see nodes has been told what the scheduler said.
+        if let Ok(Some(told)) = placing(&client, &name).await {
+            print!("\n{told}");
+        }
+    }
     Ok(())
 }
 
-/// The name of the pod, said as kubectl takes it.
-fn meant(object: &[String]) -> anyhow::Result<&str> {
-    let (kind, name) = match object {
-        [kind, name] => (&**kind, &**name),
-        [both] => both.split_once('/').unwrap_or(("pod", both)),
-        _ => ("", ""),
-    };
-    if !matches!(kind, "pod" | "pods" | "po") || name.is_empty() {
-        bail!("{object:?} does not say which pod; write pod web-0, or pod/web-0");
+fn hint(about: &About, unread: &[&str]) -> String {
+    match (unread.contains(&&*about.resource), &*about.namespace) {
+        (true, _) => " that you may see".to_owned(),
+        (_, "") => String::new(),
+        (_, namespace) => format!(" in the namespace {namespace}"),
     }
-    Ok(name)
 }
 
-fn told(pod: &PodInfo, explanation: &Explanation) -> String {
-    let name = &pod.name;
-    if let Some(node) = &pod.node {
-        return format!("{name} is on the node {node}.\n");
+/// The object that is meant, of a kind that is looked at.
+fn meant(object: &[String], namespace: &str) -> anyhow::Result<About> {
+    let (kind, name) = match object {
+        [kind, name] => Some((&**kind, &**name)),
+        [both] => both.split_once('/').or(Some(("pod", both))),
+        _ => None,
     }
-    let mut text = String::new();
-    if *pod.scheduler != *DEFAULT_SCHEDULER {
-        let _ = writeln!(
-            text,
-            "{name} is for the scheduler {:?}; what follows is by our own rules.",
-            pod.scheduler
-        );
-    }
-    if !pod.gates.is_empty() {
-        let _ =
-            writeln!(text, "{name} is held until its scheduling gates are lifted: {}.", pod.gates.join(", "));
-    }
-    if !explanation.fits.is_empty() {
-        let nodes: Vec<&str> = explanation.fits.iter().map(|node| &**node).collect();
-        let _ = writeln!(text, "{name} fits on {}; no scheduler has placed it yet.", nodes.join(", "));
-    } else {
-        let _ = writeln!(text, "{name} waits: {}", explanation.summary);
-    }
-    for (node, verdicts) in &explanation.faults {
-        let _ = writeln!(text, "\n  {node}");
-        for verdict in verdicts {
-            for reason in &verdict.reasons {
-                let _ = writeln!(text, "    {}: {}", verdict.filter, detail(reason));
+    .filter(|(kind, name)| !kind.is_empty() && !name.is_empty())
+    .with_context(|| format!("{object:?} does not say which object; write pod web-0, or deploy/web"))?;
+    let row = objects::builtin();
+    let row = row.named(kind).with_context(|| format!("there is no kind {kind:?}"))?;
+    let (group, resource) = (&*row.id.group, &*row.id.resource);
+    let source = sources().find(|source| source.group == group && source.resource == resource);
+    let source =
+        source.with_context(|| format!("nothing is known of what can be the matter with {resource}"))?;
+    let namespace = if source.is_namespaced { namespace } else { "" };
+    Ok(About::new(group, resource, namespace, name))
+}
+
+/// What who asks may see, and which kinds they may not.
+async fn gather(client: &Client, namespace: &str) -> anyhow::Result<(Facts, Vec<&'static str>)> {
+    let asked = sources().map(|source| async move {
+        let namespace = Some(namespace).filter(|namespace| source.is_namespaced && !namespace.is_empty());
+        let target = Target {
+            group: source.group.into(),
+            version: source.version.into(),
+            resource: source.resource.into(),
+            namespace: namespace.map(Into::into),
+            name: None,
+            subresource: None,
+        };
+        (source.resource, client.call(target, Operation::List(ListOptions::default())).await)
+    });
+    let mut facts = Facts::new(client.service().clock().now());
+    let (mut unread, mut refused): (Vec<&str>, Option<Status>) = (Vec::new(), None);
+    for (resource, answer) in join_all(asked).await {
+        match answer {
+            Ok(answer) => {
+                let Reply::List(list) = answer.reply else { continue };
+                for entry in &list.objects {
+                    facts.add_entry(resource, entry)?;
+                }
+            }
+            Err(status) => {
+                unread.push(resource);
+                refused = Some(status);
             }
         }
     }
-    if !explanation.remedies.is_empty() {
-        let _ = writeln!(text, "\nAny of these would place it:");
-        for remedy in &explanation.remedies {
-            let _ = writeln!(text, "  {remedy}");
+    match refused {
+        Some(status) if unread.len() == sources().len() => Err(status.into()),
+        _ => Ok((facts, unread)),
+    }
+}
+
+/// All that is wrong, the worst first.
+fn all(stories: &[Story], unread: &[&str]) -> String {
+    let mut text = String::new();
+    if stories.is_empty() {
+        text.push_str("Nothing is wrong.\n");
+    }
+    for (index, story) in stories.iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
         }
+        text.push_str(&one(story));
+    }
+    if !unread.is_empty() {
+        let _ = writeln!(text, "\nNot looked at, as you may not see them: {}.", unread.join(", "));
     }
     text
 }
 
-/// A reason with the values that Kubernetes' sentence leaves out.
-fn detail(reason: &Reason) -> String {
-    match reason {
-        Reason::Taint { key, value, effect } if value.is_empty() => {
-            format!("the taint {key}:{effect} is not tolerated")
-        }
-        Reason::Taint { key, value, effect } => format!("the taint {key}={value}:{effect} is not tolerated"),
-        Reason::Insufficient { resource, requested, used, capacity } => {
-            let unit = if &**resource == "cpu" { "m" } else { "" };
-            let free = capacity - used;
-            format!(
-                "{requested}{unit} of {resource} are asked for, {free}{unit} of {capacity}{unit} are free"
-            )
-        }
-        Reason::TooManyPods { limit } => format!("it has all the {limit} pods that it takes"),
-        Reason::SpreadLabel { topology_key } => format!("it has no label {topology_key} to spread by"),
-        Reason::Spread { topology_key, skew, max_skew } => {
-            format!(
-                "its {topology_key} would have {skew} pods more than the emptiest, {max_skew} are allowed"
-            )
-        }
-        other => other.to_string(),
+fn one(story: &Story) -> String {
+    let mark = match story.severity {
+        Severity::Critical => "!!",
+        Severity::Serious => "!",
+        _ => "-",
+    };
+    let place = match &*story.about.namespace {
+        "" => String::new(),
+        namespace => format!("  ({namespace})"),
+    };
+    let mut text = format!("{mark} {}{place}\n", story.summary);
+    for step in &story.steps {
+        told(&mut text, step);
+    }
+    if !story.affects.is_empty() {
+        let all: Vec<String> = story.affects.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "    also suffers: {}", all.join(", "));
+    }
+    text
+}
+
+fn told(text: &mut String, step: &Step) {
+    let _ = writeln!(text, "    {} {}", step.about, step.says);
+    for evidence in &step.evidence {
+        let says = evidence.says.lines().collect::<Vec<_>>().join("\n          ");
+        let _ = writeln!(text, "        {}: {says}", evidence.from);
+    }
+    for advice in &step.advice {
+        let _ = writeln!(text, "      > {advice}");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use orchestra_core::scheduler::{NodeSpec, Snapshot};
-    use serde_json::{Value, json};
-
     use super::*;
 
-    fn pod(change: &Value) -> PodInfo {
-        let mut pod = json!({
-            "metadata": {"name": "web", "namespace": "default", "uid": "u"},
-            "spec": {"containers": [{"name": "c", "image": "a", "resources": {"requests": {"cpu": "2"}}}]},
-        });
-        for (key, value) in change.as_object().unwrap() {
-            pod["spec"][key] = value.clone();
-        }
-        PodInfo::from_json(pod.to_string().as_bytes()).unwrap()
-    }
-
-    fn cluster() -> Snapshot {
-        let mut snapshot = Snapshot::new();
-        for (name, cpu, taints) in
-            [("a", "1", json!([])), ("b", "4", json!([{"key": "k", "effect": "NoSchedule"}]))]
-        {
-            let node = json!({
-                "metadata": {"name": name}, "spec": {"taints": taints},
-                "status": {"allocatable": {"cpu": cpu, "memory": "1Gi", "pods": "10"}},
-            });
-            snapshot.set_node(NodeSpec::from_json(node.to_string().as_bytes()).unwrap());
-        }
-        snapshot
-    }
-
     #[test]
-    fn each_node_has_its_reasons_and_the_smallest_change_comes_first() {
-        let pod = pod(&json!({}));
-        let expected = "\
-default/web waits: 0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).
-
-  a
-    NodeResourcesFit: 2000m of cpu are asked for, 1000m of 1000m are free
-
-  b
-    TaintToleration: the taint k:NoSchedule is not tolerated
-
-Any of these would place it:
-  b: tolerate k:NoSchedule
-  a: request 1000m of cpu instead of 2000m
-";
-        assert_eq!(told(&pod, &explain(&cluster(), &pod)), expected);
-    }
-
-    #[test]
-    fn a_pod_that_does_not_wait_for_a_node_says_what_it_waits_for() {
-        let explained = |change: Value| {
-            let pod = pod(&change);
-            told(&pod, &explain(&cluster(), &pod))
-        };
-        assert_eq!(explained(json!({"nodeName": "a"})), "default/web is on the node a.\n");
-        let gated =
-            explained(json!({"schedulingGates": [{"name": "x/y"}], "tolerations": [{"operator": "Exists"}]}));
-        assert!(
-            gated.starts_with("default/web is held until its scheduling gates are lifted: x/y.\n"),
-            "{gated}"
-        );
-        assert!(gated.contains("default/web fits on b; no scheduler has placed it yet.\n"), "{gated}");
-    }
-
-    #[test]
-    fn a_pod_is_named_as_kubectl_takes_it() {
+    fn an_object_is_named_as_kubectl_takes_it() {
         let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
-        for named in [&["pod", "web"][..], &["pod/web"], &["po/web"], &["web"]] {
-            assert_eq!(meant(&words(named)).unwrap(), "web", "{named:?}");
+        for (named, kind, namespace) in [
+            (&["pod", "web"][..], "pods", "shop"),
+            (&["po/web"], "pods", "shop"),
+            (&["web"], "pods", "shop"),
+            (&["deploy/web"], "deployments", "shop"),
+            (&["svc", "web"], "services", "shop"),
+            (&["no/web"], "nodes", ""),
+        ] {
+            let about = meant(&words(named), "shop").unwrap();
+            assert_eq!(
+                (&*about.resource, &*about.namespace, &*about.name),
+                (kind, namespace, "web"),
+                "{named:?}"
+            );
         }
-        for wrong in [&["deploy", "web"][..], &["pod/"], &["node/a"]] {
-            assert!(meant(&words(wrong)).is_err(), "{wrong:?}");
+        for wrong in [&["pod/"][..], &["/web"], &["thing/web"], &["secret/web"]] {
+            assert!(meant(&words(wrong), "shop").is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_step_by_step() {
+        let mut facts = Facts::new("2026-01-01T01:00:00Z".parse().unwrap());
+        let node = json!({
+            "metadata": {"name": "a"},
+            "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "no network"}]},
+        });
+        facts.add("nodes", node).unwrap();
+        let expected = "\
+!! Node a is not ready.
+    Node a is not ready
+        status.conditions[Ready]: KubeletNotReady: no network
+      > the message says what its agent waits for
+
+Not looked at, as you may not see them: events.
+";
+        assert_eq!(all(&wrong(&facts), &["events"]), expected);
+        assert_eq!(all(&[], &[]), "Nothing is wrong.\n");
     }
 }

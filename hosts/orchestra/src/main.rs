@@ -7,7 +7,9 @@
 //! | `directory` | where a cluster keeps its state, and what may not share it |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
-//! | `explain` | why a pod waits, through the API of a running cluster |
+//! | `explain` | what is wrong, and why, through the API of a running cluster |
+//! | `placing` | why a pod has no node, node by node |
+//! | `dashboard` | the dashboard of a running cluster, in a browser |
 //! | `local_volumes` | directories of this machine that were volumes |
 //! | `demo` | a throw-away cluster that shows itself |
 
@@ -15,11 +17,13 @@ mod backend;
 mod backup;
 mod cli;
 mod control;
+mod dashboard;
 mod demo;
 mod directory;
 mod explain;
 mod history;
 mod local_volumes;
+mod placing;
 mod progress;
 mod up;
 
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
             Command::Status(options) => control::status(&options).await,
             Command::History(options) => history::run(&options).await,
             Command::Explain(options) => explain::run(&options).await,
+            Command::Dashboard(options) => dashboard::run(&options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,
         }

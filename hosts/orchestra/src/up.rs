@@ -13,6 +13,7 @@ use orchestra_core::cluster::{Builder, Cluster, Component};
 use orchestra_core::controllers;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
+use orchestra_dashboard::Dashboard;
 use orchestra_http::{
     Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, Kubeconfig, TokenKeys,
     WebhookCaller, reachable_address,
@@ -145,7 +146,8 @@ async fn serve(
     let builder = options.without.iter().cloned().fold(builder, Builder::without);
     let cluster = Arc::new(backend.add_to(builder).await?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-    let frontend = Frontend::new(&cluster).issuing(keys, format!("https://{reached}"));
+    let frontend =
+        Frontend::new(&cluster).issuing(keys, format!("https://{reached}")).dashboard(Dashboard::default());
     let frontend = match enrolment {
         Some(enrolment) => frontend.enrolling(enrolment),
         None => frontend,
@@ -167,7 +169,8 @@ async fn serve(
 impl Running {
     fn announce(&self) {
         println!("  export KUBECONFIG={}", self.kubeconfig.display());
-        println!("  kubectl get nodes\n");
+        println!("  kubectl get nodes");
+        println!("  orchestra dashboard --kubeconfig {}\n", self.kubeconfig.display());
         if let Some(join) = &self.join {
             println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
         }

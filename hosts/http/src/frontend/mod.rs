@@ -2,12 +2,16 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `dashboard` | pages for people, which ask all the others |
+//! | `explain` | what is wrong, and why |
 //! | `pipeline` | the order in which a request is looked at |
 //! | `documents` | what is no resource |
 //! | `resource` | what is one |
 
 mod connect;
+mod dashboard;
 mod documents;
+mod explain;
 mod pipeline;
 mod resource;
 
@@ -25,6 +29,7 @@ use orchestra_core::api::openapi::Documents;
 use orchestra_core::api::{Server, Service as _, User};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::node::Directory;
+use orchestra_dashboard::Dashboard;
 use rustls::pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 
@@ -83,6 +88,7 @@ pub struct Frontend {
     flow_control: Option<FlowControl>,
     proxy: Option<FrontProxy>,
     aggregator: Option<Aggregator>,
+    dashboard: Option<Dashboard>,
 }
 
 impl fmt::Debug for Frontend {
@@ -120,6 +126,7 @@ impl Frontend {
             flow_control,
             proxy,
             aggregator,
+            dashboard: None,
         }
     }
 
@@ -179,6 +186,12 @@ impl Frontend {
         let flow_control = FlowControl::new(self.server.caches(), self.server.clock(), seats);
         self.metrics.count_flows(&flow_control);
         Self { flow_control: Some(flow_control), ..self }
+    }
+
+    /// Serves pages for people too. They show to each who looks what the API answers them.
+    #[must_use]
+    pub fn dashboard(self, dashboard: Dashboard) -> Self {
+        Self { dashboard: Some(dashboard), ..self }
     }
 
     /// How long clients may take, and how many there may be.

@@ -117,6 +117,20 @@ impl Channel {
         Ok((head.status, head.headers, self.collect(body).await?))
     }
 
+    /// Passes a request on that another program made, as this one.
+    pub(super) async fn pass(&self, request: Request<Bytes>) -> Result<Response<Incoming>, Status> {
+        let (mut head, body) = request.into_parts();
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri = format!("{}{path}", self.base).parse();
+        head.uri = uri.map_err(|_| Status::bad_request(format!("{path:?} is no path")))?;
+        head.headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let request = Request::from_parts(head, Full::new(body));
+        match timeout(ANSWER, self.client.request(request)).await {
+            Ok(answered) => answered.map_err(|error| self.unreachable(&error)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
     /// Sends a request, and waits for the whole answer, whatever its code, within bounds.
     pub(crate) async fn exchange(
         &self,

@@ -29,8 +29,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use futures::TryStreamExt as _;
-use http_body_util::BodyExt as _;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
 use orchestra_core::api::{
     Client, Connect, Connection as Reached, Kind, Kinds, Operation, Response, Service, Status, Target, User,
     WatchOptions, WatchStream,
@@ -45,6 +47,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::pki::{Issued, PkiError};
+use crate::reply::{self, Body};
 use crate::tls::ClientTls;
 use answer::Reader;
 pub use channel::AddressError;
@@ -162,6 +165,23 @@ impl Remote {
         let answer = self.connection.channel.open(Call::get(BACKUP), "application/octet-stream").await;
         let body = answer.map_err(|status| failed(status.into()))?.into_body();
         backup::save(body.into_data_stream().map_err(|error| failed(error.into())), to).await
+    }
+
+    /// Passes a request on to the master, and its answer back as it comes.
+    pub(crate) async fn pass(&self, request: http::Request<Bytes>) -> http::Response<Body> {
+        let channel = self.connection.channel.clone();
+        match channel.pass(request).await {
+            Ok(answer) => answer.map(|body| {
+                let pieces = body.into_data_stream().filter_map(move |piece| {
+                    // The channel comes along: a pool that is dropped takes its connections with it.
+                    let _held = &channel;
+                    // A body that breaks off ends: what it was of is asked for again.
+                    std::future::ready(piece.ok().map(|data| Ok(Frame::data(data))))
+                });
+                StreamBody::new(pieces).boxed_unsync()
+            }),
+            Err(status) => reply::failed(&status),
+        }
     }
 
     async fn reflect(&self, target: Target) -> Result<Cache, Status> {

@@ -1,0 +1,77 @@
+//! What is wrong, as the API server explains it; of a server that does not, as it is worked out here.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use orchestra_core::explain::{About, Facts, Story, explain, sources, wrong};
+use serde_json::Value;
+
+use crate::api::{Asker, Failure, items};
+use crate::route::{Place, Query, Spot};
+
+/// Where orchestra's API server explains.
+const PATH: &str = "/orchestra/v1/explain";
+
+/// All that is wrong in a namespace, or everywhere, of what who looks may see.
+pub(crate) async fn stories(asker: &Asker<'_>, namespace: &str) -> Result<Vec<Story>, Failure> {
+    let query = Query::default().with("namespace", namespace);
+    match asker.get(&crate::api::with(PATH, &query)).await {
+        Ok(answer) => Ok(read(&answer)),
+        Err(failure) if matches!(failure.code, 403 | 404) => match gather(asker, namespace).await {
+            Some(facts) => Ok(wrong(&facts)),
+            None => Err(Failure::new(403, "You may not see what could be wrong here.")),
+        },
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What is the matter with one object, if anything is.
+pub(crate) async fn story(asker: &Asker<'_>, spot: &Spot) -> Option<Story> {
+    if !sources().any(|source| source.group == spot.place.group && source.resource == spot.place.resource) {
+        return None;
+    }
+    let query = Query::default()
+        .with("namespace", &*spot.namespace)
+        .with("group", &*spot.place.group)
+        .with("resource", &*spot.place.resource)
+        .with("name", &*spot.name);
+    match asker.get(&crate::api::with(PATH, &query)).await {
+        Ok(answer) => read(&answer).into_iter().next(),
+        Err(failure) if matches!(failure.code, 403 | 404) => {
+            let about = About::new(&spot.place.group, &spot.place.resource, &spot.namespace, &spot.name);
+            explain(&gather(asker, &spot.namespace).await?, &about)
+        }
+        Err(_) => None,
+    }
+}
+
+fn read(answer: &Value) -> Vec<Story> {
+    let read = |item: &Value| serde_json::from_value(item.clone()).ok();
+    items(Some(answer)).iter().filter_map(read).collect()
+}
+
+/// What who looks may see of what is looked at; `None` if that is nothing.
+async fn gather(asker: &Asker<'_>, namespace: &str) -> Option<Facts> {
+    let asked = sources().map(|source| async move {
+        let namespace = if source.is_namespaced { namespace } else { "" };
+        let path = Place::new(source.group, source.version, source.resource).path(namespace);
+        (source.resource, asker.get(&path).await.ok())
+    });
+    let mut facts = Facts::new(Timestamp::now());
+    let mut is_any = false;
+    for (resource, list) in join_all(asked).await {
+        let Some(Value::Array(all)) = list.map(|mut list| list["items"].take()) else { continue };
+        is_any = true;
+        for object in all {
+            // What cannot be read says nothing.
+            let _ = facts.add(resource, object);
+        }
+    }
+    is_any.then_some(facts)
+}
+
+/// Where an object of a story is.
+pub(crate) fn spot(about: &About) -> Spot {
+    let version = sources().find(|source| source.resource == about.resource && source.group == about.group);
+    let place = Place::new(&about.group, version.map_or("v1", |source| source.version), &about.resource);
+    Spot::new(place, &about.namespace, &about.name)
+}

@@ -1,0 +1,226 @@
+//! How the cluster is at a glance: what is wrong first, then its nodes with their room, what runs, and what happened last.
+
+use std::collections::BTreeMap;
+
+use futures::future::join;
+use jiff::Timestamp;
+use maud::{Markup, html};
+use orchestra_core::explain::{Severity, Story};
+use orchestra_core::quantity::Quantity;
+use serde_json::Value;
+
+use super::parts::{self, Bar, bar, pod_tone};
+use super::story::chain;
+use super::{View, notice};
+use crate::api::{Failure, items, revision};
+use crate::explained;
+use crate::kinds::Kinds;
+use crate::live::Follow;
+use crate::route::{self, Place, Query, Spot, core};
+use crate::tell::{self, Tone, number, text};
+use crate::visit::Visit;
+
+/// How many events are shown.
+const EVENTS: usize = 12;
+
+pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
+    let namespace = visit.query.get("in");
+    let apps = |resource: &str| Place::new("apps", "v1", resource);
+    let workloads = [apps("deployments"), apps("statefulsets"), apps("daemonsets")];
+    let paths: Vec<String> = workloads.iter().map(|place| place.path(namespace)).collect();
+    let (pods_path, events_path) = (route::pods().path(namespace), core("events").path(namespace));
+    let reads =
+        visit.asker.lists(["/api/v1/nodes", &*pods_path, &*events_path, &*paths[0], &*paths[1], &*paths[2]]);
+    let (kinds, (stories, [nodes, pods, events, deployments, sets, daemons])) =
+        join(Kinds::discover(&visit.asker), join(explained::stories(&visit.asker, namespace), reads)).await;
+    let (kinds, now) = (kinds?, Timestamp::now());
+    let at =
+        [&pods, &events, &nodes].into_iter().flatten().map(revision).next().unwrap_or_default().to_owned();
+    let counts = [
+        (&workloads[0], "Deployments", &deployments),
+        (&workloads[1], "StatefulSets", &sets),
+        (&workloads[2], "DaemonSets", &daemons),
+    ];
+    // What pods ask for is known of whole nodes only when all pods are.
+    let all_pods = if namespace.is_empty() { pods.as_ref() } else { None };
+    let body = html! {
+        div.heading { h1 { (if namespace.is_empty() { "Overview" } else { namespace }) } }
+        (wrong_list(&stories))
+        div.tiles {
+            @if let Some(pods) = &pods { (pod_tile(items(Some(pods)), namespace)) }
+            @for (place, label, list) in counts {
+                @if let Some(list) = list { (tile(place, label, items(Some(list)), namespace)) }
+            }
+        }
+        @if let Some(nodes) = &nodes {
+            h2 { "Nodes" }
+            (node_table(items(Some(nodes)), all_pods, now))
+        }
+        @if let Some(events) = &events {
+            h2 { "Recent events" }
+            (parts::events(items(Some(events)), &kinds, now, EVENTS))
+        }
+        @if pods.is_none() && nodes.is_none() && events.is_none() {
+            p.notice { "You may not see pods, nodes or events here. Choose a namespace that you may look into, or a kind from the menu." }
+        }
+    };
+    let mut follows = vec![Follow::all(&route::pods(), namespace), Follow::all(&core("events"), namespace)];
+    follows.push(Follow::all(&core("nodes"), "").selected("", ""));
+    follows.extend(workloads.iter().map(|place| Follow::all(place, namespace)));
+    Ok(View::new("Overview", body).following(follows, &at))
+}
+
+fn wrong_list(stories: &Result<Vec<Story>, Failure>) -> Markup {
+    match stories {
+        Err(failure) => notice(failure),
+        Ok(stories) if stories.is_empty() => html! {
+            p.health.good role="status" { span.dot aria-hidden="true" {} "Nothing is wrong." }
+        },
+        Ok(stories) => {
+            let bad = stories.iter().filter(|story| story.severity < Severity::Minor).count();
+            let class = if bad > 0 { "bad" } else { "busy" };
+            let told = match (bad, stories.len()) {
+                (0, 1) => "One thing to look at.".to_owned(),
+                (0, count) => format!("{count} things to look at."),
+                (1, _) => "One thing is wrong.".to_owned(),
+                (bad, _) => format!("{bad} things are wrong."),
+            };
+            html! {
+                p class={ "health " (class) } role="status" { span.dot aria-hidden="true" {} (told) }
+                ol.wrong aria-label="What is wrong, the worst first" { @for story in stories { (told_story(story)) } }
+            }
+        }
+    }
+}
+
+fn told_story(story: &Story) -> Markup {
+    let class = match story.severity {
+        Severity::Critical => "bad",
+        Severity::Serious => "busy",
+        Severity::Minor => "plain",
+    };
+    let where_ = &story.about.namespace;
+    html! {
+        li class=(class) data-key={ (story.about.resource) "/" (where_) "/" (story.about.name) } {
+            details {
+                summary {
+                    span.what { (story.summary) }
+                    @if !where_.is_empty() { span.quiet { (where_) } }
+                }
+                (chain(story))
+            }
+        }
+    }
+}
+
+fn pod_tile(pods: &[Value], namespace: &str) -> Markup {
+    let mut tones: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in pods {
+        let tone = if text(pod, "/status/phase") == "Succeeded" { Tone::Plain } else { pod_tone(pod) };
+        *tones.entry(tone.class()).or_default() += 1;
+    }
+    let count = |class: &str| tones.get(class).copied().unwrap_or(0);
+    let query = route::pods().query().with("in", namespace);
+    html! {
+        a.tile href={ "table?" (query) } {
+            span.label { "Pods" }
+            span.figure { (pods.len()) }
+            span.split {
+                @for (class, word) in [("good", "serve"), ("busy", "on their way"), ("bad", "in trouble"), ("plain", "ended")] {
+                    @if count(class) > 0 { span class={ "state " (class) } { (count(class)) " " (word) } }
+                }
+            }
+        }
+    }
+}
+
+fn tile(place: &Place, label: &str, all: &[Value], namespace: &str) -> Markup {
+    let is_short = |object: &&Value| {
+        let wanted = object["spec"]["replicas"]
+            .as_i64()
+            .unwrap_or_else(|| number(object, "/status/desiredNumberScheduled"));
+        number(object, "/status/readyReplicas") + number(object, "/status/numberReady") < wanted
+    };
+    let short = all.iter().filter(is_short).count();
+    let query: Query = place.query().with("in", namespace);
+    html! {
+        a.tile href={ "table?" (query) } {
+            span.label { (label) }
+            span.figure { (all.len()) }
+            span.split {
+                @if short > 0 { span.state.busy { (short) " short of pods" } }
+                @else if !all.is_empty() { span.state.good { "all ready" } }
+            }
+        }
+    }
+}
+
+/// What the pods of a node ask for.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    cpu: f64,
+    memory: f64,
+    pods: usize,
+}
+
+fn amount(value: &Value) -> f64 {
+    let parsed = value.as_str().and_then(|text| text.parse::<Quantity>().ok());
+    parsed.map_or(0.0, |quantity| quantity.to_f64())
+}
+
+fn asked(pods: &[Value]) -> BTreeMap<&str, Asked> {
+    let mut by_node: BTreeMap<&str, Asked> = BTreeMap::new();
+    let placed = pods.iter().filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"));
+    for pod in placed {
+        let node = by_node.entry(text(pod, "/spec/nodeName")).or_default();
+        node.pods += 1;
+        for container in tell::list(pod, "/spec/containers") {
+            let requests = &container["resources"]["requests"];
+            node.cpu += amount(&requests["cpu"]) * 1000.0;
+            node.memory += amount(&requests["memory"]);
+        }
+    }
+    by_node
+}
+
+fn node_table(nodes: &[Value], pods: Option<&Value>, now: Timestamp) -> Markup {
+    let asked = pods.map(|pods| asked(items(Some(pods))));
+    html! {
+        div.scroll {
+            table.nodes data-rows {
+                thead { tr { th { "Name" } th { "State" } th { "CPU asked for" } th { "Memory asked for" } th { "Pods" } th { "Age" } } }
+                tbody { @for node in nodes { (node_row(node, asked.as_ref(), now)) } }
+            }
+        }
+    }
+}
+
+fn node_row(node: &Value, asked: Option<&BTreeMap<&str, Asked>>, now: Timestamp) -> Markup {
+    let name = text(node, "/metadata/name");
+    let conditions = tell::list(node, "/status/conditions");
+    let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
+    let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
+    let room = &node["status"]["allocatable"];
+    let (cpu, memory, most) = (amount(&room["cpu"]) * 1000.0, amount(&room["memory"]), amount(&room["pods"]));
+    let used = asked.map(|asked| asked.get(name).copied().unwrap_or_default());
+    html! {
+        tr data-key=(text(node, "/metadata/uid")) {
+            td { a.name href=(Spot::new(core("nodes"), "", name).link()) { (name) } }
+            td {
+                (tell::toned(if is_ready { "Ready" } else { "NotReady" }, if is_ready { Tone::Good } else { Tone::Bad }))
+                @if node["spec"]["unschedulable"] == true { " " (tell::toned("cordoned", Tone::Busy)) }
+            }
+            @match used {
+                Some(used) => {
+                    td { (bar(Bar::Room, used.cpu, cpu, &format!("{} of {}", tell::cpus(used.cpu), tell::cpus(cpu)))) }
+                    td { (bar(Bar::Room, used.memory, memory, &format!("{} of {}", tell::bytes(used.memory), tell::bytes(memory)))) }
+                    td { (bar(Bar::Room, used.pods as f64, most, &format!("{} of {most:.0}", used.pods))) }
+                },
+                None => {
+                    td.quiet { (tell::cpus(cpu)) } td.quiet { (tell::bytes(memory)) } td.quiet { (format!("{most:.0}")) }
+                },
+            }
+            td.num { (tell::when(text(node, "/metadata/creationTimestamp"), now)) }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A small cluster in which something runs, something crashes, and something cannot be had.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use orchestra_core::clock::TokioClock;
+use orchestra_core::cluster::{Cluster, Node};
+use orchestra_core::network::fake::FakeNetwork;
+use orchestra_core::runtime::PullFailure;
+use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
+use orchestra_core::store::memory::MemoryStore;
+use orchestra_dashboard::Dashboard;
+use orchestra_http::{Console, Credential, Remote, RemoteConfig};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Served};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The token of an administrator, as a cookie of the dashboard.
+pub const COOKIE: (&str, &str) = ("cookie", "orchestra-token=of-the-administrator");
+/// The same of somebody who has no rights but those that a test gives.
+pub const SOMEONE: (&str, &str) = ("cookie", "orchestra-token=of-someone");
+/// Takes the administrator's header away that a request would have.
+pub const BARE: (&str, &str) = ("authorization", "");
+/// The secret of forms.
+pub const GUARD: &str = "0123456789abcdef0123456789abcdef";
+
+pub async fn empty() -> Served {
+    let builder = Cluster::builder().store(MemoryStore::new()).rbac();
+    Served::with(builder, |frontend| frontend.dashboard(Dashboard::default())).await
+}
+
+/// Two nodes, a web shop that serves, and what is wrong with the rest.
+pub async fn open() -> Served {
+    let mut builder = Cluster::builder().store(MemoryStore::new()).rbac();
+    for name in ["node-a", "node-b"] {
+        let fake = FakeRuntime::new(TokioClock::system());
+        let log = (0..40).fold(Behaviour::new(), |made, line| {
+            made.logs(Duration::ZERO, format!("line {line}: <script>document.title='owned'</script>"))
+        });
+        fake.on(On::image("shop:1"), log);
+        fake.on(On::image("gone:1"), Behaviour::new().pull_fails(PullFailure::NotFound, "manifest unknown"));
+        fake.on(On::image("crash:1"), Behaviour::new().exits(Duration::ZERO, 3));
+        builder = builder.node(Node::new(name), fake, FakeNetwork::new());
+    }
+    let shop = Served::with(builder, |frontend| frontend.dashboard(Dashboard::default())).await;
+    shop.make("/api/v1/namespaces", json!({"metadata": {"name": "shop"}})).await;
+    for (name, image, replicas) in [("web", "shop:1", 3), ("worker", "crash:1", 1), ("api", "gone:1", 2)] {
+        shop.make("/apis/apps/v1/namespaces/shop/deployments", deployment(name, image, replicas)).await;
+    }
+    for name in ["web", "api"] {
+        let spec = json!({"selector": {"app": name}, "ports": [{"port": 80}]});
+        shop.make("/api/v1/namespaces/shop/services", json!({"metadata": {"name": name}, "spec": spec}))
+            .await;
+    }
+    shop.make(
+        "/api/v1/namespaces/shop/configmaps",
+        json!({"metadata": {"name": "settings"}, "data": {"colour": "green"}}),
+    )
+    .await;
+    shop.until("/apis/apps/v1/namespaces/shop/deployments/web", |web| {
+        web["status"]["availableReplicas"] == 3
+    })
+    .await;
+    shop
+}
+
+pub fn deployment(name: &str, image: &str, replicas: i32) -> Value {
+    json!({
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{
+                    "name": "main", "image": image, "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+                }]},
+            },
+        },
+    })
+}
+
+impl Served {
+    /// Makes an object as the administrator.
+    pub async fn make(&self, path: &str, object: Value) {
+        let answer = self.send(Method::POST, path, &[], object.to_string()).await;
+        assert_eq!(answer.code, 201, "{path}: {}", answer.text());
+    }
+
+    /// A page of the dashboard, as whom a cookie names.
+    pub async fn page(&self, page: &str, cookie: (&'static str, &'static str)) -> Answer {
+        self.get(&format!("/ui/{page}"), &[BARE, cookie]).await
+    }
+
+    /// A form of the dashboard, as the administrator.
+    pub async fn form(&self, page: &str, fields: &str) -> Answer {
+        let cookie = format!("{}; orchestra-form={GUARD}", COOKIE.1);
+        let headers = [BARE, ("cookie", &*cookie), ("content-type", "application/x-www-form-urlencoded")];
+        self.send(Method::POST, &format!("/ui/{page}"), &headers, format!("guard={GUARD}&{fields}")).await
+    }
+
+    /// Waits until an object is as it should be.
+    pub async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) {
+        let waiting = async {
+            while !is(&self.get(path, &[]).await.json()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        if waited.is_err() {
+            panic!("{path} stays {:#}", self.get(path, &[]).await.json());
+        }
+    }
+
+    /// The cluster as another program sees it, as its administrator.
+    pub fn remote(&self) -> Arc<Remote> {
+        let identity = self.authority.issue_client("tester", &["system:masters"]).unwrap();
+        Remote::connect(RemoteConfig {
+            url: format!("https://{}", self.api.address()),
+            authority: self.authority.certificate().to_owned(),
+            credential: Credential::Certificate(identity),
+        })
+        .unwrap()
+    }
+
+    /// The dashboard of this machine for it: its address.
+    pub async fn console(&self) -> String {
+        let console = Console::bind(self.remote(), 0).await.unwrap();
+        let url = console.url();
+        tokio::spawn(console.run());
+        url
+    }
+}

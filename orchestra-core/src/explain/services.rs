@@ -66,7 +66,7 @@ pub(super) fn service(facts: &Facts, service: &Seen) -> Option<(Severity, Vec<St
 
 /// Whether a value is one of some others but for a slip of the pen: at most two letters are wrong, and most are right.
 fn alike(has: &str, wanted: &[String]) -> bool {
-    wanted.iter().any(|wanted| distance(has, wanted) <= (wanted.len() / 2).min(2))
+    wanted.iter().any(|wanted| distance(has, wanted) <= wanted.len().div_ceil(2).min(2))
 }
 
 /// How many letters must be put, taken or replaced to make one word another.

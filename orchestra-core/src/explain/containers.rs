@@ -46,7 +46,8 @@ fn image(facts: &Facts, pod: &Seen, spec: Option<&Container>, message: &str) -> 
     // While it backs off, only the event says why the last try failed.
     let failed = facts.warning(pod, &["Failed", "ErrImagePull", "InspectFailed"]);
     let step = step.because("status.containerStatuses", message);
-    let step = match failed.filter(|event| event.message != message && !event.message.starts_with("Error: ")) {
+    let step = match failed.filter(|event| event.message != message && !event.message.starts_with("Error: "))
+    {
         Some(event) => step.because(format!("event {}", event.reason), &*event.message),
         None => step,
     };

@@ -100,6 +100,16 @@ where
         read
     }
 
+    /// It, to be read as it comes; `None` if it was read before. Who has read all of it says so: [`ended`](Self::ended).
+    pub(crate) fn take(&mut self) -> Option<B> {
+        self.body.take()
+    }
+
+    /// Nothing is left of what was taken.
+    pub(crate) fn ended(&mut self) {
+        self.whole = true;
+    }
+
     /// Whether some of it was not read, so that the connection cannot carry another request of HTTP/1.
     pub(crate) fn is_left(&self) -> bool {
         !self.whole

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use orchestra_core::api::{Kinds, Target};
+use orchestra_core::api::{Action, Kinds, Stream, Target};
 use percent_encoding::percent_decode_str;
 
 /// What a path leads to.
@@ -88,10 +88,11 @@ impl Route {
 
     fn of(steps: &[String], kinds: &Kinds) -> Self {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-        if steps.contains(&"") {
-            return Self::Unknown;
-        }
         match steps.as_slice() {
+            ["api", version, rest @ ..] if is_passed_on("", version, rest, kinds) => {
+                Self::below("", version, rest, kinds)
+            }
+            steps if steps.contains(&"") => Self::Unknown,
             [] => Self::Root,
             [endpoint @ ("healthz" | "livez" | "readyz"), check @ ..] => {
                 let check = Some(check.join("/")).filter(|check| !check.is_empty());
@@ -154,6 +155,17 @@ impl Route {
     }
 }
 
+/// Whether a path leads to what passes all that is below on, as it is: empty steps too.
+fn is_passed_on(group: &str, version: &str, steps: &[&str], kinds: &Kinds) -> bool {
+    let (leading, plural, sub) = match steps {
+        ["namespaces", namespace, plural, name, sub, ..] => ([*namespace, *name], plural, sub),
+        [plural, name, sub, ..] => ([version, *name], plural, sub),
+        _ => return false,
+    };
+    let sub = kinds.served(group, version, plural).and_then(|row| row.subresource(sub));
+    !leading.contains(&"") && sub.is_some_and(|sub| sub.action == Action::Connect(Stream::Proxy))
+}
+
 #[cfg(test)]
 mod tests {
     use orchestra_core::objects::builtin;
@@ -196,6 +208,10 @@ mod tests {
             ("/api/v1/namespaces/x/pods", "/v1 pods x - -"),
             ("/api/v1/namespaces/x/pods/a/log", "/v1 pods x a log"),
             ("/api/v1/namespaces/x/services/a/proxy/b/c", "/v1 services x a proxy b/c"),
+            ("/api/v1/namespaces/x/services/a/proxy//b//", "/v1 services x a proxy /b/"),
+            ("/api/v1/nodes/a/proxy//b", "/v1 nodes - a proxy /b"),
+            ("/api/v1/namespaces/x/services//proxy/b", "Unknown"),
+            ("/api/v1/namespaces/x/pods/a/log//", "Unknown"),
             ("/apis/apps/v1/watch/namespaces/x/deployments/a", "apps/v1 deployments x a -  watch"),
             ("/api/v1/namespaces/x/configmaps/a%20b", "/v1 configmaps x a b -"),
             ("/openapi/v3/apis/apps/v1", "OpenApiV3(\"apis/apps/v1\")"),

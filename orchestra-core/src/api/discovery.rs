@@ -361,8 +361,17 @@ mod tests {
         };
         let pods: Vec<String> =
             kinds_of("", "v1").into_iter().filter(|name| name.starts_with("pods/")).collect();
-        let own =
-            ["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "status"];
+        let own = [
+            "attach",
+            "binding",
+            "ephemeralcontainers",
+            "eviction",
+            "exec",
+            "log",
+            "portforward",
+            "proxy",
+            "status",
+        ];
         assert_eq!(pods, own.map(|part| format!("pods/{part}")));
         assert!(Discovery::new(&kinds).resources("apps", "v7").is_none());
         let core = Discovery::new(&kinds).resources("", "v1").unwrap();

@@ -146,6 +146,12 @@ impl Subresource {
     pub const PORT_FORWARD: Self = Self::of("portforward", CONNECT, Action::Connect(Stream::PortForward))
         .body("", "v1", "PodPortForwardOptions");
 
+    /// HTTP requests, passed on; `options` is the kind of what is asked for.
+    pub const fn proxy(options: &'static str) -> Self {
+        const ANY: &[Verb] = &[Verb::Create, Verb::Delete, Verb::Get, Verb::Patch, Verb::Update];
+        Self::of("proxy", ANY, Action::Connect(Stream::Proxy)).body("", "v1", options)
+    }
+
     const fn of(name: &'static str, verbs: &'static [Verb], action: Action) -> Self {
         Self { name, body: None, verbs, action }
     }

@@ -9,7 +9,7 @@ use super::json::{Fields, at};
 use super::print::or_none;
 use super::{names, pod, quantities};
 use crate::api::field::{Errors, Path, Problem, Shown};
-use crate::api::{Column, Rules, table};
+use crate::api::{Column, Rules, Subresource, table};
 use crate::watch::IndexedField;
 
 /// The rules of Node objects.
@@ -23,6 +23,7 @@ impl Rules for NodeRules {
     const STATUS_AT_CREATION: bool = true;
     const GENERATION: bool = false;
     const FIELDS: &'static [IndexedField] = &[IndexedField::or("spec.unschedulable", "false")];
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::proxy("NodeProxyOptions")];
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Status", "Whether the node is ready, and whether pods are placed on it."),

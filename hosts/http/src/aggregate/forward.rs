@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// All of a header's name but what it may hold as it is.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What is of one connection, and not passed on.
-const OF_CONNECTION: [HeaderName; 8] = [
+pub(crate) const OF_CONNECTION: [HeaderName; 8] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-authenticate"),
@@ -132,7 +132,7 @@ fn headers(given: &HeaderMap, user: &User, upgrades: bool) -> HeaderMap {
 }
 
 /// The answer of a service, as it comes.
-fn passed(answer: Response<Incoming>, closing: &CancellationToken) -> Response<Body> {
+pub(crate) fn passed(answer: Response<Incoming>, closing: &CancellationToken) -> Response<Body> {
     let (mut head, body) = answer.into_parts();
     for name in OF_CONNECTION {
         head.headers.remove(name);

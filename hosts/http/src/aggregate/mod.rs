@@ -29,7 +29,7 @@ use serde_json::Value;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use apis::Api;
-pub(crate) use forward::Passing;
+pub(crate) use forward::{OF_CONNECTION, Passing, passed};
 
 use crate::pki::Issued;
 use crate::tls::ClientTls;

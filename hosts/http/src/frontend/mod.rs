@@ -7,12 +7,15 @@
 //! | `pipeline` | the order in which a request is looked at |
 //! | `documents` | what is no resource |
 //! | `resource` | what is one |
+//! | `connect` | sessions and forwards |
+//! | `proxy` | requests that are passed on to pods, services and nodes |
 
 mod connect;
 mod dashboard;
 mod documents;
 mod explain;
 mod pipeline;
+mod proxy;
 mod resource;
 
 use std::fmt;

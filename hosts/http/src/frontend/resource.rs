@@ -9,7 +9,7 @@ use http::{Method, Response};
 use orchestra_core::api::discovery::Discovery;
 use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
 use orchestra_core::api::{
-    Permit, Reason, Reply, Resource, Response as Answer, Service as _, Status, Target, Verb,
+    Permit, Reason, Reply, Resource, Response as Answer, Service as _, Status, Stream, Target, Verb,
 };
 
 use super::connect;
@@ -54,6 +54,10 @@ impl Frontend {
         };
         if resource.custom && target.namespace.is_some() && !resource.is_namespaced() {
             return Ok(None);
+        }
+        if connect::asked_for(resource, &target) == Some(Stream::Proxy) && !call.is_watch() {
+            // What is below it, and with which methods, is for whom it is passed on to.
+            return self.proxy(asking, &target, payload).await.map(Some);
         }
         if !rest.is_empty() {
             return Err(Status::no_such_resource());

@@ -1,7 +1,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::{StreamExt, future};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use orchestra_core::api::represent::Format;
@@ -10,10 +9,9 @@ use orchestra_core::node::NodeService;
 use orchestra_core::runtime::{AttachOptions, Session};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use super::sessions::{self, SessionRequest};
-use super::{MASTER, figures, logs};
+use super::{MASTER, read};
 use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
@@ -57,8 +55,8 @@ impl Door {
         request: &Request<Incoming>,
         user: Option<&User>,
     ) -> Result<Response<Body>, Status> {
-        let (method, uri) = (request.method(), request.uri());
-        if (method, uri.path()) == (&Method::GET, "/healthz") {
+        let uri = request.uri();
+        if (request.method(), uri.path()) == (&Method::GET, "/healthz") {
             return Ok(reply::text(200, "ok"));
         }
         match user {
@@ -70,18 +68,9 @@ impl Door {
             }
             Some(_) => {}
         }
-        if *method != Method::GET {
-            return Err(Status::method_not_allowed());
-        }
-        if let Some(wanted) = logs::read(uri.path(), uri.query()) {
-            return self.logs(wanted?).await;
-        }
-        if let Some(answer) = figures::answer(&*self.service, uri.path()).await {
-            return answer;
-        }
-        match sessions::read(uri.path(), uri.query()) {
+        match sessions::read(uri.path(), uri.query()).filter(|_| request.method() == Method::GET) {
             Some(wanted) => self.connect(request, wanted?).await,
-            None => Err(Status::new(Reason::NotFound, "the agent of a node does not serve this path")),
+            None => read(&*self.service, (request.method(), uri.query()), uri.path(), &self.closing).await,
         }
     }
 
@@ -122,13 +111,5 @@ impl Door {
             }
             SessionRequest::Port { .. } => Err(Status::internal("a port is no session")),
         }
-    }
-
-    async fn logs(&self, wanted: orchestra_core::node::LogRequest) -> Result<Response<Body>, Status> {
-        let chunks = self.service.logs(&wanted).await?.filter_map(|chunk| {
-            // The head has been sent: all that is left to say of an error is the end.
-            future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok())
-        });
-        Ok(reply::stream("text/plain", chunks.take_until(self.closing.clone().cancelled_owned())))
     }
 }

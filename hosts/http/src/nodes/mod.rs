@@ -12,10 +12,12 @@ mod dial;
 mod door;
 mod figures;
 mod logs;
+mod read;
 mod sessions;
 
 pub use dial::HttpDialer;
 pub use door::serve_node;
+pub(crate) use read::read;
 
 /// Whom the agents answer.
 const MASTER: &str = "kube-apiserver-kubelet-client";

@@ -119,6 +119,12 @@ fn ports_are_forwarded() {
     on_each(|kubectl, up| {
         let much: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
         std::fs::write(up.directory.path().join("much"), &much).unwrap();
+        std::fs::write(up.directory.path().join("words"), "good morning").unwrap();
+        for below in ["pods/web:8080", "services/web:80", "services/web", "services/http:web:80"] {
+            let path = format!("/api/v1/namespaces/default/{below}/proxy/words");
+            assert_eq!(kubectl.until(&format!("get --raw {path}"), |_| true), "good morning", "{path}");
+        }
+        assert!(kubectl.fails("get --raw /api/v1/namespaces/default/services/web:81/proxy/").contains("no service port"));
         for target in ["pod/web :8080", "service/web :80"] {
             let mut forwarding = kubectl
                 .command(&format!("port-forward {target}"))

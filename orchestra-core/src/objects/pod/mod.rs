@@ -65,6 +65,7 @@ impl Rules for PodRules {
         Subresource::EXEC,
         Subresource::ATTACH,
         Subresource::PORT_FORWARD,
+        Subresource::proxy("PodProxyOptions"),
     ];
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("spec.nodeName").lookup(),

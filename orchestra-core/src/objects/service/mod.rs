@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use crate::api::field::Errors;
-use crate::api::{Column, Deletion, NameRule, Rules};
+use crate::api::{Column, Deletion, NameRule, Rules, Subresource};
 use crate::watch::IndexedField;
 
 /// The rules of Service objects.
@@ -30,6 +30,7 @@ impl Rules for ServiceRules {
     const DELETION: Deletion = Deletion::Object;
     const CREATED_BY_UPDATE: bool = true;
     const NAME: NameRule = NameRule::Label;
+    const SUBRESOURCES: &'static [Subresource] = &[Subresource::proxy("ServiceProxyOptions")];
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.clusterIP"), IndexedField::new("spec.type")];
     const COLUMNS: &'static [Column] = print::COLUMNS;

@@ -1,0 +1,142 @@
+//! What of a request is passed on to a service: without what says who sent it, and with its body as it comes.
+
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::SinkExt as _;
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::request::Parts;
+use http::{HeaderMap, Request};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, StreamBody};
+use hyper::body::Frame;
+use tracing::debug;
+
+use crate::aggregate::OF_CONNECTION;
+use crate::body::Payload;
+
+/// The body of a request that is passed on.
+pub(super) type Passed = UnsyncBoxBody<Bytes, BrokenOff>;
+
+/// Why a body ended before its end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the body of the request broke off")]
+pub(super) struct BrokenOff;
+
+/// Where the body of a request is put, frame by frame: one waits for the service to take it.
+pub(super) struct Sending(mpsc::Sender<Result<Frame<Bytes>, BrokenOff>>);
+
+impl Sending {
+    /// Passes all of it on.
+    pub(super) async fn all<B>(mut self, payload: &mut Payload<B>)
+    where
+        B: hyper::body::Body<Data = Bytes> + Send,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Some(body) = payload.take() else { return };
+        let mut body = std::pin::pin!(body);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                debug!(error = %error.into(), "the body of a request broke off");
+                BrokenOff
+            });
+            let ends = frame.is_err();
+            if self.0.send(frame).await.is_err() || ends {
+                return;
+            }
+        }
+        payload.ended();
+    }
+}
+
+/// A request as the service gets it, and the way for its body, if it has one. `path` is what leads to the proxy and what
+/// is below it.
+pub(super) fn request(
+    head: &Parts,
+    path: (&str, &str),
+    host: &str,
+    has_body: bool,
+) -> Result<(Request<Passed>, Sending), http::Error> {
+    let (base, below) = path;
+    let query = head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let slash = if below.is_empty() { "/" } else { "" };
+    let (sender, frames) = mpsc::channel(0);
+    let body = if has_body {
+        StreamBody::new(frames).boxed_unsync()
+    } else {
+        Empty::new().map_err(|never| match never {}).boxed_unsync()
+    };
+    let mut request =
+        Request::builder().method(head.method.clone()).uri(format!("{below}{slash}{query}")).body(body)?;
+    let mut headers = headers(head, host, &format!("{base}{below}"))?;
+    if has_body && !headers.contains_key(CONTENT_LENGTH) {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    *request.headers_mut() = headers;
+    Ok((request, Sending(sender)))
+}
+
+fn headers(head: &Parts, host: &str, path: &str) -> Result<HeaderMap, http::Error> {
+    let is_told = |name: &HeaderName, begin| name.as_str().starts_with(begin);
+    let is_passed = |name: &HeaderName| {
+        !OF_CONNECTION.contains(name)
+            // The client was told to go on when its body was first read.
+            && !matches!(*name, AUTHORIZATION | HOST | EXPECT)
+            && !is_told(name, "impersonate-")
+            && !is_told(name, "x-remote-")
+    };
+    let given = head.headers.iter().filter(|(name, _)| is_passed(name));
+    let mut headers: HeaderMap = given.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let own = head.headers.get(HOST).cloned();
+    headers.insert(HOST, HeaderValue::from_str(host)?);
+    headers.insert(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(path)?);
+    if let Some(own) = own {
+        headers.insert(HeaderName::from_static("x-forwarded-host"), own);
+    }
+    if let Some(protocol) = head.headers.get(UPGRADE) {
+        headers.insert(UPGRADE, protocol.clone());
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_is_not_told_what_would_let_it_ask_as_its_client() {
+        let (head, ()) = Request::get("/api/v1/namespaces/a/pods/b/proxy/c?d=e")
+            .header("authorization", "Bearer secret")
+            .header("impersonate-user", "bob")
+            .header("x-remote-user", "root")
+            .header("cookie", "its own")
+            .header("host", "cluster:6443")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .body(())
+            .unwrap()
+            .into_parts();
+        let base = "/api/v1/namespaces/a/pods/b/proxy";
+        let (request, _) = request(&head, (base, "/c"), "b:80", false).unwrap();
+        assert_eq!(request.uri(), "/c?d=e");
+        let mut lines: Vec<String> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "connection: Upgrade",
+                "cookie: its own",
+                "host: b:80",
+                "upgrade: websocket",
+                "x-forwarded-host: cluster:6443",
+                &format!("x-forwarded-uri: {base}/c"),
+            ]
+        );
+        let (rooted, _) = super::request(&head, (base, ""), "b:80", true).unwrap();
+        assert_eq!((rooted.uri().to_string(), &rooted.headers()[TRANSFER_ENCODING]), ("/?d=e".to_owned(), &HeaderValue::from_static("chunked")));
+    }
+}

@@ -52,6 +52,7 @@ mod kubeconfig;
 mod layout;
 mod local;
 mod logs;
+mod manifest_url;
 mod metrics;
 mod nodes;
 mod openapi;
@@ -85,6 +86,7 @@ pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenE
 pub use keys::TokenKeys;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
+pub use manifest_url::{ManifestUrl, ManifestUrlError};
 pub use nodes::{HttpDialer, serve_node};
 #[cfg(feature = "flags")]
 pub use options::{ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError};

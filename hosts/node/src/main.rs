@@ -1,11 +1,13 @@
-//! `orchestra-node`: joins a master and runs the pods that it is given, in the foreground, until a signal. Containers run
-//! on when it stops, and are found again when it starts.
+//! `orchestra-node`: joins a master and runs the pods that it is given and those of manifests of its own, in the
+//! foreground, until a signal; or runs only its own, without a master. Containers run on when it stops, and are found again
+//! when it starts.
 
 mod backend;
 mod options;
+mod standalone;
 
 use std::net::{IpAddr, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +15,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use orchestra_core::api::Status;
-use orchestra_core::node::{Agent, Config};
+use orchestra_core::node::{Agent, Config, Manifests};
 use orchestra_core::proxy;
-use orchestra_http::{Credential, Identity, Issued, Remote, RemoteConfig, ServerTls, join, serve_node};
+use orchestra_core::runtime::Capabilities;
+use orchestra_http::{
+    Credential, Identity, Issued, ManifestUrl, Remote, RemoteConfig, ServerTls, join, serve_node,
+};
 use orchestra_net::{Dns, Routes};
-use orchestra_runtime::host::{NetProber, Volumes};
+use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -67,7 +72,20 @@ async fn until_signal(options: Options) -> anyhow::Result<()> {
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let name = options.name.clone().unwrap_or_else(machine_name);
     let directory = std::path::absolute(&options.data_dir)?;
-    let Some(identity) = stop.run_until_cancelled(identify(&options, &directory, &name)).await else {
+    match options.join.clone() {
+        Some(master) => joined(&options, &master, (name, directory), stop).await,
+        None => standalone::run(&options, (name, directory), stop).await,
+    }
+}
+
+/// A node of a master's cluster.
+async fn joined(
+    options: &Options,
+    master: &str,
+    (name, directory): (String, PathBuf),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(identity) = stop.run_until_cancelled(identify(options, master, &directory, &name)).await else {
         return Ok(());
     };
     let identity = identity?;
@@ -76,33 +94,35 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     })?;
     let reached_as = |issued: &Issued| {
         Remote::connect(RemoteConfig {
-            url: options.join.clone(),
+            url: master.to_owned(),
             authority: identity.authority.clone(),
             credential: Credential::Certificate(issued.clone()),
         })
     };
     let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
     let (client, carrier) = (node.client(), carrier.client());
-    let backend = backend::choose(&options, &directory, &name, client.clock()).await?;
+    let backend = backend::choose(options, &directory, &name, client.clock()).await?;
     let config = Config {
-        addresses: vec![options.address.map_or_else(|| own_address(&options.join), Ok)?],
+        addresses: vec![options.address.map_or_else(|| own_address(master), Ok)?],
         cluster: name.clone(),
         log_root: directory.join("logs"),
         dns_service: backend.reaches_services,
         endpoint_port: Some(listener.local_addr()?.port()),
         heartbeat: options.heartbeat,
+        eviction: options.eviction_hard.clone(),
         ..Config::default()
     };
     let can = backend.runtime.capabilities();
     let mut agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network))
         .config(config);
     if !can.simulated {
-        let volumes = Volumes::new(directory.join("volumes"));
-        let volumes = if can.fields.privileged { volumes } else { volumes.containers_have_own_rights() };
-        agent = agent.volumes(Arc::new(volumes)).prober(Arc::new(NetProber));
+        agent = agent.volumes(Arc::new(volumes(&directory, &can))).prober(Arc::new(NetProber));
+    }
+    for place in manifests(options)? {
+        agent = agent.manifests(place);
     }
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
-    println!("{name} is a node of the cluster at {}", options.join);
+    println!("{name} is a node of the cluster at {master}");
     let stopped = || stop.clone().cancelled_owned();
     let names = async {
         if backend.reaches_services {
@@ -147,8 +167,26 @@ async fn lasting<F: Future<Output = Result<(), Status>>>(
     }
 }
 
+/// Where volumes are kept.
+fn volumes(directory: &Path, can: &Capabilities) -> Volumes {
+    let volumes = Volumes::new(directory.join("volumes"));
+    if can.fields.privileged { volumes } else { volumes.containers_have_own_rights() }
+}
+
+/// Where the node finds pods of its own.
+fn manifests(options: &Options) -> anyhow::Result<Vec<Arc<dyn Manifests>>> {
+    let mut places: Vec<Arc<dyn Manifests>> = Vec::new();
+    if let Some(path) = &options.pod_manifest_path {
+        places.push(Arc::new(ManifestPath::new(path).period(options.file_check_frequency)));
+    }
+    if let Some(url) = &options.manifest_url {
+        places.push(Arc::new(ManifestUrl::new(url)?.period(options.http_check_frequency)));
+    }
+    Ok(places)
+}
+
 /// The certificate that the node has, or one that it gets by joining. Waits for a master that is away.
-async fn identify(options: &Options, directory: &Path, name: &str) -> anyhow::Result<Identity> {
+async fn identify(options: &Options, master: &str, directory: &Path, name: &str) -> anyhow::Result<Identity> {
     let pki = directory.join("pki");
     if let Some(identity) = Identity::load(&pki, options.token.as_ref(), name) {
         return Ok(identity);
@@ -157,7 +195,7 @@ async fn identify(options: &Options, directory: &Path, name: &str) -> anyhow::Re
         bail!("this node has not joined yet; give it the --token that the master prints");
     };
     let identity = loop {
-        match join(&options.join, token, name).await {
+        match join(master, token, name).await {
             Ok(identity) => break identity,
             Err(error) if error.is_transient() => warn!(%error, "trying again"),
             Err(error) => return Err(error.into()),

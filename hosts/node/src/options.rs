@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use orchestra_core::node::Thresholds;
 use orchestra_http::JoinToken;
 use orchestra_runtime::process::Range;
 
@@ -11,8 +12,23 @@ use orchestra_runtime::process::Range;
 #[command(name = "orchestra-node", version)]
 pub(crate) struct Options {
     /// The master, as https://10.0.0.1:6443
+    #[arg(long, value_name = "URL", required_unless_present = "standalone")]
+    pub(crate) join: Option<String>,
+    /// Run the pods of manifests without any master
+    #[arg(long, conflicts_with_all = ["join", "token"])]
+    pub(crate) standalone: bool,
+    /// A folder or file with manifests of pods that the node runs whatever a master says
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    /// How often it is looked at though nothing says that it changed
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) file_check_frequency: Duration,
+    /// A URL that says which pods the node runs whatever a master says
     #[arg(long, value_name = "URL")]
-    pub(crate) join: String,
+    pub(crate) manifest_url: Option<String>,
+    /// How often it is asked
+    #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
+    pub(crate) http_check_frequency: Duration,
     /// The join token that the master prints; not needed by a node that has joined before
     #[arg(long, value_name = "TOKEN", env = "ORCHESTRA_JOIN_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<JoinToken>,
@@ -40,6 +56,13 @@ pub(crate) struct Options {
     /// How often the node says that it lives
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub(crate) heartbeat: Duration,
+    /// How little may be left of the machine before pods are evicted, with commas between; nothing for never
+    #[arg(
+        long,
+        value_name = "SIGNAL<AMOUNT",
+        default_value = "memory.available<100Mi,nodefs.available<10%,imagefs.available<15%,nodefs.inodesFree<5%"
+    )]
+    pub(crate) eviction_hard: Thresholds,
     /// Show logs; twice for more
     #[arg(short, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,

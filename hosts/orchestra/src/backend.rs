@@ -12,13 +12,13 @@ use orchestra_core::cluster::{Builder, Node};
 use orchestra_core::controllers::PodRanges;
 use orchestra_core::controllers::local_path::LocalPath;
 use orchestra_core::network::dns;
-use orchestra_core::node::{self, ClusterDns};
+use orchestra_core::node::{self, ClusterDns, Thresholds};
 use orchestra_core::runtime::Runtime as _;
-use orchestra_http::own_address;
+use orchestra_http::{ManifestUrl, own_address};
 use orchestra_net::routes::Range as Pods;
 use orchestra_net::{Dns, NftablesNetwork, Routes, UserspaceNetwork};
 use orchestra_runtime::docker::DockerRuntime;
-use orchestra_runtime::host::{NetProber, Volumes};
+use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
 use orchestra_runtime::process::{self, ProcessRuntime};
 use tracing::{error, warn};
 
@@ -52,6 +52,15 @@ pub(crate) struct Backend {
     several: bool,
     /// Whether it answers names.
     names: bool,
+    own: Own,
+}
+
+/// What is set of the node itself.
+#[derive(Default)]
+struct Own {
+    manifest_path: Option<PathBuf>,
+    manifest_url: Option<String>,
+    eviction: Thresholds,
 }
 
 enum Kind {
@@ -93,21 +102,22 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         Kind::Process(..) => directory::keep_runtime(directory, PROCESS)?,
     }
     let several = options.is_joinable();
-    Ok(Backend {
-        kind,
-        node: options.node_name.clone(),
-        directory: directory.to_owned(),
-        services: options.service_cluster_ip_range.clone(),
-        several,
-        names: true,
-    })
+    let own = Own {
+        manifest_path: options.pod_manifest_path.clone(),
+        manifest_url: options.manifest_url.clone(),
+        eviction: options.eviction_hard.clone(),
+    };
+    let (node, directory) = (options.node_name.clone(), directory.to_owned());
+    let services = options.service_cluster_ip_range.clone();
+    Ok(Backend { kind, node, directory, services, several, names: true, own })
 }
 
 /// Processes of this machine.
 pub(crate) async fn process(directory: &Path, node: &str) -> anyhow::Result<Backend> {
     let kind = open_process(directory, Network::Userspace, false).await?;
     let (node, directory) = (node.to_owned(), directory.to_owned());
-    Ok(Backend { kind, node, directory, services: None, several: false, names: false })
+    let (services, own) = (None, Own::default());
+    Ok(Backend { kind, node, directory, services, several: false, names: false, own })
 }
 
 async fn open_process(directory: &Path, network: Network, several: bool) -> anyhow::Result<Kind> {
@@ -158,6 +168,7 @@ impl Backend {
             dns: ClusterDns { servers, domain: DOMAIN.to_owned() },
             log_root: self.directory.join("logs"),
             addresses: vec![own_address()],
+            eviction: self.own.eviction.clone(),
             ..node::Config::default()
         };
         let mut volumes = Volumes::new(self.directory.join("volumes"));
@@ -165,7 +176,13 @@ impl Backend {
             volumes = volumes.containers_have_own_rights();
         }
         let node_name = self.node.clone();
-        let node = Node::new(self.node).config(config).volumes(volumes).prober(NetProber);
+        let mut node = Node::new(self.node).config(config).volumes(volumes).prober(NetProber);
+        if let Some(path) = self.own.manifest_path {
+            node = node.manifests(Arc::new(ManifestPath::new(path)));
+        }
+        if let Some(url) = self.own.manifest_url {
+            node = node.manifests(Arc::new(ManifestUrl::new(&url)?));
+        }
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
             Kind::Docker(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),

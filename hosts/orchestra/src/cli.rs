@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::Component;
 use orchestra_core::meta::Revision;
+use orchestra_core::node::Thresholds;
 use orchestra_core::quantity::Quantity;
 use orchestra_http::ApiOptions;
 
@@ -78,6 +79,15 @@ pub(crate) struct Up {
     /// Leave parts out, for others to run: kube-scheduler, kube-controller-manager. A kubeconfig for each is written
     #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable)]
     pub(crate) without: Vec<Component>,
+    /// A folder or file with manifests of pods that the node runs whatever the API says
+    #[arg(long, value_name = "PATH")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
+    /// A URL that says the same, asked every 20 s
+    #[arg(long, value_name = "URL")]
+    pub(crate) manifest_url: Option<String>,
+    /// How little may be left of the machine before pods are evicted, as the kubelet's option; nothing for never
+    #[arg(long, value_name = "SIGNAL<AMOUNT", default_value = "memory.available<100Mi")]
+    pub(crate) eviction_hard: Thresholds,
     /// Let other machines join as nodes, and print the line by which they do; implied when --listen is not loopback
     #[arg(long)]
     pub(crate) join: bool,

@@ -14,8 +14,9 @@ use super::figures::Figures;
 use super::followed::Followed;
 use super::no_host::NoHost;
 use super::pods::Pods;
-use super::ports::{Prober, VolumeHost};
+use super::ports::{Manifests, Prober, VolumeHost};
 use super::register::Registrar;
+use super::residents::Residents;
 use super::service::LocalNode;
 use super::status::NodeFacts;
 use crate::api::Client;
@@ -51,6 +52,7 @@ pub struct Agent {
     network: Arc<dyn Network>,
     volumes: Option<Arc<dyn VolumeHost>>,
     prober: Option<Arc<dyn Prober>>,
+    manifests: Vec<Arc<dyn Manifests>>,
     config: Config,
 }
 
@@ -72,7 +74,8 @@ impl Agent {
         network: Arc<dyn Network>,
     ) -> Self {
         let (volumes, prober, config) = (None, None, Config::default());
-        Self { name: name.into(), client, runtime, network, volumes, prober, config }
+        let manifests = Vec::new();
+        Self { name: name.into(), client, runtime, network, volumes, prober, manifests, config }
     }
 
     /// Where volumes are kept.
@@ -86,6 +89,14 @@ impl Agent {
     #[must_use]
     pub fn prober(mut self, prober: Arc<dyn Prober>) -> Self {
         self.prober = Some(prober);
+        self
+    }
+
+    /// Where the node finds pods of its own, which no API gives it. Of several of one name, those of the first place said
+    /// count. They run whether there is an API or not.
+    #[must_use]
+    pub fn manifests(mut self, manifests: Arc<dyn Manifests>) -> Self {
+        self.manifests.push(manifests);
         self
     }
 
@@ -120,12 +131,25 @@ impl Agent {
         };
         let stop = CancellationToken::new();
         let mut registrar = Registrar::new(ctx.clone(), info.clone());
-        tokio::select! {
-            biased;
-            () = registrar.register() => {}
-            () = &mut shutdown => return,
-        }
         let mut parts = Supervisor::new(format!("node/{}", ctx.name), ctx.clock().clone());
+        let pods = |parts: &mut Supervisor<&'static str>| {
+            let (ctx, stop) = (ctx.clone(), stop.clone());
+            parts.start("pods", move || Pods::new(ctx.clone()).run(stop.clone()));
+        };
+        // Static pods may be what the API is made of.
+        if !ctx.manifests.is_empty() {
+            pods(&mut parts);
+        }
+        let registered = tokio::select! {
+            biased;
+            () = registrar.register() => true,
+            () = &mut shutdown => false,
+        };
+        if !registered {
+            stop.cancel();
+            while parts.next().await.is_some() {}
+            return;
+        }
         {
             let (ctx, stop) = (ctx.clone(), stop.clone());
             parts.start("heartbeat", move || {
@@ -133,9 +157,8 @@ impl Agent {
                 async move { stop.run_until_cancelled(registrar.run()).await.unwrap_or_default() }
             });
         }
-        {
-            let (ctx, stop) = (ctx.clone(), stop.clone());
-            parts.start("pods", move || Pods::new(ctx.clone()).run(stop.clone()));
+        if ctx.manifests.is_empty() {
+            pods(&mut parts);
         }
         shutdown.await;
         stop.cancel();
@@ -168,11 +191,13 @@ impl Agent {
             network: self.network,
             volumes,
             prober,
+            manifests: self.manifests,
             recorder,
             config: self.config,
             machine,
             facts,
             followed: Followed::default(),
+            residents: Residents::default(),
             attaching: RwLock::new(()),
             began: clock.now(),
             client: self.client,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use super::thresholds::Thresholds;
 use super::translate::ClusterDns;
 
 /// What can be set about a node agent. The defaults are the kubelet's.
@@ -43,6 +44,8 @@ pub struct Config {
     pub events: bool,
     /// Most pods at a time, where the machine's own figure is not to count.
     pub max_pods: Option<u32>,
+    /// How little of memory, disk and processes may be left before pods are evicted.
+    pub eviction: Thresholds,
     /// How much of the machine is kept from pods, in thousandths of a core and bytes.
     pub reserved: (u64, u64),
 }
@@ -65,6 +68,7 @@ impl Default for Config {
             volume_period: Duration::from_secs(60),
             events: true,
             max_pods: None,
+            eviction: Thresholds::default(),
             reserved: (0, 0),
         }
     }

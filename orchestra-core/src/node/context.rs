@@ -12,7 +12,8 @@ use tokio::sync::RwLock;
 use super::config::Config;
 use super::fields::Facts;
 use super::followed::Followed;
-use super::ports::{Prober, VolumeHost};
+use super::ports::{Manifests, Prober, VolumeHost};
+use super::residents::Residents;
 use super::sources::{Needs, Sources};
 use super::status::NodeFacts;
 use super::translate::ClusterDns;
@@ -31,12 +32,15 @@ pub(super) struct Context {
     pub(super) network: Arc<dyn Network>,
     pub(super) volumes: Arc<dyn VolumeHost>,
     pub(super) prober: Arc<dyn Prober>,
+    pub(super) manifests: Vec<Arc<dyn Manifests>>,
     pub(super) recorder: Option<Recorder>,
     pub(super) config: Config,
     pub(super) machine: MachineInfo,
     pub(super) facts: NodeFacts,
     /// What the pods refer to.
     pub(super) followed: Followed,
+    /// The pods that have a loop.
+    pub(super) residents: Residents,
     /// Held for writing while addresses that nobody uses are looked for, and for reading while one is given.
     pub(super) attaching: RwLock<()>,
     /// What is older than this was made by an agent before.

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, Pod};
 
 use super::service::{LogRequest, NodeService};
+use super::static_pods::MIRROR;
 use crate::api::{Client, LogQuery, Reason, Status};
 use crate::meta::GroupResource;
 use crate::runtime::{ByteStream, PodRef};
@@ -173,10 +174,16 @@ impl Directory {
         if node.is_empty() {
             return Err(Status::bad_request(format!("pod {name} does not have a host assigned")));
         }
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let uid = uid_on_node(pod).unwrap_or_default();
         let pod = PodRef { namespace: namespace.to_owned(), name: name.to_owned(), uid };
         Ok(PodPlace { pod, node: self.find(client, &node).await? })
     }
+}
+
+/// By which uid the node of a pod knows it: that of the manifest, for a pod that only shows how a static pod is.
+fn uid_on_node(pod: &Pod) -> Option<String> {
+    let mirrored = pod.metadata.annotations.as_ref().and_then(|all| all.get(MIRROR));
+    mirrored.or(pod.metadata.uid.as_ref()).cloned()
 }
 
 /// The container that is meant.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Deserialize;
 use tokio::sync::Notify;
 
+use super::model::Failure;
 use crate::watch::Entry;
 
 /// The mailbox of one pod's loop.
@@ -17,6 +18,7 @@ struct Latest {
     entry: Arc<Entry>,
     gone: bool,
     sources_changed: bool,
+    evicted: Option<Failure>,
     /// Whether anything was said since the box was emptied.
     news: bool,
 }
@@ -29,6 +31,8 @@ pub(super) struct Mail {
     pub(super) gone: bool,
     /// Something that it refers to has changed since the box was emptied before.
     pub(super) sources_changed: bool,
+    /// The node has no room for it any more, and why.
+    pub(super) evicted: Option<Failure>,
 }
 
 /// How much of an ending was asked for: none, a deletion with so much grace, or the pod is out of the API.
@@ -51,7 +55,7 @@ impl Mailbox {
     }
 
     fn with(entry: Arc<Entry>, gone: bool) -> Self {
-        let latest = Latest { entry, gone, sources_changed: false, news: true };
+        let latest = Latest { entry, gone, sources_changed: false, evicted: None, news: true };
         Self { latest: Mutex::new(latest), changed: Notify::new() }
     }
 
@@ -83,6 +87,11 @@ impl Mailbox {
         self.tell(|latest| latest.sources_changed = true);
     }
 
+    /// The node has no room for the pod any more.
+    pub(super) fn put_evicted(&self, why: Failure) {
+        self.tell(|latest| latest.evicted = Some(why));
+    }
+
     /// Something happened: look again.
     pub(super) fn poke(&self) {
         self.tell(|_| {});
@@ -101,7 +110,13 @@ impl Mailbox {
         let mut latest = self.lock();
         latest.news = false;
         let sources_changed = std::mem::take(&mut latest.sources_changed);
-        Mail { entry: latest.entry.clone(), gone: latest.gone, sources_changed }
+        let evicted = latest.evicted.take();
+        Mail { entry: latest.entry.clone(), gone: latest.gone, sources_changed, evicted }
+    }
+
+    /// The pod as it is known now.
+    pub(super) fn entry(&self) -> Arc<Entry> {
+        self.lock().entry.clone()
     }
 
     /// Whether the API has a pod whose loop has not been told so yet.

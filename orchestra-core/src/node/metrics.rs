@@ -46,7 +46,22 @@ impl fmt::Debug for FiguresOfUse {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct PodView {
+    metadata: PodMetaView,
     spec: PodSpecView,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PodMetaView {
+    annotations: AnnotationsView,
+}
+
+/// Of a pod that the node has from elsewhere: by which uid the node knows it.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct AnnotationsView {
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    mirror: Option<String>,
 }
 
 /// What is shown of the object that figures are about.
@@ -138,7 +153,11 @@ impl FiguresOfUse {
             .flat_map(|(_, summary)| &summary.pods)
             .map(|pod| (pod.pod_ref.uid.as_str(), pod))
             .collect();
-        let figures = |entry: &Arc<Entry>| of_pod(entry, by_uid.get(entry.uid().as_str())?);
+        let figures = |entry: &Arc<Entry>| {
+            let mirrored =
+                entry.view::<PodView>().ok().and_then(|pod| pod.metadata.annotations.mirror.clone());
+            of_pod(entry, by_uid.get(mirrored.as_deref().unwrap_or(entry.uid().as_str()))?)
+        };
         Ok(entries.iter().filter_map(figures).collect())
     }
 }

@@ -15,14 +15,14 @@
 //!   between any two steps.
 //! * Nothing is kept on disk. What an agent must know after it restarted is in the labels of the runtime's objects; the
 //!   rest (`model::Memory`) it can do without.
-//! * The world beside runtime and network is behind [`VolumeHost`] and [`Prober`].
+//! * The world beside runtime and network is behind [`VolumeHost`], [`Prober`] and [`Manifests`].
 //!
 //! What runs until the end, all of it owned by the agent and begun again after a panic:
 //!
 //! | task | takes in | gives out |
 //! | --- | --- | --- |
-//! | heartbeat (`register`) | the node's object, the runtime's health | its status and lease |
-//! | `pods` | the watch of the node's pods, the runtime's events | mail to the loops; new loops, also for leftovers |
+//! | heartbeat (`register`) | the node's object, the runtime's health, how full the machine is | its status and lease; mail to a pod that is evicted |
+//! | `pods` | the watch of the node's pods, manifests, the runtime's events | mail to the loops; new loops, also for leftovers |
 //! | one `pod_loop` a pod | its mailbox, what the runtime shows | steps, the pod's status |
 //! | one `probe` a probe | the pod's address | verdicts, and a nudge to the loop |
 //! | one watch an object that pods refer to (`followed`) | its changes | a nudge to the loops |
@@ -31,12 +31,14 @@ mod address;
 mod agent;
 mod apply;
 mod backoff;
+mod changes;
 mod claimed;
 mod config;
 mod connect;
 mod context;
 mod directory;
 mod env;
+mod evict;
 mod expand;
 pub mod fake;
 mod fields;
@@ -47,8 +49,10 @@ mod images;
 mod kill;
 mod leftovers;
 mod mailbox;
+mod manifests;
 mod messages;
 mod metrics;
+mod mirror;
 mod model;
 mod mounts;
 mod no_host;
@@ -57,15 +61,20 @@ mod plan;
 mod pod_loop;
 mod pods;
 mod ports;
+mod pressure;
 mod probe;
 mod register;
 mod report;
+mod residents;
 mod resources;
 mod service;
 mod sources;
 mod start;
+mod static_pods;
 mod status;
 mod stop;
+mod storage;
+mod thresholds;
 mod translate;
 mod unsupported;
 mod volumes;
@@ -76,8 +85,10 @@ pub use connect::Connections;
 pub use directory::{ContainerPlace, Dialer, Directory, PodPlace};
 pub use metrics::FiguresOfUse;
 pub use ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost, VolumeUsage,
+    FileSet, HostError, HttpAnswer, HttpProbe, Manifest, Manifests, PodFile, ProbeError, Prober, SubPath,
+    VolumeHost, VolumeUsage,
 };
 pub use service::{LocalNode, LogRequest, NodeService};
+pub use thresholds::{ThresholdError, Thresholds};
 pub use translate::ClusterDns;
 pub use volumes::{EmptyDir, FileContent, Files};

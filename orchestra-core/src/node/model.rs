@@ -206,6 +206,8 @@ pub struct Failure {
     pub reason: String,
     /// In words.
     pub message: String,
+    /// It ends with no more than the least grace.
+    pub at_once: bool,
 }
 
 /// The reason for which a container waits whose configuration cannot be had.
@@ -287,6 +289,8 @@ pub struct Memory {
     pub messages: BTreeMap<ContainerId, String>,
     /// The pod has failed as a whole.
     pub failure: Option<Failure>,
+    /// When it is looked again how much of the node's disk it takes, if it may take only so much.
+    pub storage_due: Option<Timestamp>,
     /// Why nothing of the pod may be started here: a field that the runtime does not carry out.
     pub refused: Option<String>,
 }

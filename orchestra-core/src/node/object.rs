@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 
 use super::config::Config;
+use super::pressure::{Pressure, Short};
 use crate::api::schema::{Place, canonical};
 use crate::quantity::{Format, Quantity};
 use crate::runtime::{Image, MachineInfo, RuntimeInfo};
@@ -88,11 +89,13 @@ pub struct Facts<'a> {
     pub images: &'a [Image],
     /// What was set.
     pub config: &'a Config,
+    /// What the node runs short of.
+    pub pressure: &'a Pressure,
 }
 
 /// The status of a node. What others have written into it is kept.
 pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Timestamp) -> NodeStatus {
-    let Facts { name, machine, runtime, images, config } = facts;
+    let Facts { name, machine, runtime, images, config, pressure } = facts;
     let capacity = capacity(machine, config);
     let mut allocatable = capacity.clone();
     for (what, kept) in [("cpu", config.reserved.0), ("memory", config.reserved.1)] {
@@ -104,7 +107,7 @@ pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Tim
         capacity: Some(capacity),
         allocatable: Some(allocatable),
         addresses: Some(addresses(name, config)),
-        conditions: Some(conditions(old, health, now)),
+        conditions: Some(conditions(old, health, pressure, now)),
         node_info: Some(system_info(machine, runtime)),
         daemon_endpoints: config.endpoint_port.map(|port| NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
@@ -172,16 +175,37 @@ fn images_shown(images: &[Image]) -> Vec<ContainerImage> {
 }
 
 /// The four conditions of a node, and those that others have written.
-fn conditions(old: &NodeStatus, health: &Health, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(old: &NodeStatus, health: &Health, pressure: &Pressure, now: Timestamp) -> Vec<NodeCondition> {
     let (ready, reason, message) = match health {
         Health::Ready => ("True", "KubeletReady", "kubelet is posting ready status".to_owned()),
         Health::NotReady(why) => ("False", "KubeletNotReady", why.clone()),
     };
-    let enough = |what: &str| format!("kubelet has {what}");
+    let of =
+        |short, type_, [reason, enough]: [&'static str; 2], [short_reason, lacking]: [&'static str; 2]| {
+            match pressure.holds(short) {
+                true => (type_, "True", short_reason, format!("kubelet has {lacking}")),
+                false => (type_, "False", reason, format!("kubelet has {enough}")),
+            }
+        };
     let ours = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", enough("sufficient memory available")),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", enough("no disk pressure")),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", enough("sufficient PID available")),
+        of(
+            Short::Memory,
+            "MemoryPressure",
+            ["KubeletHasSufficientMemory", "sufficient memory available"],
+            ["KubeletHasInsufficientMemory", "insufficient memory available"],
+        ),
+        of(
+            Short::Disk,
+            "DiskPressure",
+            ["KubeletHasNoDiskPressure", "no disk pressure"],
+            ["KubeletHasDiskPressure", "disk pressure"],
+        ),
+        of(
+            Short::Processes,
+            "PIDPressure",
+            ["KubeletHasSufficientPID", "sufficient PID available"],
+            ["KubeletHasInsufficientPID", "insufficient PID available"],
+        ),
         ("Ready", ready, reason, message),
     ];
     let known = old.conditions.as_deref().unwrap_or_default();
@@ -252,7 +276,15 @@ mod tests {
         let runtime = RuntimeInfo { name: "fake".into(), version: "1".into() };
         let config = Config { reserved: (500, 1 << 20), ..Config::default() };
         let now = Timestamp::from_second(second).unwrap();
-        let facts = Facts { name: "n1", machine: &machine, runtime: &runtime, images: &[], config: &config };
+        let pressure = &Pressure::default();
+        let facts = Facts {
+            name: "n1",
+            machine: &machine,
+            runtime: &runtime,
+            images: &[],
+            config: &config,
+            pressure,
+        };
         node_status(old, facts, health, now)
     }
 

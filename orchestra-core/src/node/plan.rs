@@ -121,7 +121,9 @@ pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan
         return Plan::of([step]);
     }
     if is_terminal(pod) || memory.failure.is_some() {
-        return Plan::of(seen.is_up().then_some(Step::Terminate { grace: grace(pod, spec) }));
+        let at_once = memory.failure.as_ref().is_some_and(|failure| failure.at_once);
+        let grace = if at_once { LEAST_GRACE } else { grace(pod, spec) };
+        return Plan::of(seen.is_up().then_some(Step::Terminate { grace }));
     }
     let mut plan = Planner { pod, spec, seen, memory, now, plan: Plan::default() };
     plan.live();
@@ -148,6 +150,9 @@ impl<'a> Planner<'a> {
     fn live(&mut self) {
         if self.past_deadline() || self.completed() {
             return;
+        }
+        if let Some(due) = self.memory.storage_due {
+            self.plan.wake_at(due);
         }
         if let Some(why) = &self.memory.refused {
             return self.step(Step::Refuse(why.clone()));
@@ -194,6 +199,7 @@ impl<'a> Planner<'a> {
         self.step(Step::Fail(Failure {
             reason: "DeadlineExceeded".into(),
             message: "Pod was active on the node longer than the specified deadline".into(),
+            at_once: false,
         }));
         true
     }

@@ -11,16 +11,16 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
 use super::apply::{Applied, Executor};
 use super::backoff::{add, between};
-use super::context::Context;
+use super::context::{Context, about};
 use super::followed::Following;
 use super::mailbox::{Ending, Mail, Mailbox};
-use super::model::{Memory, Observed};
+use super::model::{Failure, Memory, Observed};
 use super::plan::{Step, plan};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::unsupported;
+use super::{mirror, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
@@ -66,6 +66,9 @@ impl PodLoop {
                 self.entry = mail.entry;
             }
             self.memory.gone = mail.gone;
+            if let Some(why) = mail.evicted {
+                self.evict(why);
+            }
             if mail.sources_changed {
                 self.memory.sources_changed(self.ctx.now());
             }
@@ -130,10 +133,37 @@ impl PodLoop {
         let running = |name: &str| seen.latest(name).is_some_and(|life| life.state.is_running());
         self.memory.waiting.retain(|name, _| !running(name));
         self.probes.sync(&self.ctx, pod, &seen, &mut self.memory);
+        self.check_storage(pod, &seen).await;
         let supported = self.ctx.runtime.capabilities().fields;
         self.memory.refused = unsupported::field(pod, &supported)
             .map(|field| unsupported::refusal(&field, &self.ctx.facts.runtime));
         Ok(seen)
+    }
+
+    /// The pod has to go, unless it is on its way already.
+    fn evict(&mut self, why: Failure) {
+        if self.memory.failure.is_some() || self.memory.gone || self.entry.is_deleting() {
+            return;
+        }
+        if let Ok(pod) = self.entry.decode::<Pod>() {
+            self.ctx.warning(&about(&pod, None), &why.reason, why.message.clone());
+        }
+        self.memory.failure = Some(why);
+    }
+
+    /// Looks how much of the node's disk the pod takes, when it is time.
+    async fn check_storage(&mut self, pod: &Pod, seen: &Observed) {
+        let limited = pod.spec.as_ref().filter(|spec| storage::is_limited(spec) && seen.is_running());
+        let Some(spec) = limited else { return self.memory.storage_due = None };
+        let now = self.ctx.now();
+        if self.memory.storage_due.is_some_and(|due| now < due) {
+            return;
+        }
+        let taken = storage::taken(&self.ctx, pod).await;
+        if let Some(why) = storage::exceeded(spec, &taken) {
+            self.evict(why);
+        }
+        self.memory.storage_due = Some(add(now, storage::PERIOD));
     }
 
     /// Carries out a plan. The status from before is reported if that takes long.
@@ -149,7 +179,7 @@ impl PodLoop {
         let (ctx, mailbox, entry) = (self.ctx.clone(), self.mailbox.clone(), self.entry.clone());
         let slow = async {
             ctx.clock().sleep(REPORT_AFTER).await;
-            if let (_, Some(newer)) = report(&ctx, &entry, pod, before).await {
+            if let (_, Some(newer)) = say(&ctx, &entry, pod, before).await {
                 mailbox.put_written(newer);
             }
             std::future::pending().await
@@ -193,13 +223,18 @@ impl PodLoop {
     }
 
     async fn tell(&mut self, pod: &Pod, status: PodStatus) -> Reported {
-        let (reported, newer) = report(&self.ctx, &self.entry, pod, status).await;
+        let (reported, newer) = say(&self.ctx, &self.entry, pod, status).await;
         self.entry = newer.unwrap_or_else(|| self.entry.clone());
         reported
     }
 
     /// Everything has ended: the last status, and then the pod leaves the API.
     async fn finish(&mut self, pod: &Pod, last: PodStatus) -> Next {
+        if static_pods::is_static(&self.entry) {
+            // Its mirror goes when the loop has ended, API or not.
+            self.mailbox.put_gone(None);
+            return Next::Now;
+        }
         match self.tell(pod, last).await {
             Reported::Done => {}
             Reported::NotFound => return Next::Wait(None),
@@ -219,5 +254,13 @@ impl PodLoop {
         self.failures = self.failures.saturating_add(1);
         tracing::debug!(pod = %self.entry.name(), why, ?wait, "trying again later");
         Next::Wait(Some(add(self.ctx.now(), wait)))
+    }
+}
+
+/// Writes the status of a pod where the API shows it.
+async fn say(ctx: &Context, entry: &Entry, pod: &Pod, status: PodStatus) -> (Reported, Option<Arc<Entry>>) {
+    match static_pods::is_static(entry) {
+        true => mirror::report(ctx, entry, pod, status).await,
+        false => report(ctx, entry, pod, status).await,
     }
 }

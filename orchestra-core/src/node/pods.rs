@@ -1,26 +1,28 @@
-//! The pods of the node: one loop for each that the API has, or of which something is left here.
+//! The pods of the node: one loop for each that the API has or a manifest makes, or of which something is left here.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::{Change, changes};
 use super::context::Context;
 use super::leftovers::{self, Leftover};
 use super::mailbox::Mailbox;
+use super::manifests::{Found, Wanted, read_all};
 use super::pod_loop::PodLoop;
-use crate::api::{Client, Status, Target, WatchEvent, WatchOptions, WatchStream};
+use super::{mirror, static_pods};
+use crate::api::WatchEvent;
 use crate::runtime::{EventKind, EventStream, RuntimeEvent};
-use crate::selector::FieldSelector;
 use crate::supervise::Supervisor;
 use crate::watch::Entry;
 
-/// How soon the pods are watched again after a watch ended, and a runtime is asked for its events again.
+/// How soon a runtime is asked for its events again.
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 /// How long after a pod ended it is looked whether something of it came up meanwhile.
 const LOOK_AFTER: Duration = Duration::from_secs(10);
@@ -31,6 +33,16 @@ pub(super) struct Pods {
     loops: FxHashMap<String, Arc<Mailbox>>,
     tasks: Supervisor<String>,
     events: Option<EventStream>,
+    changes: BoxStream<'static, Change>,
+    /// The pods that the API has told of since its watch began, until it has told of all.
+    listing: Option<BTreeSet<String>>,
+    manifests: BoxStream<'static, Found>,
+    /// The static pods that are to be.
+    wanted: Wanted,
+    /// Mirrors that the API has told of before all manifests were read.
+    unsettled: Vec<(String, Arc<Entry>)>,
+    /// Mirrors that are being removed.
+    removing: FuturesUnordered<BoxFuture<'static, ()>>,
     /// The API has told of every pod at least once: whatever else is on the node is left over.
     listed: bool,
     /// Looks for what is left over.
@@ -40,63 +52,129 @@ pub(super) struct Pods {
 
 impl Pods {
     pub(super) fn new(ctx: Arc<Context>) -> Self {
-        let tasks = Supervisor::new(format!("node/{}/pod", ctx.name), ctx.clock().clone());
-        let loops = FxHashMap::default();
-        Self { ctx, loops, tasks, events: None, listed: false, looking: None, freed_addresses: false }
+        Self {
+            loops: FxHashMap::default(),
+            tasks: Supervisor::new(format!("node/{}/pod", ctx.name), ctx.clock().clone()),
+            events: None,
+            changes: changes(ctx.client.clone(), ctx.name.clone()),
+            listing: None,
+            manifests: read_all(&ctx),
+            wanted: Wanted::of(ctx.manifests.len()),
+            unsettled: Vec::new(),
+            removing: FuturesUnordered::new(),
+            listed: false,
+            looking: None,
+            freed_addresses: false,
+            ctx,
+        }
     }
 
     /// Follows the API and the runtime until it is told to stop, and ends the loops then. What they have made stays.
     pub(super) async fn run(mut self, stop: CancellationToken) {
+        self.ctx.residents.clear();
         stop.run_until_cancelled(self.follow()).await;
         self.tasks.stop_all().await;
     }
 
     async fn follow(&mut self) {
         loop {
-            if let Err(error) = self.watch().await {
-                tracing::debug!(node = self.ctx.name, %error, "the watch of the node's pods ended");
-            }
-            self.ctx.clock().sleep(WATCH_RETRY).await;
-        }
-    }
-
-    /// One watch, from the list of what is there to its end.
-    async fn watch(&mut self) -> Result<(), Status> {
-        let mut watch = watch(&self.ctx.client, &self.ctx.name).await?;
-        let mut listed = Some(BTreeSet::new());
-        loop {
             tokio::select! {
                 biased;
-                event = watch.next() => {
-                    let Some(event) = event else { return Ok(()) };
-                    self.changed(event?, &mut listed);
-                }
+                Some(change) = self.changes.next() => self.changed(change),
+                Some(found) = self.manifests.next() => self.read(found),
                 event = next_event(&self.ctx, &mut self.events) => self.happened(event),
                 Some((uid, _)) = self.tasks.next() => self.ended(&uid),
                 found = found(&mut self.looking) => self.adopt(found),
+                Some(()) = self.removing.next() => {}
             }
         }
     }
 
-    fn changed(&mut self, event: WatchEvent, listed: &mut Option<BTreeSet<String>>) {
-        match event {
-            WatchEvent::Added(entry) | WatchEvent::Modified(entry) => {
-                if let Some(listed) = listed {
+    fn changed(&mut self, change: Change) {
+        match change {
+            Change::Began => self.listing = Some(BTreeSet::new()),
+            Change::Told(WatchEvent::Added(entry) | WatchEvent::Modified(entry)) => {
+                if let Some(listed) = &mut self.listing {
                     listed.insert(entry.uid().to_string());
                 }
-                self.put(entry);
-            }
-            WatchEvent::Deleted(entry) => {
-                if let Some(mailbox) = self.loops.get(entry.uid().as_str()) {
-                    mailbox.put_gone(Some(entry));
+                match static_pods::mirrored(&entry) {
+                    Some(of) => self.shown(&of, &entry),
+                    None => self.put(entry),
                 }
             }
-            WatchEvent::Bookmark { initial_events_end: true, .. } => {
-                if let Some(listed) = listed.take() {
+            Change::Told(WatchEvent::Deleted(entry)) => match static_pods::mirrored(&entry) {
+                Some(of) => self.poke(&of),
+                None => {
+                    if let Some(mailbox) = self.loops.get(entry.uid().as_str()) {
+                        mailbox.put_gone(Some(entry));
+                    }
+                }
+            },
+            Change::Told(WatchEvent::Bookmark { initial_events_end: true, .. }) => {
+                if let Some(listed) = self.listing.take() {
                     self.drop_others(&listed);
                 }
             }
-            WatchEvent::Bookmark { .. } => {}
+            Change::Told(WatchEvent::Bookmark { .. }) => {}
+        }
+    }
+
+    /// A source was read.
+    fn read(&mut self, found: Found) {
+        self.wanted.take(found);
+        self.settle();
+        if self.wanted.is_known() {
+            for (of, mirror) in std::mem::take(&mut self.unsettled) {
+                self.shown(&of, &mirror);
+            }
+        }
+        self.look_for_leftovers(Duration::ZERO);
+    }
+
+    /// The API shows a static pod. One that is no more is not to be shown.
+    fn shown(&mut self, of: &str, mirror: &Arc<Entry>) {
+        if self.loops.contains_key(of) {
+            return self.poke(of);
+        }
+        if !self.wanted.is_known() {
+            self.unsettled.push((of.to_owned(), Arc::clone(mirror)));
+        } else if !self.wanted.has(of) {
+            let (ctx, mirror) = (Arc::clone(&self.ctx), Arc::clone(mirror));
+            self.removing.push(async move { mirror::remove_orphan(&ctx, &mirror).await }.boxed());
+        }
+    }
+
+    fn poke(&self, uid: &str) {
+        if let Some(mailbox) = self.loops.get(uid) {
+            mailbox.poke();
+        }
+    }
+
+    /// Begins static pods that are to be, and ends those that are not. Of two of one name the new one waits until the old
+    /// one has ended.
+    fn settle(&mut self) {
+        if self.ctx.manifests.is_empty() {
+            return;
+        }
+        let wanted = self.wanted.pods();
+        let mut names = BTreeSet::new();
+        for (uid, mailbox) in &self.loops {
+            let entry = mailbox.entry();
+            if !static_pods::is_static(&entry) {
+                continue;
+            }
+            names.insert(entry.name().clone());
+            if !wanted.iter().any(|entry| entry.uid().as_str() == uid) && !entry.is_deleting() {
+                match static_pods::ending(&entry, self.ctx.now()) {
+                    Some(ending) => mailbox.put(ending),
+                    None => mailbox.put_gone(None),
+                }
+            }
+        }
+        for entry in wanted {
+            if !names.contains(entry.name()) {
+                self.start(entry.uid().to_string(), Mailbox::new(entry));
+            }
         }
     }
 
@@ -109,6 +187,7 @@ impl Pods {
 
     fn start(&mut self, uid: String, mailbox: Mailbox) {
         let mailbox = Arc::new(mailbox);
+        self.ctx.residents.add(&uid, &mailbox);
         self.loops.insert(uid.clone(), mailbox.clone());
         self.run_loop(uid, mailbox);
     }
@@ -121,7 +200,7 @@ impl Pods {
     /// The API has just these pods: ends the loops of others, and looks for what is left of pods that nobody knows.
     fn drop_others(&mut self, listed: &BTreeSet<String>) {
         for (uid, mailbox) in &self.loops {
-            if !listed.contains(uid) {
+            if !listed.contains(uid) && !static_pods::is_static(&mailbox.entry()) {
                 mailbox.put_gone(None);
             }
         }
@@ -130,7 +209,7 @@ impl Pods {
     }
 
     fn look_for_leftovers(&mut self, after: Duration) {
-        if !self.listed || self.looking.is_some() {
+        if !self.listed || !self.wanted.is_known() || self.looking.is_some() {
             return;
         }
         let (ctx, free_addresses) = (self.ctx.clone(), !self.freed_addresses);
@@ -177,25 +256,19 @@ impl Pods {
 
     fn ended(&mut self, uid: &str) {
         let Some(mailbox) = self.loops.remove(uid) else { return };
-        if mailbox.is_wanted() {
+        self.ctx.residents.remove(uid);
+        let entry = mailbox.entry();
+        if static_pods::is_static(&entry) {
+            let ctx = Arc::clone(&self.ctx);
+            self.removing.push(async move { mirror::forget(&ctx, &entry).await }.boxed());
+        } else if mailbox.is_wanted() {
+            self.ctx.residents.add(uid, &mailbox);
             self.loops.insert(uid.to_owned(), mailbox.clone());
             return self.run_loop(uid.to_owned(), mailbox);
         }
+        self.settle();
         self.look_for_leftovers(LOOK_AFTER);
     }
-}
-
-/// Watches the pods of a node, beginning with those that are there.
-async fn watch(client: &Client, node: &str) -> Result<WatchStream, Status> {
-    let fields = FieldSelector::parse(&format!("spec.nodeName={node}"))
-        .map_err(|error| Status::internal(error.to_string()))?;
-    let options = WatchOptions {
-        fields: Some(fields),
-        initial_events: Some(true),
-        bookmarks: true,
-        ..WatchOptions::default()
-    };
-    client.watch(Target::of::<Pod>(None), options).await
 }
 
 async fn found(looking: &mut Option<BoxFuture<'static, Vec<Leftover>>>) -> Vec<Leftover> {

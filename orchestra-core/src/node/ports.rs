@@ -141,6 +141,29 @@ pub enum HostError {
     },
 }
 
+/// Where a node finds pods of its own, which no API gives it: a folder, a file, a URL.
+#[async_trait]
+pub trait Manifests: Send + Sync + 'static {
+    /// Of what kind it is, as the pods' annotation `kubernetes.io/config.source` says: `file` or `http`.
+    fn source(&self) -> &'static str;
+
+    /// All manifests that there are now. Pods whose manifest is not among them end.
+    async fn read(&self) -> Result<Vec<Manifest>, HostError>;
+
+    /// Resolves when something may have changed since the last [`read`](Self::read), and not before: at once, or after the
+    /// time in which it is to be looked again whatever happens.
+    async fn changed(&self);
+}
+
+/// A manifest as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// The file or the URL.
+    pub origin: String,
+    /// What it says, in YAML or JSON.
+    pub text: Vec<u8>,
+}
+
 /// Knocks at a pod's door, for probes and lifecycle hooks.
 #[async_trait]
 pub trait Prober: Send + Sync + 'static {

@@ -11,9 +11,11 @@ use serde_json::json;
 
 use super::backoff::{add, between};
 use super::context::Context;
+use super::evict;
 use super::object::{
     Facts, Health, changes, is_another_machine, missing_labels, new_node, node_status, says_something_new,
 };
+use super::pressure::Pressure;
 use crate::api::{Patch, Reason, Status};
 use crate::runtime::RuntimeInfo;
 
@@ -32,6 +34,7 @@ pub(super) struct Registrar {
     /// When the whole status was last written.
     reported_at: Option<Timestamp>,
     node_uid: Option<String>,
+    pressure: Pressure,
 }
 
 /// Why the node is not registered.
@@ -50,7 +53,7 @@ impl From<Status> for Refused {
 
 impl Registrar {
     pub(super) fn new(ctx: Arc<Context>, runtime: RuntimeInfo) -> Self {
-        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None }
+        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None, pressure: Pressure::default() }
     }
 
     /// Registers the node, and says how it is. Tries until the API answers and the name is free.
@@ -108,6 +111,7 @@ impl Registrar {
     pub(super) async fn run(&mut self) {
         loop {
             self.ctx.clock().sleep(self.ctx.config.heartbeat).await;
+            evict::look(&self.ctx, &mut self.pressure).await;
             if let Err(error) = self.round().await {
                 // The lease is held by what it says; the next round says it again.
                 tracing::debug!(node = self.ctx.name, %error, "the node's heartbeat was not written");
@@ -182,6 +186,7 @@ impl Registrar {
                 runtime: &self.runtime,
                 images,
                 config: &ctx.config,
+                pressure: &self.pressure,
             },
             health,
             now,

@@ -76,7 +76,7 @@ fn target(pod: &Pod) -> Target {
     Target::of::<Pod>(pod.metadata.namespace.as_deref()).named(name)
 }
 
-pub(super) fn refused(error: &Status) -> Reported {
+fn refused(error: &Status) -> Reported {
     if error.is_not_found() {
         Reported::NotFound
     } else if error.is_conflict() {

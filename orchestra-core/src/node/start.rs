@@ -18,6 +18,7 @@ use super::model::{
 use super::mounts::Volumes;
 use super::plan::Start;
 use super::sources::Needs;
+use super::static_pods::is_static_pod;
 use super::stop::Stop;
 use super::translate::{self, Resolved, would_be_root};
 use super::unsupported;
@@ -119,7 +120,11 @@ impl Starting<'_> {
         let needs = Needs::of_container(wanted).and(refresh.clone().unwrap_or_default());
         let away = |error: Status| Stop::Away(error.to_string());
         let mut sources = ctx.sources(namespace, &needs).await.map_err(away)?;
-        sources.services = ctx.services(namespace).await.map_err(away)?;
+        sources.services = match ctx.services(namespace).await {
+            // It runs whether there is an API or not.
+            Err(_) if is_static_pod(pod) => Vec::new(),
+            services => services.map_err(away)?,
+        };
         if refresh.is_some()
             && let Err(message) = volumes.prepare_from(self.memory, &sources).await
         {

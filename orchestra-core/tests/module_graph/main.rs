@@ -140,6 +140,7 @@ const MAY_USE: &[Room] = &[
             "control",
             "meta",
             "network",
+            "objects",
             "quantity",
             "runtime",
             "selector",
@@ -147,7 +148,8 @@ const MAY_USE: &[Room] = &[
             "supervise",
             "watch",
         ],
-        "the agent ties the API to the two ports of a node",
+        "the agent ties the API to the two ports of a node; a manifest of its own it reads by the rules of pods, as the API \
+         would",
     ),
     room(
         "proxy",

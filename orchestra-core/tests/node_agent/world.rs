@@ -15,7 +15,7 @@ use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::k8s_openapi;
 use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::node::fake::FakeHost;
-use orchestra_core::node::{Agent, Config, LocalNode};
+use orchestra_core::node::{Agent, Config, LocalNode, Manifests};
 use orchestra_core::objects;
 use orchestra_core::runtime::fake::FakeRuntime;
 use orchestra_core::runtime::{
@@ -35,7 +35,9 @@ pub struct World {
     pub runtime: FakeRuntime,
     pub network: FakeNetwork,
     pub host: FakeHost,
+    pub manifests: Vec<Arc<dyn Manifests>>,
     agent: Option<JoinHandle<()>>,
+    server: Arc<Server>,
     _server: CancellationToken,
 }
 
@@ -64,8 +66,10 @@ impl World {
             runtime: FakeRuntime::new(clock.clone()),
             network: FakeNetwork::new(),
             host: FakeHost::new(),
+            manifests: Vec::new(),
             clock,
             agent: None,
+            server,
             _server: token,
         }
     }
@@ -73,10 +77,18 @@ impl World {
     fn new_agent(&self) -> Agent {
         let host = Arc::new(self.host.clone());
         let (runtime, network) = (Arc::new(self.runtime.clone()), Arc::new(self.network.clone()));
-        Agent::new(NODE, self.client.clone(), runtime, network)
+        let agent = Agent::new(NODE, self.client.clone(), runtime, network);
+        let manifests = self.manifests.iter().cloned();
+        manifests
+            .fold(agent, Agent::manifests)
             .volumes(host.clone())
             .prober(host)
             .config(Config { addresses: vec!["10.0.0.1".parse().unwrap()], ..Config::default() })
+    }
+
+    /// Takes the API away, or brings it back.
+    pub fn set_serving(&self, serving: bool) {
+        self.server.set_serving(serving);
     }
 
     pub fn start_agent(&mut self) {

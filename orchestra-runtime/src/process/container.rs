@@ -22,7 +22,7 @@ use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, SandboxRecord, failed, id};
 use super::rootfs::MountRecord;
 use super::supervise::Report;
-use super::{ProcessRuntime, blocking, capabilities, cgroup, logfile, watch};
+use super::{ProcessRuntime, blocking, capabilities, cgroup, home, logfile, watch};
 
 /// Where programs are looked for when the container does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -381,7 +381,7 @@ fn own_groups_only(groups: &[i64]) -> Result<()> {
 
 /// What the pod says, and what an image and a container engine would have added.
 fn environment(spec: &ContainerSpec, sandbox: &SandboxRecord) -> Vec<(String, String)> {
-    let mut added = vec![("PATH", PATH.to_owned())];
+    let mut added = vec![("PATH", PATH.to_owned()), ("HOME", home::of(spec))];
     if spec.tty {
         added.push(("TERM", TERM.to_owned()));
     }

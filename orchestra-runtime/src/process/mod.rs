@@ -39,6 +39,7 @@ mod container;
 mod exec;
 mod fork;
 mod helper;
+mod home;
 mod launch;
 mod link;
 mod logfile;

@@ -15,15 +15,17 @@ use crate::api::access::Permissions;
 use crate::api::{Client, Kind, Objects, Patch, Status, WriteOptions};
 use crate::meta::Object as _;
 
+/// Of clusters that serve figures of use.
+const FIGURES: &str = include_str!("figures.txt");
 const TABLES: [&str; 2] = [include_str!("kubernetes.txt"), include_str!("own.txt")];
 
-/// Makes the roles and bindings that are not there, and adds to the others what they lack. The namespaces `kube-system`
+/// Makes the roles and bindings that are not there, with those of figures of use if the cluster serves them, and adds to the others what they lack. The namespaces `kube-system`
 /// and `kube-public` are there already.
 ///
 /// # Errors
 /// When one of them cannot be read or written.
-pub async fn reconcile(client: &Client) -> Result<(), Status> {
-    for text in TABLES {
+pub async fn reconcile(client: &Client, figures_of_use: bool) -> Result<(), Status> {
+    for text in TABLES.into_iter().chain(figures_of_use.then_some(FIGURES)) {
         let items = table::read(text).map_err(Status::internal)?;
         // Together, so that a store that waits for its disk does so once for many.
         try_join_all(items.into_iter().map(|item| ensure(client, item))).await?;

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::network::Network;
-use crate::node::{self, Prober, VolumeHost};
+use crate::node::{self, Manifests, Prober, VolumeHost};
 use crate::runtime::Runtime;
 
 /// A node that runs in this process: its name, and what its agent needs beside a runtime and a network.
@@ -12,6 +12,7 @@ pub struct Node {
     pub(super) config: node::Config,
     pub(super) volumes: Option<Arc<dyn VolumeHost>>,
     pub(super) prober: Option<Arc<dyn Prober>>,
+    pub(super) manifests: Vec<Arc<dyn Manifests>>,
 }
 
 impl fmt::Debug for Node {
@@ -27,7 +28,13 @@ impl Node {
     /// until it is given others. On any other runtime nothing can stand in for them: pods that want volumes or are
     /// probed over the network are told that the node has neither, until it is given both.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), config: node::Config::default(), volumes: None, prober: None }
+        Self {
+            name: name.into(),
+            config: node::Config::default(),
+            volumes: None,
+            prober: None,
+            manifests: Vec::new(),
+        }
     }
 
     /// How its agent does what it does.
@@ -41,6 +48,13 @@ impl Node {
     #[must_use]
     pub fn volumes(mut self, volumes: impl VolumeHost) -> Self {
         self.volumes = Some(Arc::new(volumes));
+        self
+    }
+
+    /// Where it finds pods of its own, which no API gives it.
+    #[must_use]
+    pub fn manifests(mut self, manifests: Arc<dyn Manifests>) -> Self {
+        self.manifests.push(manifests);
         self
     }
 

@@ -66,7 +66,7 @@ impl Builder {
         let extensions = self.extensions(&server, &client, &webhooks, following.clone()).await?;
         bootstrap::namespaces(&client).await?;
         if self.roles {
-            access::bootstrap::reconcile(&client).await?;
+            access::bootstrap::reconcile(&client, self.figures).await?;
         }
         if self.standing.is_none() {
             self.api_service().ensure(&client).await?;
@@ -298,6 +298,9 @@ fn add_node(
             }
             if let Some(prober) = &node.prober {
                 agent = agent.prober(Arc::clone(prober));
+            }
+            for manifests in &node.manifests {
+                agent = agent.manifests(Arc::clone(manifests));
             }
             agent.config(node.config.clone())
         }

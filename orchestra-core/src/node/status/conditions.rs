@@ -4,10 +4,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
 use super::{Reporter, condition};
 use crate::node::model::{Role, containers};
+use crate::node::pressure::EVICTED;
 
 /// Those the agent answers for, in Kubernetes' order.
 const OURS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// The condition of a pod that has to make room.
+const DISRUPTED: &str = "DisruptionTarget";
 
 /// The conditions that go with a status, and those that others have written.
 pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondition> {
@@ -29,7 +32,18 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
         new.observed_generation = generation;
         new
     });
-    ours.chain(old.iter().filter(|known| !OURS.contains(&known.type_.as_str())).cloned()).collect()
+    let disrupted = disrupted(of).map(|new| condition(old, new, of.now));
+    let is_own = |known: &PodCondition| {
+        OURS.contains(&known.type_.as_str()) || (disrupted.is_some() && known.type_ == DISRUPTED)
+    };
+    let foreign: Vec<PodCondition> = old.iter().filter(|known| !is_own(known)).cloned().collect();
+    ours.chain(foreign).chain(disrupted).collect()
+}
+
+/// That the pod ends because the node has no room for it, and not for what it did.
+fn disrupted(of: &Reporter<'_>) -> Option<PodCondition> {
+    let evicted = of.memory.failure.as_ref().filter(|failure| failure.reason == EVICTED)?;
+    Some(made(DISRUPTED, true, Some("TerminationByKubelet"), Some(evicted.message.clone())))
 }
 
 /// Whether the pod has a sandbox that is connected. One that was made before this agent began is taken to be as its

@@ -124,7 +124,7 @@ impl Behaviour {
         self
     }
 
-    /// Uses so many thousandths of a core and so much memory for as long as it runs; none, and one MiB, if nothing is said.
+    /// Uses so many thousandths of a core and so much memory for as long as it runs; none, and one page, if nothing is said.
     pub fn uses(mut self, cpu_millis: u64, memory_bytes: u64) -> Self {
         self.uses = Some((cpu_millis, memory_bytes));
         self

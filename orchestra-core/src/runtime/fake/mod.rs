@@ -59,6 +59,7 @@ pub enum Call {
     Logs,
     ExecSync,
     Stats,
+    MachineStats,
 }
 
 /// Which containers a [`Behaviour`] is for.

@@ -272,14 +272,16 @@ impl Runtime for FakeRuntime {
     async fn machine_stats(&self) -> Result<MachineStats> {
         let now = self.inner.clock.now();
         let machine = &self.inner.machine;
-        let mut state = self.inner.enter(Call::Stats)?;
-        let used = state.stats(&Filter::default(), now);
-        let memory: u64 = used.iter().map(|one| one.memory_working_set_bytes).sum();
+        let mut state = self.inner.enter(Call::MachineStats)?;
+        let containers = state.sandboxes.values().flat_map(|sandbox| &sandbox.containers);
+        let used = containers.filter_map(|container| container.uses(now));
+        let (running, cpu_nanos, memory) =
+            used.fold((0, 0, 0), |(count, cpu, memory), used| (count + 1, cpu + used.0, memory + used.1));
         let disk = machine.ephemeral_storage_bytes;
         let mut stats = MachineStats {
             at: now,
             started_at: None,
-            cpu_nanos: used.iter().map(|one| one.cpu_nanos).sum(),
+            cpu_nanos,
             memory_working_set_bytes: memory,
             memory_usage_bytes: memory,
             memory_available_bytes: machine.memory_bytes.saturating_sub(memory),
@@ -289,7 +291,7 @@ impl Runtime for FakeRuntime {
                 inodes: 1 << 20,
                 inodes_free: 1 << 20,
             },
-            processes: used.len() as u64,
+            processes: running,
             most_processes: 1 << 15,
         };
         if let Some(change) = &mut state.machine {

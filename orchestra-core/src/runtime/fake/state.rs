@@ -57,6 +57,9 @@ pub(super) struct FakeContainer {
     pub(super) ending: Option<Task>,
 }
 
+/// What a container takes of which nothing was said.
+const PAGE: u64 = 4096;
+
 /// Ids look like those of Docker (hex), with the sandbox's number first.
 const ID_WIDTH: usize = 8;
 
@@ -206,18 +209,24 @@ impl FakeContainer {
         }
     }
 
+    /// Processor time in nanoseconds, and bytes of memory, if it runs.
+    pub(super) fn uses(&self, now: Timestamp) -> Option<(u64, u64)> {
+        let ContainerState::Running { started_at } = self.state else { return None };
+        let (millis, memory) = self.behaviour.as_ref().and_then(|known| known.uses).unwrap_or((0, PAGE));
+        let ran = u64::try_from(now.duration_since(started_at).as_millis()).unwrap_or(0);
+        // A thousandth of a core for a thousandth of a second is a thousand nanoseconds.
+        Some((ran.saturating_mul(millis).saturating_mul(1000), memory))
+    }
+
     /// What it uses, if it runs.
     fn stats(&self, pod: &PodRef, now: Timestamp) -> Option<ContainerStats> {
-        let ContainerState::Running { started_at } = self.state else { return None };
-        let (millis, memory) = self.behaviour.as_ref().and_then(|known| known.uses).unwrap_or((0, 1 << 20));
-        let ran = u64::try_from(now.duration_since(started_at).as_millis()).unwrap_or(0);
+        let (cpu_nanos, memory_working_set_bytes) = self.uses(now)?;
         Some(ContainerStats {
             pod: pod.clone(),
             container: self.meta.name.clone(),
             at: now,
-            // A thousandth of a core for a thousandth of a second is a thousand nanoseconds.
-            cpu_nanos: ran.saturating_mul(millis).saturating_mul(1000),
-            memory_working_set_bytes: memory,
+            cpu_nanos,
+            memory_working_set_bytes,
             disk_bytes: 0,
         })
     }

@@ -35,7 +35,7 @@ impl Frontend {
     /// Answers one request of a connection.
     pub(crate) async fn answer<B>(&self, request: Request<B>, origin: &Origin) -> Response<Body>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.answer_to(Sender::Of(origin), request, &origin.closing).await
@@ -49,7 +49,7 @@ impl Frontend {
         closing: &CancellationToken,
     ) -> Response<Body>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let began = Instant::now();
@@ -84,7 +84,7 @@ impl Frontend {
         closing: &CancellationToken,
     ) -> Result<Response<Body>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         check_host(&head.headers)?;
@@ -152,7 +152,7 @@ impl Frontend {
         closing: &CancellationToken,
     ) -> Result<Response<Body>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let other = impersonated(&self.server, &head.headers, &user).await?;
@@ -166,7 +166,7 @@ impl Frontend {
     /// Waits until there is a seat for a request, and does it.
     async fn let_in<B>(&self, asking: &Asking<'_>, payload: &mut Payload<B>) -> Result<Response<Body>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Asking { call, user, record, .. } = *asking;
@@ -225,7 +225,7 @@ impl Frontend {
         payload: &mut Payload<B>,
     ) -> Result<Response<Body>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Asking { call, user, record, .. } = *asking;

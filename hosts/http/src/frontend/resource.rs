@@ -35,7 +35,7 @@ impl Frontend {
         payload: &mut Payload<B>,
     ) -> Result<Option<Response<Body>>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Asking { call, closing, .. } = *asking;

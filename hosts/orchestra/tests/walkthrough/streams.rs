@@ -34,6 +34,29 @@ spec:
   - name: main
     image: none
     command: [/bin/busybox, httpd, -f, -p, "8080", -h, {folder:?}]
+    ports: [{{containerPort: 8080}}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: upgrades}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: main
+    image: none
+    # Agrees to another protocol, and says what it hears.
+    command:
+    - /bin/sh
+    - -c
+    - |
+      cat >{folder:?}/upgrade <<'END'
+      #!/bin/sh
+      while read -r line && [ ${{#line}} -gt 1 ]; do :; done
+      printf 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n'
+      exec /bin/busybox cat
+      END
+      chmod +x {folder:?}/upgrade
+      exec /bin/busybox nc -ll -p 8081 -e {folder:?}/upgrade
 ---
 apiVersion: v1
 kind: Service
@@ -58,9 +81,9 @@ fn on_each(story: fn(&Kubectl, &Up)) {
     for program in versions {
         let kubectl = Kubectl::new(&program, &up);
         kubectl.apply(&pods(up.directory.path()));
-        kubectl.ok("wait --for=condition=Ready pod/web pod/reader --timeout=60s");
+        kubectl.ok("wait --for=condition=Ready pod/web pod/reader pod/upgrades --timeout=60s");
         story(&kubectl, &up);
-        kubectl.ok("delete pod/web pod/reader --grace-period=0 --force");
+        kubectl.ok("delete pod/web pod/reader pod/upgrades --grace-period=0 --force");
     }
 }
 
@@ -119,12 +142,6 @@ fn ports_are_forwarded() {
     on_each(|kubectl, up| {
         let much: Vec<u8> = (0..3_000_000_u32).map(|number| number as u8).collect();
         std::fs::write(up.directory.path().join("much"), &much).unwrap();
-        std::fs::write(up.directory.path().join("words"), "good morning").unwrap();
-        for below in ["pods/web:8080", "services/web:80", "services/web", "services/http:web:80"] {
-            let path = format!("/api/v1/namespaces/default/{below}/proxy/words");
-            assert_eq!(kubectl.until(&format!("get --raw {path}"), |_| true), "good morning", "{path}");
-        }
-        assert!(kubectl.fails("get --raw /api/v1/namespaces/default/services/web:81/proxy/").contains("no service port"));
         for target in ["pod/web :8080", "service/web :80"] {
             let mut forwarding = kubectl
                 .command(&format!("port-forward {target}"))
@@ -170,6 +187,87 @@ fn ports_are_forwarded() {
         let _ = refused.kill();
         let _ = refused.wait();
     });
+}
+
+#[test]
+fn requests_are_passed_on_to_pods_services_and_nodes() {
+    use std::os::unix::fs::PermissionsExt;
+    on_each(|kubectl, up| {
+        let folder = up.directory.path();
+        std::fs::write(folder.join("words"), "good morning").unwrap();
+        std::fs::create_dir_all(folder.join("cgi-bin")).unwrap();
+        let script = folder.join("cgi-bin/say");
+        std::fs::write(&script, "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'; /bin/busybox cat\n").unwrap();
+        std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+        let at = |below: &str| format!("/api/v1/namespaces/default/{below}");
+        for below in ["pods/web:8080", "pods/web", "services/web:80", "services/web", "services/http:web:80"] {
+            let path = at(&format!("{below}/proxy/words"));
+            assert_eq!(kubectl.until(&format!("get --raw {path}"), |_| true), "good morning", "{path}");
+        }
+        for (below, refusal) in [
+            ("services/web:81/proxy/", "no service port 81 found for service \"web\""),
+            ("services/none/proxy/", "no endpoints available for service \"none\""),
+            ("pods/ftp:web:1/proxy/", "invalid pod request \"ftp:web:1\""),
+            ("pods/web:82/proxy/", ""),
+        ] {
+            let said = kubectl.fails(&format!("get --raw {}", at(below)));
+            assert!(said.contains(refusal), "{below}: {said}");
+        }
+        // The links of a page lead through it too, and so does a path without its end.
+        std::fs::write(folder.join("index.html"), "<a href=\"/words\">words</a>").unwrap();
+        let page = kubectl.ok(&format!("get --raw {}", at("pods/web/proxy")));
+        assert_eq!(page, format!("<a href=\"{}\">words</a>", at("pods/web/proxy/words")));
+        assert_eq!(kubectl.ok("get --raw /api/v1/nodes/local/proxy/healthz"), "ok");
+        assert!(kubectl.ok("get --raw /api/v1/nodes/local/proxy/stats/summary").contains("\"nodeName\":\"local\""));
+        through_kubectl(kubectl, &at("pods/web/proxy/cgi-bin/say"), &at("pods/upgrades:8081/proxy/"));
+    });
+}
+
+/// Through `kubectl proxy`, which passes large bodies on, and upgrades.
+fn through_kubectl(kubectl: &Kubectl, says: &str, upgrades: &str) {
+    let mut proxy =
+        kubectl.command("proxy --port=0").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(proxy.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| Some(line.strip_prefix("Starting to serve on ")?.trim().to_owned()));
+    let address = address.expect("it says where it listens");
+    let connect = || {
+        let connection = TcpStream::connect(&address).unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        connection
+    };
+    // More than an object may have.
+    let much = "0123456789abcdef\n".repeat(300_000);
+    let mut connection = connect();
+    let mut writer = connection.try_clone().unwrap();
+    let asked = format!(
+        "POST {says} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{much}",
+        much.len()
+    );
+    let writing = std::thread::spawn(move || writer.write_all(asked.as_bytes()));
+    let mut said = Vec::new();
+    connection.read_to_end(&mut said).unwrap();
+    writing.join().unwrap().unwrap();
+    let said = String::from_utf8(said).unwrap();
+    let lines = said.lines().filter(|line| *line == "0123456789abcdef").count();
+    assert!(said.starts_with("HTTP/1.1 200 ") && lines > 299_000, "{lines} lines of {} bytes", said.len());
+
+    let mut connection = connect();
+    let head = format!("GET {upgrades} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+    connection.write_all(head.as_bytes()).unwrap();
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(reader.read_until(b'\n', &mut head).unwrap() > 0, "{}", String::from_utf8_lossy(&head));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    for word in ["one\n", "two\n"] {
+        connection.write_all(word.as_bytes()).unwrap();
+        let mut said = String::new();
+        reader.read_line(&mut said).unwrap();
+        assert_eq!(said, word);
+    }
+    let _ = std::process::Command::new("kill").arg(proxy.id().to_string()).status();
+    let _ = proxy.wait();
 }
 
 /// Many sessions at once, of which clients go in every way: none of their commands is left, and none of the helpers.

@@ -1,18 +1,23 @@
 //! What of a request is passed on to a service: without what says who sent it, and with its body as it comes.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use futures::channel::mpsc;
-use futures::SinkExt as _;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use futures::{SinkExt as _, StreamExt as _, stream};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::Frame;
 use tracing::debug;
 
+use super::links::Page;
 use crate::aggregate::OF_CONNECTION;
-use crate::body::Payload;
+use crate::reply::Body;
 
 /// The body of a request that is passed on.
 pub(super) type Passed = UnsyncBoxBody<Bytes, BrokenOff>;
@@ -22,30 +27,40 @@ pub(super) type Passed = UnsyncBoxBody<Bytes, BrokenOff>;
 #[error("the body of the request broke off")]
 pub(super) struct BrokenOff;
 
+/// The type of a page.
+const HTML: &str = "text/html";
+
 /// Where the body of a request is put, frame by frame: one waits for the service to take it.
 pub(super) struct Sending(mpsc::Sender<Result<Frame<Bytes>, BrokenOff>>);
 
 impl Sending {
-    /// Passes all of it on.
-    pub(super) async fn all<B>(mut self, payload: &mut Payload<B>)
+    /// Passes all of it on. Whether that was all.
+    pub(super) async fn all<B>(mut self, body: Option<B>) -> bool
     where
         B: hyper::body::Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Some(body) = payload.take() else { return };
+        let Some(body) = body else { return true };
         let mut body = std::pin::pin!(body);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                debug!(error = %error.into(), "the body of a request broke off");
-                BrokenOff
-            });
+        while let Some(frame) = next(body.as_mut()).await {
             let ends = frame.is_err();
             if self.0.send(frame).await.is_err() || ends {
-                return;
+                return false;
             }
         }
-        payload.ended();
+        true
     }
+}
+
+async fn next<B>(mut body: Pin<&mut B>) -> Option<Result<Frame<Bytes>, BrokenOff>>
+where
+    B: hyper::body::Body<Data = Bytes> + Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    Some(body.frame().await?.map_err(|error| {
+        debug!(error = %error.into(), "the body of a request broke off");
+        BrokenOff
+    }))
 }
 
 /// A request as the service gets it, and the way for its body, if it has one. `path` is what leads to the proxy and what
@@ -89,6 +104,10 @@ fn headers(head: &Parts, host: &str, path: &str) -> Result<HeaderMap, http::Erro
     let own = head.headers.get(HOST).cloned();
     headers.insert(HOST, HeaderValue::from_str(host)?);
     headers.insert(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(path)?);
+    if headers.get_all(ACCEPT).iter().any(|wanted| wanted.to_str().is_ok_and(|wanted| wanted.contains(HTML))) {
+        // The links of a page are looked at.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     if let Some(own) = own {
         headers.insert(HeaderName::from_static("x-forwarded-host"), own);
     }
@@ -97,6 +116,27 @@ fn headers(head: &Parts, host: &str, path: &str) -> Result<HeaderMap, http::Erro
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     }
     Ok(headers)
+}
+
+/// A page, with its links leading where `moved` says; what is no page, or is compressed, as it is.
+pub(super) fn page(answer: Response<Body>, moved: impl Fn(&str) -> Option<String> + Send + 'static) -> Response<Body> {
+    let said = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let is_page = said(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(HTML));
+    if !is_page || said(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return answer;
+    }
+    let (mut head, body) = answer.into_parts();
+    // As far as its links are longer, it is.
+    head.headers.remove(CONTENT_LENGTH);
+    let state = (body.into_data_stream(), Some(Page::new(moved)));
+    let frames = stream::unfold(state, |(mut body, page)| async move {
+        let mut page = page?;
+        Some(match body.next().await {
+            Some(Ok(piece)) => (Ok(Frame::data(page.take(&piece))), (body, Some(page))),
+            _ => (Ok(Frame::data(page.end())), (body, None)),
+        })
+    });
+    Response::from_parts(head, StreamBody::new(frames).boxed_unsync())
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@
 //! | [`named`] | what the path says; pure |
 //! | [`place`] | where it leads |
 //! | [`message`] | what of a request is passed on, and of its answer |
+//! | [`links`] | the links of a page, which lead through the proxy too; pure |
 
+mod links;
 mod message;
 mod named;
 mod place;
@@ -56,7 +58,7 @@ impl Frontend {
         payload: &mut Payload<B>,
     ) -> Result<Response<Body>, Status>
     where
-        B: hyper::body::Body<Data = Bytes> + Send,
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Asking { head, closing, .. } = *asking;
@@ -88,7 +90,11 @@ impl Frontend {
         if let Some(location) = location.and_then(|location| named::moved(location, base, &host)) {
             answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&location).map_err(Status::internal)?);
         }
-        Ok(answer)
+        if head.method == Method::HEAD {
+            return Ok(answer);
+        }
+        let base = base.to_owned();
+        Ok(message::page(answer, move |link| named::moved(link, &base, &host)))
     }
 }
 
@@ -114,7 +120,7 @@ async fn secured(stream: Box<dyn Duplex>, named: &Named<'_>) -> io::Result<Box<d
     Ok(Box::new(TlsConnector::from(config).connect(name, stream).await?))
 }
 
-/// Sends a request with its body as it comes, until it is answered.
+/// Sends a request with its body as it comes. Who is answered before it has sent all goes on to send.
 async fn send<B>(
     sender: &mut SendRequest<Passed>,
     request: Request<Passed>,
@@ -122,14 +128,17 @@ async fn send<B>(
     payload: &mut Payload<B>,
 ) -> Result<Response<Incoming>, Status>
 where
-    B: hyper::body::Body<Data = Bytes> + Send,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut answer = std::pin::pin!(sender.send_request(request));
-    let mut body = std::pin::pin!(sending.all(payload));
+    let mut body = Box::pin(sending.all(payload.take()));
     tokio::select! {
-        answer = &mut answer => return answer.map_err(|error| unreachable(&error)),
-        () = &mut body => {}
+        answer = &mut answer => {
+            tokio::spawn(body);
+            return answer.map_err(|error| unreachable(&error));
+        }
+        whole = &mut body => if whole { payload.ended() },
     }
     answer.await.map_err(|error| unreachable(&error))
 }

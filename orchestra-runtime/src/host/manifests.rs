@@ -12,6 +12,8 @@ use orchestra_core::node::{HostError, Manifest, Manifests};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tokio::io::unix::AsyncFd;
 
+use crate::process::readable;
+
 /// How often a place is looked at though nothing says that it changed.
 const PERIOD: Duration = Duration::from_secs(20);
 /// How soon after the last change a folder is read: an editor makes several in a row.
@@ -64,7 +66,7 @@ fn follow(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
         | WatchFlags::DELETE
         | WatchFlags::ATTRIB;
     inotify::add_watch(&changes, folder, flags)?;
-    AsyncFd::new(changes)
+    readable(changes)
 }
 
 /// Takes everything that the kernel has told. Whether it told anything.

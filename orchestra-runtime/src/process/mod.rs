@@ -42,7 +42,6 @@ mod helper;
 mod home;
 mod launch;
 mod link;
-mod logfile;
 mod read;
 mod record;
 mod rootfs;
@@ -53,6 +52,7 @@ mod watch;
 
 pub use address::Range;
 pub use helper::init;
+pub(crate) use watch::readable;
 
 use helper::{Abilities, Helper};
 use record::Disk;

@@ -88,8 +88,8 @@ pub(super) async fn ended(dir: &ContainerDir) -> Result<()> {
     }
 }
 
-/// A handle of a process is readable when it has ended.
-pub(super) fn readable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+/// A handle that is waited for until it is readable, which one of a process is when it has ended.
+pub(crate) fn readable(handle: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     async_handle(handle, Interest::READABLE)
 }
 

@@ -179,3 +179,63 @@ async fn a_wrong_token_is_told_and_the_program_ends() {
     assert!(master.client().cluster::<Node>().list().await.unwrap().is_empty());
     master.stop().await;
 }
+
+/// Pods of manifests and nothing else: there is no master whom anybody could ask, so the files that a pod writes tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_master_runs_the_pods_of_its_manifests() {
+    let directory = tempfile::tempdir().unwrap();
+    let (manifests, data, said) =
+        (directory.path().join("manifests"), directory.path().join("data"), directory.path().join("said"));
+    std::fs::create_dir(&manifests).unwrap();
+    let mark = format!("7{}", std::process::id());
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
+            .args(["--standalone", "--name=alone", "--runtime=process", "--network=userspace"])
+            .args(["--eviction-hard=", "--pod-manifest-path"])
+            .arg(&manifests)
+            .arg("--data-dir")
+            .arg(&data)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let manifest = |word: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "main", "image": "none", "command": ["/bin/sh", "-c",
+                format!("echo {word} >>{}; exec sleep {mark}", said.display())]}],
+        }})
+        .to_string()
+    };
+    let until_said = async |words: &str| {
+        let waiting = async {
+            while std::fs::read_to_string(&said).unwrap_or_default() != words {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let seen = timeout(DEADLINE, waiting).await;
+        assert!(seen.is_ok(), "{words:?}, but {:?}", std::fs::read_to_string(&said));
+    };
+    let mut program = start();
+    std::fs::write(manifests.join("web.yaml"), manifest("one")).unwrap();
+    until_said("one\n").await;
+    // It is found again by whoever comes next, and not started a second time.
+    program.kill().await.unwrap();
+    let mut program = start();
+    std::fs::write(manifests.join("web.yaml"), manifest("two")).unwrap();
+    until_said("one\ntwo\n").await;
+    std::fs::remove_file(manifests.join("web.yaml")).unwrap();
+    let ended = async {
+        let running = || {
+            let all = std::fs::read_dir("/proc").unwrap().flatten();
+            all.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok())
+                .any(|line| line == format!("sleep\0{mark}\0"))
+        };
+        while running() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert!(timeout(DEADLINE, ended).await.is_ok(), "a pod without a manifest ends");
+    program.kill().await.unwrap();
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use orchestra_core::api::Status;
 use orchestra_core::runtime::{AttachOptions, Session, TerminalSize};
+use orchestra_spdy::SpdyStream;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::channels::Channels;
 use super::outcome::Telling;
-use super::spdy::SpdyStream;
 use super::{PIECE, Reader, Writer};
 
 /// What is left to read when a command has ended is there already: a child that it left behind, and that holds its

@@ -10,7 +10,6 @@
 //! | [`upgrade`] | the connection after the answer, which is worked on by the task that accepted it |
 //! | [`options`] | which streams of which container are asked for; pure |
 //! | [`channels`] | WebSockets whose messages begin with the number of a stream: `v4.channel.k8s.io`, `v5.channel.k8s.io` |
-//! | [`spdy`] | SPDY/3.1, which older clients speak |
 //! | [`tunnel`] | a WebSocket in which something else is spoken |
 //! | [`port_forward`] | connections to ports, many by one connection |
 //! | [`command`] | the streams of a command: to and fro until it ends, and then its exit code |
@@ -30,7 +29,6 @@ pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod port_forward;
 pub(crate) mod session;
-pub(crate) mod spdy;
 pub(crate) mod tunnel;
 pub(crate) mod upgrade;
 

@@ -12,13 +12,13 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use orchestra_core::api::Status;
 use orchestra_core::node::PodPlace;
+use orchestra_spdy::SpdyStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::channels::Channels;
-use super::spdy::SpdyStream;
 use crate::query::QueryString;
 
 /// How soon after its first stream a pair must be whole.

@@ -2,6 +2,7 @@
 
 use orchestra_core::node::PodPlace;
 use orchestra_core::runtime::{AttachOptions, Session};
+use orchestra_spdy::Spdy;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,6 @@ use tracing::debug;
 use super::channels::{Channels, Version, websocket};
 use super::command::{self, Ends};
 use super::port_forward;
-use super::spdy::Spdy;
 use super::upgrade::Raw;
 
 /// Connects the streams of a connection to ports.

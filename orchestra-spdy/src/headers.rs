@@ -100,7 +100,7 @@ pub(super) type Headers = Vec<(String, String)>;
 
 /// Why bytes are no headers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HeaderError {
+pub enum HeaderError {
     /// Not compressed as agreed.
     #[error("the headers of a stream are not compressed as they should be: {0}")]
     Compression(String),

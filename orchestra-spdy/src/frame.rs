@@ -43,7 +43,7 @@ pub(super) enum Frame {
 
 /// Why bytes are no frame.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
     /// Another version.
     #[error("a frame is of SPDY version {0}, not 3")]
     Version(u16),
@@ -52,7 +52,12 @@ pub(crate) enum FrameError {
     TooLong(usize),
     /// Shorter or longer than what is in it.
     #[error("a frame of type {kind} cannot have {length} bytes")]
-    Length { kind: u16, length: usize },
+    Length {
+        /// The type of the frame.
+        kind: u16,
+        /// How long it says it is.
+        length: usize,
+    },
     /// Of no stream.
     #[error("a frame of type {0} has to name a stream")]
     NoStream(u16),

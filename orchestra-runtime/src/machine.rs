@@ -117,6 +117,12 @@ fn processes(text: &str) -> u64 {
     figure.unwrap_or(0)
 }
 
+/// Whether the kernel confines processes by AppArmor.
+#[cfg(feature = "cri")]
+pub(crate) fn has_apparmor() -> bool {
+    line("/sys/module/apparmor/parameters/enabled") == "Y"
+}
+
 fn disk(path: &Path) -> Option<u64> {
     let shown = rustix::fs::statvfs(path).ok()?;
     shown.f_blocks.checked_mul(shown.f_frsize)

@@ -12,6 +12,7 @@ use orchestra_core::runtime;
 use orchestra_core::runtime::fake::FakeRuntime;
 use orchestra_net::routes::Pods;
 use orchestra_net::{NftablesNetwork, UserspaceNetwork};
+use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::process::{self, ProcessRuntime, Range};
 use tokio::sync::watch;
@@ -54,30 +55,42 @@ pub(crate) async fn choose(
             pods: None,
         });
     }
+    if wanted == Runtime::Containerd || options.runtime_endpoint.is_some() {
+        let runtime = match &options.runtime_endpoint {
+            Some(socket) => CriRuntime::connect_to(socket).await,
+            None => CriRuntime::connect().await,
+        };
+        let runtime = runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?;
+        return daemon(runtime, options, owner);
+    }
     if wanted != Runtime::Process {
         match DockerRuntime::connect().await {
-            Ok(_) if options.network == Network::Nftables => {
-                bail!(
-                    "Docker leads what its pods send each other past the rules of the kernel; use --network userspace"
-                )
-            }
-            Ok(docker) => return Ok(docker_backend(docker, owner)),
+            Ok(docker) => return daemon(docker, options, owner),
             Err(error) if wanted == Runtime::Docker => {
                 return Err(error).context("no Docker daemon answers; start one, or use --runtime process");
             }
             Err(_) => {}
         }
+        if let Ok(runtime) = CriRuntime::connect().await {
+            return daemon(runtime, options, owner);
+        }
     }
     process(options, directory, owner).await
 }
 
-fn docker_backend(docker: DockerRuntime, owner: &str) -> Backend {
-    Backend {
-        runtime: Arc::new(docker),
+/// A daemon that gives pods addresses by itself.
+fn daemon(runtime: impl runtime::Runtime, options: &Options, owner: &str) -> anyhow::Result<Backend> {
+    if options.network == Network::Nftables {
+        bail!(
+            "Docker and containerd lead what their pods send each other past the rules of the kernel; use --network userspace"
+        );
+    }
+    Ok(Backend {
+        runtime: Arc::new(runtime),
         network: Arc::new(UserspaceNetwork::new().owner(owner)),
         reaches_services: is_root(),
         pods: None,
-    }
+    })
 }
 
 async fn process(options: &Options, directory: &Path, owner: &str) -> anyhow::Result<Backend> {

@@ -35,9 +35,13 @@ pub(crate) struct Options {
     /// The name of the node [default: that of this machine]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
+    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else processes of
+    /// this machine
     #[arg(long, value_enum, default_value_t = Runtime::Auto)]
     pub(crate) runtime: Runtime,
+    /// The socket of --runtime containerd [default: that of containerd or CRI-O, where it usually is]
+    #[arg(long, value_name = "SOCK")]
+    pub(crate) runtime_endpoint: Option<String>,
     /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for processes as root
     #[arg(long, value_enum, default_value_t = Network::Auto)]
     pub(crate) network: Network,
@@ -70,10 +74,13 @@ pub(crate) struct Options {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runtime {
-    /// Docker if a daemon answers, else processes
+    /// Docker if a daemon answers, else containerd or CRI-O, else processes
     Auto,
     /// Containers by Docker
     Docker,
+    /// Containers by containerd, CRI-O or another that speaks the CRI
+    #[value(alias = "cri")]
+    Containerd,
     /// Containers as process groups of this machine: no daemon, no root, no image
     Process,
     /// Containers in name only

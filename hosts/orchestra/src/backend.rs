@@ -17,6 +17,7 @@ use orchestra_core::runtime::Runtime as _;
 use orchestra_http::{ManifestUrl, own_address};
 use orchestra_net::routes::Range as Pods;
 use orchestra_net::{Dns, NftablesNetwork, Routes, UserspaceNetwork};
+use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
 use orchestra_runtime::process::{self, ProcessRuntime};
@@ -39,6 +40,7 @@ const DOMAIN: &str = "cluster.local";
 
 /// How the runtimes are called on the command line and in the data directory.
 const DOCKER: &str = "docker";
+const CONTAINERD: &str = "containerd";
 const PROCESS: &str = "process";
 
 /// A runtime, and where its node keeps things.
@@ -67,6 +69,7 @@ enum Kind {
     /// Containers in name only, on so many nodes.
     Fake(usize),
     Docker(DockerRuntime),
+    Cri(CriRuntime),
     /// With the kernel's rules for services, or without.
     Process(ProcessRuntime, bool),
 }
@@ -75,12 +78,13 @@ enum Kind {
 pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Backend> {
     let wanted = match (options.runtime, directory::runtime(directory)?.as_deref()) {
         (Runtime::Auto, Some(DOCKER)) => Runtime::Docker,
+        (Runtime::Auto, Some(CONTAINERD)) => Runtime::Containerd,
         (Runtime::Auto, Some(PROCESS)) => Runtime::Process,
         (runtime, _) => runtime,
     };
-    if options.network == Network::Nftables && matches!(wanted, Runtime::Docker | Runtime::Fake) {
+    if options.network == Network::Nftables && matches!(wanted, Runtime::Docker | Runtime::Containerd | Runtime::Fake) {
         bail!(
-            "--network nftables needs --runtime process: Docker leads what its pods send each other past the kernel's rules"
+            "--network nftables needs --runtime process: others lead what their pods send each other past the kernel's rules"
         );
     }
     let kind = match wanted {
@@ -89,16 +93,27 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
             let runtime = DockerRuntime::connect().await;
             Kind::Docker(runtime.context("no Docker daemon answers; start one, or use --runtime process")?)
         }
+        Runtime::Containerd => {
+            let runtime = match &options.runtime_endpoint {
+                Some(socket) => CriRuntime::connect_to(socket).await,
+                None => CriRuntime::connect().await,
+            };
+            Kind::Cri(runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?)
+        }
         Runtime::Process => open_process(directory, options.network, options.is_joinable()).await?,
         Runtime::Auto => match DockerRuntime::connect().await {
             Ok(runtime) if options.network != Network::Nftables => Kind::Docker(runtime),
-            _ => open_process(directory, options.network, options.is_joinable()).await?,
+            _ => match CriRuntime::connect().await {
+                Ok(runtime) if options.network != Network::Nftables => Kind::Cri(runtime),
+                _ => open_process(directory, options.network, options.is_joinable()).await?,
+            },
         },
     };
     match &kind {
         // Their containers end with the program.
         Kind::Fake(_) => {}
         Kind::Docker(_) => directory::keep_runtime(directory, DOCKER)?,
+        Kind::Cri(_) => directory::keep_runtime(directory, CONTAINERD)?,
         Kind::Process(..) => directory::keep_runtime(directory, PROCESS)?,
     }
     let several = options.is_joinable();
@@ -144,6 +159,7 @@ impl Backend {
             Kind::Fake(1) => "fake: containers run in name only".to_owned(),
             Kind::Fake(nodes) => format!("fake, {nodes} nodes: containers run in name only"),
             Kind::Docker(_) => "Docker".to_owned(),
+            Kind::Cri(runtime) => format!("the container runtime at {}", runtime.endpoint()),
             Kind::Process(_, true) => {
                 "processes of this machine, each pod in a network of its own; services by nftables".to_owned()
             }
@@ -186,6 +202,7 @@ impl Backend {
         Ok(match self.kind {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
             Kind::Docker(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),
+            Kind::Cri(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),
             Kind::Process(runtime, kernel) => {
                 let kernel = kernel.then(|| Arc::new(NftablesNetwork::new(&name, true)));
                 let builder = match self.several && is_root() {

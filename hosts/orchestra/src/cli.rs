@@ -59,9 +59,13 @@ pub(crate) struct Up {
     /// Where to write the kubeconfig [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// What runs containers; auto is Docker if a daemon answers, else processes of this machine
+    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else processes of
+    /// this machine
     #[arg(long, value_enum, default_value_t = Runtime::Auto)]
     pub(crate) runtime: Runtime,
+    /// The socket of --runtime containerd [default: that of containerd or CRI-O, where it usually is]
+    #[arg(long, value_name = "SOCK")]
+    pub(crate) runtime_endpoint: Option<String>,
     /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for processes as root where
     /// other machines may join
     #[arg(long, value_enum, default_value_t = Network::Auto)]
@@ -226,10 +230,13 @@ pub(crate) struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runtime {
-    /// Docker if a daemon answers, else processes
+    /// Docker if a daemon answers, else containerd or CRI-O, else processes
     Auto,
     /// Containers by Docker
     Docker,
+    /// Containers by containerd, CRI-O or another that speaks the CRI
+    #[value(alias = "cri")]
+    Containerd,
     /// Containers as process groups of this machine: no daemon, no root, no image
     Process,
     /// Containers in name only

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_cri::v1::{
+use super::proto::{
     ContainerFilter, ContainerStats as Shown, ContainerStatsFilter, ContainerStatus, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, ListContainerStatsRequest, RemoveContainerRequest,
     StartContainerRequest, StopContainerRequest,
@@ -27,9 +27,16 @@ impl CriRuntime {
         let shown = self.sandbox_status(sandbox.as_str(), false).await?;
         let shown = shown.status.unwrap_or_default();
         let owner = status::sandbox_meta(&shown.labels).ok_or_else(|| RuntimeError::no_sandbox(sandbox))?;
+        if let Some(signal) = &spec.stop_signal {
+            let message = format!("stopSignal {signal}: this container runtime takes the signal of the image alone");
+            return Err(RuntimeError::InvalidSpec { message });
+        }
         // That there is no such image is said in words only, and that there is no such sandbox likewise.
-        let image = if spec.image_id.is_empty() { &spec.image } else { &spec.image_id };
-        if self.image_of(image).await?.is_none() {
+        let image = match spec.image_id.as_str() {
+            "" => self.image(&ImageRef::parse(&spec.image)?).await?,
+            id => self.image_by(id).await?,
+        };
+        if image.is_none() {
             return Err(RuntimeError::ImageNotFound { image: spec.image.clone() });
         }
         let request = CreateContainerRequest {
@@ -37,8 +44,8 @@ impl CriRuntime {
             config: Some(translate::container(spec, &owner, &shown)),
             sandbox_config: Some(translate::remembered(&shown)),
         };
-        match self.runtime().create_container(request).await {
-            Ok(made) => Ok(ContainerId::from(made.into_inner().container_id)),
+        match self.ask(request).await {
+            Ok(made) => Ok(ContainerId::from(made.container_id)),
             Err(status) => Err(self.not_created(sandbox, &owner, spec, status).await),
         }
     }
@@ -66,7 +73,7 @@ impl CriRuntime {
 
     pub(super) async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let request = StartContainerRequest { container_id: id.to_string() };
-        let Err(status) = self.runtime().start_container(request).await else { return Ok(()) };
+        let Err(status) = self.ask(request).await else { return Ok(()) };
         if error::is_away(&status) {
             return Err(error::of(About::Container(id.as_str()), status));
         }
@@ -85,7 +92,7 @@ impl CriRuntime {
     pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let timeout = i64::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
-        error::unless_gone(self.runtime().stop_container(request).await)
+        error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Container(id), status))
     }
 
@@ -98,7 +105,7 @@ impl CriRuntime {
         if shown.finished_at == 0 {
             self.stop_container(id, Duration::ZERO).await?;
         }
-        error::unless_gone(self.runtime().remove_container(request).await)
+        error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Container(id), status))?;
         if !shown.log_path.is_empty() {
             cri_log::remove(Path::new(&shown.log_path));
@@ -108,8 +115,8 @@ impl CriRuntime {
 
     pub(super) async fn container_status(&self, id: &str) -> Result<ContainerStatus> {
         let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
-        let shown = self.runtime().container_status(request).await;
-        let shown = shown.map_err(|status| error::of(About::Container(id), status))?.into_inner();
+        let shown = self.ask(request).await;
+        let shown = shown.map_err(|status| error::of(About::Container(id), status))?;
         shown.status.ok_or_else(|| RuntimeError::no_container(id))
     }
 
@@ -135,15 +142,13 @@ impl CriRuntime {
             // In whole seconds: whoever is no longer waited for is ended by the call that is given up.
             timeout: i64::try_from(timeout.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX),
         };
-        let mut runtime = self.runtime();
-        match tokio::time::timeout(timeout, runtime.exec_sync(request)).await {
+        match tokio::time::timeout(timeout, self.ask(request)).await {
             Err(_) => Err(RuntimeError::Timeout { after: timeout }),
             Ok(Err(status)) if status.code() == tonic::Code::DeadlineExceeded => {
                 Err(RuntimeError::Timeout { after: timeout })
             }
             Ok(Err(status)) => Err(error::of(About::Container(id.as_str()), status)),
             Ok(Ok(answer)) => {
-                let answer = answer.into_inner();
                 Ok(ExecOutput { exit_code: answer.exit_code, stdout: answer.stdout, stderr: answer.stderr })
             }
         }
@@ -152,17 +157,9 @@ impl CriRuntime {
     pub(super) async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         let label_selector = sandbox::selector(filter, labels::KIND_CONTAINER);
         let filter = Some(ContainerStatsFilter { label_selector, ..Default::default() });
-        let shown = self.runtime().list_container_stats(ListContainerStatsRequest { filter }).await;
-        let shown = shown.map_err(|status| error::of(About::Runtime, status))?.into_inner().stats;
+        let shown = self.ask(ListContainerStatsRequest { filter }).await;
+        let shown = shown.map_err(|status| error::of(About::Runtime, status))?.stats;
         Ok(shown.iter().filter_map(figures).collect())
-    }
-
-    async fn image_of(&self, name: &str) -> Result<Option<orchestra_core::runtime::Image>> {
-        match ImageRef::parse(name) {
-            Ok(image) => self.image(&image).await,
-            // An id is no name.
-            Err(_) => self.image_by(name).await,
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Images: looked up, pulled, listed, removed.
 
-use k8s_cri::v1::{
+use super::proto::{
     AuthConfig, Image as Shown, ImageFsInfoRequest, ImageSpec, ImageStatusRequest, ListImagesRequest,
     PullImageRequest, RemoveImageRequest,
 };
@@ -16,9 +16,9 @@ impl CriRuntime {
 
     /// An image by its full name or its id.
     pub(super) async fn image_by(&self, name: &str) -> Result<Option<Image>> {
-        let request = ImageStatusRequest { image: Some(named(name)), verbose: false };
-        match self.images_service().image_status(request).await {
-            Ok(shown) => Ok(shown.into_inner().image.map(read)),
+        let request = ImageStatusRequest { image: Some(named(name)) };
+        match self.ask(request).await {
+            Ok(shown) => Ok(shown.image.map(read)),
             Err(status) if error::is_not_found(&status) => Ok(None),
             Err(status) => Err(error::of(About::Image(name), status)),
         }
@@ -35,17 +35,17 @@ impl CriRuntime {
             server_address: given.server.clone(),
             ..Default::default()
         });
-        let request = PullImageRequest { image: Some(named(image.full())), auth, sandbox_config: None };
-        let pulled = self.images_service().pull_image(request).await;
+        let request = PullImageRequest { image: Some(named(image.full())), auth };
+        let pulled = self.ask(request).await;
         pulled.map_err(|status| error::of_pull(image.as_str(), status))?;
         let found = self.image(image).await?;
         found.ok_or_else(|| RuntimeError::ImageNotFound { image: image.as_str().to_owned() })
     }
 
     pub(super) async fn images(&self) -> Result<Vec<Image>> {
-        let listed = self.images_service().list_images(ListImagesRequest { filter: None }).await;
+        let listed = self.ask(ListImagesRequest {}).await;
         let listed = listed.map_err(|status| error::of(About::Runtime, status))?;
-        Ok(listed.into_inner().images.into_iter().map(read).collect())
+        Ok(listed.images.into_iter().map(read).collect())
     }
 
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<()> {
@@ -58,14 +58,14 @@ impl CriRuntime {
             }
         }
         let request = RemoveImageRequest { image: Some(named(image.full())) };
-        error::unless_gone(self.images_service().remove_image(request).await)
+        error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Image(image.as_str()), status))
     }
 
     /// A folder on the disk where images and containers are.
     pub(super) async fn storage(&self) -> std::path::PathBuf {
-        let shown = self.images_service().image_fs_info(ImageFsInfoRequest {}).await;
-        let all = shown.map(|shown| shown.into_inner().image_filesystems).unwrap_or_default();
+        let shown = self.ask(ImageFsInfoRequest {}).await;
+        let all = shown.map(|shown| shown.image_filesystems).unwrap_or_default();
         let folder = all.into_iter().find_map(|one| one.fs_id).map(|id| id.mountpoint);
         folder.map(std::path::PathBuf::from).filter(|path| path.exists()).unwrap_or_else(|| "/".into())
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use k8s_cri::v1::{
+use super::proto::{
     Container as Listed, ContainerFilter, ListContainersRequest, ListPodSandboxRequest, PodSandbox,
     PodSandboxFilter, PodSandboxState, PodSandboxStatusRequest, PodSandboxStatusResponse,
     RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
@@ -28,8 +28,8 @@ impl CriRuntime {
         }
         let config = Some(translate::sandbox(spec));
         let request = RunPodSandboxRequest { config, runtime_handler: String::new() };
-        let made = match self.runtime().run_pod_sandbox(request).await {
-            Ok(made) => made.into_inner().pod_sandbox_id,
+        let made = match self.ask(request).await {
+            Ok(made) => made.pod_sandbox_id,
             Err(status) => return Err(self.not_made(spec, status).await),
         };
         let shown = self.sandbox_status(&made, true).await?;
@@ -64,13 +64,13 @@ impl CriRuntime {
 
     pub(super) async fn sandbox_status(&self, id: &str, verbose: bool) -> Result<PodSandboxStatusResponse> {
         let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose };
-        let shown = self.runtime().pod_sandbox_status(request).await;
-        shown.map(tonic::Response::into_inner).map_err(|status| error::of(About::Sandbox(id), status))
+        let shown = self.ask(request).await;
+        shown.map_err(|status| error::of(About::Sandbox(id), status))
     }
 
     pub(super) async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         let request = StopPodSandboxRequest { pod_sandbox_id: id.to_string() };
-        error::unless_gone(self.runtime().stop_pod_sandbox(request).await)
+        error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Sandbox(id.as_str()), status))
     }
 
@@ -85,7 +85,7 @@ impl CriRuntime {
             self.remove_container(&member.id).await?;
         }
         let request = RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
-        error::unless_gone(self.runtime().remove_pod_sandbox(request).await)
+        error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Sandbox(id.as_str()), status))?;
         let status = shown.and_then(|shown| shown.status);
         if let Some(folder) = status.and_then(|mut status| status.annotations.remove(translate::LOG_DIRECTORY)) {
@@ -97,14 +97,14 @@ impl CriRuntime {
     pub(super) async fn sandboxes(&self, filter: &Filter) -> Result<Vec<PodSandbox>> {
         let label_selector = selector(filter, labels::KIND_SANDBOX);
         let filter = Some(PodSandboxFilter { label_selector, ..Default::default() });
-        let listed = self.runtime().list_pod_sandbox(ListPodSandboxRequest { filter }).await;
-        listed.map(|listed| listed.into_inner().items).map_err(|status| error::of(About::Runtime, status))
+        let listed = self.ask(ListPodSandboxRequest { filter }).await;
+        listed.map(|listed| listed.items).map_err(|status| error::of(About::Runtime, status))
     }
 
     pub(super) async fn containers(&self, filter: ContainerFilter) -> Result<Vec<Listed>> {
         let request = ListContainersRequest { filter: Some(filter) };
-        let listed = self.runtime().list_containers(request).await;
-        listed.map(|listed| listed.into_inner().containers).map_err(|status| error::of(About::Runtime, status))
+        let listed = self.ask(request).await;
+        listed.map(|listed| listed.containers).map_err(|status| error::of(About::Runtime, status))
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use k8s_cri::v1::{
+use super::proto::{
     Container as Listed, ContainerState as CriState, ContainerStatus, NamespaceMode, PodSandboxState,
     PodSandboxStatus, PodSandboxStatusResponse,
 };
@@ -160,7 +160,7 @@ fn time(nanoseconds: i64) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_cri::v1::{PodIp, PodSandboxNetworkStatus};
+    use crate::cri::proto::{PodIp, PodSandboxNetworkStatus};
 
     use super::*;
 

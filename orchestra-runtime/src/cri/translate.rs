@@ -4,13 +4,14 @@
 //! does not show of a sandbox is written into its annotations.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
-use k8s_cri::v1::{
+use super::proto::{
     Capability, ContainerConfig, ContainerMetadata, Device, DnsConfig, ImageSpec, Int64Value, KeyValue,
     LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
     LinuxSandboxSecurityContext, Mount as CriMount, MountPropagation, NamespaceMode, NamespaceOption,
     PodSandboxConfig, PodSandboxMetadata, PodSandboxStatus, PortMapping, Protocol as CriProtocol,
-    SecurityProfile, security_profile::ProfileType,
+    ProfileType, SecurityProfile,
 };
 use orchestra_core::runtime::{
     ContainerSpec, HostPort, Mount, Namespaces, Propagation, Protocol, Resources, SandboxMeta, SandboxSpec,
@@ -23,6 +24,8 @@ pub(super) const LOG_DIRECTORY: &str = "io.orchestra.sandbox.log-directory";
 const CGROUP_PARENT: &str = "io.orchestra.sandbox.cgroup-parent";
 /// On a sandbox: its ports of the machine, as `8080/TCP` with blanks between.
 const HOST_PORTS: &str = "io.orchestra.sandbox.host-ports";
+/// On a container: the file that is its log.
+pub(super) const LOG: &str = "io.orchestra.log";
 /// On a container: the image as the pod names it.
 pub(super) const IMAGE: &str = "io.orchestra.image";
 
@@ -74,7 +77,7 @@ pub(super) fn sandbox(spec: &SandboxSpec) -> PodSandboxConfig {
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces(&spec.namespaces)),
                 seccomp: Some(profile(ProfileType::RuntimeDefault, "")),
-                ..Default::default()
+                privileged: false,
             }),
             sysctls: map(&spec.sysctls),
             ..Default::default()
@@ -145,6 +148,10 @@ pub(super) fn container(spec: &ContainerSpec, sandbox: &SandboxMeta, shown: &Pod
     all.insert(labels::SANDBOX_ATTEMPT.into(), sandbox.attempt.to_string());
     let mut annotations = map(&spec.annotations);
     annotations.insert(IMAGE.into(), spec.image.clone());
+    if let Some(folder) = shown.annotations.get(LOG_DIRECTORY) {
+        let log = Path::new(folder).join(&spec.log_path);
+        annotations.insert(LOG.into(), log.to_string_lossy().into_owned());
+    }
     let mut joined = shown
         .linux
         .as_ref()
@@ -161,7 +168,6 @@ pub(super) fn container(spec: &ContainerSpec, sandbox: &SandboxMeta, shown: &Pod
         image: Some(ImageSpec {
             image: if spec.image_id.is_empty() { &spec.image } else { &spec.image_id }.clone(),
             user_specified_image: spec.image.clone(),
-            ..Default::default()
         }),
         command: spec.command.clone(),
         args: spec.args.clone(),

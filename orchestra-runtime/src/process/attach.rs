@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::ProcessRuntime;
-use super::logfile::Stream;
+use crate::cri_log::Stream;
 use super::record::{ContainerDir, failed};
 use super::terminal::Terminal;
 

@@ -22,7 +22,8 @@ use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, SandboxRecord, failed, id};
 use super::rootfs::MountRecord;
 use super::supervise::Report;
-use super::{ProcessRuntime, blocking, capabilities, cgroup, home, logfile, watch};
+use super::{ProcessRuntime, blocking, capabilities, cgroup, home, watch};
+use crate::cri_log;
 
 /// Where programs are looked for when the container does not say.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -142,7 +143,7 @@ impl ProcessRuntime {
         let (_, record) = self.find(id.as_str()).await?;
         let (disk, text) = (self.inner.disk.clone(), id.to_string());
         let sandbox = blocking(move || {
-            for file in logfile::files(&record.launch.log).unwrap_or_default() {
+            for file in cri_log::files(&record.launch.log).unwrap_or_default() {
                 let _ = std::fs::remove_file(file);
             }
             // Which is there for this container alone, and stays while another life of it has logs.

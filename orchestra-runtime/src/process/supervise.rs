@@ -29,7 +29,7 @@ use super::attach::{Audience, Door, Input};
 use super::cgroup;
 use super::fork::{Fork, fork};
 use super::launch::Launch;
-use super::logfile::{self, Stream, Writer};
+use crate::cri_log::{self, Stream, Writer};
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, StateRecord};
 use super::terminal::Terminal;
 use crate::tree;
@@ -123,7 +123,7 @@ fn report(report: &Report) {
 
 fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Result<()> {
     let launch = &record.launch;
-    let mut log = Writer::open(&launch.log, logfile::MAX_SIZE)?;
+    let mut log = Writer::open(&launch.log, cri_log::MAX_SIZE)?;
     if !launch.rootless {
         // Where groups cannot be made there are no limits; the runtime's capabilities have said so.
         let _ = cgroup::make(id, &launch.limits);

@@ -1,4 +1,4 @@
-//! Log files in the format of the Container Runtime Interface, written by the shim and read by the runtime.
+//! Log files in the format of the Container Runtime Interface, as a container runtime writes them and this one's own shim does.
 //!
 //! A line is `<time> <stdout|stderr> <F|P> <text>`: `P` when the text goes on in the next entry of its stream, because
 //! the line is long. A file that has reached its size is renamed with the time, and the oldest is dropped.
@@ -14,22 +14,22 @@ use jiff::Timestamp;
 use crate::private;
 
 /// When a file is put aside, as a kubelet does by default.
-pub(super) const MAX_SIZE: u64 = 10 << 20;
+pub(crate) const MAX_SIZE: u64 = 10 << 20;
 /// How many files there are at most, the one being written included.
-pub(super) const MAX_FILES: usize = 5;
+pub(crate) const MAX_FILES: usize = 5;
 /// How much of a line makes one entry.
 const MAX_ENTRY: usize = 16 * 1024;
 
 /// Which stream a line came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Stdout,
     Stderr,
 }
 
 /// Writes a log.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     path: PathBuf,
     file: File,
     size: u64,
@@ -39,7 +39,7 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Goes on writing a file, or begins one.
-    pub(super) fn open(path: &Path, max_size: u64) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, max_size: u64) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             private::folders(folder, 0o750)?;
         }
@@ -49,7 +49,7 @@ impl Writer {
     }
 
     /// Takes what a stream gave, and writes the lines that are complete.
-    pub(super) fn take(&mut self, stream: Stream, mut bytes: &[u8], now: Timestamp) -> io::Result<()> {
+    pub(crate) fn take(&mut self, stream: Stream, mut bytes: &[u8], now: Timestamp) -> io::Result<()> {
         let mut entries = Vec::new();
         let pending = &mut self.pending[stream as usize];
         while let Some(newline) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -63,7 +63,7 @@ impl Writer {
     }
 
     /// Writes what was not ended by a newline.
-    pub(super) fn finish(&mut self, now: Timestamp) -> io::Result<()> {
+    pub(crate) fn finish(&mut self, now: Timestamp) -> io::Result<()> {
         let mut entries = Vec::new();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = &mut self.pending[stream as usize];
@@ -87,18 +87,30 @@ impl Writer {
     }
 
     fn rotate(&mut self, now: Timestamp) -> io::Result<()> {
-        let mut aside = self.path.clone().into_os_string();
-        // Nanoseconds, so that two of one second keep their order and none is overwritten.
-        aside.push(format!(".{}", now.strftime("%Y%m%d-%H%M%S.%9f")));
-        fs::rename(&self.path, aside)?;
-        let files = files(&self.path)?;
-        for old in files.iter().rev().skip(MAX_FILES - 1) {
-            fs::remove_file(old)?;
-        }
+        put_aside(&self.path, now)?;
+        drop_oldest(&self.path)?;
         self.file = open(&self.path)?;
         self.size = 0;
         Ok(())
     }
+}
+
+/// Renames a log with the time, and returns what it is called then.
+pub(crate) fn put_aside(path: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let mut aside = path.to_owned().into_os_string();
+    // Nanoseconds, so that two of one second keep their order and none is overwritten.
+    aside.push(format!(".{}", now.strftime("%Y%m%d-%H%M%S.%9f")));
+    fs::rename(path, &aside)?;
+    Ok(aside.into())
+}
+
+/// Removes the oldest of what was put aside of a log that is to be begun anew.
+pub(crate) fn drop_oldest(path: &Path) -> io::Result<()> {
+    let aside = files(path)?.into_iter().filter(|file| file != path).rev();
+    for old in aside.skip(MAX_FILES - 1) {
+        fs::remove_file(old)?;
+    }
+    Ok(())
 }
 
 /// Opens a log to be written, which nobody but its group may read: programs write secrets into their logs.
@@ -132,7 +144,7 @@ fn append(entries: &mut Vec<u8>, stream: Stream, pending: &mut Vec<u8>, now: Tim
 }
 
 /// The files of a log that exist, oldest first, the one being written last.
-pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Ok(Vec::new());
     };
@@ -153,7 +165,7 @@ pub(super) fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// One entry of a log as the runtime gives it on: `<time> <text>`, with the newline unless the line goes on.
 /// `None` for a line that is no entry, such as the half of one that a crash left.
-pub(super) fn parse(line: &[u8]) -> Option<Bytes> {
+pub(crate) fn parse(line: &[u8]) -> Option<Bytes> {
     let mut parts = line.splitn(4, |byte| *byte == b' ');
     let (time, _stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let mut entry = Vec::with_capacity(time.len() + text.len() + 2);
@@ -169,7 +181,7 @@ pub(super) fn parse(line: &[u8]) -> Option<Bytes> {
 /// Where to begin so that the last `lines` lines are read: an index into `files`, and an offset in that file.
 ///
 /// Files are read whole, but from the newest back, and only as many as it takes.
-pub(super) fn tail(files: &[PathBuf], lines: u64) -> io::Result<(usize, u64)> {
+pub(crate) fn tail(files: &[PathBuf], lines: u64) -> io::Result<(usize, u64)> {
     let mut left = usize::try_from(lines).unwrap_or(usize::MAX);
     for (index, path) in files.iter().enumerate().rev() {
         let (starts, end) = line_starts(path)?;

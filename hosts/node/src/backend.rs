@@ -94,10 +94,15 @@ fn daemon(runtime: impl runtime::Runtime, options: &Options, owner: &str) -> any
 }
 
 async fn process(options: &Options, directory: &Path, owner: &str) -> anyhow::Result<Backend> {
-    let in_kernel = kernel(options.network).await?;
+    // Without a master there are no services, and nobody gives addresses.
+    let alone = options.standalone;
+    let in_kernel = !alone && kernel(options.network).await?;
     let config = process::Config::new(directory.join("containers")).routed(in_kernel);
-    let config = if is_root() { config.pods_later() } else { config };
+    let config = if is_root() && !alone { config.pods_later() } else { config };
     let runtime = ProcessRuntime::open(config).await.context("processes cannot be run as containers")?;
+    if let Some(range) = options.pod_cidr.filter(|_| alone) {
+        runtime.give_pods(range);
+    }
     let kernel = in_kernel.then(|| Arc::new(NftablesNetwork::new(owner, true)));
     let network: Arc<dyn network::Network> = match &kernel {
         Some(kernel) => Arc::new(Arc::clone(kernel)),

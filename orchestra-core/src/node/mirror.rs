@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::context::Context;
 use super::report::{Reported, is_said};
 use super::static_pods::{self, MIRROR};
-use crate::api::{Body, DeleteOptions, Operation, Status, Target, WriteOptions};
+use crate::api::{Body, DeleteOptions, Operation, Reason, Status, Target, WriteOptions};
 use crate::watch::{Entry, EntryError};
 
 /// How soon an API that is away is asked again.
@@ -93,7 +93,11 @@ pub(super) async fn remove_orphan(ctx: &Context, mirror: &Entry) {
 
 async fn find(ctx: &Context, pod: &Pod) -> Result<Option<Pod>, Status> {
     let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
-    ctx.client.api::<Pod>(namespace.unwrap_or_default()).find(name.unwrap_or_default()).await
+    match ctx.client.api::<Pod>(namespace.unwrap_or_default()).find(name.unwrap_or_default()).await {
+        // A node may read the pods that it has, and no others: so this is none of its own.
+        Err(error) if error.reason() == Reason::Forbidden => Ok(None),
+        found => found,
+    }
 }
 
 fn of_manifest(mirror: &Pod) -> Option<&str> {

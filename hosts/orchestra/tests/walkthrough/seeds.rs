@@ -122,3 +122,28 @@ fn exercise_2_05_each_part_stopped_and_started_by_itself() {
     up.part("start", "kubelet");
     kubectl.until("get node", |nodes| !nodes.contains("NotReady"));
 }
+
+#[test]
+fn pods_of_manifests_run_and_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = |word: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: web}}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers:\n  \
+             - name: main\n    image: none\n    command: [/bin/sh, -c, 'echo {word}; exec sleep 100000']\n"
+        )
+    };
+    std::fs::write(folder.path().join("web.yaml"), manifest("one")).unwrap();
+    let up = Up::start(&["--runtime", "process", "--pod-manifest-path", &folder.path().display().to_string()]);
+    let Some(kubectl) = Kubectl::newest(&up) else { return };
+    kubectl.until("get pod web-local --no-headers", |pod| pod.contains("1/1"));
+    assert_eq!(kubectl.until("logs web-local", |log| !log.is_empty()), "one\n");
+    assert_eq!(kubectl.ok("exec web-local -- echo here"), "here\n");
+    // What shows it is nothing that could be stopped.
+    kubectl.ok("delete pod web-local --grace-period=0 --force");
+    kubectl.until("get pod web-local --no-headers", |pod| pod.contains("1/1"));
+    assert_eq!(kubectl.ok("logs web-local"), "one\n", "it is the same container");
+    std::fs::write(folder.path().join("web.yaml"), manifest("two")).unwrap();
+    kubectl.until("logs web-local", |log| log == "two\n");
+    std::fs::remove_file(folder.path().join("web.yaml")).unwrap();
+    kubectl.until("get pods -o name", str::is_empty);
+}

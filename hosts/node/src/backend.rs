@@ -60,7 +60,8 @@ pub(crate) async fn choose(
             Some(socket) => CriRuntime::connect_to(socket).await,
             None => CriRuntime::connect().await,
         };
-        let runtime = runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?;
+        let runtime =
+            runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?;
         return daemon(runtime, options, owner);
     }
     if wanted != Runtime::Process {

@@ -82,7 +82,9 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         (Runtime::Auto, Some(PROCESS)) => Runtime::Process,
         (runtime, _) => runtime,
     };
-    if options.network == Network::Nftables && matches!(wanted, Runtime::Docker | Runtime::Containerd | Runtime::Fake) {
+    if options.network == Network::Nftables
+        && matches!(wanted, Runtime::Docker | Runtime::Containerd | Runtime::Fake)
+    {
         bail!(
             "--network nftables needs --runtime process: others lead what their pods send each other past the kernel's rules"
         );
@@ -98,7 +100,9 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
                 Some(socket) => CriRuntime::connect_to(socket).await,
                 None => CriRuntime::connect().await,
             };
-            Kind::Cri(runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?)
+            Kind::Cri(
+                runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?,
+            )
         }
         Runtime::Process => open_process(directory, options.network, options.is_joinable()).await?,
         Runtime::Auto => match DockerRuntime::connect().await {

@@ -158,7 +158,14 @@ mod tests {
         for text in ["pid.available<500", "imagefs.available<12.5%,memory.available<1048576"] {
             assert_eq!(text.parse::<Thresholds>().unwrap().to_string(), text);
         }
-        for text in ["memory", "memory.available>1Mi", "swap<1", "memory.available<x", "nodefs.available<101%", "memory.available<-1"] {
+        for text in [
+            "memory",
+            "memory.available>1Mi",
+            "swap<1",
+            "memory.available<x",
+            "nodefs.available<101%",
+            "memory.available<-1",
+        ] {
             assert!(text.parse::<Thresholds>().is_err(), "{text}");
         }
     }

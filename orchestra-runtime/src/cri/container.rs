@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use super::proto::{
     ContainerFilter, ContainerStats as Shown, ContainerStatsFilter, ContainerStatus, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, ListContainerStatsRequest, RemoveContainerRequest,
     StartContainerRequest, StopContainerRequest,
 };
+use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, ExecOutput, Filter, ImageRef, Result, RuntimeError, SandboxId,
-    SandboxMeta, labels, names,
+    ContainerId, ContainerSpec, ContainerStats, ExecOutput, Filter, ImageRef, Result, RuntimeError,
+    SandboxId, SandboxMeta, labels, names,
 };
 
 use super::error::{self, About};
@@ -28,7 +28,8 @@ impl CriRuntime {
         let shown = shown.status.unwrap_or_default();
         let owner = status::sandbox_meta(&shown.labels).ok_or_else(|| RuntimeError::no_sandbox(sandbox))?;
         if let Some(signal) = &spec.stop_signal {
-            let message = format!("stopSignal {signal}: this container runtime takes the signal of the image alone");
+            let message =
+                format!("stopSignal {signal}: this container runtime takes the signal of the image alone");
             return Err(RuntimeError::InvalidSpec { message });
         }
         // That there is no such image is said in words only, and that there is no such sandbox likewise.
@@ -59,8 +60,7 @@ impl CriRuntime {
     ) -> RuntimeError {
         let filter = ContainerFilter { pod_sandbox_id: sandbox.to_string(), ..Default::default() };
         let exists = self.containers(filter).await.unwrap_or_default().into_iter().any(|held| {
-            held.metadata
-                .is_some_and(|held| held.name == spec.meta.name && held.attempt == spec.meta.attempt)
+            held.metadata.is_some_and(|held| held.name == spec.meta.name && held.attempt == spec.meta.attempt)
         });
         match exists && !error::is_away(&status) {
             true => {
@@ -92,8 +92,7 @@ impl CriRuntime {
     pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let timeout = i64::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
-        error::unless_gone(self.ask(request).await)
-            .map_err(|status| error::of(About::Container(id), status))
+        error::unless_gone(self.ask(request).await).map_err(|status| error::of(About::Container(id), status))
     }
 
     pub(super) async fn remove_container(&self, id: &str) -> Result<()> {

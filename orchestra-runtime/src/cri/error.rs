@@ -89,7 +89,10 @@ mod tests {
         assert_eq!(of(About::Container("c"), Code::NotFound), RuntimeError::no_container("c"));
         assert_eq!(of(About::Image("i"), Code::NotFound), RuntimeError::ImageNotFound { image: "i".into() });
         assert_eq!(of(About::Runtime, Code::NotFound), RuntimeError::Failed { message: "why".into() });
-        assert_eq!(of(About::Runtime, Code::InvalidArgument), RuntimeError::InvalidSpec { message: "why".into() });
+        assert_eq!(
+            of(About::Runtime, Code::InvalidArgument),
+            RuntimeError::InvalidSpec { message: "why".into() }
+        );
         assert!(of(About::Container("c"), Code::Unavailable).is_unavailable());
         let pull = |code| match of_pull("i", Status::new(code, "why")) {
             RuntimeError::Pull { why, .. } => Some(why),

@@ -12,13 +12,15 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _};
 
 use orchestra_core::runtime::{
-    ContainerId, EventKind, EventStream, Filter, PodRef, Result, RuntimeError, RuntimeEvent, SandboxId, labels,
+    ContainerId, EventKind, EventStream, Filter, PodRef, Result, RuntimeError, RuntimeEvent, SandboxId,
+    labels,
 };
 use tonic::Code;
 
 use super::error::{self, About};
 use super::proto::{
-    Container, ContainerEventResponse, ContainerFilter, ContainerState as CriState, GetEventsRequest, PodSandboxState,
+    Container, ContainerEventResponse, ContainerFilter, ContainerState as CriState, GetEventsRequest,
+    PodSandboxState,
 };
 use super::{CriRuntime, sandbox, translate};
 
@@ -45,7 +47,8 @@ impl Seen {
     fn since(&self, before: &Self) -> Vec<RuntimeEvent> {
         let mut events = Vec::new();
         for (id, (pod, state)) in &self.containers {
-            let was = before.containers.get(id).map_or(CriState::ContainerCreated as i32, |(_, state)| *state);
+            let was =
+                before.containers.get(id).map_or(CriState::ContainerCreated as i32, |(_, state)| *state);
             let mut tell = |kind| events.push(RuntimeEvent { pod: pod.clone(), kind });
             if was == *state {
                 continue;
@@ -190,7 +193,8 @@ mod tests {
         let kinds = |now: Seen, before: Seen| -> Vec<EventKind> {
             now.since(&before).into_iter().map(|event| event.kind).collect()
         };
-        let before = seen(&[("a", Created), ("b", Running), ("c", Exited)], &[("s", true), ("t", true), ("u", false)]);
+        let before =
+            seen(&[("a", Created), ("b", Running), ("c", Exited)], &[("s", true), ("t", true), ("u", false)]);
         let now = seen(&[("a", Running), ("b", Exited), ("d", Exited), ("e", Created)], &[("s", false)]);
         assert_eq!(
             kinds(now, before.clone()),

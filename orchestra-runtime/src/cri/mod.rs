@@ -86,7 +86,8 @@ impl CriRuntime {
     pub async fn connect_to(endpoint: &str) -> Result<Self> {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         if !path.starts_with('/') {
-            let message = format!("{endpoint:?} is not the socket of a runtime, as /run/containerd/containerd.sock");
+            let message =
+                format!("{endpoint:?} is not the socket of a runtime, as /run/containerd/containerd.sock");
             return Err(RuntimeError::InvalidSpec { message });
         }
         let channel = Endpoint::from_shared(format!("unix://{path}"))

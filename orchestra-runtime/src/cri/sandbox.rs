@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
 use super::proto::{
     Container as Listed, ContainerFilter, ListContainersRequest, ListPodSandboxRequest, PodSandbox,
     PodSandboxFilter, PodSandboxState, PodSandboxStatusRequest, PodSandboxStatusResponse,
     RemovePodSandboxRequest, RunPodSandboxRequest, StopPodSandboxRequest,
 };
+use futures::stream::{self, StreamExt, TryStreamExt};
 use orchestra_core::runtime::{
     Container, Duplex, Filter, HostPort, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId,
     SandboxSpec, labels, names,
@@ -41,7 +41,8 @@ impl CriRuntime {
     async fn not_made(&self, spec: &SandboxSpec, status: tonic::Status) -> RuntimeError {
         let own = Filter::default().and_pod(&spec.meta.pod.uid);
         let exists = self.sandboxes(&own).await.unwrap_or_default().into_iter().any(|held| {
-            held.metadata.is_some_and(|held| held.attempt == spec.meta.attempt && held.uid == spec.meta.pod.uid)
+            held.metadata
+                .is_some_and(|held| held.attempt == spec.meta.attempt && held.uid == spec.meta.pod.uid)
         });
         match exists && !error::is_away(&status) {
             true => RuntimeError::AlreadyExists { what: "sandbox", name: names::sandbox(&spec.meta) },
@@ -88,7 +89,9 @@ impl CriRuntime {
         error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Sandbox(id.as_str()), status))?;
         let status = shown.and_then(|shown| shown.status);
-        if let Some(folder) = status.and_then(|mut status| status.annotations.remove(translate::LOG_DIRECTORY)) {
+        if let Some(folder) =
+            status.and_then(|mut status| status.annotations.remove(translate::LOG_DIRECTORY))
+        {
             cri_log::remove_folder(Path::new(&folder));
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::proto::{AttachRequest, ExecRequest};
 use bytes::Bytes;
 use futures::FutureExt as _;
 use http_body_util::Empty;
@@ -9,7 +10,6 @@ use hyper::header::{CONNECTION, HOST, UPGRADE};
 use hyper::upgrade::Upgraded;
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use super::proto::{AttachRequest, ExecRequest};
 use orchestra_core::runtime::{
     AttachOptions, ContainerId, ExecOptions, Result, RuntimeError, Session, TerminalSize,
 };
@@ -71,7 +71,8 @@ async fn open(url: &str, wanted: &AttachOptions) -> Result<Session> {
     let headers: Vec<[(&str, &str); 1]> = names.iter().map(|name| [("streamtype", *name)]).collect();
     let headers: Vec<&[(&str, &str)]> = headers.iter().map(|headers| headers.as_slice()).collect();
     let (spdy, streams) = Spdy::begin(connection, &headers);
-    let mut streams: Vec<(&str, Option<SpdyStream>)> = names.into_iter().zip(streams.into_iter().map(Some)).collect();
+    let mut streams: Vec<(&str, Option<SpdyStream>)> =
+        names.into_iter().zip(streams.into_iter().map(Some)).collect();
     let mut take = |wanted: &str| {
         streams.iter_mut().find(|(name, _)| *name == wanted).and_then(|(_, stream)| stream.take())
     };
@@ -191,9 +192,8 @@ fn code(text: &[u8]) -> Result<i32> {
         let message = "the connection to the container runtime ended before the command".to_owned();
         return Err(RuntimeError::Unavailable { message });
     }
-    let outcome: Outcome = serde_json::from_slice(text).map_err(|_| RuntimeError::Failed {
-        message: String::from_utf8_lossy(text).trim().to_owned(),
-    })?;
+    let outcome: Outcome = serde_json::from_slice(text)
+        .map_err(|_| RuntimeError::Failed { message: String::from_utf8_lossy(text).trim().to_owned() })?;
     if outcome.status == "Success" {
         return Ok(0);
     }

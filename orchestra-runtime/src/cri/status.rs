@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
 use super::proto::{
     Container as Listed, ContainerState as CriState, ContainerStatus, NamespaceMode, PodSandboxState,
     PodSandboxStatus, PodSandboxStatusResponse,
 };
+use jiff::Timestamp;
 use orchestra_core::runtime::{
     Container, ContainerId, ContainerState, Exit, Sandbox, SandboxId, SandboxMeta, SandboxState, labels,
 };

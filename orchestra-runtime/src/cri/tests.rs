@@ -92,10 +92,14 @@ fn a_sandbox_is_asked_for_with_its_identity() {
     let port = &config.port_mappings[0];
     assert_eq!((port.protocol, port.host_port, port.container_port), (1, 53, 5353));
     let dns = config.dns_config.as_ref().unwrap();
-    assert_eq!((dns.servers.as_slice(), dns.options.as_slice()), (&["10.96.0.10".to_owned()][..], &["ndots:5".to_owned()][..]));
+    assert_eq!(
+        (dns.servers.as_slice(), dns.options.as_slice()),
+        (&["10.96.0.10".to_owned()][..], &["ndots:5".to_owned()][..])
+    );
 
     let mut on_host = sandbox();
-    on_host.namespaces = Namespaces { host_network: true, share_process_namespace: true, ..Namespaces::default() };
+    on_host.namespaces =
+        Namespaces { host_network: true, share_process_namespace: true, ..Namespaces::default() };
     let config = translate::sandbox(&on_host);
     assert!(config.hostname.is_empty() && config.port_mappings.is_empty());
     let security = config.linux.unwrap().security_context.unwrap();
@@ -109,7 +113,7 @@ fn what_a_container_needs_of_its_sandbox_is_remembered_by_the_runtime() {
     let config = translate::sandbox(&sandbox());
     let remembered = translate::remembered(&shown(&config));
     assert_eq!(remembered.metadata, config.metadata);
-    assert_eq!(remembered.log_directory, "/logs/web");
+    assert_eq!((remembered.hostname.as_str(), remembered.log_directory.as_str()), ("web", "/logs/web"));
     assert_eq!(remembered.linux.unwrap().cgroup_parent, "/pods");
 }
 
@@ -140,7 +144,10 @@ fn a_container_is_asked_for_with_all_that_it_may() {
     assert!(made.mounts[0].readonly && made.stdin && made.tty && !made.stdin_once);
     let linux = made.linux.unwrap();
     let resources = linux.resources.unwrap();
-    assert_eq!((resources.cpu_shares, resources.memory_limit_in_bytes, resources.cpu_quota), (512, 1 << 20, 0));
+    assert_eq!(
+        (resources.cpu_shares, resources.memory_limit_in_bytes, resources.cpu_quota),
+        (512, 1 << 20, 0)
+    );
     let security = linux.security_context.unwrap();
     assert!(security.masked_paths.contains(&"/proc/kcore".to_owned()) && security.seccomp.is_none());
     assert_eq!(security.namespace_options.unwrap().pid, NamespaceMode::Container as i32);
@@ -153,7 +160,8 @@ fn a_container_sees_the_processes_of_another() {
     spec.processes_of = Some("other".into());
     spec.security.seccomp = Some(SeccompProfile::Localhost("/profiles/a.json".into()));
     spec.security.apparmor = Some("localhost/mine".into());
-    let security = translate::container(&spec, &sandbox().meta, &shown).linux.unwrap().security_context.unwrap();
+    let security =
+        translate::container(&spec, &sandbox().meta, &shown).linux.unwrap().security_context.unwrap();
     let options = security.namespace_options.unwrap();
     assert_eq!((options.pid, options.target_id.as_str()), (NamespaceMode::Target as i32, "other"));
     assert_eq!(security.seccomp.unwrap().localhost_ref, "/profiles/a.json");

@@ -10,8 +10,8 @@ use super::proto::{
     Capability, ContainerConfig, ContainerMetadata, Device, DnsConfig, ImageSpec, Int64Value, KeyValue,
     LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig,
     LinuxSandboxSecurityContext, Mount as CriMount, MountPropagation, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatus, PortMapping, Protocol as CriProtocol,
-    ProfileType, SecurityProfile,
+    PodSandboxConfig, PodSandboxMetadata, PodSandboxStatus, PortMapping, ProfileType,
+    Protocol as CriProtocol, SecurityProfile,
 };
 use orchestra_core::runtime::{
     ContainerSpec, HostPort, Mount, Namespaces, Propagation, Protocol, Resources, SandboxMeta, SandboxSpec,
@@ -20,6 +20,8 @@ use orchestra_core::runtime::{
 
 /// On a sandbox: where its containers' logs go.
 pub(super) const LOG_DIRECTORY: &str = "io.orchestra.sandbox.log-directory";
+/// On a sandbox: the name that its containers see, which they are told in their environment too.
+const HOSTNAME: &str = "io.orchestra.sandbox.hostname";
 /// On a sandbox: its parent cgroup.
 const CGROUP_PARENT: &str = "io.orchestra.sandbox.cgroup-parent";
 /// On a sandbox: its ports of the machine, as `8080/TCP` with blanks between.
@@ -52,6 +54,9 @@ pub(super) fn sandbox(spec: &SandboxSpec) -> PodSandboxConfig {
     annotations.insert(LOG_DIRECTORY.into(), log_directory.clone());
     if let Some(parent) = &spec.cgroup_parent {
         annotations.insert(CGROUP_PARENT.into(), parent.clone());
+    }
+    if !spec.namespaces.host_network && !spec.hostname.is_empty() {
+        annotations.insert(HOSTNAME.into(), spec.hostname.clone());
     }
     if !spec.host_ports.is_empty() {
         let ports: Vec<String> = spec.host_ports.iter().map(named).collect();
@@ -92,6 +97,7 @@ pub(super) fn remembered(shown: &PodSandboxStatus) -> PodSandboxConfig {
     let namespaces = shown.linux.as_ref().and_then(|linux| linux.namespaces.as_ref()?.options.clone());
     PodSandboxConfig {
         metadata: shown.metadata.clone(),
+        hostname: noted(HOSTNAME),
         log_directory: noted(LOG_DIRECTORY),
         labels: shown.labels.clone(),
         annotations: shown.annotations.clone(),
@@ -142,7 +148,11 @@ fn namespaces(wanted: &Namespaces) -> NamespaceOption {
 }
 
 /// A container of a sandbox. `shown` is the sandbox.
-pub(super) fn container(spec: &ContainerSpec, sandbox: &SandboxMeta, shown: &PodSandboxStatus) -> ContainerConfig {
+pub(super) fn container(
+    spec: &ContainerSpec,
+    sandbox: &SandboxMeta,
+    shown: &PodSandboxStatus,
+) -> ContainerConfig {
     let mut all = map(&spec.labels);
     all.extend(labels::of_container(sandbox, &spec.meta));
     all.insert(labels::SANDBOX_ATTEMPT.into(), sandbox.attempt.to_string());
@@ -172,7 +182,11 @@ pub(super) fn container(spec: &ContainerSpec, sandbox: &SandboxMeta, shown: &Pod
         command: spec.command.clone(),
         args: spec.args.clone(),
         working_dir: spec.working_dir.clone().unwrap_or_default(),
-        envs: spec.env.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() }).collect(),
+        envs: spec
+            .env
+            .iter()
+            .map(|(key, value)| KeyValue { key: key.clone(), value: value.clone() })
+            .collect(),
         mounts: spec.mounts.iter().map(mount).collect(),
         devices: spec.devices.iter().map(device).collect(),
         labels: all,

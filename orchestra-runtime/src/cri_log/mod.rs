@@ -6,9 +6,9 @@ mod reader;
 #[cfg(feature = "cri")]
 use std::{fs, path::Path};
 
+pub(crate) use file::{MAX_SIZE, Stream, Writer, files};
 #[cfg(feature = "cri")]
 pub(crate) use file::{drop_oldest, put_aside};
-pub(crate) use file::{MAX_SIZE, Stream, Writer, files};
 pub(crate) use reader::Reader;
 
 /// Removes a log with what was put aside of it, and its folder if nothing else is there.

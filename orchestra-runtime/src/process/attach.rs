@@ -26,9 +26,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use super::ProcessRuntime;
-use crate::cri_log::Stream;
 use super::record::{ContainerDir, failed};
 use super::terminal::Terminal;
+use crate::cri_log::Stream;
 
 /// What a connection is.
 const STDIN: u8 = b'i';

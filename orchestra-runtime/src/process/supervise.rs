@@ -29,9 +29,9 @@ use super::attach::{Audience, Door, Input};
 use super::cgroup;
 use super::fork::{Fork, fork};
 use super::launch::Launch;
-use crate::cri_log::{self, Stream, Writer};
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, StateRecord};
 use super::terminal::Terminal;
+use crate::cri_log::{self, Stream, Writer};
 use crate::tree;
 
 /// What the shim says to the agent that started it, as one line on its standard output.

@@ -120,7 +120,8 @@ impl Daemon {
         std::fs::write(archive.join("manifest.json"), format!("[{}]", images.join(","))).unwrap();
         let whole = self.path("images.tar");
         run(Command::new("tar").arg("-C").arg(&archive).arg("-cf").arg(&whole).arg("."));
-        let import = ["--address", &self.socket(), "--namespace", "k8s.io", "images", "import"].map(str::to_owned);
+        let import =
+            ["--address", &self.socket(), "--namespace", "k8s.io", "images", "import"].map(str::to_owned);
         run(Command::new("ctr").args(import).arg(&whole));
     }
 
@@ -142,7 +143,8 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         for id in self.shims() {
             // What it looks after: the containers of its pod.
-            let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            let children =
+                std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
             for process in children.split_whitespace().map(str::to_owned).chain([id.to_string()]) {
                 let _ = Command::new("kill").args(["-KILL", &process]).stderr(Stdio::null()).status();
             }
@@ -166,7 +168,8 @@ fn run(command: &mut Command) -> String {
 }
 
 fn configure(folder: &Path) {
-    let plugins = ["/usr/lib/cni", "/opt/cni/bin"].into_iter().find(|path| Path::new(path).join("ptp").exists());
+    let plugins =
+        ["/usr/lib/cni", "/opt/cni/bin"].into_iter().find(|path| Path::new(path).join("ptp").exists());
     let plugins = plugins.expect("the plugins of containernetworking-plugins");
     let at = folder.display();
     let cni = folder.join("cni");

@@ -93,6 +93,8 @@ impl Segment {
         command
             .args(["--join", master.url(), "--token", &master.token().to_string(), "--name", machine])
             .args(["--runtime=process", "--network=nftables", "-v", "--heartbeat=1s"])
+            // The disk of the machine that runs tests may be as full as it likes.
+            .arg("--eviction-hard=")
             .args([format!("--listen={address}:10250"), format!("--address={address}")])
             .arg("--data-dir")
             .arg(directory.join(machine))

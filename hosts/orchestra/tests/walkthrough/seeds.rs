@@ -133,7 +133,8 @@ fn pods_of_manifests_run_and_are_shown() {
         )
     };
     std::fs::write(folder.path().join("web.yaml"), manifest("one")).unwrap();
-    let up = Up::start(&["--runtime", "process", "--pod-manifest-path", &folder.path().display().to_string()]);
+    let up =
+        Up::start(&["--runtime", "process", "--pod-manifest-path", &folder.path().display().to_string()]);
     let Some(kubectl) = Kubectl::newest(&up) else { return };
     kubectl.until("get pod web-local --no-headers", |pod| pod.contains("1/1"));
     assert_eq!(kubectl.until("logs web-local", |log| !log.is_empty()), "one\n");

@@ -197,10 +197,15 @@ fn requests_are_passed_on_to_pods_services_and_nodes() {
         std::fs::write(folder.join("words"), "good morning").unwrap();
         std::fs::create_dir_all(folder.join("cgi-bin")).unwrap();
         let script = folder.join("cgi-bin/say");
-        std::fs::write(&script, "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'; /bin/busybox cat\n").unwrap();
+        std::fs::write(
+            &script,
+            "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'; /bin/busybox cat\n",
+        )
+        .unwrap();
         std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
         let at = |below: &str| format!("/api/v1/namespaces/default/{below}");
-        for below in ["pods/web:8080", "pods/web", "services/web:80", "services/web", "services/http:web:80"] {
+        for below in ["pods/web:8080", "pods/web", "services/web:80", "services/web", "services/http:web:80"]
+        {
             let path = at(&format!("{below}/proxy/words"));
             assert_eq!(kubectl.until(&format!("get --raw {path}"), |_| true), "good morning", "{path}");
         }
@@ -218,7 +223,11 @@ fn requests_are_passed_on_to_pods_services_and_nodes() {
         let page = kubectl.ok(&format!("get --raw {}", at("pods/web/proxy")));
         assert_eq!(page, format!("<a href=\"{}\">words</a>", at("pods/web/proxy/words")));
         assert_eq!(kubectl.ok("get --raw /api/v1/nodes/local/proxy/healthz"), "ok");
-        assert!(kubectl.ok("get --raw /api/v1/nodes/local/proxy/stats/summary").contains("\"nodeName\":\"local\""));
+        assert!(
+            kubectl
+                .ok("get --raw /api/v1/nodes/local/proxy/stats/summary")
+                .contains("\"nodeName\":\"local\"")
+        );
         through_kubectl(kubectl, &at("pods/web/proxy/cgi-bin/say"), &at("pods/upgrades:8081/proxy/"));
     });
 }
@@ -252,7 +261,8 @@ fn through_kubectl(kubectl: &Kubectl, says: &str, upgrades: &str) {
     assert!(said.starts_with("HTTP/1.1 200 ") && lines > 299_000, "{lines} lines of {} bytes", said.len());
 
     let mut connection = connect();
-    let head = format!("GET {upgrades} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
+    let head =
+        format!("GET {upgrades} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
     connection.write_all(head.as_bytes()).unwrap();
     let mut reader = BufReader::new(connection.try_clone().unwrap());
     let mut head = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::image::ImageSpec;
+use super::image::{ImageSpec, Int64Value};
 use super::sandbox::{NamespaceOption, PodSandboxConfig, SecurityProfile};
 
 /// Whether mounts made later are seen on the other side.
@@ -22,13 +22,6 @@ pub(crate) enum ContainerState {
     ContainerRunning = 1,
     ContainerExited = 2,
     ContainerUnknown = 3,
-}
-
-/// A number that may be missing.
-#[derive(Clone, Copy, PartialEq, prost::Message)]
-pub(crate) struct Int64Value {
-    #[prost(int64, tag = "1")]
-    pub(crate) value: i64,
 }
 
 /// A variable of the environment.

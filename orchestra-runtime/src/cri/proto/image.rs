@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::container::Int64Value;
+/// A number that may be missing.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Int64Value {
+    #[prost(int64, tag = "1")]
+    pub(crate) value: i64,
+}
 
 /// An image by its name or id.
 #[derive(Clone, PartialEq, prost::Message)]

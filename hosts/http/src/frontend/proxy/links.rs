@@ -168,7 +168,8 @@ fn rewritten(tag: &[u8], moved: &Moved) -> (String, Vec<u8>) {
 fn attribute(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
     let equals = bytes.iter().position(|byte| *byte == b'=')?;
     let name = bytes[..equals].trim_ascii_end();
-    let begin = name.iter().rposition(|byte| byte.is_ascii_whitespace() || *byte == b'/').map_or(0, |at| at + 1);
+    let begin =
+        name.iter().rposition(|byte| byte.is_ascii_whitespace() || *byte == b'/').map_or(0, |at| at + 1);
     let mut value = equals + 1;
     while bytes.get(value)?.is_ascii_whitespace() {
         value += 1;
@@ -206,8 +207,10 @@ mod tests {
             ("<A class=x HREF='/a' >", "<A class=x HREF='/proxy/a' >"),
             ("<img src=/a alt=/b>", "<img src=/proxy/a alt=/b>"),
             ("<form action = \"/a?b=1&amp;c\">", "<form action = \"/proxy/a?b=1&amp;c\">"),
-            (r#"<script src="/a.js">x = '<a href="/b">';</script><a href="/c">"#,
-             r#"<script src="/proxy/a.js">x = '<a href="/b">';</script><a href="/proxy/c">"#),
+            (
+                r#"<script src="/a.js">x = '<a href="/b">';</script><a href="/c">"#,
+                r#"<script src="/proxy/a.js">x = '<a href="/b">';</script><a href="/proxy/c">"#,
+            ),
         ] {
             assert_eq!(whole(given), written);
         }
@@ -223,12 +226,16 @@ mod tests {
         ] {
             assert_eq!(whole(same), same);
         }
-        assert_eq!(whole("<div title='>' ><a title=\"1>2\" href='/a'>"), "<div title='>' ><a title=\"1>2\" href='/proxy/a'>");
+        assert_eq!(
+            whole("<div title='>' ><a title=\"1>2\" href='/a'>"),
+            "<div title='>' ><a title=\"1>2\" href='/proxy/a'>"
+        );
     }
 
     #[test]
     fn however_a_page_is_cut_it_is_the_same() {
-        let text = "<!doctype html><!-- <a href='/no'> --><title>a < b</title><a href='/a'>x</a> <img src=/b> end <";
+        let text =
+            "<!doctype html><!-- <a href='/no'> --><title>a < b</title><a href='/a'>x</a> <img src=/b> end <";
         let expected = whole(text);
         for length in 1..text.len() {
             let mut page = page();

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use futures::channel::mpsc;
 use futures::{SinkExt as _, StreamExt as _, stream};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    EXPECT, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
@@ -104,7 +105,8 @@ fn headers(head: &Parts, host: &str, path: &str) -> Result<HeaderMap, http::Erro
     let own = head.headers.get(HOST).cloned();
     headers.insert(HOST, HeaderValue::from_str(host)?);
     headers.insert(HeaderName::from_static("x-forwarded-uri"), HeaderValue::from_str(path)?);
-    if headers.get_all(ACCEPT).iter().any(|wanted| wanted.to_str().is_ok_and(|wanted| wanted.contains(HTML))) {
+    if headers.get_all(ACCEPT).iter().any(|wanted| wanted.to_str().is_ok_and(|wanted| wanted.contains(HTML)))
+    {
         // The links of a page are looked at.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     }
@@ -119,7 +121,10 @@ fn headers(head: &Parts, host: &str, path: &str) -> Result<HeaderMap, http::Erro
 }
 
 /// A page, with its links leading where `moved` says; what is no page, or is compressed, as it is.
-pub(super) fn page(answer: Response<Body>, moved: impl Fn(&str) -> Option<String> + Send + 'static) -> Response<Body> {
+pub(super) fn page(
+    answer: Response<Body>,
+    moved: impl Fn(&str) -> Option<String> + Send + 'static,
+) -> Response<Body> {
     let said = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let is_page = said(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(HTML));
     if !is_page || said(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
@@ -177,6 +182,9 @@ mod tests {
             ]
         );
         let (rooted, _) = super::request(&head, (base, ""), "b:80", true).unwrap();
-        assert_eq!((rooted.uri().to_string(), &rooted.headers()[TRANSFER_ENCODING]), ("/?d=e".to_owned(), &HeaderValue::from_static("chunked")));
+        assert_eq!(
+            (rooted.uri().to_string(), &rooted.headers()[TRANSFER_ENCODING]),
+            ("/?d=e".to_owned(), &HeaderValue::from_static("chunked"))
+        );
     }
 }

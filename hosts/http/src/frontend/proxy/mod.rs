@@ -88,7 +88,9 @@ impl Frontend {
         let mut answer = passed(answer, closing);
         let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         if let Some(location) = location.and_then(|location| named::moved(location, base, &host)) {
-            answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&location).map_err(Status::internal)?);
+            answer
+                .headers_mut()
+                .insert(LOCATION, HeaderValue::from_str(&location).map_err(Status::internal)?);
         }
         if head.method == Method::HEAD {
             return Ok(answer);
@@ -104,7 +106,8 @@ fn unreachable(why: &dyn fmt::Display) -> Status {
 
 async fn connect(place: &Place, named: &Named<'_>) -> Result<SendRequest<Passed>, Status> {
     let stream = secured(place.connect().await?, named).await.map_err(|error| unreachable(&error))?;
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(&error))?;
     // It ends with the answer, or with the connection that was upgraded.
     tokio::spawn(connection.with_upgrades());
     Ok(sender)

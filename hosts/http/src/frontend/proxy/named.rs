@@ -64,8 +64,9 @@ mod tests {
 
     #[test]
     fn names_say_how_and_where() {
-        let of =
-            |text| Named::parse("pod", text).map(|Named { tls, name, port }| (tls, name, port)).map_err(|_| ());
+        let of = |text| {
+            Named::parse("pod", text).map(|Named { tls, name, port }| (tls, name, port)).map_err(|_| ())
+        };
         assert_eq!(of("web"), Ok((false, "web", "")));
         assert_eq!(of("web:http"), Ok((false, "web", "http")));
         assert_eq!(of("https:web:443"), Ok((true, "web", "443")));
@@ -92,7 +93,9 @@ mod tests {
         let moved = |link: &str| moved(link, base, "10.0.0.7:80");
         assert_eq!(moved("/login?to=/a/"), Some(format!("{base}/login?to=/a/")));
         assert_eq!(moved("http://10.0.0.7:80/login"), Some(format!("{base}/login")));
-        for as_it_is in ["https://elsewhere/", "further", "?page=2", "#top", &format!("{base}/login"), "mailto:a@b"] {
+        for as_it_is in
+            ["https://elsewhere/", "further", "?page=2", "#top", &format!("{base}/login"), "mailto:a@b"]
+        {
             assert_eq!(moved(as_it_is), None, "{as_it_is}");
         }
     }

@@ -99,8 +99,7 @@ impl Finder<'_> {
                 let service = self.client.api::<Service>(namespace).get(named.name).await?;
                 let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
                 let port = ports.into_iter().find(|port: &ServicePort| i64::from(port.port) == number);
-                let missing =
-                    || none(format!("no service port {number} found for service {:?}", named.name));
+                let missing = || none(format!("no service port {number} found for service {:?}", named.name));
                 port.ok_or_else(missing)?.name.unwrap_or_default()
             }
         };
@@ -108,8 +107,7 @@ impl Finder<'_> {
         let labels = Some(Selector::parse(&selector).map_err(Status::internal)?);
         let options = ListOptions { labels, ..ListOptions::default() };
         let slices = self.client.api::<EndpointSlice>(namespace).list_with(options).await?.items;
-        let ready: Vec<(&Endpoint, i32)> =
-            slices.iter().flat_map(|slice| endpoints(slice, &port)).collect();
+        let ready: Vec<(&Endpoint, i32)> = slices.iter().flat_map(|slice| endpoints(slice, &port)).collect();
         let Some(index) = (self.chance as usize).checked_rem(ready.len()) else {
             return Err(none(format!("no endpoints available for service {:?}", named.name)));
         };
@@ -130,7 +128,8 @@ impl Finder<'_> {
         }
         let port = named.port.parse().map_err(|_| Status::bad_request("a node's ports are numbers"))?;
         let addresses = status.into_iter().flat_map(|status| status.addresses.iter().flatten());
-        let internal = addresses.filter(|address| address.type_ == "InternalIP").map(|address| &address.address);
+        let internal =
+            addresses.filter(|address| address.type_ == "InternalIP").map(|address| &address.address);
         Ok(Place::Address(address(internal.into_iter().next(), port)?))
     }
 }
@@ -195,7 +194,9 @@ mod tests {
         let of = |text: &str| address(Some(&text.to_owned()), 80).map_err(|status| status.code());
         assert_eq!(of("10.0.0.1"), Ok("10.0.0.1:80".parse().unwrap()));
         assert_eq!(of("fd00::1"), Ok("[fd00::1]:80".parse().unwrap()));
-        for own in ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0", "name", ""] {
+        for own in
+            ["127.0.0.1", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "0.0.0.0", "name", ""]
+        {
             assert_eq!(of(own), Err(400), "{own}");
         }
     }

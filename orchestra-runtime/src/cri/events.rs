@@ -47,15 +47,14 @@ impl Seen {
     fn since(&self, before: &Self) -> Vec<RuntimeEvent> {
         let mut events = Vec::new();
         for (id, (pod, state)) in &self.containers {
-            let was =
-                before.containers.get(id).map_or(CriState::ContainerCreated as i32, |(_, state)| *state);
+            let was = before.containers.get(id).map_or(CriState::Created as i32, |(_, state)| *state);
             let mut tell = |kind| events.push(RuntimeEvent { pod: pod.clone(), kind });
             if was == *state {
                 continue;
             }
-            if *state == CriState::ContainerRunning as i32 {
+            if *state == CriState::Running as i32 {
                 tell(EventKind::Started(id.clone()));
-            } else if *state == CriState::ContainerExited as i32 {
+            } else if *state == CriState::Exited as i32 {
                 tell(EventKind::Exited(id.clone()));
             }
         }
@@ -135,7 +134,7 @@ impl CriRuntime {
         let pod = |all: &std::collections::HashMap<String, String>| {
             labels::pod(|key| all.get(key).map(String::as_str))
         };
-        let is_running = |one: &&Container| one.state == CriState::ContainerRunning as i32;
+        let is_running = |one: &&Container| one.state == CriState::Running as i32;
         let log = |one: &Container| {
             let log = one.annotations.get(translate::LOG)?;
             Some((ContainerId::from(one.id.as_str()), PathBuf::from(log)))
@@ -189,7 +188,7 @@ mod tests {
                 .map(|(id, ready)| (SandboxId::from(*id), (pod.clone(), *ready)))
                 .collect(),
         };
-        use CriState::{ContainerCreated as Created, ContainerExited as Exited, ContainerRunning as Running};
+        use CriState::{Created, Exited, Running};
         let kinds = |now: Seen, before: Seen| -> Vec<EventKind> {
             now.since(&before).into_iter().map(|event| event.kind).collect()
         };

@@ -33,7 +33,6 @@ impl CriRuntime {
             username: given.username.clone(),
             password: given.password.clone(),
             server_address: given.server.clone(),
-            ..Default::default()
         });
         let request = PullImageRequest { image: Some(named(image.full())), auth };
         let pulled = self.ask(request).await;

@@ -126,7 +126,7 @@ impl CriRuntime {
         });
         let sandboxes = stream::iter(sandboxes).buffer_unordered(QUESTIONS);
         let containers = stream::iter(containers).buffer_unordered(QUESTIONS);
-        let (sandboxes, containers): (Vec<Option<Sandbox>>, Vec<Option<(Listed, Container)>>) =
+        let (sandboxes, containers): (Vec<Option<Sandbox>>, Vec<Option<Member>>) =
             futures::try_join!(sandboxes.try_collect(), containers.try_collect())?;
         Ok(assemble(sandboxes.into_iter().flatten(), containers.into_iter().flatten()))
     }
@@ -142,6 +142,9 @@ impl CriRuntime {
         Ok(Box::new(crate::netns::connect(&netns, port).await?))
     }
 }
+
+/// A container, and what it is in.
+type Member = (Listed, Container);
 
 /// What was removed while it was looked at is not there.
 fn found<T>(shown: Result<T>) -> Result<Option<T>> {

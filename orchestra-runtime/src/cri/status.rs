@@ -127,11 +127,11 @@ pub(super) fn lost_sandbox(listed: &Listed) -> Option<Sandbox> {
 fn state(shown: &ContainerStatus) -> ContainerState {
     let created_at = time(shown.created_at).unwrap_or_default();
     match CriState::try_from(shown.state) {
-        Ok(CriState::ContainerCreated) => ContainerState::Created,
-        Ok(CriState::ContainerRunning) => {
+        Ok(CriState::Created) => ContainerState::Created,
+        Ok(CriState::Running) => {
             ContainerState::Running { started_at: time(shown.started_at).unwrap_or(created_at) }
         }
-        Ok(CriState::ContainerExited) => {
+        Ok(CriState::Exited) => {
             let started_at = time(shown.started_at);
             let finished_at = time(shown.finished_at).or(started_at).unwrap_or(created_at);
             ContainerState::Exited(Exit {
@@ -144,13 +144,13 @@ fn state(shown: &ContainerStatus) -> ContainerState {
                 message: shown.message.clone(),
             })
         }
-        Ok(CriState::ContainerUnknown) | Err(_) => ContainerState::Unknown,
+        Ok(CriState::Unknown) | Err(_) => ContainerState::Unknown,
     }
 }
 
 /// Whether a container ended without having run.
 pub(super) fn could_not_start(shown: &ContainerStatus) -> bool {
-    shown.state == CriState::ContainerExited as i32 && shown.started_at == 0
+    shown.state == CriState::Exited as i32 && shown.started_at == 0
 }
 
 /// Nanoseconds since 1970; 0 and less is never.
@@ -174,17 +174,17 @@ mod tests {
             exit_code: 3,
             ..Default::default()
         };
-        assert_eq!(state(&shown(CriState::ContainerCreated, 0, 0)), ContainerState::Created);
-        assert_eq!(state(&shown(CriState::ContainerUnknown, 0, 0)), ContainerState::Unknown);
+        assert_eq!(state(&shown(CriState::Created, 0, 0)), ContainerState::Created);
+        assert_eq!(state(&shown(CriState::Unknown, 0, 0)), ContainerState::Unknown);
         let second = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(
-            state(&shown(CriState::ContainerRunning, 2_000_000_000, 0)),
+            state(&shown(CriState::Running, 2_000_000_000, 0)),
             ContainerState::Running { started_at: second(2) }
         );
-        let ended = state(&shown(CriState::ContainerExited, 3_000_000_000, 2_000_000_000));
+        let ended = state(&shown(CriState::Exited, 3_000_000_000, 2_000_000_000));
         let exit = ended.exit().unwrap();
         assert_eq!((exit.code, exit.started_at, exit.finished_at), (3, Some(second(3)), second(3)));
-        let failed = shown(CriState::ContainerExited, 0, 2_000_000_000);
+        let failed = shown(CriState::Exited, 0, 2_000_000_000);
         assert!(could_not_start(&failed));
         assert_eq!(state(&failed).exit().unwrap().reason, START_ERROR);
     }

@@ -140,7 +140,7 @@ fn a_container_is_asked_for_with_all_that_it_may() {
     let image = made.image.as_ref().unwrap();
     assert_eq!((image.image.as_str(), made.annotations[translate::IMAGE].as_str()), ("sha256:1", "nginx"));
     assert_eq!((made.envs[0].key.as_str(), made.envs[0].value.as_str()), ("A", "b=c"));
-    assert_eq!(made.mounts[0].propagation, MountPropagation::PropagationHostToContainer as i32);
+    assert_eq!(made.mounts[0].propagation, MountPropagation::HostToContainer as i32);
     assert!(made.mounts[0].readonly && made.stdin && made.tty && !made.stdin_once);
     let linux = made.linux.unwrap();
     let resources = linux.resources.unwrap();

@@ -85,9 +85,7 @@ pub(super) fn sandbox(spec: &SandboxSpec) -> PodSandboxConfig {
                 privileged: false,
             }),
             sysctls: map(&spec.sysctls),
-            ..Default::default()
         }),
-        ..Default::default()
     }
 }
 
@@ -199,7 +197,6 @@ pub(super) fn container(
             resources: Some(resources(&spec.resources)),
             security_context: Some(security(&spec.security, joined)),
         }),
-        ..Default::default()
     }
 }
 
@@ -210,7 +207,6 @@ fn resources(wanted: &Resources) -> LinuxContainerResources {
         cpu_shares: i64::try_from(wanted.cpu_shares).unwrap_or(i64::MAX),
         memory_limit_in_bytes: wanted.memory_bytes.unwrap_or_default(),
         oom_score_adj: i64::from(wanted.oom_score_adj),
-        ..Default::default()
     }
 }
 
@@ -222,7 +218,6 @@ fn security(wanted: &SecurityContext, namespaces: NamespaceOption) -> LinuxConta
         capabilities: Some(Capability {
             add_capabilities: wanted.add_capabilities.clone(),
             drop_capabilities: wanted.drop_capabilities.clone(),
-            ..Default::default()
         }),
         privileged: wanted.privileged,
         namespace_options: Some(namespaces),
@@ -243,7 +238,6 @@ fn security(wanted: &SecurityContext, namespaces: NamespaceOption) -> LinuxConta
             "runtime/default" => profile(ProfileType::RuntimeDefault, ""),
             name => profile(ProfileType::Localhost, name.strip_prefix("localhost/").unwrap_or(name)),
         }),
-        ..Default::default()
     }
 }
 
@@ -253,16 +247,15 @@ fn profile(kind: ProfileType, reference: &str) -> SecurityProfile {
 
 fn mount(mount: &Mount) -> CriMount {
     let propagation = match mount.propagation {
-        Propagation::Private => MountPropagation::PropagationPrivate,
-        Propagation::HostToContainer => MountPropagation::PropagationHostToContainer,
-        Propagation::Bidirectional => MountPropagation::PropagationBidirectional,
+        Propagation::Private => MountPropagation::Private,
+        Propagation::HostToContainer => MountPropagation::HostToContainer,
+        Propagation::Bidirectional => MountPropagation::Bidirectional,
     };
     CriMount {
         container_path: mount.container_path.clone(),
         host_path: mount.host_path.to_string_lossy().into_owned(),
         readonly: mount.read_only,
         propagation: propagation as i32,
-        ..Default::default()
     }
 }
 

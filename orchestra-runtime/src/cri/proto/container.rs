@@ -9,19 +9,19 @@ use super::sandbox::{NamespaceOption, PodSandboxConfig, SecurityProfile};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub(crate) enum MountPropagation {
-    PropagationPrivate = 0,
-    PropagationHostToContainer = 1,
-    PropagationBidirectional = 2,
+    Private = 0,
+    HostToContainer = 1,
+    Bidirectional = 2,
 }
 
 /// What a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub(crate) enum ContainerState {
-    ContainerCreated = 0,
-    ContainerRunning = 1,
-    ContainerExited = 2,
-    ContainerUnknown = 3,
+    Created = 0,
+    Running = 1,
+    Exited = 2,
+    Unknown = 3,
 }
 
 /// A variable of the environment.

@@ -150,7 +150,7 @@ fn rewritten(tag: &[u8], moved: &Moved) -> (String, Vec<u8>) {
     let links = LINKS.iter().find(|(tag, _)| *tag == name).map_or(&[][..], |(_, links)| links);
     let mut out = tag[..end].to_vec();
     let mut rest = &tag[end..];
-    while let Some((before, attribute, value, after)) = attribute(rest) {
+    while let Some([before, attribute, value, after]) = attribute(rest) {
         let is_link = links.iter().any(|link| attribute.eq_ignore_ascii_case(link.as_bytes()));
         let text = std::str::from_utf8(value).ok().filter(|_| is_link);
         out.extend_from_slice(before);
@@ -165,7 +165,7 @@ fn rewritten(tag: &[u8], moved: &Moved) -> (String, Vec<u8>) {
 }
 
 /// The next attribute that has a value: what is before the value, the name, the value, and what follows.
-fn attribute(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
+fn attribute(bytes: &[u8]) -> Option<[&[u8]; 4]> {
     let equals = bytes.iter().position(|byte| *byte == b'=')?;
     let name = bytes[..equals].trim_ascii_end();
     let begin =
@@ -182,7 +182,7 @@ fn attribute(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8], &[u8])> {
     };
     let length = bytes[value..].iter().position(ends)?;
     let end = value + length;
-    Some((&bytes[..value], &name[begin..], &bytes[value..end], &bytes[end..]))
+    Some([&bytes[..value], &name[begin..], &bytes[value..end], &bytes[end..]])
 }
 
 #[cfg(test)]

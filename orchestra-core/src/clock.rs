@@ -9,7 +9,8 @@
 //!   differences are time that passed; those of two times of day may be anything.
 //!
 //! Timers are tokio's, so that in a test with paused time a day passes as soon as every task waits; both times then
-//! follow tokio's.
+//! follow tokio's. [`run_virtual`] needs nothing of tokio's time: it has a clock of its own, which a program may use
+//! that was not built for tests.
 
 #![cfg_attr(
     not(test),
@@ -26,6 +27,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+
+mod virtual_time;
+
+pub use virtual_time::{Stuck, VirtualClock, run_virtual};
 
 /// Now, timers and randomness.
 #[async_trait]
@@ -91,14 +96,16 @@ impl TokioClock {
     ///
     /// In a runtime with paused time, time passes only when all tasks wait.
     pub fn simulated(seed: u64) -> SharedClock {
-        let start = Timestamp::from_second(1_767_225_600).unwrap_or(Timestamp::UNIX_EPOCH);
-        Arc::new(Self::starting_at(Some(start), seed))
+        Arc::new(Self::starting_at(Some(SIMULATED_START), seed))
     }
 
     fn starting_at(simulated: Option<Timestamp>, seed: u64) -> Self {
         Self { start: tokio::time::Instant::now(), simulated, random: Mutex::new(SplitMix(seed)) }
     }
 }
+
+/// When simulated time begins: 2026-01-01T00:00:00Z.
+const SIMULATED_START: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
 /// Whether tokio's time stands still while the machine's goes on.
 fn is_paused() -> bool {
@@ -138,6 +145,27 @@ impl SplitMix {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+/// Chance that follows from a seed, for plans that are made before there is a clock.
+#[derive(Debug)]
+pub struct Chance(SplitMix);
+
+impl Chance {
+    /// The chance of a seed. Any seed is a good one.
+    pub fn new(seed: u64) -> Self {
+        Self(SplitMix(seed))
+    }
+
+    /// A number below a bound; 0, if the bound is 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// One of some things, if there are any.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+        of.get(self.below(of.len() as u64) as usize)
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) enum Command {
     History(History),
     /// Show what is wrong, the worst first, and why; or what is the matter with one object, down to the cause
     Explain(Explain),
+    /// Show what would happen if a node were lost, a workload scaled, a manifest applied …, and touch nothing
+    WhatIf(WhatIf),
     /// Open the dashboard of a cluster in a browser, as whoever the kubeconfig names
     Dashboard(Dashboard),
     /// Write all that a running cluster holds to a file
@@ -180,7 +182,41 @@ pub(crate) struct Dashboard {
     pub(crate) access: Access,
 }
 
-/// How an explanation is told.
+/// All that is said happens in one fork of the cluster, in the order in which the options stand here.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WhatIf {
+    /// Apply the manifests of this file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Have a workload have so many pods, as in deploy/web=40
+    #[arg(long, value_name = "KIND/NAME=N")]
+    pub(crate) scale: Vec<String>,
+    /// Delete an object
+    #[arg(long, value_name = "KIND/NAME")]
+    pub(crate) delete: Vec<String>,
+    /// Have a node take no more pods
+    #[arg(long, value_name = "NODE")]
+    pub(crate) cordon: Vec<String>,
+    /// Have a node take pods again
+    #[arg(long, value_name = "NODE")]
+    pub(crate) uncordon: Vec<String>,
+    /// Have a node take no more pods, and evict those that it has
+    #[arg(long, value_name = "NODE")]
+    pub(crate) drain: Vec<String>,
+    /// Lose a node with all that runs there
+    #[arg(long, value_name = "NODE")]
+    pub(crate) lose_node: Vec<String>,
+    /// The namespace of what is scaled and deleted
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// In which form
+    #[arg(short, long, value_enum, default_value_t = Told::Text)]
+    pub(crate) output: Told,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+/// How an answer is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Told {
     /// For people

@@ -10,6 +10,7 @@
 //! | `explain` | what is wrong, and why, through the API of a running cluster |
 //! | `placing` | why a pod has no node, node by node |
 //! | `dashboard` | the dashboard of a running cluster, in a browser |
+//! | `what_if` | what would happen to a running cluster, in a fork of it here |
 //! | `local_volumes` | directories of this machine that were volumes |
 //! | `demo` | a throw-away cluster that shows itself |
 
@@ -26,6 +27,7 @@ mod local_volumes;
 mod placing;
 mod progress;
 mod up;
+mod what_if;
 
 use std::process::ExitCode;
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             Command::History(options) => history::run(&options).await,
             Command::Explain(options) => explain::run(&options).await,
             Command::Dashboard(options) => dashboard::run(&options).await,
+            Command::WhatIf(options) => what_if::run(&options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,
         }

@@ -74,7 +74,7 @@ impl Taken {
     }
 
     fn forget_quietest(&mut self) {
-        let quietest = self.by_source.iter().min_by_key(|(_, taken)| **taken);
+        let quietest = self.by_source.iter().min_by_key(|(source, taken)| (**taken, *source));
         if let Some(source) = quietest.map(|(source, _)| source.clone()) {
             self.by_source.remove(&source);
         }

@@ -4,7 +4,7 @@
 //! service and deleted in the one that removes it. So no address is ever given twice, whatever is killed when, and
 //! however many masters share the store.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
@@ -153,7 +153,7 @@ impl Spec {
     }
 
     /// What of this service is recorded as given out.
-    fn held(&self) -> HashSet<Key> {
+    fn held(&self) -> BTreeSet<Key> {
         let address =
             (self.has_address() && !self.cluster_ip.is_empty()).then(|| address_key(&self.cluster_ip));
         let ports = self.ports.iter().filter_map(|port| port.node_port).chain(self.health_check_node_port);
@@ -367,7 +367,7 @@ fn families(object: &Value, errors: &mut Errors) {
 }
 
 /// Records what a service has that it had not, and frees what it has no more.
-fn record(name: &ObjectName, before: &HashSet<Key>, after: &HashSet<Key>, txn: &mut Txn) {
+fn record(name: &ObjectName, before: &BTreeSet<Key>, after: &BTreeSet<Key>, txn: &mut Txn) {
     let owner = name.to_string();
     let given = after.difference(before);
     let with_given = given.fold(std::mem::take(txn), |txn, key| txn.create(key.clone(), owner.clone()));

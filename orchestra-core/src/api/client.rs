@@ -31,13 +31,13 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client of a service, as a user.
     pub fn new(service: Arc<dyn Service>, user: User) -> Self {
-        Self { service, user: Arc::new(user) }
+        Self { service: service.for_user(&user).unwrap_or(service), user: Arc::new(user) }
     }
 
     /// The same cluster as another user.
     #[must_use]
     pub fn as_user(&self, user: User) -> Self {
-        Self { service: Arc::clone(&self.service), user: Arc::new(user) }
+        Self::new(Arc::clone(&self.service), user)
     }
 
     /// A cache of a kind, filled.

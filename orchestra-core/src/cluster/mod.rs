@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod builder;
+mod fork;
 mod part;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{Builder, Node, StartError};
+pub use fork::Fork;
 pub use part::Component;
 
 use crate::api::{Client, Server, Service, User};
@@ -124,6 +126,13 @@ impl Cluster {
             }
             None => false,
         }
+    }
+
+    /// Ends a part at its next await, as a process is that is killed: it finishes nothing. Returns whether there is such
+    /// a part.
+    pub fn kill(&self, component: &Component) -> bool {
+        let part = self.parts.get(component);
+        part.inspect(|part| part.kill()).is_some()
     }
 
     /// Stops everything, and lets go of the store, which can be opened again when this returns. Containers run on, and

@@ -88,6 +88,10 @@ impl Part {
         }
     }
 
+    pub(super) fn kill(&self) {
+        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     pub(super) fn cancel(&self) {
         if let Some((token, _)) = &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
             token.cancel();

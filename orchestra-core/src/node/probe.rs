@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod, Probe};
-use tokio::sync::watch;
 
 use super::backoff::{add, between};
 use super::context::{Context, about};
@@ -18,6 +17,7 @@ use super::handlers::{Handler, Outcome, run};
 use super::mailbox::Mailbox;
 use super::model::{FailedProbe, Memory, Observed, Probed, containers, reported};
 use crate::runtime::{ContainerId, ContainerState};
+use crate::signal::Signal;
 use crate::supervise::Task;
 
 /// What a probe is for.
@@ -89,7 +89,7 @@ struct Shared {
     verdicts: Mutex<BTreeMap<ContainerId, Probed>>,
     /// Where the pod is reached. A pod that was adopted has no address until its sandbox is connected again, and one
     /// whose sandbox was made anew has another.
-    address: watch::Sender<Option<IpAddr>>,
+    address: Signal<Option<IpAddr>>,
     mailbox: Arc<Mailbox>,
 }
 
@@ -111,7 +111,7 @@ pub(super) struct Probes {
 
 impl Probes {
     pub(super) fn new(mailbox: Arc<Mailbox>) -> Self {
-        let shared = Shared { verdicts: Mutex::default(), address: watch::Sender::new(None), mailbox };
+        let shared = Shared { verdicts: Mutex::default(), address: Signal::new(None), mailbox };
         Self { shared: Arc::new(shared), tasks: BTreeMap::new() }
     }
 
@@ -119,7 +119,7 @@ impl Probes {
     /// found. A pod that is being deleted is no longer asked whether it must be restarted.
     pub(super) fn sync(&mut self, ctx: &Arc<Context>, pod: &Pod, seen: &Observed, memory: &mut Memory) {
         let address = address_of(ctx, pod, memory);
-        self.shared.address.send_if_modified(|known| std::mem::replace(known, address) != address);
+        self.shared.address.change(|known| std::mem::replace(known, address) != address);
         let mut running = Vec::new();
         for (_, wanted) in pod.spec.iter().flat_map(containers) {
             if ProbeKind::ALL.iter().all(|kind| kind.of(wanted).is_none()) {
@@ -236,11 +236,10 @@ impl Worker {
 
     /// Where the pod is reached, once that is known.
     async fn address(&self) -> Option<IpAddr> {
-        let mut address = self.shared.address.subscribe();
         if !self.handler.needs_address() {
-            return *address.borrow();
+            return self.shared.address.get();
         }
-        address.wait_for(Option::is_some).await.ok().and_then(|known| *known)
+        self.shared.address.until(Option::is_some).await
     }
 
     /// Probes once. Whether to go on.

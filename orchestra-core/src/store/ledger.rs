@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use imbl::OrdMap;
-use tokio::sync::watch;
 
 use super::{Batch, Change, Changes, Expect, Key, KeyRange, Page, Record, StoreError, Txn, Write};
 use crate::meta::Revision;
+use crate::signal::Signal;
 
 /// All records at one revision.
 pub(super) type Records = OrdMap<Key, Record>;
@@ -256,7 +256,7 @@ fn weight(batch: &Batch) -> usize {
 #[derive(Debug)]
 pub(super) struct Shared {
     ledger: RwLock<Ledger>,
-    head: watch::Sender<Head>,
+    head: Signal<Head>,
 }
 
 /// What watchers wait for.
@@ -273,7 +273,7 @@ pub(super) type Older =
 
 impl Shared {
     pub(super) fn new(ledger: Ledger) -> Arc<Self> {
-        let head = watch::Sender::new(Head { revision: ledger.revision, closed: false });
+        let head = Signal::new(Head { revision: ledger.revision, closed: false });
         Arc::new(Self { ledger: RwLock::new(ledger), head })
     }
 
@@ -287,7 +287,7 @@ impl Shared {
         let outcome = change(&mut ledger);
         let revision = ledger.revision;
         drop(ledger);
-        self.head.send_if_modified(|head| {
+        self.head.change(|head| {
             let newer = revision > head.revision;
             head.revision = revision.max(head.revision);
             newer
@@ -297,7 +297,10 @@ impl Shared {
 
     /// Ends every watch.
     pub(super) fn close(&self) {
-        self.head.send_modify(|head| head.closed = true);
+        self.head.change(|head| {
+            head.closed = true;
+            true
+        });
     }
 
     pub(super) fn get(&self, key: &Key, at: Option<Revision>) -> Result<Option<Record>, StoreError> {
@@ -345,8 +348,8 @@ impl Shared {
         after: Revision,
         older: Option<Older>,
     ) -> Changes {
-        let (shared, range, head) = (self.clone(), range.clone(), self.head.subscribe());
-        let batches = stream::try_unfold((after, head), move |(after, mut head)| {
+        let (shared, range) = (self.clone(), range.clone());
+        let batches = stream::try_unfold(after, move |after| {
             let (shared, range, older) = (shared.clone(), range.clone(), older.clone());
             async move {
                 loop {
@@ -359,10 +362,10 @@ impl Shared {
                     };
                     if let Some(last) = batches.last() {
                         let after = last.revision;
-                        return Ok(Some((stream::iter(batches.into_iter().map(Ok)), (after, head))));
+                        return Ok(Some((stream::iter(batches.into_iter().map(Ok)), after)));
                     }
-                    let news = head.wait_for(|head| head.closed || head.revision > after).await;
-                    if news.map_or(true, |head| head.closed && head.revision <= after) {
+                    let head = shared.head.until(|head| head.closed || head.revision > after).await;
+                    if head.closed && head.revision <= after {
                         return Err(StoreError::Closed);
                     }
                 }

@@ -15,6 +15,9 @@ use crate::meta::Revision;
 /// How many commits a [`MemoryStore`] remembers by default.
 pub const DEFAULT_HISTORY: usize = 10_000;
 
+/// How many records are read at once of a store that is copied.
+const COPIED: usize = 500;
+
 /// How many bytes of replaced and deleted values a [`MemoryStore`] keeps at most.
 const HISTORY_BYTES: usize = 64 << 20;
 
@@ -53,6 +56,28 @@ impl MemoryStore {
         Self { shared: Shared::new(Ledger::new(records, revision, keep)), keep }
     }
 
+    /// A store that begins with what another holds now, whatever kind of store that is: its records are read, all as of one
+    /// revision. One in memory is [forked](Self::fork), which copies nothing.
+    ///
+    /// # Errors
+    /// When the other cannot be read, or forgets its past faster than it is read.
+    pub async fn copy_of(store: &dyn Store) -> Result<Self, StoreError> {
+        if let Some(memory) = store.in_memory() {
+            return Ok(memory.fork());
+        }
+        let revision = store.revision().await?;
+        let (mut records, mut after) = (Records::new(), None);
+        loop {
+            let page = store.list(&KeyRange::all(), Some(revision), after.as_ref(), COPIED).await?;
+            after = page.records.last().map(|record| record.key.clone());
+            records.extend(page.records.into_iter().map(|record| (record.key.clone(), record)));
+            if page.remaining == 0 {
+                let keep = Keep { commits: DEFAULT_HISTORY, bytes: HISTORY_BYTES };
+                return Ok(Self::begin(records, revision, keep));
+            }
+        }
+    }
+
     /// A store of its own that begins with what this one holds now, for asking what would happen if. It shares the
     /// records until one of the two writes them; of the past it knows nothing.
     #[must_use]
@@ -64,6 +89,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn in_memory(&self) -> Option<&MemoryStore> {
+        Some(self)
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         Ok(self.shared.read(Ledger::revision))
     }

@@ -211,7 +211,7 @@ impl StoreError {
 
 /// An ordered map of bytes with a history, transactions and watches. See the [module](self).
 ///
-/// To write one: six methods (three more have defaults), each with its contract in its comment. All may be called from
+/// To write one: six methods (four more have defaults), each with its contract in its comment. All may be called from
 /// many tasks at once and cancelled at any point; a cancelled commit has happened wholly or not at all.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {
@@ -279,6 +279,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn time_of(&self, _revision: Revision) -> Result<Option<Timestamp>, StoreError> {
         Ok(None)
     }
+
+    /// The store itself, if it is one in memory: what is copied record by record of others can be forked of this one.
+    fn in_memory(&self) -> Option<&memory::MemoryStore> {
+        None
+    }
 }
 
 #[async_trait]
@@ -323,6 +328,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn time_of(&self, revision: Revision) -> Result<Option<Timestamp>, StoreError> {
         (**self).time_of(revision).await
+    }
+
+    fn in_memory(&self) -> Option<&memory::MemoryStore> {
+        (**self).in_memory()
     }
 }
 

@@ -39,7 +39,8 @@ const MAY_USE: &[Room] = &[
         "tasks that are owned, and begun again after a panic: of whom, is not its business",
     ),
     room("stream", &[], "what flows is bytes, whoever asks for it and whoever gives it"),
-    room("store", &["clock", "meta"], "it orders bytes by key and revision, and knows no object"),
+    room("signal", &[], "a value that is waited for"),
+    room("store", &["clock", "meta", "signal"], "it orders bytes by key and revision, and knows no object"),
     room("watch", &["meta", "selector"], "it indexes entries by name, label and field, and knows no kind"),
     room(
         "expression",
@@ -144,6 +145,7 @@ const MAY_USE: &[Room] = &[
             "quantity",
             "runtime",
             "selector",
+            "signal",
             "stream",
             "supervise",
             "watch",
@@ -179,6 +181,28 @@ const MAY_USE: &[Room] = &[
             "webhook",
         ],
         "the one place that knows all the others, to put them together",
+    ),
+    room(
+        "simulation",
+        &[
+            "api",
+            "clock",
+            "cluster",
+            "meta",
+            "network",
+            "node",
+            "runtime",
+            "signal",
+            "store",
+            "supervise",
+            "watch",
+        ],
+        "a cluster on machines of its own making, and what lies between its parts and the API",
+    ),
+    room(
+        "what_if",
+        &["api", "clock", "cluster", "control", "meta", "quantity", "store", "supervise"],
+        "a fork of a cluster, changed, and compared with one that is not",
     ),
 ];
 

@@ -132,6 +132,12 @@ pub trait Service: Send + Sync + fmt::Debug + 'static {
         Ok(all.into_iter().collect())
     }
 
+    /// The service as one user is to call it, where it is not one for all of them.
+    fn for_user(&self, user: &User) -> Option<Arc<dyn Service>> {
+        let _ = user;
+        None
+    }
+
     /// The time and chance that go with this cluster.
     fn clock(&self) -> &SharedClock;
 }

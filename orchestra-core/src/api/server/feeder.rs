@@ -137,12 +137,14 @@ impl Feeder {
         let mut batches = self.store.watch(&KeyRange::all(), *revision).await?;
         loop {
             tokio::select! {
+                biased;
+                // Changes are few; commits may come without end.
+                Some(change) = self.changes.recv() => self.change_table(change, *revision).await,
                 batch = batches.next() => {
                     let Some(batch) = batch.transpose()? else { return Ok(()) };
                     *revision = batch.revision;
                     self.apply(&batch);
                 }
-                Some(change) = self.changes.recv() => self.change_table(change, *revision).await,
             }
         }
     }
@@ -246,7 +248,7 @@ async fn objects(
 }
 
 /// One unreadable record must not take the cluster down; it is reported and left out.
-fn read(row: &Resource, record: Record) -> Option<Arc<Entry>> {
+pub(crate) fn read(row: &Resource, record: Record) -> Option<Arc<Entry>> {
     let restored = row.rules.restore(&record.value).map(|object| Entry::encode(&object));
     let bytes = restored.transpose().map(|restored| restored.unwrap_or_else(|| record.value.clone()));
     match bytes.and_then(|bytes| Entry::read(bytes, record.modified, &row.fields)) {

@@ -58,6 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use caches::{Caches, Open, Table};
 use draft::Part;
+pub(crate) use feeder::read as entry_of;
 use feeder::{Fed, TableChange};
 pub use fence::Fence;
 pub use held::Borrowed;

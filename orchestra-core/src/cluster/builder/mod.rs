@@ -20,7 +20,7 @@ use crate::access;
 use crate::access::tokens::SigningKeys;
 use crate::admission::ServiceRanges;
 use crate::api::access::{Authorizer, Chain, Masters, standard};
-use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Status};
+use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Service, Status};
 use crate::clock::SharedClock;
 use crate::controllers;
 use crate::network::Network;
@@ -66,7 +66,11 @@ pub struct Builder {
     standing: Option<Standing>,
     history: Option<Duration>,
     figures: bool,
+    layer: Option<Layer>,
 }
+
+/// Makes that by which the cluster's parts reach the API, of the API server.
+type Layer = Box<dyn FnOnce(Arc<dyn Service>) -> Arc<dyn Service> + Send>;
 
 /// Makes an admission of the embedder's, given the caches that it may read.
 type MakeAdmission = Box<dyn FnOnce(&Caches) -> Arc<dyn Admission> + Send>;
@@ -226,6 +230,15 @@ impl Builder {
     #[must_use]
     pub fn figures_of_use(mut self) -> Self {
         self.figures = true;
+        self
+    }
+
+    /// Has the cluster's parts (scheduler, controllers, the nodes' agents and proxies, and the embedder's own) reach the API
+    /// by what `layer` makes of the API server: to count, delay or refuse what they ask, as a network and a server do
+    /// between separate programs. A leader that was [elected](Self::elect) writes past it.
+    #[must_use]
+    pub fn layer<S: Service>(mut self, layer: impl FnOnce(Arc<dyn Service>) -> S + Send + 'static) -> Self {
+        self.layer = Some(Box::new(|server| Arc::new(layer(server))));
         self
     }
 

@@ -23,6 +23,7 @@ use crate::api::{Caches, Client, Responders, Server, ServerConfig, Service, Stat
 use crate::clock::{SharedClock, TokioClock};
 use crate::cluster::part::{Component, Part};
 use crate::cluster::{Cluster, bootstrap};
+use crate::control::Metrics;
 use crate::control::leader::{Candidate, lead};
 use crate::controllers::{self, ApiService};
 use crate::extensions;
@@ -63,7 +64,8 @@ impl Builder {
         let client = server.client(User::named("system:apiserver").in_group("system:masters"));
         let webhooks = Webhooks::new(self.webhooks.clone(), server.caches(), &clock);
         let following = stop.child_token();
-        let extensions = self.extensions(&server, &client, &webhooks, following.clone()).await?;
+        let metrics = self.controllers.metrics.clone();
+        let extensions = extended(&server, &client, &webhooks, metrics, following.clone()).await?;
         bootstrap::namespaces(&client).await?;
         if self.roles {
             access::bootstrap::reconcile(&client, self.figures).await?;
@@ -73,7 +75,8 @@ impl Builder {
         }
         server.connect_by(Arc::new(Connections::new(&server, directory.clone())));
         let metrics = self.controllers.metrics.clone();
-        let parts = self.parts(&server, &directory, &clock);
+        let access = self.access(&server);
+        let parts = self.parts(&server, &access, &directory, &clock);
         for part in parts.values() {
             part.start();
         }
@@ -90,35 +93,30 @@ impl Builder {
         })
     }
 
-    /// Serves the custom kinds that there are, and follows those that come and go.
-    async fn extensions(
-        &self,
-        server: &Arc<Server>,
-        client: &Client,
-        webhooks: &Webhooks,
-        stop: CancellationToken,
-    ) -> Result<Task, StartError> {
-        let extensions = extensions::install(server, webhooks).await?;
-        let (client, metrics) = (client.clone(), self.controllers.metrics.clone());
-        Ok(Task::start("extensions", Arc::clone(server.clock()), move || {
-            extensions::run(extensions.clone(), client.clone(), metrics.clone(), stop.clone())
-        }))
+    /// By what the parts reach the API.
+    fn access(&mut self, server: &Arc<Server>) -> Arc<dyn Service> {
+        let server: Arc<dyn Service> = Arc::clone(server) as _;
+        match self.layer.take() {
+            Some(layer) => layer(server),
+            None => server,
+        }
     }
 
     /// The parts of the cluster, none of which runs yet.
     fn parts(
         mut self,
         server: &Arc<Server>,
+        access: &Arc<dyn Service>,
         directory: &Directory,
         clock: &SharedClock,
     ) -> BTreeMap<Component, Part> {
         let mut parts = BTreeMap::new();
         for component in [Component::Scheduler, Component::ControllerManager] {
-            let part = self.leading(server, &component);
+            let part = self.leading(server, access, &component);
             parts.insert(component, part);
         }
         for (name, run) in std::mem::take(&mut self.own) {
-            let client = server.client(User::service_account("kube-system", &name));
+            let client = Client::new(Arc::clone(access), User::service_account("kube-system", &name));
             let component = Component::Own(name);
             let part =
                 Part::new(component.clone(), server.clock(), Box::new(move |stop| run(client.clone(), stop)));
@@ -126,7 +124,7 @@ impl Builder {
         }
         let without = std::mem::take(&mut self.without);
         for setup in self.setups(clock) {
-            add_node(server, directory, &mut parts, setup);
+            add_node(access, directory, &mut parts, setup);
         }
         parts.retain(|component, _| !without.contains(component));
         parts
@@ -183,10 +181,10 @@ impl Builder {
     }
 
     /// A part of which the cluster has one: it runs at once, or when this master is elected.
-    fn leading(&self, server: &Arc<Server>, component: &Component) -> Part {
+    fn leading(&self, server: &Arc<Server>, access: &Arc<dyn Service>, component: &Component) -> Part {
         let name = component.to_string();
         let user = User::named(format!("system:{name}"));
-        let client = server.client(user.clone());
+        let client = Client::new(Arc::clone(access), user.clone());
         let run: Arc<Run> = match component {
             Component::Scheduler => Arc::new(schedule),
             _ => {
@@ -227,6 +225,21 @@ impl Builder {
         }));
         setups
     }
+}
+
+/// Serves the custom kinds that there are, and follows those that come and go.
+async fn extended(
+    server: &Arc<Server>,
+    client: &Client,
+    webhooks: &Webhooks,
+    metrics: Metrics,
+    stop: CancellationToken,
+) -> Result<Task, StartError> {
+    let extensions = extensions::install(server, webhooks).await?;
+    let client = client.clone();
+    Ok(Task::start("extensions", Arc::clone(server.clock()), move || {
+        extensions::run(extensions.clone(), client.clone(), metrics.clone(), stop.clone())
+    }))
 }
 
 /// Has the nodes be asked for their figures of use.
@@ -279,7 +292,7 @@ fn manage(config: controllers::Config) -> impl Fn(Client, CancellationToken) -> 
 }
 
 fn add_node(
-    server: &Arc<Server>,
+    access: &Arc<dyn Service>,
     directory: &Directory,
     parts: &mut BTreeMap<Component, Part>,
     setup: Setup,
@@ -287,7 +300,7 @@ fn add_node(
     let Setup { node, runtime, network } = setup;
     let name = node.name.clone();
     let user = User::named(format!("system:node:{name}")).in_group("system:nodes");
-    let client = server.client(user);
+    let client = Client::new(Arc::clone(access), user);
     let agent = {
         let (client, network) = (client.clone(), Arc::clone(&network));
         move || {
@@ -310,11 +323,11 @@ fn add_node(
         Component::Kubelet(name.clone()),
         Part::new(
             Component::Kubelet(name.clone()),
-            server.clock(),
+            access.clock(),
             Box::new(move |stop| Box::pin(agent().run(stop.cancelled_owned()))),
         ),
     );
-    let (client, proxied) = (server.client(User::named(proxy::USER)), name.clone());
+    let (client, proxied) = (Client::new(Arc::clone(access), User::named(proxy::USER)), name.clone());
     let run = Box::new(move |stop: CancellationToken| -> BoxFuture<'static, ()> {
         let (client, name, network) = (client.clone(), proxied.clone(), Arc::clone(&network));
         Box::pin(async move {
@@ -324,7 +337,7 @@ fn add_node(
         })
     });
     let component = Component::Proxy(name);
-    parts.insert(component.clone(), Part::new(component, server.clock(), run));
+    parts.insert(component.clone(), Part::new(component, access.clock(), run));
 }
 
 /// The first address of a fake node's pods: each node has a range of its own below 10.128.0.0.

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{
-    ContainerId, ContainerSpec, EventKind, Image, MachineInfo, MachineStats, RuntimeError, SupportedFields,
+    ContainerId, ContainerSpec, EventKind, Filter, Image, MachineInfo, MachineStats, RuntimeError, Sandbox,
+    SupportedFields,
 };
 use crate::clock::SharedClock;
 use crate::supervise::Task;
@@ -168,6 +169,11 @@ impl FakeRuntime {
             container.written.push((now, line.into()));
         }
         self.inner.changed.notify_waiters();
+    }
+
+    /// What there is, also while the daemon is away.
+    pub fn sandboxes(&self) -> Vec<Sandbox> {
+        self.inner.lock().list(&Filter::default())
     }
 
     /// How often a method of the port was called.

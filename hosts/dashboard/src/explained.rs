@@ -11,13 +11,23 @@ use crate::route::{Place, Query, Spot};
 /// Where orchestra's API server explains.
 const PATH: &str = "/orchestra/v1/explain";
 
+/// What is wrong, and which kinds could not be looked at.
+pub(crate) struct Wrong {
+    pub(crate) stories: Vec<Story>,
+    pub(crate) unread: Vec<String>,
+}
+
 /// All that is wrong in a namespace, or everywhere, of what who looks may see.
-pub(crate) async fn stories(asker: &Asker<'_>, namespace: &str) -> Result<Vec<Story>, Failure> {
+pub(crate) async fn stories(asker: &Asker<'_>, namespace: &str) -> Result<Wrong, Failure> {
     let query = Query::default().with("namespace", namespace);
     match asker.get(&crate::api::with(PATH, &query)).await {
-        Ok(answer) => Ok(read(&answer)),
+        Ok(answer) => {
+            let unread = answer["unread"].as_array().into_iter().flatten();
+            let unread = unread.filter_map(|kind| kind.as_str()).map(str::to_owned).collect();
+            Ok(Wrong { stories: read(&answer), unread })
+        }
         Err(failure) if matches!(failure.code, 403 | 404) => match gather(asker, namespace).await {
-            Some(facts) => Ok(wrong(&facts)),
+            Some((facts, unread)) => Ok(Wrong { stories: wrong(&facts), unread }),
             None => Err(Failure::new(403, "You may not see what could be wrong here.")),
         },
         Err(failure) => Err(failure),
@@ -38,7 +48,7 @@ pub(crate) async fn story(asker: &Asker<'_>, spot: &Spot) -> Option<Story> {
         Ok(answer) => read(&answer).into_iter().next(),
         Err(failure) if matches!(failure.code, 403 | 404) => {
             let about = About::new(&spot.place.group, &spot.place.resource, &spot.namespace, &spot.name);
-            explain(&gather(asker, &spot.namespace).await?, &about)
+            explain(&gather(asker, &spot.namespace).await?.0, &about)
         }
         Err(_) => None,
     }
@@ -49,24 +59,26 @@ fn read(answer: &Value) -> Vec<Story> {
     items(Some(answer)).iter().filter_map(read).collect()
 }
 
-/// What who looks may see of what is looked at; `None` if that is nothing.
-async fn gather(asker: &Asker<'_>, namespace: &str) -> Option<Facts> {
+/// What who looks may see of what is looked at, and which kinds they may not; `None` if they may see nothing.
+async fn gather(asker: &Asker<'_>, namespace: &str) -> Option<(Facts, Vec<String>)> {
     let asked = sources().map(|source| async move {
         let namespace = if source.is_namespaced { namespace } else { "" };
         let path = Place::new(source.group, source.version, source.resource).path(namespace);
         (source.resource, asker.get(&path).await.ok())
     });
     let mut facts = Facts::new(Timestamp::now());
-    let mut is_any = false;
+    let mut unread = Vec::new();
     for (resource, list) in join_all(asked).await {
-        let Some(Value::Array(all)) = list.map(|mut list| list["items"].take()) else { continue };
-        is_any = true;
+        let Some(Value::Array(all)) = list.map(|mut list| list["items"].take()) else {
+            unread.push(resource.to_owned());
+            continue;
+        };
         for object in all {
             // What cannot be read says nothing.
             let _ = facts.add(resource, object);
         }
     }
-    is_any.then_some(facts)
+    (unread.len() < sources().len()).then_some((facts, unread))
 }
 
 /// Where an object of a story is.

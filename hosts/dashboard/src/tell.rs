@@ -14,15 +14,23 @@ pub(crate) fn age(then: &str, now: Timestamp) -> String {
 pub(crate) fn span(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        ..120 => format!("{seconds}s"),
-        ..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 if hours % 24 != 0 => format!("{days}d{}h", hours % 24),
-        _ if days < 730 => format!("{days}d"),
-        _ => format!("{}y", days / 365),
+    // Two units where one would say little, as kubectl has it.
+    if seconds < 120 {
+        format!("{seconds}s")
+    } else if seconds < 600 && seconds % 60 != 0 {
+        format!("{minutes}m{}s", seconds % 60)
+    } else if hours < 3 {
+        format!("{minutes}m")
+    } else if hours < 8 && minutes % 60 != 0 {
+        format!("{hours}h{}m", minutes % 60)
+    } else if hours < 48 {
+        format!("{hours}h")
+    } else if days < 8 && hours % 24 != 0 {
+        format!("{days}d{}h", hours % 24)
+    } else if days < 730 {
+        format!("{days}d")
+    } else {
+        format!("{}y", days / 365)
     }
 }
 

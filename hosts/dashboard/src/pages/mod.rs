@@ -7,6 +7,7 @@ pub(crate) mod login;
 pub(crate) mod object;
 pub(crate) mod overview;
 pub(crate) mod parts;
+pub(crate) mod room;
 pub(crate) mod shell;
 pub(crate) mod story;
 pub(crate) mod table;

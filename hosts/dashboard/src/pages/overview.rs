@@ -6,14 +6,14 @@ use futures::future::join;
 use jiff::Timestamp;
 use maud::{Markup, html};
 use orchestra_core::explain::{Severity, Story};
-use orchestra_core::quantity::Quantity;
 use serde_json::Value;
 
-use super::parts::{self, Bar, bar, pod_tone};
+use super::parts::{self, pod_tone};
+use super::room::{Asked, asked, room};
 use super::story::chain;
 use super::{View, notice};
 use crate::api::{Failure, items, revision};
-use crate::explained;
+use crate::explained::{self, Wrong};
 use crate::kinds::Kinds;
 use crate::live::Follow;
 use crate::route::{self, Place, Query, Spot, core};
@@ -31,7 +31,7 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
     let (pods_path, events_path) = (route::pods().path(namespace), core("events").path(namespace));
     let reads =
         visit.asker.lists(["/api/v1/nodes", &*pods_path, &*events_path, &*paths[0], &*paths[1], &*paths[2]]);
-    let (kinds, (stories, [nodes, pods, events, deployments, sets, daemons])) =
+    let (kinds, (wrong, [nodes, pods, events, deployments, sets, daemons])) =
         join(Kinds::discover(&visit.asker), join(explained::stories(&visit.asker, namespace), reads)).await;
     let (kinds, now) = (kinds?, Timestamp::now());
     let at =
@@ -45,7 +45,7 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
     let all_pods = if namespace.is_empty() { pods.as_ref() } else { None };
     let body = html! {
         div.heading { h1 { (if namespace.is_empty() { "Overview" } else { namespace }) } }
-        (wrong_list(&stories))
+        (wrong_list(&wrong))
         div.tiles {
             @if let Some(pods) = &pods { (pod_tile(items(Some(pods)), namespace)) }
             @for (place, label, list) in counts {
@@ -70,13 +70,15 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
     Ok(View::new("Overview", body).following(follows, &at))
 }
 
-fn wrong_list(stories: &Result<Vec<Story>, Failure>) -> Markup {
-    match stories {
+fn wrong_list(wrong: &Result<Wrong, Failure>) -> Markup {
+    match wrong {
         Err(failure) => notice(failure),
-        Ok(stories) if stories.is_empty() => html! {
+        Ok(wrong) if wrong.stories.is_empty() => html! {
             p.health.good role="status" { span.dot aria-hidden="true" {} "Nothing is wrong." }
+            (unread(wrong))
         },
-        Ok(stories) => {
+        Ok(wrong) => {
+            let stories = &wrong.stories;
             let bad = stories.iter().filter(|story| story.severity < Severity::Minor).count();
             let class = if bad > 0 { "bad" } else { "busy" };
             let told = match (bad, stories.len()) {
@@ -88,7 +90,17 @@ fn wrong_list(stories: &Result<Vec<Story>, Failure>) -> Markup {
             html! {
                 p class={ "health " (class) } role="status" { span.dot aria-hidden="true" {} (told) }
                 ol.wrong aria-label="What is wrong, the worst first" { @for story in stories { (told_story(story)) } }
+                (unread(wrong))
             }
+        }
+    }
+}
+
+/// What could be wrong besides, and who looks may not see.
+fn unread(wrong: &Wrong) -> Markup {
+    html! {
+        @if !wrong.unread.is_empty() {
+            p.quiet { "Not looked at, as you may not see them: " (wrong.unread.join(", ")) "." }
         }
     }
 }
@@ -155,34 +167,6 @@ fn tile(place: &Place, label: &str, all: &[Value], namespace: &str) -> Markup {
     }
 }
 
-/// What the pods of a node ask for.
-#[derive(Clone, Copy, Default)]
-struct Asked {
-    cpu: f64,
-    memory: f64,
-    pods: usize,
-}
-
-fn amount(value: &Value) -> f64 {
-    let parsed = value.as_str().and_then(|text| text.parse::<Quantity>().ok());
-    parsed.map_or(0.0, |quantity| quantity.to_f64())
-}
-
-fn asked(pods: &[Value]) -> BTreeMap<&str, Asked> {
-    let mut by_node: BTreeMap<&str, Asked> = BTreeMap::new();
-    let placed = pods.iter().filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"));
-    for pod in placed {
-        let node = by_node.entry(text(pod, "/spec/nodeName")).or_default();
-        node.pods += 1;
-        for container in tell::list(pod, "/spec/containers") {
-            let requests = &container["resources"]["requests"];
-            node.cpu += amount(&requests["cpu"]) * 1000.0;
-            node.memory += amount(&requests["memory"]);
-        }
-    }
-    by_node
-}
-
 fn node_table(nodes: &[Value], pods: Option<&Value>, now: Timestamp) -> Markup {
     let asked = pods.map(|pods| asked(items(Some(pods))));
     html! {
@@ -200,8 +184,6 @@ fn node_row(node: &Value, asked: Option<&BTreeMap<&str, Asked>>, now: Timestamp)
     let conditions = tell::list(node, "/status/conditions");
     let ready = conditions.iter().find(|condition| condition["type"] == "Ready");
     let is_ready = ready.is_some_and(|ready| ready["status"] == "True");
-    let room = &node["status"]["allocatable"];
-    let (cpu, memory, most) = (amount(&room["cpu"]) * 1000.0, amount(&room["memory"]), amount(&room["pods"]));
     let used = asked.map(|asked| asked.get(name).copied().unwrap_or_default());
     html! {
         tr data-key=(text(node, "/metadata/uid")) {
@@ -210,16 +192,7 @@ fn node_row(node: &Value, asked: Option<&BTreeMap<&str, Asked>>, now: Timestamp)
                 (tell::toned(if is_ready { "Ready" } else { "NotReady" }, if is_ready { Tone::Good } else { Tone::Bad }))
                 @if node["spec"]["unschedulable"] == true { " " (tell::toned("cordoned", Tone::Busy)) }
             }
-            @match used {
-                Some(used) => {
-                    td { (bar(Bar::Room, used.cpu, cpu, &format!("{} of {}", tell::cpus(used.cpu), tell::cpus(cpu)))) }
-                    td { (bar(Bar::Room, used.memory, memory, &format!("{} of {}", tell::bytes(used.memory), tell::bytes(memory)))) }
-                    td { (bar(Bar::Room, used.pods as f64, most, &format!("{} of {most:.0}", used.pods))) }
-                },
-                None => {
-                    td.quiet { (tell::cpus(cpu)) } td.quiet { (tell::bytes(memory)) } td.quiet { (format!("{most:.0}")) }
-                },
-            }
+            @for (_, bar) in room(node, used) { td { (bar) } }
             td.num { (tell::when(text(node, "/metadata/creationTimestamp"), now)) }
         }
     }

@@ -30,14 +30,15 @@ async fn the_key_of_the_address_is_good_once() {
     let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let path = format!("/{path}");
     let host = (HOST, address);
-    let (code, ..) = ask(address, "/ui/", &[host.clone()]).await;
+    let own = [host.clone()];
+    let (code, ..) = ask(address, "/ui/", &own).await;
     assert_eq!(code, 403, "without the key");
-    let (code, ..) = ask(address, "/ui/?key=0123456789abcdef0123456789abcdef", &[host.clone()]).await;
+    let (code, ..) = ask(address, "/ui/?key=0123456789abcdef0123456789abcdef", &own).await;
     assert_eq!(code, 403, "with another key");
     // A name that was made to lead here is another site's.
     let (code, ..) = ask(address, &path, &[(HOST, "evil.example")]).await;
     assert_eq!(code, 403, "by another name");
-    let (code, headers, _) = ask(address, &path, &[host.clone()]).await;
+    let (code, headers, _) = ask(address, &path, &own).await;
     assert_eq!(code, 303);
     let cookie = headers["set-cookie"].to_str().unwrap();
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
@@ -49,7 +50,7 @@ async fn the_key_of_the_address_is_good_once() {
         ask(address, "/ui/", &[host.clone(), (COOKIE, &format!("{cookie}; orchestra-token=of-someone"))])
             .await;
     assert!(text.contains("tester"), "{text}");
-    let (code, ..) = ask(address, &path, &[host.clone()]).await;
+    let (code, ..) = ask(address, &path, &own).await;
     assert_eq!(code, 403, "a second time");
     let (code, ..) = ask(address, "/api/v1/pods", &[host, (COOKIE, cookie)]).await;
     assert_eq!(code, 404, "it serves pages, and not the API");

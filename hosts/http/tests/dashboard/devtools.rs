@@ -172,6 +172,8 @@ impl Browser {
 
     /// Presses a key.
     pub async fn press(&mut self, key: &str) {
+        // What hears keys is there when the page is whole.
+        self.until("document.readyState === 'complete'").await;
         let text = match key {
             "Enter" => "\r",
             key if key.chars().count() == 1 => key,

@@ -51,7 +51,7 @@ async fn what_others_wrote_is_shown_and_not_done() {
         format!("object?r=pods&in={quoted}&n={quoted}"),
         format!("table?r={quoted}"),
         format!("go?q={quoted}"),
-        format!("{quoted}"),
+        quoted.clone(),
     ] {
         let answer = shop.page(&page, COOKIE).await;
         let text = answer.text();

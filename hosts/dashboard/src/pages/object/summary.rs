@@ -4,9 +4,11 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{Shown, facts, follow_events, pod};
+use crate::act::pods_on;
 use crate::api::items;
 use crate::live::Follow;
 use crate::pages::parts::{self, referred};
+use crate::pages::room::{asked, room};
 use crate::pages::{story, table};
 use crate::route::pods;
 use crate::tell::{self, Tone, labels, list, text};
@@ -38,7 +40,7 @@ pub(super) async fn page(shown: &Shown<'_>) -> Markup {
     html! {
         (why)
         div.columns {
-            section.facts { (metadata(shown)) (facts::of(shown)) }
+            section.facts { (metadata(shown)) (room_of(shown).await) (facts::of(shown)) }
             section.wide {
                 @if shown.is_pod() { (pod::containers(shown)) }
                 (pods)
@@ -52,6 +54,17 @@ pub(super) async fn page(shown: &Shown<'_>) -> Markup {
             }
         }
     }
+}
+
+/// What a node has room for.
+async fn room_of(shown: &Shown<'_>) -> Markup {
+    if !shown.is("", "nodes") {
+        return html! {};
+    }
+    let pods = pods_on(shown.visit, &shown.spot.name).await.ok();
+    let used =
+        pods.as_ref().map(|pods| asked(items(Some(pods))).remove(&*shown.spot.name).unwrap_or_default());
+    html! { dl.facts { @for (name, bar) in room(&shown.object, used) { div { dt { (name) } dd { (bar) } } } } }
 }
 
 fn metadata(shown: &Shown<'_>) -> Markup {

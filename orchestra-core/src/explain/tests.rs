@@ -335,9 +335,18 @@ fn a_roll_out_that_does_not_get_on_is_told_though_the_old_pods_serve() {
     newer.1["metadata"]["uid"] = json!("web-2");
     newer.1["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("2");
     let stuck = pod("web-2-a", Some(("ReplicaSet", "web-2")), waiting("ErrImagePull", "manifest unknown"));
-    let told = told(&[deployment, set, newer, stuck]);
+    let all = [deployment, set, newer, stuck];
     let expected = "Serious: Deployment web does not get on with its roll-out: pod web-2-a cannot get its image web:1.\n";
-    assert!(told.starts_with(expected), "{told}");
+    assert!(told(&all).starts_with(expected), "{}", told(&all));
+    // The same when its time is over, which its condition says.
+    let [mut late, set, newer, stuck] = all;
+    late.1["status"]["conditions"] =
+        json!([{"type": "Progressing", "status": "False", "message": "timed out progressing"}]);
+    let told = told(&[late, set, newer, stuck]);
+    assert!(
+        told.starts_with(expected) && told.contains("status.conditions[Progressing] = timed out progressing"),
+        "{told}"
+    );
 }
 
 #[test]

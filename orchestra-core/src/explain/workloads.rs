@@ -23,12 +23,8 @@ pub(super) fn deployment(facts: &Facts, deployment: &Seen) -> Found {
         revision.and_then(|revision| revision.parse().ok()).unwrap_or(0)
     };
     let newest = facts.owned(deployment, "replicasets").max_by_key(|set| number(set));
-    if there >= wanted && stuck.is_none() {
-        // The old pods serve while the new ones are not to be had.
-        let (severity, pods, _) = pods::worst(facts, facts.owned(newest?, "pods"))?;
-        let first = Step::new(about("deployments", deployment), "does not get on with its roll-out");
-        let is_told = severity < Severity::Minor;
-        return is_told.then(|| (Severity::Serious, std::iter::once(first).chain(pods).collect()));
+    if there >= wanted {
+        return rolling(facts, deployment, newest, stuck);
     }
     let mut first = Step::new(about("deployments", deployment), counted(there, wanted));
     if deployment.spec.paused {
@@ -41,7 +37,24 @@ pub(super) fn deployment(facts: &Facts, deployment: &Seen) -> Found {
     // The old ones may be in trouble too, when the newest is not.
     let below = below
         .or_else(|| facts.owned(deployment, "replicasets").find_map(|set| replica_set_below(facts, set)));
-    finish(facts, deployment, first, below, there, wanted, stuck.is_some())
+    finish(facts, deployment, first, below, there, stuck.is_some())
+}
+
+/// A roll-out that does not get on, while the old pods serve.
+fn rolling(facts: &Facts, deployment: &Seen, newest: Option<&Arc<Seen>>, stuck: Option<&Condition>) -> Found {
+    let below = newest.and_then(|set| {
+        let pods = pods::worst(facts, facts.owned(set, "pods"));
+        let pods = pods.filter(|(severity, ..)| *severity < Severity::Minor).map(|(_, steps, _)| steps);
+        refused(facts, set, "replicasets").or(pods)
+    });
+    if below.is_none() && stuck.is_none() {
+        return None;
+    }
+    let mut first = Step::new(about("deployments", deployment), "does not get on with its roll-out");
+    if let Some(stuck) = stuck {
+        first = first.because("status.conditions[Progressing]", &*stuck.message);
+    }
+    Some((Severity::Serious, std::iter::once(first).chain(below.into_iter().flatten()).collect()))
 }
 
 /// A replica set that nobody owns whom one can see.
@@ -57,7 +70,7 @@ pub(super) fn replica_set(facts: &Facts, set: &Seen) -> Found {
         steps.retain(|step| step.about != first.about || !step.evidence.is_empty());
         steps
     });
-    finish(facts, set, first, below, there, wanted, false)
+    finish(facts, set, first, below, there, false)
 }
 
 /// What stands between a replica set and its pods; nothing if all is well below it.
@@ -75,7 +88,7 @@ pub(super) fn stateful_set(facts: &Facts, set: &Seen) -> Found {
     }
     let first = Step::new(about("statefulsets", set), counted(there, wanted));
     let below = members(facts, facts.owned(set, "pods")).or_else(|| refused(facts, set, "statefulsets"));
-    finish(facts, set, first, below, there, wanted, false)
+    finish(facts, set, first, below, there, false)
 }
 
 pub(super) fn daemon_set(facts: &Facts, set: &Seen) -> Found {
@@ -85,7 +98,7 @@ pub(super) fn daemon_set(facts: &Facts, set: &Seen) -> Found {
     }
     let first = Step::new(about("daemonsets", set), counted(there, wanted));
     let below = members(facts, facts.owned(set, "pods")).or_else(|| refused(facts, set, "daemonsets"));
-    finish(facts, set, first, below, there, wanted, false)
+    finish(facts, set, first, below, there, false)
 }
 
 /// A job that failed, or whose pods fail.
@@ -170,19 +183,13 @@ fn finish(
     first: Step,
     below: Option<Vec<Step>>,
     there: i64,
-    wanted: i64,
     is_stuck: bool,
 ) -> Found {
     let is_new = seconds_since(owner.metadata.creation_timestamp.as_deref(), facts.now) < PATIENCE;
     if below.is_none() && (is_new || there > 0) && !is_stuck {
         return None;
     }
-    let severity = match there {
-        _ if wanted == 0 => Severity::Minor,
-        0 => Severity::Critical,
-        _ if there >= wanted => Severity::Minor,
-        _ => Severity::Serious,
-    };
+    let severity = if there == 0 { Severity::Critical } else { Severity::Serious };
     let mut steps = vec![first];
     steps.extend(below.into_iter().flatten());
     Some((severity, steps))

@@ -114,7 +114,7 @@ impl<'s> Walk<'s> {
         let is_leaf = is_leaf(shape, old, new)?;
         let Some(place) = place else { return self.below(shape, is_leaf, old, new, exempt) };
         let member = old.is_none() || is_leaf;
-        let start = self.out.begin(&place.key);
+        let start = self.out.begin(place.key);
         let body = self.out.0.len();
         let owned = member && !place.unowned;
         if owned {

@@ -221,7 +221,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Vec<Arc<Entry>>, String> {
         let manifest = Manifest { origin: "/m/web.yaml".into(), text: text.as_bytes().to_vec() };
-        pods(&manifest, "file", "Node-1", Timestamp::UNIX_EPOCH).map_err(|refused| refused.to_string())
+        pods(&manifest, "file", "node-1", Timestamp::UNIX_EPOCH).map_err(|refused| refused.to_string())
     }
 
     const WEB: &str =
@@ -232,7 +232,7 @@ mod tests {
         let pods = read(WEB).unwrap();
         let pod = pods[0].to_value().unwrap();
         assert_eq!((pods[0].name().namespace(), pods[0].name().name()), (Some("default"), "web-node-1"));
-        assert_eq!(pod["spec"]["nodeName"], "Node-1");
+        assert_eq!(pod["spec"]["nodeName"], "node-1");
         assert_eq!(pod["spec"]["restartPolicy"], "Always", "what may be left out is filled in");
         assert_eq!(pod["spec"]["tolerations"][0], json!({"operator": "Exists", "effect": "NoExecute"}));
         assert_eq!(pod["metadata"]["annotations"][SOURCE], "file");

@@ -106,7 +106,11 @@ fn make_machine_read_only(root: &Path, scratch: &Path) -> io::Result<()> {
         match rustix::fs::stat(&point) {
             // In a folder that we may not enter, and so no process of ours without root either.
             Err(Errno::ACCESS) => {}
-            _ => make_read_only(&point)?,
+            _ => match make_read_only(&point) {
+                // The machine took it away meanwhile, as it does with the volumes of other pods that end.
+                Err(_) if !mounts::below(root)?.contains(&point) => {}
+                made => made?,
+            },
         }
     }
     Ok(())
@@ -139,7 +143,12 @@ fn mirror_devices(devices: &Path, to: &Path) -> io::Result<()> {
 /// Shows one entry of the machine's root in the new one.
 fn mirror(path: &Path, root: &Path) -> io::Result<()> {
     let Some(name) = path.file_name() else { return Ok(()) };
-    let (kind, to) = (fs::symlink_metadata(path)?.file_type(), root.join(name));
+    let kind = match fs::symlink_metadata(path) {
+        // It has gone since the folder was read.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.file_type(),
+    };
+    let to = root.join(name);
     if kind.is_symlink() {
         std::os::unix::fs::symlink(fs::read_link(path)?, to)
     } else if kind.is_dir() {

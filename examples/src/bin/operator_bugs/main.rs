@@ -28,8 +28,11 @@ fn explore(scenario: Scenario) -> Result<Explored, Box<Found>> {
     Explore::new(scenario).strategies(Strategy::sieve(OPERATOR)).seeds(SEEDS).run()
 }
 
-/// The bugs by name: each makes its scenario, with the bug or mended.
-const BUGS: &[(&str, fn(bool) -> Scenario)] = &[
+/// Makes the scenario of a bug: with it, or mended.
+type Maker = fn(bool) -> Scenario;
+
+/// The bugs by name.
+const BUGS: &[(&str, Maker)] = &[
     ("stale", stale::scenario),
     ("unobserved", unobserved::scenario),
     ("intermediate", intermediate::scenario),
@@ -57,7 +60,8 @@ mod tests {
         let (_, scenario) = BUGS.iter().find(|(bug, _)| *bug == name).unwrap();
         let found = explore(scenario(true)).unwrap_err();
         assert_eq!(found.violation.invariant, invariant, "{found}");
-        assert!(found.lives <= SEEDS && found.outcome.plan.faults.len() == 1, "{found}");
+        // Of many faults hardly any are left.
+        assert!(found.lives <= SEEDS && found.outcome.plan.faults.len() <= 2, "{found}");
         if let Err(found) = explore(scenario(false)) {
             panic!("{found}");
         }

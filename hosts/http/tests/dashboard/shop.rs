@@ -104,13 +104,14 @@ impl Served {
     /// Waits until an object is as it should be.
     pub async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) {
         let waiting = async {
-            while !is(&self.get(path, &[]).await.json()) {
+            // What is not served yet is answered with a text.
+            while !is(&serde_json::from_slice(&self.get(path, &[]).await.body).unwrap_or_default()) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, waiting).await;
         if waited.is_err() {
-            panic!("{path} stays {:#}", self.get(path, &[]).await.json());
+            panic!("{path} stays {}", self.get(path, &[]).await.text());
         }
     }
 

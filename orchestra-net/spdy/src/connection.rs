@@ -112,7 +112,8 @@ impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
         (Self { connection, begun, opened, pack, finished }, streams)
     }
 
-    /// A connection to a server, on which streams of these headers are begun. It ends when the server does.
+    /// A connection to a server, on which streams of these headers are begun. It ends when the server does, or has ended
+    /// them all.
     pub fn begin(connection: S, wanted: &[&[(&str, &str)]]) -> (Self, Vec<SpdyStream>) {
         let (mut opened, mut streams, mut pack) = (Vec::new(), Vec::new(), HeaderWriter::new());
         for (number, headers) in (1..).step_by(2).zip(wanted) {
@@ -149,14 +150,19 @@ impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
         }
         writer.flush().await?;
         let unpack = HeaderReader::new();
-        let incoming = Incoming { reader, begun, orders, streams, last: 0, unpack, pack };
+        let sent_all = CancellationToken::new();
+        let sent = sent_all.clone();
+        let incoming = Incoming { reader, begun, orders, streams, last: 0, unpack, pack, sent };
         let outcome = {
             let mut receiving = pin!(incoming.run());
             tokio::select! {
                 received = receiving.as_mut() => received,
                 sent = sending.run(&mut writer, ordered, finished) => match sent {
-                    // A server has more to say when it is sent nothing any more.
-                    Ok(()) if is_client => receiving.await,
+                    // A server may have more to say when it is sent nothing any more.
+                    Ok(()) if is_client => {
+                        sent_all.cancel();
+                        receiving.await
+                    }
                     // The client goes when it has read all; who is told to go away does not read on.
                     Ok(()) => timeout(READING, receiving).await.unwrap_or(Ok(())),
                     Err(error) => Err(error.into()),
@@ -203,6 +209,8 @@ struct Incoming<R> {
     last: u32,
     unpack: HeaderReader,
     pack: HeaderWriter,
+    /// Cancelled when all is sent that there is to send.
+    sent: CancellationToken,
 }
 
 impl<R: AsyncRead + Unpin> Incoming<R> {
@@ -212,11 +220,25 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             while let Some(frame) = frame::decode(&mut bytes)? {
                 self.take(frame).await?;
             }
-            bytes.reserve(PIECE);
-            if self.reader.read_buf(&mut bytes).await? == 0 {
+            if self.is_over() {
                 return Ok(());
             }
+            bytes.reserve(PIECE);
+            let still_sending = !self.sent.is_cancelled();
+            tokio::select! {
+                biased;
+                read = self.reader.read_buf(&mut bytes) => if read? == 0 {
+                    return Ok(());
+                },
+                () = self.sent.cancelled(), if still_sending => {}
+            }
         }
+    }
+
+    /// Whether nothing can come any more, and nothing is left to send. A client goes then; more streams may come to a server.
+    fn is_over(&self) -> bool {
+        let is_client = self.begun.is_none();
+        is_client && self.sent.is_cancelled() && self.streams.values().all(|held| held.pipe.is_none())
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), SpdyError> {

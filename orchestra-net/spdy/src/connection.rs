@@ -352,7 +352,11 @@ impl Sending {
                         continue;
                     }
                 },
-                Some(frame) = self.pieces.next() => frame.freeze(),
+                frame = self.pieces.next(), if !self.pieces.is_empty() => match frame {
+                    Some(frame) => frame.freeze(),
+                    // The last stream has ended: whether all is finished is asked again.
+                    None => continue,
+                },
                 _ = pings.tick() => {
                     self.number = (self.number + 2) & (u32::MAX >> 1);
                     let mut ping = BytesMut::new();

@@ -141,7 +141,7 @@ impl fmt::Display for Difference {
             };
             writeln!(f, "  {}: {before} -> {after}; ready {was} -> {is}{replaced}", one.workload)?;
         }
-        section(f, "Pods that would wait", self.waiting.iter().map(|(pod, why)| format!("{pod}: {why}")))?;
+        section(f, "Pods that would wait", waiting(&self.waiting).into_iter())?;
         let broken = self.broken_budgets.iter();
         let broken = broken.map(|(name, (healthy, wanted))| format!("{name}: {healthy} healthy of {wanted}"));
         section(f, "Budgets that would be broken", broken)?;
@@ -166,6 +166,24 @@ fn section(
     lines.into_iter().try_for_each(|line| writeln!(f, "  {line}"))
 }
 
+/// How many pods that wait for one reason are named one by one.
+const NAMED: usize = 3;
+
+/// Pods that wait, with why; of many that wait for the same reason, the first and how many there are.
+fn waiting(pods: &BTreeMap<String, String>) -> Vec<String> {
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (pod, why) in pods {
+        reasons.entry(why).or_default().push(pod);
+    }
+    let lines = reasons.into_iter().flat_map(|(why, pods)| match &*pods {
+        [first, rest @ ..] if rest.len() >= NAMED => {
+            vec![format!("{first} and {} more: {why}", rest.len())]
+        }
+        few => few.iter().map(|pod| format!("{pod}: {why}")).collect(),
+    });
+    lines.collect()
+}
+
 fn places(counts: &BTreeMap<String, usize>) -> String {
     let shown = counts.iter().map(|(node, count)| match node.as_str() {
         "" => format!("{count} nowhere"),
@@ -188,6 +206,18 @@ fn node(shown: &Option<NodePicture>) -> String {
 mod tests {
     use super::super::picture::{BudgetPicture, PodPicture};
     use super::*;
+
+    #[test]
+    fn many_pods_that_wait_for_one_reason_are_counted() {
+        let pods = |names: &[&str], why: &str| -> Vec<(String, String)> {
+            names.iter().map(|name| ((*name).to_owned(), why.to_owned())).collect()
+        };
+        let all = [pods(&["a", "b", "c", "d"], "no room"), pods(&["e", "f"], "a quota")].concat();
+        assert_eq!(
+            waiting(&all.into_iter().collect()),
+            ["e: a quota", "f: a quota", "a and 3 more: no room"]
+        );
+    }
 
     fn pod(workload: &str, node: &str) -> PodPicture {
         PodPicture {

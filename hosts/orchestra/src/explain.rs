@@ -78,15 +78,8 @@ fn meant(object: &[String], namespace: &str) -> anyhow::Result<About> {
 /// What who asks may see, and which kinds they may not.
 async fn gather(client: &Client, namespace: &str) -> anyhow::Result<(Facts, Vec<&'static str>)> {
     let asked = sources().map(|source| async move {
-        let namespace = Some(namespace).filter(|namespace| source.is_namespaced && !namespace.is_empty());
-        let target = Target {
-            group: source.group.into(),
-            version: source.version.into(),
-            resource: source.resource.into(),
-            namespace: namespace.map(Into::into),
-            name: None,
-            subresource: None,
-        };
+        let namespace = source.is_namespaced.then_some(namespace);
+        let target = Target::collection((source.group, source.version, source.resource), namespace);
         (source.resource, client.call(target, Operation::List(ListOptions::default())).await)
     });
     let mut facts = Facts::new(client.service().clock().now());

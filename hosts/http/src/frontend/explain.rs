@@ -65,15 +65,8 @@ impl Frontend {
         source: Source,
         namespace: &str,
     ) -> Result<Vec<std::sync::Arc<orchestra_core::watch::Entry>>, Status> {
-        let namespace = Some(namespace).filter(|namespace| source.is_namespaced && !namespace.is_empty());
-        let target = Target {
-            group: source.group.into(),
-            version: source.version.into(),
-            resource: source.resource.into(),
-            namespace: namespace.map(Into::into),
-            name: None,
-            subresource: None,
-        };
+        let namespace = source.is_namespaced.then_some(namespace);
+        let target = Target::collection((source.group, source.version, source.resource), namespace);
         let permit = self.server().permit(user, Verb::List, target, None).await?;
         match self.server().perform(permit, Operation::List(ListOptions::default())).await?.reply {
             Reply::List(list) => Ok(list.objects),

@@ -19,8 +19,8 @@ use crate::meta::Object as _;
 const FIGURES: &str = include_str!("figures.txt");
 const TABLES: [&str; 2] = [include_str!("kubernetes.txt"), include_str!("own.txt")];
 
-/// Makes the roles and bindings that are not there, with those of figures of use if the cluster serves them, and adds to the others what they lack. The namespaces `kube-system`
-/// and `kube-public` are there already.
+/// Makes the roles and bindings that are not there, with those of figures of use if the cluster serves them, and adds to
+/// the others what they lack. The namespaces `kube-system` and `kube-public` are there already.
 ///
 /// # Errors
 /// When one of them cannot be read or written.

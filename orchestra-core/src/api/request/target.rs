@@ -22,10 +22,15 @@ pub struct Target {
 impl Target {
     /// The collection of a Rust type's objects, in a namespace or everywhere.
     pub fn of<K: Object>(namespace: Option<&str>) -> Self {
+        Self::collection((K::GROUP, K::VERSION, K::PLURAL), namespace)
+    }
+
+    /// The collection of a kind by its group, version and plural, in a namespace or everywhere.
+    pub fn collection((group, version, resource): (&str, &str, &str), namespace: Option<&str>) -> Self {
         Self {
-            group: K::GROUP.into(),
-            version: K::VERSION.into(),
-            resource: K::PLURAL.into(),
+            group: group.into(),
+            version: version.into(),
+            resource: resource.into(),
             namespace: namespace.filter(|namespace| !namespace.is_empty()).map(Into::into),
             name: None,
             subresource: None,

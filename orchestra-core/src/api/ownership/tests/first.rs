@@ -3,22 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use crate::api::ownership::{
-    Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, first, update,
-};
+use super::Alone;
+use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, first, update};
 use crate::api::schema::{Place, canonical};
-
-struct Alone;
-
-impl Versions for Alone {
-    fn convert(&self, _object: &Value, _api_version: &str) -> Option<Value> {
-        None
-    }
-
-    fn schema(&self, _api_version: &str) -> (&Schema, NodeId) {
-        (Schema::deduced(), NodeId::DEDUCED)
-    }
-}
 
 /// Names of fields of the kinds below, and some of none.
 const NAMES: [&str; 36] = [

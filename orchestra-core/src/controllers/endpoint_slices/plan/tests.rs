@@ -97,6 +97,14 @@ fn a_slice_that_nothing_is_left_for_is_given_what_is_new() {
     let gone = plan(&none, &[held("a", 80, endpoints(0..2))]);
     let new = New { family: Family::V4, ports: Vec::new(), endpoints: Vec::new() };
     assert_eq!((sizes(&gone), gone.reuse.clone()), ((vec![], vec![], vec![]), vec![("a".to_owned(), new)]));
+    // So is one of the same ports that was empty, when more comes than another takes.
+    let empty = [held("a", 80, vec![]), held("b", 80, vec![])];
+    let many = plan(&desired(&[(80, endpoints(0..101))]), &empty);
+    assert_eq!(sizes(&many), (vec![], vec![("b", 1)], vec![]));
+    assert_eq!(
+        many.reuse.iter().map(|(name, new)| (name.as_str(), new.endpoints.len())).collect::<Vec<_>>(),
+        [("a", 100)]
+    );
     // The type of a slice's addresses cannot change.
     let other = Held { family: Some(Family::V6), ..held("a", 80, vec![]) };
     let both = plan(&desired(&[(80, endpoints(0..1))]), &[other]);
@@ -119,6 +127,9 @@ proptest! {
             slices.into_iter().map(|slice| (slice.name.clone(), slice)).collect();
         for (name, endpoints) in plan_once.update {
             now.get_mut(&name).unwrap().endpoints = endpoints;
+        }
+        for (name, new) in plan_once.reuse {
+            now.insert(name.clone(), held(&name, 80, new.endpoints)).expect("a slice that there is");
         }
         for name in plan_once.delete {
             prop_assert!(now.remove(&name).is_some());

@@ -20,6 +20,7 @@ pub mod host;
 mod logs;
 mod machine;
 mod mounts;
+pub mod native;
 mod netns;
 mod ports;
 mod private;

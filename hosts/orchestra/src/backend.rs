@@ -149,6 +149,11 @@ async fn open_process(directory: &Path, network: Network, several: bool) -> anyh
     Ok(Kind::Process(runtime, kernel))
 }
 
+/// Where the native runtime keeps its images and containers.
+pub(crate) fn native_directory(directory: &Path) -> PathBuf {
+    directory.join("native")
+}
+
 /// Whether the kernel leads to services.
 async fn in_kernel(wanted: Network) -> anyhow::Result<bool> {
     if wanted == Network::Userspace || (wanted == Network::Auto && !is_root()) {

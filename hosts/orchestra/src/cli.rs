@@ -8,6 +8,7 @@ use orchestra_core::cluster::Component;
 use orchestra_core::meta::Revision;
 use orchestra_core::node::Thresholds;
 use orchestra_core::quantity::Quantity;
+use orchestra_core::runtime::ImageRef;
 use orchestra_http::ApiOptions;
 
 /// Kubernetes in one program: a whole cluster on this machine.
@@ -38,6 +39,9 @@ pub(crate) enum Command {
     WhatIf(WhatIf),
     /// Open the dashboard of a cluster in a browser, as whoever the kubeconfig names
     Dashboard(Dashboard),
+    /// Load an image from a file for clusters of --runtime native, list their images, remove one
+    #[command(subcommand)]
+    Image(Image),
     /// Write all that a running cluster holds to a file
     Backup(Backup),
     /// Put what a backup holds into a new data directory
@@ -231,6 +235,37 @@ pub(crate) enum Output {
     Yaml,
     /// JSON
     Json,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum Image {
+    /// Load the images of an archive, as `docker save` or `skopeo copy … oci-archive:` writes one
+    Load {
+        /// The archive, compressed or not; - is the standard input
+        file: PathBuf,
+        /// What the image is to be called, if the archive has but one
+        #[arg(long, value_name = "NAME", value_parser = image_name)]
+        name: Option<ImageRef>,
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// List the images
+    Ls {
+        #[command(flatten)]
+        data: DataDir,
+    },
+    /// Take names from images; the last name of an image takes the image with it
+    Rm {
+        /// Names, or ids as `orchestra image ls` shows them
+        #[arg(required = true)]
+        images: Vec<String>,
+        #[command(flatten)]
+        data: DataDir,
+    },
+}
+
+fn image_name(text: &str) -> Result<ImageRef, String> {
+    ImageRef::parse(text).map_err(|error| error.to_string())
 }
 
 #[derive(Args, Clone, Debug)]

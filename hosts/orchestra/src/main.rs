@@ -7,6 +7,7 @@
 //! | `directory` | where a cluster keeps its state, and what may not share it |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
+//! | `image` | `orchestra image`: images of the native runtime, in the data directory |
 //! | `explain` | what is wrong, and why, through the API of a running cluster |
 //! | `placing` | why a pod has no node, node by node |
 //! | `dashboard` | the dashboard of a running cluster, in a browser |
@@ -23,6 +24,7 @@ mod demo;
 mod directory;
 mod explain;
 mod history;
+mod image;
 mod local_volumes;
 mod placing;
 mod progress;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
             Command::Explain(options) => explain::run(&options).await,
             Command::Dashboard(options) => dashboard::run(&options).await,
             Command::WhatIf(options) => what_if::run(&options).await,
+            Command::Image(options) => image::run(options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,
         }

@@ -1,0 +1,126 @@
+//! The images of a data directory: loaded, listed, removed, whether a cluster runs or not.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use orchestra_core::runtime::ImageRef;
+use orchestra_runtime::native::images::{Store, Stored};
+
+use crate::backend::native_directory;
+use crate::cli::{DataDir, Image};
+use crate::directory;
+
+pub(crate) async fn run(options: Image) -> anyhow::Result<()> {
+    tokio::task::spawn_blocking(move || match options {
+        Image::Load { file, name, data } => load(&open(&data)?, &file, name.as_ref()),
+        Image::Ls { data } => {
+            print!("{}", table(&open(&data)?.list()?));
+            Ok(())
+        }
+        Image::Rm { images, data } => remove(&open(&data)?, &images),
+    })
+    .await?
+}
+
+fn open(data: &DataDir) -> anyhow::Result<Store> {
+    directory::prepare(&data.data_dir)?;
+    let images = native_directory(&data.data_dir).join("images");
+    Store::open(&images).with_context(|| format!("the images in {} cannot be read", images.display()))
+}
+
+fn load(store: &Store, file: &Path, name: Option<&ImageRef>) -> anyhow::Result<()> {
+    let spooled = match file == Path::new("-") {
+        false => None,
+        true => {
+            let mut spooled = tempfile::NamedTempFile::new()?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut spooled)?;
+            spooled.flush()?;
+            Some(spooled)
+        }
+    };
+    let path = spooled.as_ref().map_or(file, |spooled| spooled.path());
+    let loaded = store.load(path, name).with_context(|| format!("{} cannot be loaded", file.display()))?;
+    for image in loaded {
+        let names = if image.names.is_empty() { vec![image.id] } else { image.names };
+        names.iter().for_each(|name| println!("Loaded image: {name}"));
+    }
+    Ok(())
+}
+
+fn remove(store: &Store, images: &[String]) -> anyhow::Result<()> {
+    for image in images {
+        let full = match find(store, image)? {
+            Some(full) => full,
+            None => bail!("there is no image {image}"),
+        };
+        match store.untag(&full, |_| Ok(false))? {
+            true => println!("Removed: {image}"),
+            false => println!("Untagged: {image}"),
+        }
+    }
+    Ok(())
+}
+
+/// The full name or the id of an image, from a name, an id, or so much of an id that no other begins so.
+fn find(store: &Store, text: &str) -> anyhow::Result<Option<String>> {
+    if let Ok(name) = ImageRef::parse(text)
+        && store.find(name.full())?.is_some()
+    {
+        return Ok(Some(name.full().to_owned()));
+    }
+    let begins = |id: &str| id == text || id.strip_prefix("sha256:").is_some_and(|hex| hex.starts_with(text));
+    let mut found =
+        store.list()?.into_iter().map(|image| image.id).filter(|id| text.len() >= 4 && begins(id));
+    match (found.next(), found.next()) {
+        (Some(_), Some(_)) => bail!("several images have an id that begins with {text}"),
+        (found, _) => Ok(found),
+    }
+}
+
+/// As Docker lists images: a line a name.
+fn table(images: &[Stored]) -> String {
+    let mut rows = vec![["IMAGE".to_owned(), "ID".to_owned(), "SIZE".to_owned()]];
+    for image in images {
+        let id: String = image.id.trim_start_matches("sha256:").chars().take(12).collect();
+        let size = format!("{:.1}MB", image.size as f64 / 1e6);
+        let names = match image.names.as_slice() {
+            [] => image.digests.iter().take(1).cloned().collect(),
+            names => names.to_vec(),
+        };
+        let names = if names.is_empty() { vec!["<none>".to_owned()] } else { names };
+        rows.extend(names.into_iter().map(|name| [name, id.clone(), size.clone()]));
+    }
+    let widths = [0, 1].map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0));
+    let line =
+        |row: &[String; 3]| format!("{:<2$}   {:<3$}   {4}\n", row[0], row[1], widths[0], widths[1], row[2]);
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_listed_a_name_a_line() {
+        let image = |id: &str, names: &[&str], digests: &[&str]| Stored {
+            id: format!("sha256:{}", id.repeat(32)),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            digests: digests.iter().map(|name| (*name).to_owned()).collect(),
+            size: 3_149_000,
+        };
+        let shown = table(&[
+            image("ab", &["docker.io/library/web:1", "r.example/web:2"], &["x@sha256:1"]),
+            image("cd", &[], &["r.example/a@sha256:00"]),
+            image("ef", &[], &[]),
+        ]);
+        let expected = "\
+IMAGE                     ID             SIZE
+docker.io/library/web:1   abababababab   3.1MB
+r.example/web:2           abababababab   3.1MB
+r.example/a@sha256:00     cdcdcdcdcdcd   3.1MB
+<none>                    efefefefefef   3.1MB
+";
+        assert_eq!(shown, expected);
+    }
+}

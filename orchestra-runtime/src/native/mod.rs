@@ -1,0 +1,3 @@
+//! Images by this machine alone: no daemon.
+
+pub mod images;

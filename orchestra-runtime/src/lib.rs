@@ -4,6 +4,8 @@
 //! * [`docker::DockerRuntime`] (feature `docker`, on by default): containers by a Docker daemon on this machine. Begin
 //!   with [`DockerRuntime::connect`](docker::DockerRuntime::connect).
 //! * [`cri::CriRuntime`] (feature `cri`, on by default): containers by containerd, CRI-O or another that speaks the CRI.
+//! * [`native::NativeRuntime`]: containers of images by this machine's kernel and runc; no daemon. A program that uses it calls
+//!   [`process::init`] first in `main`.
 //! * [`process::ProcessRuntime`]: a container is a process group on this machine; no daemon, no root, no image. A
 //!   program that uses it calls [`process::init`] first in `main`.
 //! * [`host`]: the node agent's two small ports beside the runtime, for volumes and probes.

@@ -14,6 +14,7 @@ use orchestra_net::routes::Pods;
 use orchestra_net::{NftablesNetwork, UserspaceNetwork};
 use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
+use orchestra_runtime::native::{self, NativeRuntime};
 use orchestra_runtime::process::{self, ProcessRuntime, Range};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -64,11 +65,11 @@ pub(crate) async fn choose(
             runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?;
         return daemon(runtime, options, owner);
     }
-    if wanted != Runtime::Process {
+    if !matches!(wanted, Runtime::Native | Runtime::Process) {
         match DockerRuntime::connect().await {
             Ok(docker) => return daemon(docker, options, owner),
             Err(error) if wanted == Runtime::Docker => {
-                return Err(error).context("no Docker daemon answers; start one, or use --runtime process");
+                return Err(error).context("no Docker daemon answers; start one, or use --runtime native");
             }
             Err(_) => {}
         }
@@ -76,7 +77,8 @@ pub(crate) async fn choose(
             return daemon(runtime, options, owner);
         }
     }
-    process(options, directory, owner).await
+    let native = wanted == Runtime::Native || (wanted == Runtime::Auto && NativeRuntime::is_possible());
+    on_this_machine(native, options, directory, owner).await
 }
 
 /// A daemon that gives pods addresses by itself.
@@ -94,15 +96,37 @@ fn daemon(runtime: impl runtime::Runtime, options: &Options, owner: &str) -> any
     })
 }
 
-async fn process(options: &Options, directory: &Path, owner: &str) -> anyhow::Result<Backend> {
+/// Containers of images without a daemon, or processes of this machine: the networks of pods are of our making.
+async fn on_this_machine(
+    native: bool,
+    options: &Options,
+    directory: &Path,
+    owner: &str,
+) -> anyhow::Result<Backend> {
     // Without a master there are no services, and nobody gives addresses.
     let alone = options.standalone;
     let in_kernel = !alone && kernel(options.network).await?;
-    let config = process::Config::new(directory.join("containers")).routed(in_kernel);
-    let config = if is_root() && !alone { config.pods_later() } else { config };
-    let runtime = ProcessRuntime::open(config).await.context("processes cannot be run as containers")?;
+    let set = |config: process::Config| {
+        let config = config.routed(in_kernel);
+        if is_root() && !alone { config.pods_later() } else { config }
+    };
+    let (runtime, networks): (Arc<dyn runtime::Runtime>, ProcessRuntime) = match native {
+        true => {
+            let config = native::Config::new(directory.join("native")).process(set);
+            let runtime =
+                NativeRuntime::open(config).await.context("containers cannot be run without a daemon")?;
+            let networks = runtime.networks().clone();
+            (Arc::new(runtime), networks)
+        }
+        false => {
+            let config = set(process::Config::new(directory.join("containers")));
+            let runtime =
+                ProcessRuntime::open(config).await.context("processes cannot be run as containers")?;
+            (Arc::new(runtime.clone()), runtime)
+        }
+    };
     if let Some(range) = options.pod_cidr.filter(|_| alone) {
-        runtime.give_pods(range);
+        networks.give_pods(range);
     }
     let kernel = in_kernel.then(|| Arc::new(NftablesNetwork::new(owner, true)));
     let network: Arc<dyn network::Network> = match &kernel {
@@ -113,13 +137,8 @@ async fn process(options: &Options, directory: &Path, owner: &str) -> anyhow::Re
             Arc::new(UserspaceNetwork::new().owner(owner).host_ports(true))
         }
     };
-    let pods = PodNetwork { runtime: runtime.clone(), kernel, own: options.pod_cidr };
-    Ok(Backend {
-        runtime: Arc::new(runtime),
-        network,
-        reaches_services: is_root(),
-        pods: is_root().then_some(pods),
-    })
+    let pods = PodNetwork { runtime: networks, kernel, own: options.pod_cidr };
+    Ok(Backend { runtime, network, reaches_services: is_root(), pods: is_root().then_some(pods) })
 }
 
 /// Whether the kernel leads to services.

@@ -20,6 +20,7 @@ use orchestra_net::{Dns, NftablesNetwork, Routes, UserspaceNetwork};
 use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
+use orchestra_runtime::native::{self, NativeRuntime};
 use orchestra_runtime::process::{self, ProcessRuntime};
 use tracing::{error, warn};
 
@@ -41,6 +42,7 @@ const DOMAIN: &str = "cluster.local";
 /// How the runtimes are called on the command line and in the data directory.
 const DOCKER: &str = "docker";
 const CONTAINERD: &str = "containerd";
+const NATIVE: &str = "native";
 const PROCESS: &str = "process";
 
 /// A runtime, and where its node keeps things.
@@ -71,6 +73,8 @@ enum Kind {
     Docker(DockerRuntime),
     Cri(CriRuntime),
     /// With the kernel's rules for services, or without.
+    Native(NativeRuntime, bool),
+    /// With the kernel's rules for services, or without.
     Process(ProcessRuntime, bool),
 }
 
@@ -79,6 +83,7 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
     let wanted = match (options.runtime, directory::runtime(directory)?.as_deref()) {
         (Runtime::Auto, Some(DOCKER)) => Runtime::Docker,
         (Runtime::Auto, Some(CONTAINERD)) => Runtime::Containerd,
+        (Runtime::Auto, Some(NATIVE)) => Runtime::Native,
         (Runtime::Auto, Some(PROCESS)) => Runtime::Process,
         (runtime, _) => runtime,
     };
@@ -86,14 +91,14 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         && matches!(wanted, Runtime::Docker | Runtime::Containerd | Runtime::Fake)
     {
         bail!(
-            "--network nftables needs --runtime process: others lead what their pods send each other past the kernel's rules"
+            "--network nftables needs --runtime native or process: others lead what their pods send each other past the kernel's rules"
         );
     }
     let kind = match wanted {
         Runtime::Fake => Kind::Fake(options.nodes),
         Runtime::Docker => {
             let runtime = DockerRuntime::connect().await;
-            Kind::Docker(runtime.context("no Docker daemon answers; start one, or use --runtime process")?)
+            Kind::Docker(runtime.context("no Docker daemon answers; start one, or use --runtime native")?)
         }
         Runtime::Containerd => {
             let runtime = match &options.runtime_endpoint {
@@ -104,11 +109,15 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
                 runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?,
             )
         }
+        Runtime::Native => open_native(directory, options.network, options.is_joinable()).await?,
         Runtime::Process => open_process(directory, options.network, options.is_joinable()).await?,
         Runtime::Auto => match DockerRuntime::connect().await {
             Ok(runtime) if options.network != Network::Nftables => Kind::Docker(runtime),
             _ => match CriRuntime::connect().await {
                 Ok(runtime) if options.network != Network::Nftables => Kind::Cri(runtime),
+                _ if NativeRuntime::is_possible() => {
+                    open_native(directory, options.network, options.is_joinable()).await?
+                }
                 _ => open_process(directory, options.network, options.is_joinable()).await?,
             },
         },
@@ -118,6 +127,7 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         Kind::Fake(_) => {}
         Kind::Docker(_) => directory::keep_runtime(directory, DOCKER)?,
         Kind::Cri(_) => directory::keep_runtime(directory, CONTAINERD)?,
+        Kind::Native(..) => directory::keep_runtime(directory, NATIVE)?,
         Kind::Process(..) => directory::keep_runtime(directory, PROCESS)?,
     }
     let several = options.is_joinable();
@@ -149,6 +159,17 @@ async fn open_process(directory: &Path, network: Network, several: bool) -> anyh
     Ok(Kind::Process(runtime, kernel))
 }
 
+async fn open_native(directory: &Path, network: Network, several: bool) -> anyhow::Result<Kind> {
+    let network = if network == Network::Auto && !several { Network::Userspace } else { network };
+    let kernel = in_kernel(network).await?;
+    let config = native::Config::new(native_directory(directory)).process(|config| {
+        let config = config.routed(kernel);
+        if several { config.pods_later() } else { config }
+    });
+    let runtime = NativeRuntime::open(config).await.context("containers cannot be run without a daemon")?;
+    Ok(Kind::Native(runtime, kernel))
+}
+
 /// Where the native runtime keeps its images and containers.
 pub(crate) fn native_directory(directory: &Path) -> PathBuf {
     directory.join("native")
@@ -169,6 +190,10 @@ impl Backend {
             Kind::Fake(nodes) => format!("fake, {nodes} nodes: containers run in name only"),
             Kind::Docker(_) => "Docker".to_owned(),
             Kind::Cri(runtime) => format!("the container runtime at {}", runtime.endpoint()),
+            Kind::Native(_, true) => {
+                "this machine's own containers, by runc; services by nftables".to_owned()
+            }
+            Kind::Native(_, false) => "this machine's own containers, by runc".to_owned(),
             Kind::Process(_, true) => {
                 "processes of this machine, each pod in a network of its own; services by nftables".to_owned()
             }
@@ -212,24 +237,14 @@ impl Backend {
             Kind::Fake(nodes) => builder.fake_nodes(nodes),
             Kind::Docker(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),
             Kind::Cri(runtime) => builder.node(node, runtime, UserspaceNetwork::new().owner(&name)),
+            Kind::Native(runtime, kernel) => {
+                let networks = runtime.networks().clone();
+                let several = self.several.then_some(node_name);
+                on_this_machine(builder, (node, runtime), networks, (&name, several), kernel).await
+            }
             Kind::Process(runtime, kernel) => {
-                let kernel = kernel.then(|| Arc::new(NftablesNetwork::new(&name, true)));
-                let builder = match self.several && is_root() {
-                    true => follow_nodes(builder, (node_name, &name), runtime.clone(), kernel.clone()),
-                    false => {
-                        let own = runtime.pods().map(|range| (range.gateway().into(), range.prefix()));
-                        tell_kernel(kernel.as_deref(), own.as_slice(), own.as_slice()).await;
-                        builder
-                    }
-                };
-                match kernel {
-                    Some(kernel) => builder.node(node, runtime, kernel),
-                    None => {
-                        // What was left by a run with the kernel would come first. Without its program nothing was.
-                        let _ = NftablesNetwork::remove(&name).await;
-                        builder.node(node, runtime, UserspaceNetwork::new().owner(&name).host_ports(true))
-                    }
-                }
+                let several = (self.several && is_root()).then_some(node_name);
+                on_this_machine(builder, (node, runtime.clone()), runtime, (&name, several), kernel).await
             }
         })
     }
@@ -285,6 +300,33 @@ impl Backend {
             (None, Kind::Process(..)) if !is_root() => LOOPBACK_SERVICES.parse()?,
             (None, _) => ServiceRanges::default(),
         })
+    }
+}
+
+/// Adds a node whose pods have networks of our making. `several` names it where other machines may be nodes too.
+async fn on_this_machine(
+    builder: Builder,
+    (node, runtime): (Node, impl orchestra_core::runtime::Runtime),
+    networks: ProcessRuntime,
+    (owner, several): (&str, Option<String>),
+    kernel: bool,
+) -> Builder {
+    let kernel = kernel.then(|| Arc::new(NftablesNetwork::new(owner, true)));
+    let builder = match several {
+        Some(name) => follow_nodes(builder, (name, owner), networks, kernel.clone()),
+        None => {
+            let own = networks.pods().map(|range| (range.gateway().into(), range.prefix()));
+            tell_kernel(kernel.as_deref(), own.as_slice(), own.as_slice()).await;
+            builder
+        }
+    };
+    match kernel {
+        Some(kernel) => builder.node(node, runtime, kernel),
+        None => {
+            // What was left by a run with the kernel would come first. Without its program nothing was.
+            let _ = NftablesNetwork::remove(owner).await;
+            builder.node(node, runtime, UserspaceNetwork::new().owner(owner).host_ports(true))
+        }
     }
 }
 

@@ -65,8 +65,8 @@ pub(crate) struct Up {
     /// Where to write the kubeconfig [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else processes of
-    /// this machine
+    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else native as root
+    /// where runc is installed, else processes of this machine
     #[arg(long, value_enum, default_value_t = Runtime::Auto)]
     pub(crate) runtime: Runtime,
     /// The socket of --runtime containerd [default: that of containerd or CRI-O, where it usually is]
@@ -301,13 +301,15 @@ pub(crate) struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runtime {
-    /// Docker if a daemon answers, else containerd or CRI-O, else processes
+    /// Docker if a daemon answers, else containerd or CRI-O, else native, else processes
     Auto,
     /// Containers by Docker
     Docker,
     /// Containers by containerd, CRI-O or another that speaks the CRI
     #[value(alias = "cri")]
     Containerd,
+    /// Containers of images without any daemon, by runc: takes root
+    Native,
     /// Containers as process groups of this machine: no daemon, no root, no image
     Process,
     /// Containers in name only

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use orchestra_core::runtime::ImageRef;
+use orchestra_runtime::native::Images;
 use orchestra_runtime::native::images::{Store, Stored};
 
 use crate::backend::native_directory;
@@ -12,24 +13,23 @@ use crate::cli::{DataDir, Image};
 use crate::directory;
 
 pub(crate) async fn run(options: Image) -> anyhow::Result<()> {
-    tokio::task::spawn_blocking(move || match options {
-        Image::Load { file, name, data } => load(&open(&data)?, &file, name.as_ref()),
+    match options {
+        Image::Load { file, name, data } => load(&open(&data).await?, &file, name.as_ref()).await,
         Image::Ls { data } => {
-            print!("{}", table(&open(&data)?.list()?));
+            print!("{}", table(&open(&data).await?.store().list()?));
             Ok(())
         }
-        Image::Rm { images, data } => remove(&open(&data)?, &images),
-    })
-    .await?
+        Image::Rm { images, data } => remove(&open(&data).await?, &images).await,
+    }
 }
 
-fn open(data: &DataDir) -> anyhow::Result<Store> {
+async fn open(data: &DataDir) -> anyhow::Result<Images> {
     directory::prepare(&data.data_dir)?;
-    let images = native_directory(&data.data_dir).join("images");
-    Store::open(&images).with_context(|| format!("the images in {} cannot be read", images.display()))
+    let root = native_directory(&data.data_dir);
+    Images::open(&root).await.with_context(|| format!("the images in {} cannot be read", root.display()))
 }
 
-fn load(store: &Store, file: &Path, name: Option<&ImageRef>) -> anyhow::Result<()> {
+async fn load(images: &Images, file: &Path, name: Option<&ImageRef>) -> anyhow::Result<()> {
     let spooled = match file == Path::new("-") {
         false => None,
         true => {
@@ -40,21 +40,19 @@ fn load(store: &Store, file: &Path, name: Option<&ImageRef>) -> anyhow::Result<(
         }
     };
     let path = spooled.as_ref().map_or(file, |spooled| spooled.path());
-    let loaded = store.load(path, name).with_context(|| format!("{} cannot be loaded", file.display()))?;
-    for image in loaded {
+    let loaded = images.load(path, name).await;
+    for image in loaded.with_context(|| format!("{} cannot be loaded", file.display()))? {
         let names = if image.names.is_empty() { vec![image.id] } else { image.names };
         names.iter().for_each(|name| println!("Loaded image: {name}"));
     }
     Ok(())
 }
 
-fn remove(store: &Store, images: &[String]) -> anyhow::Result<()> {
-    for image in images {
-        let full = match find(store, image)? {
-            Some(full) => full,
-            None => bail!("there is no image {image}"),
-        };
-        match store.untag(&full, |_| Ok(false))? {
+async fn remove(images: &Images, wanted: &[String]) -> anyhow::Result<()> {
+    for image in wanted {
+        let full = find(images.store(), image)?;
+        let Some(full) = full else { bail!("there is no image {image}") };
+        match images.untag(&full).await? {
             true => println!("Removed: {image}"),
             false => println!("Untagged: {image}"),
         }

@@ -51,7 +51,7 @@ fn socket(dir: &ContainerDir) -> io::Result<(std::os::fd::OwnedFd, PathBuf)> {
 }
 
 impl ProcessRuntime {
-    pub(super) async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
+    pub(crate) async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
         let (dir, record, state) = self.state(id.as_str()).await?;
         if !matches!(state, ContainerState::Running { .. }) {
             return Err(RuntimeError::NotRunning { id: id.to_string() });
@@ -69,7 +69,7 @@ impl ProcessRuntime {
         // First, so that the exit code is not missed.
         let mut terminal = connect(TERMINAL).await?;
         let stdout = when(options.stdout, STDOUT).await?;
-        let stderr = when(options.stderr && !record.launch.tty, STDERR).await?;
+        let stderr = when(options.stderr && !record.how.tty(), STDERR).await?;
         let stdin = when(options.stdin, STDIN).await?;
         let (sizes, mut changes) = mpsc::channel::<TerminalSize>(4);
         let exit = async move {
@@ -93,7 +93,7 @@ impl ProcessRuntime {
             stdin: stdin.map(|stream| Box::new(stream) as _),
             stdout: stdout.map(|stream| Box::new(stream) as _),
             stderr: stderr.map(|stream| Box::new(stream) as _),
-            resize: record.launch.tty.then_some(sizes),
+            resize: record.how.tty().then_some(sizes),
             exit: exit.boxed(),
         })
     }

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::cgroup::Limits;
 use super::launch::Launch;
-use super::record::{ContainerDir, ContainerRecord, ExitRecord, SandboxRecord, failed, id};
+use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, SandboxRecord, failed, id};
 use super::rootfs::MountRecord;
 use super::supervise::Report;
 use super::{ProcessRuntime, blocking, capabilities, cgroup, home, watch};
@@ -40,20 +40,35 @@ impl ProcessRuntime {
         sandbox: &SandboxId,
         spec: &ContainerSpec,
     ) -> Result<ContainerId> {
+        let (inner, sandbox_id, wanted) = (self.inner.clone(), sandbox.clone(), spec.clone());
+        self.add_container(sandbox, spec, move |_, owner| {
+            let resolv_conf = match inner.abilities.mounts {
+                true => inner.disk.resolv_conf(sandbox_id.as_str(), owner)?,
+                false => None,
+            };
+            Ok((How::Process(Box::new(launch(&wanted, owner, resolv_conf, inner.abilities)?)), ()))
+        })
+        .await
+    }
+
+    /// Makes a container. How it is to be started is said of its id and its sandbox, and what comes with that is kept until
+    /// it is made.
+    pub(crate) async fn add_container<G>(
+        &self,
+        sandbox: &SandboxId,
+        spec: &ContainerSpec,
+        how: impl FnOnce(&str, &SandboxRecord) -> Result<(How, G)> + Send + 'static,
+    ) -> Result<ContainerId> {
         let (inner, sandbox, spec) = (self.inner.clone(), sandbox.clone(), spec.clone());
         blocking(move || {
             let owner = inner.disk.sandbox(sandbox.as_str())?;
             if !owner.is_ready(&inner.boot_id) {
                 return Err(RuntimeError::NotRunning { id: sandbox.to_string() });
             }
-            let resolv_conf = match inner.abilities.mounts {
-                true => inner.disk.resolv_conf(sandbox.as_str(), &owner)?,
-                false => None,
-            };
-            let launch = launch(&spec, &owner, resolv_conf, inner.abilities)?;
             let attempt = spec.meta.attempt.to_string();
             let id = id(&spec.meta.name, &[sandbox.as_str(), &spec.meta.name, &attempt]);
-            let record = ContainerRecord::new(sandbox.as_str(), &spec, launch);
+            let (how, _kept) = how(&id, &owner)?;
+            let record = ContainerRecord::new(sandbox.as_str(), &spec, how);
             match inner.disk.add_container(&id, &record)? {
                 true => Ok(ContainerId::from(id)),
                 false => Err(RuntimeError::AlreadyExists {
@@ -71,7 +86,7 @@ impl ProcessRuntime {
     }
 
     /// A container's folder and state.
-    pub(super) async fn state(&self, id: &str) -> Result<(ContainerDir, ContainerRecord, ContainerState)> {
+    pub(crate) async fn state(&self, id: &str) -> Result<(ContainerDir, ContainerRecord, ContainerState)> {
         let (dir, record) = self.find(id).await?;
         blocking(move || {
             let state = state(&dir).map_err(failed)?;
@@ -80,7 +95,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn start_container(&self, id: &ContainerId) -> Result<()> {
+    pub(crate) async fn start_container(&self, id: &ContainerId) -> Result<()> {
         let (dir, record, state) = self.state(id.as_str()).await?;
         match state {
             ContainerState::Running { .. } => return Ok(()),
@@ -112,7 +127,7 @@ impl ProcessRuntime {
         }
     }
 
-    pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
+    pub(crate) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let (dir, record) = self.find(id).await?;
         if !grace.is_zero() {
             send(&dir, stop_signal(record.stop_signal.as_deref()))?;
@@ -135,7 +150,7 @@ impl ProcessRuntime {
             .unwrap_or(Err(RuntimeError::Timeout { after: EXIT_TIMEOUT }))
     }
 
-    pub(super) async fn remove_container(&self, id: &ContainerId) -> Result<()> {
+    pub(crate) async fn remove_container(&self, id: &ContainerId) -> Result<()> {
         match self.stop_container(id.as_str(), Duration::ZERO).await {
             Err(error) if error.is_not_found() => return Ok(()),
             other => other?,
@@ -143,14 +158,14 @@ impl ProcessRuntime {
         let (_, record) = self.find(id.as_str()).await?;
         let (disk, text) = (self.inner.disk.clone(), id.to_string());
         let sandbox = blocking(move || {
-            for file in cri_log::files(&record.launch.log).unwrap_or_default() {
+            for file in cri_log::files(record.how.log()).unwrap_or_default() {
                 let _ = std::fs::remove_file(file);
             }
             // Which is there for this container alone, and stays while another life of it has logs.
-            if let Some(folder) = record.launch.log.parent() {
+            if let Some(folder) = record.how.log().parent() {
                 let _ = std::fs::remove_dir(folder);
             }
-            cgroup::remove(OsStr::new(&text)); // the shim has, unless it was killed
+            take_away(&record.how, OsStr::new(&text)); // the shim has, unless it was killed
             disk.remove("containers", &text)?;
             Ok(disk.sandbox(&record.sandbox).ok())
         })
@@ -162,21 +177,26 @@ impl ProcessRuntime {
         Ok(())
     }
 
-    pub(super) async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
+    pub(crate) async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
         let sandboxes = self.list(filter).await?;
+        let disk = self.inner.disk.clone();
         blocking(move || {
             let mut all = Vec::new();
             for sandbox in sandboxes {
                 for container in sandbox.containers.into_iter().filter(|one| one.state.is_running()) {
                     let usage = cgroup::usage(OsStr::new(container.id.as_str()));
                     let Some((cpu_nanos, memory_working_set_bytes)) = usage else { continue };
+                    let Ok((dir, record)) = disk.container(container.id.as_str()) else { continue };
                     all.push(ContainerStats {
                         pod: sandbox.meta.pod.clone(),
                         container: container.meta.name,
                         at: Timestamp::now(),
                         cpu_nanos,
                         memory_working_set_bytes,
-                        disk_bytes: 0,
+                        disk_bytes: match record.how {
+                            How::Process(_) => 0,
+                            How::Bundle(_) => crate::native::rootfs::written(&dir.0),
+                        },
                     });
                 }
             }
@@ -193,7 +213,10 @@ pub(super) fn observed(id: ContainerId, dir: &ContainerDir, record: &ContainerRe
         meta: record.meta(),
         state: state(dir).map_err(failed)?,
         image: record.image.clone(),
-        image_id: String::new(),
+        image_id: match &record.how {
+            How::Process(_) => String::new(),
+            How::Bundle(bundle) => bundle.image.clone(),
+        },
         created_at: record.created_at,
     })
 }
@@ -221,10 +244,22 @@ fn state(dir: &ContainerDir) -> io::Result<ContainerState> {
         reason: "ContainerStatusUnknown".into(),
         message: "the process that held the container was killed, and the container with it".into(),
     };
-    // In a namespace of its own nothing can be left; elsewhere the control group tells what is.
-    cgroup::kill(dir.0.file_name().unwrap_or(OsStr::new("")));
+    // In a namespace of the shim's nothing can be left; elsewhere the control group tells what is.
+    let id = dir.0.file_name().unwrap_or(OsStr::new(""));
+    cgroup::kill(id);
+    if let Ok(ContainerRecord { how: How::Bundle(bundle), .. }) = dir.record() {
+        bundle.runc().delete(id);
+    }
     dir.write_exit(&exit)?;
     Ok(ContainerState::Exited(ended(exit)))
+}
+
+/// Takes away what the machine holds of a container that has ended.
+pub(super) fn take_away(how: &How, id: &OsStr) {
+    if let How::Bundle(bundle) = how {
+        bundle.runc().delete(id);
+    }
+    cgroup::remove(id);
 }
 
 fn ended(exit: ExitRecord) -> Exit {
@@ -250,8 +285,11 @@ fn send(dir: &ContainerDir, signal: Signal) -> Result<()> {
     }
 }
 
-/// A signal by its name, with or without `SIG`; SIGTERM for none and for one that is not known.
+/// A signal by its number or its name, with or without `SIG`; SIGTERM for none and for one that is not known.
 fn stop_signal(name: Option<&str>) -> Signal {
+    if let Some(signal) = name.and_then(|name| name.parse().ok()).and_then(Signal::from_named_raw) {
+        return signal;
+    }
     match name.map(|name| name.strip_prefix("SIG").unwrap_or(name)) {
         Some("HUP") => Signal::HUP,
         Some("INT") => Signal::INT,

@@ -8,6 +8,8 @@
 //!                 └─ the command
 //! ```
 //!
+//! In a container that runc has made, runc stands for the reaper, and does what it takes to get there.
+//!
 //! When the agent has waited long enough, has dropped the command, or is gone itself, the helper kills the reaper and
 //! all that descends from it: so nothing is left of a probe that timed out.
 
@@ -30,10 +32,12 @@ use tokio::sync::mpsc;
 use super::ProcessRuntime;
 use super::container::TERM;
 use super::fork::{Fork, fork};
-use super::record::{ContainerDir, failed};
+use super::launch::{self, Launch};
+use super::record::{ContainerDir, How, failed};
 use super::supervise::cannot_start;
 use super::terminal::Terminal;
 use super::watch::readable;
+use crate::native::start::Exec;
 use crate::tree;
 
 /// What the helper is asked for: a command, or one that has a terminal.
@@ -57,7 +61,7 @@ impl ProcessRuntime {
         Ok(command)
     }
 
-    pub(super) async fn exec_sync(
+    pub(crate) async fn exec_sync(
         &self,
         id: &ContainerId,
         command: &[String],
@@ -79,7 +83,7 @@ impl ProcessRuntime {
         }
     }
 
-    pub(super) async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
+    pub(crate) async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
         let streams = &options.streams;
         let mut command = self.exec_command(id, &options.command, streams.tty).await?;
         if streams.tty {
@@ -179,11 +183,24 @@ fn hold(dir: &ContainerDir, words: &[String], terminal: bool) -> io::Result<i32>
         signal(SignalKind::terminate())?
     };
     let record = dir.record()?;
-    let state = dir.state()?.ok_or(io::ErrorKind::NotFound)?;
-    record.launch.join(state.shim)?;
-    let reaper = match fork()? {
-        Fork::Child => std::process::exit(reap(dir, words, terminal)),
-        Fork::Parent(reaper) => reaper,
+    let mut by_runc = None;
+    let reaper = match &record.how {
+        How::Process(launch) => {
+            let state = dir.state()?.ok_or(io::ErrorKind::NotFound)?;
+            launch.join(state.shim)?;
+            match fork()? {
+                Fork::Child => std::process::exit(reap(dir, launch, words, terminal)),
+                Fork::Parent(reaper) => reaper,
+            }
+        }
+        // What it leaves behind belongs to the container.
+        How::Bundle(bundle) => {
+            let exec = by_runc.insert(Exec::new(&dir.0, bundle, words, terminal)?);
+            if terminal {
+                launch::in_own_session(&mut exec.command);
+            }
+            Pid::from_child(&exec.command.spawn()?)
+        }
     };
     runtime.block_on(async {
         let ended = readable(rustix::process::pidfd_open(reaper, PidfdFlags::empty())?)?;
@@ -202,18 +219,18 @@ fn hold(dir: &ContainerDir, words: &[String], terminal: bool) -> io::Result<i32>
     })?;
     let status = rustix::process::waitpid(Some(reaper), WaitOptions::empty())?;
     let status = status.map(|(_, status)| status.as_raw()).unwrap_or_default();
-    Ok(code(ExitStatus::from_raw(status)))
+    let code = code(ExitStatus::from_raw(status));
+    Ok(by_runc.map_or(code, |exec| exec.code(code)))
 }
 
 /// The reaper: starts the command, takes in whatever it leaves behind until it ends, and has its exit code.
-fn reap(dir: &ContainerDir, words: &[String], terminal: bool) -> i32 {
+fn reap(dir: &ContainerDir, launch: &Launch, words: &[String], terminal: bool) -> i32 {
     let run = || -> io::Result<i32> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-        let record = dir.record()?;
         let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let mut command = record.launch.command(program, arguments, &dir.0, terminal)?;
-        if terminal && record.launch.env.iter().all(|(name, _)| name != "TERM") {
+        let mut command = launch.command(program, arguments, &dir.0, terminal)?;
+        if terminal && launch.env.iter().all(|(name, _)| name != "TERM") {
             command.env("TERM", TERM);
         }
         let child = command.spawn()?;
@@ -225,7 +242,7 @@ fn reap(dir: &ContainerDir, words: &[String], terminal: bool) -> i32 {
                 Err(error) => return Err(error.into()),
             }
         };
-        if !record.launch.own_processes {
+        if !launch.own_processes {
             // What is left would belong to nobody; with a namespace of its own it is the container's.
             for child in tree::children("self").into_iter().filter_map(Pid::from_raw) {
                 tree::kill(child);

@@ -14,7 +14,7 @@ use orchestra_core::runtime::{Result, RuntimeError};
 use serde::{Deserialize, Serialize};
 
 use super::record::ContainerDir;
-use super::{cgroup, exec, launch, supervise};
+use super::{cgroup, exec, launch, pause, supervise};
 
 /// What the helper is called as; nobody would call a program that by accident.
 const NAME: &str = "orchestra-container-helper";
@@ -74,13 +74,13 @@ impl Helper {
 
 /// What can be done on this machine, as the helper found it by trying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Abilities {
+pub(crate) struct Abilities {
     /// Network namespaces with addresses of their own.
-    pub(super) networks: bool,
+    pub(crate) networks: bool,
     /// Mounts at another path.
     pub(super) mounts: bool,
     /// Limits on memory and processor time.
-    pub(super) limits: bool,
+    pub(crate) limits: bool,
     /// Other users.
     pub(super) users: bool,
     /// Namespaces of processes.
@@ -105,6 +105,7 @@ fn serve(arguments: &[OsString]) -> i32 {
     let words: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
     match words.as_slice() {
         [mode, scratch] if *mode == "probe" => probe(Path::new(scratch)),
+        [mode, dir] if *mode == pause::MODE => pause::main(Path::new(dir)),
         [mode, dir] if *mode == "supervise" => supervise::main(ContainerDir(PathBuf::from(dir))),
         [mode, dir, command @ ..] if *mode == exec::PLAIN || *mode == exec::TERMINAL => {
             exec::main(&ContainerDir(PathBuf::from(dir)), command, *mode == exec::TERMINAL)

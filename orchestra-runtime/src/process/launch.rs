@@ -22,7 +22,7 @@ use super::rootfs::{self, MountRecord};
 
 /// What a process gets. Written into the container's record when it is made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Launch {
+pub(crate) struct Launch {
     pub(super) program: String,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(String, String)>,
@@ -166,7 +166,7 @@ fn enter_user_namespace() -> io::Result<()> {
     unsafe_code,
     reason = "unshare(2) has no safe wrapper, for the sake of CLONE_FILES, which is not used here"
 )]
-pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
+pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     let flags = flags.difference(UnshareFlags::FILES);
     // SAFETY: without FILES no descriptor changes its meaning for any thread.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
@@ -233,6 +233,20 @@ impl Become {
         sets.inheritable = sets.inheritable.difference(self.without_capabilities);
         rustix::thread::set_capabilities(None, sets)?;
         Ok(())
+    }
+}
+
+/// Has a command begin a session, with its standard input as the terminal.
+#[allow(unsafe_code, reason = "the only way to act between fork and exec")]
+pub(super) fn in_own_session(command: &mut Command) {
+    let begin = || {
+        rustix::process::setsid()?;
+        rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
+        Ok(())
+    };
+    // SAFETY: the helper has one thread, so no lock can be held by another one at the time of the fork.
+    unsafe {
+        command.pre_exec(begin);
     }
 }
 

@@ -40,10 +40,12 @@ mod exec;
 mod fork;
 mod helper;
 mod home;
-mod launch;
+pub(crate) mod launch;
 mod link;
+pub(crate) mod pause;
+mod pins;
 mod read;
-mod record;
+pub(crate) mod record;
 mod rootfs;
 mod sandbox;
 mod supervise;
@@ -68,6 +70,8 @@ pub struct Config {
     loopback: Range,
     bridge: String,
     helper: Option<PathBuf>,
+    /// Whether its containers are separate from the machine in all that a sandbox holds for them.
+    separate: bool,
 }
 
 impl Config {
@@ -82,7 +86,14 @@ impl Config {
             loopback: range(127, 85),
             bridge: "orchestra0".into(),
             helper: None,
+            separate: false,
         }
+    }
+
+    /// Has sandboxes hold all that the containers of a pod share: they are separate from the machine.
+    pub(crate) fn separate(mut self) -> Self {
+        self.separate = true;
+        self
     }
 
     /// Addresses of pods that have a network namespace; `10.85.0.0/16` unless said otherwise. Runtimes of one machine
@@ -142,15 +153,15 @@ fn run_folder() -> PathBuf {
 /// Containers that are process groups on this machine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ProcessRuntime {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
-struct Inner {
+pub(crate) struct Inner {
     config: Config,
-    disk: Disk,
+    pub(crate) disk: Disk,
     helper: Helper,
-    abilities: Abilities,
+    pub(crate) abilities: Abilities,
     addresses: address::Addresses,
     /// Of which addresses are given now.
     range: Mutex<Option<Range>>,
@@ -158,6 +169,13 @@ struct Inner {
     events: broadcast::Sender<RuntimeEvent>,
     /// Containers whose end somebody waits for already.
     watched: Mutex<HashSet<String>>,
+}
+
+impl Inner {
+    /// What all runtimes of the machine share.
+    pub(crate) fn run(&self) -> &Path {
+        &self.config.run
+    }
 }
 
 impl ProcessRuntime {
@@ -218,7 +236,9 @@ impl ProcessRuntime {
 }
 
 /// Runs something that works on files.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => Err(RuntimeError::Failed { message: error.to_string() }),

@@ -15,9 +15,9 @@ use crate::logs;
 const LOOK: Duration = Duration::from_millis(100);
 
 impl ProcessRuntime {
-    pub(super) async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
+    pub(crate) async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {
         let (dir, record, state) = self.state(id.as_str()).await?;
-        let (path, tail) = (record.launch.log, options.tail_lines);
+        let (path, tail) = (record.how.log().to_owned(), options.tail_lines);
         let reader = blocking(move || Reader::open(path, tail).map_err(failed)).await?;
         let ended = !options.follow || matches!(state, ContainerState::Exited(_));
         let state = Follow { reader: Some(reader), dir, ended };

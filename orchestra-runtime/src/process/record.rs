@@ -8,6 +8,7 @@
 //!                        exit.json        written by the shim when it has ended
 //!                        attach           a socket: who connects sees what the process writes, see `attach.rs`
 //!                        control          a pipe: signal numbers for the process, read by the shim
+//!                        config.json, rootfs, upper …   of one that runc holds, see `native`
 //! ```
 //!
 //! A folder appears complete or not at all (it is made under another name and renamed), a file likewise. So whoever is
@@ -29,31 +30,36 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::launch::Launch;
+use super::pins::Pins;
+use crate::native::bundle::Bundle;
 use crate::private;
 
 /// A sandbox, as `sandbox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct SandboxRecord {
+pub(crate) struct SandboxRecord {
     pub(super) namespace: String,
     pub(super) pod: String,
     pub(super) uid: String,
     pub(super) attempt: u32,
     pub(super) owner: String,
-    pub(super) hostname: String,
-    pub(super) host_network: bool,
+    pub(crate) hostname: String,
+    pub(crate) host_network: bool,
     pub(super) created_at: Timestamp,
     /// The boot it was made in: after another, its network namespace and its processes are gone.
     pub(super) boot_id: String,
-    pub(super) log_directory: PathBuf,
+    pub(crate) log_directory: PathBuf,
     pub(super) ip: Option<Ipv4Addr>,
-    pub(super) netns: Option<PathBuf>,
+    pub(crate) netns: Option<PathBuf>,
     pub(super) ready: bool,
     /// Its containers see the machine's processes, and so each other's.
     #[serde(default)]
-    pub(super) shared_processes: bool,
+    pub(crate) shared_processes: bool,
     /// Its own `resolv.conf`.
     #[serde(default)]
     pub(super) resolv_conf: Option<String>,
+    /// What its containers share besides the network, where they are separate from the machine.
+    #[serde(default)]
+    pub(crate) shared: Option<Pins>,
 }
 
 impl SandboxRecord {
@@ -75,13 +81,17 @@ impl SandboxRecord {
             ready: false,
             shared_processes: spec.namespaces.host_pid || spec.namespaces.share_process_namespace,
             resolv_conf: spec.dns.as_ref().map(resolv_conf),
+            shared: None,
         }
     }
 
     /// Whether it can take containers: not after a reboot, nor when its network namespace is gone, as it is when the
     /// container that this program runs in was killed and started again.
     pub(super) fn is_ready(&self, boot_id: &str) -> bool {
-        self.ready && self.boot_id == boot_id && self.netns.as_deref().is_none_or(is_namespace)
+        self.ready
+            && self.boot_id == boot_id
+            && self.netns.as_deref().is_none_or(is_namespace)
+            && self.shared.as_ref().is_none_or(Pins::hold)
     }
 
     pub(super) fn meta(&self) -> SandboxMeta {
@@ -91,7 +101,7 @@ impl SandboxRecord {
 }
 
 /// Whether a file is a namespace, and not what is left of one: the file it was pinned at.
-fn is_namespace(pin: &Path) -> bool {
+pub(super) fn is_namespace(pin: &Path) -> bool {
     const NSFS: u64 = 0x6e73_6673;
     rustix::fs::statfs(pin).is_ok_and(|found| found.f_type as u64 == NSFS)
 }
@@ -108,8 +118,8 @@ fn resolv_conf(dns: &DnsConfig) -> String {
 
 /// A container, as `container.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct ContainerRecord {
-    pub(super) sandbox: String,
+pub(crate) struct ContainerRecord {
+    pub(crate) sandbox: String,
     pub(super) name: String,
     pub(super) attempt: u32,
     pub(super) hash: String,
@@ -117,11 +127,49 @@ pub(super) struct ContainerRecord {
     pub(super) created_at: Timestamp,
     pub(super) stop_signal: Option<String>,
     pub(super) annotations: BTreeMap<String, String>,
-    pub(super) launch: Launch,
+    #[serde(flatten)]
+    pub(crate) how: How,
+}
+
+/// How a container's process is started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum How {
+    /// As a process of this machine.
+    #[serde(rename = "launch")]
+    Process(Box<Launch>),
+    /// As a bundle, by runc.
+    #[serde(rename = "bundle")]
+    Bundle(Box<Bundle>),
+}
+
+impl How {
+    /// The file that is its log.
+    pub(crate) fn log(&self) -> &Path {
+        match self {
+            Self::Process(launch) => &launch.log,
+            Self::Bundle(bundle) => &bundle.log,
+        }
+    }
+
+    /// Whether its input ends when the first who wrote leaves.
+    pub(super) fn stdin_once(&self) -> bool {
+        match self {
+            Self::Process(launch) => launch.stdin_once,
+            Self::Bundle(bundle) => bundle.stdin_once,
+        }
+    }
+
+    /// Whether it has a terminal.
+    pub(super) fn tty(&self) -> bool {
+        match self {
+            Self::Process(launch) => launch.tty,
+            Self::Bundle(bundle) => bundle.tty,
+        }
+    }
 }
 
 impl ContainerRecord {
-    pub(super) fn new(sandbox: &str, spec: &ContainerSpec, launch: Launch) -> Self {
+    pub(super) fn new(sandbox: &str, spec: &ContainerSpec, how: How) -> Self {
         Self {
             sandbox: sandbox.to_owned(),
             name: spec.meta.name.clone(),
@@ -131,7 +179,7 @@ impl ContainerRecord {
             created_at: Timestamp::now(),
             stop_signal: spec.stop_signal.clone(),
             annotations: spec.annotations.clone(),
-            launch,
+            how,
         }
     }
 
@@ -142,9 +190,9 @@ impl ContainerRecord {
 
 /// That a process runs, as `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct StateRecord {
+pub(crate) struct StateRecord {
     pub(super) shim: i32,
-    pub(super) process: i32,
+    pub(crate) process: i32,
     pub(super) started_at: Timestamp,
 }
 
@@ -161,14 +209,14 @@ pub(super) struct ExitRecord {
 
 /// A container's folder.
 #[derive(Debug, Clone)]
-pub(super) struct ContainerDir(pub(super) PathBuf);
+pub(crate) struct ContainerDir(pub(crate) PathBuf);
 
 impl ContainerDir {
-    pub(super) fn record(&self) -> io::Result<ContainerRecord> {
+    pub(crate) fn record(&self) -> io::Result<ContainerRecord> {
         read(&self.0.join("container.json"))
     }
 
-    pub(super) fn state(&self) -> io::Result<Option<StateRecord>> {
+    pub(crate) fn state(&self) -> io::Result<Option<StateRecord>> {
         optional(read(&self.0.join("state.json")))
     }
 
@@ -216,13 +264,13 @@ impl ContainerDir {
 
 /// The folders of one runtime.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     root: PathBuf,
 }
 
 impl Disk {
     /// Makes the folders, readable by nobody else: environments hold secrets. Drafts that a crash left go.
-    pub(super) fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
         private::folders(root, 0o700)?;
         for folder in ["sandboxes", "containers", "tmp"] {
             private::folder(&root.join(folder), 0o700)?;
@@ -254,11 +302,11 @@ impl Disk {
         result
     }
 
-    pub(super) fn sandbox_dir(&self, id: &str) -> Result<PathBuf> {
+    pub(crate) fn sandbox_dir(&self, id: &str) -> Result<PathBuf> {
         Ok(self.root.join("sandboxes").join(checked(id).ok_or_else(|| RuntimeError::no_sandbox(id))?))
     }
 
-    pub(super) fn sandbox(&self, id: &str) -> Result<SandboxRecord> {
+    pub(crate) fn sandbox(&self, id: &str) -> Result<SandboxRecord> {
         match optional(read(&self.sandbox_dir(id)?.join("sandbox.json"))).map_err(failed)? {
             Some(record) => Ok(record),
             None => Err(RuntimeError::no_sandbox(id)),
@@ -270,7 +318,7 @@ impl Disk {
     }
 
     /// The sandbox's own `resolv.conf` as a file, if it has one.
-    pub(super) fn resolv_conf(&self, id: &str, record: &SandboxRecord) -> Result<Option<PathBuf>> {
+    pub(crate) fn resolv_conf(&self, id: &str, record: &SandboxRecord) -> Result<Option<PathBuf>> {
         let Some(text) = &record.resolv_conf else { return Ok(None) };
         let path = self.sandbox_dir(id)?.join("resolv.conf");
         if !path.exists() {
@@ -279,7 +327,7 @@ impl Disk {
         Ok(Some(path))
     }
 
-    pub(super) fn container(&self, id: &str) -> Result<(ContainerDir, ContainerRecord)> {
+    pub(crate) fn container(&self, id: &str) -> Result<(ContainerDir, ContainerRecord)> {
         let id = checked(id).ok_or_else(|| RuntimeError::no_container(id))?;
         let dir = ContainerDir(self.root.join("containers").join(id));
         match optional(dir.record()).map_err(failed)? {
@@ -332,7 +380,7 @@ impl Disk {
     }
 
     /// Every container.
-    pub(super) fn containers(&self) -> Result<Vec<(String, ContainerDir, ContainerRecord)>> {
+    pub(crate) fn containers(&self) -> Result<Vec<(String, ContainerDir, ContainerRecord)>> {
         let all = self.all("containers", |path| {
             let dir = ContainerDir(path.to_owned());
             dir.record().map(|record| (dir, record))
@@ -378,7 +426,7 @@ pub(super) fn id(readable: &str, parts: &[&str]) -> String {
 }
 
 /// An error of the file system, as the port has it.
-pub(super) fn failed(error: io::Error) -> RuntimeError {
+pub(crate) fn failed(error: io::Error) -> RuntimeError {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory => {
             RuntimeError::Exhausted { message: error.to_string() }

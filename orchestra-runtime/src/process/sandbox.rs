@@ -11,11 +11,12 @@ use orchestra_core::runtime::{
 use tokio::net::TcpStream;
 
 use super::link::{self, Connection};
+use super::pins::{self, Pins};
 use super::record::{SandboxRecord, failed, id};
-use super::{ProcessRuntime, blocking, container};
+use super::{ProcessRuntime, blocking, container, pause};
 
 impl ProcessRuntime {
-    pub(super) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+    pub(crate) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         for port in &spec.host_ports {
             if port.protocol == Protocol::Sctp {
                 return Err(RuntimeError::Unsupported { what: "host ports of SCTP" });
@@ -40,7 +41,7 @@ impl ProcessRuntime {
         if !added {
             return Err(RuntimeError::AlreadyExists { what: "sandbox", name: names::sandbox(meta) });
         }
-        if let Err(error) = self.connect_sandbox(&id, &mut record).await {
+        if let Err(error) = self.connect_sandbox(&id, &mut record, spec).await {
             // What cannot be taken back now shows in a list as a sandbox that is not ready.
             let _ = self.remove_sandbox(&id).await;
             return Err(error);
@@ -48,7 +49,7 @@ impl ProcessRuntime {
         Ok(RunningSandbox { ips: ips(&record), netns: record.netns.clone(), id: SandboxId::from(id) })
     }
 
-    async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord) -> Result<()> {
+    async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
         if !record.host_network {
             let (addresses, folder) = (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?);
             let range = self.range()?;
@@ -67,8 +68,43 @@ impl ProcessRuntime {
                 link::attach(pin, &device, &Connection { bridge, address, range, routed }).await?;
             }
         }
+        self.separate(id, record, spec).await?;
         record.ready = true;
         self.save(id, record).await
+    }
+
+    /// Makes what else the containers of a sandbox share, where they are separate from the machine.
+    async fn separate(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
+        if !self.inner.config.separate {
+            return Ok(());
+        }
+        let dir = self.inner.disk.sandbox_dir(id)?;
+        let pins = Pins::new(spec, &dir);
+        record.shared = Some(pins.clone());
+        self.save(id, record).await?;
+        let (helper, netns, hostname) =
+            (self.inner.helper.clone(), record.netns.clone(), record.hostname.clone());
+        let sysctls: Vec<(String, String)> = spec.sysctls.clone().into_iter().collect();
+        blocking(move || {
+            let invalid = |error: std::io::Error| match error.kind() {
+                std::io::ErrorKind::InvalidInput => RuntimeError::InvalidSpec { message: error.to_string() },
+                _ => failed(error),
+            };
+            pins.make(&hostname, &sysctls).map_err(invalid)?;
+            if pins.pause.is_some() {
+                pause::start(&helper, &dir).map_err(failed)?;
+            }
+            let of_network =
+                sysctls.into_iter().filter(|(name, _)| name.starts_with("net")).collect::<Vec<_>>();
+            match netns {
+                Some(netns) if !of_network.is_empty() => {
+                    let set = move || of_network.iter().try_for_each(|(name, value)| pins::set(name, value));
+                    crate::netns::within(&netns, set).map_err(invalid)
+                }
+                _ => Ok(()),
+            }
+        })
+        .await
     }
 
     /// Lets go of the networks of sandboxes that nobody has a record of any more, of this runtime and of others that were
@@ -115,7 +151,7 @@ impl ProcessRuntime {
         }
     }
 
-    pub(super) async fn stop_sandbox(&self, id: &str) -> Result<()> {
+    pub(crate) async fn stop_sandbox(&self, id: &str) -> Result<()> {
         let Some(mut record) = self.find_sandbox(id).await? else { return Ok(()) };
         if record.ready {
             // First, so that no container is added to those ended below.
@@ -128,12 +164,15 @@ impl ProcessRuntime {
         if let (Some(pin), Some(address)) = (&record.netns, record.ip) {
             link::detach(pin, &link::device(address)).await?;
         }
+        if let Some(pins) = record.shared.clone() {
+            blocking(move || pins.release().map_err(failed)).await?;
+        }
         let kind = EventKind::SandboxStopped(SandboxId::from(id));
         let _ = self.inner.events.send(RuntimeEvent { pod: record.meta().pod, kind });
         Ok(())
     }
 
-    pub(super) async fn remove_sandbox(&self, id: &str) -> Result<()> {
+    pub(crate) async fn remove_sandbox(&self, id: &str) -> Result<()> {
         let Some(record) = self.find_sandbox(id).await? else { return Ok(()) };
         self.stop_sandbox(id).await?;
         for container in self.members(id).await? {
@@ -160,7 +199,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
+    pub(crate) async fn list(&self, filter: &Filter) -> Result<Vec<Sandbox>> {
         let (inner, filter) = (self.inner.clone(), filter.clone());
         blocking(move || {
             let mut found: BTreeMap<String, Sandbox> = inner
@@ -184,7 +223,7 @@ impl ProcessRuntime {
         .await
     }
 
-    pub(super) async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+    pub(crate) async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
         let Some(record) = self.find_sandbox(id.as_str()).await? else {
             return Err(RuntimeError::no_sandbox(id));
         };

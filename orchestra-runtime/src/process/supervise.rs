@@ -27,11 +27,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::attach::{Audience, Door, Input};
 use super::cgroup;
+use super::container::take_away;
 use super::fork::{Fork, fork};
 use super::launch::Launch;
-use super::record::{ContainerDir, ContainerRecord, ExitRecord, StateRecord};
+use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, StateRecord};
 use super::terminal::Terminal;
 use crate::cri_log::{self, Stream, Writer};
+use crate::native::bundle::Bundle;
+use crate::native::start;
 use crate::tree;
 
 /// What the shim says to the agent that started it, as one line on its standard output.
@@ -50,8 +53,9 @@ pub(super) fn main(dir: ContainerDir) -> i32 {
         return 1;
     };
     let separated = dir.record().and_then(|record| {
-        record.launch.separate()?;
-        match record.launch.own_processes {
+        let How::Process(launch) = &record.how else { return Ok((Fork::Child, record)) };
+        launch.separate()?;
+        match launch.own_processes {
             true => Ok((fork()?, record)),
             false => Ok((Fork::Child, record)),
         }
@@ -62,7 +66,7 @@ pub(super) fn main(dir: ContainerDir) -> i32 {
         Ok((Fork::Child, record)) => {
             let id = dir.0.file_name().unwrap_or(OsStr::new(""));
             let done = supervise(&dir, &record, id);
-            cgroup::remove(id);
+            take_away(&record.how, id);
             done
         }
         Err(error) => Err(error),
@@ -122,35 +126,37 @@ fn report(report: &Report) {
 }
 
 fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Result<()> {
-    let launch = &record.launch;
-    let mut log = Writer::open(&launch.log, cri_log::MAX_SIZE)?;
-    if !launch.rootless {
-        // Where groups cannot be made there are no limits; the runtime's capabilities have said so.
-        let _ = cgroup::make(id, &launch.limits);
-    }
+    let how = &record.how;
+    let mut log = Writer::open(how.log(), cri_log::MAX_SIZE)?;
     let door = Door::open(dir)?;
-    launch.enter(&dir.0)?;
+    match how {
+        How::Process(launch) => {
+            if !launch.rootless {
+                // Where groups cannot be made there are no limits; the runtime's capabilities have said so.
+                let _ = cgroup::make(id, &launch.limits);
+            }
+            launch.enter(&dir.0)?;
+        }
+        How::Bundle(bundle) => start::prepare(&dir.0, bundle).map_err(NotStarted::from)?,
+    }
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::open(dir)?;
-        let mut command = launch.command(&launch.program, &launch.args, &dir.0, launch.tty)?;
-        let wires = Wires::connect(&mut command, launch)?;
-        let child = command.spawn().map_err(|error| {
-            let (code, message) = cannot_start(&launch.program, &error);
-            io::Error::other(NotStarted { code, message })
-        })?;
-        drop(command); // and with it our ends of its pipes
+        let (pid, wires) = match how {
+            How::Process(launch) => spawn(dir, launch)?,
+            How::Bundle(bundle) => run(dir, bundle)?,
+        };
         let started_at = Timestamp::now();
-        let process = Process { pid: Pid::from_child(&child), group: id };
+        let process = Process { pid, group: id };
         let state = StateRecord {
             shim: own_number()?,
             // The only child so far.
-            process: tree::children("self").first().copied().unwrap_or(child.id() as i32),
+            process: tree::children("self").first().copied().unwrap_or(pid.as_raw_nonzero().get()),
             started_at,
         };
         let Wires { stdout, stderr, input, terminal } = wires;
-        let audience = Audience::open(door, input, launch.stdin_once, terminal)?;
+        let audience = Audience::open(door, input, how.stdin_once(), terminal)?;
         dir.write_state(&state)?;
         report(&Report::Started);
         let outputs = Outputs { stdout, stderr, log: &mut log, audience: &audience };
@@ -172,6 +178,52 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
     })
 }
 
+/// Starts a process of this machine.
+fn spawn(dir: &ContainerDir, launch: &Launch) -> io::Result<(Pid, Wires)> {
+    let mut command = launch.command(&launch.program, &launch.args, &dir.0, launch.tty)?;
+    let wires = match launch.tty {
+        true => {
+            let (terminal, given) = Terminal::open()?;
+            command.stdin(given.try_clone()?).stdout(given.try_clone()?).stderr(given);
+            Wires::of_terminal(terminal, launch.stdin)
+        }
+        false => Wires::connect(&mut command, launch.stdin)?,
+    };
+    let child = command.spawn().map_err(|error| {
+        let (code, message) = cannot_start(&launch.program, &error);
+        io::Error::other(NotStarted { code, message })
+    })?;
+    Ok((Pid::from_child(&child), wires))
+}
+
+/// Has runc start a container, whose process then is our child.
+fn run(dir: &ContainerDir, bundle: &Bundle) -> io::Result<(Pid, Wires)> {
+    let mut wires = None;
+    let connect = |command: &mut Command| {
+        wires = Some(Wires::connect(command, bundle.stdin)?);
+        Ok(())
+    };
+    let (pid, terminal) = start::start(&dir.0, bundle, connect).map_err(NotStarted::from)?;
+    let wires = match (wires, terminal) {
+        (Some(wires), _) => wires,
+        (None, Some(terminal)) => Wires::of_terminal(Terminal::held(terminal)?, bundle.stdin),
+        (None, None) => return Err(io::Error::other("the container has neither streams nor a terminal")),
+    };
+    Ok((pid, wires))
+}
+
+impl From<start::Refused> for NotStarted {
+    fn from(refused: start::Refused) -> Self {
+        Self { code: refused.code, message: refused.message }
+    }
+}
+
+impl From<NotStarted> for io::Error {
+    fn from(error: NotStarted) -> Self {
+        Self::other(error)
+    }
+}
+
 /// The streams of a process, on our side.
 struct Wires {
     stdout: Source,
@@ -181,19 +233,19 @@ struct Wires {
 }
 
 impl Wires {
+    /// All streams are one terminal.
+    fn of_terminal(terminal: Terminal, stdin: bool) -> Self {
+        let input = stdin.then(|| Box::new(terminal.clone()) as Input);
+        let stdout = Some(Box::new(terminal.clone()) as _);
+        Self { stdout, stderr: None, input, terminal: Some(terminal) }
+    }
+
     /// Gives a command its streams.
-    fn connect(command: &mut Command, launch: &Launch) -> io::Result<Self> {
-        if launch.tty {
-            let (terminal, given) = Terminal::open()?;
-            command.stdin(given.try_clone()?).stdout(given.try_clone()?).stderr(given);
-            let input = launch.stdin.then(|| Box::new(terminal.clone()) as Input);
-            let stdout = Some(Box::new(terminal.clone()) as _);
-            return Ok(Self { stdout, stderr: None, input, terminal: Some(terminal) });
-        }
+    fn connect(command: &mut Command, stdin: bool) -> io::Result<Self> {
         let (stdout, to_stdout) = io::pipe()?;
         let (stderr, to_stderr) = io::pipe()?;
         command.stdout(to_stdout).stderr(to_stderr).process_group(0);
-        let input = match launch.stdin {
+        let input = match stdin {
             true => {
                 let (from_input, input) = io::pipe()?;
                 command.stdin(from_input);

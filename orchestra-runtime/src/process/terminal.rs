@@ -27,8 +27,13 @@ impl Terminal {
         rustix::pty::grantpt(&held)?;
         rustix::pty::unlockpt(&held)?;
         let given = rustix::pty::ioctl_tiocgptpeer(&held, flags)?;
+        Ok((Self::held(held)?, given))
+    }
+
+    /// A terminal of which this is the end that is held.
+    pub(super) fn held(held: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&held, true)?;
-        Ok((Self(Arc::new(async_handle(held, Interest::READABLE | Interest::WRITABLE)?)), given))
+        Ok(Self(Arc::new(async_handle(held, Interest::READABLE | Interest::WRITABLE)?)))
     }
 
     /// Tells the process how large the terminal is.

@@ -18,7 +18,7 @@ use super::ProcessRuntime;
 use super::record::{ContainerDir, failed};
 
 impl ProcessRuntime {
-    pub(super) async fn events(&self) -> Result<EventStream> {
+    pub(crate) async fn events(&self) -> Result<EventStream> {
         let receiver = self.inner.events.subscribe();
         // Containers of an earlier life of the agent have nobody who waits for them yet.
         for sandbox in self.list(&Filter::default()).await? {

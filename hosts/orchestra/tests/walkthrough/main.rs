@@ -2,6 +2,7 @@
 
 mod docker;
 mod following;
+mod native;
 mod seeds;
 mod streams;
 mod support;

@@ -38,8 +38,11 @@ pub use error::{ImageError, Result};
 pub use manifest::Limits;
 pub use registry::{Credentials, Patience};
 
+pub(crate) use manifest::Defaults;
+
 use digest::Digest;
 use index::{Index, Record};
+use manifest::{Configuration, Platform};
 use reference::Reference;
 
 use crate::private;
@@ -75,6 +78,16 @@ pub struct Store {
     root: PathBuf,
     limits: Limits,
     patience: Patience,
+}
+
+/// An image that is held.
+pub(crate) struct Held {
+    pub(crate) id: String,
+    /// What a container of it has where the pod says nothing.
+    pub(crate) defaults: Defaults,
+    /// The folders of its layers, the uppermost first.
+    pub(crate) layers: Vec<PathBuf>,
+    _lock: File,
 }
 
 /// Held while something is fetched: what no image has yet stays meanwhile.
@@ -151,6 +164,22 @@ impl Store {
             self.remove(full, in_use)?;
         }
         Ok(!untagged)
+    }
+
+    /// What an image is made of, for as long as it is held: nothing is removed meanwhile. `None` when it is not there.
+    pub(crate) fn hold(&self, full: &str) -> Result<Option<Held>> {
+        let lock = self.lock()?;
+        let index = self.index()?;
+        let Some(id) = index.find(full) else { return Ok(None) };
+        let layers = index.images[id].layers.iter().rev().map(|layer| self.layer(layer).join("fs")).collect();
+        let defaults = self.configuration(id)?.config.unwrap_or_default();
+        Ok(Some(Held { id: id.to_owned(), defaults, layers, _lock: lock }))
+    }
+
+    /// The configuration of an image.
+    pub(crate) fn configuration(&self, id: &str) -> Result<Configuration> {
+        let digest = Digest::parse(id).ok_or_else(|| error::invalid(format!("{id} is no id of an image")))?;
+        Configuration::parse(&fs::read(self.config(&digest))?, &Platform::own())
     }
 
     fn index(&self) -> Result<Index> {

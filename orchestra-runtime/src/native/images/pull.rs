@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::digest::Digest;
 use super::error::{Result, invalid};
@@ -89,13 +89,8 @@ impl Store {
         diffs: &[Digest],
         chain: &[Digest],
     ) -> Result<u64> {
-        let fetched = stream::iter(layers.iter().zip(chain)).map(async |(layer, chain)| {
-            let (store, name) = (self.clone(), chain.clone());
-            match blocking(move || Ok(store.has_layer(&name))).await? {
-                Some(size) => Ok(Fetched::Here(size)),
-                None => self.fetch(registry, layer).await.map(Fetched::Blob),
-            }
-        });
+        let wanted = layers.iter().cloned().zip(chain.iter().cloned());
+        let fetched = stream::iter(wanted).map(|(layer, chain)| self.have(registry, layer, chain).boxed());
         let mut fetched = std::pin::pin!(fetched.buffered(AT_A_TIME));
         let (mut size, mut place) = (0, 0);
         while let Some(layer) = fetched.try_next().await? {
@@ -112,10 +107,14 @@ impl Store {
         Ok(size)
     }
 
-    async fn fetch(&self, registry: &Registry, layer: &Descriptor) -> Result<Draft> {
+    async fn have(&self, registry: &Registry, layer: Descriptor, chain: Digest) -> Result<Fetched> {
+        let store = self.clone();
+        if let Some(size) = blocking(move || Ok(store.has_layer(&chain))).await? {
+            return Ok(Fetched::Here(size));
+        }
         let draft = Draft(self.draft("blob"));
-        registry.blob(layer, &draft.0).await?;
-        Ok(draft)
+        registry.blob(&layer, &draft.0).await?;
+        Ok(Fetched::Blob(draft))
     }
 }
 

@@ -99,6 +99,11 @@ fn images_are_loaded_found_and_removed() {
     // Opened anew it is all there.
     let again = Store::open(place.folder.path().join("images")).unwrap();
     assert_eq!(again.list().unwrap(), loaded);
+    let held = again.hold("docker.io/library/web:2").unwrap().unwrap();
+    assert_eq!((&held.id, held.layers.len()), (&loaded[0].id, 3));
+    assert_eq!(held.defaults.cmd, Some(vec!["sh".to_owned()]));
+    assert_eq!(fs::read_to_string(held.layers[1].join("b")).unwrap(), "two", "the uppermost first");
+    drop(held);
 
     let oci = place.load(&oci_archive(&own(), "r.example/other:1"), None).unwrap();
     assert_eq!(oci[0].names, ["r.example/other:1"]);

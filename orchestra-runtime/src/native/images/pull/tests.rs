@@ -145,6 +145,9 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_each_layer_once() {
         (&vec![fake.name(":1")], &vec![fake.name(&format!("@{digest}"))])
     );
     assert_eq!(pulled.size, 2);
+    let held = store.hold(&fake.name(":1")).unwrap().unwrap();
+    assert_eq!(std::fs::read_to_string(held.layers[0].join("two")).unwrap(), "2");
+    drop(held);
     let before = fake.asked("/blobs/");
     let again = store.pull(&fake.name(&format!("@{digest}")), None).await.unwrap();
     assert_eq!(again, pulled, "the same image, with the names it had");

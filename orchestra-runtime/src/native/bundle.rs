@@ -1,0 +1,338 @@
+//! What runc is told of a container: the `config.json` of the OCI runtime specification, made of what the pod says and, where
+//! it says nothing, of what the image does. Pure.
+//!
+//! What is known only when the container starts (which number its user has, by the image's own list of users) is filled in
+//! then, by [`Bundle::finish`].
+
+use std::path::{Path, PathBuf};
+
+use orchestra_core::runtime::{
+    ContainerSpec, Mount, Propagation, Resources, Result, RuntimeError, SecurityContext,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::images::Defaults;
+use super::runc::Runc;
+use super::user::{Found, Wanted};
+use super::{capabilities, machine::Machine};
+
+/// Where programs are looked for when neither pod nor image says.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What of `/proc` and `/sys` containers do not see, as the kubelet has it.
+const MASKED: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// What of it they cannot write.
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// A container, as it is kept until it is removed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Bundle {
+    /// The image's id.
+    pub(crate) image: String,
+    /// The folders of its layers, the uppermost first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// The program that runs it, and where that keeps what it knows.
+    pub(crate) runc: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) stdin: bool,
+    pub(crate) stdin_once: bool,
+    pub(crate) tty: bool,
+    /// Whom it runs as.
+    pub(crate) user: Wanted,
+    /// All else that runc is told.
+    pub(crate) config: Value,
+}
+
+/// What a container shares with its pod, and with the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Shared {
+    /// Files that name namespaces; `None` is the machine's own.
+    pub(crate) network: Option<PathBuf>,
+    pub(crate) ipc: Option<PathBuf>,
+    pub(crate) uts: Option<PathBuf>,
+    pub(crate) processes: Processes,
+    /// The pod's shared memory.
+    pub(crate) shm: Option<PathBuf>,
+    pub(crate) resolv_conf: Option<PathBuf>,
+    /// The file that holds the pod's name.
+    pub(crate) hostname_file: Option<PathBuf>,
+    pub(crate) hostname: String,
+}
+
+/// Which processes a container sees.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Processes {
+    /// Its own.
+    #[default]
+    Own,
+    /// The machine's.
+    Machine,
+    /// Those of a namespace that a file names.
+    Of(PathBuf),
+}
+
+impl Bundle {
+    /// The program that runs it.
+    pub(crate) fn runc(&self) -> Runc<'_> {
+        Runc { program: &self.runc, state: &self.state }
+    }
+
+    /// What runc is told, with the user of the image's own list.
+    pub(crate) fn finish(&self, user: &Found) -> Value {
+        let mut config = self.config.clone();
+        let process = &mut config["process"];
+        process["user"] = json!({"uid": user.uid, "gid": user.gid, "additionalGids": user.groups});
+        if let Value::Array(env) = &mut process["env"]
+            && !env.iter().any(|one| one.as_str().is_some_and(|one| one.starts_with("HOME=")))
+        {
+            env.push(format!("HOME={}", user.home).into());
+        }
+        config
+    }
+}
+
+/// All that runc is told but the user.
+pub(crate) fn config(
+    id: &str,
+    spec: &ContainerSpec,
+    image: &Defaults,
+    shared: &Shared,
+    machine: &Machine,
+) -> Result<Value> {
+    let security = &spec.security;
+    let hides = !security.unmasked_proc && !security.privileged;
+    let paths = |paths: &[&str]| if hides { json!(paths) } else { json!([]) };
+    let process = process(spec, image, shared, machine)?;
+    let receives = spec.mounts.iter().any(|mount| mount.propagation != Propagation::Private);
+    let mut config = json!({
+        "ociVersion": "1.0.2",
+        "process": process,
+        "root": {"path": "rootfs", "readonly": security.read_only_root_filesystem},
+        "mounts": mounts(spec, shared, machine)?,
+        "linux": {
+            "namespaces": namespaces(shared, machine),
+            "resources": resources(spec, machine)?,
+            "cgroupsPath": format!("/orchestra/{id}"),
+            "devices": devices(spec, machine)?,
+            "maskedPaths": paths(&MASKED),
+            "readonlyPaths": paths(&READ_ONLY),
+            "rootfsPropagation": if receives { "rslave" } else { "rprivate" },
+        },
+    });
+    if let Some(filter) = super::seccomp::filter(security, &capabilities::of(security, machine)?)? {
+        config["linux"]["seccomp"] = filter;
+    }
+    Ok(config)
+}
+
+fn process(spec: &ContainerSpec, image: &Defaults, shared: &Shared, machine: &Machine) -> Result<Value> {
+    let capabilities = capabilities::of(&spec.security, machine)?;
+    Ok(json!({
+        "terminal": spec.tty,
+        "args": arguments(spec, image)?,
+        "env": environment(spec, image, shared),
+        "cwd": working_dir(spec, image),
+        "noNewPrivileges": spec.security.no_new_privileges,
+        "oomScoreAdj": machine.oom_score_adj(spec.resources.oom_score_adj),
+        "capabilities": {
+            "bounding": &capabilities,
+            "effective": &capabilities,
+            "permitted": &capabilities,
+        },
+    }))
+}
+
+/// What runs: a command of the pod's takes the place of all that the image says, arguments only that of the image's own.
+fn arguments(spec: &ContainerSpec, image: &Defaults) -> Result<Vec<String>> {
+    let listed = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let (mut words, rest) = match spec.command.is_empty() {
+        false => (spec.command.clone(), spec.args.clone()),
+        true if spec.args.is_empty() => (listed(&image.entrypoint), listed(&image.cmd)),
+        true => (listed(&image.entrypoint), spec.args.clone()),
+    };
+    words.extend(rest);
+    match words.is_empty() {
+        false => Ok(words),
+        true => Err(invalid(format!(
+            "container {:?} has no command, and neither has its image {:?}",
+            spec.meta.name, spec.image
+        ))),
+    }
+}
+
+/// The image's environment, and over it the pod's.
+fn environment(spec: &ContainerSpec, image: &Defaults, shared: &Shared) -> Vec<String> {
+    let mut all: Vec<(String, String)> = vec![("PATH".into(), PATH.into())];
+    if spec.tty {
+        all.push(("TERM".into(), "xterm".into()));
+    }
+    if !shared.hostname.is_empty() {
+        all.push(("HOSTNAME".into(), shared.hostname.clone()));
+    }
+    let of_image = image.env.iter().flatten().filter_map(|one| one.split_once('='));
+    let of_image = of_image.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    for (name, value) in of_image.chain(spec.env.iter().cloned()) {
+        match all.iter_mut().find(|(held, _)| *held == name) {
+            Some((_, held)) => *held = value,
+            None => all.push((name, value)),
+        }
+    }
+    all.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn working_dir<'a>(spec: &'a ContainerSpec, image: &'a Defaults) -> &'a str {
+    let given = spec.working_dir.as_deref().filter(|dir| !dir.is_empty());
+    let dir = given.unwrap_or(&image.working_dir);
+    if dir.starts_with('/') { dir } else { "/" }
+}
+
+fn namespaces(shared: &Shared, machine: &Machine) -> Value {
+    let mut all = vec![json!({"type": "mount"})];
+    let joined = [("network", &shared.network), ("ipc", &shared.ipc), ("uts", &shared.uts)];
+    all.extend(
+        joined.into_iter().filter_map(|(kind, path)| Some(json!({"type": kind, "path": path.as_ref()?}))),
+    );
+    match &shared.processes {
+        Processes::Own => all.push(json!({"type": "pid"})),
+        Processes::Of(path) => all.push(json!({"type": "pid", "path": path})),
+        Processes::Machine => {}
+    }
+    if machine.unified {
+        all.push(json!({"type": "cgroup"}));
+    }
+    all.into()
+}
+
+fn mounts(spec: &ContainerSpec, shared: &Shared, machine: &Machine) -> Result<Value> {
+    let privileged = spec.security.privileged;
+    let plain = |kind: &str, to: &str, options: &[&str]| json!({"destination": to, "type": kind, "source": kind, "options": options});
+    let writable = if privileged { "rw" } else { "ro" };
+    let mut all = vec![
+        plain("proc", "/proc", &["nosuid", "noexec", "nodev"]),
+        plain("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        plain(
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        plain("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
+        plain("sysfs", "/sys", &["nosuid", "noexec", "nodev", writable]),
+    ];
+    if machine.cgroups {
+        all.push(plain("cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]));
+    }
+    let mounted = |to: &str| spec.mounts.iter().any(|mount| mount.container_path == to);
+    let own = [
+        ("/dev/shm", &shared.shm),
+        ("/etc/resolv.conf", &shared.resolv_conf),
+        ("/etc/hostname", &shared.hostname_file),
+    ];
+    for (to, from) in own {
+        if let Some(from) = from.as_ref().filter(|_| !mounted(to)) {
+            all.push(json!({"destination": to, "type": "bind", "source": from, "options": ["rbind", "rprivate", "rw"]}));
+        }
+    }
+    for mount in &spec.mounts {
+        all.push(bind(mount)?);
+    }
+    Ok(all.into())
+}
+
+fn bind(mount: &Mount) -> Result<Value> {
+    let Mount { host_path, container_path, read_only, propagation } = mount;
+    let plain = Path::new(container_path);
+    if !plain.is_absolute() || plain.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(invalid(format!("mount {container_path}: it must be an absolute path without '..'")));
+    }
+    let propagation = match propagation {
+        Propagation::Private => "rprivate",
+        Propagation::HostToContainer => "rslave",
+        Propagation::Bidirectional => {
+            return Err(invalid(format!(
+                "mount {container_path}: mounts cannot be passed on to the machine"
+            )));
+        }
+    };
+    let write = if *read_only { "ro" } else { "rw" };
+    Ok(json!({
+        "destination": container_path,
+        "type": "bind",
+        "source": host_path,
+        "options": ["rbind", propagation, write],
+    }))
+}
+
+fn devices(spec: &ContainerSpec, machine: &Machine) -> Result<Value> {
+    let mut all = Vec::new();
+    let every = if spec.security.privileged { machine.devices.as_slice() } else { &[] };
+    for device in every {
+        all.push(device.at(&device.path));
+    }
+    for (host, inside) in &spec.devices {
+        all.push(super::machine::device(host)?.at(inside));
+    }
+    Ok(all.into())
+}
+
+fn resources(spec: &ContainerSpec, machine: &Machine) -> Result<Value> {
+    let Resources { cpu_shares, cpu_quota, cpu_period, memory_bytes, .. } = spec.resources;
+    let mut cpu = json!({});
+    if cpu_shares > 0 && machine.cpu_shares {
+        cpu["shares"] = cpu_shares.max(2).into();
+    }
+    if let Some(quota) = cpu_quota.filter(|_| machine.cpu_quota) {
+        cpu["quota"] = quota.into();
+        cpu["period"] = if cpu_period == 0 { 100_000 } else { cpu_period }.into();
+    }
+    let mut memory = json!({});
+    if let Some(bytes) = memory_bytes.filter(|_| machine.memory) {
+        memory["limit"] = bytes.into();
+        if machine.swap {
+            memory["swap"] = bytes.into();
+        }
+    }
+    let allowed = match spec.security.privileged {
+        true => vec![json!({"allow": true, "access": "rwm"})],
+        false => {
+            let mut all = vec![json!({"allow": false, "access": "rwm"})];
+            for (host, _) in &spec.devices {
+                all.push(super::machine::device(host)?.allowed());
+            }
+            all
+        }
+    };
+    Ok(json!({"cpu": cpu, "memory": memory, "devices": allowed}))
+}
+
+/// Whom a container runs as, as far as it is known before its image's list of users is read.
+pub(crate) fn user(security: &SecurityContext, image: &Defaults) -> Result<Wanted> {
+    let number = |id: i64| u32::try_from(id).map_err(|_| invalid(format!("{id} is no user or group")));
+    Ok(Wanted {
+        image: image.user.clone(),
+        uid: security.run_as_user.map(number).transpose()?,
+        gid: security.run_as_group.map(number).transpose()?,
+        groups: security.supplemental_groups.iter().map(|group| number(*group)).collect::<Result<_>>()?,
+    })
+}
+
+pub(super) fn invalid(message: String) -> RuntimeError {
+    RuntimeError::InvalidSpec { message }
+}
+
+#[cfg(test)]
+mod tests;

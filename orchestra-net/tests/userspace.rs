@@ -24,6 +24,8 @@ fn service(cluster_ip: IpAddr, protocol: Protocol, port: u16, endpoints: &[Socke
         name: "web".into(),
         cluster_ips: vec![cluster_ip],
         external_ips: vec![],
+        load_balancer_ips: vec![],
+        source_ranges: vec![],
         affinity: Affinity::None,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::clock::parse_duration;
+use orchestra_core::controllers::load_balancer::AddressRange;
 use orchestra_core::controllers::{self, InvalidPodRange, PodRanges};
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
@@ -67,6 +68,10 @@ pub struct Options {
     /// The addresses of pods, of which each node is given 256; none for a network that gives them out itself
     #[arg(long, value_name = "CIDR|none", default_value = "10.244.0.0/16", value_parser = pod_ranges)]
     pub cluster_cidr: PodAddresses,
+    /// The addresses that Services of type LoadBalancer are given, and that the nodes answer for on their segment: ranges
+    /// such as 192.0.2.240-192.0.2.250 or 2001:db8::100/120 [default: none, others may give them some]
+    #[arg(long, value_name = "RANGE,…", value_delimiter = ',')]
+    pub load_balancer_pool: Vec<AddressRange>,
     /// Make no Service kube-dns, whose names the nodes answer: for a cluster that runs a DNS server of its own
     #[arg(long)]
     pub no_cluster_dns: bool,
@@ -185,6 +190,7 @@ impl Options {
             root_ca: Some(authority.certificate().to_owned()),
             authority: Some(authority),
             pod_ranges: self.cluster_cidr.0,
+            load_balancers: self.load_balancer_pool.clone().into(),
             dns_service: (!self.no_cluster_dns).then(|| self.service_cluster_ip_range.dns().into()),
             ..controllers::Config::default()
         }

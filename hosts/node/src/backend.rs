@@ -27,6 +27,8 @@ pub(crate) struct Backend {
     pub(crate) network: Arc<dyn network::Network>,
     /// Whether pods reach cluster addresses, which takes root.
     pub(crate) reaches_services: bool,
+    /// Whether this machine can be given addresses of load balancers.
+    pub(crate) announces: bool,
     /// What is told where the cluster's pods are, if this node's can be anywhere.
     pub(crate) pods: Option<PodNetwork>,
 }
@@ -53,6 +55,7 @@ pub(crate) async fn choose(
             runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))),
             network: Arc::new(network),
             reaches_services: false,
+            announces: false,
             pods: None,
         });
     }
@@ -92,6 +95,7 @@ fn daemon(runtime: impl runtime::Runtime, options: &Options, owner: &str) -> any
         runtime: Arc::new(runtime),
         network: Arc::new(UserspaceNetwork::new().owner(owner)),
         reaches_services: is_root(),
+        announces: is_root(),
         pods: None,
     })
 }
@@ -138,7 +142,13 @@ async fn on_this_machine(
         }
     };
     let pods = PodNetwork { runtime: networks, kernel, own: options.pod_cidr };
-    Ok(Backend { runtime, network, reaches_services: is_root(), pods: is_root().then_some(pods) })
+    Ok(Backend {
+        runtime,
+        network,
+        reaches_services: is_root(),
+        announces: is_root(),
+        pods: is_root().then_some(pods),
+    })
 }
 
 /// Whether the kernel leads to services.

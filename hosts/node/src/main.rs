@@ -6,6 +6,7 @@ mod backend;
 mod options;
 mod standalone;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use orchestra_core::runtime::Capabilities;
 use orchestra_http::{
     Credential, Identity, Issued, ManifestUrl, Remote, RemoteConfig, ServerTls, join, serve_node,
 };
-use orchestra_net::{Dns, Routes};
+use orchestra_net::{Announcer, Dns, Routes, announce};
 use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,7 +103,9 @@ async fn joined(
     let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
     let (client, carrier) = (node.client(), carrier.client());
     let backend = backend::choose(options, &directory, &name, client.clock()).await?;
+    let segments = Announcer::segments(backend.announces).await;
     let config = Config {
+        annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
         addresses: vec![options.address.map_or_else(|| own_address(master), Ok)?],
         cluster: name.clone(),
         log_root: directory.join("logs"),
@@ -141,6 +144,13 @@ async fn joined(
             () = pods.follow(told) => {}
         }
     };
+    let balancers = async {
+        if backend.announces {
+            let announcer = Announcer::new(&name, &name);
+            let answer = || announcer.run(carrier.clone(), stopped());
+            lasting(&stop, "addresses of load balancers are not answered for", answer).await;
+        }
+    };
     let services = lasting(&stop, "services are not carried", || {
         proxy::run(carrier.clone(), name.clone(), Arc::clone(&backend.network), stopped())
     });
@@ -150,6 +160,7 @@ async fn joined(
         services,
         names,
         pods,
+        balancers,
     );
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What runs the containers: chosen by the command line and by what this machine has.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,7 +17,7 @@ use orchestra_core::node::{self, ClusterDns, Thresholds};
 use orchestra_core::runtime::Runtime as _;
 use orchestra_http::{ManifestUrl, own_address};
 use orchestra_net::routes::Range as Pods;
-use orchestra_net::{Dns, NftablesNetwork, Routes, UserspaceNetwork};
+use orchestra_net::{Announcer, Dns, NftablesNetwork, Routes, UserspaceNetwork, announce};
 use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
@@ -35,6 +36,8 @@ const LOOPBACK_SERVICES: &str = "127.96.0.0/16";
 const POD_ADDRESSES: &str = "10.244.0.0/16";
 /// The part that keeps the ways between them.
 const POD_NETWORK: &str = "pod-network";
+/// The part that answers for the addresses of load balancers.
+const LOAD_BALANCERS: &str = "load-balancers";
 
 /// What the names of the cluster end in.
 const DOMAIN: &str = "cluster.local";
@@ -213,7 +216,11 @@ impl Backend {
         let servers = Vec::from_iter(self.dns()?);
         let builder =
             if servers.is_empty() { builder } else { answer_names(builder, Dns::new().owner(&name)) };
+        let announces = is_root() && !matches!(self.kind, Kind::Fake(_));
+        let segments = Announcer::segments(announces).await;
+        let builder = if announces { answer_for_balancers(builder, &self.node, &name) } else { builder };
         let config = node::Config {
+            annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
             cluster: name.clone(),
             dns: ClusterDns { servers, domain: DOMAIN.to_owned() },
             log_root: self.directory.join("logs"),
@@ -380,6 +387,19 @@ fn answer_names(builder: Builder, dns: Dns) -> Builder {
         async move {
             if let Err(error) = dns.run(client, stop.cancelled_owned()).await {
                 error!(%error, "the cluster's names are no longer answered");
+            }
+        }
+    })
+}
+
+/// Answers for the addresses of load balancers for as long as it runs.
+fn answer_for_balancers(builder: Builder, node: &str, owner: &str) -> Builder {
+    let announcer = Arc::new(Announcer::new(node, owner));
+    builder.part(LOAD_BALANCERS, move |client, stop| {
+        let announcer = Arc::clone(&announcer);
+        async move {
+            if let Err(error) = announcer.run(client, stop.cancelled_owned()).await {
+                error!(%error, "addresses of load balancers are no longer answered for");
             }
         }
     })

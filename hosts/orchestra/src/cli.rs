@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::cluster::Component;
+use orchestra_core::controllers::load_balancer::AddressRange;
 use orchestra_core::meta::Revision;
 use orchestra_core::node::Thresholds;
 use orchestra_core::quantity::Quantity;
@@ -80,6 +81,16 @@ pub(crate) struct Up {
     /// loopback addresses]
     #[arg(long, value_name = "CIDR")]
     pub(crate) service_cluster_ip_range: Option<ServiceRanges>,
+    /// The addresses that Services of type LoadBalancer are given, and that this machine answers for on its segment: ranges
+    /// such as 192.0.2.240-192.0.2.250 or 2001:db8::100/120; without root, of loopback
+    #[arg(long, value_name = "RANGE,…", value_delimiter = ',')]
+    pub(crate) load_balancer_pool: Vec<AddressRange>,
+    /// Serve Ingresses there, such as 0.0.0.0:80, of the class orchestra, which is the default one if no other is
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) ingress_listen: Option<SocketAddr>,
+    /// Serve Ingresses by TLS there, such as 0.0.0.0:443, with the certificates that they name
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) ingress_tls_listen: Option<SocketAddr>,
     /// How many nodes, with the fake runtime
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) nodes: usize,

@@ -8,6 +8,7 @@
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
 //! | `image` | `orchestra image`: images of the native runtime, in the data directory |
+//! | `ingress` | serving Ingresses |
 //! | `explain` | what is wrong, and why, through the API of a running cluster |
 //! | `placing` | why a pod has no node, node by node |
 //! | `dashboard` | the dashboard of a running cluster, in a browser |
@@ -25,6 +26,7 @@ mod directory;
 mod explain;
 mod history;
 mod image;
+mod ingress;
 mod local_volumes;
 mod placing;
 mod progress;

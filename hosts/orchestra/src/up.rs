@@ -25,6 +25,7 @@ use crate::backend::{self, Backend};
 use crate::cli::Up;
 use crate::control;
 use crate::directory::{self, Range};
+use crate::ingress;
 use crate::progress::{Lines, Progress};
 
 /// How long the first node may take to become ready before the line says that it is still on its way.
@@ -96,6 +97,8 @@ struct Running {
     _services: Option<Range>,
     /// The line by which other machines join, if they may.
     join: Option<String>,
+    /// Where Ingresses are served.
+    ingress: Vec<String>,
 }
 
 async fn serve(
@@ -130,6 +133,7 @@ async fn serve(
         local_path: Some(backend.local_path()),
         dns_service: backend.dns()?,
         pod_ranges: backend.pod_ranges()?,
+        load_balancers: options.load_balancer_pool.clone().into(),
         ..controllers::Config::default()
     };
     let keys = Arc::new(TokenKeys::open(&pki.join("service-accounts"))?);
@@ -144,6 +148,7 @@ async fn serve(
         .api_address(reached.ip(), reached.port())
         .controllers(controllers);
     let builder = options.without.iter().cloned().fold(builder, Builder::without);
+    let (builder, ingress) = ingress::add_to(builder, options)?;
     let cluster = Arc::new(backend.add_to(builder).await?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
     let frontend =
@@ -163,7 +168,7 @@ async fn serve(
     let left_out = options.without.iter();
     let others = left_out.map(|part| write_kubeconfig_of(part, directory, &authority, address));
     let others = others.collect::<anyhow::Result<_>>()?;
-    Ok(Running { cluster, api, address, kubeconfig, others, control, _services: services, join })
+    Ok(Running { cluster, api, address, kubeconfig, others, control, _services: services, join, ingress })
 }
 
 impl Running {
@@ -173,6 +178,9 @@ impl Running {
         println!("  orchestra dashboard --kubeconfig {}\n", self.kubeconfig.display());
         if let Some(join) = &self.join {
             println!("Another machine becomes a node of this cluster by:\n\n  {join}\n");
+        }
+        if !self.ingress.is_empty() {
+            println!("Ingresses are served at {}\n", self.ingress.join(" and "));
         }
         for (part, path) in &self.others {
             println!("{part} is left out; whoever is it instead:\n\n  --kubeconfig {}\n", path.display());

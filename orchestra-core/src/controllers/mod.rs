@@ -24,6 +24,7 @@ mod finished_jobs;
 mod flow_control;
 mod garbage;
 mod job;
+pub mod load_balancer;
 pub mod local_path;
 mod namespace;
 mod node_ipam;
@@ -58,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::api_service::ApiService;
 use self::autoscaler::MetricsSource;
 use self::certificates::CertificateAuthority;
+use self::load_balancer::AddressPool;
 use self::local_path::LocalPath;
 pub use self::node_ipam::{InvalidPodRange, PodRanges};
 pub use self::node_lifecycle::NodeTimes;
@@ -94,6 +96,8 @@ pub struct Config {
     pub authority: Option<Arc<dyn CertificateAuthority>>,
     /// Where volumes are made that are directories of nodes. `None`: there are none, and no class of them.
     pub local_path: Option<LocalPath>,
+    /// The addresses that Services of type LoadBalancer are given. Empty: others give them some, if anybody does.
+    pub load_balancers: AddressPool,
     /// What pods use, for autoscalers. `None`: what the cluster serves as `metrics.k8s.io`.
     pub figures: Option<Arc<dyn MetricsSource>>,
     /// Where a host can read how the controllers keep up.
@@ -113,6 +117,7 @@ impl Default for Config {
             tokens: None,
             authority: None,
             local_path: None,
+            load_balancers: AddressPool::default(),
             figures: None,
             metrics: Metrics::default(),
         }
@@ -230,6 +235,8 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
             local_path::run_removing(host, removing.clone())
         });
     }
+    let pool = config.load_balancers;
+    running.start("service-lb", "service-controller", move |host| load_balancer::run(host, pool.clone()));
     running.start("pvc-protection", "pvc-protection-controller", storage_protection::run_claims);
     running.start("pv-protection", "pv-protection-controller", storage_protection::run_volumes);
     running.start(

@@ -24,8 +24,12 @@ pub struct ServiceEntry {
     pub name: String,
     /// Its virtual addresses; at least one.
     pub cluster_ips: Vec<IpAddr>,
-    /// More addresses that lead to it: `externalIPs` and those of its load balancer.
+    /// More addresses that lead to it: its `externalIPs`.
     pub external_ips: Vec<IpAddr>,
+    /// Those of its load balancer, if the balancer leaves them as they are.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may come by those of its load balancer, each an address and how many leading bits count; with none, everybody.
+    pub source_ranges: Vec<(IpAddr, u8)>,
     /// Whether one client stays with one endpoint.
     pub affinity: Affinity,
     /// Which endpoints take what arrives at a cluster address.

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde_json::{Value, json};
 
 use super::config::Config;
 use super::pressure::{Pressure, Short};
@@ -60,20 +61,16 @@ pub fn new_node(name: &str, machine: &MachineInfo, config: &Config) -> Node {
     }
 }
 
-/// The labels that a node which was there before must be given. `None` when it has them all.
-pub fn missing_labels(
-    node: &Node,
-    name: &str,
-    machine: &MachineInfo,
-    config: &Config,
-) -> Option<BTreeMap<String, String>> {
-    let none = BTreeMap::new();
-    let has = node.metadata.labels.as_ref().unwrap_or(&none);
-    let missing: BTreeMap<_, _> = labels(name, machine, config)
-        .into_iter()
-        .filter(|(key, value)| has.get(key) != Some(value))
-        .collect();
-    (!missing.is_empty()).then_some(missing)
+/// The labels and annotations that a node which was there before must be given. `None` when it has them all.
+pub fn missing_metadata(node: &Node, name: &str, machine: &MachineInfo, config: &Config) -> Option<Value> {
+    let missing = |wanted: BTreeMap<String, String>, has: &Option<BTreeMap<String, String>>| {
+        let held = |key: &String| has.as_ref().and_then(|has| has.get(key));
+        wanted.into_iter().filter(|(key, value)| held(key) != Some(value)).collect::<BTreeMap<_, _>>()
+    };
+    let labels = missing(labels(name, machine, config), &node.metadata.labels);
+    let annotations = missing(config.annotations.clone(), &node.metadata.annotations);
+    let complete = labels.is_empty() && annotations.is_empty();
+    (!complete).then(|| json!({"labels": labels, "annotations": annotations}))
 }
 
 /// What a node's status is made of.
@@ -306,6 +303,21 @@ mod tests {
             addresses,
             [("InternalIP".to_owned(), "127.0.0.1".to_owned()), ("Hostname".to_owned(), "n1".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_node_that_was_there_is_given_what_it_lacks_and_nothing_else() {
+        let machine = MachineInfo { os: "linux".into(), arch: "amd64".into(), ..MachineInfo::default() };
+        let mut config = Config::default();
+        config.annotations.insert("a".into(), "1".into());
+        let mut node = new_node("n1", &machine, &config);
+        assert_eq!(missing_metadata(&node, "n1", &machine, &config), None);
+        node.metadata.annotations.get_or_insert_default().insert("of/others".into(), "x".into());
+        assert_eq!(missing_metadata(&node, "n1", &machine, &config), None);
+        config.annotations.insert("a".into(), String::new());
+        config.labels.insert("b".into(), "2".into());
+        let missing = json!({"labels": {"b": "2"}, "annotations": {"a": ""}});
+        assert_eq!(missing_metadata(&node, "n1", &machine, &config), Some(missing));
     }
 
     #[test]

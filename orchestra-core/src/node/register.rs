@@ -13,7 +13,7 @@ use super::backoff::{add, between};
 use super::context::Context;
 use super::evict;
 use super::object::{
-    Facts, Health, changes, is_another_machine, missing_labels, new_node, node_status, says_something_new,
+    Facts, Health, changes, is_another_machine, missing_metadata, new_node, node_status, says_something_new,
 };
 use super::pressure::Pressure;
 use crate::api::{Patch, Reason, Status};
@@ -203,8 +203,8 @@ impl Registrar {
                 other => other,
             };
         };
-        match missing_labels(&node, &ctx.name, &ctx.machine, &ctx.config) {
-            Some(labels) => api.patch(&ctx.name, Patch::Merge(json!({"metadata": {"labels": labels}}))).await,
+        match missing_metadata(&node, &ctx.name, &ctx.machine, &ctx.config) {
+            Some(metadata) => api.patch(&ctx.name, Patch::Merge(json!({"metadata": metadata}))).await,
             None => Ok(node),
         }
     }

@@ -45,6 +45,7 @@ struct Spec {
     cluster_ips: Vec<String>,
     #[serde(rename = "externalIPs")]
     external_ips: Vec<String>,
+    load_balancer_source_ranges: Vec<String>,
     ports: Vec<Port>,
     session_affinity: String,
     session_affinity_config: AffinityConfig,
@@ -91,6 +92,8 @@ struct LoadBalancer {
 #[serde(default)]
 struct Ingress {
     ip: String,
+    #[serde(rename = "ipMode")]
+    ip_mode: String,
 }
 
 /// What the proxy reads of an endpoint slice.
@@ -160,16 +163,16 @@ fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<Service
     if spec.kind == "ExternalName" || cluster_ips.is_empty() || spec.ports.is_empty() {
         return None;
     }
-    let mut external_ips = addresses(&spec.external_ips);
-    external_ips.extend(
-        service.status.load_balancer.ingress.iter().filter_map(|ingress| ingress.ip.parse::<IpAddr>().ok()),
-    );
+    // A balancer that is a proxy connects to a port of the node itself.
+    let balancers = service.status.load_balancer.ingress.iter().filter(|ingress| ingress.ip_mode != "Proxy");
     let seconds = spec.session_affinity_config.client_ip.timeout_seconds.unwrap_or(AFFINITY_SECONDS);
     Some(ServiceEntry {
         namespace: service.metadata.namespace.clone(),
         name: service.metadata.name.clone(),
         cluster_ips,
-        external_ips,
+        external_ips: addresses(&spec.external_ips),
+        load_balancer_ips: balancers.filter_map(|ingress| ingress.ip.parse().ok()).collect(),
+        source_ranges: spec.load_balancer_source_ranges.iter().filter_map(|text| range(text)).collect(),
         affinity: match spec.session_affinity.as_str() {
             "ClientIP" => Affinity::ClientIp(Duration::from_secs(seconds)),
             _ => Affinity::None,
@@ -179,6 +182,13 @@ fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<Service
         health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
         ports: spec.ports.iter().map(|port| service_port(node, port, slices)).collect(),
     })
+}
+
+/// A range of addresses, as `10.0.0.0/8`.
+fn range(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, prefix) = text.trim().split_once('/')?;
+    let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
+    (prefix <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, prefix))
 }
 
 fn policy(text: &str) -> TrafficPolicy {
@@ -280,6 +290,24 @@ mod tests {
         let alone = plan("a", [&web()].into_iter(), [&slice("web", json!([ending]))].into_iter());
         assert_eq!(addresses(&alone), ["10.0.0.2:8080"]);
         assert_eq!(alone.services[0].ports[0].node_port, Some(30080));
+    }
+
+    #[test]
+    fn addresses_of_a_balancer_are_its_services_unless_it_is_a_proxy() {
+        let mut balanced = web();
+        balanced.spec.external_ips = vec!["198.51.100.1".into()];
+        balanced.spec.load_balancer_source_ranges =
+            vec!["10.0.0.0/8".into(), " fd00::/16".into(), "x".into()];
+        balanced.status = serde_json::from_value(json!({"loadBalancer": {"ingress": [
+            {"ip": "192.0.2.1", "ipMode": "VIP"}, {"ip": "192.0.2.2", "ipMode": "Proxy"}, {"hostname": "x"}, {"ip": "2001:db8::1"},
+        ]}}))
+        .unwrap();
+        let plan = plan("a", [&balanced].into_iter(), std::iter::empty());
+        let shown = |ips: &[IpAddr]| ips.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(shown(&plan.services[0].external_ips), ["198.51.100.1"]);
+        assert_eq!(shown(&plan.services[0].load_balancer_ips), ["192.0.2.1", "2001:db8::1"]);
+        let ranges = [("10.0.0.0", 8), ("fd00::", 16)].map(|(ip, prefix)| (ip.parse().unwrap(), prefix));
+        assert_eq!(plan.services[0].source_ranges, ranges);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod deletion;
 mod disruption;
 mod endpoints;
 mod jobs;
+mod load_balancers;
 mod nodes;
 mod protection;
 mod quotas;

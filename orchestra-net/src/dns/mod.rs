@@ -130,8 +130,9 @@ impl Dns {
     /// Listens at these addresses, trying again while it cannot.
     async fn serve(&self, client: &Client, addresses: &BTreeSet<IpAddr>, names: &Arc<Names>) {
         let mut said = false;
+        let kept = address::Kept::new(&self.label);
         let sockets = loop {
-            match self.open(addresses).await {
+            match self.open(addresses, &kept).await {
                 Ok(sockets) => break sockets,
                 Err(error) if !said => {
                     tracing::warn!(%error, "the cluster's names cannot be answered yet");
@@ -147,14 +148,18 @@ impl Dns {
         std::future::pending::<()>().await;
     }
 
-    async fn open(&self, addresses: &BTreeSet<IpAddr>) -> std::io::Result<Vec<Sockets>> {
+    async fn open(
+        &self,
+        addresses: &BTreeSet<IpAddr>,
+        kept: &address::Kept,
+    ) -> std::io::Result<Vec<Sockets>> {
         let own = addresses.iter().filter_map(|ip| match ip {
             IpAddr::V4(ip) if !ip.is_loopback() => Some(*ip),
             _ => None,
         });
         let missing = match own.collect::<BTreeSet<_>>() {
             own if own.is_empty() && addresses.iter().any(IpAddr::is_loopback) => Default::default(),
-            own => address::set(&self.label, &own).await?,
+            own => kept.set(&own).await?,
         };
         if let Some((ip, why)) = missing.first_key_value() {
             return Err(std::io::Error::other(format!("{ip} cannot be given to this machine: {why}")));

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::answer::{self, Reply};
 use super::upstream::Upstream;
 use super::zone::Zone;
-use crate::userspace::{tcp, udp};
+use crate::userspace::{Sharing, tcp, udp};
 
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -62,9 +62,10 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Listens. Several may share the address, for nodes of one cluster on one machine.
     pub(super) fn open(address: SocketAddr, shared: bool) -> io::Result<Self> {
-        let connections = tcp::listen(address, shared)?;
+        let how = Sharing { port: shared, absent: false };
+        let connections = tcp::listen(address, how)?;
         // With port 0 both have the one that the kernel chose.
-        let datagrams = udp::listen(connections.local_addr()?, shared)?;
+        let datagrams = udp::listen(connections.local_addr()?, how)?;
         Ok(Self { datagrams, connections })
     }
 

@@ -31,7 +31,7 @@ pub(super) fn ways(plan: &ServicePlan) -> Ways {
                 ways.entry((Some(*ip), port.port)).or_default().extend(&inside);
             }
             // The cluster's own traffic goes to any of them, whatever the policy.
-            for ip in &service.external_ips {
+            for ip in service.external_ips.iter().chain(&service.load_balancer_ips) {
                 ways.entry((Some(*ip), port.port)).or_default().extend(inside.union(&outside));
             }
             if let Some(number) = port.node_port {

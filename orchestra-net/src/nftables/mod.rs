@@ -262,6 +262,7 @@ fn at_loopback(plan: &ServicePlan) -> ServicePlan {
     for service in &mut plan.services {
         service.cluster_ips.clear();
         service.external_ips.clear();
+        service.load_balancer_ips.clear();
         if service.health_check_node_port.is_none() {
             service.ports.retain(|port| port.node_port.is_some());
         }

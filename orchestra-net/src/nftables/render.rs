@@ -90,7 +90,7 @@ impl Building<'_> {
         for name in ["node-ports", "refused-node-ports"] {
             self.set(name, Set::map("type inet_proto . inet_service : verdict;"));
         }
-        for name in ["cluster-ips", "remote-endpoints"] {
+        for name in ["cluster-ips", "load-balancer-ips", "remote-endpoints"] {
             self.set(name, Set::new(format!("type {kind};")));
         }
         self.set("hairpin", Set::new(format!("type {kind} . {kind};")));
@@ -102,7 +102,11 @@ impl Building<'_> {
                 self.element(set, range.to_string(), String::new());
             }
         }
-        let local = format!("fib daddr type local {ip} daddr != {}", self.family.loopback());
+        // An address of a balancer may be put on this machine, and is none of its own all the same.
+        let local = format!(
+            "fib daddr type local {ip} daddr != {} {ip} daddr != @load-balancer-ips",
+            self.family.loopback()
+        );
         let key = format!("{ip} daddr . meta l4proto . th dport");
         self.chain(
             "services",
@@ -127,13 +131,19 @@ impl Building<'_> {
     /// Where packets come in.
     fn hooks(&mut self, ip: &str) {
         let new = || vec!["ct state new jump check".to_owned()];
-        let unserved = || vec![format!("ct state new {ip} daddr @cluster-ips goto refuse")];
+        let unserved = || {
+            let balanced = "@load-balancer-ips fib daddr type local meta l4proto { tcp, udp, sctp }";
+            vec![
+                format!("ct state new {ip} daddr @cluster-ips goto refuse"),
+                format!("ct state new {ip} daddr {balanced} goto refuse"),
+            ]
+        };
         let services = || vec!["jump services".to_owned()];
         self.chain("check-in", Some("type filter hook prerouting priority dstnat - 10;"), new());
         self.chain("check-out", Some("type filter hook output priority -110;"), new());
         self.chain("nat-in", Some("type nat hook prerouting priority dstnat;"), services());
         self.chain("nat-out", Some("type nat hook output priority -100;"), services());
-        // What still is for a cluster address is for a port that its service does not have.
+        // What still is for an address of a service is for a port that the service does not have.
         self.chain("unserved-in", Some("type filter hook prerouting priority dstnat + 10;"), unserved());
         self.chain("unserved-out", Some("type filter hook output priority -90;"), unserved());
         self.chain("nat-post", Some("type nat hook postrouting priority srcnat;"), vec![
@@ -151,9 +161,15 @@ impl Building<'_> {
         if cluster_ips.is_empty() {
             return;
         }
-        let external_ips = self.own(&service.external_ips);
+        let external = External {
+            ips: self.own(&service.external_ips),
+            balancers: self.own(&service.load_balancer_ips),
+        };
+        for ip in &external.balancers {
+            self.element("load-balancer-ips", ip.to_string(), String::new());
+        }
         for port in &service.ports {
-            self.port(service, port, &cluster_ips, &external_ips);
+            self.port(service, port, &cluster_ips, &external);
         }
     }
 
@@ -162,7 +178,7 @@ impl Building<'_> {
         service: &ServiceEntry,
         port: &ServicePort,
         cluster_ips: &[IpAddr],
-        external_ips: &[IpAddr],
+        addresses: &External,
     ) {
         let family = self.family;
         let of_family = |endpoint: &&Endpoint| family.has(&endpoint.address.ip());
@@ -175,7 +191,7 @@ impl Building<'_> {
         for ip in cluster_ips {
             self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
         }
-        if external_ips.is_empty() && port.node_port.is_none() {
+        if addresses.ips.is_empty() && addresses.balancers.is_empty() && port.node_port.is_none() {
             return;
         }
         let verdict = match service.external_policy {
@@ -194,12 +210,33 @@ impl Building<'_> {
                 self.dispatched(&external, rules, policy)
             }
         };
-        for ip in external_ips {
+        for ip in &addresses.ips {
             self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
         }
         if let Some(number) = port.node_port {
             self.lead(&[], port.protocol, number, &verdict);
         }
+        let verdict = self.guarded(service, &key, verdict);
+        for ip in &addresses.balancers {
+            self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
+        }
+    }
+
+    /// What becomes of a connection to a balancer's address: who may not come by it is dropped.
+    fn guarded(&mut self, service: &ServiceEntry, key: &str, verdict: Verdict) -> Verdict {
+        let Verdict::Go(chain) = &verdict else { return verdict };
+        if service.source_ranges.is_empty() {
+            return verdict;
+        }
+        let ip = self.family.ip();
+        let ranges = service.source_ranges.iter().filter(|(address, _)| self.family.has(address));
+        let allow = ranges.map(|(address, prefix)| {
+            format!("{ip} saddr {} goto {chain}", Cidr { address: *address, prefix: *prefix })
+        });
+        let rules = allow.chain(["drop".to_owned()]).collect();
+        let guard = format!("from-{key}");
+        self.chain(&guard, None, rules);
+        Verdict::Go(guard)
     }
 
     fn dispatched(&mut self, chain: &str, rules: Vec<String>, policy: TrafficPolicy) -> Verdict {
@@ -343,6 +380,12 @@ impl Building<'_> {
     fn chain(&mut self, name: &str, hook: Option<&'static str>, rules: Vec<String>) {
         self.table.chains.insert(name.to_owned(), Chain { hook, rules });
     }
+}
+
+/// Addresses of a service that are not the cluster's, of one family.
+struct External {
+    ips: Vec<IpAddr>,
+    balancers: Vec<IpAddr>,
 }
 
 /// What becomes of a connection.

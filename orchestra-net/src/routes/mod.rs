@@ -38,9 +38,7 @@ impl Routes {
     /// node, as with [`UserspaceNetwork::owner`](crate::UserspaceNetwork::owner).
     pub fn new(node: &str, owner: &str) -> (Self, watch::Receiver<Pods>) {
         let (pods, told) = watch::channel(Pods::default());
-        // A metric that no route of others is likely to have.
-        let owner = 0x6f00_0000 | (address::hash(owner) & 0x00ff_ffff);
-        (Self { node: node.to_owned(), owner, pods }, told)
+        (Self { node: node.to_owned(), owner: address::metric(owner), pods }, told)
     }
 
     /// Keeps them until `shutdown`. They stay when it ends.

@@ -22,6 +22,7 @@ pub(super) struct Balancer {
 struct State {
     endpoints: Vec<SocketAddr>,
     affinity: Affinity,
+    sources: Vec<(IpAddr, u8)>,
     next: usize,
     clients: HashMap<IpAddr, (SocketAddr, Instant)>,
     prune_at: usize,
@@ -32,6 +33,7 @@ impl Balancer {
         let state = State {
             endpoints: backend.endpoints.clone(),
             affinity: backend.affinity,
+            sources: backend.sources.clone(),
             next: 0,
             clients: HashMap::new(),
             prune_at: PRUNE_AT,
@@ -44,6 +46,7 @@ impl Balancer {
         let mut state = self.lock();
         state.endpoints.clone_from(&backend.endpoints);
         state.affinity = backend.affinity;
+        state.sources.clone_from(&backend.sources);
         let State { endpoints, clients, affinity, .. } = &mut *state;
         clients.retain(|_, (endpoint, _)| *affinity != Affinity::None && endpoints.contains(endpoint));
     }
@@ -53,9 +56,12 @@ impl Balancer {
         self.lock().endpoints.contains(&endpoint)
     }
 
-    /// The endpoint for a client, other than those that were tried. `None` when all were.
+    /// The endpoint for a client, other than those that were tried. `None` when all were, or the client may not come.
     pub(super) fn pick(&self, client: IpAddr, now: Instant, tried: &[SocketAddr]) -> Option<SocketAddr> {
         let mut state = self.lock();
+        if !state.sources.is_empty() && !state.sources.iter().any(|range| holds(*range, client)) {
+            return None;
+        }
         let kept = match state.affinity {
             Affinity::ClientIp(timeout) => state.kept(client, now, timeout, tried),
             Affinity::None => None,
@@ -71,6 +77,16 @@ impl Balancer {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a range, an address and how many of its leading bits count, has an address in it.
+fn holds((first, prefix): (IpAddr, u8), address: IpAddr) -> bool {
+    let differ = match (first, address) {
+        (IpAddr::V4(first), IpAddr::V4(address)) => u128::from(first.to_bits() ^ address.to_bits()) << 96,
+        (IpAddr::V6(first), IpAddr::V6(address)) => first.to_bits() ^ address.to_bits(),
+        _ => return false,
+    };
+    differ.leading_zeros() >= u32::from(prefix)
 }
 
 impl State {
@@ -116,7 +132,7 @@ mod tests {
 
     fn backend(last: &[u8], affinity: Affinity) -> Backend {
         let endpoints = last.iter().map(|last| SocketAddr::from(([10, 0, 0, *last], 80))).collect();
-        Backend { owner: "default/web".into(), port: 80, endpoints, affinity }
+        Backend { owner: "default/web".into(), port: 80, endpoints, affinity, sources: vec![] }
     }
 
     fn client(last: u8) -> IpAddr {
@@ -129,6 +145,24 @@ mod tests {
             IpAddr::V6(_) => 0,
         };
         (0..count).filter_map(|_| balancer.pick(client(1), now, &[]).map(last)).collect()
+    }
+
+    #[test]
+    fn only_who_may_come_is_led() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let sources = vec![(ip("192.0.2.7"), 24), (ip("2001:db8::"), 32)];
+        let balancer = Balancer::new(&Backend { sources, ..backend(&[1], Affinity::None) });
+        for (client, comes) in [
+            ("192.0.2.200", true),
+            ("192.0.3.7", false),
+            ("2001:db8:ffff::1", true),
+            ("2001:db9::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(balancer.pick(ip(client), Instant::now(), &[]).is_some(), comes, "{client}");
+        }
+        balancer.update(&Backend { sources: vec![(ip("0.0.0.0"), 0)], ..backend(&[1], Affinity::None) });
+        assert!(balancer.pick(ip("203.0.113.1"), Instant::now(), &[]).is_some());
     }
 
     #[test]

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::tcp;
+use super::{Sharing, tcp};
 
 /// How long one who asks may take to do so.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +83,7 @@ impl HealthPorts {
                 continue;
             }
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-            match tcp::listen(address, false) {
+            match tcp::listen(address, Sharing::default()) {
                 Ok(listener) => {
                     let endpoints = Arc::new(AtomicUsize::new(wanted.endpoints));
                     let service = (wanted.namespace, wanted.name);
@@ -170,6 +170,8 @@ mod tests {
             name: "web".into(),
             cluster_ips: vec![],
             external_ips: vec![],
+            load_balancer_ips: vec![],
+            source_ranges: vec![],
             affinity: Affinity::None,
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Local,

@@ -13,7 +13,7 @@
 //! [`Applied`]); a local traffic policy without local endpoints refuses connections instead of dropping them; IPv6
 //! cluster addresses are served only if the machine has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -61,6 +61,7 @@ struct State {
     planned: bool,
     host_ports: BTreeMap<SandboxId, (String, IpAddr, Vec<HostPort>)>,
     sockets: BTreeMap<Listen, Socket>,
+    addresses: Option<address::Kept>,
     health: HealthPorts,
 }
 
@@ -69,6 +70,15 @@ struct Socket {
     backend: Backend,
     balancer: Arc<Balancer>,
     task: JoinHandle<()>,
+}
+
+/// What a socket may do that is not usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sharing {
+    /// Listen where others of the same user do.
+    pub(crate) port: bool,
+    /// Listen at an address that the machine does not have.
+    pub(crate) absent: bool,
 }
 
 impl Socket {
@@ -155,7 +165,8 @@ impl UserspaceNetwork {
         }
         let mut missing = BTreeMap::new();
         if state.planned {
-            let set = address::set(&self.label, &wanted.addresses).await;
+            let kept = state.addresses.get_or_insert_with(|| address::Kept::new(&self.label));
+            let set = kept.set(&wanted.addresses).await;
             missing =
                 set.map_err(|error| NetworkError::Unavailable { message: format!("netlink: {error}") })?;
         }
@@ -166,14 +177,14 @@ impl UserspaceNetwork {
             }
         }
         let mut failures = wanted.failures;
-        let mut taken = self.open_all(state, changes.open);
+        let mut taken = self.open_all(state, changes.open, &wanted.maybe);
         for _ in 0..FORKS {
             if taken.iter().all(|(.., error)| error.kind() != io::ErrorKind::AddrInUse) {
                 break;
             }
             tokio::time::sleep(FORK).await;
             let again = taken.into_iter().map(|(listen, backend, _)| (listen, backend));
-            taken = self.open_all(state, again);
+            taken = self.open_all(state, again, &wanted.maybe);
         }
         let failed = taken.iter().map(|(listen, backend, error)| {
             plan::failure(&backend.owner, listen, why(listen, error, &missing))
@@ -187,11 +198,12 @@ impl UserspaceNetwork {
         &self,
         state: &mut State,
         wanted: impl IntoIterator<Item = (Listen, Backend)>,
+        maybe: &BTreeSet<IpAddr>,
     ) -> Vec<(Listen, Backend, io::Error)> {
         let mut taken = Vec::new();
         for (listen, backend) in wanted {
             let balancer = Arc::new(Balancer::new(&backend));
-            match self.open(&listen, &balancer) {
+            match self.open(&listen, &balancer, maybe.contains(&listen.address.ip())) {
                 Ok(task) => drop(state.sockets.insert(listen, Socket { backend, balancer, task })),
                 Err(error) => taken.push((listen, backend, error)),
             }
@@ -199,12 +211,13 @@ impl UserspaceNetwork {
         taken
     }
 
-    fn open(&self, listen: &Listen, balancer: &Arc<Balancer>) -> io::Result<JoinHandle<()>> {
-        let balancer = balancer.clone();
+    /// Listens, also at an address that the machine has not yet, if it is one that `may_come`.
+    fn open(&self, listen: &Listen, balancer: &Arc<Balancer>, may_come: bool) -> io::Result<JoinHandle<()>> {
+        let (balancer, how) = (balancer.clone(), Sharing { port: self.shared, absent: may_come });
         Ok(match listen.protocol {
-            Protocol::Tcp => tokio::spawn(tcp::serve(tcp::listen(listen.address, self.shared)?, balancer)),
+            Protocol::Tcp => tokio::spawn(tcp::serve(tcp::listen(listen.address, how)?, balancer)),
             Protocol::Udp => {
-                tokio::spawn(udp::serve(udp::listen(listen.address, self.shared)?, balancer, self.udp_idle))
+                tokio::spawn(udp::serve(udp::listen(listen.address, how)?, balancer, self.udp_idle))
             }
             Protocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
         })

@@ -30,6 +30,8 @@ pub(super) struct Backend {
     pub(super) port: u16,
     pub(super) endpoints: Vec<SocketAddr>,
     pub(super) affinity: Affinity,
+    /// Who may come: an address and how many leading bits count; with none, everybody.
+    pub(super) sources: Vec<(IpAddr, u8)>,
 }
 
 /// All that is to be there.
@@ -38,6 +40,8 @@ pub(super) struct Wanted {
     pub(super) sockets: BTreeMap<Listen, Backend>,
     /// Addresses this machine must have so that they can be listened at.
     pub(super) addresses: BTreeSet<Ipv4Addr>,
+    /// Addresses that this machine may be given by others, or not: those of balancers.
+    pub(super) maybe: BTreeSet<IpAddr>,
     /// What cannot be had, whatever the machine.
     pub(super) failures: Vec<PortFailure>,
 }
@@ -61,6 +65,11 @@ impl Wanted {
                 }
                 for ip in &service.external_ips {
                     wanted.add(service, port, SocketAddr::new(*ip, port.port), &outside);
+                }
+                let balanced = Backend { sources: service.source_ranges.clone(), ..outside.clone() };
+                for ip in &service.load_balancer_ips {
+                    wanted.maybe.insert(*ip);
+                    wanted.add(service, port, SocketAddr::new(*ip, port.port), &balanced);
                 }
                 for ip in node_addresses.iter().filter(|_| port.node_port.is_some()) {
                     let address = SocketAddr::new(*ip, port.node_port.unwrap_or_default());
@@ -95,6 +104,7 @@ impl Wanted {
                 port: port.host_port,
                 endpoints: vec![SocketAddr::new(ip, port.container_port)],
                 affinity: Affinity::None,
+                sources: Vec::new(),
             };
             self.sockets.entry(listen).or_insert(backend);
         }
@@ -111,6 +121,7 @@ fn backend<'a>(
         port: port.port,
         endpoints: endpoints.map(|endpoint| endpoint.address).collect(),
         affinity: service.affinity,
+        sources: Vec::new(),
     }
 }
 
@@ -180,6 +191,8 @@ mod tests {
             name: name.into(),
             cluster_ips: vec![ip.parse().unwrap()],
             external_ips: vec![],
+            load_balancer_ips: vec![],
+            source_ranges: vec![],
             affinity: Affinity::None,
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,
@@ -221,6 +234,7 @@ mod tests {
         let two = [("10.1.0.5:8080", true), ("10.1.0.6:8080", false)];
         let mut web = service("web", "10.96.0.10", vec![port(80, Some(30080), &two), port(443, None, &two)]);
         web.external_ips = vec!["192.0.2.7".parse().unwrap()];
+        web.load_balancer_ips = vec!["192.0.2.241".parse().unwrap()];
         web.external_policy = TrafficPolicy::Local;
         let mut sticky = service("sticky", "127.96.0.3", vec![port(80, None, &two)]);
         sticky.affinity = Affinity::ClientIp(Duration::from_secs(10800));
@@ -236,6 +250,8 @@ mod tests {
         TCP 127.96.0.3:80 -> default/sticky:80 [10.1.0.5:8080, 10.1.0.6:8080] ClientIp(10800s)
         TCP 192.0.2.7:80 -> default/web:80 [10.1.0.5:8080] None
         TCP 192.0.2.7:443 -> default/web:443 [10.1.0.5:8080] None
+        TCP 192.0.2.241:80 -> default/web:80 [10.1.0.5:8080] None
+        TCP 192.0.2.241:443 -> default/web:443 [10.1.0.5:8080] None
         addresses {10.96.0.10, 10.96.0.11, 10.96.0.12}
         failed default/signal 10.96.0.11:5 SCTP cannot be passed on in user space
         failed default/thief 10.96.0.10:80 the address is that of service default/web

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::Sharing;
 use super::balance::Balancer;
 
 /// How long an endpoint has to take a connection before another is asked.
@@ -19,10 +20,13 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration:
 const UNACKNOWLEDGED: u32 = 60_000;
 
 /// Listens at an address.
-pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr, how: Sharing) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?; // connections of before may still be fading
-    socket.set_reuseport(shared)?;
+    socket.set_reuseport(how.port)?;
+    if how.absent {
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
     socket.bind(address)?;
     socket.listen(1024)
 }

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with, soc
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
+use super::Sharing;
 use super::balance::Balancer;
 
 /// The largest datagram.
@@ -18,11 +19,14 @@ const DATAGRAM: usize = 65_536;
 const SESSIONS: usize = 8192;
 
 /// Listens at an address.
-pub(crate) fn listen(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
+pub(crate) fn listen(address: SocketAddr, how: Sharing) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::DGRAM, flags, None)?;
-    sockopt::set_socket_reuseport(&socket, shared)?;
+    sockopt::set_socket_reuseport(&socket, how.port)?;
+    if how.absent {
+        sockopt::set_ip_freebind(&socket, true)?;
+    }
     bind(&socket, &address)?;
     UdpSocket::from_std(socket.into())
 }

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -38,7 +39,7 @@ const NODE_PORT: u16 = 30_080;
 struct Segment {
     name: String,
     places: Vec<String>,
-    children: Vec<Child>,
+    children: Mutex<Vec<(&'static str, Child)>>,
 }
 
 impl Segment {
@@ -49,8 +50,11 @@ impl Segment {
             assert!(!asked, "several machines are tested as root");
             return None;
         }
-        let mut segment =
-            Self { name: format!("orcm{}", std::process::id()), places: Vec::new(), children: Vec::new() };
+        let mut segment = Self {
+            name: format!("orcm{}", std::process::id()),
+            places: Vec::new(),
+            children: Mutex::default(),
+        };
         segment.place("switch");
         segment.ip("switch", "link add sw type bridge");
         segment.ip("switch", "link set sw up");
@@ -88,7 +92,7 @@ impl Segment {
         })
     }
 
-    fn node(&mut self, (machine, address): (&str, Ipv4Addr), directory: &Path, master: &Master) {
+    fn node(&self, (machine, address): (&'static str, Ipv4Addr), directory: &Path, master: &Master) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-node"));
         command
             .args(["--join", master.url(), "--token", &master.token().to_string(), "--name", machine])
@@ -101,7 +105,25 @@ impl Segment {
             .stdout(Stdio::null())
             .stderr(File::create(directory.join(format!("{machine}.log"))).unwrap());
         let child = self.within(machine, || command.spawn().unwrap());
-        self.children.push(child);
+        self.children.lock().unwrap().push((machine, child));
+    }
+
+    /// Has the program of a node end at once, as if it were killed; what its machine has stays.
+    fn kill(&self, machine: &str) {
+        let mut children = self.children.lock().unwrap();
+        for (_, child) in children.iter_mut().filter(|(name, _)| *name == machine) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// The machines that have an address.
+    fn holders(&self, address: &str) -> Vec<&'static str> {
+        let holds = |machine: &&str| {
+            let shown = Command::new("ip").args(["-n", &format!("{}-{machine}", self.name), "addr"]).output();
+            String::from_utf8_lossy(&shown.unwrap().stdout).contains(&format!("{address}/32"))
+        };
+        MACHINES.iter().map(|(machine, _)| *machine).filter(holds).collect()
     }
 
     /// Who answers at an address, asked from a place.
@@ -119,7 +141,7 @@ impl Segment {
 
 impl Drop for Segment {
     fn drop(&mut self) {
-        for child in &mut self.children {
+        for (_, child) in self.children.get_mut().unwrap() {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -203,7 +225,7 @@ async fn script(master: &Master, client: &Client, (pod, machine): (&str, &str), 
 
 #[test]
 fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
-    let Some(mut segment) = Segment::new() else { return };
+    let Some(segment) = Segment::new() else { return };
     let directory = tempfile::tempdir().unwrap();
     // The master's threads are begun in its namespace, so that its sockets are there.
     let runtime = segment.within("master", || {
@@ -220,7 +242,7 @@ fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
         }
     };
     let told_by_master = std::panic::AssertUnwindSafe(|| {
-        segment.within("master", || runtime.block_on(story(&segment, &master)));
+        segment.within("master", || runtime.block_on(story(&segment, &master, directory.path())));
     });
     let outcome = std::panic::catch_unwind(told_by_master);
     if let Err(panic) = outcome {
@@ -231,12 +253,17 @@ fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
 }
 
 async fn start(directory: std::path::PathBuf) -> Master {
-    let mut options = Options::parse_from(["orchestra-master", "--listen=192.0.2.100:6443"]);
+    let mut options = Options::parse_from([
+        "orchestra-master",
+        "--listen=192.0.2.100:6443",
+        "--node-monitor-grace-period=15s",
+        "--load-balancer-pool=192.0.2.240-192.0.2.241",
+    ]);
     options.data_dir = directory;
     Master::start(&options).await.unwrap()
 }
 
-async fn story(segment: &Segment, master: &Master) {
+async fn story(segment: &Segment, master: &Master, directory: &Path) {
     let client = master.client();
     let ranges = |nodes: &[Node]| -> BTreeSet<String> {
         nodes.iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()).collect()
@@ -289,6 +316,7 @@ async fn story(segment: &Segment, master: &Master) {
     }
 
     closed(segment, master, &client, &pods).await;
+    balanced(segment, master, &client, directory).await;
     for pod in client.api::<Pod>("default").list().await.unwrap().iter() {
         if name(pod) == "asks" || name(pod) == "refused" {
             client.api::<Pod>("default").delete(name(pod)).await.unwrap();
@@ -306,6 +334,51 @@ async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
         }
     };
     assert!(timeout(DEADLINE, looking).await.is_ok(), "never: {what}");
+}
+
+/// A Service has an address of the segment, which one machine answers for, and another when the first one's program is
+/// killed.
+async fn balanced(segment: &Segment, master: &Master, client: &Client, directory: &Path) {
+    create::<Service>(
+        client,
+        json!({"metadata": {"name": "shop"}, "spec": {
+            "type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}],
+        }}),
+    )
+    .await;
+    let shown =
+        |service: &Service| service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?[0].ip.clone();
+    let services =
+        until::<Service>(client, "it has an address", |all| all.iter().any(|one| shown(one).is_some()));
+    let address = services.await.iter().find_map(shown).unwrap();
+    assert_eq!(address, "192.0.2.240");
+    let at = SocketAddr::new(address.parse().unwrap(), 80);
+    let mut known = BTreeSet::new();
+    eventually("all pods answer", || {
+        known.extend(segment.ask("master", at));
+        known.len() == 3
+    })
+    .await;
+    let [first] = segment.holders(&address)[..] else { panic!("{:?}", segment.holders(&address)) };
+    for (machine, _) in MACHINES {
+        assert!(segment.ask(machine, at).is_ok(), "from {machine}");
+    }
+    let other = SocketAddr::new(at.ip(), NODE_PORT);
+    let refused = segment.ask("master", other).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "the address is the Service's alone");
+
+    segment.kill(first);
+    eventually("another takes it over", || segment.holders(&address).iter().any(|holder| *holder != first))
+        .await;
+    assert!(segment.ask("master", at).is_ok(), "whoever knew the first one was told");
+    eventually("the killed one's ends by itself", || segment.holders(&address).len() == 1).await;
+    assert_eq!(segment.ask("master", at).err().map(|error| error.kind()), None);
+    let machine = MACHINES.into_iter().find(|(name, _)| *name == first).unwrap();
+    segment.node(machine, directory, master);
+    eventually("it is where it was", || segment.holders(&address) == [first]).await;
+    eventually("it is answered", || segment.ask("master", at).is_ok()).await;
+    client.api::<Service>("default").delete("shop").await.unwrap();
+    eventually("nobody has it", || segment.holders(&address).is_empty()).await;
 }
 
 /// A policy holds on the machine of the pod that it selects, wherever the other one is.

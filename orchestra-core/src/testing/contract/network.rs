@@ -101,6 +101,8 @@ fn plan(cluster_ip: IpAddr, port: u16) -> ServicePlan {
             name: "web".into(),
             cluster_ips: vec![cluster_ip],
             external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
             affinity: Affinity::None,
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,

@@ -27,6 +27,8 @@ fn service(name: &str, ips: &[&str], ports: Vec<ServicePort>) -> ServiceEntry {
         name: name.into(),
         cluster_ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
         external_ips: vec![],
+        load_balancer_ips: vec![],
+        source_ranges: vec![],
         affinity: Affinity::None,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,

@@ -77,12 +77,22 @@ fn from_outside() {
     let endpoints = ["10.244.1.5:80", "10.244.2.6:80@elsewhere"];
     let mut open = service("open", &["10.96.0.7"], vec![port(Protocol::Tcp, 80, Some(30080), &endpoints)]);
     open.external_ips = vec!["192.0.2.7".parse().unwrap()];
+    open.load_balancer_ips = vec!["192.0.2.241".parse().unwrap()];
     let mut kept = service("kept", &["10.96.0.8"], vec![port(Protocol::Tcp, 80, Some(30081), &endpoints)]);
     kept.external_policy = TrafficPolicy::Local;
     let mut bare =
         service("none-here", &["10.96.0.9"], vec![port(Protocol::Tcp, 80, Some(30082), &endpoints[1..])]);
     bare.external_policy = TrafficPolicy::Local;
     insta::assert_snapshot!(added(&plan([kept, bare, open])));
+}
+
+#[test]
+fn who_may_come_by_a_balancer() {
+    let mut web =
+        service("web", &["10.96.0.7", "fd00:96::7"], vec![tcp(80, &["10.244.1.5:80", "[fd00:244::5]:80"])]);
+    web.load_balancer_ips = vec!["192.0.2.241".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    web.source_ranges = vec![("192.0.2.9".parse().unwrap(), 24), ("198.51.100.7".parse().unwrap(), 32)];
+    insta::assert_snapshot!(added(&plan([web])));
 }
 
 #[test]

@@ -86,8 +86,12 @@ impl Admission for LimitRanges {
         let updated = attributes.verb == WriteVerb::Update && attributes.subresource.is_none();
         let resized = attributes.subresource == Some("resize");
         let wrong = if id.is::<Pod>() && (created || resized) {
+            let held = self.of(attributes);
+            if held.is_empty() {
+                return Ok(Vec::new());
+            }
             let pod = PodAmounts::of(new);
-            self.of(attributes).iter().flat_map(|held| of_pod(&pod, &held.spec.limits)).collect::<Vec<_>>()
+            held.iter().flat_map(|held| of_pod(&pod, &held.spec.limits)).collect::<Vec<_>>()
         } else if id.is::<PersistentVolumeClaim>() && (created || updated) {
             self.of(attributes).iter().flat_map(|held| of_claim(new, &held.spec.limits)).collect()
         } else {

@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for FromYaml {
 /// The paths of all keys of a JSON text, in the order in which they stand there, with those that stand there twice.
 pub(super) fn keys(text: &[u8]) -> Vec<String> {
     let (keys, repeated) = (RefCell::default(), RefCell::default());
-    let reader = Strict { path: String::new(), repeated: &repeated, keys: Some(&keys), yaml: false };
+    let reader = Strict { at: At::Root, repeated: &repeated, keys: Some(&keys), yaml: false };
     // What is no JSON was refused before.
     let _read = reader.deserialize(&mut serde_json::Deserializer::from_slice(text));
     keys.into_inner()
@@ -41,7 +41,7 @@ pub(super) fn keys(text: &[u8]) -> Vec<String> {
 
 fn read<'de, D: Deserializer<'de>>(deserializer: D, yaml: bool) -> Result<Decoded, D::Error> {
     let repeated = RefCell::default();
-    let reader = Strict { path: String::new(), repeated: &repeated, keys: None, yaml };
+    let reader = Strict { at: At::Root, repeated: &repeated, keys: None, yaml };
     let value = reader.deserialize(deserializer)?;
     Ok(Decoded { value, repeated: repeated.into_inner() })
 }
@@ -49,8 +49,27 @@ fn read<'de, D: Deserializer<'de>>(deserializer: D, yaml: bool) -> Result<Decode
 /// The key under which a map of YAML names the maps that it takes over.
 const MERGE: &str = "<<";
 
+/// Where a value stands. Written out only for what is to be told of it, which of most values is nothing.
+#[derive(Clone, Copy)]
+enum At<'r> {
+    Root,
+    Field(&'r At<'r>, &'r str),
+    Item(&'r At<'r>, usize),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, key) => f.write_str(key),
+            Self::Field(within, key) => write!(f, "{within}.{key}"),
+            Self::Item(within, index) => write!(f, "{within}[{index}]"),
+        }
+    }
+}
+
 struct Strict<'r> {
-    path: String,
+    at: At<'r>,
     repeated: &'r RefCell<Vec<String>>,
     /// Where every key is noted, if they are asked for.
     keys: Option<&'r RefCell<Vec<String>>>,
@@ -58,8 +77,12 @@ struct Strict<'r> {
 }
 
 impl Strict<'_> {
-    fn below(&self, step: fmt::Arguments<'_>) -> Self {
-        Self { path: format!("{}{step}", self.path), ..*self }
+    fn below<'b>(&'b self, at: At<'b>) -> Strict<'b> {
+        Strict { at, repeated: self.repeated, keys: self.keys, yaml: self.yaml }
+    }
+
+    fn note_repeated(&self, key: &str) {
+        self.repeated.borrow_mut().push(At::Field(&self.at, key).to_string());
     }
 
     /// Adds the entries of another map, or of several. What stands in the map itself comes first.
@@ -68,8 +91,7 @@ impl Strict<'_> {
             Value::Object(others) => {
                 for (key, value) in others {
                     if fields.contains_key(&key) {
-                        let dot = if self.path.is_empty() { "" } else { "." };
-                        self.repeated.borrow_mut().push(format!("{}{dot}{key}", self.path));
+                        self.note_repeated(&key);
                     } else {
                         fields.insert(key, value);
                     }
@@ -181,7 +203,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = seq.next_element_seed(self.below(format_args!("[{}]", list.len())))? {
+        while let Some(value) = seq.next_element_seed(self.below(At::Item(&self.at, list.len())))? {
             list.push(value);
         }
         Ok(Value::Array(list))
@@ -190,17 +212,16 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let (mut fields, mut taken_over) = (Map::new(), Vec::new());
         while let Some(Key(key)) = map.next_key()? {
-            let dot = if self.path.is_empty() { "" } else { "." };
-            let below = self.below(format_args!("{dot}{key}"));
+            let below = self.below(At::Field(&self.at, &key));
             if let Some(keys) = self.keys {
-                keys.borrow_mut().push(below.path.clone());
+                keys.borrow_mut().push(below.at.to_string());
             }
             if self.yaml && key == MERGE {
                 taken_over.push(map.next_value_seed(below)?);
                 continue;
             }
             if fields.contains_key(&key) {
-                self.repeated.borrow_mut().push(below.path.clone());
+                self.note_repeated(&key);
             }
             let value = map.next_value_seed(below)?;
             fields.insert(key, value);

@@ -2,7 +2,12 @@
 
 use std::fmt;
 
-const PREFIX: &str = "pod-security.kubernetes.io/";
+/// The label of the level and that of the version, for each mode.
+const ENFORCE: [&str; 2] =
+    ["pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"];
+const AUDIT: [&str; 2] = ["pod-security.kubernetes.io/audit", "pod-security.kubernetes.io/audit-version"];
+const WARN: [&str; 2] = ["pod-security.kubernetes.io/warn", "pod-security.kubernetes.io/warn-version"];
+
 /// The minor version of Kubernetes whose standards are the latest here.
 const LATEST: u32 = 36;
 
@@ -47,7 +52,7 @@ pub(super) struct Policy {
 /// A label that says nothing that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct WrongLabel {
-    pub(super) key: String,
+    pub(super) key: &'static str,
     pub(super) value: String,
     pub(super) detail: &'static str,
 }
@@ -102,22 +107,21 @@ impl Standard {
 
     /// What the labels say for a mode. A level that cannot be read is the strictest, and a version the latest.
     fn read(
-        mode: &str,
+        [level, version]: [&'static str; 2],
         label: &impl Fn(&str) -> Option<String>,
         wrong: &mut Vec<WrongLabel>,
     ) -> Option<Self> {
-        let mut value = |suffix: &str, detail, is_known: fn(&str) -> bool| {
-            let key = format!("{PREFIX}{mode}{suffix}");
-            let value = label(&key)?;
+        let mut value = |key: &'static str, detail, is_known: fn(&str) -> bool| {
+            let value = label(key)?;
             if !is_known(&value) {
                 wrong.push(WrongLabel { key, value: value.clone(), detail });
             }
             Some(value)
         };
         let levels = "must be one of privileged, baseline, restricted";
-        let level = value("", levels, |text| Level::parse(text).is_some());
+        let level = value(level, levels, |text| Level::parse(text).is_some());
         let version =
-            value("-version", "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
+            value(version, "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
         if level.is_none() && version.is_none() {
             return None;
         }
@@ -143,9 +147,9 @@ impl Policy {
     /// what to warn of warns of violations of that level by templates.
     pub(super) fn read(label: impl Fn(&str) -> Option<String>) -> (Self, Vec<WrongLabel>) {
         let mut wrong = Vec::new();
-        let enforce = Standard::read("enforce", &label, &mut wrong);
-        Standard::read("audit", &label, &mut wrong);
-        let warn = Standard::read("warn", &label, &mut wrong);
+        let enforce = Standard::read(ENFORCE, &label, &mut wrong);
+        Standard::read(AUDIT, &label, &mut wrong);
+        let warn = Standard::read(WARN, &label, &mut wrong);
         let enforce = enforce.unwrap_or_default();
         (Self { enforce, warn: warn.unwrap_or(enforce) }, wrong)
     }

@@ -226,14 +226,26 @@ struct Text(String);
 
 impl Text {
     fn text(&mut self, text: &str) {
-        let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-        if text.bytes().all(plain) {
-            self.0.push('"');
-            self.0.push_str(text);
-            self.0.push('"');
-        } else {
-            self.0.push_str(&Value::from(text).to_string());
+        self.0.push('"');
+        self.escaped(text);
+        self.0.push('"');
+    }
+
+    /// What a text is within quotes.
+    fn escaped(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            let (plain, from) = rest.split_at(place);
+            let (special, after) = from.split_at(1);
+            self.0.push_str(plain);
+            match special {
+                "\"" => self.0.push_str("\\\""),
+                "\\" => self.0.push_str("\\\\"),
+                other => self.0.push_str(Value::from(other).to_string().trim_matches('"')),
+            }
+            rest = after;
         }
+        self.0.push_str(rest);
     }
 
     /// Begins the object of an element, and says where.
@@ -242,16 +254,15 @@ impl Text {
         if !self.0.ends_with('{') {
             self.0.push(',');
         }
+        self.0.push('"');
         match element {
-            Element::Field(name)
-                if name.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') =>
-            {
-                self.0.push_str("\"f:");
-                self.0.push_str(name);
-                self.0.push('"');
+            Element::Field(name) => {
+                self.0.push_str("f:");
+                self.escaped(name);
             }
-            other => self.text(&other.to_key()),
+            other => self.escaped(&other.to_key()),
         }
+        self.0.push('"');
         self.0.push_str(":{");
         start
     }

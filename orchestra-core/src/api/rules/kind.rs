@@ -1,6 +1,8 @@
 use std::marker::PhantomData;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Rules, desires_otherwise, foreign};
@@ -10,6 +12,9 @@ use crate::api::schema::{self, Place, fit};
 use crate::api::table;
 use crate::api::{Status, api_version};
 use crate::meta::Object;
+
+/// Says what is wrong with the metadata of an object.
+pub type MetadataCheck<'c> = &'c dyn Fn(&ObjectMeta, &mut Errors);
 
 /// The rules of a kind by value, over objects as JSON: what a row of the table holds.
 ///
@@ -79,12 +84,18 @@ pub trait KindRules: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// [`KindRules::validate`] and [`KindRules::validate_create`] of one object, for rules that can do both at one reading
-    /// of it.
+    /// What is wrong with the metadata of an object, which `metadata` says, [`KindRules::validate`] and
+    /// [`KindRules::validate_create`], for rules that can do all of it at one reading of the object.
     ///
     /// # Errors
     /// When the object has not the shape of the kind.
-    fn validate_new(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+    fn validate_new(
+        &self,
+        object: &Value,
+        metadata: MetadataCheck<'_>,
+        errors: &mut Errors,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        metadata(&ObjectMeta::deserialize(&object["metadata"])?, errors);
         let mut warnings = self.validate(object, errors)?;
         warnings.extend(self.validate_create(object, errors)?);
         Ok(warnings)
@@ -286,13 +297,19 @@ impl<R: Rules> KindRules for Typed<R> {
         Ok(R::warnings_at_creation(&object))
     }
 
-    fn validate_new(&self, object: &Value, errors: &mut Errors) -> Result<Vec<String>, serde_json::Error> {
+    fn validate_new(
+        &self,
+        object: &Value,
+        metadata: MetadataCheck<'_>,
+        errors: &mut Errors,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        let read = typed::<R::Object>(object)?;
+        metadata(read.meta(), errors);
         R::validate_json(object, errors);
-        let object = typed::<R::Object>(object)?;
-        R::validate(&object, errors);
-        R::validate_create(&object, errors);
-        let mut warnings = R::warnings(&object);
-        warnings.extend(R::warnings_at_creation(&object));
+        R::validate(&read, errors);
+        R::validate_create(&read, errors);
+        let mut warnings = R::warnings(&read);
+        warnings.extend(R::warnings_at_creation(&read));
         Ok(warnings)
     }
 

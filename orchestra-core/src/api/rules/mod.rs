@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use jiff::Timestamp;
 use serde_json::Value;
 
-pub use self::kind::{KindRules, Typed};
+pub use self::kind::{KindRules, MetadataCheck, Typed};
 pub use self::shape::{Column, Deletion, NameRule};
 use super::field::Errors;
 use super::request::Verb;

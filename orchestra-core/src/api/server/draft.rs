@@ -230,17 +230,18 @@ impl Draft {
                 let checked = resource.rules.validate_part(name, &self.object, old, &mut errors);
                 checked.map_err(undecodable)?;
             }
+            None if self.served.validate.is_none() => {
+                let metadata = |meta: &ObjectMeta, errors: &mut Errors| check_new_metadata(resource, meta, errors);
+                let warnings = resource.rules.validate_new(&self.object, &metadata, &mut errors);
+                self.warnings.extend(warnings.map_err(undecodable)?);
+            }
             _ => {
                 check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
                 if let Some(validate) = self.served.validate {
                     validate(&self.object, old, &mut errors).map_err(undecodable)?;
                     return refused(resource, name, &errors);
                 }
-                let Some(old) = old else {
-                    let warnings = resource.rules.validate_new(&self.object, &mut errors);
-                    self.warnings.extend(warnings.map_err(undecodable)?);
-                    return refused(resource, name, &errors);
-                };
+                let Some(old) = old else { return refused(resource, name, &errors) };
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 if resource.rules.warns_of_change(&self.object, old) {
                     self.warnings.extend(warnings);
@@ -287,14 +288,18 @@ fn check_metadata(
         meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
         meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
-    meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
-    if !resource.any_finalizer {
-        meta_rules::validate_finalizers(&meta, errors);
-    }
+    check_new_metadata(resource, &meta, errors);
     if let Some(old) = old.filter(|_| !resource.metadata_checked_once) {
         meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
     }
     Ok(())
+}
+
+fn check_new_metadata(resource: &Resource, meta: &ObjectMeta, errors: &mut Errors) {
+    meta_rules::validate(meta, resource.scope, resource.name_rule, errors);
+    if !resource.any_finalizer {
+        meta_rules::validate_finalizers(meta, errors);
+    }
 }
 
 /// The version and kind that an object says it is of, or else those of the request.

@@ -54,17 +54,19 @@ pub(crate) fn reduce(place: Place, value: &mut Value) -> Result<(), Refusal> {
 }
 
 fn message(of: &Type, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
-    let (mut hint, mut outcome) = (0, Ok(()));
-    fields.retain(|name, value| {
-        let Some(field) = of.field_after(&mut hint, name) else { return true };
+    let (mut hint, mut idle, mut outcome) = (0, Vec::new(), Ok(()));
+    for (name, value) in fields.iter_mut() {
+        let Some(field) = of.field_after(&mut hint, name) else { continue };
         match reduced(field, value) {
-            Ok(kept) => kept,
-            Err(refusal) => {
-                outcome = Err(refusal);
-                true
-            }
+            Ok(true) => {}
+            Ok(false) => idle.push(field.name),
+            Err(refusal) => outcome = Err(refusal),
         }
-    });
+    }
+    // Few objects have such fields, and to remove them as one goes would cost all others more.
+    for name in idle {
+        fields.remove(name);
+    }
     outcome
 }
 
@@ -165,15 +167,20 @@ pub(crate) fn complete(place: Place, value: &mut Value) {
 }
 
 fn fill(of: &Type, fields: &mut Map<String, Value>) {
-    let mut hint = 0;
-    fields.retain(|name, value| {
-        let Some(field) = of.field_after(&mut hint, name) else { return true };
+    let (mut hint, mut idle) = (0, Vec::new());
+    for (name, value) in fields.iter_mut() {
+        let Some(field) = of.field_after(&mut hint, name) else { continue };
         if let Kind::Message(of) | Kind::Either(of, _) = field.of {
             fill_within(field.shape, of.get(), value);
         }
         // What was added since an object was read may be null, where Go writes nothing.
-        !value.is_null() || field.always_written()
-    });
+        if value.is_null() && !field.always_written() {
+            idle.push(field.name);
+        }
+    }
+    for name in idle {
+        fields.remove(name);
+    }
     for field in of.always() {
         if !fields.contains_key(field.name) {
             fields.insert(field.name.to_owned(), empty(field));

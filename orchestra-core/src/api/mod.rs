@@ -86,7 +86,9 @@ pub use request::{
 };
 pub use resource::{Conversion, Resource, Served, ValidateServed, api_version, split_api_version};
 pub use responder::{Computed, Question, Responder, Responders, Wanted};
-pub use rules::{Column, Deletion, KindRules, MetadataCheck, NameRule, Plain, Rules, Typed, desires_otherwise};
+pub use rules::{
+    Column, Deletion, KindRules, MetadataCheck, NameRule, Plain, Rules, Typed, desires_otherwise,
+};
 pub(crate) use server::entry_of;
 pub use server::{
     AdmissionFactory, AuthorizerFactory, Borrowed, Caches, Fence, Open, Permit, Refusal, ResponderFactory,

@@ -120,8 +120,7 @@ impl Standard {
         };
         let levels = "must be one of privileged, baseline, restricted";
         let level = value(level, levels, |text| Level::parse(text).is_some());
-        let version =
-            value(version, "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
+        let version = value(version, "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
         if level.is_none() && version.is_none() {
             return None;
         }

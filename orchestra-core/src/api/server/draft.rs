@@ -231,7 +231,8 @@ impl Draft {
                 checked.map_err(undecodable)?;
             }
             None if self.served.validate.is_none() => {
-                let metadata = |meta: &ObjectMeta, errors: &mut Errors| check_new_metadata(resource, meta, errors);
+                let metadata =
+                    |meta: &ObjectMeta, errors: &mut Errors| check_new_metadata(resource, meta, errors);
                 let warnings = resource.rules.validate_new(&self.object, &metadata, &mut errors);
                 self.warnings.extend(warnings.map_err(undecodable)?);
             }

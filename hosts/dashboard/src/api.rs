@@ -30,7 +30,8 @@ const AGENT: &str = concat!("orchestra-dashboard/", env!("CARGO_PKG_VERSION"));
 /// the certificate of a connection, sends them as that sender, and must send nothing with rights that the sender has not.
 #[async_trait]
 pub trait Api: Send + Sync {
-    /// Answers one request. Its path is the API's, such as `/api/v1/pods?limit=1`.
+    /// Answers one request. Its path is the API's, such as `/api/v1/pods?limit=1`. One that is to become a WebSocket has
+    /// the extensions of the browser's request, by which the host takes over its connection.
     async fn send(&self, request: Request<Bytes>) -> Response<Body>;
 }
 

@@ -1,4 +1,4 @@
-//! The style sheet and the script: two files, made by hand, carried in the program.
+//! The style sheet and the scripts: a few files, made by hand, carried in the program.
 
 use std::io::Write as _;
 use std::sync::LazyLock;
@@ -36,6 +36,10 @@ static STYLE: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/css; charset=utf-8", include_str!("assets/style.css")));
 static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("assets/script.js")));
+static SCREEN: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("assets/screen.js")));
+static TERMINAL: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("text/javascript; charset=utf-8", include_str!("assets/terminal.js")));
 static ICON: LazyLock<Asset> = LazyLock::new(|| Asset::new("image/svg+xml", include_str!("assets/icon.svg")));
 
 /// The file of a name.
@@ -43,6 +47,8 @@ pub(crate) fn find(name: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let asset = match name {
         "style.css" => &*STYLE,
         "script.js" => &*SCRIPT,
+        "screen.js" => &*SCREEN,
+        "terminal.js" => &*TERMINAL,
         "icon.svg" => &*ICON,
         _ => return None,
     };
@@ -74,8 +80,9 @@ mod tests {
 
     #[test]
     fn what_a_browser_loads_is_small() {
-        let all = STYLE.gzip.len() + SCRIPT.gzip.len() + ICON.gzip.len();
-        assert!(STYLE.gzip.len() > 100 && SCRIPT.gzip.len() > 100);
+        let all = [&*STYLE, &SCRIPT, &SCREEN, &TERMINAL, &ICON].map(|asset| asset.gzip.len());
+        assert!(all.iter().all(|size| *size > 100), "{all:?}");
+        let all: usize = all.iter().sum();
         assert!(all < 60 * 1024, "{all} bytes");
     }
 

@@ -8,10 +8,11 @@ use http::{HeaderMap, Method, Request, Response};
 
 use crate::api::{Api, Asker, Body, Failure};
 use crate::pages::{self, View};
+use crate::ports::Ports;
 use crate::route::Query;
 use crate::session::{self, Session};
 use crate::visit::Visit;
-use crate::{act, answer, assets, live};
+use crate::{act, answer, assets, live, streams};
 
 /// A dashboard, mounted at a path of its host.
 ///
@@ -23,6 +24,7 @@ use crate::{act, answer, assets, live};
 #[derive(Clone, Debug)]
 pub struct Dashboard {
     mount: String,
+    ports: Ports,
 }
 
 impl Default for Dashboard {
@@ -35,7 +37,7 @@ impl Dashboard {
     /// A dashboard at a path, such as `/ui`.
     pub fn at(path: impl Into<String>) -> Self {
         let mount: String = path.into();
-        Self { mount: format!("/{}", mount.trim_matches('/')) }
+        Self { mount: format!("/{}", mount.trim_matches('/')), ports: Ports::new() }
     }
 
     /// Whether a path is one of the dashboard's.
@@ -43,10 +45,21 @@ impl Dashboard {
         self.below(path).is_some()
     }
 
-    /// The headers by which a request says who sends it, also by a cookie of the dashboard: for a host that wants to
-    /// know that before it reads a body.
-    pub fn credentials(&self, headers: &HeaderMap) -> HeaderMap {
-        Session::of(headers).credentials
+    /// The headers by which a request for a path says who sends it, also by a cookie of the dashboard or by the link to a
+    /// port: for a host that wants to know that before it reads a body.
+    pub fn credentials(&self, path: &str, headers: &HeaderMap) -> HeaderMap {
+        let ticket = self.page_of(path).and_then(|page| self.ports.credentials(page, headers));
+        ticket.unwrap_or_else(|| Session::of(headers).credentials)
+    }
+
+    /// Whether a path is below a link to a port that this dashboard gave out: the browser sends no cookie with what the
+    /// page of such a port asks for.
+    pub fn knows_link(&self, path: &str) -> bool {
+        self.page_of(path).is_some_and(|page| self.ports.knows(page))
+    }
+
+    fn page_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        self.below(path)?.strip_prefix('/')
     }
 
     fn below<'p>(&self, path: &'p str) -> Option<&'p str> {
@@ -68,10 +81,16 @@ impl Dashboard {
         if let Some(file) = assets::find(page, &head.headers) {
             return file;
         }
+        if let Some(passed) = self.ports.answer(api, &self.mount, page, &head, &body).await {
+            return passed;
+        }
         let session = Session::of(&head.headers);
         let query = Query::parse(head.uri.query().unwrap_or_default());
+        if page == "exec" {
+            return streams::open(api, &head, &session, &query).await;
+        }
         let asker = Asker::new(api, session.credentials.clone());
-        let visit = Visit { asker, session, query, page: page.to_owned() };
+        let visit = Visit { asker, session, ports: &self.ports, query, page: page.to_owned() };
         let mut response = route(&head, &visit, &body).await;
         if visit.session.is_new {
             response = answer::with_cookie(response, &visit.session.keep_guard());
@@ -154,6 +173,10 @@ async fn post(visit: &Visit<'_>, headers: &HeaderMap, form: &Query) -> Response<
         "login" => login(visit, form).await,
         "logout" => answer::with_cookie(answer::see("login"), &session::forget_token()),
         "edit" => match pages::edit::page(visit, form).await {
+            Ok(view) => shown(visit, 200, view).await,
+            Err(failure) => failed(visit, &failure).await,
+        },
+        "what-if" => match pages::what_if::page(visit, form).await {
             Ok(view) => shown(visit, 200, view).await,
             Err(failure) => failed(visit, &failure).await,
         },

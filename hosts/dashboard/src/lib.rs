@@ -18,7 +18,9 @@
 //! | `pages` | one module a page: reads, then renders |
 //! | `act` | what forms do |
 //! | `live` | pages that change while they are looked at |
-//! | `assets` | the style sheet and the script |
+//! | `streams` | commands in containers, by WebSockets |
+//! | `ports` | links to what listens in pods, in a sandbox |
+//! | `assets` | the style sheet and the scripts |
 //! | `explained` | what is wrong, and why |
 //! | `tell` | values as people read them |
 //!
@@ -34,8 +36,10 @@ mod explained;
 mod kinds;
 mod live;
 mod pages;
+mod ports;
 mod route;
 mod session;
+mod streams;
 mod tell;
 #[cfg(test)]
 mod tests;

@@ -13,14 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, COOKIE, HOST, HeaderValue, LOCATION, SET_COOKIE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderValue, LOCATION, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE,
+};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use orchestra_core::api::Status;
 use orchestra_dashboard::{Api, Dashboard};
+use tokio::io::copy_bidirectional;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -58,7 +63,36 @@ impl Api for Remote {
     async fn send(&self, mut request: Request<Bytes>) -> Response<Body> {
         // Who asks is whoever the kubeconfig names, whatever the browser says.
         request.headers_mut().remove(AUTHORIZATION);
+        if request.headers().contains_key(UPGRADE) {
+            return self.join(request).await.unwrap_or_else(|status| reply::failed(&status));
+        }
         self.pass(request).await
+    }
+}
+
+impl Remote {
+    /// Joins a WebSocket of a browser to one of the cluster: what is said in one is said in the other, until either ends.
+    async fn join(&self, mut request: Request<Bytes>) -> Result<Response<Body>, Status> {
+        let path = request.uri().to_string();
+        let mut headers = std::mem::take(request.headers_mut());
+        // What concerns one connection, and not what is said in it.
+        for name in [CONNECTION, UPGRADE, HOST] {
+            headers.remove(name);
+        }
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (said, mut theirs) = self.upgraded(path, headers).await?;
+        tokio::spawn(async move {
+            if let Ok(ours) = upgrade.await {
+                // Whoever goes first is no matter.
+                let _ = copy_bidirectional(&mut TokioIo::new(ours), &mut theirs).await;
+            }
+        });
+        let mut response = Response::new(Full::default().boxed_unsync());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL] {
+            response.headers_mut().extend(said.get(&name).map(|value| (name, value.clone())));
+        }
+        Ok(response)
     }
 }
 
@@ -97,7 +131,8 @@ impl Console {
                 });
                 let serving = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .serve_connection(TokioIo::new(stream), answer);
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .with_upgrades();
                 // A browser that goes away is no matter.
                 let _ = serving.await;
             });
@@ -116,7 +151,7 @@ impl Desk {
         if path == "/" {
             return see(&format!("{MOUNT}/"));
         }
-        if !self.is_known(&head.headers) {
+        if !self.is_known(&head.headers) && !self.dashboard.knows_link(path) {
             return match head.uri.query().and_then(|query| query.strip_prefix("key=")) {
                 Some(key) if self.trade(key) => self.let_in(),
                 _ => reply::text(

@@ -44,6 +44,8 @@ pub(crate) enum Route {
     Backup,
     /// `/orchestra/v1/explain`: what is wrong, and why, which is orchestra's own.
     Explain,
+    /// `/orchestra/v1/what-if`: what would happen, which is orchestra's own.
+    WhatIf,
     /// `/openapi/v2`.
     OpenApiV2,
     /// `/openapi/v3`.
@@ -103,6 +105,7 @@ impl Route {
             ["metrics", "slis"] => Self::Slis,
             ["orchestra", "v1", "backup"] => Self::Backup,
             ["orchestra", "v1", "explain"] => Self::Explain,
+            ["orchestra", "v1", "what-if"] => Self::WhatIf,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),

@@ -1,7 +1,7 @@
 //! Nodes without machines: in a fork, pods that were given a node come to run there and end when they are deleted, after
 //! as long as pods of their kind took before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,12 +25,36 @@ const BEAT: Duration = Duration::from_secs(25);
 const START: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(1);
 
+/// How long pods take, by what they belong to.
+#[derive(Default)]
+pub(crate) struct Spans {
+    /// To be ready, after they were given a node.
+    pub(crate) starts: BTreeMap<String, Duration>,
+    /// To end by themselves after that. Those of nothing that is named here run for ever.
+    pub(crate) ends: BTreeMap<String, Duration>,
+}
+
+impl Spans {
+    /// By which names something is known: its own, and of a job, which is made again under another number, what is the same
+    /// each time.
+    pub(crate) fn names(workload: &str) -> Vec<String> {
+        let stem = workload.rsplit_once('-').filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
+        let stem = stem.filter(|_| workload.contains("/job/")).map(|(stem, _)| stem.to_owned());
+        std::iter::once(workload.to_owned()).chain(stem).collect()
+    }
+
+    fn of(spans: &BTreeMap<String, Duration>, workload: &str) -> Option<Duration> {
+        Self::names(workload).iter().find_map(|name| spans.get(name)).copied()
+    }
+}
+
 /// What is known of the nodes and pods of a fork.
-pub(super) struct Hollow {
+pub(crate) struct Hollow {
     /// The nodes that are there.
-    alive: Vec<String>,
-    /// How long pods took to be ready, by what they belong to.
-    starts: BTreeMap<String, Duration>,
+    alive: Mutex<BTreeSet<String>>,
+    /// Whether a node that is not there may come.
+    waits: bool,
+    spans: Spans,
     /// The last part of the addresses that were given.
     given: Mutex<u32>,
     clock: SharedClock,
@@ -48,7 +72,7 @@ impl Hollow {
         };
         let nodes = client.cluster::<Node>().list().await?;
         let names = nodes.iter().filter(|node| is_there(node)).filter_map(|node| node.metadata.name.clone());
-        let alive = names.filter(|name| !lost.contains(name)).collect();
+        let alive = Mutex::new(names.filter(|name| !lost.contains(name)).collect());
         let mut starts = BTreeMap::new();
         for pod in client.cluster::<Pod>().list().await? {
             if let Some(took) = took_to_start(&pod) {
@@ -56,11 +80,31 @@ impl Hollow {
                 *known = took.max(*known);
             }
         }
-        Ok(Arc::new(Self { alive, starts, given: Mutex::default(), clock: Arc::clone(client.clock()) }))
+        let spans = Spans { starts, ends: BTreeMap::new() };
+        let clock = Arc::clone(client.clock());
+        Ok(Arc::new(Self { alive, waits: false, spans, given: Mutex::default(), clock }))
+    }
+
+    /// No nodes yet: they [come](Self::set) and go.
+    pub(crate) fn new(spans: Spans, clock: SharedClock) -> Arc<Self> {
+        Arc::new(Self { alive: Mutex::default(), waits: true, spans, given: Mutex::default(), clock })
+    }
+
+    /// Has a node be there, or not.
+    pub(crate) fn set(&self, node: &str, is_there: bool) {
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_there {
+            true => drop(alive.insert(node.to_owned())),
+            false => drop(alive.remove(node)),
+        }
+    }
+
+    fn alive(&self) -> BTreeSet<String> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has the nodes live until the token is cancelled.
-    pub(super) async fn run(self: Arc<Self>, client: Client, stop: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, client: Client, stop: CancellationToken) {
         let (beating, beats) = (client.clone(), Arc::clone(&self));
         let _beats = Task::start("hollow nodes", Arc::clone(&self.clock), move || {
             Arc::clone(&beats).beat(beating.clone())
@@ -79,7 +123,7 @@ impl Hollow {
     async fn beat(self: Arc<Self>, client: Client) {
         let leases = client.api::<Lease>(LEASES);
         loop {
-            for node in &self.alive {
+            for node in &self.alive() {
                 let renewed = json!({
                     "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": node},
                     "spec": {"holderIdentity": node, "renewTime": micros(self.clock.now())},
@@ -99,26 +143,64 @@ impl Hollow {
         let Some(entry) = context.entry::<Pod>().await? else { return Ok(Action::Done) };
         let pod = entry.view::<Pod>()?;
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
-        if !self.alive.iter().any(|alive| alive == node) {
-            return Ok(Action::Done);
+        let is_there = self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains(node);
+        if !is_there {
+            let comes = self.waits && !node.is_empty();
+            return Ok(if comes { Action::Again(BEAT) } else { Action::Done });
         }
         let name = context.name().name();
         if let Some(deleted) = &pod.metadata.deletion_timestamp {
             return self.end(&context, &pod, deleted.0).await;
         }
         let status = pod.status.clone().unwrap_or_default();
-        if status.phase.as_deref() != Some("Pending") {
-            return Ok(Action::Done);
+        let workload = workload_of(&pod);
+        match status.phase.as_deref() {
+            Some("Pending") => {}
+            Some("Running") => return self.succeed(&context, &pod, &workload).await,
+            _ => return Ok(Action::Done),
         }
         let bound = status.conditions.iter().flatten().find(|it| it.type_ == "PodScheduled");
         let since =
             bound.and_then(|it| it.last_transition_time.as_ref()).map_or(context.now(), |time| time.0);
-        let due = self.starts.get(&workload_of(&pod)).copied().unwrap_or(START);
+        let due = Spans::of(&self.spans.starts, &workload).unwrap_or(START);
         if let Some(wait) = left(since, due, context.now()) {
             return Ok(Action::Again(wait));
         }
         let running = self.running(&pod, context.now());
         context.api::<Pod>().patch_status(name, Patch::Merge(json!({"status": running}))).await?;
+        match self.end_of(&pod, &workload) {
+            Some(end) => Ok(Action::Again(end)),
+            None => Ok(Action::Done),
+        }
+    }
+
+    /// How long a pod runs that ends by itself.
+    fn end_of(&self, pod: &Pod, workload: &str) -> Option<Duration> {
+        let policy = pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref());
+        Spans::of(&self.spans.ends, workload).filter(|_| matches!(policy, Some("Never" | "OnFailure")))
+    }
+
+    /// Has a pod that runs be done when its time has come.
+    async fn succeed(&self, context: &Context, pod: &Pod, workload: &str) -> Result<Action, Error> {
+        let Some(due) = self.end_of(pod, workload) else { return Ok(Action::Done) };
+        let mut status = pod.status.clone().unwrap_or_default();
+        let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready");
+        let since = ready.and_then(|it| it.last_transition_time.as_ref()).map_or(context.now(), |time| time.0);
+        if let Some(wait) = left(since, due, context.now()) {
+            return Ok(Action::Again(wait));
+        }
+        let done = json!({"exitCode": 0, "reason": "Completed", "startedAt": seconds(since), "finishedAt": seconds(context.now())});
+        let containers = status.container_statuses.iter().flatten();
+        let containers: Vec<Value> = containers
+            .map(|it| json!({"name": it.name, "image": it.image, "imageID": "", "restartCount": 0, "ready": false, "state": {"terminated": done}}))
+            .collect();
+        for condition in status.conditions.iter_mut().flatten().filter(|it| it.type_.ends_with("Ready")) {
+            condition.status = "False".into();
+            condition.reason = Some("PodCompleted".into());
+        }
+        let status = json!({"phase": "Succeeded", "containerStatuses": containers, "conditions": status.conditions});
+        let patch = Patch::Merge(json!({"status": status}));
+        context.api::<Pod>().patch_status(context.name().name(), patch).await?;
         Ok(Action::Done)
     }
 

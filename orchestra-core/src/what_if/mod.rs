@@ -24,6 +24,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `change` | what may be changed, and how it is done in a fork |
+//! | `rights` | what somebody has to be allowed to do who asks; pure |
 //! | `picture` | what of a cluster is compared |
 //! | `changes` | when it last changed, and how few pods were ready meanwhile |
 //! | `difference` | what is other in one picture than in another; pure |
@@ -34,6 +35,7 @@ mod changes;
 mod difference;
 mod hollow;
 mod picture;
+mod rights;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -43,14 +45,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use change::Change;
+pub(crate) use hollow::{Hollow, Spans};
+pub(crate) use picture::workload_of_value;
 pub use difference::{Difference, QuotaDifference, WorkloadDifference};
 pub use picture::{BudgetPicture, NodePicture, Picture, PodPicture};
+pub use rights::shown;
 
 use crate::api::Status;
 use crate::clock::{SharedClock, Stuck, run_virtual};
 use crate::cluster::{Cluster, Fork, StartError};
 use changes::Changes;
-use hollow::Hollow;
 
 /// How long nothing must change for the fork to be at rest; and where a node was lost, whose pods are given up minutes later.
 const CALM: Duration = Duration::from_secs(45);

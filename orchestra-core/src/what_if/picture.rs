@@ -86,6 +86,12 @@ pub(super) fn workload_of(pod: &Pod) -> String {
     }
 }
 
+/// What a pod belongs to, of one as a value that has its labels and owners.
+pub(crate) fn workload_of_value(pod: &serde_json::Value) -> String {
+    let short = serde_json::json!({"metadata": pod["metadata"]});
+    serde_json::from_value(short).map(|pod: Pod| workload_of(&pod)).unwrap_or_default()
+}
+
 impl Picture {
     /// The cluster of a client as it is now.
     ///

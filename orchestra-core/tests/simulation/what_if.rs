@@ -12,7 +12,7 @@ use orchestra_core::simulation::{FaultPlan, Scenario, Simulation};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_core::store::redb::RedbStore;
 use orchestra_core::store::{KeyRange, Store};
-use orchestra_core::what_if::{Answer, AskError, Change, Question, ask_here};
+use orchestra_core::what_if::{Answer, AskError, Change, NodePicture, Question, ask_here};
 use serde_json::{Value, json};
 
 use super::scenarios::{create, of};
@@ -164,4 +164,31 @@ async fn a_store_on_disk_is_copied_and_one_in_memory_forked() {
     let other = MemoryStore::copy_of(fork.store()).await.unwrap();
     assert_eq!(all(std::sync::Arc::new(other)).await, original);
     cluster.shutdown().await;
+}
+
+#[test]
+fn an_upgrade_goes_from_node_to_node_and_keeps_the_budget() {
+    let upgrade = |node: &str| Change::Upgrade(node.into());
+    let answer = asked(["fake-0", "fake-1", "fake-2"].map(upgrade));
+    assert!(answer.undone.is_empty() && answer.difference.broken_budgets.is_empty(), "{answer}");
+    // One pod at a time, as the budget says.
+    assert_eq!(answer.fewest_ready.get("default/deployment/web"), Some(&5), "{answer}");
+    // All nodes take pods again.
+    let cordoned = |pair: &(Option<NodePicture>, Option<NodePicture>)| pair.1.as_ref().is_some_and(|it| it.cordoned);
+    assert!(!answer.difference.nodes.values().any(cordoned), "{answer}");
+    assert!(answer.seconds > 2 * 120, "{answer}");
+}
+
+#[test]
+fn what_is_not_written_any_more_is_gone() {
+    let mut web = web(6, "1");
+    web["apiVersion"] = json!("apps/v1");
+    web["kind"] = json!("Deployment");
+    web["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("resources");
+    let answer = asked([Change::Replace(web)]);
+    let web = answer.difference.workloads.iter().find(|one| one.workload == "default/deployment/web").unwrap();
+    assert_eq!(web.replaced, 6, "{answer}");
+    let missing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "none"}});
+    let refused = ask_here(&cluster(), &Question::new([Change::Replace(missing)]));
+    assert!(matches!(refused, Err(AskError::Refused { .. })), "{refused:?}");
 }

@@ -86,7 +86,11 @@
   function rest() { clearTimeout(later); source?.close(); source = null; $("#live")?.classList.remove("on"); }
   document.addEventListener("visibilitychange", () => { if (document.hidden) rest(); else if ($("main")?.dataset.live) retry(); });
   addEventListener("pagehide", rest);
-  addEventListener("pageshow", (event) => { if (event.persisted) retry(); });
+  addEventListener("pageshow", (event) => {
+    // A page that one comes back to can be sent from again.
+    for (const form of $$("form[data-sent]")) delete form.dataset.sent;
+    if (event.persisted) retry();
+  });
 
   // Logs, as they come.
   async function tail(log) {
@@ -193,7 +197,7 @@
     else if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);
     else if (event.key === "?") $("#help")?.showModal();
-    else if (/^[1-6]$/.test(event.key)) $$(".tabs a")[event.key - 1]?.click();
+    else if (/^[1-7]$/.test(event.key)) $$(".tabs a")[event.key - 1]?.click();
   });
 
   ready(document);

@@ -61,6 +61,7 @@ pub(crate) async fn delete(visit: &Visit<'_>) -> Result<View, Failure> {
             }
             div.bar-below {
                 button.danger { "Delete" }
+                button name="what" value="delete" formaction="what-if" { "What would happen?" }
                 a.button href=(spot.link()) { "Keep" }
             }
         }
@@ -118,6 +119,7 @@ pub(crate) async fn drain(visit: &Visit<'_>) -> Result<View, Failure> {
             input type="hidden" name="act" value="drain";
             div.bar-below {
                 button.danger { "Drain" }
+                button name="what" value="drain" formaction="what-if" { "What would happen?" }
                 a.button href=(spot.link()) { "Leave it as it is" }
             }
         }

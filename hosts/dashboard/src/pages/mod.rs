@@ -12,6 +12,7 @@ pub(crate) mod shell;
 pub(crate) mod story;
 pub(crate) mod table;
 pub(crate) mod topology;
+pub(crate) mod what_if;
 
 use maud::{Markup, html};
 

@@ -35,6 +35,15 @@ pub(crate) fn link(spot: &Spot) -> Markup {
     html! { a href=(spot.link()) { (spot.name) } }
 }
 
+/// The link to a port of a pod or a service, if a browser may find a page there.
+pub(crate) fn port_link(visit: &Visit<'_>, spot: &Spot, port: &Value, field: &str) -> Option<String> {
+    let number = number(port, field);
+    let words = [text(port, "/name"), text(port, "/appProtocol")];
+    let is_tls = matches!(number, 443 | 8443) || words.iter().any(|word| word.starts_with("https"));
+    let is_tcp = matches!(text(port, "/protocol"), "" | "TCP");
+    is_tcp.then(|| visit.ports.link(&visit.session, spot, &number.to_string(), is_tls)).flatten()
+}
+
 /// Where the object of a reference is: an owner, or what an event is about.
 pub(crate) fn referred(kinds: &Kinds, reference: &Value, namespace: &str) -> Option<Spot> {
     let kind = kinds.named(text(reference, "/apiVersion"), text(reference, "/kind"))?;

@@ -100,7 +100,7 @@ fn menu(visit: &Visit<'_>, namespace: &str) -> Markup {
     };
     let current = |is: bool| is.then_some("page");
     let page = &*visit.page;
-    let about_kind = matches!(page, "table" | "object" | "delete" | "edit" | "drain");
+    let about_kind = matches!(page, "table" | "object" | "delete" | "edit" | "drain" | "what-if");
     html! {
         ul {
             li { a href=(within(".")) aria-current=[current(page.is_empty())] { "Overview" } }
@@ -160,7 +160,7 @@ fn help() -> Markup {
         ("g d", "deployments"),
         ("g s", "services"),
         ("g n", "nodes"),
-        ("1 – 6", "parts of an object"),
+        ("1 – 7", "parts of an object"),
         ("n", "choose a namespace"),
         ("?", "this help"),
     ];

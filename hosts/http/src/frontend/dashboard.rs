@@ -44,7 +44,7 @@ impl Frontend {
     {
         let (id, version) = (reply::audit_id(&head.headers), head.version);
         // Strangers may send what a login takes, and no more.
-        let credentials = dashboard.credentials(&head.headers);
+        let credentials = dashboard.credentials(head.uri.path(), &head.headers);
         let known = self.user(sender, &credentials, head.uri.path()).await;
         let is_known = known.is_ok_and(|user| user.name != User::anonymous().name);
         let bounds = if is_known { Bounds::API } else { Bounds::STRANGER };

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `dashboard` | pages for people, which ask all the others |
 //! | `explain` | what is wrong, and why |
+//! | `what_if` | what would happen |
 //! | `pipeline` | the order in which a request is looked at |
 //! | `documents` | what is no resource |
 //! | `resource` | what is one |
@@ -17,6 +18,7 @@ mod explain;
 mod pipeline;
 mod proxy;
 mod resource;
+mod what_if;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use orchestra_core::cluster::Cluster;
 use orchestra_core::node::Directory;
 use orchestra_dashboard::Dashboard;
 use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::aggregate::{Aggregation, Aggregator};
@@ -92,6 +95,8 @@ pub struct Frontend {
     proxy: Option<FrontProxy>,
     aggregator: Option<Aggregator>,
     dashboard: Option<Dashboard>,
+    /// How many forks of the cluster may live at a time.
+    forks: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Frontend {
@@ -130,6 +135,7 @@ impl Frontend {
             proxy,
             aggregator,
             dashboard: None,
+            forks: Arc::new(Semaphore::new(what_if::FORKS)),
         }
     }
 

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
+use http::HeaderMap;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use orchestra_core::api::{
@@ -48,6 +49,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::pki::{Issued, PkiError};
 use crate::reply::{self, Body};
+use crate::streams::upgrade::Raw;
 use crate::tls::ClientTls;
 use answer::Reader;
 pub use channel::AddressError;
@@ -182,6 +184,11 @@ impl Remote {
             }),
             Err(status) => reply::failed(&status),
         }
+    }
+
+    /// Asks the master for a WebSocket, and returns what it said and the connection.
+    pub(crate) async fn upgraded(&self, path: String, headers: HeaderMap) -> Result<(HeaderMap, Raw), Status> {
+        self.connection.channel.upgrade(Call::get(path), "websocket", headers).await
     }
 
     async fn reflect(&self, target: Target) -> Result<Cache, Status> {

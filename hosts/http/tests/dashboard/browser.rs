@@ -1,27 +1,40 @@
 //! What a person does, in a real browser. One cluster and one browser for all of it, as starting them is what takes long.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt as _;
 use serde_json::{Value, json};
 
 use crate::devtools::{Browser, is_there};
+use crate::more;
 use crate::shop;
 use crate::support::Served;
 
 /// One thing that a person does.
-struct Walk<'s> {
-    shop: &'s Served,
-    browser: Browser,
-    base: String,
+pub struct Walk<'s> {
+    pub shop: &'s Served,
+    pub browser: Browser,
+    pub base: String,
 }
 
 impl Walk<'_> {
-    async fn at(&mut self, page: &str) {
+    pub async fn at(&mut self, page: &str) {
         let url = format!("{}{page}", self.base);
         self.browser.goto(&url).await;
     }
 
-    async fn object(&self, path: &str) -> Value {
+    pub async fn object(&self, path: &str) -> Value {
         self.shop.get(path, &[]).await.json()
     }
+}
+
+/// Does one thing that a person does; that it failed is told in the end, when all others were tried too.
+macro_rules! flow {
+    ($failed:ident, $walk:ident, $flow:path) => {
+        if AssertUnwindSafe($flow(&mut $walk)).catch_unwind().await.is_err() {
+            $failed.push(stringify!($flow));
+        }
+    };
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,29 +47,39 @@ async fn a_person_finds_their_way() {
     let base = url.split_once("?key").unwrap().0.to_owned();
     let mut walk = Walk { shop: &shop, browser: Browser::start().await, base };
     walk.browser.goto(&url).await;
-    overview(&mut walk).await;
-    topology(&mut walk).await;
-    tables(&mut walk).await;
-    keys(&mut walk).await;
-    palette(&mut walk).await;
-    scaling(&mut walk).await;
-    editing(&mut walk).await;
-    a_wrong_edit(&mut walk).await;
-    history(&mut walk).await;
-    restarting(&mut walk).await;
-    rolling_back(&mut walk).await;
-    logs(&mut walk).await;
-    cordoning_and_draining(&mut walk).await;
-    deleting(&mut walk).await;
-    custom_kinds(&mut walk).await;
-    live(&mut walk).await;
-    dark_and_small(&mut walk).await;
-    without_scripts(&mut walk).await;
-    logging_in(&mut walk).await;
+    let mut failed: Vec<&str> = Vec::new();
+    flow!(failed, walk, overview);
+    flow!(failed, walk, topology);
+    flow!(failed, walk, tables);
+    flow!(failed, walk, keys);
+    flow!(failed, walk, palette);
+    flow!(failed, walk, scaling);
+    flow!(failed, walk, editing);
+    flow!(failed, walk, a_wrong_edit);
+    flow!(failed, walk, history);
+    flow!(failed, walk, restarting);
+    flow!(failed, walk, rolling_back);
+    flow!(failed, walk, logs);
+    flow!(failed, walk, more::following_a_log);
+    flow!(failed, walk, more::a_terminal);
+    flow!(failed, walk, more::a_port);
+    flow!(failed, walk, more::what_if_a_node_is_lost);
+    flow!(failed, walk, more::what_if_it_is_scaled);
+    flow!(failed, walk, more::what_if_it_is_edited);
+    flow!(failed, walk, more::what_if_it_is_deleted);
+    flow!(failed, walk, cordoning_and_draining);
+    flow!(failed, walk, deleting);
+    flow!(failed, walk, custom_kinds);
+    flow!(failed, walk, live);
+    flow!(failed, walk, more::nobody_is_shut_out);
+    flow!(failed, walk, dark_and_small);
+    flow!(failed, walk, without_scripts);
+    flow!(failed, walk, logging_in);
+    assert_eq!(failed, Vec::<&str>::new());
     assert_eq!(walk.browser.complaints, Vec::<String>::new());
 }
 
-async fn fine(walk: &mut Walk<'_>, shot: &str) {
+pub async fn fine(walk: &mut Walk<'_>, shot: &str) {
     assert_eq!(walk.browser.barriers().await, json!([]), "{shot}");
     walk.browser.shoot(shot).await;
 }
@@ -97,7 +120,8 @@ async fn tables(walk: &mut Walk<'_>) {
     browser.until("document.querySelectorAll('table.list tbody tr').length === 6").await;
     browser.click("Name").await;
     browser.until("document.querySelector('th[aria-sort=ascending]')").await;
-    // Another namespace, by the chooser.
+    // Another namespace, by the chooser; what hears it is there when the page is whole.
+    browser.until("document.readyState === 'complete'").await;
     browser.eval("(() => { const s = document.querySelector('#namespace'); s.value = 'default'; s.dispatchEvent(new Event('change', {bubbles: true})); })()").await;
     browser.sees("There are none").await;
 }
@@ -138,7 +162,7 @@ async fn palette(walk: &mut Walk<'_>) {
     walk.browser.sees("The cluster has no kind \"nonsense\"").await;
 }
 
-const WEB: &str = "object?r=deployments&g=apps&in=shop&n=web";
+pub const WEB: &str = "object?r=deployments&g=apps&in=shop&n=web";
 const WEB_API: &str = "/apis/apps/v1/namespaces/shop/deployments/web";
 
 async fn scaling(walk: &mut Walk<'_>) {

@@ -228,6 +228,31 @@ impl Browser {
         .await
     }
 
+    /// Has the page run a script of others, whatever its policy says.
+    pub async fn run(&mut self, script: &str) {
+        self.call("Runtime.evaluate", json!({"expression": script})).await;
+    }
+
+    /// The texts of the page that differ too little from what is behind them, by WCAG's measure for small letters.
+    pub async fn faint(&mut self) -> Value {
+        self.eval(
+            "(() => { const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true}); \
+             const rgba = (c) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; }; \
+             const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }); return .2126 * r + .7152 * g + .0722 * b; }; \
+             const behind = (e) => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c[3] > 200) return c; } return [255, 255, 255, 255]; }; \
+             const found = new Set(); \
+             for (const e of document.querySelectorAll('body *')) { \
+             if (![...e.childNodes].some((n) => n.nodeType === 3 && n.nodeValue.trim()) || e.closest('svg, option, script, noscript')) continue; \
+             const box = e.getBoundingClientRect(), style = getComputedStyle(e); \
+             if (box.width < 2 || box.height < 2 || style.visibility === 'hidden' || !e.checkVisibility()) continue; \
+             const a = light(rgba(style.color)), b = light(behind(e)); \
+             const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05); \
+             if (ratio < 4.45) found.add(ratio.toFixed(2) + ' ' + e.outerHTML.slice(0, 90)); } \
+             return [...found].slice(0, 8); })()",
+        )
+        .await
+    }
+
     /// Keeps what the page looks like, for people to see.
     pub async fn shoot(&mut self, name: &str) {
         let Some(directory) = std::env::var_os("ORCHESTRA_SCREENSHOTS") else { return };

@@ -12,5 +12,7 @@ mod console;
 mod devtools;
 mod guards;
 mod hostile;
+mod many;
+mod more;
 mod rights;
 mod shop;

@@ -7,12 +7,13 @@ use http::Method;
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Cluster, Node};
 use orchestra_core::network::fake::FakeNetwork;
-use orchestra_core::runtime::PullFailure;
+use orchestra_core::runtime::{ExecOutput, PullFailure};
 use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{Console, Credential, Remote, RemoteConfig};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use crate::support::{Answer, Served};
 
@@ -39,6 +40,12 @@ pub async fn open() -> Served {
         let log = (0..40).fold(Behaviour::new(), |made, line| {
             made.logs(Duration::ZERO, format!("line {line}: <script>document.title='owned'</script>"))
         });
+        // A shell that says what it was asked to run, in green, and then what is typed.
+        let log = log.exec_echoes().exec(|command| ExecOutput {
+            stdout: format!("\x1b[32m{}\x1b[0m <b>$</b> ", command[0]).into_bytes(),
+            ..ExecOutput::default()
+        });
+        fake.listen(80, |connection| drop(tokio::spawn(page(connection))));
         fake.on(On::image("shop:1"), log);
         fake.on(On::image("gone:1"), Behaviour::new().pull_fails(PullFailure::NotFound, "manifest unknown"));
         fake.on(On::image("crash:1"), Behaviour::new().exits(Duration::ZERO, 3));
@@ -64,6 +71,32 @@ pub async fn open() -> Served {
     })
     .await;
     shop
+}
+
+/// What listens in the shop's pods: a page that would do harm, if it were let.
+async fn page(mut connection: DuplexStream) {
+    let (mut asked, mut piece) = (Vec::new(), [0; 1024]);
+    while !asked.windows(4).any(|end| end == b"\r\n\r\n") {
+        match connection.read(&mut piece).await {
+            Ok(read) if read > 0 => asked.extend_from_slice(&piece[..read]),
+            _ => return,
+        }
+    }
+    let asked = String::from_utf8_lossy(&asked).into_owned();
+    let (kind, body) = if asked.starts_with("GET /script.js") {
+        let script = "fetch('data').then((a) => a.text()).then((text) => { document.querySelector('#data').textContent = text; });
+            const refused = []; for (const what of ['cookie', 'localStorage']) try { document[what] ?? window[what]; if (what === 'localStorage') localStorage; if (what === 'cookie') document.cookie; refused.push(what); } catch {}
+            fetch('/ui/', {credentials: 'include'}).then((a) => { document.title = 'read ' + a.status; }, () => { document.title = 'not read'; });
+            document.querySelector('#open').textContent = 'open: ' + refused.join();";
+        ("text/javascript", script.to_owned())
+    } else if asked.starts_with("GET /data") {
+        ("text/plain", format!("cookies: {}", asked.to_lowercase().contains("\r\ncookie:")))
+    } else {
+        let page = "<!doctype html><h1>The shop</h1><p id=data></p><p id=open></p><a href=/second>on</a><script src=script.js></script>";
+        ("text/html", page.to_owned())
+    };
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nSet-Cookie: orchestra-form=0\r\nConnection: close\r\n\r\n", body.len());
+    let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
 }
 
 pub fn deployment(name: &str, image: &str, replicas: i32) -> Value {

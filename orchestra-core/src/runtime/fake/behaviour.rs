@@ -21,6 +21,7 @@ pub struct Behaviour {
     pub(super) logs: Vec<(Duration, String)>,
     pub(super) exec: Option<Arc<ExecFn>>,
     pub(super) exec_delay: Duration,
+    pub(super) echoes: bool,
     pub(super) uses: Option<(u64, u64)>,
 }
 
@@ -115,6 +116,13 @@ impl Behaviour {
     /// Answers executed commands.
     pub fn exec(mut self, answer: impl Fn(&[String]) -> ExecOutput + Send + Sync + 'static) -> Self {
         self.exec = Some(Arc::new(answer));
+        self
+    }
+
+    /// An executed command whose streams are connected says first what it answers, and then what is written to it, until
+    /// that ends.
+    pub fn exec_echoes(mut self) -> Self {
+        self.echoes = true;
         self
     }
 

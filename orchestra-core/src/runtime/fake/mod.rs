@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
 use super::{
@@ -61,6 +62,7 @@ pub enum Call {
     ExecSync,
     Stats,
     MachineStats,
+    PortForward,
 }
 
 /// Which containers a [`Behaviour`] is for.
@@ -124,6 +126,11 @@ impl FakeRuntime {
     /// Has the machine's figures be changed before they are told, as by others who use it too.
     pub fn on_machine_stats(&self, change: impl FnMut(&mut MachineStats) + Send + 'static) {
         self.inner.lock().machine = Some(Box::new(change));
+    }
+
+    /// Has somebody take connections to a port of any sandbox.
+    pub fn listen(&self, port: u16, take: impl Fn(DuplexStream) + Send + Sync + 'static) {
+        self.inner.lock().ports.insert(port, Arc::new(take));
     }
 
     /// Makes the next call of this kind fail. Several wait in line.

@@ -5,24 +5,30 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
+use tokio::io::AsyncReadExt as _;
 
 use super::behaviour::{Behaviour, OnStop};
 use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, ContainerStats,
-    DiskStats, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions,
+    DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions,
     MachineInfo, MachineStats, RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError,
     RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
 };
 
+/// How many bytes wait in a stream for their reader.
+const PIPE: usize = 16 * 1024;
 /// How long a session may take.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[async_trait]
 impl Runtime for FakeRuntime {
     fn capabilities(&self) -> Capabilities {
-        let fields = self.inner.lock().fields;
+        let (fields, port_forward) = {
+            let state = self.inner.lock();
+            (state.fields, !state.ports.is_empty())
+        };
         Capabilities {
             images: true,
             mounts: true,
@@ -30,6 +36,7 @@ impl Runtime for FakeRuntime {
             stats: true,
             simulated: true,
             exec: true,
+            port_forward,
             fields,
             ..Capabilities::default()
         }
@@ -254,14 +261,42 @@ impl Runtime for FakeRuntime {
         if streams.tty {
             stdout.extend_from_slice(&stderr);
         }
+        let resize = || streams.tty.then(|| tokio::sync::mpsc::channel(1).0);
+        if streams.stdin && streams.stdout && self.echoes(id)? {
+            let (written, echoed) = tokio::io::duplex(PIPE);
+            let (runtime, id) = (self.clone(), id.clone());
+            let exit = async move {
+                runtime.gone(&id).await;
+                Ok(exit_code)
+            };
+            return Ok(Session {
+                stdin: Some(Box::new(written)),
+                stdout: Some(Box::new(Cursor::new(stdout).chain(echoed))),
+                stderr: None,
+                resize: resize(),
+                exit: exit.boxed(),
+            });
+        }
         let reader = |wanted: bool, bytes: Vec<u8>| wanted.then(|| Box::new(Cursor::new(bytes)) as _);
         Ok(Session {
             stdin: streams.stdin.then(|| Box::new(tokio::io::sink()) as _),
             stdout: reader(streams.stdout, stdout),
             stderr: reader(streams.stderr, stderr),
-            resize: streams.tty.then(|| tokio::sync::mpsc::channel(1).0),
+            resize: resize(),
             exit: std::future::ready(Ok(exit_code)).boxed(),
         })
+    }
+
+    async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
+        let mut state = self.inner.enter(Call::PortForward)?;
+        state.sandbox(sandbox)?;
+        let Some(listen) = state.ports.get(&port).cloned() else {
+            return Err(RuntimeError::Failed { message: format!("nothing listens at port {port}") });
+        };
+        drop(state);
+        let (ours, theirs) = tokio::io::duplex(PIPE);
+        listen(theirs);
+        Ok(Box::new(ours))
     }
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
@@ -311,6 +346,11 @@ impl Runtime for FakeRuntime {
 }
 
 impl FakeRuntime {
+    fn echoes(&self, id: &ContainerId) -> Result<bool> {
+        let mut state = self.inner.lock();
+        Ok(state.container(id)?.behaviour.as_ref().is_some_and(|behaviour| behaviour.echoes))
+    }
+
     /// Resolves once a container no longer runs.
     async fn gone(&self, id: &ContainerId) {
         loop {

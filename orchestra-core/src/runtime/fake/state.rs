@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
+use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
 use super::behaviour::Behaviour;
@@ -32,7 +33,11 @@ pub(in crate::runtime) struct State {
     pub(super) scripts: Vec<(On, Arc<Behaviour>)>,
     pub(super) subscribers: Vec<mpsc::UnboundedSender<Result<RuntimeEvent>>>,
     pub(super) machine: Option<Box<MachineChange>>,
+    pub(super) ports: FxHashMap<u16, Arc<Listen>>,
 }
+
+/// Takes a connection to a port.
+pub(super) type Listen = dyn Fn(DuplexStream) + Send + Sync;
 
 /// Makes the figures of the machine others than they would be.
 pub(super) type MachineChange = dyn FnMut(&mut MachineStats) + Send;

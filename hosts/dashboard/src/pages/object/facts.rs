@@ -35,7 +35,7 @@ pub(super) fn of(shown: &Shown<'_>) -> Markup {
     let rows: Vec<(&str, Markup)> = match (&*shown.spot.place.group, &*shown.spot.place.resource) {
         ("", "pods") => pod(object),
         ("", "nodes") => node(object),
-        ("", "services") => service(object),
+        ("", "services") => service(shown),
         ("apps", "deployments" | "replicasets" | "statefulsets" | "daemonsets") => workload(object),
         ("batch", "jobs") => job(object),
         ("batch", "cronjobs") => cron_job(shown),
@@ -146,18 +146,16 @@ fn node(node: &Value) -> Vec<(&'static str, Markup)> {
     ]
 }
 
-fn service(service: &Value) -> Vec<(&'static str, Markup)> {
-    let ports: Vec<String> = list(service, "/spec/ports")
+fn service(shown: &Shown<'_>) -> Vec<(&'static str, Markup)> {
+    let service = &shown.object;
+    let ports: Vec<(String, Option<String>)> = list(service, "/spec/ports")
         .iter()
         .map(|port| {
+            let link = parts::port_link(shown.visit, &shown.spot, port, "/port");
             let node = number(port, "/nodePort");
             let node = if node > 0 { format!(" on nodes at {node}") } else { String::new() };
-            format!(
-                "{}/{} → {}{node}",
-                number(port, "/port"),
-                text(port, "/protocol"),
-                plain(&port["targetPort"])
-            )
+            let (number, protocol) = (number(port, "/port"), text(port, "/protocol"));
+            (format!("{number}/{protocol} → {}{node}", plain(&port["targetPort"])), link)
         })
         .collect();
     let selector = tell::labels(&service["spec"]["selector"]);
@@ -165,7 +163,11 @@ fn service(service: &Value) -> Vec<(&'static str, Markup)> {
     vec![
         ("Type", told(text(service, "/spec/type"))),
         ("Address", told(text(service, "/spec/clusterIP"))),
-        ("Ports", html! { @for port in &ports { div { (port) } } }),
+        ("Ports", html! {
+            @for (port, link) in &ports {
+                div { (port) @if let Some(link) = link { " " a href=(link) target="_blank" rel="noopener" { "Open" } } }
+            }
+        }),
         ("Selects", told(&selector.join(", "))),
     ]
 }

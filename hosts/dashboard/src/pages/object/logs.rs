@@ -28,7 +28,7 @@ pub(super) async fn page(shown: &Shown<'_>) -> Markup {
 }
 
 /// What is asked for, with a container: the pod's default one if none is named.
-fn with_container(shown: &Shown<'_>) -> Query {
+pub(super) fn with_container(shown: &Shown<'_>) -> Query {
     let query = &shown.visit.query;
     if query.is_set("c") {
         return query.clone();

@@ -6,6 +6,7 @@ mod logs;
 mod pod;
 pub(crate) mod related;
 mod summary;
+mod terminal;
 mod yaml;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::parts::{self, button, guard, hidden};
-use super::{View, notice};
+use super::{View, notice, what_if};
 use crate::api::{Failure, items, revision, with};
 use crate::kinds::{Kind, Kinds};
 use crate::live::Follow;
@@ -107,6 +108,7 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
         "history" => (history::page(&shown).await?, Vec::new()),
         "related" => (related::page(&shown).await, Vec::new()),
         "logs" if shown.is_pod() => (logs::page(&shown).await, Vec::new()),
+        "terminal" if shown.is_pod() => (terminal::page(&shown), Vec::new()),
         _ => (summary::page(&shown).await, summary::follows(&shown)),
     };
     let title = format!("{} {}", shown.spot.name, shown.kind.kind);
@@ -172,7 +174,7 @@ fn tabs(shown: &Shown<'_>, tab: &str) -> Markup {
         ("related", "Related"),
     ];
     if shown.is_pod() {
-        all.push(("logs", "Logs"));
+        all.extend([("logs", "Logs"), ("terminal", "Terminal")]);
     }
     html! {
         nav.tabs aria-label="Parts" {
@@ -202,6 +204,7 @@ fn actions(shown: &Shown<'_>) -> Markup {
                 @if object["spec"]["unschedulable"] == true { (button(visit, spot, "uncordon", "Uncordon")) }
                 @else { (button(visit, spot, "cordon", "Cordon")) }
                 a.button href={ "drain?" (spot.query()) } { "Drain…" }
+                (what_if::about_node(visit, spot, object["spec"]["unschedulable"] == true))
             }
             @if suspends {
                 @if object["spec"]["suspend"] == true { (button(visit, spot, "resume", "Resume")) }
@@ -222,6 +225,7 @@ fn scale(shown: &Shown<'_>) -> Markup {
             label.sr for="replicas" { "Replicas" }
             input #replicas name="replicas" type="number" min="0" max="10000" value=(replicas) data-keep;
             button { "Scale" }
+            button.asks name="what" value="scale" formaction="what-if" title="What would happen if it was scaled" { "What if?" }
         }
     }
 }

@@ -4,6 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::Shown;
+use crate::pages::parts;
 use crate::route::Query;
 use crate::tell::{self, Tone, list, number, plain, text};
 
@@ -34,8 +35,10 @@ pub(super) fn containers(shown: &Shown<'_>) -> Markup {
 fn row(shown: &Shown<'_>, spec: &Value, status: &Value, sort: &str) -> Markup {
     let name = text(spec, "/name");
     let logs: Query = shown.spot.query().with("tab", "logs").with("c", name);
-    let ports: Vec<String> =
-        list(spec, "/ports").iter().map(|port| number(port, "/containerPort").to_string()).collect();
+    let ports = list(spec, "/ports").iter().map(|port| {
+        let link = parts::port_link(shown.visit, &shown.spot, port, "/containerPort");
+        (number(port, "/containerPort"), link)
+    });
     let requests = tell::labels(&spec["resources"]["requests"]);
     let requests: Vec<String> = requests.iter().map(|(key, value)| format!("{key} {value}")).collect();
     html! {
@@ -45,8 +48,16 @@ fn row(shown: &Shown<'_>, spec: &Value, status: &Value, sort: &str) -> Markup {
             td.num { (number(status, "/restartCount")) }
             td.image { (text(spec, "/image")) }
             td { (requests.join(", ")) }
-            td { (ports.join(", ")) }
-            td { a href={ "object?" (logs) } { "Logs" } }
+            td {
+                @for (number, link) in ports {
+                    @match link {
+                        Some(link) => a href=(link) target="_blank" rel="noopener" title="Open it through the API" { (number) },
+                        None => (number),
+                    }
+                    " "
+                }
+            }
+            td { a href={ "object?" (logs) } { "Logs" } " " a href={ "object?" (logs.clone().with("tab", "terminal")) } { "Terminal" } }
         }
     }
 }

@@ -31,6 +31,7 @@ fn editor(shown: &Shown<'_>, text: &str) -> Markup {
             @if can {
                 div.bar-below {
                     button.primary name="step" value="try" { "Review the change…" }
+                    button name="what" value="yaml" formaction="what-if" { "What would happen?" }
                     span.quiet { "Nothing is changed yet: the API says first what would become of it." }
                 }
             }

@@ -48,7 +48,7 @@ pub use explain::{Explanation, Remedy, Step, explain};
 pub use feeds::observe;
 pub use filter::{Filter, Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};
-pub use plan::{Plan, PlanOptions, plan};
+pub use plan::{Fit, Plan, PlanOptions, plan};
 pub use pod::{DEFAULT_SCHEDULER, HostPort, InvalidInput, PodInfo};
 pub use preempt::{Preemption, preempt};
 pub use resources::{Requests, Resources};

@@ -18,6 +18,18 @@ pub struct PlanOptions {
     /// In a large cluster, stop looking once this share of the nodes (1 to 100 percent) turned out to be able to
     /// take the pod. `None` for Kubernetes' rule: from 50 percent at 100 nodes down to 5 percent at 5,625.
     pub percentage_of_nodes_to_score: Option<u8>,
+    /// Which nodes suit a pod better: those that are emptier, or fuller.
+    pub fit: Fit,
+}
+
+/// How full nodes are to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// The emptiest node is the best, as in Kubernetes by default.
+    #[default]
+    LeastAllocated,
+    /// The fullest node on which a pod fits is the best, before all else that is only preferred, so that others stay empty.
+    MostAllocated,
 }
 
 /// What a plan says.
@@ -44,7 +56,7 @@ pub fn plan(snapshot: &Snapshot, pod: &PodInfo, options: &PlanOptions, seed: u64
         return Plan::Place { node, feasible: 1 };
     }
     let feasible = feasible_nodes(&demand, options, seed);
-    match best(&demand, &feasible, seed) {
+    match best(&demand, &feasible, options.fit, seed) {
         Some(id) => Plan::Place { node: snapshot.node(id).spec.name.clone(), feasible: feasible.len() },
         None => Plan::Unschedulable(Diagnosis::of(&demand)),
     }
@@ -104,11 +116,11 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-fn best(demand: &Demand<'_>, feasible: &[NodeId], seed: u64) -> Option<NodeId> {
+fn best(demand: &Demand<'_>, feasible: &[NodeId], fit: Fit, seed: u64) -> Option<NodeId> {
     if feasible.len() < 2 {
         return feasible.first().copied();
     }
-    let points = score::total(demand, feasible);
+    let points = score::total(demand, feasible, fit);
     let most = *points.iter().max()?;
     let ties = points.iter().filter(|p| **p == most).count() as u64;
     // The low digits chose the start; the high ones are still free.

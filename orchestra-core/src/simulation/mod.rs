@@ -64,6 +64,7 @@
 //! | `run`, `watched` | one life, and its judgement |
 //! | `explore` | many, and the least that does harm |
 //! | `story` | the table of what happened |
+//! | `trace` | what happened to a real cluster, recorded and lived again |
 
 mod explore;
 mod fault;
@@ -74,6 +75,7 @@ mod scenario;
 mod state;
 mod story;
 mod strategy;
+pub mod trace;
 mod watched;
 mod wire;
 mod world;
@@ -86,6 +88,7 @@ pub use scenario::Scenario;
 pub use state::State;
 pub use story::{Line, Story};
 pub use strategy::{Outline, Strategy};
+pub use trace::{Figures, Replay, ReplayError, Replayed, Trace, TraceError, TraceEvent, TraceWriter, record};
 pub use watched::Violation;
 pub use world::World;
 

@@ -6,6 +6,7 @@
 mod determinism;
 mod faults;
 mod scenarios;
+mod trace;
 #[cfg(feature = "redb")]
 mod what_if;
 mod workloads;

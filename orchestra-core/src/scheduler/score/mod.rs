@@ -12,6 +12,7 @@ mod taints;
 
 use super::filter::Demand;
 use super::node::NodeId;
+use super::plan::Fit;
 
 /// The most points one score gives.
 const MAX: i64 = 100;
@@ -19,10 +20,12 @@ const MAX: i64 = 100;
 /// Points for each of `nodes`, in their order; `None` when all are alike to it.
 type Score = fn(&Demand<'_>, &[NodeId]) -> Option<Vec<i64>>;
 
-static SCORES: [(i64, Score); 7] = [
+/// How much it weighs that a node is full, where that is wished for: more than all other scores together.
+const PACKED: i64 = 2000;
+
+static SCORES: [(i64, Score); 6] = [
     (3, taints::score),
     (2, node_affinity::score),
-    (1, resources::least_allocated),
     (2, spread::score),
     (2, inter_pod::score),
     (1, resources::balanced_allocation),
@@ -30,8 +33,15 @@ static SCORES: [(i64, Score); 7] = [
 ];
 
 /// The weighted sum of all scores, for each of `nodes` in their order.
-pub(crate) fn total(demand: &Demand<'_>, nodes: &[NodeId]) -> Vec<i64> {
+pub(crate) fn total(demand: &Demand<'_>, nodes: &[NodeId], fit: Fit) -> Vec<i64> {
     let mut sums = vec![0; nodes.len()];
+    let emptiness = resources::least_allocated(demand, nodes).unwrap_or_default();
+    for (sum, points) in sums.iter_mut().zip(emptiness) {
+        *sum += match fit {
+            Fit::LeastAllocated => points,
+            Fit::MostAllocated => (MAX - points) * PACKED,
+        };
+    }
     for (weight, score) in &SCORES {
         for (sum, points) in sums.iter_mut().zip(score(demand, nodes).unwrap_or_default()) {
             *sum += weight * points;

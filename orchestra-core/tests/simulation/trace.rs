@@ -1,0 +1,113 @@
+//! What happened to a cluster is recorded and lived again, with other nodes and another scheduler.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use orchestra_core::clock::run_virtual;
+use orchestra_core::cluster::Cluster;
+use orchestra_core::scheduler::{Fit, PlanOptions};
+use orchestra_core::simulation::{Replay, Trace, record};
+use serde_json::{Value, json};
+
+use super::scenarios::{create, of};
+
+/// Three nodes of four cores, six pods of a core that become twelve, a job that takes a minute, and a node that goes.
+fn recorded() -> Trace {
+    let bytes = run_virtual(1, None, |clock| async move {
+        let cluster = Cluster::builder().clock(clock.clone()).fake_nodes(3).start().await.unwrap();
+        let client = cluster.client();
+        let mut web = of("web", 6);
+        web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("1");
+        web["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "PASSWORD", "value": "swordfish"}]);
+        create::<Deployment>(&client, web).await.unwrap();
+        clock.sleep(Duration::from_secs(30)).await;
+        let mut bytes = Vec::new();
+        let script = async {
+            clock.sleep(Duration::from_secs(10)).await;
+            let deployments = client.api::<Deployment>("default");
+            let patch = orchestra_core::api::Patch::Merge(json!({"spec": {"replicas": 13}}));
+            deployments.patch("web", patch).await.unwrap();
+            let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+            let job = json!({"metadata": {"name": "once"}, "spec": {"template": template}});
+            create::<Job>(&client, job).await.unwrap();
+            clock.sleep(Duration::from_secs(60)).await;
+        };
+        let count = record(&client, &mut bytes, script, |_| {}).await.unwrap();
+        assert!(count > 20, "{count}");
+        cluster.shutdown().await;
+        bytes
+    });
+    let bytes = bytes.unwrap();
+    assert!(!String::from_utf8_lossy(&bytes).contains("swordfish"));
+    Trace::read(&*bytes).unwrap()
+}
+
+fn nodes(count: usize, cpu: &str) -> Vec<Value> {
+    vec![json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": "large", "annotations": {"orchestra.dev/count": count.to_string()}},
+        "status": {"allocatable": {"cpu": cpu, "memory": "64Gi", "pods": "110"}},
+    })]
+}
+
+#[test]
+fn what_was_recorded_is_lived_again() {
+    let trace = recorded();
+    let was = trace.figures();
+    let again = Replay::new().run(&trace).unwrap();
+    assert_eq!(again.refused, Vec::<String>::new());
+    // Twelve of thirteen fit, in both lives.
+    assert_eq!((was.pods, was.pods_pending), (14, 1), "{was:?}");
+    assert_eq!((again.figures.pods, again.figures.pods_pending), (14, 1), "{:?}", again.figures);
+    assert_eq!(again.figures.nodes, (3, 3));
+    let why = again.figures.pending.values().next().unwrap();
+    assert!(why.contains("Insufficient cpu"), "{why}");
+    // The same trace has the same outcome.
+    assert_eq!(Replay::new().run(&trace).unwrap(), again);
+}
+
+#[test]
+fn other_nodes_and_another_scheduler_are_compared() {
+    let trace = Arc::new(recorded());
+    let large = Replay::new().nodes(nodes(4, "32")).unwrap();
+    let spread = large.run(&trace).unwrap().figures;
+    assert_eq!((spread.pods_placed, spread.pods_pending, spread.nodes), (14, 0, (4, 4)), "{spread:?}");
+    let packed = PlanOptions { fit: Fit::MostAllocated, ..PlanOptions::default() };
+    let packed = large.scheduler(packed).run(&trace).unwrap().figures;
+    assert_eq!((packed.pods_placed, packed.nodes), (14, (4, 1)), "{packed:?}");
+    for wrong in [json!({"kind": "Pod"}), json!({"kind": "Node", "metadata": {"name": "a"}})] {
+        assert!(Replay::new().nodes(vec![wrong]).is_err());
+    }
+}
+
+#[test]
+fn a_job_takes_as_long_as_it_took() {
+    let at = "{\"trace\":\"orchestra\",\"version\":1,\"at\":\"2026-01-01T00:00:00Z\"}";
+    let node = json!({"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}});
+    let template = json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+    let job = json!({"metadata": {"namespace": "default", "name": "once"}, "spec": {"template": template}});
+    let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "once", "uid": "j", "controller": true}]);
+    let pod = |node: Option<&str>, phase: &str| {
+        let ready = if phase == "Running" { "True" } else { "False" };
+        json!({
+            "metadata": {"namespace": "default", "name": "once-x", "uid": "x", "ownerReferences": owner}, "spec": {"nodeName": node},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]},
+        })
+    };
+    let lines = [
+        json!({"ms": 0, "kind": "nodes", "put": node}),
+        json!({"ms": 1000, "kind": "jobs.batch", "put": job}),
+        json!({"ms": 1000, "kind": "pods", "put": pod(None, "Pending")}),
+        json!({"ms": 2000, "kind": "pods", "put": pod(Some("a"), "Pending")}),
+        json!({"ms": 12_000, "kind": "pods", "put": pod(Some("a"), "Running")}),
+        json!({"ms": 312_000, "kind": "pods", "put": pod(Some("a"), "Succeeded")}),
+    ];
+    let text: String = std::iter::once(at.to_owned()).chain(lines.iter().map(Value::to_string)).map(|line| line + "\n").collect();
+    let trace = Trace::read(text.as_bytes()).unwrap();
+    let again = Replay::new().run(&trace).unwrap();
+    assert_eq!((again.figures.pods_run, again.figures.pods_ended), (1, 1), "{again:?}");
+    assert!((8.0..14.0).contains(&again.figures.to_running.most), "{again:?}");
+    assert!((310..420).contains(&again.seconds), "{again:?}");
+}

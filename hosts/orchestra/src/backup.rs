@@ -9,6 +9,7 @@ use orchestra_core::store::redb::RedbStore;
 use orchestra_http::{Kubeconfig, Remote};
 
 use crate::cli::{Access, Backup, Restore};
+use crate::progress::Progress;
 
 /// The cluster that the options mean.
 pub(crate) fn connect(access: &Access) -> anyhow::Result<Arc<Remote>> {
@@ -20,7 +21,12 @@ pub(crate) fn connect(access: &Access) -> anyhow::Result<Arc<Remote>> {
 }
 
 pub(crate) async fn run(options: &Backup) -> anyhow::Result<()> {
-    let made = connect(&options.access)?.backup(&options.file).await?;
+    let remote = connect(&options.access)?;
+    let progress = Progress::new();
+    progress.begin("Reading", "what the cluster holds");
+    let made = remote.backup(&options.file).await;
+    progress.close();
+    let made = made?;
     println!("{}: {} records as of revision {}", options.file.display(), made.records, made.revision);
     println!(
         "It holds the cluster's Secrets, and not its certificates: those are in the data directory, in pki."
@@ -33,7 +39,11 @@ pub(crate) async fn restore(options: &Restore) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("the data directory {} cannot be made", directory.display()))?;
     let store = RedbStore::open(directory)?;
-    let made = backup::restore(&store, &options.file).await?;
+    let progress = Progress::new();
+    progress.begin("Writing", "what the backup holds");
+    let made = backup::restore(&store, &options.file).await;
+    progress.close();
+    let made = made?;
     println!("{} records of revision {} are in {}", made.records, made.revision, directory.display());
     println!("  orchestra up --data-dir {}", directory.display());
     Ok(())

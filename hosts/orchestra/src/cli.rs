@@ -38,6 +38,12 @@ pub(crate) enum Command {
     Explain(Explain),
     /// Show what would happen if a node were lost, a workload scaled, a manifest applied …, and touch nothing
     WhatIf(WhatIf),
+    /// Write down what happens to a cluster, by watches, until Ctrl-C
+    Record(Record),
+    /// Live through what was recorded again, in virtual time, with other nodes or another scheduler, and compare
+    Simulate(Simulate),
+    /// Look at what runs in a cluster and what is wrong there, live, on a terminal
+    Top(Top),
     /// Open the dashboard of a cluster in a browser, as whoever the kubeconfig names
     Dashboard(Dashboard),
     /// Load an image from a file for clusters of --runtime native, list their images, remove one
@@ -143,6 +149,13 @@ pub(crate) struct Access {
     pub(crate) kubeconfig: Option<PathBuf>,
 }
 
+impl Access {
+    /// What the cluster is called here: the file by which it is known.
+    pub(crate) fn named(&self) -> String {
+        self.kubeconfig.as_ref().unwrap_or(&self.data.data_dir).display().to_string()
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct History {
     /// The object, as kubectl takes it: deployment web, or deploy/web
@@ -185,6 +198,53 @@ pub(crate) struct Explain {
     pub(crate) access: Access,
 }
 
+/// Of objects no more is written than placing depends on: no environment, no arguments, no annotations, no Secrets.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Record {
+    /// The file to write, which must not be there
+    #[arg(short, long, value_name = "TRACE")]
+    pub(crate) output: PathBuf,
+    /// End after so long
+    #[arg(long, value_name = "TIME", value_parser = orchestra_core::clock::parse_duration)]
+    pub(crate) duration: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Simulate {
+    /// A file that `orchestra record` wrote
+    pub(crate) trace: PathBuf,
+    /// Live through it on the nodes of this file: manifests of Nodes with status.allocatable; one with the annotation
+    /// orchestra.dev/count stands for as many
+    #[arg(long, value_name = "FILE")]
+    pub(crate) nodes: Option<PathBuf>,
+    /// How the scheduler chooses among nodes
+    #[arg(long, value_enum, default_value_t = Scheduling::Spread)]
+    pub(crate) scheduling: Scheduling,
+    /// In which form
+    #[arg(short, long, value_enum, default_value_t = Told::Text)]
+    pub(crate) output: Told,
+}
+
+/// How a simulated scheduler chooses among nodes that can take a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheduling {
+    /// The emptiest, as Kubernetes does
+    Spread,
+    /// The fullest, so that others stay empty
+    Pack,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Top {
+    /// Look at this namespace; at all of them without
+    #[arg(short, long)]
+    pub(crate) namespace: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: Access,
+}
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Dashboard {
     /// At which port of this machine; 0 is any that is free
@@ -218,6 +278,10 @@ pub(crate) struct WhatIf {
     /// Have a node take no more pods, and evict those that it has
     #[arg(long, value_name = "NODE")]
     pub(crate) drain: Vec<String>,
+    /// Upgrade a node: drain it, have it away for two minutes, and have it take pods again; each that is named, one after
+    /// another
+    #[arg(long, value_name = "NODE")]
+    pub(crate) upgrade: Vec<String>,
     /// Lose a node with all that runs there
     #[arg(long, value_name = "NODE")]
     pub(crate) lose_node: Vec<String>,

@@ -122,7 +122,8 @@ fn all(stories: &[Story], unread: &[&str]) -> String {
     text
 }
 
-fn one(story: &Story) -> String {
+/// One story, step by step.
+pub(crate) fn one(story: &Story) -> String {
     let mark = match story.severity {
         Severity::Critical => "!!",
         Severity::Serious => "!",

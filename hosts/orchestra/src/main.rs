@@ -12,6 +12,8 @@
 //! | `explain` | what is wrong, and why, through the API of a running cluster |
 //! | `placing` | why a pod has no node, node by node |
 //! | `dashboard` | the dashboard of a running cluster, in a browser |
+//! | `record` | what happens to a cluster, recorded and lived again |
+//! | `top` | a running cluster on a terminal, live |
 //! | `what_if` | what would happen to a running cluster, in a fork of it here |
 //! | `local_volumes` | directories of this machine that were volumes |
 //! | `demo` | a throw-away cluster that shows itself |
@@ -30,6 +32,8 @@ mod ingress;
 mod local_volumes;
 mod placing;
 mod progress;
+mod record;
+mod top;
 mod up;
 mod what_if;
 
@@ -60,6 +64,9 @@ fn main() -> ExitCode {
             Command::Status(options) => control::status(&options).await,
             Command::History(options) => history::run(&options).await,
             Command::Explain(options) => explain::run(&options).await,
+            Command::Record(options) => record::run(&options).await,
+            Command::Simulate(options) => record::simulate(&options).await,
+            Command::Top(options) => top::run(&options).await,
             Command::Dashboard(options) => dashboard::run(&options).await,
             Command::WhatIf(options) => what_if::run(&options).await,
             Command::Image(options) => image::run(options).await,

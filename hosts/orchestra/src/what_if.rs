@@ -13,14 +13,20 @@ use orchestra_core::what_if::{Change, Question, ask};
 
 use crate::backup::connect;
 use crate::cli::{Told, WhatIf};
+use crate::progress::Progress;
 
 pub(crate) async fn run(options: &WhatIf) -> anyhow::Result<()> {
     let changes = changes(options)?;
     if changes.is_empty() {
         bail!("nothing is asked; say what would be done, as with --lose-node NODE or -f change.yaml");
     }
+    let progress = Progress::new();
+    progress.begin("Reading", "what the cluster holds");
     let fork = fork(options).await?;
-    let answer = ask(fork, Question::new(changes)).await?;
+    progress.begin("Living", "through it in a copy, in a time of its own");
+    let answer = ask(fork, Question::new(changes)).await;
+    progress.close();
+    let answer = answer?;
     match options.output {
         Told::Text => print!("{answer}"),
         Told::Json => println!("{}", serde_json::to_string_pretty(&answer)?),
@@ -60,6 +66,7 @@ fn changes(options: &WhatIf) -> anyhow::Result<Vec<Change>> {
     changes.extend(options.cordon.iter().cloned().map(Change::Cordon));
     changes.extend(options.uncordon.iter().cloned().map(Change::Uncordon));
     changes.extend(options.drain.iter().cloned().map(Change::Drain));
+    changes.extend(options.upgrade.iter().cloned().map(Change::Upgrade));
     changes.extend(options.lose_node.iter().cloned().map(Change::LoseNode));
     Ok(changes)
 }
@@ -103,11 +110,13 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let file = file.to_str().unwrap();
         let all = ["--scale", "deploy/web=40", "--drain", "n1", "--lose-node=n2", "-n", "shop", "-f", file];
+        let all = [&all[..], &["--upgrade", "n3"]].concat();
         let expected = [
             "apply Pod a",
             "apply Service b",
             "scale deploy shop/web to 40",
             "drain the node n1",
+            "upgrade the node n3",
             "lose the node n2",
         ];
         assert_eq!(asked(&all).unwrap(), expected);

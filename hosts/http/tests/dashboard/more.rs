@@ -79,7 +79,7 @@ async fn screens(walk: &mut Walk<'_>) {
         ("1\r\n2\r\n3\x1b[2;1H\x1b[L", "1\n\n2\n3"),
         ("1\r\n2\r\n3\x1b[1;1H\x1b[M", "2\n3"),
         ("abc\x1b[2J\x1b[Hx", "x"),
-        ("\x1b[999999999A\x1b[?1;2;3;4z\x1b[<x", "x"),
+        ("\x1b[999999999A\x1b[?1;2;3;4z\x1b[<xy", "y"),
     ] {
         let asked = format!(
             "(() => {{ const s = new (document.querySelector('#terminal').screen.constructor)(10, 4); s.feed({}); return s.text(); }})()",

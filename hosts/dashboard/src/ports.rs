@@ -37,7 +37,8 @@ const HOURS: i64 = 8;
 /// How long a page may be for its links to be looked at.
 const LONGEST_PAGE: usize = 4 * 1024 * 1024;
 /// The page is somebody's: scripts and forms work, and the dashboard is another site to it.
-const SANDBOX: &str = "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads; frame-ancestors 'none'";
+const SANDBOX: &str =
+    "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads; frame-ancestors 'none'";
 
 /// The key that seals tickets.
 #[derive(Clone)]
@@ -67,7 +68,8 @@ impl Ports {
 
     /// The link to a port of a pod or a service, for who looks.
     pub(crate) fn link(&self, session: &Session, spot: &Spot, port: &str, is_tls: bool) -> Option<String> {
-        let name = if is_tls { format!("https:{}:{port}", spot.name) } else { format!("{}:{port}", spot.name) };
+        let name =
+            if is_tls { format!("https:{}:{port}", spot.name) } else { format!("{}:{port}", spot.name) };
         let base = format!("{}/{}/proxy/", spot.place.path(&spot.namespace), escape(&name));
         let token = session.credentials.get(AUTHORIZATION).filter(|_| session.has_token);
         let token = token.and_then(|token| token.to_str().ok()).unwrap_or_default();
@@ -117,7 +119,10 @@ impl Ports {
     ) -> Option<Response<Body>> {
         below.strip_prefix(BELOW)?;
         let Some((ticket, sealed, rest)) = self.ticket(below) else {
-            return Some(answer::text(403, "this link is too old: open the port from the page of its pod or service\n"));
+            return Some(answer::text(
+                403,
+                "this link is too old: open the port from the page of its pod or service\n",
+            ));
         };
         if head.method == Method::OPTIONS && head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
             return Some(allowed(&head.headers));
@@ -156,7 +161,9 @@ fn passed(ticket: &Ticket, rest: &str, head: &Parts, body: &Bytes) -> Option<Req
     *request.extensions_mut() = head.extensions.clone();
     let headers = request.headers_mut();
     let is_ours = |name: &HeaderName| {
-        *name == COOKIE || *name == AUTHORIZATION || ["impersonate-", "x-remote-"].iter().any(|begin| name.as_str().starts_with(begin))
+        *name == COOKIE
+            || *name == AUTHORIZATION
+            || ["impersonate-", "x-remote-"].iter().any(|begin| name.as_str().starts_with(begin))
     };
     let given = head.headers.iter().filter(|(name, _)| !is_ours(name));
     headers.extend(given.map(|(name, value)| (name.clone(), value.clone())));
@@ -183,7 +190,12 @@ async fn boxed(response: Response<Body>, base: &str, here: &str) -> Response<Bod
     let (mut head, body) = response.into_parts();
     let headers = &mut head.headers;
     // Of our own origin nothing is theirs to say.
-    for name in [SET_COOKIE, STRICT_TRANSPORT_SECURITY, HeaderName::from_static("clear-site-data"), HeaderName::from_static("service-worker-allowed")] {
+    for name in [
+        SET_COOKIE,
+        STRICT_TRANSPORT_SECURITY,
+        HeaderName::from_static("clear-site-data"),
+        HeaderName::from_static("service-worker-allowed"),
+    ] {
         headers.remove(name);
     }
     headers.append(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
@@ -201,7 +213,8 @@ async fn boxed(response: Response<Body>, base: &str, here: &str) -> Response<Bod
     {
         headers.insert(LOCATION, to);
     }
-    let said = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let said =
+        |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !said(&CONTENT_TYPE).starts_with("text/html") || !matches!(said(&CONTENT_ENCODING), "" | "identity") {
         return Response::from_parts(head, body);
     }
@@ -227,7 +240,8 @@ mod tests {
         let (ports, spot) = (Ports::new(), Spot::new(pods(), "shop", "web"));
         let link = ports.link(&session("orchestra-token=secret-token"), &spot, "8080", false).unwrap();
         assert!(!link.contains("secret-token") && link.ends_with('/'), "{link}");
-        let (ticket, _, rest) = ports.ticket(&format!("{link}a/b")).map(|it| (it.0, (), it.2.to_owned())).unwrap();
+        let (ticket, _, rest) =
+            ports.ticket(&format!("{link}a/b")).map(|it| (it.0, (), it.2.to_owned())).unwrap();
         assert_eq!((&*ticket.base, &*rest), ("/api/v1/namespaces/shop/pods/web%3A8080/proxy/", "a/b"));
         assert_eq!(ticket.credentials(&HeaderMap::new())[AUTHORIZATION], "Bearer secret-token");
         // One of another process, a changed one, or none, is not taken.
@@ -238,7 +252,8 @@ mod tests {
 
     #[test]
     fn nothing_but_the_port_is_reached() {
-        let ticket = Ticket { base: "/api/v1/namespaces/a/pods/b/proxy/".to_owned(), token: "Bearer t".to_owned() };
+        let ticket =
+            Ticket { base: "/api/v1/namespaces/a/pods/b/proxy/".to_owned(), token: "Bearer t".to_owned() };
         let asked = |path: &str| {
             let request = Request::builder().uri(path).header(COOKIE, "c=d").header("x-remote-user", "admin");
             let request = request.header("impersonate-user", "admin").header("x-own", "1");
@@ -259,7 +274,8 @@ mod tests {
     #[tokio::test]
     async fn a_page_is_put_into_a_sandbox() {
         let text = "<a href=\"/api/v1/x/proxy/b\">b</a>";
-        let response = Response::builder().header(SET_COOKIE, "orchestra-form=0").header(CONTENT_TYPE, "text/html");
+        let response =
+            Response::builder().header(SET_COOKIE, "orchestra-form=0").header(CONTENT_TYPE, "text/html");
         let response = response.header(LOCATION, "/api/v1/x/proxy/c").header(CONTENT_LENGTH, text.len());
         let response = response.body(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync()).unwrap();
         let response = boxed(response, "/api/v1/x/proxy/", "/ui/port/t/").await;

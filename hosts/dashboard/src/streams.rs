@@ -41,7 +41,8 @@ fn path(spot: &Spot, query: &Query) -> String {
 
 /// Has the API take over the connection of a request.
 pub(crate) async fn open(api: &dyn Api, head: &Parts, session: &Session, query: &Query) -> Response<Body> {
-    let upgrades = head.headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let upgrades =
+        head.headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let spot = Spot::of(query);
     if !upgrades || !spot.is_sound() || spot.place != pods() || !query.is_set("c") {
         return answer::text(400, "a WebSocket and a container of a pod are asked for here\n");

@@ -129,7 +129,10 @@ fn text(trace: &Trace, recorded: &Figures, lives: &[(&str, Replayed)]) -> String
         }
     }
     if !trace.unread.is_empty() {
-        text.push_str(&format!("\nNot in the trace, as it might not be read: {}.\n", trace.unread.join(", ")));
+        text.push_str(&format!(
+            "\nNot in the trace, as it might not be read: {}.\n",
+            trace.unread.join(", ")
+        ));
     }
     text
 }
@@ -160,9 +163,13 @@ mod tests {
         let mut lines = vec![json!({"trace": "orchestra", "version": 1, "at": "2026-01-01T00:00:00Z"})];
         lines.push(json!({"ms": 0, "kind": "nodes", "put": node("a")}));
         for number in 0..3 {
-            let spec = json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]});
-            let meta = json!({"namespace": "default", "name": format!("p{number}"), "uid": number.to_string()});
-            lines.push(json!({"ms": 1000 * (number + 1), "kind": "pods", "put": {"metadata": meta, "spec": spec}}));
+            let spec =
+                json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}}]});
+            let meta =
+                json!({"namespace": "default", "name": format!("p{number}"), "uid": number.to_string()});
+            lines.push(
+                json!({"ms": 1000 * (number + 1), "kind": "pods", "put": {"metadata": meta, "spec": spec}}),
+            );
         }
         let written: String = lines.iter().map(|line| format!("{line}\n")).collect();
         std::fs::write(&trace, written).unwrap();
@@ -174,9 +181,22 @@ mod tests {
         let trace = read(&options.trace).unwrap();
         let lives = lives(&options, &trace).unwrap();
         let told = text(&trace, &trace.figures(), &lives);
-        assert!(told.contains("placed                          0                         2                         3\n"), "{told}");
-        assert!(told.contains("Pending in the end, replayed:\n  default/p2: 0/1 nodes are available"), "{told}");
-        assert!(told.contains("nodes, and those with pods      1, 0                      1, 1                      2, 2\n"), "{told}");
+        assert!(
+            told.contains(
+                "placed                          0                         2                         3\n"
+            ),
+            "{told}"
+        );
+        assert!(
+            told.contains("Pending in the end, replayed:\n  default/p2: 0/1 nodes are available"),
+            "{told}"
+        );
+        assert!(
+            told.contains(
+                "nodes, and those with pods      1, 0                      1, 1                      2, 2\n"
+            ),
+            "{told}"
+        );
         assert_eq!(json(&trace, &trace.figures(), &lives)["otherwise"]["figures"]["pods_placed"], 3);
     }
 }

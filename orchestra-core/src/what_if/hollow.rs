@@ -38,7 +38,9 @@ impl Spans {
     /// By which names something is known: its own, and of a job, which is made again under another number, what is the same
     /// each time.
     pub(crate) fn names(workload: &str) -> Vec<String> {
-        let stem = workload.rsplit_once('-').filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
+        let stem = workload
+            .rsplit_once('-')
+            .filter(|(_, number)| number.bytes().all(|digit| digit.is_ascii_digit()));
         let stem = stem.filter(|_| workload.contains("/job/")).map(|(stem, _)| stem.to_owned());
         std::iter::once(workload.to_owned()).chain(stem).collect()
     }
@@ -185,7 +187,8 @@ impl Hollow {
         let Some(due) = self.end_of(pod, workload) else { return Ok(Action::Done) };
         let mut status = pod.status.clone().unwrap_or_default();
         let ready = status.conditions.iter().flatten().find(|it| it.type_ == "Ready");
-        let since = ready.and_then(|it| it.last_transition_time.as_ref()).map_or(context.now(), |time| time.0);
+        let since =
+            ready.and_then(|it| it.last_transition_time.as_ref()).map_or(context.now(), |time| time.0);
         if let Some(wait) = left(since, due, context.now()) {
             return Ok(Action::Again(wait));
         }
@@ -198,7 +201,8 @@ impl Hollow {
             condition.status = "False".into();
             condition.reason = Some("PodCompleted".into());
         }
-        let status = json!({"phase": "Succeeded", "containerStatuses": containers, "conditions": status.conditions});
+        let status =
+            json!({"phase": "Succeeded", "containerStatuses": containers, "conditions": status.conditions});
         let patch = Patch::Merge(json!({"status": status}));
         context.api::<Pod>().patch_status(context.name().name(), patch).await?;
         Ok(Action::Done)

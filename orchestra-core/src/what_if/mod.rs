@@ -45,9 +45,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub use change::Change;
+pub use difference::{Difference, QuotaDifference, WorkloadDifference};
 pub(crate) use hollow::{Hollow, Spans};
 pub(crate) use picture::workload_of_value;
-pub use difference::{Difference, QuotaDifference, WorkloadDifference};
 pub use picture::{BudgetPicture, NodePicture, Picture, PodPicture};
 pub use rights::shown;
 

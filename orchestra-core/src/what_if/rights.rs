@@ -73,8 +73,12 @@ mod tests {
 
     #[test]
     fn who_asks_must_be_allowed_to_do_it() {
-        let scale =
-            |kind: &str| Change::Scale { kind: kind.into(), namespace: "a".into(), name: "w".into(), replicas: 2 };
+        let scale = |kind: &str| Change::Scale {
+            kind: kind.into(),
+            namespace: "a".into(),
+            name: "w".into(),
+            replicas: 2,
+        };
         let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
         for (change, expected) in [
             (scale("deploy"), &["patch deployments a w scale"][..]),
@@ -85,20 +89,16 @@ mod tests {
                 Change::Delete { kind: "no".into(), namespace: "a".into(), name: "n".into() },
                 &["delete nodes - n -"],
             ),
-            (
-                Change::Replace(manifest.clone()),
-                &["update configmaps default c -"],
-            ),
-            (
-                Change::Apply(manifest),
-                &["create configmaps default - -", "patch configmaps default c -"],
-            ),
+            (Change::Replace(manifest.clone()), &["update configmaps default c -"]),
+            (Change::Apply(manifest), &["create configmaps default - -", "patch configmaps default c -"]),
         ] {
             let text = change.to_string();
             assert_eq!(told(change), expected, "{text}");
         }
         assert!(scale("thing").rights(&objects::builtin()).is_err());
-        assert!(Change::Apply(json!({"kind": "Pod", "apiVersion": "v1"})).rights(&objects::builtin()).is_err());
+        assert!(
+            Change::Apply(json!({"kind": "Pod", "apiVersion": "v1"})).rights(&objects::builtin()).is_err()
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ fn recorded() -> Trace {
         let client = cluster.client();
         let mut web = of("web", 6);
         web["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("1");
-        web["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "PASSWORD", "value": "swordfish"}]);
+        web["spec"]["template"]["spec"]["containers"][0]["env"] =
+            json!([{"name": "PASSWORD", "value": "swordfish"}]);
         create::<Deployment>(&client, web).await.unwrap();
         clock.sleep(Duration::from_secs(30)).await;
         let mut bytes = Vec::new();
@@ -29,7 +30,8 @@ fn recorded() -> Trace {
             let deployments = client.api::<Deployment>("default");
             let patch = orchestra_core::api::Patch::Merge(json!({"spec": {"replicas": 13}}));
             deployments.patch("web", patch).await.unwrap();
-            let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+            let template =
+                json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
             let job = json!({"metadata": {"name": "once"}, "spec": {"template": template}});
             create::<Job>(&client, job).await.unwrap();
             clock.sleep(Duration::from_secs(60)).await;
@@ -88,7 +90,8 @@ fn a_job_takes_as_long_as_it_took() {
     let node = json!({"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}});
     let template = json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
     let job = json!({"metadata": {"namespace": "default", "name": "once"}, "spec": {"template": template}});
-    let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "once", "uid": "j", "controller": true}]);
+    let owner =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "once", "uid": "j", "controller": true}]);
     let pod = |node: Option<&str>, phase: &str| {
         let ready = if phase == "Running" { "True" } else { "False" };
         json!({
@@ -104,7 +107,10 @@ fn a_job_takes_as_long_as_it_took() {
         json!({"ms": 12_000, "kind": "pods", "put": pod(Some("a"), "Running")}),
         json!({"ms": 312_000, "kind": "pods", "put": pod(Some("a"), "Succeeded")}),
     ];
-    let text: String = std::iter::once(at.to_owned()).chain(lines.iter().map(Value::to_string)).map(|line| line + "\n").collect();
+    let text: String = std::iter::once(at.to_owned())
+        .chain(lines.iter().map(Value::to_string))
+        .map(|line| line + "\n")
+        .collect();
     let trace = Trace::read(text.as_bytes()).unwrap();
     let again = Replay::new().run(&trace).unwrap();
     assert_eq!((again.figures.pods_run, again.figures.pods_ended), (1, 1), "{again:?}");

@@ -174,7 +174,8 @@ fn an_upgrade_goes_from_node_to_node_and_keeps_the_budget() {
     // One pod at a time, as the budget says.
     assert_eq!(answer.fewest_ready.get("default/deployment/web"), Some(&5), "{answer}");
     // All nodes take pods again.
-    let cordoned = |pair: &(Option<NodePicture>, Option<NodePicture>)| pair.1.as_ref().is_some_and(|it| it.cordoned);
+    let cordoned =
+        |pair: &(Option<NodePicture>, Option<NodePicture>)| pair.1.as_ref().is_some_and(|it| it.cordoned);
     assert!(!answer.difference.nodes.values().any(cordoned), "{answer}");
     assert!(answer.seconds > 2 * 120, "{answer}");
 }
@@ -186,7 +187,8 @@ fn what_is_not_written_any_more_is_gone() {
     web["kind"] = json!("Deployment");
     web["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("resources");
     let answer = asked([Change::Replace(web)]);
-    let web = answer.difference.workloads.iter().find(|one| one.workload == "default/deployment/web").unwrap();
+    let web =
+        answer.difference.workloads.iter().find(|one| one.workload == "default/deployment/web").unwrap();
     assert_eq!(web.replaced, 6, "{answer}");
     let missing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "none"}});
     let refused = ask_here(&cluster(), &Question::new([Change::Replace(missing)]));

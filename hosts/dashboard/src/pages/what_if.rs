@@ -189,7 +189,11 @@ fn workload(one: &Value, fewest: &Map<String, Value>) -> Vec<Vec<Markup>> {
             html! { (told) },
             html! { (count(&before, node)) },
             html! { (count(&after, node)) },
-            if first { ready.clone() } else { html! {} },
+            if first {
+                ready.clone()
+            } else {
+                html! {}
+            },
             html! { @if first { (one["replaced"]) } },
         ]
     });
@@ -220,8 +224,18 @@ fn node(name: &str, pair: &Value) -> Vec<Markup> {
 /// The questions that the page of a node has.
 pub(crate) fn about_node(visit: &Visit<'_>, spot: &Spot, is_cordoned: bool) -> Markup {
     let questions: &[(&str, &str)] = match is_cordoned {
-        true => &[("lose", "lost it"), ("drain", "drained it"), ("uncordon", "uncordoned it"), ("upgrade", "upgraded it")],
-        false => &[("lose", "lost it"), ("drain", "drained it"), ("cordon", "cordoned it"), ("upgrade", "upgraded it")],
+        true => &[
+            ("lose", "lost it"),
+            ("drain", "drained it"),
+            ("uncordon", "uncordoned it"),
+            ("upgrade", "upgraded it"),
+        ],
+        false => &[
+            ("lose", "lost it"),
+            ("drain", "drained it"),
+            ("cordon", "cordoned it"),
+            ("upgrade", "upgraded it"),
+        ],
     };
     html! {
         details.menu-button {

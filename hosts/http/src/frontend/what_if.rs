@@ -59,7 +59,8 @@ impl Frontend {
         for (verb, target) in &rights {
             self.server.authorize(user, AccessRequest::resource(verb.as_str(), target)).await?;
         }
-        let busy = |_| Status::new(Reason::TooManyRequests, "others are asking what would happen; ask again later");
+        let busy =
+            |_| Status::new(Reason::TooManyRequests, "others are asking what would happen; ask again later");
         let turn = self.forks.clone().try_acquire_owned().map_err(busy)?;
         let fork = Fork::of_server(&self.server).await?;
         let question = Question::new(changes);

@@ -187,7 +187,11 @@ impl Remote {
     }
 
     /// Asks the master for a WebSocket, and returns what it said and the connection.
-    pub(crate) async fn upgraded(&self, path: String, headers: HeaderMap) -> Result<(HeaderMap, Raw), Status> {
+    pub(crate) async fn upgraded(
+        &self,
+        path: String,
+        headers: HeaderMap,
+    ) -> Result<(HeaderMap, Raw), Status> {
         self.connection.channel.upgrade(Call::get(path), "websocket", headers).await
     }
 

@@ -22,7 +22,8 @@ async fn a_thousand_pods_are_drawn() {
         });
         shop.make("/api/v1/nodes", node).await;
         let app = format!("app-{number}");
-        let service = json!({"metadata": {"name": app}, "spec": {"selector": {"app": app}, "ports": [{"port": 80}]}});
+        let service =
+            json!({"metadata": {"name": app}, "spec": {"selector": {"app": app}, "ports": [{"port": 80}]}});
         shop.make("/api/v1/namespaces/default/services", service).await;
     }
     for number in 0..PODS {

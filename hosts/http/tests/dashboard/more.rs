@@ -7,7 +7,9 @@ use crate::browser::{WEB, Walk, fine};
 /// The page of a pod of the shop that runs.
 async fn a_pod(walk: &mut Walk<'_>) -> String {
     let pods = walk.object("/api/v1/namespaces/shop/pods?labelSelector=app%3Dweb").await;
-    let is_running = |pod: &&Value| pod["status"]["phase"] == "Running" && pod["metadata"].get("deletionTimestamp").is_none();
+    let is_running = |pod: &&Value| {
+        pod["status"]["phase"] == "Running" && pod["metadata"].get("deletionTimestamp").is_none()
+    };
     let pod = pods["items"].as_array().unwrap().iter().find(is_running).unwrap();
     pod["metadata"]["name"].as_str().unwrap().to_owned()
 }
@@ -92,7 +94,10 @@ async fn screens(walk: &mut Walk<'_>) {
 /// What listens in a pod is shown, and reaches nothing of the dashboard.
 pub async fn a_port(walk: &mut Walk<'_>) {
     walk.at("object?r=services&in=shop&n=web").await;
-    let link = walk.browser.eval("[...document.querySelectorAll('a')].find((a) => a.textContent === 'Open').href").await;
+    let link = walk
+        .browser
+        .eval("[...document.querySelectorAll('a')].find((a) => a.textContent === 'Open').href")
+        .await;
     let link = link.as_str().unwrap().to_owned();
     walk.browser.goto(&link).await;
     let browser = &mut walk.browser;
@@ -121,7 +126,13 @@ pub async fn what_if_a_node_is_lost(walk: &mut Walk<'_>) {
     browser.sees("shop/deployment/web").await;
     fine(walk, "what-if-lost").await;
     let node = walk.object("/api/v1/nodes/node-a").await;
-    let ready = node["status"]["conditions"].as_array().unwrap().iter().find(|it| it["type"] == "Ready").unwrap().clone();
+    let ready = node["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["type"] == "Ready")
+        .unwrap()
+        .clone();
     assert_eq!(ready["status"], "True", "nothing of it happened");
 }
 

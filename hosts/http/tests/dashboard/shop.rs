@@ -7,8 +7,8 @@ use http::Method;
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Cluster, Node};
 use orchestra_core::network::fake::FakeNetwork;
-use orchestra_core::runtime::{ExecOutput, PullFailure};
 use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
+use orchestra_core::runtime::{ExecOutput, PullFailure};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{Console, Credential, Remote, RemoteConfig};
@@ -95,7 +95,10 @@ async fn page(mut connection: DuplexStream) {
         let page = "<!doctype html><h1>The shop</h1><p id=data></p><p id=open></p><a href=/second>on</a><script src=script.js></script>";
         ("text/html", page.to_owned())
     };
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nSet-Cookie: orchestra-form=0\r\nConnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nSet-Cookie: orchestra-form=0\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
 }
 

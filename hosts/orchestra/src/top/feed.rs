@@ -58,9 +58,11 @@ impl Feed {
         });
         let [pods, nodes] = figures;
         let (pods, nodes) = futures::join!(pods, nodes);
-        let read = |answer: Result<orchestra_core::api::Response, _>| match answer.map(|answer| answer.reply) {
+        let read = |answer: Result<orchestra_core::api::Response, _>| match answer.map(|answer| answer.reply)
+        {
             Ok(Reply::List(list)) => {
-                let values: Vec<Value> = list.objects.iter().filter_map(|entry| entry.to_value().ok()).collect();
+                let values: Vec<Value> =
+                    list.objects.iter().filter_map(|entry| entry.to_value().ok()).collect();
                 rows::usage(&values)
             }
             _ => Usage::new(),
@@ -70,8 +72,12 @@ impl Feed {
 
     /// What is to be shown now; nothing, if it is what was shown last.
     pub(super) async fn next(&mut self) -> Option<Data> {
-        let now: Vec<Revision> =
-            self.caches.iter().filter_map(|(_, cache)| cache.as_ref()).map(|cache| cache.snapshot().changed()).collect();
+        let now: Vec<Revision> = self
+            .caches
+            .iter()
+            .filter_map(|(_, cache)| cache.as_ref())
+            .map(|cache| cache.snapshot().changed())
+            .collect();
         let since = self.built.map(|at| at.elapsed());
         let is_due = since.is_none_or(|since| since >= AGED || now != self.seen);
         if !is_due || since.is_some_and(|since| since < 4 * self.took) {
@@ -113,7 +119,11 @@ impl Feed {
         Data {
             cluster: String::new(),
             pods: pods.iter().map(|pod| rows::pod(pod, &self.usage.0, now)).collect(),
-            nodes: self.values("nodes").iter().map(|node| rows::node(node, &pods, &self.usage.1, now)).collect(),
+            nodes: self
+                .values("nodes")
+                .iter()
+                .map(|node| rows::node(node, &pods, &self.usage.1, now))
+                .collect(),
             events: events.iter().take(EVENTS).map(|event| rows::event(event, now)).collect(),
             wrong: wrong(&facts),
             namespaces: self.values("namespaces").iter().map(name).collect(),

@@ -172,7 +172,9 @@ fn follow(client: Client, of: LogOf) -> Lines {
                         held.extend_from_slice(&bytes);
                         let whole = held.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
                         let end = if held.len() > LONGEST { held.len() } else { whole };
-                        Came::Text(String::from_utf8_lossy(&held.drain(..end).collect::<Vec<u8>>()).into_owned())
+                        Came::Text(
+                            String::from_utf8_lossy(&held.drain(..end).collect::<Vec<u8>>()).into_owned(),
+                        )
                     }
                     Err(status) => Came::Ended(status.to_string()),
                 });

@@ -74,7 +74,9 @@ fn begun(object: &Value) -> Row {
     Row {
         namespace: text(object, "/metadata/namespace").to_owned(),
         name: text(object, "/metadata/name").to_owned(),
-        labels: labels.map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        labels: labels
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
         ..Row::default()
     }
 }
@@ -122,7 +124,10 @@ fn pod_status(pod: &Value) -> String {
         words.into_iter().find(|word| !word.is_empty()).map(str::to_owned)
     };
     let initial = list(pod, "/status/initContainerStatuses").iter().filter_map(waits);
-    let initial = initial.filter(|word| word != "Completed" && word != "PodInitializing").map(|word| format!("Init:{word}")).next();
+    let initial = initial
+        .filter(|word| word != "Completed" && word != "PodInitializing")
+        .map(|word| format!("Init:{word}"))
+        .next();
     let reason = text(pod, "/status/reason");
     if !text(pod, "/metadata/deletionTimestamp").is_empty() {
         "Terminating".to_owned()
@@ -139,26 +144,31 @@ fn pod_status(pod: &Value) -> String {
 pub(super) fn node(node: &Value, pods: &[Value], usage: &Usage, now: Timestamp) -> Row {
     let mut row = begun(node);
     let is_there = |pod: &&Value| {
-        text(pod, "/spec/nodeName") == row.name && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
+        text(pod, "/spec/nodeName") == row.name
+            && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed")
     };
     let here: Vec<&Value> = pods.iter().filter(is_there).collect();
     let requests = |resource: &str| {
         let containers = here.iter().flat_map(|pod| list(pod, "/spec/containers"));
-        containers.filter_map(move |one| amount(one, &format!("/resources/requests/{resource}"))).collect::<Vec<_>>()
+        containers
+            .filter_map(move |one| amount(one, &format!("/resources/requests/{resource}")))
+            .collect::<Vec<_>>()
     };
     let asked_cpu: i64 = requests("cpu").iter().map(Quantity::milli_value).sum();
     let asked_memory: i64 = requests("memory").iter().map(Quantity::value).sum();
     let cpu = amount(node, "/status/allocatable/cpu").map_or(0, |cpu| cpu.milli_value());
     let room = amount(node, "/status/allocatable/memory").map_or(0, |memory| memory.value());
     let used = usage.get(&row.name);
-    let ready = list(node, "/status/conditions").iter().any(|it| it["type"] == "Ready" && it["status"] == "True");
+    let ready =
+        list(node, "/status/conditions").iter().any(|it| it["type"] == "Ready" && it["status"] == "True");
     let cordoned = node.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
     let (status, tone) = match (ready, cordoned) {
         (true, false) => ("Ready", Tone::Good),
         (true, true) => ("Ready, cordoned", Tone::Busy),
         (false, _) => ("NotReady", Tone::Bad),
     };
-    let share = |part: i64, whole: i64| if whole > 0 { format!("{}%", part * 100 / whole) } else { String::new() };
+    let share =
+        |part: i64, whole: i64| if whole > 0 { format!("{}%", part * 100 / whole) } else { String::new() };
     row.tone = tone;
     row.cells = vec![
         status.to_owned(),

@@ -209,10 +209,12 @@ impl View {
             let selector = self.selector.as_ref().filter(|_| tab != Tab::Events);
             selector.is_none_or(|(_, selector)| selector.matches(&row.labels))
         };
-        let mut rows: Vec<&Row> = all.iter().filter(|row| self.is_here(&row.namespace)).filter(selects).collect();
+        let mut rows: Vec<&Row> =
+            all.iter().filter(|row| self.is_here(&row.namespace)).filter(selects).collect();
         if let Some(column) = self.sort.column().filter(|_| tab == Tab::Pods) {
             let figure = |row: &&Row| -> u64 {
-                let digits = row.cells.get(column).map(|cell| cell.trim_end_matches(|it: char| !it.is_ascii_digit()));
+                let digits =
+                    row.cells.get(column).map(|cell| cell.trim_end_matches(|it: char| !it.is_ascii_digit()));
                 digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
             };
             rows.sort_by_key(|row| std::cmp::Reverse(figure(row)));
@@ -274,7 +276,9 @@ impl View {
             KeyCode::Esc => self.selector = None,
             KeyCode::Char('l') if self.tab == Tab::Pods => {
                 let rows = self.rows(Tab::Pods, data);
-                let Some(row) = rows.get(self.at[tab].min(rows.len().saturating_sub(1))) else { return Effect::None };
+                let Some(row) = rows.get(self.at[tab].min(rows.len().saturating_sub(1))) else {
+                    return Effect::None;
+                };
                 return self.follow(&row.namespace, &row.name, &row.containers, 0);
             }
             KeyCode::Enter => self.read(data),
@@ -294,7 +298,10 @@ impl View {
     }
 
     fn log(&mut self, key: KeyCode, mut log: Log) -> Effect {
-        let (up, down) = (|by: usize| move |at: usize| at.saturating_add(by), |by: usize| move |at: usize| at.saturating_sub(by));
+        let (up, down) = (
+            |by: usize| move |at: usize| at.saturating_add(by),
+            |by: usize| move |at: usize| at.saturating_sub(by),
+        );
         let most = log.lines.len().saturating_sub(1);
         match key {
             key if leaves(key) => return Effect::Unfollow,
@@ -318,7 +325,10 @@ impl View {
     fn read(&mut self, data: &Data) {
         let at = self.at[self.tab as usize];
         let reading = match self.tab {
-            Tab::Wrong => self.stories(data).get(at).map(|story| (story.summary.clone(), Some(story.about.clone()), String::new())),
+            Tab::Wrong => self
+                .stories(data)
+                .get(at)
+                .map(|story| (story.summary.clone(), Some(story.about.clone()), String::new())),
             tab => self.rows(tab, data).get(at).map(|row| {
                 let about = |resource| Some(About::new("", resource, &row.namespace, &row.name));
                 match tab {
@@ -336,7 +346,8 @@ impl View {
     fn choose(&mut self, key: KeyCode, at: usize, data: &Data) {
         match key {
             KeyCode::Enter => {
-                self.namespace = at.checked_sub(1).and_then(|at| data.namespaces.get(at)).cloned().unwrap_or_default();
+                self.namespace =
+                    at.checked_sub(1).and_then(|at| data.namespaces.get(at)).cloned().unwrap_or_default();
                 self.at = [0; 4];
             }
             key if leaves(key) => {}

@@ -111,7 +111,13 @@ fn each_table_is_shown() {
 #[test]
 fn windows_and_texts_are_shown() {
     let data = data();
-    for (keys, name) in [("?", "keys"), ("n", "namespaces"), ("2j\n", "nothing-wrong"), ("2\n", "why"), ("2/app in (", "typing")] {
+    for (keys, name) in [
+        ("?", "keys"),
+        ("n", "namespaces"),
+        ("2j\n", "nothing-wrong"),
+        ("2\n", "why"),
+        ("2/app in (", "typing"),
+    ] {
         let mut view = View::new("shop".into());
         press(&mut view, &data, keys);
         insta::assert_snapshot!(name, seen(&view, &data, 100, 16));
@@ -122,7 +128,8 @@ fn windows_and_texts_are_shown() {
 fn a_selector_and_a_namespace_leave_rows_out() {
     let (data, mut view) = (data(), View::new(String::new()));
     press(&mut view, &data, "2/app in (web, dns)\n");
-    let names = |view: &View| view.rows(Tab::Pods, &data).iter().map(|row| row.name.clone()).collect::<Vec<_>>();
+    let names =
+        |view: &View| view.rows(Tab::Pods, &data).iter().map(|row| row.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&view), ["web-1", "web-2", "dns-1"]);
     press(&mut view, &data, "njj\n");
     assert_eq!((&*view.namespace, names(&view)), ("shop", vec!["web-1".to_owned(), "web-2".to_owned()]));
@@ -146,7 +153,11 @@ fn pods_are_sorted_by_what_they_use() {
 #[test]
 fn a_log_follows_until_one_looks_back() {
     let (data, mut view) = (data(), View::new("shop".into()));
-    let of = |container: &str| LogOf { namespace: "shop".into(), pod: "web-1".into(), container: container.into() };
+    let of = |container: &str| LogOf {
+        namespace: "shop".into(),
+        pod: "web-1".into(),
+        container: container.into(),
+    };
     assert_eq!(press(&mut view, &data, "2jl"), Effect::Follow(of("main")));
     assert_eq!(press(&mut view, &data, "c"), Effect::Follow(of("side")));
     let Mode::Log(log) = &mut view.mode else { panic!("{:?}", view.mode) };

@@ -51,7 +51,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, data: &Data) {
 
 fn header<'a>(view: &'a View, data: &'a Data) -> Line<'a> {
     let namespace = if view.namespace.is_empty() { "all namespaces" } else { &view.namespace };
-    let mut spans = vec![Span::styled("orchestra top  ", STRONG), Span::raw(&*data.cluster), Span::raw("  "), Span::styled(namespace, STRONG)];
+    let mut spans = vec![
+        Span::styled("orchestra top  ", STRONG),
+        Span::raw(&*data.cluster),
+        Span::raw("  "),
+        Span::styled(namespace, STRONG),
+    ];
     if let Some((text, _)) = &view.selector {
         spans.push(Span::styled(format!("  /{text}"), Style::new().fg(Color::Cyan)));
     }
@@ -65,22 +70,25 @@ fn header<'a>(view: &'a View, data: &'a Data) -> Line<'a> {
 }
 
 fn tab_line(view: &View, data: &Data) -> Line<'static> {
-    let spans = Tab::ALL.iter().zip(["Wrong", "Pods", "Nodes", "Events"]).enumerate().flat_map(|(index, (tab, name))| {
-        let text = format!(" {} {name} {} ", index + 1, view.count(*tab, data));
-        let look = match *tab == view.tab {
-            true => CHOSEN,
-            false if *tab == Tab::Wrong && view.count(Tab::Wrong, data) > 0 => style(Tone::Bad),
-            false => Style::new(),
-        };
-        [Span::styled(text, look), Span::raw(" ")]
-    });
+    let spans = Tab::ALL.iter().zip(["Wrong", "Pods", "Nodes", "Events"]).enumerate().flat_map(
+        |(index, (tab, name))| {
+            let text = format!(" {} {name} {} ", index + 1, view.count(*tab, data));
+            let look = match *tab == view.tab {
+                true => CHOSEN,
+                false if *tab == Tab::Wrong && view.count(Tab::Wrong, data) > 0 => style(Tone::Bad),
+                false => Style::new(),
+            };
+            [Span::styled(text, look), Span::raw(" ")]
+        },
+    );
     Line::from(spans.collect::<Vec<_>>())
 }
 
 fn footer(view: &View) -> Line<'_> {
     match &view.mode {
         Mode::Typing(text, wrong) => {
-            let mut spans = vec![Span::styled("labels: ", STRONG), Span::raw(&**text), Span::styled(" ", CHOSEN)];
+            let mut spans =
+                vec![Span::styled("labels: ", STRONG), Span::raw(&**text), Span::styled(" ", CHOSEN)];
             match wrong {
                 Some(wrong) => spans.push(Span::styled(format!("  {wrong}"), style(Tone::Bad))),
                 None => spans.push(Span::styled("  such as app in (web, api),tier!=back", QUIET)),
@@ -91,7 +99,10 @@ fn footer(view: &View) -> Line<'_> {
         Mode::Reading(_) => Line::styled("↑↓ scroll  Esc back", QUIET),
         Mode::Choosing(_) => Line::styled("↑↓ choose  Enter take it  Esc back", QUIET),
         Mode::Browse | Mode::Help => {
-            let sorted = format!("Enter why  l log  n namespace  / labels  s sort: {}  ? keys  q quit", view.sort.name());
+            let sorted = format!(
+                "Enter why  l log  n namespace  / labels  s sort: {}  ? keys  q quit",
+                view.sort.name()
+            );
             Line::styled(sorted, QUIET)
         }
     }
@@ -168,7 +179,12 @@ fn wrong(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
         Cells::new(cells).style(style(tone))
     });
     let namespace = stories.iter().map(|story| story.about.namespace.len()).max().unwrap_or(0).max(9);
-    let widths = [Constraint::Length(2), Constraint::Length(namespace as u16), Constraint::Fill(3), Constraint::Fill(2)];
+    let widths = [
+        Constraint::Length(2),
+        Constraint::Length(namespace as u16),
+        Constraint::Fill(3),
+        Constraint::Fill(2),
+    ];
     let table = Table::new(rows, widths)
         .header(Cells::new(["", "NAMESPACE", "WHAT", "BECAUSE"]).style(QUIET))
         .column_spacing(2)
@@ -188,8 +204,13 @@ fn read(frame: &mut Frame<'_>, area: Rect, reading: &Reading, data: &Data) {
 fn followed(frame: &mut Frame<'_>, area: Rect, log: &Log) {
     let room = usize::from(area.height.saturating_sub(2));
     let end = log.lines.len() - log.above.min(log.lines.len());
-    let mut lines: Vec<Line<'_>> =
-        log.lines.iter().take(end).skip(end.saturating_sub(room)).map(|line| Line::raw(line.as_str())).collect();
+    let mut lines: Vec<Line<'_>> = log
+        .lines
+        .iter()
+        .take(end)
+        .skip(end.saturating_sub(room))
+        .map(|line| Line::raw(line.as_str()))
+        .collect();
     if let Some(ended) = log.ended.as_ref().filter(|_| log.above == 0) {
         if lines.len() >= room && !lines.is_empty() {
             lines.remove(0);
@@ -236,8 +257,10 @@ fn help(frame: &mut Frame<'_>, area: Rect) {
         ("?", "this"),
         ("q, Ctrl-C", "leave"),
     ];
-    let lines: Vec<Line<'_>> =
-        KEYS.iter().map(|(key, what)| Line::from(vec![Span::styled(format!(" {key:<16}"), STRONG), Span::raw(*what)])).collect();
+    let lines: Vec<Line<'_>> = KEYS
+        .iter()
+        .map(|(key, what)| Line::from(vec![Span::styled(format!(" {key:<16}"), STRONG), Span::raw(*what)]))
+        .collect();
     let area = window(area, 62, lines.len());
     frame.render_widget(Clear, area);
     frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(" Keys ")), area);

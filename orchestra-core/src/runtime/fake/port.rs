@@ -12,9 +12,9 @@ use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, ContainerStats,
-    DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef, LogOptions,
-    MachineInfo, MachineStats, RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError,
-    RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
+    DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef,
+    LogOptions, MachineInfo, MachineStats, RegistryCredentials, Result, RunningSandbox, Runtime,
+    RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
 };
 
 /// How many bytes wait in a stream for their reader.

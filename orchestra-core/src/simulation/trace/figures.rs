@@ -152,7 +152,8 @@ impl Observed {
         self.pass(event.ms);
         match (&*event.kind, &event.put, &event.gone) {
             ("nodes", Some(node), _) => {
-                let amounts = ["cpu", "memory"].map(|resource| amount(node, &format!("/status/allocatable/{resource}"), resource));
+                let amounts = ["cpu", "memory"]
+                    .map(|resource| amount(node, &format!("/status/allocatable/{resource}"), resource));
                 self.nodes.insert(text(node, "/metadata/name").to_owned(), amounts);
             }
             ("nodes", None, Some(node)) => drop(self.nodes.remove(text(node, "/metadata/name"))),
@@ -208,7 +209,10 @@ impl Observed {
         if held.ended.is_none() && has_ended {
             held.ended = Some(ms);
         }
-        held.why = condition("PodScheduled").filter(|it| it["status"] == "False").map(|it| text(it, "/message").to_owned()).unwrap_or_default();
+        held.why = condition("PodScheduled")
+            .filter(|it| it["status"] == "False")
+            .map(|it| text(it, "/message").to_owned())
+            .unwrap_or_default();
         self.count(&mut held);
         self.uids.insert(held.name.clone(), uid.to_owned());
         self.pods.insert(uid.to_owned(), held);
@@ -251,7 +255,12 @@ impl Observed {
             pods_run: count(|pod| pod.ready.is_some()),
             pods_ended: count(|pod| pod.ended.is_some()),
             pods_pending: pods.clone().filter(waits).count(),
-            pending: pods.clone().filter(waits).take(NAMED).map(|pod| (pod.name.clone(), pod.why.clone())).collect(),
+            pending: pods
+                .clone()
+                .filter(waits)
+                .take(NAMED)
+                .map(|pod| (pod.name.clone(), pod.why.clone()))
+                .collect(),
             to_node: times(|pod| pod.node.as_ref().map(|(_, at)| *at)),
             to_running: times(|pod| pod.ready),
             cpu: share(0),
@@ -312,8 +321,13 @@ mod tests {
 
     #[test]
     fn pods_are_counted_and_timed() {
-        let node = json!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}}});
-        let gone = |ms, name: &str| TraceEvent { put: None, gone: Some(json!({"metadata": {"namespace": "a", "name": name}})), ..pod(ms, name, None, "") };
+        let node =
+            json!({"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi"}}});
+        let gone = |ms, name: &str| TraceEvent {
+            put: None,
+            gone: Some(json!({"metadata": {"namespace": "a", "name": name}})),
+            ..pod(ms, name, None, "")
+        };
         let events = [
             put(0, "nodes", node),
             pod(0, "old", Some("n"), "Running"),
@@ -347,8 +361,19 @@ mod tests {
             for b in phases {
                 for node in [None, Some("n")] {
                     let mut observed = Observed::default();
-                    let gone = TraceEvent { put: None, gone: Some(json!({"metadata": {"namespace": "a", "name": "x"}})), ..pod(5, "x", None, "") };
-                    let events = [pod(0, "x", node, a), gone.clone(), pod(3, "x", Some("n"), b), gone.clone(), gone, pod(9, "y", node, a)];
+                    let gone = TraceEvent {
+                        put: None,
+                        gone: Some(json!({"metadata": {"namespace": "a", "name": "x"}})),
+                        ..pod(5, "x", None, "")
+                    };
+                    let events = [
+                        pod(0, "x", node, a),
+                        gone.clone(),
+                        pod(3, "x", Some("n"), b),
+                        gone.clone(),
+                        gone,
+                        pod(9, "y", node, a),
+                    ];
                     events.iter().for_each(|event| observed.see(event));
                     observed.figures(4);
                 }

@@ -170,7 +170,8 @@ impl<W: Write> TraceWriter<W> {
     /// What the writer says.
     pub fn begin(to: W, at: Timestamp, unread: &[String]) -> io::Result<Self> {
         let mut writer = Self { to };
-        let header = Header { trace: NAME.into(), version: VERSION, at: at.to_string(), unread: unread.to_vec() };
+        let header =
+            Header { trace: NAME.into(), version: VERSION, at: at.to_string(), unread: unread.to_vec() };
         writer.line(&header)?;
         Ok(writer)
     }
@@ -200,7 +201,11 @@ mod tests {
     fn written() -> (Vec<u8>, Vec<TraceEvent>) {
         let pod = json!({"metadata": {"namespace": "a", "name": "é"}});
         let put = |ms: u64| TraceEvent { ms, kind: "pods".into(), put: Some(pod.clone()), gone: None };
-        let events = vec![put(0), put(7), TraceEvent { ms: 9, kind: "pods".into(), put: None, gone: Some(pod.clone()) }];
+        let events = vec![
+            put(0),
+            put(7),
+            TraceEvent { ms: 9, kind: "pods".into(), put: None, gone: Some(pod.clone()) },
+        ];
         let mut bytes = Vec::new();
         let at = "2026-01-01T00:00:00Z".parse().unwrap();
         let mut writer = TraceWriter::begin(&mut bytes, at, &["nodes".into()]).unwrap();
@@ -213,7 +218,10 @@ mod tests {
         let (bytes, events) = written();
         let whole = Trace::read(&*bytes).unwrap();
         assert_eq!((&whole.events, whole.is_cut_off, whole.length()), (&events, false, 9));
-        assert_eq!((whole.unread, whole.at.to_string()), (vec!["nodes".to_owned()], "2026-01-01T00:00:00Z".into()));
+        assert_eq!(
+            (whole.unread, whole.at.to_string()),
+            (vec!["nodes".to_owned()], "2026-01-01T00:00:00Z".into())
+        );
         let header = bytes.iter().position(|byte| *byte == b'\n').unwrap() + 1;
         for end in header..bytes.len() {
             let cut = Trace::read(&bytes[..end]).unwrap();

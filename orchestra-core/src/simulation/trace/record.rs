@@ -36,7 +36,8 @@ pub async fn record<W: Write>(
 ) -> io::Result<u64> {
     let mut caches = Vec::new();
     let mut unread = Vec::new();
-    let mut opening: FuturesUnordered<_> = KINDS.into_iter().enumerate().map(|(at, kind)| open(client, at, kind)).collect();
+    let mut opening: FuturesUnordered<_> =
+        KINDS.into_iter().enumerate().map(|(at, kind)| open(client, at, kind)).collect();
     while let Some((at, kind, cache)) = opening.next().await {
         match cache {
             Some(cache) => caches.push((at, kind, cache)),
@@ -59,15 +60,18 @@ pub async fn record<W: Write>(
         for entry in there {
             recorder.put(kind, &entry, Some(0))?;
         }
-        changes.push(Box::pin(futures::stream::unfold((cache, cursor), move |(cache, mut cursor)| async move {
-            match cursor.next().await {
-                Ok(event) => Some((Came::Changed(kind, event), (cache, cursor))),
-                Err(TooOld { .. }) => {
-                    let (all, cursor) = cache.list_and_watch(&Query::all());
-                    Some((Came::All(kind, all), (cache, cursor)))
+        changes.push(Box::pin(futures::stream::unfold(
+            (cache, cursor),
+            move |(cache, mut cursor)| async move {
+                match cursor.next().await {
+                    Ok(event) => Some((Came::Changed(kind, event), (cache, cursor))),
+                    Err(TooOld { .. }) => {
+                        let (all, cursor) = cache.list_and_watch(&Query::all());
+                        Some((Came::All(kind, all), (cache, cursor)))
+                    }
                 }
-            }
-        })));
+            },
+        )));
     }
     told(recorder.count);
     let mut stop = std::pin::pin!(stop);
@@ -136,7 +140,13 @@ impl<W: Write> Recorder<W> {
         self.write(kind, None, Some(json!({"metadata": short})), None)
     }
 
-    fn write(&mut self, kind: Followed, put: Option<Value>, gone: Option<Value>, ms: Option<u64>) -> io::Result<()> {
+    fn write(
+        &mut self,
+        kind: Followed,
+        put: Option<Value>,
+        gone: Option<Value>,
+        ms: Option<u64>,
+    ) -> io::Result<()> {
         let since = self.clock.elapsed().saturating_sub(self.began);
         let ms = ms.unwrap_or_else(|| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         self.count += 1;

@@ -100,13 +100,19 @@ impl Replay {
         for node in nodes {
             let name = text(&node, "/metadata/name");
             if node["kind"] != "Node" || name.is_empty() || !node["status"]["allocatable"].is_object() {
-                return Err(ReplayError::Node(format!("{name:?} is no Node with a name and status.allocatable")));
+                return Err(ReplayError::Node(format!(
+                    "{name:?} is no Node with a name and status.allocatable"
+                )));
             }
             let count = &node["metadata"]["annotations"][COUNT];
             let number: usize = match count.as_str().map(str::parse) {
                 None => 1,
                 Some(Ok(number @ 1..=10_000)) => number,
-                Some(_) => return Err(ReplayError::Node(format!("{COUNT} of the node {name} is {count}, not 1 to 10000"))),
+                Some(_) => {
+                    return Err(ReplayError::Node(format!(
+                        "{COUNT} of the node {name} is {count}, not 1 to 10000"
+                    )));
+                }
             };
             for at in 0..number {
                 let mut one = node.clone();
@@ -188,7 +194,9 @@ impl Replay {
         let (hollow, options) = (Arc::clone(hollow), self.scheduler);
         let builder = Cluster::builder().store(MemoryStore::new()).clock(Arc::clone(clock));
         let builder = builder.part("hollow-nodes", move |client, stop| Arc::clone(&hollow).run(client, stop));
-        let builder = builder.without(Component::Scheduler).part("scheduler", move |client, stop| schedule(client, options, stop));
+        let builder = builder
+            .without(Component::Scheduler)
+            .part("scheduler", move |client, stop| schedule(client, options, stop));
         match &self.describe {
             Some(describe) => describe(builder),
             None => builder,
@@ -248,7 +256,8 @@ impl Again {
         let object = event.object();
         if event.kind == "pods" {
             // Others are made by what makes pods here, and what becomes of each is for this cluster to say.
-            let name = (text(object, "/metadata/namespace").to_owned(), text(object, "/metadata/name").to_owned());
+            let name =
+                (text(object, "/metadata/namespace").to_owned(), text(object, "/metadata/name").to_owned());
             let is_over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
             let concerns = match event.put {
                 Some(_) => !is_over && is_bare(object) && self.made.insert(name),
@@ -341,7 +350,8 @@ async fn write(objects: &Objects, kind: &str, name: &str, object: &Value) -> Res
 /// A pod as somebody would make it.
 fn fresh(pod: &Value) -> Value {
     let meta = &pod["metadata"];
-    let mut made = json!({"metadata": {"name": meta["name"], "namespace": meta["namespace"]}, "spec": pod["spec"]});
+    let mut made =
+        json!({"metadata": {"name": meta["name"], "namespace": meta["namespace"]}, "spec": pod["spec"]});
     if meta["labels"].is_object() {
         made["metadata"]["labels"] = meta["labels"].clone();
     }
@@ -368,7 +378,8 @@ impl Watched {
     async fn follow(cluster: &Cluster) -> Result<Self, Status> {
         let server = Arc::clone(cluster.server());
         let revision = server.store()?.revision().await.map_err(Status::internal)?;
-        let mut batches = server.store()?.watch(&KeyRange::all(), revision).await.map_err(Status::internal)?;
+        let mut batches =
+            server.store()?.watch(&KeyRange::all(), revision).await.map_err(Status::internal)?;
         let last = server.clock().elapsed();
         let seen = Arc::new(Mutex::new(Seen { observed: Observed::default(), last, began: None }));
         let noted = Arc::clone(&seen);

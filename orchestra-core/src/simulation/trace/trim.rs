@@ -242,7 +242,9 @@ mod tests {
             "serviceAccountName": "s", "schedulerName": "other", "nodeName": "n", "priority": 7,
         });
         let annotated = json!({"name": "p", "namespace": "a", "uid": "u", "annotations": {"x": "swordfish"}});
-        let pod = trimmed("pods", &json!({"metadata": annotated, "spec": spec, "status": {"phase": "Running"}})).unwrap();
+        let pod =
+            trimmed("pods", &json!({"metadata": annotated, "spec": spec, "status": {"phase": "Running"}}))
+                .unwrap();
         assert!(!pod.to_string().contains("swordfish"), "{pod}");
         assert_eq!(pod["spec"]["nodeSelector"]["a"], "b");
         assert_eq!(pod["spec"]["containers"][0]["resources"]["requests"]["cpu"], "1");

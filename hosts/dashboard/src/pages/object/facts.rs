@@ -163,11 +163,14 @@ fn service(shown: &Shown<'_>) -> Vec<(&'static str, Markup)> {
     vec![
         ("Type", told(text(service, "/spec/type"))),
         ("Address", told(text(service, "/spec/clusterIP"))),
-        ("Ports", html! {
-            @for (port, link) in &ports {
-                div { (port) @if let Some(link) = link { " " a href=(link) target="_blank" rel="noopener" { "Open" } } }
-            }
-        }),
+        (
+            "Ports",
+            html! {
+                @for (port, link) in &ports {
+                    div { (port) @if let Some(link) = link { " " a href=(link) target="_blank" rel="noopener" { "Open" } } }
+                }
+            },
+        ),
         ("Selects", told(&selector.join(", "))),
     ]
 }

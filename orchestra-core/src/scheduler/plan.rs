@@ -6,7 +6,7 @@ use super::diagnosis::Diagnosis;
 use super::filter::Demand;
 use super::node::NodeId;
 use super::pod::PodInfo;
-use super::score;
+use super::score::{self, Fit};
 use super::snapshot::Snapshot;
 
 /// Fewer nodes than this are all looked at.
@@ -20,16 +20,6 @@ pub struct PlanOptions {
     pub percentage_of_nodes_to_score: Option<u8>,
     /// Which nodes suit a pod better: those that are emptier, or fuller.
     pub fit: Fit,
-}
-
-/// How full nodes are to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fit {
-    /// The emptiest node is the best, as in Kubernetes by default.
-    #[default]
-    LeastAllocated,
-    /// The fullest node on which a pod fits is the best, before all else that is only preferred, so that others stay empty.
-    MostAllocated,
 }
 
 /// What a plan says.

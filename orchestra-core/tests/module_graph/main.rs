@@ -183,6 +183,11 @@ const MAY_USE: &[Room] = &[
         "the one place that knows all the others, to put them together",
     ),
     room(
+        "what_if",
+        &["api", "clock", "cluster", "control", "meta", "quantity", "store", "supervise"],
+        "a fork of a cluster, changed, and compared with one that is not",
+    ),
+    room(
         "simulation",
         &[
             "api",
@@ -203,11 +208,6 @@ const MAY_USE: &[Room] = &[
             "what_if",
         ],
         "a cluster on machines of its own making, and what lies between its parts and the API",
-    ),
-    room(
-        "what_if",
-        &["api", "clock", "cluster", "control", "meta", "quantity", "store", "supervise"],
-        "a fork of a cluster, changed, and compared with one that is not",
     ),
 ];
 

@@ -12,7 +12,16 @@ mod taints;
 
 use super::filter::Demand;
 use super::node::NodeId;
-use super::plan::Fit;
+
+/// How full nodes are to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fit {
+    /// The emptiest node is the best, as in Kubernetes by default.
+    #[default]
+    LeastAllocated,
+    /// The fullest node on which a pod fits is the best, before all else that is only preferred, so that others stay empty.
+    MostAllocated,
+}
 
 /// The most points one score gives.
 const MAX: i64 = 100;

@@ -1,6 +1,7 @@
 //! The documents by which others know the tokens that this cluster issues, as OpenID Connect has them.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use http::Response;
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -45,9 +46,32 @@ impl Issuer {
     }
 }
 
+/// Where those who check tokens find the keys of a server that listens on an address. Nobody else reaches the loopback of
+/// this machine: pods reach the server there by the name of its service, which is that of the issuer.
+pub fn issuer_url(listens: SocketAddr) -> String {
+    if listens.ip().is_loopback() { API_AUDIENCE.to_owned() } else { format!("https://{listens}") }
+}
+
 /// A document that anybody may keep for an hour.
 fn public(content_type: &str, text: String) -> Response<Body> {
     let mut response = reply::bytes(200, content_type, text);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::issuer_url;
+
+    #[test]
+    fn keys_are_where_pods_find_them() {
+        for (listens, url) in [
+            ("10.0.0.1:6443", "https://10.0.0.1:6443"),
+            ("[fd00::1]:6443", "https://[fd00::1]:6443"),
+            ("127.0.0.1:6443", "https://kubernetes.default.svc.cluster.local"),
+            ("[::1]:6443", "https://kubernetes.default.svc.cluster.local"),
+        ] {
+            assert_eq!(issuer_url(listens.parse().unwrap()), url);
+        }
+    }
 }

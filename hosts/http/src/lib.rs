@@ -82,6 +82,7 @@ pub use descriptors::raise_descriptor_limit;
 pub use endpoint::{Endpoint, EndpointError};
 pub use frontend::Frontend;
 pub use host::{ApiHost, ServeError, Serving, serve};
+pub use issuer::issuer_url;
 pub use join::{Enrolment, EnrolmentError, Identity, JoinError, JoinToken, TokenError, join};
 pub use keys::TokenKeys;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};

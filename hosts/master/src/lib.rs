@@ -22,7 +22,7 @@ use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{
     Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig,
-    TokenKeys, WebhookCaller, make_private_directory, reachable_address,
+    TokenKeys, WebhookCaller, issuer_url, make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -96,7 +96,7 @@ impl Master {
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
         let frontend =
-            Frontend::new(&cluster).enrolling(enrolment).issuing(keys, &url).dashboard(Dashboard::default());
+            Frontend::new(&cluster).enrolling(enrolment).issuing(keys, issuer_url(address)).dashboard(Dashboard::default());
         let front = Authority::open(&options.pki(directory).join("front-proxy"))?;
         let frontend = options.api.apply(frontend)?.aggregating(Aggregation {
             identity: front.issue_client("front-proxy-client", &[])?,

@@ -29,6 +29,12 @@ pub(crate) fn read(storage: &Path) -> MachineInfo {
     }
 }
 
+/// Whether this machine labels nothing by SELinux. What a pod asks for of that then makes no difference, and is no reason to
+/// refuse it: so it is with every runtime of Kubernetes.
+pub(crate) fn has_no_selinux() -> bool {
+    !Path::new("/sys/fs/selinux/enforce").exists()
+}
+
 /// The architecture as Go calls it.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {

@@ -370,6 +370,7 @@ mod tests {
             "log",
             "portforward",
             "proxy",
+            "resize",
             "status",
         ];
         assert_eq!(pods, own.map(|part| format!("pods/{part}")));

@@ -17,6 +17,8 @@ use super::model::{
 };
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
+use super::resize::{self, Unresized};
+use super::resources::for_runtime;
 use super::start::Starting;
 use super::stop::Stop;
 use super::translate::{self, pod_ref};
@@ -24,6 +26,9 @@ use crate::runtime::{ContainerId, RuntimeError, SandboxId};
 
 /// How soon a failed preparation is tried again: doubling from the first to the second, as the kubelet mounts volumes.
 const PREPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
+
+/// How soon it is tried again to give a container what it could not be given.
+const RESIZE_RETRY: Duration = Duration::from_secs(30);
 
 /// What came of a plan.
 pub(super) enum Applied {
@@ -56,8 +61,14 @@ impl Executor<'_> {
                 };
             }
             // One container that cannot start does not keep the others from starting; a pod that is not prepared does.
-            let alone =
-                matches!(step, Step::Start(_) | Step::BackOff { .. } | Step::Kill { .. } | Step::Forget(_));
+            let alone = matches!(
+                step,
+                Step::Start(_)
+                    | Step::BackOff { .. }
+                    | Step::Kill { .. }
+                    | Step::Resize { .. }
+                    | Step::Forget(_)
+            );
             match self.step(step).await {
                 Ok(true) => {}
                 Ok(false) => waiting = true,
@@ -96,6 +107,7 @@ impl Executor<'_> {
                 return Ok(false);
             }
             Step::Kill { container, id, why } => self.kill(&container, &id, why).await?,
+            Step::Resize { container, id } => self.resize(&container, &id).await?,
             Step::Forget(id) => self.ctx.runtime.remove_container(&id).await?,
             Step::Fail(failure) => {
                 self.ctx.normal(&about(self.pod, None), &failure.reason, failure.message.clone());
@@ -238,6 +250,7 @@ impl Executor<'_> {
                 ("failed startup probe", wanted.startup_probe.as_ref())
             }
             KillReason::Changed => ("definition changed", None),
+            KillReason::Resized => ("resize requires restart", None),
         };
         let own = probe.and_then(|probe| probe.termination_grace_period_seconds);
         let grace = own.or(self.spec()?.termination_grace_period_seconds).unwrap_or(30);
@@ -252,6 +265,30 @@ impl Executor<'_> {
             run_hook: true,
         };
         killing.run(Duration::from_secs(grace.max(0).unsigned_abs()).max(LEAST_GRACE)).await
+    }
+
+    /// Gives a running container what its pod asks for by now.
+    async fn resize(&mut self, name: &str, id: &ContainerId) -> Result<(), Stop> {
+        let wanted = self.wanted(name)?;
+        let figures = for_runtime(self.pod, &wanted, self.ctx.machine.memory_bytes);
+        let (asked, about) = (resize::asked(&wanted), about(self.pod, Some(name)));
+        match self.ctx.runtime.update_container(id, &figures).await {
+            Ok(()) => {
+                self.memory.unresized.remove(id);
+                self.memory.given.insert(id.clone(), asked);
+                self.ctx.normal(&about, "ResizeCompleted", "Container resized");
+                Ok(())
+            }
+            Err(error @ RuntimeError::Unavailable { .. }) => Err(error.into()),
+            Err(error) => {
+                let never = matches!(error, RuntimeError::Unsupported { .. });
+                let retry = (!never).then(|| add(self.ctx.now(), RESIZE_RETRY));
+                let message = error.to_string();
+                self.ctx.warning(&about, "ResizeError", message.clone());
+                self.memory.unresized.insert(id.clone(), Unresized { asked, message, retry });
+                Ok(())
+            }
+        }
     }
 
     /// Removes everything that is left of the pod on this node.

@@ -34,6 +34,8 @@ pub(super) async fn collect(ctx: &Context, pod: &Pod, seen: &Observed, memory: &
         }
     }
     memory.messages.retain(|id, _| seen.containers().any(|life| life.id == *id));
+    memory.given.retain(|id, _| seen.containers().any(|life| life.id == *id));
+    memory.unresized.retain(|id, _| seen.containers().any(|life| life.id == *id));
 }
 
 async fn read(ctx: &Context, pod: &Pod, wanted: &Wanted, life: &Container, failed: bool) -> String {

@@ -9,7 +9,7 @@
 //! probes ─────────────────────────────────────┴─────────────────┘
 //! ```
 //!
-//! * `plan` decides what to do next and `status` what to say; both are pure. So are `env`, `volumes`, `fields`,
+//! * `plan` decides what to do next and `status` what to say; both are pure. So are `env`, `volumes`, `fields`, `resize`,
 //!   `translate`, `unsupported` and `backoff`.
 //! * `apply` carries out what was decided, with `start`, `kill`, `mounts` and `address`, each of which can be given up
 //!   between any two steps.
@@ -66,6 +66,7 @@ mod probe;
 mod register;
 mod report;
 mod residents;
+mod resize;
 mod resources;
 mod service;
 mod sources;

@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container as Wanted, ContainerStatus, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{
+    Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements,
+};
 
 use super::backoff::BackOff;
+use super::resize::Unresized;
 use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
 
 /// What a container gets to end in any case, however little is asked for, so that one that would end in good order is
@@ -285,6 +288,10 @@ pub struct Memory {
     pub announced: BTreeSet<ContainerId>,
     /// What the probes found, for running containers that have any.
     pub probed: BTreeMap<ContainerId, Probed>,
+    /// What containers were given of processors and memory.
+    pub given: BTreeMap<ContainerId, ResourceRequirements>,
+    /// Running containers that could not be given what their pod asks for by now.
+    pub unresized: BTreeMap<ContainerId, Unresized>,
     /// What ended containers left in their termination message files.
     pub messages: BTreeMap<ContainerId, String>,
     /// The pod has failed as a whole.

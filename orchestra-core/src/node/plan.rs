@@ -15,6 +15,7 @@ use super::model::{
     FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
     crash_key, ephemeral, is_terminal, reported, start_time, volumes_are_outdated,
 };
+use super::resize::{self, Change};
 use crate::runtime::{Container, ContainerId, ContainerState, SandboxId, SandboxState};
 
 /// One thing to do.
@@ -48,6 +49,13 @@ pub enum Step {
         id: ContainerId,
         /// Why.
         why: KillReason,
+    },
+    /// Give a running container what its pod asks for by now.
+    Resize {
+        /// The container.
+        container: String,
+        /// Its id.
+        id: ContainerId,
     },
     /// Remove a life of a container that nobody will ask for again.
     Forget(ContainerId),
@@ -88,6 +96,8 @@ pub enum KillReason {
     Probe(FailedProbe),
     /// The pod's spec names another image now.
     Changed,
+    /// It asks for more or less now, and is to have that from its start.
+    Resized,
 }
 
 /// What to do next.
@@ -342,9 +352,31 @@ impl<'a> Planner<'a> {
         let why = match self.memory.probed(wanted, &life.id).failed {
             Some(probe) => KillReason::Probe(probe),
             None if role == Role::App && life.meta.hash != container_hash(wanted) => KillReason::Changed,
-            None => return,
+            None => match self.resize(wanted, life) {
+                Some(Change::Restart) => KillReason::Resized,
+                Some(Change::InPlace) => {
+                    return self.step(Step::Resize { container: wanted.name.clone(), id: life.id.clone() });
+                }
+                None => return,
+            },
         };
         self.step(Step::Kill { container: wanted.name.clone(), id: life.id.clone(), why });
+    }
+
+    /// How a running container comes to what its pod asks for by now, if it is time.
+    fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Change> {
+        let given = resize::given(self.pod, self.memory, wanted, &life.id);
+        let change = resize::change(&given, wanted)?;
+        let failed = self.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
+        match failed.map(|failed| failed.retry) {
+            Some(None) => return None,
+            Some(Some(retry)) if retry > self.now => {
+                self.plan.wake_at(retry);
+                return None;
+            }
+            _ => {}
+        }
+        Some(change)
     }
 
     /// Starts a container, or waits until it may be.
@@ -416,6 +448,7 @@ impl fmt::Display for Step {
             }
             Self::BackOff { container, wait } => write!(f, "back off {container} for {wait:?}"),
             Self::Kill { container, id, why } => write!(f, "kill {container} ({id}): {why:?}"),
+            Self::Resize { container, id } => write!(f, "resize {container} ({id})"),
             Self::Forget(id) => write!(f, "forget {id}"),
             Self::Refuse(why) => write!(f, "refuse: {why}"),
             Self::Fail(failure) => write!(f, "fail: {}", failure.reason),

@@ -17,6 +17,7 @@ use super::model::{
 };
 use super::mounts::Volumes;
 use super::plan::Start;
+use super::resize;
 use super::sources::Needs;
 use super::static_pods::is_static_pod;
 use super::stop::Stop;
@@ -69,6 +70,7 @@ impl Starting<'_> {
         let Some(sandbox) = sandbox else { return Err(Stop::Away("the pod has no sandbox".into())) };
         match self.ctx.runtime.create_container(&sandbox, &spec).await {
             Ok(id) => {
+                self.memory.given.insert(id.clone(), resize::asked(self.wanted));
                 self.ctx.normal(about, "Created", "Container created");
                 Ok(id)
             }

@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::model::{
     Memory, Observed, RestartPolicy, Role, Waiting, containers, ephemeral, is_terminal, reported, start_time,
 };
+use super::resize;
 use super::resources::qos_class;
 use crate::runtime::{Container, ContainerId, ContainerState, Exit};
 
@@ -143,7 +144,10 @@ impl Reporter<'_> {
             started: Some(started),
             state: Some(state),
             last_state: last.or_else(|| self.reported_last_state(latest)),
-            resources: Some(wanted.resources.clone().unwrap_or_default()),
+            resources: Some(match latest.state.is_running() {
+                true => resize::given(self.pod, self.memory, wanted, &latest.id),
+                false => resize::asked(wanted),
+            }),
             allocated_resources: wanted.resources.as_ref().and_then(|resources| resources.requests.clone()),
             ..ContainerStatus::default()
         }

@@ -90,6 +90,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// is from then on [`Exited`](ContainerState::Exited) with that code and the reason `StartError`.
     async fn start_container(&self, id: &ContainerId) -> Result<()>;
 
+    /// Gives a container other processors and memory while it runs. What has no limit then keeps the one it had: limits
+    /// of a container can be changed, and not taken away.
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let _ = (id, resources);
+        Err(RuntimeError::Unsupported { what: "the resize of a container that runs" })
+    }
+
     /// Asks a container to end (the image's stop signal, SIGTERM by default), and kills it when it has not after
     /// `grace`. Returns when it is no longer running. Zero grace kills at once. A second call with a shorter grace
     /// while a first is waiting takes effect.

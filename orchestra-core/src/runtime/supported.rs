@@ -30,7 +30,7 @@ pub struct SupportedFields {
     pub seccomp: bool,
     /// `appArmorProfile` of type `RuntimeDefault` or `Localhost`.
     pub apparmor: bool,
-    /// `seLinuxOptions`.
+    /// `seLinuxOptions`; also where the machine has no SELinux, and there is nothing to do.
     pub selinux: bool,
     /// `procMount: Unmasked`.
     pub unmasked_proc: bool,

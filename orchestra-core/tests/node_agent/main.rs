@@ -8,6 +8,7 @@ mod figures;
 mod lifecycle;
 mod pressure;
 mod registration;
+mod resize;
 mod security;
 mod static_pods;
 mod supervision;

@@ -150,7 +150,7 @@ impl Runtime for CriRuntime {
     fn capabilities(&self) -> Capabilities {
         let mut all = Capabilities::ALL;
         all.fields.user_namespaces = false;
-        all.fields.selinux = false;
+        all.fields.selinux = crate::machine::has_no_selinux();
         all.fields.apparmor = machine::has_apparmor();
         all.fields.strict_groups = false;
         all.fields.recursive_read_only = false;

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use futures::StreamExt;
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, Filter, Result, RuntimeError, SandboxId, SeccompProfile,
+    ContainerId, ContainerSpec, ContainerStats, Filter, Resources, Result, RuntimeError, SandboxId, SeccompProfile,
     labels, names,
 };
 
@@ -64,6 +64,12 @@ impl DockerRuntime {
             }),
             None => Err(error::of(About::Container(id.as_str()), error)),
         }
+    }
+
+    pub(super) async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let changes = translate::update(resources);
+        let updated = self.docker.update_container(id.as_str(), changes).await;
+        updated.map_err(|error| error::of(About::Container(id.as_str()), error))
     }
 
     pub(super) async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {

@@ -17,7 +17,7 @@ use bollard::Docker;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
+    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
     SandboxSpec, Session,
 };
 
@@ -98,7 +98,7 @@ impl Runtime for DockerRuntime {
         let mut all = Capabilities::ALL;
         all.fields.user_namespaces = self.security.user_namespaces;
         all.fields.apparmor = self.security.apparmor;
-        all.fields.selinux = false;
+        all.fields.selinux = crate::machine::has_no_selinux();
         all.fields.strict_groups = false;
         all.fields.recursive_read_only = false;
         all
@@ -130,6 +130,10 @@ impl Runtime for DockerRuntime {
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         self.start_container(id).await
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        self.update_container(id, resources).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {

@@ -155,6 +155,17 @@ fn a_container_with_everything() {
 }
 
 #[test]
+fn of_a_container_that_runs_limits_and_weight_change() {
+    let cpu = Resources { cpu_shares: 102, cpu_quota: Some(20_000), cpu_period: 100_000, ..Resources::default() };
+    let body = serde_json::to_value(translate::update(&cpu)).unwrap();
+    let wanted = serde_json::json!({ "CpuShares": 102, "CpuQuota": 20_000, "CpuPeriod": 100_000 });
+    assert_eq!(body, wanted, "memory stays as it is");
+    let memory = Resources { cpu_shares: 2, memory_bytes: Some(1 << 20), ..Resources::default() };
+    let body = serde_json::to_value(translate::update(&memory)).unwrap();
+    assert_eq!(body, serde_json::json!({ "CpuShares": 2, "Memory": 1 << 20, "MemorySwap": 1 << 20 }));
+}
+
+#[test]
 fn what_docker_could_not_honour_is_refused() {
     let group_alone = SecurityContext { run_as_group: Some(1), ..SecurityContext::default() };
     let profile = SeccompProfile::Localhost("/gone.json".into());

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
+    ContainerCreateBody, ContainerUpdateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use orchestra_core::runtime::{
@@ -138,6 +138,20 @@ fn set_resources(config: &mut HostConfig, resources: &Resources, lowest_oom_scor
     // The same figure for memory with swap: a limit means memory, not a licence to swap.
     config.memory_swap = resources.memory_bytes;
     config.oom_score_adj = Some(i64::from(resources.oom_score_adj).max(lowest_oom_score));
+}
+
+/// What changes of a container that runs. What is not said stays as it is.
+pub(super) fn update(resources: &Resources) -> ContainerUpdateBody {
+    let mut config = HostConfig::default();
+    set_resources(&mut config, resources, i64::from(i32::MIN));
+    ContainerUpdateBody {
+        cpu_shares: config.cpu_shares,
+        cpu_quota: config.cpu_quota,
+        cpu_period: config.cpu_period,
+        memory: config.memory,
+        memory_swap: config.memory_swap,
+        ..ContainerUpdateBody::default()
+    }
 }
 
 fn set_security(

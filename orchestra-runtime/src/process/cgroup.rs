@@ -84,13 +84,30 @@ pub(super) fn make(id: &OsStr, limits: &Limits) -> io::Result<()> {
     for folder in &folders {
         fs::create_dir_all(folder)?;
     }
-    for (folder, file, value) in settings(&folders, limits) {
-        let path = folder.join(file);
-        if path.exists() {
-            fs::write(path, value)?;
-        }
+    write(&folders, limits)
+}
+
+/// Sets the limits of a container that runs.
+pub(super) fn update(id: &OsStr, limits: &Limits) -> io::Result<()> {
+    let folders = folders(id);
+    if !folders.first().is_some_and(|folder| folder.exists()) {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "no control groups"));
     }
-    Ok(())
+    // In version one memory with swap is never less than memory: which goes first depends on which way they go.
+    write(&folders, limits).or_else(|_| {
+        let mut all = settings(&folders, limits);
+        all.reverse();
+        all.into_iter().try_for_each(set)
+    })
+}
+
+fn write(folders: &[PathBuf], limits: &Limits) -> io::Result<()> {
+    settings(folders, limits).into_iter().try_for_each(set)
+}
+
+fn set((folder, file, value): (&Path, &'static str, String)) -> io::Result<()> {
+    let path = folder.join(file);
+    if path.exists() { fs::write(path, value) } else { Ok(()) }
 }
 
 fn settings<'a>(folders: &'a [PathBuf], limits: &Limits) -> Vec<(&'a Path, &'static str, String)> {

@@ -18,6 +18,8 @@
 //! with `shareProcessNamespace` or `hostPID` they see the machine's processes.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +28,7 @@ use async_trait::async_trait;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox,
+    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox,
     SandboxId, SandboxSpec, Session, SupportedFields,
 };
 use tokio::sync::broadcast;
@@ -56,6 +58,7 @@ pub use address::Range;
 pub use helper::init;
 pub(crate) use watch::readable;
 
+use cgroup::Limits;
 use helper::{Abilities, Helper};
 use record::Disk;
 
@@ -264,6 +267,7 @@ fn fields(found: Abilities) -> SupportedFields {
     fields.host_pid = true;
     fields.host_ipc = true;
     fields.share_process_namespace = true;
+    fields.selinux = crate::machine::has_no_selinux();
     fields
 }
 
@@ -308,6 +312,20 @@ impl Runtime for ProcessRuntime {
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         self.start_container(id).await
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let (disk, id, limits) = (self.inner.disk.clone(), id.clone(), Limits::new(resources));
+        blocking(move || {
+            disk.container(id.as_str())?;
+            match cgroup::update(OsStr::new(id.as_str()), &limits) {
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    Err(RuntimeError::Unsupported { what: "the resize of a container without control groups" })
+                }
+                outcome => outcome.map_err(|error| RuntimeError::Failed { message: format!("container {id} could not be resized: {error}") }),
+            }
+        })
+        .await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {

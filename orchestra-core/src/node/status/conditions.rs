@@ -5,10 +5,13 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use super::{Reporter, condition};
 use crate::node::model::{Role, containers};
 use crate::node::pressure::EVICTED;
+use crate::node::resize;
 
 /// Those the agent answers for, in Kubernetes' order.
 const OURS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+/// Those of a pod whose containers do not have yet, or cannot have, what it asks for by now.
+const RESIZING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 /// The condition of a pod that has to make room.
 const DISRUPTED: &str = "DisruptionTarget";
 
@@ -32,12 +35,40 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
         new.observed_generation = generation;
         new
     });
+    let resizing = resizing(of).map(|new| PodCondition {
+        observed_generation: generation,
+        ..condition(old, new, of.now)
+    });
     let disrupted = disrupted(of).map(|new| condition(old, new, of.now));
     let is_own = |known: &PodCondition| {
-        OURS.contains(&known.type_.as_str()) || (disrupted.is_some() && known.type_ == DISRUPTED)
+        [&OURS[..], &RESIZING].concat().contains(&known.type_.as_str())
+            || (disrupted.is_some() && known.type_ == DISRUPTED)
     };
     let foreign: Vec<PodCondition> = old.iter().filter(|known| !is_own(known)).cloned().collect();
-    ours.chain(foreign).chain(disrupted).collect()
+    ours.chain(foreign).chain(resizing).chain(disrupted).collect()
+}
+
+/// That running containers are to have other amounts than they have, and why they cannot, if that is known.
+fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
+    let mut pending = None;
+    for (_, wanted) in containers(of.spec) {
+        let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else { continue };
+        let given = resize::given(of.pod, of.memory, wanted, &life.id);
+        if resize::change(&given, wanted).is_none() {
+            continue;
+        }
+        let failed = of.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
+        match failed {
+            Some(failed) if failed.retry.is_none() => {
+                return Some(made(RESIZING[0], true, Some("Infeasible"), Some(failed.message.clone())));
+            }
+            Some(failed) => {
+                pending = Some(made(RESIZING[1], true, Some("Error"), Some(failed.message.clone())));
+            }
+            None => pending = pending.or_else(|| Some(made(RESIZING[1], true, None, None))),
+        }
+    }
+    pending
 }
 
 /// That the pod ends because the node has no room for it, and not for what it did.

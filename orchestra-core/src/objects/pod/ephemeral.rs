@@ -4,19 +4,13 @@
 use k8s_openapi::api::core::v1::{EphemeralContainer, Pod};
 use serde_json::Value;
 
+use super::update::{MIRROR, keep_all_but_uid};
 use crate::api::field::{Errors, Path};
-
-/// The annotation of a pod that stands for one which a node has from elsewhere.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Takes from what was sent the list of these containers, and all else from the pod as it is.
 pub(super) fn take_over(new: &mut Value, old: &Value) {
     let wanted = new.pointer_mut("/spec/ephemeralContainers").map(Value::take);
-    let uid = new.pointer_mut("/metadata/uid").map(Value::take);
-    new.clone_from(old);
-    if let (Some(uid), Some(meta)) = (uid, new["metadata"].as_object_mut()) {
-        meta.insert("uid".to_owned(), uid);
-    }
+    keep_all_but_uid(new, old);
     let Some(spec) = new["spec"].as_object_mut() else { return };
     match wanted {
         Some(wanted) => drop(spec.insert("ephemeralContainers".to_owned(), wanted)),

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `defaults` | what a manifest may leave out |
 //! | `validate` | what is wrong with a specification; `containers`, `env`, `probes`, `resources`, `volumes`, `security` and `scheduling` with its parts |
-//! | `update`, `ephemeral` | what may change; the containers that may be added |
+//! | `update`, `ephemeral`, `resize` | what may change; the containers that may be added; what containers ask for |
 //! | `status` | the status a pod begins with, and binding |
 //! | `warnings` | what is accepted, but not good |
 //! | `print` | the row in a table |
@@ -15,6 +15,7 @@ mod env;
 mod ephemeral;
 mod print;
 mod probes;
+mod resize;
 mod resources;
 mod scheduling;
 mod security;
@@ -46,6 +47,9 @@ use crate::watch::IndexedField;
 /// The lists of containers in a specification.
 const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 
+/// The part by which what containers ask for is changed.
+const RESIZE: &str = "resize";
+
 /// The rules of Pod objects.
 pub(super) struct PodRules;
 
@@ -60,6 +64,7 @@ impl Rules for PodRules {
         // A binding gives a pod what its spec asks for, and asks for nothing else.
         Subresource::edit("binding", &[Verb::Create]).body("", "v1", "Binding").uncounted(),
         Subresource::part("ephemeralcontainers"),
+        Subresource::part(RESIZE),
         Subresource::EVICTION,
         Subresource::LOG,
         Subresource::EXEC,
@@ -100,12 +105,18 @@ impl Rules for PodRules {
         update::validate(new, old, errors);
     }
 
-    fn prepare_part(_part: &str, new: &mut Value, old: &Value) {
-        ephemeral::take_over(new, old);
+    fn prepare_part(part: &str, new: &mut Value, old: &Value) {
+        match part {
+            RESIZE => resize::take_over(new, old),
+            _ => ephemeral::take_over(new, old),
+        }
     }
 
-    fn validate_part(_part: &str, new: &Pod, old: &Pod, errors: &mut Errors) {
-        ephemeral::validate(new, old, errors);
+    fn validate_part(part: &str, new: &Pod, old: &Pod, errors: &mut Errors) {
+        match part {
+            RESIZE => resize::validate(new, old, errors),
+            _ => ephemeral::validate(new, old, errors),
+        }
     }
 
     fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {

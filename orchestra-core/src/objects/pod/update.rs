@@ -11,6 +11,18 @@ const MUTABLE: &str = "pod updates may not change fields other than `spec.contai
                        additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set \
                        to 1 if it was previously negative)";
 
+/// The annotation of a pod that stands for one which a node has from elsewhere.
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// Takes over the pod as it is, but for the uid by which somebody says which one they mean.
+pub(super) fn keep_all_but_uid(new: &mut Value, old: &Value) {
+    let uid = new.pointer_mut("/metadata/uid").map(Value::take);
+    new.clone_from(old);
+    if let (Some(uid), Some(meta)) = (uid, new["metadata"].as_object_mut()) {
+        meta.insert("uid".to_owned(), uid);
+    }
+}
+
 /// Says what is wrong with a change of a pod.
 pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
     let none = PodSpec::default();

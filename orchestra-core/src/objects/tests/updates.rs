@@ -189,3 +189,83 @@ fn a_binding_stays_one_of_its_role() {
         [format!("roleRef: Invalid value: {shown}: cannot change roleRef")]
     );
 }
+
+#[test]
+fn of_a_pod_that_is_resized_processors_and_memory_alone_change() {
+    let resources = |cpu: &str, memory: &str| json!({ "requests": { "cpu": cpu, "memory": memory }, "limits": { "cpu": "2" } });
+    let old = stored(&pod(json!({
+        "containers": [{ "name": "c", "image": "i", "resources": resources("1", "1Mi") }],
+        "initContainers": [{ "name": "s", "image": "i", "restartPolicy": "Always" }],
+    })));
+    let resized = |edit: &dyn Fn(&mut Value)| {
+        let (row, mut new, mut errors) = (row(&old), old.clone(), crate::api::field::Errors::new());
+        edit(&mut new);
+        row.rules.prepare_part("resize", &mut new, &old);
+        row.rules.validate_part("resize", &new, &old, &mut errors).unwrap();
+        (new, errors.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (new, faults) = resized(&|pod| {
+        pod["spec"]["containers"][0]["resources"] = resources("500m", "2Mi");
+        pod["spec"]["containers"][0]["image"] = json!("other");
+        pod["spec"]["initContainers"][0]["resources"] = json!({ "requests": { "cpu": "1" } });
+        pod["spec"]["hostname"] = json!("x");
+        pod["metadata"]["labels"] = json!({ "a": "b" });
+        pod["status"]["phase"] = json!("Running");
+    });
+    assert_eq!(faults, Vec::<String>::new());
+    let mut wanted = old.clone();
+    wanted["spec"]["containers"][0]["resources"] = resources("500m", "2Mi");
+    wanted["spec"]["initContainers"][0]["resources"] = json!({ "requests": { "cpu": "1" } });
+    assert_eq!(new, wanted);
+    let refused: [(&dyn Fn(&mut Value), &[&str]); 6] = [
+        (&|pod| pod["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1" } }), &[
+            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+        ]),
+        (&|pod| pod["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"] = json!("1Mi"), &[
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ]),
+        (&|pod| pod["spec"]["containers"][0]["resizePolicy"] = json!([{ "resourceName": "cpu", "restartPolicy": "RestartContainer" }]), &[
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ]),
+        (&|pod| pod["spec"]["containers"][0]["name"] = json!("d"), &[
+            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
+        ]),
+        (&|pod| drop(pod["spec"]["initContainers"].take()), &[
+            "spec.initContainers: Forbidden: initContainers may not be added or removed on resize",
+        ]),
+        (&|pod| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("3"), &[
+            "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to cpu limit of 2",
+        ]),
+    ];
+    for (edit, wanted) in refused {
+        assert_eq!(resized(edit).1, wanted);
+    }
+}
+
+#[test]
+fn a_resize_keeps_the_class_of_service_and_leaves_static_pods_alone() {
+    let same = json!({ "cpu": "1", "memory": "1Mi" });
+    let asking = |spec: Value| stored(&pod(json!({ "containers": [{ "name": "c", "image": "i", "resources": spec }] })));
+    let old = asking(json!({ "requests": same, "limits": same }));
+    let mut new = asking(json!({ "requests": same, "limits": { "cpu": "2", "memory": "1Mi" } }));
+    new["status"] = old["status"].clone();
+    let faults = |new: &Value, old: &Value| {
+        let mut errors = crate::api::field::Errors::new();
+        row(old).rules.validate_part("resize", new, old, &mut errors).unwrap();
+        errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let class = "Pod QOS Class may not change as a result of resizing";
+    assert_eq!(faults(&new, &old), [format!("spec: Invalid value: \"Guaranteed\": {class}")]);
+    let annotated = |pod: &Value| {
+        let mut pod = pod.clone();
+        pod["metadata"]["annotations"] = json!({ "kubernetes.io/config.mirror": "m" });
+        pod["spec"]["nodeName"] = json!("n");
+        pod
+    };
+    assert_eq!(faults(&annotated(&old), &annotated(&old)), ["<nil>: Forbidden: static pods cannot be resized"]);
+    let mut elsewhere = old.clone();
+    let status = json!({ "name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": { "running": {} } });
+    elsewhere["status"]["containerStatuses"] = json!([status]);
+    assert_eq!(faults(&elsewhere, &elsewhere), ["spec: Forbidden: Pod running on node without support for resize"]);
+}

@@ -15,8 +15,8 @@ use tokio::io::DuplexStream;
 use tokio::sync::Notify;
 
 use super::{
-    ContainerId, ContainerSpec, EventKind, Filter, Image, MachineInfo, MachineStats, RuntimeError, Sandbox,
-    SupportedFields,
+    ContainerId, ContainerSpec, EventKind, Filter, Image, MachineInfo, MachineStats, Resources, RuntimeError,
+    Sandbox, SupportedFields,
 };
 use crate::clock::SharedClock;
 use crate::supervise::Task;
@@ -54,6 +54,7 @@ pub enum Call {
     RemoveSandbox,
     CreateContainer,
     StartContainer,
+    UpdateContainer,
     StopContainer,
     RemoveContainer,
     List,
@@ -181,6 +182,11 @@ impl FakeRuntime {
     /// What there is, also while the daemon is away.
     pub fn sandboxes(&self) -> Vec<Sandbox> {
         self.inner.lock().list(&Filter::default())
+    }
+
+    /// What a container may use, if there is one of the id.
+    pub fn resources(&self, id: &ContainerId) -> Option<Resources> {
+        self.inner.lock().container(id).ok().map(|container| container.resources)
     }
 
     /// How often a method of the port was called.

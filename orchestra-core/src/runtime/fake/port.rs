@@ -13,7 +13,7 @@ use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
     ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, ContainerStats,
     DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef,
-    LogOptions, MachineInfo, MachineStats, RegistryCredentials, Result, RunningSandbox, Runtime,
+    LogOptions, MachineInfo, MachineStats, RegistryCredentials, Resources, Result, RunningSandbox, Runtime,
     RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
 };
 
@@ -112,6 +112,7 @@ impl Runtime for FakeRuntime {
             state: ContainerState::Created,
             created_at: now,
             behaviour,
+            resources: spec.resources,
             written: Vec::new(),
             ending: None,
         };
@@ -136,6 +137,16 @@ impl Runtime for FakeRuntime {
             None => self.inner.run(id),
             Some((exit_code, message)) => self.refuse_start(id, *exit_code, message),
         }
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let mut state = self.inner.enter(Call::UpdateContainer)?;
+        let container = state.container(id)?;
+        if !container.state.is_running() {
+            return Err(RuntimeError::NotRunning { id: id.to_string() });
+        }
+        container.resources = *resources;
+        Ok(())
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {

@@ -15,7 +15,7 @@ use super::behaviour::Behaviour;
 use super::{Call, On};
 use crate::runtime::{
     Container, ContainerId, ContainerMeta, ContainerState, ContainerStats, EventKind, Exit, Filter, Image,
-    MachineStats, PodRef, Result, RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState,
+    MachineStats, PodRef, Resources, Result, RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState,
     SupportedFields,
 };
 use crate::supervise::Task;
@@ -58,6 +58,7 @@ pub(super) struct FakeContainer {
     pub(super) state: ContainerState,
     pub(super) created_at: Timestamp,
     pub(super) behaviour: Option<Arc<Behaviour>>,
+    pub(super) resources: Resources,
     pub(super) written: Vec<(Timestamp, String)>,
     pub(super) ending: Option<Task>,
 }

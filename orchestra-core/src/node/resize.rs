@@ -1,0 +1,110 @@
+//! What running containers have of processors and memory, beside what their pod asks for by now. Pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ResourceRequirements};
+
+use super::model::{Memory, reported};
+use super::resources::quantity;
+use crate::runtime::ContainerId;
+
+/// What can be had more or less of while a container runs.
+const RESIZABLE: [&str; 2] = ["cpu", "memory"];
+
+/// Why a running container does not have what its pod asks for by now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unresized {
+    /// What was asked for.
+    pub asked: ResourceRequirements,
+    /// Why not.
+    pub message: String,
+    /// When it is tried again; never, if the runtime cannot do it at all.
+    pub retry: Option<Timestamp>,
+}
+
+/// How a running container comes to what its pod asks for by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// While it runs.
+    InPlace,
+    /// By a new start, as its resize policy asks for.
+    Restart,
+}
+
+/// What a pod asks for in the name of a container.
+pub fn asked(wanted: &Wanted) -> ResourceRequirements {
+    wanted.resources.clone().unwrap_or_default()
+}
+
+/// What a running container has: what this agent gave it, else what was reported of it, by this agent or the one before,
+/// else what its pod asked for all the time.
+pub fn given(pod: &Pod, memory: &Memory, wanted: &Wanted, id: &ContainerId) -> ResourceRequirements {
+    if let Some(given) = memory.given.get(id) {
+        return given.clone();
+    }
+    let shown = reported(pod, &wanted.name).filter(|known| {
+        known.container_id.as_deref().and_then(|shown| shown.rsplit("://").next()) == Some(id.as_str())
+    });
+    shown.and_then(|known| known.resources.clone()).unwrap_or_else(|| asked(wanted))
+}
+
+/// How a running container is brought to what its pod asks for; `None` when it has that.
+pub fn change(given: &ResourceRequirements, wanted: &Wanted) -> Option<Change> {
+    let asked = asked(wanted);
+    let mut changed = RESIZABLE.into_iter().filter(|what| differ(given, &asked, what)).peekable();
+    changed.peek()?;
+    let restarts = |what: &str| {
+        let mut policies = wanted.resize_policy.iter().flatten();
+        policies.any(|policy| policy.resource_name == what && policy.restart_policy == "RestartContainer")
+    };
+    Some(if changed.any(restarts) { Change::Restart } else { Change::InPlace })
+}
+
+fn differ(a: &ResourceRequirements, b: &ResourceRequirements, what: &str) -> bool {
+    let amount = |of: &Option<BTreeMap<_, _>>| of.as_ref().and_then(|of| quantity(of, what));
+    amount(&a.limits) != amount(&b.limits) || amount(&a.requests) != amount(&b.requests)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn container(resources: Value, policy: Value) -> Wanted {
+        let container = json!({ "name": "c", "resources": resources, "resizePolicy": policy });
+        serde_json::from_value(container).unwrap()
+    }
+
+    #[test]
+    fn what_restarts_a_container_is_the_policy_of_what_changes() {
+        let given = serde_json::from_value(json!({ "requests": { "cpu": "1", "memory": "1Mi" } })).unwrap();
+        let of = |cpu: &str, memory: &str| {
+            let policy = json!([{ "resourceName": "memory", "restartPolicy": "RestartContainer" }]);
+            change(&given, &container(json!({ "requests": { "cpu": cpu, "memory": memory } }), policy))
+        };
+        assert_eq!(of("1000m", "1024Ki"), None);
+        assert_eq!(of("2", "1Mi"), Some(Change::InPlace));
+        assert_eq!(of("1", "2Mi"), Some(Change::Restart));
+        assert_eq!(of("2", "2Mi"), Some(Change::Restart));
+        let more = json!({ "requests": { "cpu": "1", "memory": "1Mi" }, "limits": { "cpu": "2" } });
+        assert_eq!(change(&given, &container(more, json!([]))), Some(Change::InPlace));
+    }
+
+    #[test]
+    fn another_agent_goes_by_what_was_reported_of_that_container() {
+        let wanted = container(json!({ "requests": { "cpu": "2" } }), json!([]));
+        let status = json!({ "name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "containerID": "docker://a", "resources": { "requests": { "cpu": "1" } } });
+        let pod: Pod = serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).unwrap();
+        let (a, b) = (ContainerId::new("a"), ContainerId::new("b"));
+        let cpu = |memory: &Memory, id: &ContainerId| {
+            given(&pod, memory, &wanted, id).requests.unwrap()["cpu"].0.clone()
+        };
+        let mut memory = Memory::default();
+        assert_eq!((cpu(&memory, &a), cpu(&memory, &b)), ("1".to_owned(), "2".to_owned()));
+        memory.given.insert(a.clone(), asked(&wanted));
+        assert_eq!(cpu(&memory, &a), "2");
+    }
+}

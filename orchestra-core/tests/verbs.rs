@@ -162,6 +162,35 @@ async fn a_long_list_is_read_in_parts_of_one_revision() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_list_whose_revision_is_forgotten_goes_on_as_of_now() {
+    let server = server().await;
+    let client = server.client();
+    let maps = client.api::<ConfigMap>("default");
+    for index in 0..5 {
+        maps.create(&config_map(&format!("m{index}"), "1")).await.unwrap();
+    }
+    let list = async |token: Option<String>| {
+        let options = ListOptions { limit: 2, continue_token: token, ..Default::default() };
+        match client.call(Target::of::<ConfigMap>(Some("default")), Operation::List(options)).await?.reply {
+            Reply::List(list) => Ok(list),
+            other => panic!("not a list: {other:?}"),
+        }
+    };
+    let first = list(None).await.unwrap();
+    maps.delete("m3").await.unwrap();
+    let store = server.server().store().unwrap();
+    store.compact(store.revision().await.unwrap()).await.unwrap();
+    let expired: orchestra_core::api::Status = list(first.continue_token).await.unwrap_err();
+    assert_eq!((expired.code(), expired.reason()), (410, Reason::Expired));
+    let wire: serde_json::Value = serde_json::from_slice(&expired.to_json()).unwrap();
+    let token = wire["metadata"]["continue"].as_str().unwrap().to_owned();
+    let rest = list(Some(token)).await.unwrap();
+    let names: Vec<_> = rest.objects.iter().map(|entry| entry.name().name()).collect();
+    assert_eq!((names, rest.continue_token), (vec!["m2", "m4"], None));
+    assert!(rest.revision > first.revision);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_follows_a_selector() {
     let server = server().await;
     let client = server.client();

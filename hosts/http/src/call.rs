@@ -50,7 +50,8 @@ impl<'r> Call<'r> {
             let watch = *watch || asks();
             verb = resource_verb(&head.method, target.name.is_some(), watch);
         }
-        let accepted = Form::negotiate(accept(&head.headers));
+        let tables = row.as_ref().is_none_or(|row| row.has_tables());
+        let accepted = Form::negotiate(accept(&head.headers), tables);
         Self { method: &head.method, headers: &head.headers, route, path, row, query, accepted, verb }
     }
 

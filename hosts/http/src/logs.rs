@@ -1,15 +1,20 @@
 //! `pods/log`: what a container wrote, as text, as it comes.
 
-use futures::{StreamExt, future};
+use futures::{StreamExt as _, future};
 use http::{Method, Response};
 use orchestra_core::api::{Action, Client, LogQuery, Resource, Status, Stream as Connection, Target};
 use orchestra_core::node::Directory;
 use orchestra_core::runtime::LogOptions;
-use tokio_util::sync::CancellationToken;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tracing::debug;
 
+use crate::frontend::Asking;
 use crate::query::QueryString;
 use crate::reply::{self, Body};
+use crate::streams::channels::websocket;
+use crate::streams::handshake::Handshake;
+use crate::streams::messages::{self, Messages};
+use crate::streams::upgrade::Upgrade;
 
 /// Whether a request is for logs.
 pub(crate) fn is_asked_for(method: &Method, resource: &Resource, target: &Target) -> bool {
@@ -21,9 +26,15 @@ pub(crate) async fn answer(
     directory: &Directory,
     client: &Client,
     target: &Target,
-    query: &QueryString,
-    closing: &CancellationToken,
+    asking: &Asking<'_>,
 ) -> Result<Response<Body>, Status> {
+    let (query, closing) = (asking.call().query()?, asking.closing());
+    let handshake = Handshake::<Messages, ()>::of_socket(
+        &asking.head().headers,
+        &Messages::SERVED,
+        Messages { encoded: false, named: false },
+    )?;
+    let upgrade = handshake.is_some().then(|| Upgrade::of(&asking.head().extensions)).transpose()?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();
     let wanted = read(client, query)?;
@@ -32,7 +43,17 @@ pub(crate) async fn answer(
         // The status has been sent: all that is left to say of an error is the end.
         future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok())
     });
-    Ok(reply::stream("text/plain", chunks.take_until(closing.clone().cancelled_owned())))
+    let chunks = chunks.take_until(closing.clone().cancelled_owned());
+    let (Some(handshake), Some(upgrade)) = (handshake, upgrade) else {
+        return Ok(reply::stream("text/plain", chunks));
+    };
+    if let Handshake::WebSocket { protocol, .. } = &handshake {
+        let protocol = *protocol;
+        upgrade.then(move |connection| async move {
+            messages::send(websocket(connection, Role::Server).await, protocol, chunks.boxed()).await;
+        });
+    }
+    Ok(handshake.answer(Messages::name, |()| ""))
 }
 
 fn read(client: &Client, query: &QueryString) -> Result<LogQuery, Status> {

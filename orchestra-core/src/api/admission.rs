@@ -20,6 +20,8 @@ pub enum WriteVerb {
     Update,
     /// The end of an object.
     Delete,
+    /// A connection to what runs behind an object, which writes nothing.
+    Connect,
 }
 
 /// A write that is about to be made.
@@ -62,6 +64,8 @@ pub enum Asked<'a> {
     Write(Verb, &'a WriteOptions),
     /// Of a deletion.
     Delete(&'a DeleteOptions),
+    /// Of a connection, whose options are its object.
+    Connect,
 }
 
 impl Asked<'_> {
@@ -77,6 +81,7 @@ impl Asked<'_> {
                 (kind, written(options))
             }
             Self::Delete(options) => ("DeleteOptions", deleted(options)),
+            Self::Connect => return Value::Null,
         };
         fields.insert("kind".to_owned(), kind.into());
         fields.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
@@ -161,6 +166,15 @@ pub trait Admission: Send + Sync + fmt::Debug + 'static {
         _attributes: &Attributes<'_>,
         _body: &mut Value,
     ) -> Result<Vec<String>, Status> {
+        Ok(Vec::new())
+    }
+
+    /// Judges a connection to what runs behind an object. `options` says what is connected to, as an object of the kind that
+    /// [`Attributes::body`] says.
+    ///
+    /// # Errors
+    /// What the caller is told when it may not be.
+    async fn connect(&self, _attributes: &Attributes<'_>, _options: &Value) -> Result<Vec<String>, Status> {
         Ok(Vec::new())
     }
 

@@ -9,7 +9,8 @@ use crate::meta::{ObjectName, Revision};
 /// The revision that a list is of, and the last object of the page before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContinueToken {
-    pub(crate) revision: Revision,
+    /// `None` for what is there when the token is used: the one that the list began with is no longer kept.
+    pub(crate) revision: Option<Revision>,
     pub(crate) after: ObjectName,
 }
 
@@ -22,16 +23,19 @@ pub(crate) struct InvalidToken(String);
 #[derive(Debug, Deserialize, Serialize)]
 struct Content {
     v: String,
-    rv: u64,
+    rv: i64,
     start: String,
 }
 
+/// The revision of a token that is of no certain one.
+const LATEST: i64 = -1;
 const VERSION: &str = "meta.k8s.io/v1";
 
 impl ContinueToken {
     pub(crate) fn encode(&self) -> String {
         let start = format!("{}/{}", self.after.namespace().unwrap_or_default(), self.after.name());
-        let content = Content { v: VERSION.to_owned(), rv: self.revision.0, start };
+        let rv = self.revision.map_or(LATEST, |revision| i64::try_from(revision.0).unwrap_or(i64::MAX));
+        let content = Content { v: VERSION.to_owned(), rv, start };
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).unwrap_or_default())
     }
 
@@ -53,6 +57,6 @@ impl ContinueToken {
         }
         let (namespace, name) = content.start.split_once('/').ok_or_else(|| invalid(&content.start))?;
         let after = ObjectName::new((!namespace.is_empty()).then_some(namespace), name);
-        Ok(Self { revision: Revision(content.rv), after })
+        Ok(Self { revision: u64::try_from(content.rv).ok().map(Revision), after })
     }
 }

@@ -75,7 +75,7 @@ pub use access::{AccessRequest, Authenticator, Authorizer, Decision, Verdict};
 pub use admission::Admission;
 pub use client::{Client, Patch};
 pub use connect::{Connect, Connection, LogQuery};
-pub use connector::Connector;
+pub use connector::{Connector, stream_options};
 pub use converter::{Converter, Kept};
 pub use kinds::Kinds;
 pub use objects::Objects;
@@ -95,5 +95,5 @@ pub use server::{
     Server, ServerConfig, Table,
 };
 pub use status::{Reason, Status};
-pub use subresource::{Action, Answer, BodyKind, ScalePaths, Stream, Subresource};
+pub use subresource::{Action, Answer, BodyKind, Relay, ScalePaths, Stream, Subresource};
 pub use typed::{Api, List, Watched};

@@ -11,7 +11,7 @@ use super::field::Errors;
 use super::request::{Kind, Target, Verb};
 use super::rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed};
 use super::schema::Place;
-use super::subresource::{Action, Stream, Subresource};
+use super::subresource::{Action, Relay, Stream, Subresource};
 use crate::meta::{GroupResource, Object, ObjectName, Scope};
 use crate::store::{Durability, Key, KeyRange};
 use crate::watch::IndexedFields;
@@ -105,6 +105,8 @@ pub struct Resource {
     pub scope: Scope,
     /// Whether its objects are kept; if not, they are created to be answered by its [`Responder`](super::Responder).
     pub stored: bool,
+    /// Where what is created of it is sent, if its objects are not kept and nobody answers them.
+    pub relay: Option<Relay<Arc<str>>>,
     /// What can be done with its objects.
     pub verbs: Arc<[Verb]>,
     /// Whether an object may be created with its status.
@@ -175,6 +177,7 @@ impl Resource {
             categories: Arc::default(),
             scope: kind.scope,
             stored: true,
+            relay: None,
             verbs: Verb::ALL.into(),
             status_at_creation: false,
             generation: false,
@@ -207,6 +210,7 @@ impl Resource {
             short_names: R::SHORT_NAMES.iter().copied().map(Into::into).collect(),
             categories: R::CATEGORIES.iter().copied().map(Into::into).collect(),
             stored: R::STORED,
+            relay: R::RELAY.map(Into::into),
             verbs: R::VERBS.into(),
             status_at_creation: R::STATUS_AT_CREATION,
             generation: R::GENERATION,
@@ -364,6 +368,11 @@ impl Resource {
     /// Whether the objects have a status, which is written by itself.
     pub fn has_status(&self) -> bool {
         self.subresources.iter().any(Subresource::is_status)
+    }
+
+    /// Whether its objects can be shown as a table: those that are created to be answered are not shown again.
+    pub fn has_tables(&self) -> bool {
+        [Verb::Get, Verb::List].iter().any(|verb| self.verbs.contains(verb))
     }
 
     /// Whether the objects live in namespaces.

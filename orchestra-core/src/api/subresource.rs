@@ -54,6 +54,35 @@ pub enum Action<S = &'static str> {
     Connect(Stream),
 }
 
+/// What a kind whose objects are not kept is another way to: what is created of it is sent to the subresource of the
+/// object that it is named after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Relay<S = &'static str> {
+    /// The API group of that object; empty for the core group.
+    pub group: S,
+    /// The version in which it is asked for.
+    pub version: S,
+    /// Its plural.
+    pub resource: S,
+    /// The subresource.
+    pub subresource: S,
+}
+
+impl Relay {
+    /// To a subresource of the objects of a group, version and plural.
+    pub const fn to(group: &'static str, version: &'static str, resource: &'static str, part: &'static str) -> Self {
+        Self { group, version, resource, subresource: part }
+    }
+}
+
+impl From<Relay> for Relay<Arc<str>> {
+    fn from(Relay { group, version, resource, subresource }: Relay) -> Self {
+        let (group, version) = (group.into(), version.into());
+        Self { group, version, resource: resource.into(), subresource: subresource.into() }
+    }
+}
+
 /// Where a kind keeps what the `scale` subresource shows. Paths are dotted, from the object's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScalePaths<S = &'static str> {

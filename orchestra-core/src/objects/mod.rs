@@ -44,6 +44,7 @@ mod address;
 pub(crate) mod admission_registration;
 mod api_service;
 mod autoscaler;
+mod binding;
 pub(crate) mod certificate_request;
 mod claim;
 mod component_status;
@@ -102,6 +103,7 @@ use crate::api::{Kinds, Resource, check, metadata as meta, names};
 /// The table of the built-in kinds, in the order in which discovery lists them.
 pub fn builtin() -> Kinds {
     Kinds::new([
+        Resource::of::<binding::BindingRules>(),
         Resource::of::<component_status::ComponentStatusRules>(),
         Resource::of::<config_map::ConfigMapRules>(),
         Resource::of::<endpoints::EndpointsRules>(),

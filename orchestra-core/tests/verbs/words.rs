@@ -2,7 +2,7 @@
 //! not there, and of what stands twice.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
 use orchestra_core::api::{
     Body, ListOptions, Operation, Reason, Reply, Response, Status, Target, WriteOptions,
 };
@@ -91,4 +91,52 @@ async fn what_is_wrong_with_fields_is_told_also_when_the_object_is_refused() {
     let object = json!({"metadata": {"name": "A"}, "made": "up"});
     let refused = create(&server, maps, object).await.unwrap_err();
     assert_eq!((refused.code(), refused.warnings()), (422, &["unknown field \"made\"".to_owned()][..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_by_itself_binds_the_pod_that_it_is_named_after() {
+    let server = server().await;
+    let pods = server.api::<Pod>();
+    for name in ["a", "b"] {
+        pods.create(&super::pod(name)).await.unwrap();
+    }
+    let bindings = || Target::collection(("", "v1", "bindings"), Some("default"));
+    let to = |name: &str| json!({"metadata": {"name": name}, "target": {"kind": "Node", "name": "n"}});
+    let bound = create(&server, bindings(), to("a")).await.unwrap();
+    let Reply::Value(status) = bound.reply else { panic!("{:?}", bound.reply) };
+    assert_eq!((&status["status"], bound.created), (&json!("Success"), true));
+    let node = async |name: &str| pods.get(name).await.unwrap().spec.unwrap().node_name;
+    assert_eq!((node("a").await.as_deref(), node("b").await), (Some("n"), None));
+    let refused = async |body: serde_json::Value| {
+        let status = create(&server, bindings(), body).await.unwrap_err();
+        (status.code(), status.message().to_owned())
+    };
+    let again = "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n\"";
+    assert_eq!(refused(to("a")).await, (409, again.to_owned()));
+    assert_eq!(refused(to("c")).await, (404, "pods \"c\" not found".to_owned()));
+    assert_eq!(refused(to("")).await.0, 400);
+    let list = Operation::List(ListOptions::default());
+    assert_eq!(server.client().call(bindings(), list).await.unwrap_err().code(), 405);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_without_a_time_is_kept_without_one() {
+    let server = server().await;
+    let ports = json!({"ports": [{"port": 80}]});
+    server.api::<Service>().create(&super::service("s", ports)).await.unwrap();
+    let target = Target::of::<Service>(Some("default")).named("s");
+    let read = async || {
+        let get = Operation::Get { revision: None, revision_match: None };
+        match server.client().call(target.clone(), get).await.unwrap().reply {
+            Reply::Object(entry) => entry.to_value().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut object = read().await;
+    // As a program in Go writes a time that was never set.
+    let condition = json!({"type": "A", "status": "True", "reason": "R", "message": "", "lastTransitionTime": null});
+    object["status"]["conditions"] = json!([condition]);
+    let update = Operation::Update { body: Body::Value(object), options: WriteOptions::default() };
+    server.client().call(target.clone().sub("status"), update).await.unwrap();
+    assert_eq!(read().await["status"]["conditions"], json!([condition]));
 }

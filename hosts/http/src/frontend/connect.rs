@@ -2,17 +2,20 @@
 
 use futures::{FutureExt as _, TryFutureExt as _};
 use http::Response;
-use orchestra_core::api::{Action, Client, Permit, Resource, Status, Stream, Target, User, Verb};
+use orchestra_core::api::{
+    Action, Client, Permit, Resource, Status, Stream, Target, User, Verb, stream_options,
+};
 use orchestra_core::node::ContainerPlace;
 use orchestra_core::runtime::{AttachOptions, ExecOptions, Session};
 use orchestra_spdy::Spdy;
+use serde_json::{Map, Value, json};
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Asking, Frontend};
 use crate::query::QueryString;
-use crate::reply::Body;
+use crate::reply::{self, Body};
 use crate::streams::channels::{Channels, Version, websocket};
 use crate::streams::command::{self, Ends, Old};
 use crate::streams::handshake::Handshake;
@@ -42,6 +45,15 @@ impl Running {
             Self::Exec(options) => &options.streams,
             Self::Attach(streams) => streams,
         }
+    }
+
+    /// What is connected to, as those see it who judge it.
+    fn options(&self, query: &QueryString) -> Map<String, Value> {
+        let mut fields = stream_options(query.get("container"), self.streams());
+        if let Self::Exec(options) = self {
+            fields.insert("command".to_owned(), json!(options.command));
+        }
+        fields
     }
 
     async fn begin(&self, place: &ContainerPlace) -> Result<Session, Status> {
@@ -80,10 +92,26 @@ impl Frontend {
                 Running::Exec(ExecOptions { command: options::command(query)?, streams })
             }
             Stream::Attach => Running::Attach(options::streams(query)?),
-            Stream::PortForward => return self.forward(asking, target, query).await,
+            Stream::PortForward => {
+                let ports = query.get("ports").map(|_| port_forward::ports(query)).transpose()?;
+                let fields = ports.map(|ports| ("ports".to_owned(), json!(ports)));
+                let warnings = self.judged(permit, stream, fields.into_iter().collect()).await?;
+                return Ok(warned(self.forward(asking, target, query).await?, &warnings));
+            }
             _ => return Err(Status::method_not_allowed()),
         };
-        self.run(asking, target, query, running).await
+        let warnings = self.judged(permit, stream, running.options(query)).await?;
+        Ok(warned(self.run(asking, target, query, running).await?, &warnings))
+    }
+
+    /// Has a connection judged that is about to be made, by those who judge writes.
+    pub(crate) async fn judged(
+        &self,
+        permit: &Permit<'_>,
+        stream: Stream,
+        fields: Map<String, Value>,
+    ) -> Result<Vec<String>, Status> {
+        self.server().admit_connection(permit.user(), permit.target(), stream, fields).await
     }
 
     /// As whom the server itself looks up where something is: the client was asked for its rights already.
@@ -162,6 +190,11 @@ impl Frontend {
         }
         Ok(handshake.answer(|protocol| protocol, |protocol| protocol))
     }
+}
+
+fn warned(mut response: Response<Body>, warnings: &[String]) -> Response<Body> {
+    reply::warn(&mut response, warnings.iter().map(String::as_str));
+    response
 }
 
 fn names(target: &Target) -> (&str, &str) {

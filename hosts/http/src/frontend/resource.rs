@@ -57,6 +57,9 @@ impl Frontend {
         }
         if connect::asked_for(resource, &target) == Some(Stream::Proxy) && !call.is_watch() {
             // What is below it, and with which methods, is for whom it is passed on to.
+            let path = Some(rest).filter(|rest| !rest.is_empty());
+            let path = path.map(|rest| ("path".to_owned(), rest.into()));
+            self.judged(&permit, Stream::Proxy, path.into_iter().collect()).await?;
             return self.proxy(asking, &target, payload).await.map(Some);
         }
         if !rest.is_empty() {
@@ -67,8 +70,7 @@ impl Frontend {
         }
         if logs::is_asked_for(call.method, resource, &target) {
             let client = self.itself();
-            let answer = logs::answer(&self.directory, &client, &target, call.query()?, closing);
-            return answer.await.map(Some);
+            return logs::answer(&self.directory, &client, &target, asking).await.map(Some);
         }
         if let Some(stream) = connect::asked_for(resource, &target) {
             return self.connect(asking, &permit, stream).await.map(Some);

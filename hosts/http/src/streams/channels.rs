@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::outcome::Telling;
 use super::{PIECE, PING, PIPE};
 
 /// Ends the stream whose number follows.
@@ -32,18 +33,21 @@ pub(crate) enum Version {
     V4,
     /// `v5.channel.k8s.io`, with which a client can end its streams.
     V5,
+    /// `channel.k8s.io`, by which a client is told as text what went wrong, and else nothing.
+    V1,
 }
 
 impl Version {
     /// Those that are served.
-    pub(crate) const SERVED: [(&'static str, Self); 2] =
-        [("v5.channel.k8s.io", Self::V5), ("v4.channel.k8s.io", Self::V4)];
+    pub(crate) const SERVED: [(&'static str, Self); 3] =
+        [("v5.channel.k8s.io", Self::V5), ("v4.channel.k8s.io", Self::V4), ("channel.k8s.io", Self::V1)];
 
     /// As which it is known.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::V4 => "v4.channel.k8s.io",
             Self::V5 => "v5.channel.k8s.io",
+            Self::V1 => "channel.k8s.io",
         }
     }
 }
@@ -100,6 +104,11 @@ impl Channels {
         let (ours, theirs) = duplex(PIPE);
         self.outgoing.push((number, ours));
         theirs
+    }
+
+    /// How the client is told how a command ended.
+    pub(crate) fn telling(&self) -> Telling {
+        if self.version == Version::V1 { Telling::Text } else { Telling::Status }
     }
 
     /// Passes on what comes and what is written. As the server it returns when all that is written has ended and was

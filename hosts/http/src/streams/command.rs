@@ -59,7 +59,7 @@ impl Ends {
             stderr: stderr.then(|| Box::new(channels.outgoing(STDERR)) as Writer),
             resize: tty.then(|| Box::new(channels.incoming(RESIZE)) as Reader),
             error: Box::new(channels.outgoing(ERROR)),
-            telling: Telling::Status,
+            telling: channels.telling(),
             kept: Vec::new(),
         }
     }

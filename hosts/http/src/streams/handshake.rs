@@ -15,6 +15,8 @@ use crate::reply::{self, Body};
 
 /// What tells which streams a client of SPDY knows.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+/// How a protocol begins that is a token.
+const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 /// What is added to a key, by RFC 6455.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -60,6 +62,29 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
         }
     }
 
+    /// The proposal of a WebSocket, if the request is one. A client may leave out what it speaks there.
+    ///
+    /// # Errors
+    /// 400 when it names nothing that is served.
+    pub(crate) fn of_socket(
+        headers: &HeaderMap,
+        served: &[Named<P>],
+        unnamed: P,
+    ) -> Result<Option<Self>, Status> {
+        let upgrades = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
+        if !upgrades || !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
+            return Ok(None);
+        }
+        let mut named = tokens(headers, &SEC_WEBSOCKET_PROTOCOL);
+        // By this one a browser shows who it is, and says nothing of what it speaks.
+        let protocol = if named.all(|token| token.starts_with(BEARER)) {
+            unnamed
+        } else {
+            choose(headers, &SEC_WEBSOCKET_PROTOCOL, served)?
+        };
+        Ok(Some(Self::WebSocket { accept: accept(headers)?, protocol }))
+    }
+
     /// The answer that agrees to it, by the names of the protocols.
     pub(crate) fn answer(
         &self,
@@ -74,7 +99,10 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
         match self {
             Self::WebSocket { accept, protocol } => {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(websocket(*protocol)));
+                let name = websocket(*protocol);
+                if !name.is_empty() {
+                    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+                }
                 if let Ok(accept) = HeaderValue::from_str(accept) {
                     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
                 }
@@ -210,6 +238,34 @@ mod tests {
             ("x-stream-protocol-version", "v4.channel.k8s.io"),
         ];
         assert_eq!(of(&spdy), Ok(Handshake::Spdy { protocol: 4 }));
+    }
+
+    #[test]
+    fn who_asks_for_one_stream_need_not_name_what_is_spoken() {
+        let of = |protocols: &[&'static str]| {
+            let mut lines = vec![
+                ("connection", "Upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-version", "13"),
+                ("sec-websocket-key", KEY),
+            ];
+            lines.extend(protocols.iter().map(|protocol| ("sec-websocket-protocol", *protocol)));
+            let found = Handshake::<u8, u8>::of_socket(&headers(&lines), &[("binary.k8s.io", 2)], 1);
+            found.map_err(|status| status.code())
+        };
+        let spoken = |found: Result<Option<Handshake<u8, u8>>, u16>| match found {
+            Ok(Some(Handshake::WebSocket { protocol, .. })) => Ok(protocol),
+            Ok(other) => panic!("{other:?}"),
+            Err(code) => Err(code),
+        };
+        let bearer = "base64url.bearer.authorization.k8s.io.abc";
+        assert_eq!(spoken(of(&[])), Ok(1));
+        assert_eq!(spoken(of(&[bearer])), Ok(1));
+        assert_eq!(spoken(of(&[bearer, "binary.k8s.io"])), Ok(2));
+        assert_eq!(spoken(of(&["v5.channel.k8s.io"])), Err(400));
+        assert_eq!(Handshake::<u8, u8>::of_socket(&headers(&[]), &[], 1), Ok(None));
+        let unnamed = of(&[]).unwrap().unwrap().answer(|_| "", |_| "");
+        assert!(!unnamed.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! | [`handshake`] | what a client proposes to speak, and the answer to it; pure |
 //! | [`upgrade`] | the connection after the answer, which is worked on by the task that accepted it |
 //! | [`options`] | which streams of which container are asked for; pure |
-//! | [`channels`] | WebSockets whose messages begin with the number of a stream: `v4.channel.k8s.io`, `v5.channel.k8s.io` |
+//! | [`channels`] | WebSockets whose messages begin with the number of a stream: `v4.channel.k8s.io`, `v5.channel.k8s.io`, and the first of them |
+//! | [`messages`] | WebSockets by which one stream is sent: `binary.k8s.io`, `base64.binary.k8s.io` |
 //! | [`tunnel`] | a WebSocket in which something else is spoken |
 //! | [`port_forward`] | connections to ports, many by one connection |
 //! | [`command`] | the streams of a command: to and fro until it ends, and then its exit code |
@@ -26,6 +27,7 @@ pub(crate) mod channels;
 pub(crate) mod command;
 pub(crate) mod handshake;
 pub(crate) mod options;
+pub(crate) mod messages;
 pub(crate) mod outcome;
 pub(crate) mod port_forward;
 pub(crate) mod session;

@@ -269,7 +269,7 @@ impl Admission for NodeRestriction {
         // What is put was looked at before it was validated.
         match attributes.verb {
             WriteVerb::Delete => self.decide(attributes, new).map(|()| Vec::new()),
-            WriteVerb::Create | WriteVerb::Update => Ok(Vec::new()),
+            WriteVerb::Create | WriteVerb::Update | WriteVerb::Connect => Ok(Vec::new()),
         }
     }
 }

@@ -120,6 +120,10 @@ impl Admission for ValidatingPolicies {
     ) -> Result<Vec<String>, Status> {
         self.judge(attributes, Some(body)).await
     }
+
+    async fn connect(&self, attributes: &Attributes<'_>, options: &Value) -> Result<Vec<String>, Status> {
+        self.judge(attributes, Some(options)).await
+    }
 }
 
 /// What is said of a request that a policy refuses.

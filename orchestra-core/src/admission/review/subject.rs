@@ -27,6 +27,7 @@ pub(in crate::admission) enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
 impl Operation {
@@ -35,6 +36,7 @@ impl Operation {
             Self::Create => "CREATE",
             Self::Update => "UPDATE",
             Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
         }
     }
 }
@@ -59,6 +61,7 @@ impl<'a> Subject<'a> {
             WriteVerb::Create => Operation::Create,
             WriteVerb::Update => Operation::Update,
             WriteVerb::Delete => Operation::Delete,
+            WriteVerb::Connect => Operation::Connect,
         };
         Self { attributes, operation, object, namespace }
     }

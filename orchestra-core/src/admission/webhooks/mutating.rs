@@ -91,14 +91,18 @@ impl MutatingWebhooks {
         Ok(outdated)
     }
 
-    /// Asks about a deletion, of which nothing can be changed.
-    async fn judge_deletion(&self, attributes: &Attributes<'_>) -> Result<Vec<String>, Status> {
+    /// Asks about a deletion or a connection, of which nothing can be changed.
+    async fn judge(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&Value>,
+    ) -> Result<Vec<String>, Status> {
         let configurations = self.hooks.all(Hook::mutating);
         if configurations.is_empty() || Subject::is_of_judges(attributes) {
             return Ok(Vec::new());
         }
         let namespace = Subject::find_namespace(attributes, &self.asker.caches);
-        let subject = Subject::new(attributes, None, namespace);
+        let subject = Subject::new(attributes, object, namespace);
         let (mut views, mut access, mut warnings) = (Views::default(), Access::new(), Vec::new());
         for hook in configurations.iter().flat_map(|hooks| hooks.iter()) {
             let Some(version) = hook.matcher.version(&subject) else { continue };
@@ -169,7 +173,7 @@ impl Admission for MutatingWebhooks {
     ) -> Result<Vec<String>, Status> {
         // All else has been asked about when it could still be changed.
         match attributes.verb {
-            WriteVerb::Delete if attributes.body.is_none() => self.judge_deletion(attributes).await,
+            WriteVerb::Delete if attributes.body.is_none() => self.judge(attributes, None).await,
             _ => Ok(Vec::new()),
         }
     }
@@ -180,5 +184,9 @@ impl Admission for MutatingWebhooks {
         body: &mut Value,
     ) -> Result<Vec<String>, Status> {
         self.mutated(attributes, body).await
+    }
+
+    async fn connect(&self, attributes: &Attributes<'_>, options: &Value) -> Result<Vec<String>, Status> {
+        self.judge(attributes, Some(options)).await
     }
 }

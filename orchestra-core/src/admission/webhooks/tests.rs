@@ -14,7 +14,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Pod};
 use serde_json::{Value, json};
 
 use super::review;
-use crate::api::{Patch, Reason, Status, Target, WriteOptions};
+use crate::api::{Patch, Reason, Status, Stream, Target, User, WriteOptions, stream_options};
+use crate::stream::AttachOptions;
 use crate::testing::{FakeWebhooks, TestServer};
 use crate::webhook::CallError;
 
@@ -375,4 +376,39 @@ fn answers_of_the_first_version_need_not_say_which_question_they_answer() {
     let read = |version| review::read(review.to_string().as_bytes(), version, "uid", true);
     assert_eq!(read("v1beta1").unwrap().patch.as_deref(), Some(&b"[]"[..]));
     assert!(read("v1").is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn webhooks_judge_connections_and_change_nothing_of_them() {
+    let refuse = json!({"allowed": false, "status": {"message": "no attaching"}});
+    let fake = FakeWebhooks::new(move |url, sent| match url.contains("/v") {
+        true => answer(&sent, refuse.clone()),
+        false => answer(&sent, patch(json!([{"op": "add", "path": "/tty", "value": true}]))),
+    });
+    let server = start(&fake).await;
+    let of = |part: &str| {
+        json!({"rules": [{
+            "operations": ["CONNECT"], "apiGroups": [""], "apiVersions": ["v1"], "resources": [format!("pods/{part}")],
+        }]})
+    };
+    validating(&server, "v", vec![hook("v", of("attach"))]).await;
+    mutating(&server, "m", vec![hook("m", of("exec"))]).await;
+    let admin = User::named("admin");
+    let connect = async |part: &str, stream: Stream| {
+        let target = Target::of::<Pod>(Some("default")).named("p").sub(part);
+        let options = stream_options(Some("c"), &AttachOptions { stdin: true, ..AttachOptions::default() });
+        server.server().admit_connection(&admin, &target, stream, options).await
+    };
+    let refused = connect("attach", Stream::Attach).await.unwrap_err();
+    assert_eq!(refused.message(), "admission webhook \"v.example.com\" denied the request: no attaching");
+    let sent: Value = serde_json::from_slice(&fake.calls()[0].body).unwrap();
+    let request = &sent["request"];
+    assert_eq!(request["kind"], json!({"group": "", "version": "v1", "kind": "PodAttachOptions"}));
+    assert_eq!((&request["operation"], &request["subResource"]), (&json!("CONNECT"), &json!("attach")));
+    let options = json!({"kind": "PodAttachOptions", "apiVersion": "v1", "stdin": true, "container": "c"});
+    assert_eq!((&request["object"], &request["options"]), (&options, &Value::Null));
+    let changed = connect("exec", Stream::Exec).await.unwrap_err();
+    assert!(changed.message().contains("attempted to modify the object"), "{changed}");
+    assert!(connect("portforward", Stream::PortForward).await.is_ok());
+    assert_eq!(fake.calls().len(), 2);
 }

@@ -102,4 +102,8 @@ impl Admission for ValidatingWebhooks {
     ) -> Result<Vec<String>, Status> {
         self.judge(attributes, Some(body)).await
     }
+
+    async fn connect(&self, attributes: &Attributes<'_>, options: &Value) -> Result<Vec<String>, Status> {
+        self.judge(attributes, Some(options)).await
+    }
 }

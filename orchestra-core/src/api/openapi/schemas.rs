@@ -15,6 +15,18 @@ const DEFINITIONS: &str = "#/definitions/";
 const KIND: &str = "x-kubernetes-group-version-kind";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
+/// What `kubectl explain` says of the fields that every object has, in Kubernetes' words: its users know them.
+const API_VERSION: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should \
+                           convert recognized schemas to the latest internal value, and may reject unrecognized \
+                           values. More info: \
+                           https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const OWN_KIND: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer \
+                        this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More \
+                        info: \
+                        https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const METADATA: &str = "Standard object's metadata. More info: \
+                        https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 /// A reference to a schema.
 pub(super) fn reference(name: &str, dialect: Dialect) -> Value {
     let prefix = if dialect == Dialect::V2 { DEFINITIONS } else { COMPONENTS };
@@ -71,8 +83,11 @@ fn permissive(dialect: Dialect) -> Value {
 }
 
 /// The schema of a custom kind, with what every object has left to be added.
-fn custom(mut schema: Value, dialect: Dialect) -> Value {
+pub(super) fn custom(mut schema: Value, dialect: Dialect) -> Value {
     if dialect == Dialect::V2 {
+        if schema["x-kubernetes-preserve-unknown-fields"] == true {
+            return permissive(dialect);
+        }
         structural_to_v2(&mut schema);
     }
     if let Some(fields) = schema.as_object_mut() {
@@ -117,12 +132,11 @@ fn structural_to_v2(schema: &mut Value) {
 fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) {
     let name = row.definition();
     let text = |description: &str| json!({"type": "string", "description": description});
-    let (api_version, own_kind) =
-        (text("Group and version of this object."), text("The kind of this object."));
+    let (api_version, own_kind) = (text(API_VERSION), text(OWN_KIND));
     if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
         properties.entry("apiVersion").or_insert_with(|| api_version.clone());
         properties.entry("kind").or_insert_with(|| own_kind.clone());
-        let meta = || reference(&format!("{META}.ObjectMeta"), Dialect::V3);
+        let meta = || json!({ "description": METADATA, "allOf": [reference(&format!("{META}.ObjectMeta"), Dialect::V3)] });
         properties.entry("metadata").or_insert_with(meta);
     }
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
@@ -271,7 +285,15 @@ fn to_v2(schema: &mut Value) {
             if let Some(Value::String(target)) = fields.get_mut("$ref") {
                 *target = target.replace(COMPONENTS, DEFINITIONS);
             }
-            fields.values_mut().for_each(to_v2);
+            for (name, value) in fields {
+                match value {
+                    // Its fields are called as the type has them, also `oneOf` or `nullable`.
+                    Value::Object(properties) if name == "properties" => {
+                        properties.values_mut().for_each(to_v2);
+                    }
+                    value => to_v2(value),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(to_v2),
         _ => {}

@@ -180,3 +180,23 @@ fn the_index_leads_to_every_version_by_its_content() {
     let other = OpenApi::new(Kinds::new([Resource::plain::<Website>()]));
     assert_ne!(other.index().tag, openapi.index().tag);
 }
+
+#[test]
+fn fields_that_are_called_as_a_schema_says_things_are_fields() {
+    let v2: Value = serde_json::from_slice(&OpenApi::new(builtin()).v2().bytes).unwrap();
+    let definition = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+    let fields = v2["definitions"][definition]["properties"].as_object().unwrap();
+    for name in ["allOf", "anyOf", "oneOf", "nullable", "type"] {
+        assert!(fields.get(name).is_some_and(Value::is_object), "{name}: {:?}", fields.get(name));
+    }
+}
+
+#[test]
+fn version_2_says_nothing_of_a_custom_kind_that_keeps_every_field() {
+    let schema = json!({"type": "object", "description": "d", "properties": {"a": {"type": "string"}}});
+    let mut open = schema.clone();
+    open["x-kubernetes-preserve-unknown-fields"] = true.into();
+    assert_eq!(schemas::custom(open.clone(), Dialect::V2), json!({"type": "object"}));
+    assert_eq!(schemas::custom(open.clone(), Dialect::V3), open);
+    assert_eq!(schemas::custom(schema.clone(), Dialect::V2), schema);
+}

@@ -87,15 +87,17 @@ pub enum Format {
 }
 
 impl Form {
-    /// The first form and format of an `Accept` header that there is. No header is JSON.
+    /// The first form and format of an `Accept` header that there is. No header is JSON. `tables` is whether what is
+    /// answered can be shown as a table at all.
     ///
     /// # Errors
     /// 406 when there is none that both know.
-    pub fn negotiate(accept: &str) -> Result<(Self, Format), Status> {
+    pub fn negotiate(accept: &str, tables: bool) -> Result<(Self, Format), Status> {
         if accept.trim().is_empty() {
             return Ok((Self::Object, Format::Json));
         }
-        accept.split(',').find_map(Self::of_media_type).ok_or_else(|| {
+        let mut known = accept.split(',').filter_map(Self::of_media_type);
+        known.find(|(form, _)| tables || !matches!(form, Self::Table(_))).ok_or_else(|| {
             let types: Vec<&str> = accept.split(',').map(media_type).collect();
             if types.iter().any(|media| format(media).is_some()) {
                 let message = "only the following media types are accepted: application/json, application/yaml, \

@@ -136,6 +136,10 @@ fn clients_get_the_form_they_ask_for() {
         ("", Ok((Form::Object, Format::Json))),
         ("text/html", Err(406)),
     ] {
-        assert_eq!(Form::negotiate(accept).map_err(|status| status.code()), form, "{accept}");
+        assert_eq!(Form::negotiate(accept, true).map_err(|status| status.code()), form, "{accept}");
     }
+    // What has no tables is answered in the next form that is accepted, if there is one.
+    assert_eq!(Form::negotiate(kubectl, false), Ok((Form::Object, Format::Json)));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    assert_eq!(Form::negotiate(table, false).unwrap_err().code(), 406);
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Rules, desires_otherwise, foreign};
 use crate::api::field::Errors;
 use crate::api::ownership::Versions;
-use crate::api::schema::{self, Place, fit};
+use crate::api::schema::{self, Place, canonical, fit};
 use crate::api::table;
 use crate::api::{Status, api_version};
 use crate::meta::Object;
@@ -225,8 +225,13 @@ impl<R> Default for Typed<R> {
     }
 }
 
+/// The object as its Rust type, some of which know no missing time, as that of a condition: Go writes null of it, and takes
+/// it for the time of zero.
 fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
-    K::deserialize(object)
+    K::deserialize(object).or_else(|error| match Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND) {
+        Some(place) => K::deserialize(&canonical::with_times(place, object)),
+        None => Err(error),
+    })
 }
 
 impl<R: Rules> KindRules for Typed<R> {

@@ -17,7 +17,7 @@ pub use self::kind::{KindRules, MetadataCheck, Typed};
 pub use self::shape::{Column, Deletion, NameRule};
 use super::field::Errors;
 use super::request::Verb;
-use super::subresource::{ScalePaths, Subresource};
+use super::subresource::{Relay, ScalePaths, Subresource};
 use super::{Status, table};
 use crate::meta::Object;
 use crate::store::Durability;
@@ -47,6 +47,8 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether its objects are kept. Those of a kind that are not are created to be answered by the
     /// [`Responder`](super::Responder) of the kind, and are gone with the answer.
     const STORED: bool = true;
+    /// Where what is created of a kind is sent whose objects are not kept and that nobody answers.
+    const RELAY: Option<Relay> = None;
     /// What can be done with its objects.
     const VERBS: &'static [Verb] = Verb::ALL;
     /// Whether the kind can be scaled.

@@ -3,11 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
+use super::read::object_name;
 use super::{Server, check_scope};
-use crate::api::Status;
 use crate::api::access::{AccessRequest, Verdict};
+use crate::api::admission::{Asked, Attributes, WriteVerb};
 use crate::api::connect::{Connect, Connection};
 use crate::api::request::{Operation, Response, Target, User, Verb, WatchOptions, WatchStream};
+use crate::api::{Status, Stream, api_version};
 use crate::selector::FieldSelector;
 
 /// That a user may do one thing with one target: what the authorizer was asked and allowed. A host gets it before it
@@ -142,7 +146,48 @@ impl Server {
         self.check_serving()?;
         check_scope(&kind, &target)?;
         let connector = self.connector.get().ok_or_else(Status::method_not_allowed)?;
+        self.admit_connection(user, &target, stream, connect.options()).await?;
         connector.connect(&target, connect).await
+    }
+
+    /// Has a connection judged that is about to be made to an object, and answers what to know of it. `fields` are those of
+    /// its options, such as the command that is to run. What a container wrote is read and not connected to.
+    ///
+    /// # Errors
+    /// What the caller is told when it may not be.
+    pub async fn admit_connection(
+        &self,
+        user: &User,
+        target: &Target,
+        stream: Stream,
+        mut fields: Map<String, Value>,
+    ) -> Result<Vec<String>, Status> {
+        let kind = self.kind(target)?;
+        let part = kind.connecting(stream).ok_or_else(Status::method_not_allowed)?;
+        let Some(body) = part.body.as_ref() else { return Ok(Vec::new()) };
+        fields.insert("kind".to_owned(), (*body.kind).into());
+        fields.insert("apiVersion".to_owned(), api_version(&body.group, &body.version).into());
+        let (options, name) = (Value::Object(fields), object_name(target)?);
+        let attributes = Attributes {
+            user,
+            resource: &kind,
+            name: &name,
+            subresource: Some(&part.name),
+            verb: WriteVerb::Connect,
+            old: None,
+            revision: None,
+            dry_run: false,
+            again: false,
+            spoken: (&target.group, &target.version),
+            options: Asked::Connect,
+            body: Some(body),
+            scale: None,
+        };
+        let mut warnings = Vec::new();
+        for admission in &self.admission {
+            warnings.extend(admission.connect(&attributes, &options).await?);
+        }
+        Ok(warnings)
     }
 }
 

@@ -77,6 +77,10 @@ impl Server {
         if let Some(token) = &options.continue_token {
             let ContinueToken { revision, after } =
                 ContinueToken::decode(token).map_err(|error| Status::bad_request(error.to_string()))?;
+            let Some(revision) = revision else {
+                self.at_least(None).await?;
+                return Ok(page_of(resource.cache(), &query, None, Some(&after), options.limit).0);
+            };
             return self.page(resource, &query, revision, Some(&after), options.limit).await;
         }
         if let (Some(revision), Some(RevisionMatch::Exact)) = (options.revision, options.revision_match) {
@@ -103,26 +107,39 @@ impl Server {
     ) -> Result<ObjectList, Status> {
         self.at_least(Some(revision)).await?;
         let (page, changed) = page_of(resource.cache(), query, Some(revision), after, limit);
-        if changed <= revision {
-            return Ok(page);
-        }
-        let after = after.map(|name| resource.key(name));
-        let page = self.store()?.list(&resource.range(), Some(revision), after.as_ref(), 0).await;
-        let page = page.map_err(|error| match error {
-            StoreError::Compacted { .. } => Status::expired(
-                "The provided continue parameter is too old to display a consistent list result. You must start a \
-                 new list without the continue parameter.",
-            ),
+        let unchanged = changed <= revision;
+        let key = after.map(|name| resource.key(name));
+        // What has not changed is in the cache; the store only says whether that revision is still kept.
+        let enough = usize::from(unchanged);
+        let kept = self.store()?.list(&resource.range(), Some(revision), key.as_ref(), enough).await;
+        let kept = kept.map_err(|error| match error {
+            StoreError::Compacted { .. } => expired(after),
             error => error.into(),
         })?;
-        let mut entries = Vec::with_capacity(page.records.len());
-        for record in page.records {
+        if unchanged {
+            return Ok(page);
+        }
+        let mut entries = Vec::with_capacity(kept.records.len());
+        for record in kept.records {
             let entry =
                 Entry::read(record.value, record.modified, &resource.fields).map_err(Status::internal)?;
             entries.push(Arc::new(entry));
         }
         Ok(take_page(entries.iter().filter(|entry| query.matches(entry)), query, revision, limit))
     }
+}
+
+/// A list cannot go on as of the revision that it began with. It can as of now.
+fn expired(after: Option<&ObjectName>) -> Status {
+    let Some(after) = after else {
+        return Status::expired("The resourceVersion for the provided list is too old.");
+    };
+    let message = "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                   list without the continue parameter, or use the continue token in this response to retrieve the \
+                   remainder of the list. Continuing with the provided token results in an inconsistent list - objects \
+                   that were created, modified, or deleted between the time the first chunk was returned and now may \
+                   show up in the list.";
+    Status::expired(message).continued_by(ContinueToken { revision: None, after: after.clone() }.encode())
 }
 
 /// A page from the cache, said to be of a revision or else of the latest; and the last revision that changed
@@ -158,7 +175,7 @@ fn take_page<'e>(
     let continue_token = objects
         .last()
         .filter(|_| more)
-        .map(|last| ContinueToken { revision, after: last.name().clone() }.encode());
+        .map(|last| ContinueToken { revision: Some(revision), after: last.name().clone() }.encode());
     // Kubernetes counts what follows only when there are no selectors.
     let counted = more && query.labels.is_none() && query.fields.is_none();
     let remaining = counted.then(|| 1 + matching.count() as u64);

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::Server;
 use super::caches::Open;
 use super::draft::Draft;
-use crate::api::request::{Body, Reply, Response, Target, User, WriteOptions};
-use crate::api::{Question, Status, Subresource};
+use crate::api::request::{Body, Operation, Reply, Response, Target, User, WriteOptions};
+use crate::api::{Question, Relay, Status, Subresource};
 
 impl Server {
     /// Has an object answered that is of a kind whose objects are not kept.
@@ -20,10 +20,37 @@ impl Server {
     ) -> Result<Response, Status> {
         let mut draft = Draft::read(kind, target, body, options.field_validation)?;
         draft.settle_namespace(kind, target)?;
+        if let Some(relay) = &kind.relay {
+            return self.relay(user, relay, draft, options).await;
+        }
         let responder = self.responders.find(&kind.id, None).ok_or_else(Status::method_not_allowed)?;
         let question = Question { user, resource: kind, target, dry_run: options.dry_run };
         let mut response = created(responder.respond(&question, draft.object).await?);
         response.warnings = draft.warnings;
+        Ok(response)
+    }
+
+    /// Sends what is created of a kind on to the subresource that it is another way to.
+    async fn relay(
+        &self,
+        user: &User,
+        relay: &Relay<Arc<str>>,
+        draft: Draft,
+        options: &WriteOptions,
+    ) -> Result<Response, Status> {
+        if !draft.is_named() {
+            return Err(Status::bad_request("Name parameter required."));
+        }
+        let name = draft.name();
+        let target = Target::collection((&relay.group, &relay.version, &relay.resource), name.namespace());
+        let target = target.named(name.name()).sub(&*relay.subresource);
+        let kind = self.kind(&target)?;
+        let part = kind.subresource(&relay.subresource).ok_or_else(Status::no_such_resource)?;
+        let (warnings, body) = (draft.warnings, Body::Value(draft.object));
+        let operation = Operation::Create { body, options: options.clone() };
+        // The two call each other: a subresource of an answered kind may be one that is answered too.
+        let mut response = Box::pin(self.subresource(user, &kind, part, &target, operation)).await?;
+        response.warnings.extend(warnings);
         Ok(response)
     }
 

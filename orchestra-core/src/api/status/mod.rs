@@ -122,13 +122,22 @@ struct Inner {
     details: Option<metav1::StatusDetails>,
     /// What the caller should know beside.
     warnings: Vec<String>,
+    /// How a list goes on all the same.
+    continue_token: Option<String>,
 }
 
 impl Status {
     /// A failure for a reason, with a message that says what happened, to what, and what to do about it.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let (code, message) = (reason.code(), message.into());
-        Self(Box::new(Inner { reason, code, message, details: None, warnings: Vec::new() }))
+        Self(Box::new(Inner {
+            reason,
+            code,
+            message,
+            details: None,
+            warnings: Vec::new(),
+            continue_token: None,
+        }))
     }
 
     fn about(reason: Reason, resource: &GroupResource, name: &str, message: String) -> Self {
@@ -306,6 +315,18 @@ impl Status {
         &self.0.warnings
     }
 
+    /// Adds the token by which a list goes on all the same.
+    #[must_use]
+    pub(crate) fn continued_by(mut self, token: String) -> Self {
+        self.0.continue_token = Some(token);
+        self
+    }
+
+    /// The token by which a list goes on all the same, of what is there now.
+    pub fn continue_token(&self) -> Option<&str> {
+        self.0.continue_token.as_deref()
+    }
+
     /// Adds when the caller should try again.
     #[must_use]
     pub fn retry_after(mut self, seconds: i32) -> Self {
@@ -319,7 +340,8 @@ impl Status {
         let code = status.code.and_then(|code| u16::try_from(code).ok()).unwrap_or(reason.code());
         let message = status.message.unwrap_or_default();
         let details = status.details;
-        Self(Box::new(Inner { reason, code, message, details, warnings: Vec::new() }))
+        let continue_token = status.metadata.continue_.filter(|token| !token.is_empty());
+        Self(Box::new(Inner { reason, code, message, details, warnings: Vec::new(), continue_token }))
     }
 
     /// The `Status` object of the wire.
@@ -330,14 +352,15 @@ impl Status {
             reason: Some(self.0.reason.as_str().to_owned()).filter(|reason| !reason.is_empty()),
             details: self.0.details.clone(),
             code: Some(i32::from(self.0.code)),
-            ..Default::default()
+            metadata: metav1::ListMeta { continue_: self.0.continue_token.clone(), ..Default::default() },
         }
     }
 
     /// The `Status` object as its bytes are on the wire: its fields in the order that clients see from Kubernetes, some
     /// of which compare bytes.
     pub fn to_json(&self) -> Vec<u8> {
-        wire::failure(&self.0.message, self.0.reason.as_str(), self.0.details.as_ref(), self.0.code)
+        let Inner { reason, code, message, details, continue_token, .. } = &*self.0;
+        wire::failure(message, reason.as_str(), details.as_ref(), *code, continue_token.as_deref())
     }
 
     /// Why, for a program.

@@ -8,7 +8,7 @@ use serde::Serialize;
 struct Wire<'s> {
     kind: &'static str,
     api_version: &'static str,
-    metadata: Metadata,
+    metadata: Metadata<'s>,
     status: &'static str,
     #[serde(skip_serializing_if = "str::is_empty")]
     message: &'s str,
@@ -21,7 +21,10 @@ struct Wire<'s> {
 }
 
 #[derive(Serialize)]
-struct Metadata {}
+struct Metadata<'s> {
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    continue_token: Option<&'s str>,
+}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -74,11 +77,12 @@ pub(super) fn failure(
     reason: &str,
     details: Option<&metav1::StatusDetails>,
     code: u16,
+    continue_token: Option<&str>,
 ) -> Vec<u8> {
     write(&Wire {
         kind: "Status",
         api_version: "v1",
-        metadata: Metadata {},
+        metadata: Metadata { continue_token },
         status: "Failure",
         message,
         reason,

@@ -201,6 +201,36 @@ fn fill_within(shape: Shape, of: &Type, value: &mut Value) {
     }
 }
 
+/// The document with times in the place of null, where Go always writes a time and has none: for readers whose types know
+/// no missing one.
+pub(crate) fn with_times(place: Place, document: &Value) -> Value {
+    let mut document = document.clone();
+    if let (Place::Type(of), Value::Object(fields)) = (place, &mut document) {
+        add_times(of, fields);
+    }
+    document
+}
+
+fn add_times(of: &Type, fields: &mut Map<String, Value>) {
+    let mut hint = 0;
+    for (name, value) in fields {
+        let Some(field) = of.field_after(&mut hint, name) else { continue };
+        match (field.of, &mut *value) {
+            (Kind::Time | Kind::MicroTime, Value::Null) if field.shape == Shape::Plain => {
+                *value = time::ZERO.into();
+            }
+            (Kind::Message(of), Value::Object(entries)) if field.shape == Shape::Map => {
+                entries.values_mut().filter_map(Value::as_object_mut).for_each(|one| add_times(of.get(), one));
+            }
+            (Kind::Message(of), Value::Object(fields)) => add_times(of.get(), fields),
+            (Kind::Message(of), Value::Array(items)) => {
+                items.iter_mut().filter_map(Value::as_object_mut).for_each(|one| add_times(of.get(), one));
+            }
+            _ => {}
+        }
+    }
+}
+
 /// What Go writes of a field that is empty.
 fn empty(field: &Field) -> Value {
     if field.shape != Shape::Plain {

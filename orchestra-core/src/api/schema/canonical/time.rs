@@ -9,6 +9,9 @@ pub(super) const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
 /// The form of times that are exact to the microsecond, all six digits of which must be there.
 pub(super) const MICROSECONDS: &str = "2006-01-02T15:04:05.000000Z07:00";
 
+/// Go's time of zero.
+pub(super) const ZERO: &str = "0001-01-01T00:00:00Z";
+
 /// Why a text is not a time, in Go's words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ParseTimeError {

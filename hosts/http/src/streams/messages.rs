@@ -1,0 +1,141 @@
+//! WebSockets by which one stream is sent, as what a container wrote, and nothing is read.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::stream::{BoxStream, SplitSink};
+use futures::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use super::handshake::Named;
+use super::{PIECE, PING};
+
+/// How long the other side may take to say good-bye.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How the bytes of the stream stand in messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Messages {
+    /// As text in base64, for clients that take no other.
+    pub(crate) encoded: bool,
+    /// Whether the client has asked for it by name.
+    pub(crate) named: bool,
+}
+
+impl Messages {
+    /// Those that are served.
+    pub(crate) const SERVED: [Named<Self>; 2] = [
+        ("binary.k8s.io", Self { encoded: false, named: true }),
+        ("base64.binary.k8s.io", Self { encoded: true, named: true }),
+    ];
+
+    /// As which it is known; empty if the client has not asked for any.
+    pub(crate) fn name(self) -> &'static str {
+        let found = Self::SERVED.iter().find(|(_, served)| *served == self);
+        found.map_or("", |(name, _)| name)
+    }
+
+    fn of(self, piece: &[u8]) -> Message {
+        if self.encoded {
+            Message::text(STANDARD.encode(piece))
+        } else {
+            Message::Binary(Bytes::copy_from_slice(piece))
+        }
+    }
+}
+
+/// Sends a stream until it ends or the other side goes. The first message is empty, as in Kubernetes: it tells that the
+/// stream has begun.
+pub(crate) async fn send<S>(socket: WebSocketStream<S>, form: Messages, chunks: BoxStream<'_, Bytes>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sink, mut incoming) = socket.split();
+    let gone = async { while let Some(Ok(Message::Ping(_) | Message::Pong(_))) = incoming.next().await {} };
+    let sent = tokio::select! {
+        biased;
+        () = gone => false,
+        sent = pieces(&mut sink, form, chunks) => sent.is_ok(),
+    };
+    if sent {
+        let closing = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+        let farewell = async {
+            if sink.send(Message::Close(Some(closing))).await.is_ok() {
+                while let Some(Ok(_)) = incoming.next().await {}
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}
+
+async fn pieces<S>(
+    sink: &mut SplitSink<WebSocketStream<S>, Message>,
+    form: Messages,
+    mut chunks: BoxStream<'_, Bytes>,
+) -> Result<(), tokio_tungstenite::tungstenite::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    sink.send(form.of(b"")).await?;
+    let mut pings = interval_at(Instant::now() + PING, PING);
+    loop {
+        tokio::select! {
+            chunk = chunks.next() => match chunk {
+                Some(chunk) => {
+                    for piece in chunk.chunks(PIECE) {
+                        sink.send(form.of(piece)).await?;
+                    }
+                }
+                None => return Ok(()),
+            },
+            // Who only reads is known to be gone by what cannot be sent to it.
+            _ = pings.tick() => sink.send(Message::Ping(Bytes::new())).await?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use tokio::io::duplex;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::streams::channels::websocket;
+
+    async fn received(form: Messages, chunks: Vec<Bytes>) -> Vec<Message> {
+        let (client, server) = duplex(64 * 1024);
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let sending = async {
+            send(websocket(server, Role::Server).await, form, stream::iter(chunks).boxed()).await;
+        };
+        let receiving = client.filter_map(async |message| message.ok()).collect::<Vec<_>>();
+        tokio::join!(sending, receiving).1
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_sent_in_pieces_and_ends() {
+        let long = Bytes::from(vec![b'x'; PIECE + 1]);
+        let mut messages = received(Messages::SERVED[0].1, vec![long.clone(), "y".into()]).await;
+        let Some(Message::Close(Some(closing))) = messages.pop() else { panic!("{messages:?}") };
+        assert_eq!(closing.code, CloseCode::Normal);
+        let bytes: Vec<Bytes> = messages.into_iter().map(Message::into_data).collect();
+        assert_eq!(bytes.iter().map(Bytes::len).collect::<Vec<_>>(), [0, PIECE, 1, 1]);
+        let encoded = received(Messages::SERVED[1].1, vec!["a\n".into()]).await;
+        assert_eq!(encoded[..2], [Message::text(""), Message::text("YQo=")]);
+    }
+
+    #[tokio::test]
+    async fn who_goes_ends_it() {
+        let (client, server) = duplex(1024);
+        drop(client);
+        send(websocket(server, Role::Server).await, Messages::SERVED[0].1, stream::pending().boxed()).await;
+    }
+}

@@ -95,8 +95,10 @@ impl Master {
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
         cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
         let token = enrolment.token().clone();
-        let frontend =
-            Frontend::new(&cluster).enrolling(enrolment).issuing(keys, issuer_url(address)).dashboard(Dashboard::default());
+        let frontend = Frontend::new(&cluster)
+            .enrolling(enrolment)
+            .issuing(keys, issuer_url(address))
+            .dashboard(Dashboard::default());
         let front = Authority::open(&options.pki(directory).join("front-proxy"))?;
         let frontend = options.api.apply(frontend)?.aggregating(Aggregation {
             identity: front.issue_client("front-proxy-client", &[])?,

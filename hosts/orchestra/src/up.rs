@@ -151,8 +151,9 @@ async fn serve(
     let (builder, ingress) = ingress::add_to(builder, options)?;
     let cluster = Arc::new(backend.add_to(builder).await?.start().await?);
     cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
-    let frontend =
-        Frontend::new(&cluster).issuing(keys, orchestra_http::issuer_url(reached)).dashboard(Dashboard::default());
+    let frontend = Frontend::new(&cluster)
+        .issuing(keys, orchestra_http::issuer_url(reached))
+        .dashboard(Dashboard::default());
     let frontend = match enrolment {
         Some(enrolment) => frontend.enrolling(enrolment),
         None => frontend,

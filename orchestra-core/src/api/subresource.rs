@@ -71,7 +71,12 @@ pub struct Relay<S = &'static str> {
 
 impl Relay {
     /// To a subresource of the objects of a group, version and plural.
-    pub const fn to(group: &'static str, version: &'static str, resource: &'static str, part: &'static str) -> Self {
+    pub const fn to(
+        group: &'static str,
+        version: &'static str,
+        resource: &'static str,
+        part: &'static str,
+    ) -> Self {
         Self { group, version, resource, subresource: part }
     }
 }

@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements,
-};
+use k8s_openapi::api::core::v1::{Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 
 use super::backoff::BackOff;
 use super::resize::Unresized;

@@ -367,7 +367,8 @@ impl<'a> Planner<'a> {
     fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Change> {
         let given = resize::given(self.pod, self.memory, wanted, &life.id);
         let change = resize::change(&given, wanted)?;
-        let failed = self.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
+        let failed =
+            self.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
         match failed.map(|failed| failed.retry) {
             Some(None) => return None,
             Some(Some(retry)) if retry > self.now => {

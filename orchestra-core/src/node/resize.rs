@@ -97,7 +97,8 @@ mod tests {
         let wanted = container(json!({ "requests": { "cpu": "2" } }), json!([]));
         let status = json!({ "name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
             "containerID": "docker://a", "resources": { "requests": { "cpu": "1" } } });
-        let pod: Pod = serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).unwrap();
+        let pod: Pod =
+            serde_json::from_value(json!({ "status": { "containerStatuses": [status] } })).unwrap();
         let (a, b) = (ContainerId::new("a"), ContainerId::new("b"));
         let cpu = |memory: &Memory, id: &ContainerId| {
             given(&pod, memory, &wanted, id).requests.unwrap()["cpu"].0.clone()

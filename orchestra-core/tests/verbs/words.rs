@@ -111,7 +111,8 @@ async fn a_binding_by_itself_binds_the_pod_that_it_is_named_after() {
         let status = create(&server, bindings(), body).await.unwrap_err();
         (status.code(), status.message().to_owned())
     };
-    let again = "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n\"";
+    let again =
+        "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n\"";
     assert_eq!(refused(to("a")).await, (409, again.to_owned()));
     assert_eq!(refused(to("c")).await, (404, "pods \"c\" not found".to_owned()));
     assert_eq!(refused(to("")).await.0, 400);
@@ -134,7 +135,8 @@ async fn a_condition_without_a_time_is_kept_without_one() {
     };
     let mut object = read().await;
     // As a program in Go writes a time that was never set.
-    let condition = json!({"type": "A", "status": "True", "reason": "R", "message": "", "lastTransitionTime": null});
+    let condition =
+        json!({"type": "A", "status": "True", "reason": "R", "message": "", "lastTransitionTime": null});
     object["status"]["conditions"] = json!([condition]);
     let update = Operation::Update { body: Body::Value(object), options: WriteOptions::default() };
     server.client().call(target.clone().sub("status"), update).await.unwrap();

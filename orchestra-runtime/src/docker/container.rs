@@ -10,8 +10,8 @@ use bollard::query_parameters::{
 use futures::StreamExt;
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, Filter, Resources, Result, RuntimeError, SandboxId, SeccompProfile,
-    labels, names,
+    ContainerId, ContainerSpec, ContainerStats, Filter, Resources, Result, RuntimeError, SandboxId,
+    SeccompProfile, labels, names,
 };
 
 use super::error::{self, About};

@@ -17,8 +17,8 @@ use bollard::Docker;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
-    SandboxSpec, Session,
+    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox,
+    SandboxId, SandboxSpec, Session,
 };
 
 mod container;

@@ -156,7 +156,8 @@ fn a_container_with_everything() {
 
 #[test]
 fn of_a_container_that_runs_limits_and_weight_change() {
-    let cpu = Resources { cpu_shares: 102, cpu_quota: Some(20_000), cpu_period: 100_000, ..Resources::default() };
+    let cpu =
+        Resources { cpu_shares: 102, cpu_quota: Some(20_000), cpu_period: 100_000, ..Resources::default() };
     let body = serde_json::to_value(translate::update(&cpu)).unwrap();
     let wanted = serde_json::json!({ "CpuShares": 102, "CpuQuota": 20_000, "CpuPeriod": 100_000 });
     assert_eq!(body, wanted, "memory stays as it is");

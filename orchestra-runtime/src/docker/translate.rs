@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig, Mount as DockerMount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding,
+    ContainerCreateBody, ContainerUpdateBody, DeviceMapping, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use orchestra_core::runtime::{
     ContainerSpec, DnsConfig, HostPort, Mount, Propagation, Resources, RuntimeError, SandboxId, SandboxMeta,

@@ -28,8 +28,8 @@ use async_trait::async_trait;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo, Sandbox,
-    SandboxId, SandboxSpec, Session, SupportedFields,
+    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeEvent, RuntimeInfo,
+    Sandbox, SandboxId, SandboxSpec, Session, SupportedFields,
 };
 use tokio::sync::broadcast;
 
@@ -319,10 +319,12 @@ impl Runtime for ProcessRuntime {
         blocking(move || {
             disk.container(id.as_str())?;
             match cgroup::update(OsStr::new(id.as_str()), &limits) {
-                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                    Err(RuntimeError::Unsupported { what: "the resize of a container without control groups" })
-                }
-                outcome => outcome.map_err(|error| RuntimeError::Failed { message: format!("container {id} could not be resized: {error}") }),
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(RuntimeError::Unsupported {
+                    what: "the resize of a container without control groups",
+                }),
+                outcome => outcome.map_err(|error| RuntimeError::Failed {
+                    message: format!("container {id} could not be resized: {error}"),
+                }),
             }
         })
         .await

@@ -26,8 +26,8 @@
 pub(crate) mod channels;
 pub(crate) mod command;
 pub(crate) mod handshake;
-pub(crate) mod options;
 pub(crate) mod messages;
+pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod port_forward;
 pub(crate) mod session;

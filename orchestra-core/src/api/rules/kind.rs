@@ -228,9 +228,11 @@ impl<R> Default for Typed<R> {
 /// The object as its Rust type, some of which know no missing time, as that of a condition: Go writes null of it, and takes
 /// it for the time of zero.
 fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
-    K::deserialize(object).or_else(|error| match Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND) {
-        Some(place) => K::deserialize(&canonical::with_times(place, object)),
-        None => Err(error),
+    K::deserialize(object).or_else(|error| {
+        match Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND) {
+            Some(place) => K::deserialize(&canonical::with_times(place, object)),
+            None => Err(error),
+        }
     })
 }
 

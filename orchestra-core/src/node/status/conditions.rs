@@ -35,10 +35,8 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
         new.observed_generation = generation;
         new
     });
-    let resizing = resizing(of).map(|new| PodCondition {
-        observed_generation: generation,
-        ..condition(old, new, of.now)
-    });
+    let resizing = resizing(of)
+        .map(|new| PodCondition { observed_generation: generation, ..condition(old, new, of.now) });
     let disrupted = disrupted(of).map(|new| condition(old, new, of.now));
     let is_own = |known: &PodCondition| {
         [&OURS[..], &RESIZING].concat().contains(&known.type_.as_str())
@@ -52,7 +50,9 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
 fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
     let mut pending = None;
     for (_, wanted) in containers(of.spec) {
-        let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else { continue };
+        let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else {
+            continue;
+        };
         let given = resize::given(of.pod, of.memory, wanted, &life.id);
         if resize::change(&given, wanted).is_none() {
             continue;

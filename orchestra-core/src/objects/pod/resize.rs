@@ -89,7 +89,12 @@ pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
     for (list, (new, old)) in both {
         for (index, (new, old)) in new.iter().zip(old).enumerate() {
             let at = path.child(list).index(index);
-            kept(new.resources.as_ref(), old.resources.as_ref(), ("resource", &at.child("resources")), errors);
+            kept(
+                new.resources.as_ref(),
+                old.resources.as_ref(),
+                ("resource", &at.child("resources")),
+                errors,
+            );
         }
     }
     for (new, old) in both[1].1.0.iter().zip(both[1].1.1) {
@@ -130,13 +135,20 @@ fn pod_level(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
         return errors.forbidden(&at, "pod-level resources cannot be removed");
     }
     kept(new.resources.as_ref(), old.resources.as_ref(), ("pod-level resource", &at), errors);
-    if masked(new.resources.as_ref(), old.resources.as_ref()) != masked(old.resources.as_ref(), old.resources.as_ref()) {
+    if masked(new.resources.as_ref(), old.resources.as_ref())
+        != masked(old.resources.as_ref(), old.resources.as_ref())
+    {
         errors.forbidden(path, "only cpu and memory resources are mutable at pod-level");
     }
 }
 
 /// Says that containers were added, taken away, moved or renamed; answers whether they were not.
-fn order(list: &str, (new, old): (&Vec<Container>, &Vec<Container>), path: &Path, errors: &mut Errors) -> bool {
+fn order(
+    list: &str,
+    (new, old): (&Vec<Container>, &Vec<Container>),
+    path: &Path,
+    errors: &mut Errors,
+) -> bool {
     let path = path.child(list);
     if new.len() != old.len() {
         errors.forbidden(&path, format!("{list} may not be added or removed on resize"));
@@ -207,7 +219,8 @@ fn init_container(new: &Container, old: &Container, path: &Path, errors: &mut Er
         errors.forbidden(path, "only cpu and memory resources for init or sidecar containers are mutable");
     }
     let beside = new.restart_policy.as_deref() == Some("Always");
-    let restarts = new.resize_policy.iter().flatten().filter(|policy| policy.restart_policy == "RestartContainer");
+    let restarts =
+        new.resize_policy.iter().flatten().filter(|policy| policy.restart_policy == "RestartContainer");
     if new != old && !beside {
         for _ in restarts {
             errors.forbidden(

@@ -218,25 +218,38 @@ fn of_a_pod_that_is_resized_processors_and_memory_alone_change() {
     wanted["spec"]["initContainers"][0]["resources"] = json!({ "requests": { "cpu": "1" } });
     assert_eq!(new, wanted);
     let refused: [(&dyn Fn(&mut Value), &[&str]); 6] = [
-        (&|pod| pod["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1" } }), &[
-            "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
-            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
-        ]),
-        (&|pod| pod["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"] = json!("1Mi"), &[
-            "spec: Forbidden: only cpu and memory resources are mutable",
-        ]),
-        (&|pod| pod["spec"]["containers"][0]["resizePolicy"] = json!([{ "resourceName": "cpu", "restartPolicy": "RestartContainer" }]), &[
-            "spec: Forbidden: only cpu and memory resources are mutable",
-        ]),
-        (&|pod| pod["spec"]["containers"][0]["name"] = json!("d"), &[
-            "spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize",
-        ]),
-        (&|pod| drop(pod["spec"]["initContainers"].take()), &[
-            "spec.initContainers: Forbidden: initContainers may not be added or removed on resize",
-        ]),
-        (&|pod| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("3"), &[
-            "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to cpu limit of 2",
-        ]),
+        (
+            &|pod| pod["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1" } }),
+            &[
+                "spec.containers[0].resources.requests: Forbidden: resource requests cannot be removed",
+                "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+            ],
+        ),
+        (
+            &|pod| pod["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"] = json!("1Mi"),
+            &["spec: Forbidden: only cpu and memory resources are mutable"],
+        ),
+        (
+            &|pod| {
+                pod["spec"]["containers"][0]["resizePolicy"] =
+                    json!([{ "resourceName": "cpu", "restartPolicy": "RestartContainer" }])
+            },
+            &["spec: Forbidden: only cpu and memory resources are mutable"],
+        ),
+        (
+            &|pod| pod["spec"]["containers"][0]["name"] = json!("d"),
+            &["spec.containers[0].name: Forbidden: containers may not be renamed or reordered on resize"],
+        ),
+        (
+            &|pod| drop(pod["spec"]["initContainers"].take()),
+            &["spec.initContainers: Forbidden: initContainers may not be added or removed on resize"],
+        ),
+        (
+            &|pod| pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("3"),
+            &[
+                "spec.containers[0].resources.requests: Invalid value: \"3\": must be less than or equal to cpu limit of 2",
+            ],
+        ),
     ];
     for (edit, wanted) in refused {
         assert_eq!(resized(edit).1, wanted);
@@ -246,7 +259,9 @@ fn of_a_pod_that_is_resized_processors_and_memory_alone_change() {
 #[test]
 fn a_resize_keeps_the_class_of_service_and_leaves_static_pods_alone() {
     let same = json!({ "cpu": "1", "memory": "1Mi" });
-    let asking = |spec: Value| stored(&pod(json!({ "containers": [{ "name": "c", "image": "i", "resources": spec }] })));
+    let asking = |spec: Value| {
+        stored(&pod(json!({ "containers": [{ "name": "c", "image": "i", "resources": spec }] })))
+    };
     let old = asking(json!({ "requests": same, "limits": same }));
     let mut new = asking(json!({ "requests": same, "limits": { "cpu": "2", "memory": "1Mi" } }));
     new["status"] = old["status"].clone();
@@ -263,9 +278,15 @@ fn a_resize_keeps_the_class_of_service_and_leaves_static_pods_alone() {
         pod["spec"]["nodeName"] = json!("n");
         pod
     };
-    assert_eq!(faults(&annotated(&old), &annotated(&old)), ["<nil>: Forbidden: static pods cannot be resized"]);
+    assert_eq!(
+        faults(&annotated(&old), &annotated(&old)),
+        ["<nil>: Forbidden: static pods cannot be resized"]
+    );
     let mut elsewhere = old.clone();
     let status = json!({ "name": "c", "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": { "running": {} } });
     elsewhere["status"]["containerStatuses"] = json!([status]);
-    assert_eq!(faults(&elsewhere, &elsewhere), ["spec: Forbidden: Pod running on node without support for resize"]);
+    assert_eq!(
+        faults(&elsewhere, &elsewhere),
+        ["spec: Forbidden: Pod running on node without support for resize"]
+    );
 }

@@ -15,8 +15,8 @@ use super::behaviour::Behaviour;
 use super::{Call, On};
 use crate::runtime::{
     Container, ContainerId, ContainerMeta, ContainerState, ContainerStats, EventKind, Exit, Filter, Image,
-    MachineStats, PodRef, Resources, Result, RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta, SandboxState,
-    SupportedFields,
+    MachineStats, PodRef, Resources, Result, RuntimeError, RuntimeEvent, Sandbox, SandboxId, SandboxMeta,
+    SandboxState, SupportedFields,
 };
 use crate::supervise::Task;
 

@@ -220,7 +220,10 @@ fn add_times(of: &Type, fields: &mut Map<String, Value>) {
                 *value = time::ZERO.into();
             }
             (Kind::Message(of), Value::Object(entries)) if field.shape == Shape::Map => {
-                entries.values_mut().filter_map(Value::as_object_mut).for_each(|one| add_times(of.get(), one));
+                entries
+                    .values_mut()
+                    .filter_map(Value::as_object_mut)
+                    .for_each(|one| add_times(of.get(), one));
             }
             (Kind::Message(of), Value::Object(fields)) => add_times(of.get(), fields),
             (Kind::Message(of), Value::Array(items)) => {

@@ -151,13 +151,20 @@ impl ProcessRuntime {
     }
 
     pub(crate) async fn remove_container(&self, id: &ContainerId) -> Result<()> {
-        match self.stop_container(id.as_str(), Duration::ZERO).await {
-            Err(error) if error.is_not_found() => return Ok(()),
-            other => other?,
-        }
-        let (_, record) = self.find(id.as_str()).await?;
+        // A shim that was started by an agent that is gone may not hold its container yet. Then we do.
+        let (record, lock) = loop {
+            match self.stop_container(id.as_str(), Duration::ZERO).await {
+                Err(error) if error.is_not_found() => return Ok(()),
+                other => other?,
+            }
+            let (dir, record) = self.find(id.as_str()).await?;
+            if let Some(lock) = blocking(move || dir.try_lock().map_err(failed)).await? {
+                break (record, lock);
+            }
+        };
         let (disk, text) = (self.inner.disk.clone(), id.to_string());
         let sandbox = blocking(move || {
+            let _lock = lock;
             for file in cri_log::files(record.how.log()).unwrap_or_default() {
                 let _ = std::fs::remove_file(file);
             }

@@ -7,18 +7,22 @@
 //! [`Dns`] answers the cluster's names on each node. [`Routes`] keeps the ways between the pods of several machines, and
 //! [`Announcer`] has one node of a segment answer for each address of a load balancer.
 //!
+//! [`Leftovers`] is what all of them have on a machine, to be taken away.
+//!
 //! What leads where is decided by the plan that the core makes; here it is rendered (`plan.rs`, `render.rs` and
 //! `zone.rs`, which are pure) and done.
 
 mod address;
 pub mod announce;
 pub mod dns;
+mod leftovers;
 pub mod nftables;
 pub mod routes;
 pub mod userspace;
 
 pub use announce::Announcer;
 pub use dns::Dns;
+pub use leftovers::Leftovers;
 pub use nftables::NftablesNetwork;
 pub use routes::Routes;
 pub use userspace::UserspaceNetwork;

@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use rustix::mount::UnmountFlags;
 
 /// Mount points below a folder, in the order they were mounted.
-pub(crate) fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let table = fs::read("/proc/self/mountinfo")?;
     let points = table.split(|byte| *byte == b'\n').filter_map(mount_point);
     Ok(points.filter(|point| point != folder && point.starts_with(folder)).collect())
@@ -33,7 +36,10 @@ pub(crate) fn unmount(path: &Path) -> io::Result<()> {
 
 /// Takes away everything that is mounted below a folder. Fails while something is left, so that whoever removes the
 /// folder then removes nothing of what was mounted in it.
-pub(crate) fn unmount_below(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When a mount cannot be taken away, or one is left.
+pub fn unmount_below(folder: &Path) -> io::Result<()> {
     for point in below(folder)?.iter().rev() {
         rustix::mount::unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
     }

@@ -23,6 +23,8 @@ use crate::options::{Network, Options, Runtime};
 
 /// A runtime with the network that goes with it.
 pub(crate) struct Backend {
+    /// What the runtime is called on the command line.
+    pub(crate) name: &'static str,
     pub(crate) runtime: Arc<dyn runtime::Runtime>,
     pub(crate) network: Arc<dyn network::Network>,
     /// Whether pods reach cluster addresses, which takes root.
@@ -52,6 +54,7 @@ pub(crate) async fn choose(
     if wanted == Runtime::Fake {
         let network = FakeNetwork::with_range(fake_range(owner), 24);
         return Ok(Backend {
+            name: "fake",
             runtime: Arc::new(FakeRuntime::new(Arc::clone(clock))),
             network: Arc::new(network),
             reaches_services: false,
@@ -66,18 +69,18 @@ pub(crate) async fn choose(
         };
         let runtime =
             runtime.context("no container runtime answers; start it, or name its --runtime-endpoint")?;
-        return daemon(runtime, options, owner);
+        return daemon("containerd", runtime, options, owner);
     }
     if !matches!(wanted, Runtime::Native | Runtime::Process) {
         match DockerRuntime::connect().await {
-            Ok(docker) => return daemon(docker, options, owner),
+            Ok(docker) => return daemon("docker", docker, options, owner),
             Err(error) if wanted == Runtime::Docker => {
                 return Err(error).context("no Docker daemon answers; start one, or use --runtime native");
             }
             Err(_) => {}
         }
         if let Ok(runtime) = CriRuntime::connect().await {
-            return daemon(runtime, options, owner);
+            return daemon("containerd", runtime, options, owner);
         }
     }
     let native = wanted == Runtime::Native || (wanted == Runtime::Auto && NativeRuntime::is_possible());
@@ -85,13 +88,19 @@ pub(crate) async fn choose(
 }
 
 /// A daemon that gives pods addresses by itself.
-fn daemon(runtime: impl runtime::Runtime, options: &Options, owner: &str) -> anyhow::Result<Backend> {
+fn daemon(
+    name: &'static str,
+    runtime: impl runtime::Runtime,
+    options: &Options,
+    owner: &str,
+) -> anyhow::Result<Backend> {
     if options.network == Network::Nftables {
         bail!(
             "Docker and containerd lead what their pods send each other past the rules of the kernel; use --network userspace"
         );
     }
     Ok(Backend {
+        name,
         runtime: Arc::new(runtime),
         network: Arc::new(UserspaceNetwork::new().owner(owner)),
         reaches_services: is_root(),
@@ -143,6 +152,7 @@ async fn on_this_machine(
     };
     let pods = PodNetwork { runtime: networks, kernel, own: options.pod_cidr };
     Ok(Backend {
+        name: if native { "native" } else { "process" },
         runtime,
         network,
         reaches_services: is_root(),

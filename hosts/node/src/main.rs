@@ -3,6 +3,7 @@
 //! when it starts.
 
 mod backend;
+mod directory;
 mod options;
 mod standalone;
 
@@ -73,6 +74,7 @@ async fn until_signal(options: Options) -> anyhow::Result<()> {
 async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let name = options.name.clone().unwrap_or_else(machine_name);
     let directory = std::path::absolute(&options.data_dir)?;
+    let _own = directory::take(&directory, &name)?;
     match options.join.clone() {
         Some(master) => joined(&options, &master, (name, directory), stop).await,
         None => standalone::run(&options, (name, directory), stop).await,
@@ -103,6 +105,7 @@ async fn joined(
     let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
     let (client, carrier) = (node.client(), carrier.client());
     let backend = backend::choose(options, &directory, &name, client.clock()).await?;
+    directory::keep_runtime(&directory, backend.name)?;
     let segments = Announcer::segments(backend.announces).await;
     let config = Config {
         annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),

@@ -43,9 +43,9 @@ const LOAD_BALANCERS: &str = "load-balancers";
 const DOMAIN: &str = "cluster.local";
 
 /// How the runtimes are called on the command line and in the data directory.
-const DOCKER: &str = "docker";
-const CONTAINERD: &str = "containerd";
-const NATIVE: &str = "native";
+pub(crate) const DOCKER: &str = "docker";
+pub(crate) const CONTAINERD: &str = "containerd";
+pub(crate) const NATIVE: &str = "native";
 const PROCESS: &str = "process";
 
 /// A runtime, and where its node keeps things.
@@ -407,7 +407,7 @@ fn answer_for_balancers(builder: Builder, node: &str, owner: &str) -> Builder {
 
 /// A word for the cluster of a data directory, the same at every start: by it the cluster tells what is its own among
 /// the containers and addresses of the machine.
-fn identity(directory: &Path) -> String {
+pub(crate) fn identity(directory: &Path) -> String {
     format!("{:08x}", crc32fast::hash(directory.as_os_str().as_bytes()))
 }
 

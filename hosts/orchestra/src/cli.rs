@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Put what a backup holds into a new data directory
     Restore(Restore),
+    /// Take all that a cluster, a node or a master of a data directory has on this machine off it: pods, addresses, rules,
+    /// routes, mounts, and the directory
+    Reset(Reset),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -357,6 +360,18 @@ pub(crate) struct Restore {
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) data: DataDir,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Reset {
+    #[command(flatten)]
+    pub(crate) data: DataDir,
+    /// Only print what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -16,6 +16,7 @@
 //! | `top` | a running cluster on a terminal, live |
 //! | `what_if` | what would happen to a running cluster, in a fork of it here |
 //! | `local_volumes` | directories of this machine that were volumes |
+//! | `reset` | taking all of a cluster, a node or a master off a machine |
 //! | `demo` | a throw-away cluster that shows itself |
 
 mod backend;
@@ -33,6 +34,7 @@ mod local_volumes;
 mod placing;
 mod progress;
 mod record;
+mod reset;
 mod top;
 mod up;
 mod what_if;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
             Command::Image(options) => image::run(options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,
+            Command::Reset(options) => reset::run(&options).await,
         }
     });
     // What is left are threads that wait for input that no longer matters.

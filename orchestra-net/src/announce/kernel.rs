@@ -190,7 +190,7 @@ fn mac(link: &LinkMessage) -> Option<Mac> {
     })
 }
 
-fn address_of(message: &AddressMessage) -> Option<IpAddr> {
+pub(crate) fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(ip) => Some(*ip),
         _ => None,
@@ -204,7 +204,7 @@ fn address_of(message: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
-fn is_owners(message: &AddressMessage, owner: u32) -> bool {
+pub(crate) fn is_owners(message: &AddressMessage, owner: u32) -> bool {
     message
         .attributes
         .iter()

@@ -19,7 +19,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use orchestra_core::api::{Client, Status};
 use orchestra_core::watch::{Cache, Cursor, Entry, Query};
 
-mod kernel;
+pub(crate) mod kernel;
 mod packet;
 mod plan;
 #[cfg(test)]

@@ -141,6 +141,15 @@ impl NftablesNetwork {
         self.inner.settle(&mut state).await
     }
 
+    /// The families of the tables that a network of that owner has in the kernel, and their name; none without the program.
+    pub(crate) async fn tables(owner: &str) -> io::Result<Vec<(String, String)>> {
+        let (own, all) = (table(owner), program::tables().await);
+        match all {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            all => Ok(all?.into_iter().filter(|(_, name)| *name == own).collect()),
+        }
+    }
+
     /// Takes away what a network of that owner left in the kernel, if there is the program to do so.
     ///
     /// # Errors

@@ -39,6 +39,18 @@ pub(super) async fn chain(family: &str, table: &str, chain: &str) -> io::Result<
     Ok(text)
 }
 
+/// The families and names of all tables that there are.
+pub(super) async fn tables() -> io::Result<Vec<(String, String)>> {
+    let output = nft(&["list", "tables"]).stdin(Stdio::null()).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    outcome(output)?;
+    let table = |line: &str| {
+        let (family, name) = line.strip_prefix("table ")?.split_once(' ')?;
+        Some((family.to_owned(), name.trim().to_owned()))
+    };
+    Ok(text.lines().filter_map(table).collect())
+}
+
 fn nft(args: &[&str]) -> Command {
     let mut command = Command::new("nft");
     let path = std::env::var("PATH").unwrap_or_default();

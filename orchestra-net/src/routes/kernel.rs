@@ -54,6 +54,17 @@ async fn set_with(
     Ok(failed)
 }
 
+/// The routes of an owner, and how they are read.
+pub(crate) async fn owned(handle: &Handle, owner: u32) -> io::Result<Vec<(String, RouteMessage)>> {
+    let all = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let held: Vec<RouteMessage> = all.try_collect().await.map_err(io::Error::other)?;
+    let shown = |route: RouteMessage| {
+        let ((range, prefix), by) = way(&route)?;
+        Some((format!("{range}/{prefix} by {by}"), route))
+    };
+    Ok(held.into_iter().filter(|route| is_owners(route, owner)).filter_map(shown).collect())
+}
+
 fn is_owners(route: &RouteMessage, owner: u32) -> bool {
     route.header.protocol == OURS
         && route

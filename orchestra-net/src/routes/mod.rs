@@ -12,7 +12,7 @@ use orchestra_core::api::{Client, Status};
 use orchestra_core::watch::{Cache, Cursor, Query};
 use tokio::sync::watch;
 
-mod kernel;
+pub(crate) mod kernel;
 mod plan;
 
 use plan::{NodeView, Ways};

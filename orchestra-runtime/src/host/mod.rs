@@ -15,3 +15,8 @@ mod volumes;
 pub use manifests::ManifestPath;
 pub use prober::NetProber;
 pub use volumes::Volumes;
+
+/// What is mounted below a folder.
+pub mod mounts {
+    pub use crate::mounts::{below, unmount_below};
+}

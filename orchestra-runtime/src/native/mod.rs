@@ -129,7 +129,7 @@ fn fields() -> SupportedFields {
     // The image's own list says which groups its users have.
     fields.strict_groups = false;
     fields.apparmor = false;
-    fields.selinux = false;
+    fields.selinux = crate::machine::has_no_selinux();
     fields.user_namespaces = false;
     fields.recursive_read_only = false;
     fields

@@ -158,6 +158,8 @@ fn unwished(
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -258,7 +260,7 @@ mod tests {
         let outcomes = plan(&pool, &[foreign.clone(), was.clone(), external, service("new")]);
         assert_eq!(shown(&outcomes), ["", "show []", "", "show [192.0.2.3]"]);
         let by_hand = Asking { is_marked: false, ..with("by-hand", "198.51.100.1") };
-        assert_eq!(shown(&plan(&pool, &[by_hand.clone()])), ["show [192.0.2.1]"], "whoever wrote it");
+        assert_eq!(shown(&plan(&pool, slice::from_ref(&by_hand))), ["show [192.0.2.1]"], "whoever wrote it");
         // Without a pool only what was given out of one is taken back.
         let none = AddressPool::default();
         let outcomes = plan(&none, &[service("new"), with("old", "192.0.2.1"), by_hand, foreign]);
@@ -274,7 +276,7 @@ mod tests {
         let (both, only) = (pool(&["192.0.2.1", "2001:db8::/64"]), pool(&["2001:db8::/64"]));
         let dual = Asking { families: vec![Family::V4, Family::V6], ..service("a") };
         let required = Asking { all_families: true, ..dual.clone() };
-        assert_eq!(shown(&plan(&both, &[dual.clone()])), ["show [192.0.2.1, 2001:db8::]"]);
+        assert_eq!(shown(&plan(&both, slice::from_ref(&dual))), ["show [192.0.2.1, 2001:db8::]"]);
         assert_eq!(shown(&plan(&only, &[dual])), ["show [2001:db8::]"]);
         let lacks = "there is no IPv4 address among 2001:db8::-2001:db8::ffff:ffff:ffff:ffff";
         assert_eq!(shown(&plan(&only, &[required])), [format!("show [2001:db8::]: {lacks}")]);

@@ -217,7 +217,8 @@ fn of_a_pod_that_is_resized_processors_and_memory_alone_change() {
     wanted["spec"]["containers"][0]["resources"] = resources("500m", "2Mi");
     wanted["spec"]["initContainers"][0]["resources"] = json!({ "requests": { "cpu": "1" } });
     assert_eq!(new, wanted);
-    let refused: [(&dyn Fn(&mut Value), &[&str]); 6] = [
+    type Refused<'r> = (&'r dyn Fn(&mut Value), &'r [&'r str]);
+    let refused: [Refused<'_>; 6] = [
         (
             &|pod| pod["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "1" } }),
             &[

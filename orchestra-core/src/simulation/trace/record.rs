@@ -1,7 +1,7 @@
 //! A trace of a cluster that runs, by watches: of one of ours or of any other Kubernetes.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
+use std::hash::BuildHasher as _;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -155,7 +155,5 @@ impl<W: Write> Recorder<W> {
 }
 
 fn digest(value: &Value) -> u64 {
-    let mut hasher = FixedState::with_seed(0).build_hasher();
-    value.to_string().hash(&mut hasher);
-    hasher.finish()
+    FixedState::with_seed(0).hash_one(value.to_string())
 }

@@ -4,6 +4,7 @@
 //! * [`docker::DockerRuntime`] (feature `docker`, on by default): containers by a Docker daemon on this machine. Begin
 //!   with [`DockerRuntime::connect`](docker::DockerRuntime::connect).
 //! * [`cri::CriRuntime`] (feature `cri`, on by default): containers by containerd, CRI-O or another that speaks the CRI.
+//! * [`images`]: images of containers on the disk, from registries and files.
 //! * [`native::NativeRuntime`]: containers of images by this machine's kernel and runc; no daemon. A program that uses it calls
 //!   [`process::init`] first in `main`.
 //! * [`process::ProcessRuntime`]: a container is a process group on this machine; no daemon, no root, no image. A
@@ -19,11 +20,14 @@ mod cri_log;
 #[cfg(feature = "docker")]
 pub mod docker;
 pub mod host;
+pub mod images;
 mod logs;
 mod machine;
 mod mounts;
+mod namespaces;
 pub mod native;
 mod netns;
+mod oci;
 mod ports;
 mod private;
 pub mod process;

@@ -1,14 +1,15 @@
 //! `pods/log`: what a container wrote, as text, as it comes.
 
 use futures::{StreamExt as _, future};
+use http::request::Parts;
 use http::{Method, Response};
 use orchestra_core::api::{Action, Client, LogQuery, Resource, Status, Stream as Connection, Target};
 use orchestra_core::node::Directory;
 use orchestra_core::runtime::LogOptions;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::frontend::Asking;
 use crate::query::QueryString;
 use crate::reply::{self, Body};
 use crate::streams::channels::websocket;
@@ -26,15 +27,15 @@ pub(crate) async fn answer(
     directory: &Directory,
     client: &Client,
     target: &Target,
-    asking: &Asking<'_>,
+    (head, query): (&Parts, &QueryString),
+    closing: &CancellationToken,
 ) -> Result<Response<Body>, Status> {
-    let (query, closing) = (asking.call().query()?, asking.closing());
     let handshake = Handshake::<Messages, ()>::of_socket(
-        &asking.head().headers,
+        &head.headers,
         &Messages::SERVED,
         Messages { encoded: false, named: false },
     )?;
-    let upgrade = handshake.is_some().then(|| Upgrade::of(&asking.head().extensions)).transpose()?;
+    let upgrade = handshake.is_some().then(|| Upgrade::of(&head.extensions)).transpose()?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();
     let wanted = read(client, query)?;

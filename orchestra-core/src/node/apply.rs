@@ -12,12 +12,13 @@ use super::address::{addresses, attach, detach};
 use super::backoff::{add, go_duration};
 use super::context::{Context, about};
 use super::kill::{Ending, Killing};
+use super::model::Unresized;
 use super::model::{
     CONFIG_ERROR, FailedProbe, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
 };
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
-use super::resize::{self, Unresized};
+use super::resize;
 use super::resources::for_runtime;
 use super::start::Starting;
 use super::stop::Stop;

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements};
 
 use super::backoff::BackOff;
-use super::resize::Unresized;
 use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
 
 /// What a container gets to end in any case, however little is asked for, so that one that would end in good order is
@@ -244,6 +243,17 @@ impl fmt::Debug for HeldToken {
 
 /// Tokens by the name of their volume and their path in it.
 pub type HeldTokens = BTreeMap<(String, String), HeldToken>;
+
+/// Why a running container does not have what its pod asks for by now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unresized {
+    /// What was asked for.
+    pub asked: ResourceRequirements,
+    /// Why not.
+    pub message: String,
+    /// When it is tried again; never, if the runtime cannot do it at all.
+    pub retry: Option<Timestamp>,
+}
 
 /// What only the agent knows of a pod. All of it can be lost: the next agent does without, a little worse.
 #[derive(Debug, Clone, Default)]

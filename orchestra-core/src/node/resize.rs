@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ResourceRequirements};
 
 use super::model::{Memory, reported};
@@ -11,17 +10,6 @@ use crate::runtime::ContainerId;
 
 /// What can be had more or less of while a container runs.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
-
-/// Why a running container does not have what its pod asks for by now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unresized {
-    /// What was asked for.
-    pub asked: ResourceRequirements,
-    /// Why not.
-    pub message: String,
-    /// When it is tried again; never, if the runtime cannot do it at all.
-    pub retry: Option<Timestamp>,
-}
 
 /// How a running container comes to what its pod asks for by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

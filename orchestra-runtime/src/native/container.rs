@@ -6,10 +6,10 @@ use orchestra_core::runtime::{
     ContainerId, ContainerSpec, ContainerState, ImageRef, Result, RuntimeError, SandboxId,
 };
 
-use super::bundle::{self, Bundle, Processes, Shared};
-use super::images::Defaults;
-use super::machine::Machine;
 use super::{NativeRuntime, stored};
+use crate::images::Defaults;
+use crate::oci::bundle::{self, Bundle, Processes, Shared};
+use crate::oci::machine::Machine;
 use crate::private;
 use crate::process::record::{How, SandboxRecord, failed};
 use crate::process::{Inner, pause};

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What isolates a container (namespaces, capabilities, system calls, control groups, devices) is runc's work, which is told
-//! what to do by `bundle.rs`. The container's root is mounted in the shim's own namespace of mounts, so nothing of it is left on
+//! what to do by `oci/bundle.rs`. The container's root is mounted in the shim's own namespace of mounts, so nothing of it is left on
 //! the machine however shim and container end. All that is known of a container is in its folder, as in the process runtime:
 //! whoever opens the same folder has the same containers.
 
@@ -24,20 +24,12 @@ use orchestra_core::runtime::{
     SandboxSpec, Session, SupportedFields,
 };
 
-pub(crate) mod bundle;
-mod capabilities;
 mod container;
-pub mod images;
-mod machine;
-pub(crate) mod rootfs;
-mod runc;
-mod seccomp;
-pub(crate) mod start;
 mod stored;
-mod user;
 
 pub use stored::Images;
 
+use crate::oci::runc;
 use crate::process::{self, ProcessRuntime};
 
 /// Where a [`NativeRuntime`] keeps things and what it gives out.

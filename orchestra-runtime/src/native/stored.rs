@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orchestra_core::runtime::{Image, ImageRef, PullFailure, RegistryCredentials, Result, RuntimeError};
 
-use super::images::{Credentials, ImageError, Store, Stored};
+use crate::images::{Credentials, ImageError, Store, Stored};
 use crate::process::blocking;
 use crate::process::record::{Disk, How};
 

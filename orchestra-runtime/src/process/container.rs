@@ -172,7 +172,7 @@ impl ProcessRuntime {
             if let Some(folder) = record.how.log().parent() {
                 let _ = std::fs::remove_dir(folder);
             }
-            take_away(&record.how, OsStr::new(&text)); // the shim has, unless it was killed
+            record.how.take_away(OsStr::new(&text)); // the shim has, unless it was killed
             disk.remove("containers", &text)?;
             Ok(disk.sandbox(&record.sandbox).ok())
         })
@@ -202,7 +202,7 @@ impl ProcessRuntime {
                         memory_working_set_bytes,
                         disk_bytes: match record.how {
                             How::Process(_) => 0,
-                            How::Bundle(_) => crate::native::rootfs::written(&dir.0),
+                            How::Bundle(_) => crate::oci::rootfs::written(&dir.0),
                         },
                     });
                 }
@@ -259,14 +259,6 @@ fn state(dir: &ContainerDir) -> io::Result<ContainerState> {
     }
     dir.write_exit(&exit)?;
     Ok(ContainerState::Exited(ended(exit)))
-}
-
-/// Takes away what the machine holds of a container that has ended.
-pub(super) fn take_away(how: &How, id: &OsStr) {
-    if let How::Bundle(bundle) = how {
-        bundle.runc().delete(id);
-    }
-    cgroup::remove(id);
 }
 
 fn ended(exit: ExitRecord) -> Exit {

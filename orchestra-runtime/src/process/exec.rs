@@ -37,7 +37,7 @@ use super::record::{ContainerDir, How, failed};
 use super::supervise::cannot_start;
 use super::terminal::Terminal;
 use super::watch::readable;
-use crate::native::start::Exec;
+use crate::oci::start::Exec;
 use crate::tree;
 
 /// What the helper is asked for: a command, or one that has a terminal.

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use orchestra_core::runtime::{Result, RuntimeError};
 use serde::{Deserialize, Serialize};
 
+use crate::namespaces::unshare;
+
 use super::record::ContainerDir;
 use super::{cgroup, exec, launch, pause, supervise};
 
@@ -122,7 +124,7 @@ fn probe(scratch: &Path) -> i32 {
     let root = rustix::process::geteuid().is_root();
     let mut found = Abilities { users: root, limits: root && cgroup::usable(), ..Abilities::default() };
     // A namespace entered is not left again, so what comes last is what nothing depends on.
-    found.networks = root && launch::unshare(UnshareFlags::NEWNET).is_ok();
+    found.networks = root && unshare(UnshareFlags::NEWNET).is_ok();
     found.mounts = launch::can_mount(root, scratch).is_ok();
     found.processes = found.mounts && launch::can_separate_processes(scratch).unwrap_or_default();
     match serde_json::to_string(&found) {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::cgroup::{Cgroups, Limits};
 use super::fork::{Fork, fork};
 use super::rootfs::{self, MountRecord};
+use crate::namespaces::unshare;
 
 /// What a process gets. Written into the container's record when it is made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -159,17 +160,6 @@ fn enter_user_namespace() -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
-}
-
-/// Leaves namespaces for new ones. Never called with `FILES`.
-#[allow(
-    unsafe_code,
-    reason = "unshare(2) has no safe wrapper, for the sake of CLONE_FILES, which is not used here"
-)]
-pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
-    let flags = flags.difference(UnshareFlags::FILES);
-    // SAFETY: without FILES no descriptor changes its meaning for any thread.
-    unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
 }
 
 /// What the new process does to itself before it becomes the command.

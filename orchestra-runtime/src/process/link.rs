@@ -23,7 +23,7 @@ use rustix::mount::UnmountFlags;
 use rustix::thread::UnshareFlags;
 
 use super::address::Range;
-use super::launch;
+use crate::namespaces::unshare;
 use crate::netns;
 
 /// What a pod's own device is called within it.
@@ -115,7 +115,7 @@ fn make_namespace(pin: &Path) -> io::Result<()> {
     File::create(pin)?;
     let pin = pin.to_owned();
     let thread = std::thread::Builder::new().name("netns".into()).spawn(move || {
-        launch::unshare(UnshareFlags::NEWNET)?;
+        unshare(UnshareFlags::NEWNET)?;
         rustix::mount::mount_bind("/proc/thread-self/ns/net", &pin)?;
         on_this_thread(async { switch_on("lo").await })
     })?;

@@ -3,18 +3,17 @@
 //!
 //! It is the helper, started for a sandbox's folder, in which it holds a lock for as long as it lives and says its number.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, WaitOptions};
 use rustix::thread::UnshareFlags;
 
 use super::fork::{Fork, fork};
-use super::helper::Helper;
-use super::launch::unshare;
+use crate::namespaces::unshare;
 
 /// What the helper is asked for.
 pub(super) const MODE: &str = "pause";
@@ -27,9 +26,9 @@ fn number_file(dir: &Path) -> PathBuf {
     dir.join("pause")
 }
 
-/// Starts it, and waits until it is there.
-pub(super) fn start(helper: &Helper, dir: &Path) -> io::Result<()> {
-    let output = helper.command(&[OsStr::new(MODE), dir.as_os_str()]).output()?;
+/// Starts it by the helper, which is asked for [`MODE`] and the folder, and waits until it is there.
+pub(super) fn start(mut helper: Command, dir: &Path) -> io::Result<()> {
+    let output = helper.output()?;
     match output.status.success() && is_held(dir) {
         true => Ok(()),
         false => {

@@ -11,8 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-use super::launch::unshare;
-use super::record::is_namespace;
+use crate::namespaces::unshare;
 
 /// How much shared memory a pod has.
 const SHM: &std::ffi::CStr = c"mode=1777,size=64m";
@@ -113,6 +112,12 @@ pub(super) fn set(name: &str, value: &str) -> io::Result<()> {
     }
     let written = fs::write(Path::new("/proc/sys").join(path), value);
     written.map_err(|error| wrong(&error.to_string()))
+}
+
+/// Whether a file is a namespace, and not what is left of one: the file it was pinned at.
+pub(super) fn is_namespace(pin: &Path) -> bool {
+    const NSFS: u64 = 0x6e73_6673;
+    rustix::fs::statfs(pin).is_ok_and(|found| found.f_type as u64 == NSFS)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //!                        exit.json        written by the shim when it has ended
 //!                        attach           a socket: who connects sees what the process writes, see `attach.rs`
 //!                        control          a pipe: signal numbers for the process, read by the shim
-//!                        config.json, rootfs, upper …   of one that runc holds, see `native`
+//!                        config.json, rootfs, upper …   of one that runc holds, see `oci`
 //! ```
 //!
 //! A folder appears complete or not at all (it is made under another name and renamed), a file likewise. So whoever is
@@ -29,9 +29,10 @@ use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::cgroup;
 use super::launch::Launch;
-use super::pins::Pins;
-use crate::native::bundle::Bundle;
+use super::pins::{Pins, is_namespace};
+use crate::oci::bundle::Bundle;
 use crate::private;
 
 /// A sandbox, as `sandbox.json`.
@@ -100,12 +101,6 @@ impl SandboxRecord {
     }
 }
 
-/// Whether a file is a namespace, and not what is left of one: the file it was pinned at.
-pub(super) fn is_namespace(pin: &Path) -> bool {
-    const NSFS: u64 = 0x6e73_6673;
-    rustix::fs::statfs(pin).is_ok_and(|found| found.f_type as u64 == NSFS)
-}
-
 fn resolv_conf(dns: &DnsConfig) -> String {
     let mut text: String = dns.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     for (keyword, words) in [("search", &dns.searches), ("options", &dns.options)] {
@@ -143,6 +138,14 @@ pub(crate) enum How {
 }
 
 impl How {
+    /// Takes away what the machine holds of a container that has ended.
+    pub(super) fn take_away(&self, id: &OsStr) {
+        if let Self::Bundle(bundle) = self {
+            bundle.runc().delete(id);
+        }
+        cgroup::remove(id);
+    }
+
     /// The file that is its log.
     pub(crate) fn log(&self) -> &Path {
         match self {

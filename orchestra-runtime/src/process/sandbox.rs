@@ -1,6 +1,7 @@
 //! The lives of sandboxes: here a record, an address, and with root a network namespace.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -92,7 +93,8 @@ impl ProcessRuntime {
             };
             pins.make(&hostname, &sysctls).map_err(invalid)?;
             if pins.pause.is_some() {
-                pause::start(&helper, &dir).map_err(failed)?;
+                pause::start(helper.command(&[OsStr::new(pause::MODE), dir.as_os_str()]), &dir)
+                    .map_err(failed)?;
             }
             let of_network =
                 sysctls.into_iter().filter(|(name, _)| name.starts_with("net")).collect::<Vec<_>>();

@@ -27,14 +27,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::attach::{Audience, Door, Input};
 use super::cgroup;
-use super::container::take_away;
 use super::fork::{Fork, fork};
 use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, StateRecord};
 use super::terminal::Terminal;
 use crate::cri_log::{self, Stream, Writer};
-use crate::native::bundle::Bundle;
-use crate::native::start;
+use crate::oci::bundle::Bundle;
+use crate::oci::start;
 use crate::tree;
 
 /// What the shim says to the agent that started it, as one line on its standard output.
@@ -66,7 +65,7 @@ pub(super) fn main(dir: ContainerDir) -> i32 {
         Ok((Fork::Child, record)) => {
             let id = dir.0.file_name().unwrap_or(OsStr::new(""));
             let done = supervise(&dir, &record, id);
-            take_away(&record.how, id);
+            record.how.take_away(id);
             done
         }
         Err(error) => Err(error),

@@ -77,10 +77,6 @@ impl<'r> Asking<'r> {
     pub(crate) fn call(&self) -> &'r Call<'r> {
         self.call
     }
-
-    pub(crate) fn closing(&self) -> &'r CancellationToken {
-        self.closing
-    }
 }
 
 /// The HTTP face of a [`Server`].

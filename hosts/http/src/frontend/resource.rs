@@ -70,7 +70,15 @@ impl Frontend {
         }
         if logs::is_asked_for(call.method, resource, &target) {
             let client = self.itself();
-            return logs::answer(&self.directory, &client, &target, asking).await.map(Some);
+            return logs::answer(
+                &self.directory,
+                &client,
+                &target,
+                (asking.head, asking.call.query()?),
+                asking.closing,
+            )
+            .await
+            .map(Some);
         }
         if let Some(stream) = connect::asked_for(resource, &target) {
             return self.connect(asking, &permit, stream).await.map(Some);

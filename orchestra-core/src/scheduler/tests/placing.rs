@@ -122,6 +122,12 @@ fn in_a_large_cluster_not_every_node_is_looked_at() {
         Plan::Unschedulable(diagnosis) => panic!("{diagnosis}"),
     };
     assert_eq!(feasible(&PlanOptions::default()), 420);
-    assert_eq!(feasible(&PlanOptions { percentage_of_nodes_to_score: Some(100), ..PlanOptions::default() }), 1000);
-    assert_eq!(feasible(&PlanOptions { percentage_of_nodes_to_score: Some(1), ..PlanOptions::default() }), 100);
+    assert_eq!(
+        feasible(&PlanOptions { percentage_of_nodes_to_score: Some(100), ..PlanOptions::default() }),
+        1000
+    );
+    assert_eq!(
+        feasible(&PlanOptions { percentage_of_nodes_to_score: Some(1), ..PlanOptions::default() }),
+        100
+    );
 }

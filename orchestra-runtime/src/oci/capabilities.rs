@@ -3,7 +3,7 @@
 use orchestra_core::runtime::{Result, SecurityContext};
 use rustix::thread::CapabilitySet;
 
-use super::bundle::invalid;
+use super::invalid;
 use super::machine::Machine;
 
 /// What a container has by default, as container engines agree.

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 
-use crate::process::launch::unshare;
+use crate::namespaces::unshare;
 
 /// How much of an image's list of users is read.
 const LIST: u64 = 4 << 20;

@@ -6,16 +6,14 @@
 
 use std::path::{Path, PathBuf};
 
-use orchestra_core::runtime::{
-    ContainerSpec, Mount, Propagation, Resources, Result, RuntimeError, SecurityContext,
-};
+use orchestra_core::runtime::{ContainerSpec, Mount, Propagation, Resources, Result, SecurityContext};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::images::Defaults;
 use super::runc::Runc;
 use super::user::{Found, Wanted};
-use super::{capabilities, machine::Machine};
+use super::{capabilities, invalid, machine::Machine};
+use crate::images::Defaults;
 
 /// Where programs are looked for when neither pod nor image says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -328,10 +326,6 @@ pub(crate) fn user(security: &SecurityContext, image: &Defaults) -> Result<Wante
         gid: security.run_as_group.map(number).transpose()?,
         groups: security.supplemental_groups.iter().map(|group| number(*group)).collect::<Result<_>>()?,
     })
-}
-
-pub(super) fn invalid(message: String) -> RuntimeError {
-    RuntimeError::InvalidSpec { message }
 }
 
 #[cfg(test)]

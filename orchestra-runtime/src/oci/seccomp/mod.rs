@@ -8,7 +8,7 @@ use std::path::Path;
 use orchestra_core::runtime::{Result, SeccompProfile, SecurityContext};
 use serde_json::{Value, json};
 
-use super::bundle::invalid;
+use super::invalid;
 
 const ALLOWED: &str = include_str!("allowed.txt");
 

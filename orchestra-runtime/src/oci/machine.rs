@@ -8,7 +8,7 @@ use orchestra_core::runtime::Result;
 use rustix::thread::CapabilitySet;
 use serde_json::{Value, json};
 
-use super::bundle::invalid;
+use super::invalid;
 
 /// What was found.
 #[derive(Debug, Clone, Default)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use orchestra_core::runtime::ImageRef;
-use orchestra_runtime::native::Images;
 use orchestra_runtime::images::{Store, Stored};
+use orchestra_runtime::native::Images;
 
 use crate::backend::native_directory;
 use crate::cli::{DataDir, Image};

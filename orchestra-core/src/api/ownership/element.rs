@@ -86,16 +86,29 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Appends a text as a JSON string. Nearly all that are keys are names, in which nothing needs an escape.
-fn push_text(text: &str, out: &mut String) {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        let _ = write!(out, "{}", Value::from(text));
+/// Appends a text as a JSON string.
+pub(super) fn push_text(text: &str, out: &mut String) {
+    out.push('"');
+    push_escaped(text, out);
+    out.push('"');
+}
+
+/// Appends what a text is within the quotes of a JSON string.
+pub(super) fn push_escaped(text: &str, out: &mut String) {
+    let mut rest = text;
+    // Nearly all that are keys are names, in which nothing needs an escape.
+    while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+        let (plain, from) = rest.split_at(place);
+        let (special, after) = from.split_at(1);
+        out.push_str(plain);
+        match special {
+            "\"" => out.push_str("\\\""),
+            "\\" => out.push_str("\\\\"),
+            control => out.push_str(Value::from(control).to_string().trim_matches('"')),
+        }
+        rest = after;
     }
+    out.push_str(rest);
 }
 
 impl Ord for Element<'_> {

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::element::Element;
+use super::element::{Element, push_escaped, push_text};
 use super::kind::{Author, Ignored, Kind, unowned};
 use super::managers::Operation;
 use super::set::{FieldSet, SetNode};
@@ -226,26 +226,7 @@ struct Text(String);
 
 impl Text {
     fn text(&mut self, text: &str) {
-        self.0.push('"');
-        self.escaped(text);
-        self.0.push('"');
-    }
-
-    /// What a text is within quotes.
-    fn escaped(&mut self, text: &str) {
-        let mut rest = text;
-        while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
-            let (plain, from) = rest.split_at(place);
-            let (special, after) = from.split_at(1);
-            self.0.push_str(plain);
-            match special {
-                "\"" => self.0.push_str("\\\""),
-                "\\" => self.0.push_str("\\\\"),
-                other => self.0.push_str(Value::from(other).to_string().trim_matches('"')),
-            }
-            rest = after;
-        }
-        self.0.push_str(rest);
+        push_text(text, &mut self.0);
     }
 
     /// Begins the object of an element, and says where.
@@ -258,9 +239,9 @@ impl Text {
         match element {
             Element::Field(name) => {
                 self.0.push_str("f:");
-                self.escaped(name);
+                push_escaped(name, &mut self.0);
             }
-            other => self.escaped(&other.to_key()),
+            other => push_escaped(&other.to_key(), &mut self.0),
         }
         self.0.push('"');
         self.0.push_str(":{");

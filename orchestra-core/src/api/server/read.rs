@@ -107,18 +107,19 @@ impl Server {
     ) -> Result<ObjectList, Status> {
         self.at_least(Some(revision)).await?;
         let (page, changed) = page_of(resource.cache(), query, Some(revision), after, limit);
-        let unchanged = changed <= revision;
-        let key = after.map(|name| resource.key(name));
-        // What has not changed is in the cache; the store only says whether that revision is still kept.
-        let enough = usize::from(unchanged);
-        let kept = self.store()?.list(&resource.range(), Some(revision), key.as_ref(), enough).await;
-        let kept = kept.map_err(|error| match error {
+        let store = self.store()?;
+        let refuse = |error| match error {
             StoreError::Compacted { .. } => expired(after),
             error => error.into(),
-        })?;
-        if unchanged {
+        };
+        let key = after.map(|name| resource.key(name));
+        if changed <= revision {
+            // What has not changed is in the cache. Any key tells whether the store still has that revision.
+            let any = key.unwrap_or_else(|| resource.range().start);
+            store.get(&any, Some(revision)).await.map_err(refuse)?;
             return Ok(page);
         }
+        let kept = store.list(&resource.range(), Some(revision), key.as_ref(), 0).await.map_err(refuse)?;
         let mut entries = Vec::with_capacity(kept.records.len());
         for record in kept.records {
             let entry =

@@ -50,7 +50,8 @@
 //!    [`controllers`] are those of Kubernetes, written against it; [`scheduler`] chooses nodes.
 //! 6. [`node`] is the agent that makes pods real by way of a [`runtime::Runtime`], a [`network::Network`] and the
 //!    two small ports beside them; [`proxy`] says what a node's network should do for services.
-//! 7. [`meta`], [`quantity`], [`cron`], [`clock`] and [`supervise`] are the words the rest is written in. `testing`, with the feature of that
+//! 7. [`legacy`] makes manifests of versions that are no more what a cluster of today takes.
+//! 8. [`meta`], [`quantity`], [`cron`], [`clock`] and [`supervise`] are the words the rest is written in. `testing`, with the feature of that
 //!    name, has the suites that an implementation of a port must pass.
 //!
 //! # What runs
@@ -101,6 +102,7 @@ pub mod cron;
 pub mod explain;
 pub mod expression;
 pub mod extensions;
+pub mod legacy;
 pub mod meta;
 pub mod network;
 pub mod node;

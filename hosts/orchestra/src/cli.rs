@@ -1,5 +1,6 @@
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +47,11 @@ pub(crate) enum Command {
     Top(Top),
     /// Open the dashboard of a cluster in a browser, as whoever the kubeconfig names
     Dashboard(Dashboard),
+    /// Print a manifest of an old version, from v1beta1 on, as a cluster of today takes it
+    Convert(Convert),
+    /// Type what was typed before there was kubectl: list minions, resize, -p 8080:80 run IMAGE N NAME, …
+    #[command(disable_help_flag = true)]
+    Kubecfg(Kubecfg),
     /// Load an image from a file for clusters of --runtime native, list their images, remove one
     #[command(subcommand)]
     Image(Image),
@@ -315,6 +321,33 @@ pub(crate) enum Output {
     Json,
 }
 
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Convert {
+    /// The manifest, of one document or several; - is the standard input
+    pub(crate) file: PathBuf,
+    /// In which form
+    #[arg(short, long, value_enum, default_value_t = Output::Yaml)]
+    pub(crate) output: Output,
+}
+
+/// Its flags are not those of the other commands, so it reads them itself.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Kubecfg {
+    /// As it was typed; without anything, how it was to be used is printed
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// A command line as it was typed. By the name of `kubecfg`, or of the script that stood around it, this program is that.
+pub(crate) fn typed(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let called = words.first().and_then(|program| Path::new(program).file_stem()).map(OsStr::to_owned);
+    if called.is_some_and(|called| called == "kubecfg") {
+        words.insert(1, "kubecfg".into());
+    }
+    words
+}
+
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum Image {
     /// Load the images of an archive, as `docker save` or `skopeo copy … oci-archive:` writes one
@@ -424,7 +457,7 @@ pub(crate) enum Network {
     Nftables,
 }
 
-fn default_data_dir() -> PathBuf {
+pub(crate) fn default_data_dir() -> PathBuf {
     // One that is empty or not absolute is none, as the specification has it.
     let base = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|base| base.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));

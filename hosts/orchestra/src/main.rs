@@ -17,12 +17,15 @@
 //! | `what_if` | what would happen to a running cluster, in a fork of it here |
 //! | `local_volumes` | directories of this machine that were volumes |
 //! | `reset` | taking all of a cluster, a node or a master off a machine |
+//! | `convert` | manifests of old versions, made those of today |
+//! | `kubecfg` | the command line of before `kubectl` |
 //! | `demo` | a throw-away cluster that shows itself |
 
 mod backend;
 mod backup;
 mod cli;
 mod control;
+mod convert;
 mod dashboard;
 mod demo;
 mod directory;
@@ -30,6 +33,7 @@ mod explain;
 mod history;
 mod image;
 mod ingress;
+mod kubecfg;
 mod local_volumes;
 mod placing;
 mod progress;
@@ -48,7 +52,7 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
     orchestra_runtime::process::init();
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(cli::typed(std::env::args_os()));
     orchestra_http::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -71,6 +75,8 @@ fn main() -> ExitCode {
             Command::Top(options) => top::run(&options).await,
             Command::Dashboard(options) => dashboard::run(&options).await,
             Command::WhatIf(options) => what_if::run(&options).await,
+            Command::Convert(options) => convert::run(&options),
+            Command::Kubecfg(options) => kubecfg::run(&options).await,
             Command::Image(options) => image::run(options).await,
             Command::Backup(options) => backup::run(&options).await,
             Command::Restore(options) => backup::restore(&options).await,

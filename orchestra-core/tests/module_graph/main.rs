@@ -63,6 +63,11 @@ const MAY_USE: &[Room] = &[
         "the kinds are rows of the API's table; no row knows a controller",
     ),
     room(
+        "legacy",
+        &["api", "objects"],
+        "what became of old manifests follows from the table of types and of kinds, and of nothing that is at work",
+    ),
+    room(
         "access",
         &["api", "clock", "meta", "selector", "store", "watch"],
         "who may do what by roles, and reviews of it: it answers the API's ports from its caches",

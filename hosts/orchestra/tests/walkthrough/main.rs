@@ -2,8 +2,10 @@
 
 mod docker;
 mod following;
+mod kubecfg;
 mod native;
 mod seeds;
 mod streams;
 mod support;
+mod typed;
 mod verbs;

@@ -299,3 +299,9 @@ fn words(line: &str) -> Vec<String> {
     }
     joined
 }
+
+/// A manifest that the tests of conversion have: those of the seeds, and others of their time.
+pub(crate) fn manifest_of_the_seeds(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../orchestra-core/src/legacy/cases");
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}

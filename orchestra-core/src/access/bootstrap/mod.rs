@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use self::table::{AUTOUPDATE, Item};
 use super::rbac::permissions_of;
 use crate::api::access::Permissions;
-use crate::api::{Client, Kind, Objects, Patch, Status, WriteOptions};
+use crate::api::{Client, DeleteOptions, Kind, Objects, Patch, Status, WriteOptions};
 use crate::meta::Object as _;
 
 /// Of clusters that serve figures of use.
@@ -55,11 +55,27 @@ fn objects(client: &Client, item: &Item) -> Objects {
     client.objects(&kind, item.namespace.as_deref())
 }
 
+/// How often it is tried again when somebody changes the object meanwhile.
+const ATTEMPTS: usize = 5;
+
 async fn ensure(client: &Client, item: Item) -> Result<(), Status> {
     let objects = objects(client, &item);
+    let mut outcome = Ok(());
+    for _ in 0..ATTEMPTS {
+        outcome = put_right(&objects, &item).await;
+        match &outcome {
+            // It came, went or changed since it was read.
+            Err(status) if status.is_conflict() || status.is_not_found() => {}
+            _ => return outcome,
+        }
+    }
+    outcome
+}
+
+async fn put_right(objects: &Objects, item: &Item) -> Result<(), Status> {
     let held = match objects.get(&item.name).await {
         Ok(entry) => entry.to_value().map_err(Status::internal)?,
-        Err(status) if status.is_not_found() => return create(&objects, item.object).await,
+        Err(status) if status.is_not_found() => return create(objects, item.object.clone()).await,
         Err(status) => return Err(status),
     };
     if held["metadata"]["annotations"][AUTOUPDATE] == "false" {
@@ -67,11 +83,13 @@ async fn ensure(client: &Client, item: Item) -> Result<(), Status> {
     }
     if held.get("roleRef") != item.object.get("roleRef") {
         // It cannot be changed.
-        objects.delete(&item.name, Default::default()).await?;
-        return create(&objects, item.object).await;
+        let uid = held["metadata"]["uid"].as_str().map(str::to_owned);
+        objects.delete(&item.name, DeleteOptions { uid, ..Default::default() }).await?;
+        return create(objects, item.object.clone()).await;
     }
     match lacking(&held, &item.object) {
-        Some(patch) => {
+        Some(mut patch) => {
+            patch["metadata"]["resourceVersion"] = held["metadata"]["resourceVersion"].clone();
             objects.patch(&item.name, Patch::Merge(patch), WriteOptions::default()).await.map(drop)
         }
         None => Ok(()),
@@ -102,11 +120,11 @@ fn lacking(held: &Value, wanted: &Value) -> Option<Value> {
             metadata[field] = more.into();
         }
     }
-    let aggregation = wanted.get("aggregationRule");
-    if aggregation.is_some() && held.get("aggregationRule") != aggregation {
-        patch.insert("aggregationRule".to_owned(), aggregation.cloned().unwrap_or_default());
+    if let Some(rule) = gathering(&held["aggregationRule"], &wanted["aggregationRule"]) {
+        patch.insert("aggregationRule".to_owned(), rule);
     }
-    if aggregation.is_none() {
+    // The rules of a role that gathers others' are whatever those have.
+    if wanted.get("aggregationRule").is_none() {
         for (field, more) in [("rules", more_rules(held, wanted)), ("subjects", more_subjects(held, wanted))]
         {
             if !more.is_empty() {
@@ -116,6 +134,18 @@ fn lacking(held: &Value, wanted: &Value) -> Option<Value> {
         }
     }
     (!patch.is_empty()).then_some(patch.into())
+}
+
+/// What a role must gather that it does not; null if it gathers and must not.
+fn gathering(held: &Value, wanted: &Value) -> Option<Value> {
+    const SELECTORS: &str = "clusterRoleSelectors";
+    if wanted.is_null() {
+        return (!held.is_null()).then_some(Value::Null);
+    }
+    let gathered = list(held, SELECTORS);
+    let more: Vec<_> =
+        list(wanted, SELECTORS).iter().filter(|one| !gathered.contains(one)).cloned().collect();
+    (!more.is_empty()).then(|| json!({SELECTORS: gathered.iter().cloned().chain(more).collect::<Vec<_>>()}))
 }
 
 fn list<'v>(object: &'v Value, field: &str) -> &'v [Value] {
@@ -157,9 +187,16 @@ mod tests {
         );
         let all = json!({"metadata": {"labels": {"a": "b"}}, "rules": [rule("*")]});
         assert_eq!(lacking(&all, &wanted), None, "what is covered is not lacking");
-        let gathering = json!({"aggregationRule": {"x": 1}, "rules": []});
-        let gathered = json!({"aggregationRule": {"x": 1}, "rules": [rule("get")]});
-        assert_eq!(lacking(&gathered, &gathering), None);
+        let of = |names: &[&str]| json!({"clusterRoleSelectors": names});
+        let gathering = json!({"aggregationRule": of(&["a"]), "rules": []});
+        let gathered = json!({"aggregationRule": of(&["b", "a"]), "rules": [rule("get")]});
+        assert_eq!(lacking(&gathered, &gathering), None, "what more is gathered stays");
+        let other = json!({"aggregationRule": of(&["b"]), "rules": [rule("get")]});
+        let both = json!({"aggregationRule": of(&["b", "a"])});
+        assert_eq!(lacking(&other, &gathering), Some(both));
+        let plain = json!({"rules": [rule("get")]});
+        let not_any_more = json!({"aggregationRule": null});
+        assert_eq!(lacking(&gathered, &plain), Some(not_any_more), "it was to gather nothing");
         let to = |name: &str| json!({"kind": "Group", "name": name});
         let (held, wanted) = (json!({"subjects": [to("a")]}), json!({"subjects": [to("b")]}));
         assert_eq!(lacking(&held, &wanted), Some(json!({"subjects": [to("a"), to("b")]})));

@@ -6,10 +6,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use orchestra_core::runtime::*;
 use orchestra_core::testing::contract::runtime::{Subject, check};
 use orchestra_runtime::process::{Config, ProcessRuntime, Range};
+
+mod support;
+
+use support::{ended, holds, logs, output, says, started};
 
 /// Each test has folders of its own, and they share a bridge.
 struct Place {
@@ -38,78 +42,12 @@ impl Place {
     }
 
     fn sandbox(&self, pod: &str) -> SandboxSpec {
-        SandboxSpec {
-            meta: SandboxMeta {
-                pod: PodRef { namespace: "test".into(), name: pod.into(), uid: format!("uid-{pod}") },
-                attempt: 0,
-                owner: "test/node".into(),
-            },
-            hostname: pod.into(),
-            dns: None,
-            host_ports: vec![],
-            namespaces: Namespaces::default(),
-            sysctls: Default::default(),
-            labels: Default::default(),
-            annotations: Default::default(),
-            log_directory: self.path("logs").join(pod),
-            cgroup_parent: None,
-        }
+        support::sandbox(pod, self.path("logs").join(pod))
     }
 }
 
 fn container(name: &str, script: &str) -> ContainerSpec {
-    ContainerSpec {
-        meta: ContainerMeta { name: name.into(), attempt: 0, hash: "h".into() },
-        image: "none".into(),
-        image_id: String::new(),
-        command: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        args: vec![],
-        env: vec![],
-        working_dir: None,
-        mounts: vec![],
-        devices: vec![],
-        security: SecurityContext::default(),
-        resources: Resources::default(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        processes_of: None,
-        stop_signal: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_path: format!("{name}/0.log").into(),
-    }
-}
-
-async fn started(runtime: &ProcessRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
-    let id = runtime.create_container(sandbox, spec).await.unwrap();
-    runtime.start_container(&id).await.unwrap();
-    id
-}
-
-async fn ended(runtime: &ProcessRuntime, id: &ContainerId) -> Exit {
-    let wait = async {
-        loop {
-            if let Some(exit) = runtime.container(id).await.unwrap().state.exit() {
-                return exit.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it ends")
-}
-
-async fn logs(runtime: &ProcessRuntime, id: &ContainerId) -> String {
-    let options = LogOptions { follow: true, ..LogOptions::default() };
-    let pieces: Vec<bytes::Bytes> = runtime.logs(id, &options).await.unwrap().try_collect().await.unwrap();
-    String::from_utf8(pieces.concat()).unwrap()
-}
-
-/// Runs a script to its end and gives what it printed.
-async fn output(runtime: &ProcessRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
-    let id = started(runtime, sandbox, spec).await;
-    ended(runtime, &id).await;
-    logs(runtime, &id).await
+    support::container("none", name, script)
 }
 
 fn is_root() -> bool {
@@ -242,15 +180,6 @@ fn sleepers(times: &[&str]) -> Vec<String> {
     slept.collect()
 }
 
-async fn until(what: &str, is: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !is().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("in time: {what}"));
-}
-
 #[tokio::test]
 async fn nothing_of_a_command_outlives_its_time() {
     let place = Place::new();
@@ -268,15 +197,15 @@ async fn nothing_of_a_command_outlives_its_time() {
     // One that nobody waits for any more, as a preStop hook when the grace period is over.
     let dropped = tokio::time::timeout(timeout, runtime.exec_sync(&id, &command, Duration::from_secs(600)));
     assert!(dropped.await.is_err());
-    until("all of it ends", async || sleepers(&all).is_empty()).await;
+    holds("all of it ends", async || sleepers(&all).is_empty()).await;
     let options = ExecOptions {
         command: command.to_vec(),
         streams: AttachOptions { stdout: true, ..AttachOptions::default() },
     };
     let session = runtime.exec(&id, &options).await.unwrap();
-    until("it runs", async || sleepers(&all).len() == 4).await;
+    holds("it runs", async || sleepers(&all).len() == 4).await;
     drop(session);
-    until("all of it ends", async || sleepers(&all).is_empty()).await;
+    holds("all of it ends", async || sleepers(&all).is_empty()).await;
 
     // One that is done in time leaves its code, whatever it was.
     let quick = ["sh", "-c", "echo out; echo err >&2; exit 7"].map(str::to_owned);
@@ -298,7 +227,7 @@ async fn only_the_main_process_is_asked_to_end() {
         "trap 'echo asked' TERM; sh -c '{worker}' & while kill -0 $! 2>/dev/null; do wait $!; done; echo leaving"
     );
     let id = started(&runtime, &sandbox.id, &container("app", &script)).await;
-    until("the worker is up", async || snapshot(&runtime, &id).await.contains("up")).await;
+    says(&runtime, &id, "up").await;
     runtime.stop_container(&id, Duration::from_secs(20)).await.unwrap();
     assert_eq!(logs(&runtime, &id).await, "worker up\nasked\nworker done\nleaving\n");
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
@@ -547,12 +476,7 @@ async fn a_graceful_end_is_waited_for_and_a_stubborn_process_is_killed() {
     let stubborn = "trap '' TERM; echo up; while :; do sleep 0.05; done";
     for (name, script, grace, code) in [("polite", polite, 20, 0), ("stubborn", stubborn, 1, 137)] {
         let id = started(&runtime, &sandbox.id, &container(name, script)).await;
-        let up = async {
-            while !snapshot(&runtime, &id).await.contains("up") {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), up).await.unwrap();
+        says(&runtime, &id, "up").await;
         runtime.stop_container(&id, Duration::from_secs(grace)).await.unwrap();
         assert_eq!(
             runtime.container(&id).await.unwrap().state.exit().map(|exit| exit.code),
@@ -561,12 +485,6 @@ async fn a_graceful_end_is_waited_for_and_a_stubborn_process_is_killed() {
         );
     }
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
-}
-
-async fn snapshot(runtime: &ProcessRuntime, id: &ContainerId) -> String {
-    let stream = runtime.logs(id, &LogOptions::default()).await.unwrap();
-    let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
-    String::from_utf8(pieces.concat()).unwrap()
 }
 
 #[tokio::test]
@@ -578,7 +496,7 @@ async fn a_shim_that_is_killed_takes_its_process_along() {
         "setsid sh -c 'sleep 4741' & (setsid sh -c 'setsid sleep 4742 & sleep 4743' &); exec sleep 4713";
     let id = started(&runtime, &sandbox.id, &container("app", &mine(script))).await;
     let all = ["4741", "4742", "4743", "4713"];
-    until("all of it runs", async || sleepers(&all).len() == 4).await;
+    holds("all of it runs", async || sleepers(&all).len() == 4).await;
     let state: serde_json::Value = serde_json::from_slice(
         &std::fs::read(place.path("data/containers").join(id.as_str()).join("state.json")).unwrap(),
     )
@@ -587,14 +505,10 @@ async fn a_shim_that_is_killed_takes_its_process_along() {
     rustix::process::kill_process(pid("shim"), rustix::process::Signal::KILL).unwrap();
     let exit = ended(&runtime, &id).await;
     assert_eq!((exit.code, exit.reason.as_str()), (137, "ContainerStatusUnknown"));
-    let gone = async {
-        while rustix::process::test_kill_process(pid("process")).is_ok() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("the process dies with its shim");
+    let gone = async || rustix::process::test_kill_process(pid("process")).is_err();
+    holds("the process dies with its shim", gone).await;
     if runtime.capabilities().mounts {
-        until("all of it ends", async || sleepers(&all).is_empty()).await;
+        holds("all of it ends", async || sleepers(&all).is_empty()).await;
     }
     runtime.remove_sandbox(&sandbox.id).await.unwrap();
 }
@@ -680,17 +594,9 @@ async fn pods_have_addresses_of_their_own() {
         std::fs::create_dir(&folder).unwrap();
         spec.working_dir = Some(folder.to_str().unwrap().into());
         started(&runtime, &sandbox.id, &spec).await;
-        let answered = async {
-            loop {
-                if let Ok(answer) = get(&format!("{}:8765", sandbox.ips[0])).await
-                    && answer.contains(&name)
-                {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), answered).await.expect("the pod answers");
+        let address = format!("{}:8765", sandbox.ips[0]);
+        holds("the pod answers", async || get(&address).await.is_ok_and(|answer| answer.contains(&name)))
+            .await;
     }
     // And from one pod to the other.
     let ask = format!("busybox wget -q -O - http://{}:8765/", two.ips[0]);

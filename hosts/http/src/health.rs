@@ -87,7 +87,7 @@ impl Check {
 
 /// Whether objects of these names are there. A server that does not serve the kind needs none.
 fn has<K: Object>(server: &Server, names: &[&str]) -> bool {
-    let Some(cache) = server.caches().get(&GroupResource::of::<K>()) else { return true };
+    let Some(cache) = server.caches().of::<K>() else { return true };
     names.iter().all(|name| cache.get(&ObjectName::cluster(*name)).is_some())
 }
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use crate::api::access::{API_AUDIENCE, Authenticator, Credentials, Known};
 use crate::api::{Caches, Status, User};
 use crate::clock::SharedClock;
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 
 /// The type of the Secrets.
 pub const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
@@ -37,7 +37,7 @@ impl BootstrapTokens {
 
     fn user(&self, token: &str) -> Option<User> {
         let (id, secret) = parts(token)?;
-        let cache = self.caches.get(&GroupResource::of::<Secret>())?;
+        let cache = self.caches.of::<Secret>()?;
         let entry = cache.get(&ObjectName::namespaced(NAMESPACE, format!("{NAME}{id}")))?;
         if entry.is_deleting() {
             return None;

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::GroupResource;
 use crate::watch::Query;
 
 /// The annotation by which a class is that of the ingresses that name none.
@@ -28,7 +27,7 @@ impl DefaultIngressClass {
 
     /// Of several default classes, the newest; of those of one second, the first by name.
     fn default(&self) -> Option<String> {
-        let classes = self.caches.get(&GroupResource::of::<IngressClass>())?.list(&Query::all());
+        let classes = self.caches.of::<IngressClass>()?.list(&Query::all());
         let classes = classes.iter().filter_map(|entry| entry.decode::<IngressClass>().ok());
         let marked = classes.map(|class| class.metadata).filter(|meta| {
             let annotations = meta.annotations.as_ref();

@@ -6,7 +6,6 @@ use serde_json::{Map, Value};
 use super::amounts::{Amounts, Asked, PodAmounts, Side};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::GroupResource;
 use crate::quantity::Quantity;
 use crate::store::Txn;
 use crate::watch::Query;
@@ -54,7 +53,7 @@ impl LimitRanges {
 
     /// The LimitRanges of the namespace of an object, in the order of their names.
     fn of(&self, attributes: &Attributes<'_>) -> Vec<std::sync::Arc<View>> {
-        let cache = self.caches.get(&GroupResource::of::<LimitRange>());
+        let cache = self.caches.of::<LimitRange>();
         let (Some(cache), Some(namespace)) = (cache, attributes.name.namespace()) else { return Vec::new() };
         let entries = cache.list(&Query::namespace(namespace));
         entries.iter().filter_map(|entry| entry.view::<View>().ok()).collect()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::{GroupResource, Object, ObjectName};
+use crate::meta::{Object, ObjectName};
 use crate::watch::{Cache, Query};
 
 /// How long a pod stays on a node that has failed, in seconds, unless it says otherwise.
@@ -28,7 +28,7 @@ impl PodDefaults {
     }
 
     fn cache_of<K: Object>(&self) -> Option<Cache> {
-        self.caches.get(&GroupResource::of::<K>())
+        self.caches.of::<K>()
     }
 
     /// A pod has the priority of its class and no other; without a class, that of the default one.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 
 /// Gives a pod what its RuntimeClass says of it: what its runtime takes beside it, and the nodes that have the runtime.
 /// Refuses a pod of an unknown class, and one that says otherwise than its class.
@@ -24,7 +24,7 @@ impl RuntimeClasses {
     }
 
     fn class(&self, name: &str) -> Option<RuntimeClass> {
-        let cache = self.caches.get(&GroupResource::of::<RuntimeClass>())?;
+        let cache = self.caches.of::<RuntimeClass>()?;
         cache.get(&ObjectName::cluster(name))?.decode().ok()
     }
 

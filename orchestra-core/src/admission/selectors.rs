@@ -98,7 +98,7 @@ impl SelectorWarnings {
     /// What a new controller overlaps with.
     fn overlaps(&self, name: &ObjectName, new: &Selecting, selector: &Selector) -> Vec<String> {
         let namespace = Query { namespace: name.namespace().map(Into::into), ..Query::all() };
-        let pods = self.caches.get(&GroupResource::of::<Pod>());
+        let pods = self.caches.of::<Pod>();
         let pods = pods.map(|pods| pods.list(&namespace)).unwrap_or_default();
         let kinds = self.controllers.iter().filter_map(|id| Some((id, self.caches.get(id)?)));
         let others = kinds.flat_map(|(id, cache)| {

@@ -19,7 +19,7 @@ use crate::api::admission::{Admission, Attributes};
 use crate::api::field::{Errors, Path};
 use crate::api::{Caches, Status};
 use crate::clock::SharedClock;
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 use crate::objects::service::validate_cluster_ips;
 use crate::store::{Key, Txn};
 use crate::watch::Query;
@@ -177,7 +177,7 @@ impl ServiceAllocation {
 
     /// What all services but one hold.
     fn held_by_others(&self, name: &ObjectName) -> HashSet<Key> {
-        let services = self.caches.get(&GroupResource::of::<Service>());
+        let services = self.caches.of::<Service>();
         let all = services.map(|cache| cache.list(&Query::all())).unwrap_or_default();
         let others = all.iter().filter(|entry| entry.name() != name);
         others.filter_map(|entry| entry.view::<View>().ok()).flat_map(|view| view.spec.held()).collect()

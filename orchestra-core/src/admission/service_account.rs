@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
 use crate::clock::{SharedClock, random_suffix};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 
 /// How the names of the volumes with tokens begin.
 const TOKEN_VOLUME: &str = "kube-api-access-";
@@ -73,7 +73,7 @@ impl ServiceAccounts {
 
     /// The account of that name; `None` for the default one that a controller has not made yet.
     fn find(&self, attributes: &Attributes<'_>, name: &str) -> Result<Option<Arc<ServiceAccount>>, String> {
-        let Some(cache) = self.caches.get(&GroupResource::of::<ServiceAccount>()) else { return Ok(None) };
+        let Some(cache) = self.caches.of::<ServiceAccount>() else { return Ok(None) };
         let namespace = attributes.name.namespace().unwrap_or_default();
         match cache.get(&ObjectName::namespaced(namespace, name)) {
             Some(entry) => Ok(entry.view().ok()),

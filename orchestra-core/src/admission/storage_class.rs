@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::GroupResource;
 use crate::objects::{CLASS_ANNOTATION, is_default_class};
 use crate::watch::Query;
 
@@ -23,7 +22,7 @@ impl DefaultStorageClass {
 
     /// The default class: of several, the one that was made last, and of those the first by name.
     fn default_class(&self) -> Option<String> {
-        let classes = self.caches.get(&GroupResource::of::<StorageClass>())?.list(&Query::all());
+        let classes = self.caches.of::<StorageClass>()?.list(&Query::all());
         let classes = classes.iter().filter_map(|entry| entry.decode::<StorageClass>().ok());
         let marked = classes.filter(|class| is_default_class(&class.metadata));
         let made = |class: &StorageClass| class.metadata.creation_timestamp.as_ref().map(|time| time.0);

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 /// A JSON value, and the paths of the keys that stood twice in it. The last of two wins.
@@ -220,11 +221,14 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 taken_over.push(map.next_value_seed(below)?);
                 continue;
             }
-            if fields.contains_key(&key) {
-                self.note_repeated(&key);
-            }
             let value = map.next_value_seed(below)?;
-            fields.insert(key, value);
+            match fields.entry(key) {
+                Entry::Vacant(free) => drop(free.insert(value)),
+                Entry::Occupied(mut taken) => {
+                    self.note_repeated(taken.key());
+                    taken.insert(value);
+                }
+            }
         }
         for value in taken_over {
             self.take_over(&mut fields, value)?;

@@ -4,22 +4,27 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
 use serde_json::Value;
+use smallvec::SmallVec;
 
 /// The path of a field, such as `spec.containers[0].name` or `metadata.labels[app]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path(String);
+pub struct Path(SmallVec<[u8; INLINE]>);
+
+/// How long a path may be before it is kept elsewhere. Each field that is validated has a path, wrong or not, and nearly all
+/// are shorter.
+const INLINE: usize = 96;
 
 const DIGITS: &str = "0123456789";
 
 impl Path {
     /// A field of the object itself.
     pub fn new(field: &str) -> Self {
-        Self(field.to_owned())
+        Self(SmallVec::from_slice(field.as_bytes()))
     }
 
     /// The object as a whole.
     pub fn root() -> Self {
-        Self(String::new())
+        Self(SmallVec::new())
     }
 
     /// A field within this one. It may be several steps, as in `child("spec.replicas")`.
@@ -31,10 +36,9 @@ impl Path {
     /// An element of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        // Most lists are short, and every element that is validated gets a path.
         match DIGITS.get(index..=index) {
             Some(digit) => self.with(["[", digit, "]"]),
-            None => Self(format!("{}[{index}]", self.0)),
+            None => self.with(["[", &index.to_string(), "]"]),
         }
     }
 
@@ -44,24 +48,21 @@ impl Path {
         self.with(["[", key, "]"])
     }
 
-    /// Each field that is validated has a path, wrong or not, so that one is made in one allocation.
     fn with(&self, parts: [&str; 3]) -> Self {
-        let mut path =
-            String::with_capacity(self.0.len() + parts.iter().map(|part| part.len()).sum::<usize>());
-        path.push_str(&self.0);
-        parts.iter().for_each(|part| path.push_str(part));
-        Self(path)
+        let mut path = Self(SmallVec::from_slice(&self.0));
+        parts.iter().for_each(|part| path.0.extend_from_slice(part.as_bytes()));
+        path
     }
 
     /// The path as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).expect("it was put together of texts")
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+        f.write_str(if self.0.is_empty() { "<nil>" } else { self.as_str() })
     }
 }
 

@@ -27,6 +27,7 @@
 
 pub mod access;
 pub mod admission;
+mod by_name;
 pub(crate) mod check;
 mod client;
 mod connect;
@@ -41,6 +42,7 @@ mod deletion;
 pub mod discovery;
 mod document;
 pub mod field;
+mod group_version;
 pub mod history;
 mod kinds;
 pub mod metadata;
@@ -77,6 +79,7 @@ pub use client::{Client, Patch};
 pub use connect::{Connect, Connection, LogQuery};
 pub use connector::{Connector, stream_options};
 pub use converter::{Converter, Kept};
+pub use group_version::{api_version, split_api_version};
 pub use kinds::Kinds;
 pub use objects::Objects;
 pub use request::{
@@ -84,7 +87,7 @@ pub use request::{
     Reply, Response, RevisionMatch, Service, Target, User, Verb, WatchEvent, WatchOptions, WatchStream,
     WriteOptions,
 };
-pub use resource::{Conversion, Resource, Served, ValidateServed, api_version, split_api_version};
+pub use resource::{Conversion, Resource, Served, ValidateServed};
 pub use responder::{Computed, Question, Responder, Responders, Wanted};
 pub use rules::{
     Column, Deletion, KindRules, MetadataCheck, NameRule, Plain, Rules, Typed, desires_otherwise,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::converter::Kept;
 use super::field::Errors;
+use super::group_version::api_version;
 use super::request::{Kind, Target, Verb};
 use super::rules::{Column, Deletion, KindRules, NameRule, Plain, Rules, Typed};
 use super::schema::Place;
@@ -415,19 +416,9 @@ fn subresources<R: Rules>() -> Arc<[Subresource<Arc<str>>]> {
     all.map(|row| Subresource::from(&row)).collect()
 }
 
-/// Group and version as they stand in `apiVersion`.
-pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
 impl Place {
     /// Where a stored document of the kind begins; `None` if it is not one of Kubernetes' own.
     pub fn of(resource: &Resource) -> Option<Self> {
-        Self::of_kind(&resource.api_version(), &resource.kind)
+        Self::of_version(&resource.id.group, &resource.version, &resource.kind)
     }
-}
-
-/// Group and version out of an `apiVersion`.
-pub fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
 }

@@ -56,7 +56,7 @@ impl std::fmt::Debug for Extensions {
 pub async fn install(server: &Arc<Server>, webhooks: &Webhooks) -> Result<Extensions, Status> {
     let (server_of, webhooks) = (Arc::clone(server), webhooks.clone());
     let extensions = Extensions { server: server_of, webhooks, served: Arc::default() };
-    let Some(cache) = server.caches().get(&GroupResource::of::<CustomResourceDefinition>()) else {
+    let Some(cache) = server.caches().of::<CustomResourceDefinition>() else {
         return Ok(extensions);
     };
     let (mut rows, mut states) = (Vec::new(), Vec::new());

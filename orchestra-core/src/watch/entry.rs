@@ -1,4 +1,5 @@
 use std::any::{Any, TypeId};
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -294,28 +295,49 @@ fn encode(object: &Value, managed_fields: Option<&str>) -> Result<Bytes, EntryEr
         .get("metadata")
         .and_then(Value::as_object)
         .ok_or_else(|| EntryError(serde::de::Error::custom("an object without metadata")))?;
-    let mut out = Vec::with_capacity(1024 + managed_fields.map_or(0, str::len));
+    SCRATCH.with_borrow_mut(|out| {
+        out.clear();
+        write_object(out, object, metadata, managed_fields)?;
+        let bytes = Bytes::copy_from_slice(out);
+        out.shrink_to(MOST_SCRATCH);
+        Ok(bytes)
+    })
+}
+
+thread_local! {
+    /// Where objects are written before their length is known. What is kept of them for as long as they are has no room
+    /// to grow, and to take it from what has costs more than to copy it.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many bytes of it are kept.
+const MOST_SCRATCH: usize = 64 * 1024;
+
+fn write_object(
+    out: &mut Vec<u8>,
+    object: &Value,
+    metadata: &serde_json::Map<String, Value>,
+    managed_fields: Option<&str>,
+) -> Result<(), serde_json::Error> {
     out.extend_from_slice(b"{\"kind\":");
-    serde_json::to_writer(&mut out, &object["kind"])?;
+    serde_json::to_writer(&mut *out, &object["kind"])?;
     out.extend_from_slice(b",\"apiVersion\":");
-    serde_json::to_writer(&mut out, &object["apiVersion"])?;
+    serde_json::to_writer(&mut *out, &object["apiVersion"])?;
     out.extend_from_slice(b",\"metadata\":{");
     let meta = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
     let comes_before = |(key, _): &(&String, &Value)| key.as_str() < MANAGED_FIELDS;
-    write_fields(&mut out, meta.clone().take_while(comes_before))?;
+    write_fields(out, meta.clone().take_while(comes_before))?;
     if let Some(text) = managed_fields {
-        write_key(&mut out, MANAGED_FIELDS)?;
+        write_key(out, MANAGED_FIELDS)?;
         out.extend_from_slice(text.as_bytes());
     }
-    write_fields(&mut out, meta.skip_while(comes_before))?;
+    write_fields(out, meta.skip_while(comes_before))?;
     out.push(b'}');
     let rest = object.as_object().into_iter().flatten();
     let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
-    write_fields(&mut out, rest)?;
+    write_fields(out, rest)?;
     out.push(b'}');
-    // They are kept for as long as the object is: without the room that was left to grow.
-    out.shrink_to_fit();
-    Ok(out.into())
+    Ok(())
 }
 
 fn write_fields<'v>(

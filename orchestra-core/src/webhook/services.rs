@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::{Call, CallError, Connect};
 use crate::api::Caches;
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 use crate::selector::Selector;
 use crate::watch::Query;
 
@@ -103,7 +103,7 @@ impl Services {
     /// When there is no such service, it has no such port, or nothing is behind it.
     pub fn locate(&self, reference: &ServiceReference) -> Result<Connect, CallError> {
         let name = ObjectName::namespaced(&*reference.namespace, &*reference.name);
-        let service = self.caches.get(&GroupResource::of::<Service>()).and_then(|cache| cache.get(&name));
+        let service = self.caches.of::<Service>().and_then(|cache| cache.get(&name));
         let service = service.and_then(|entry| entry.decode::<Service>().ok());
         let Some(service) = service else {
             return Err(CallError::NoService(format!("service \"{}\" not found", reference.name)));
@@ -135,7 +135,7 @@ impl Services {
 
     /// The ready endpoints of a port of a service.
     fn endpoints(&self, service: &ServiceReference, port: &str) -> Vec<SocketAddr> {
-        let Some(cache) = self.caches.get(&GroupResource::of::<EndpointSlice>()) else { return Vec::new() };
+        let Some(cache) = self.caches.of::<EndpointSlice>() else { return Vec::new() };
         let Ok(selector) = Selector::parse(&format!("{SERVICE_NAME}={}", service.name)) else {
             return Vec::new();
         };

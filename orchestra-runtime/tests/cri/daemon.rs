@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use orchestra_core::runtime::{Filter, ImageRef, Runtime as _};
 use orchestra_runtime::cri::CriRuntime;
 
+use crate::support::holds;
+
 /// The image that tests run: busybox.
 pub(crate) const IMAGE: &str = "docker.io/orchestra-test/busybox:1";
 /// The image of sandboxes: the same, asleep.
@@ -78,13 +80,10 @@ impl Daemon {
     /// What is imported is known to the CRI a moment later.
     async fn knows_images(&self) {
         let runtime = CriRuntime::connect_to(&self.socket()).await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
         for name in [IMAGE, PAUSE] {
             let image = ImageRef::parse(name).unwrap();
-            while runtime.image(&image).await.unwrap().is_none() {
-                assert!(Instant::now() < deadline, "{name} is not known");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            holds(format_args!("{name} is known"), async || runtime.image(&image).await.unwrap().is_some())
+                .await;
         }
     }
 

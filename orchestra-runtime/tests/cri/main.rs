@@ -10,76 +10,18 @@ use orchestra_runtime::cri::CriRuntime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod daemon;
+#[path = "../support/mod.rs"]
+mod support;
 
 use daemon::{Daemon, IMAGE};
+use support::{ended, holds, output, started};
 
 fn sandbox(daemon: &Daemon, pod: &str) -> SandboxSpec {
-    SandboxSpec {
-        meta: SandboxMeta {
-            pod: PodRef { namespace: "test".into(), name: pod.into(), uid: format!("uid-{pod}") },
-            attempt: 0,
-            owner: "test/node".into(),
-        },
-        hostname: pod.into(),
-        dns: None,
-        host_ports: vec![],
-        namespaces: Namespaces::default(),
-        sysctls: Default::default(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_directory: daemon.path("logs").join(pod),
-        cgroup_parent: None,
-    }
+    support::sandbox(pod, daemon.path("logs").join(pod))
 }
 
 fn container(name: &str, script: &str) -> ContainerSpec {
-    ContainerSpec {
-        meta: ContainerMeta { name: name.into(), attempt: 0, hash: "h".into() },
-        image: IMAGE.into(),
-        image_id: String::new(),
-        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        args: vec![],
-        env: vec![],
-        working_dir: None,
-        mounts: vec![],
-        devices: vec![],
-        security: SecurityContext::default(),
-        resources: Resources::default(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        processes_of: None,
-        stop_signal: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_path: format!("{name}/0.log").into(),
-    }
-}
-
-async fn started(runtime: &CriRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
-    let id = runtime.create_container(sandbox, spec).await.unwrap();
-    runtime.start_container(&id).await.unwrap();
-    id
-}
-
-async fn ended(runtime: &CriRuntime, id: &ContainerId) -> Exit {
-    let wait = async {
-        loop {
-            if let Some(exit) = runtime.container(id).await.unwrap().state.exit() {
-                return exit.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it ends")
-}
-
-async fn output(runtime: &CriRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
-    let id = started(runtime, sandbox, spec).await;
-    ended(runtime, &id).await;
-    let pieces = runtime.logs(&id, &LogOptions::default()).await.unwrap();
-    let pieces: Vec<bytes::Bytes> = pieces.try_collect().await.unwrap();
-    String::from_utf8(pieces.concat()).unwrap()
+    support::container(IMAGE, name, script)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,12 +88,8 @@ async fn what_a_container_gets(daemon: &Daemon, runtime: &CriRuntime) {
     let id = started(runtime, &made.id, &hungry).await;
     assert_eq!(ended(runtime, &id).await.code, 137);
     // Why is told by the kernel in its own time.
-    let told = async {
-        while !ended(runtime, &id).await.oom_killed {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), told).await.expect("it is said that memory was short");
+    let told = async || ended(runtime, &id).await.oom_killed;
+    holds("it is said that memory was short", told).await;
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
@@ -190,15 +128,7 @@ async fn ports_lead_into_pods(daemon: &Daemon, runtime: &CriRuntime) {
             .map(|()| said)
             .map_err(|error| RuntimeError::Failed { message: error.to_string() })
     };
-    let answered = async {
-        loop {
-            match get().await {
-                Ok(said) if said.ends_with("hello\n") => return,
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("it serves");
+    holds("it serves", async || get().await.is_ok_and(|said| said.ends_with("hello\n"))).await;
     assert!(runtime.port_forward(&made.id, 8081).await.is_err(), "nobody listens there");
     runtime.stop_container(&id, Duration::ZERO).await.unwrap();
     runtime.remove_sandbox(&made.id).await.unwrap();
@@ -227,14 +157,10 @@ async fn long_logs_are_put_aside(daemon: &Daemon, runtime: &CriRuntime) {
     let folder = daemon.path("logs").join("long/app");
     let events = runtime.events().await.unwrap();
     let following = events.try_for_each(|_| std::future::ready(Ok(())));
-    let put_aside = async {
-        while std::fs::read_dir(&folder).unwrap().count() < 2 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
+    let put_aside = holds("it is put aside", async || std::fs::read_dir(&folder).unwrap().count() >= 2);
     tokio::select! {
         ended = following => panic!("{ended:?}"),
-        done = tokio::time::timeout(Duration::from_secs(60), put_aside) => done.expect("it is put aside"),
+        () = put_aside => {}
     }
     let tail = LogOptions { tail_lines: Some(1), ..LogOptions::default() };
     let pieces: Vec<bytes::Bytes> = runtime.logs(&id, &tail).await.unwrap().try_collect().await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use orchestra_core::node::{EmptyDir, SubPath, VolumeHost};
 use orchestra_core::runtime::*;
 use orchestra_core::testing::contract::runtime::{Subject, check};
@@ -12,79 +12,18 @@ use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::Volumes;
 
 mod daemon;
+#[path = "../support/mod.rs"]
+mod support;
 
 use daemon::{Daemon, IMAGE};
+use support::{ended, holds, output, read, started};
 
 fn sandbox(pod: &str) -> SandboxSpec {
-    SandboxSpec {
-        meta: SandboxMeta {
-            pod: PodRef { namespace: "test".into(), name: pod.into(), uid: format!("uid-{pod}") },
-            attempt: 0,
-            owner: "test/node".into(),
-        },
-        hostname: pod.into(),
-        dns: None,
-        host_ports: vec![],
-        namespaces: Namespaces::default(),
-        sysctls: Default::default(),
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_directory: "/unused".into(),
-        cgroup_parent: None,
-    }
+    support::sandbox(pod, "/unused".into())
 }
 
 fn container(name: &str, script: &str) -> ContainerSpec {
-    ContainerSpec {
-        meta: ContainerMeta { name: name.into(), attempt: 0, hash: "h".into() },
-        image: IMAGE.into(),
-        image_id: String::new(),
-        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        args: vec![],
-        env: vec![],
-        working_dir: None,
-        mounts: vec![],
-        devices: vec![],
-        security: SecurityContext::default(),
-        resources: Resources::default(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        processes_of: None,
-        stop_signal: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_path: "unused".into(),
-    }
-}
-
-async fn started(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
-    let id = runtime.create_container(sandbox, spec).await.unwrap();
-    runtime.start_container(&id).await.unwrap();
-    id
-}
-
-async fn ended(runtime: &DockerRuntime, id: &ContainerId) -> Exit {
-    let wait = async {
-        loop {
-            if let Some(exit) = runtime.container(id).await.unwrap().state.exit() {
-                return exit.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it ends")
-}
-
-async fn output(runtime: &DockerRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
-    let id = started(runtime, sandbox, spec).await;
-    ended(runtime, &id).await;
-    read(runtime, &id, LogOptions::default()).await
-}
-
-async fn read(runtime: &DockerRuntime, id: &ContainerId, options: LogOptions) -> String {
-    let pieces: Vec<bytes::Bytes> = runtime.logs(id, &options).await.unwrap().try_collect().await.unwrap();
-    String::from_utf8(pieces.concat()).unwrap()
+    support::container(IMAGE, name, script)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -284,12 +223,7 @@ async fn sessions(runtime: &DockerRuntime) {
         let lines = lines.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
         lines.filter(|line| line.starts_with(b"sleep\x00475")).count()
     };
-    let gone = async {
-        while left() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nothing of the command is left");
+    holds("nothing of the command is left", async || left() == 0).await;
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 

@@ -3,63 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use orchestra_core::runtime::*;
 use orchestra_core::testing::contract::runtime::{Subject, check};
-use orchestra_core::testing::until;
 use orchestra_runtime::native::NativeRuntime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod archive;
 mod place;
+#[path = "../support/mod.rs"]
+mod support;
 
 use archive::IMAGE;
 use place::{Place, container};
-
-async fn started(runtime: &NativeRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> ContainerId {
-    let id = runtime.create_container(sandbox, spec).await.unwrap();
-    runtime.start_container(&id).await.unwrap();
-    id
-}
-
-async fn ended(runtime: &NativeRuntime, id: &ContainerId) -> Exit {
-    let wait = async {
-        loop {
-            if let Some(exit) = runtime.container(id).await.unwrap().state.exit() {
-                return exit.clone();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it ends")
-}
-
-async fn logs(runtime: &NativeRuntime, id: &ContainerId) -> String {
-    let options = LogOptions { follow: true, ..LogOptions::default() };
-    let pieces: Vec<bytes::Bytes> = runtime.logs(id, &options).await.unwrap().try_collect().await.unwrap();
-    String::from_utf8(pieces.concat()).unwrap()
-}
-
-/// Runs a container to its end and gives what it printed.
-async fn output(runtime: &NativeRuntime, sandbox: &SandboxId, spec: &ContainerSpec) -> String {
-    let id = started(runtime, sandbox, spec).await;
-    ended(runtime, &id).await;
-    logs(runtime, &id).await
-}
-
-async fn says(runtime: &NativeRuntime, id: &ContainerId, text: &str) {
-    let said = async {
-        loop {
-            let stream = runtime.logs(id, &LogOptions::default()).await.unwrap();
-            let pieces: Vec<bytes::Bytes> = stream.try_collect().await.unwrap();
-            if String::from_utf8_lossy(&pieces.concat()).contains(text) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), said).await.expect("it says so");
-}
+use support::{ended, holds, output, says, started};
 
 /// The folders of control groups of containers, in whichever tree they are.
 fn groups() -> Vec<std::path::PathBuf> {
@@ -71,8 +27,8 @@ fn groups() -> Vec<std::path::PathBuf> {
 
 /// Waits until a container that has ended has no control groups: its shim says how it ended first, and takes them away then.
 async fn without_group(id: &ContainerId) {
-    let gone = async || (!groups().iter().any(|path| path.ends_with(id.as_str()))).then_some(());
-    until("an end of its control groups", Duration::from_secs(20), gone).await;
+    let gone = async || !groups().iter().any(|path| path.ends_with(id.as_str()));
+    holds("its control groups have ended", gone).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,12 +226,7 @@ async fn ports_lead_into_pods(place: &Place, runtime: &NativeRuntime) {
         let mut said = String::new();
         stream.read_to_string(&mut said).await.ok().map(|_| said)
     };
-    let answered = async {
-        while !get().await.is_some_and(|said| said.ends_with("hello\n")) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), answered).await.expect("it serves");
+    holds("it serves", async || get().await.is_some_and(|said| said.ends_with("hello\n"))).await;
     assert!(runtime.port_forward(&made.id, 8081).await.is_err(), "nobody listens there");
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
@@ -351,13 +302,7 @@ async fn an_agent_that_is_killed_loses_nothing_and_leaves_nothing() {
             next.remove_sandbox(&sandbox.id).await.unwrap();
         }
         assert_eq!(next.list(&Filter::default()).await.unwrap(), []);
-        let gone = async {
-            while processes_with("48140") + processes_with("48141") > 0 || !place.mounts().is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), gone)
-            .await
-            .unwrap_or_else(|_| panic!("left after {wait:?}"));
+        let left = || processes_with("48140") + processes_with("48141") > 0 || !place.mounts().is_empty();
+        holds(format_args!("nothing is left after {wait:?}"), async || !left()).await;
     }
 }

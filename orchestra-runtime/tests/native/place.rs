@@ -8,6 +8,7 @@ use orchestra_runtime::native::{Config, NativeRuntime};
 use orchestra_runtime::process::Range;
 
 use crate::archive::{self, IMAGE};
+use crate::support;
 
 /// Folders of a test, and an image in them.
 pub(crate) struct Place {
@@ -45,22 +46,7 @@ impl Place {
     }
 
     pub(crate) fn sandbox(&self, pod: &str) -> SandboxSpec {
-        SandboxSpec {
-            meta: SandboxMeta {
-                pod: PodRef { namespace: "test".into(), name: pod.into(), uid: format!("uid-{pod}") },
-                attempt: 0,
-                owner: "test/node".into(),
-            },
-            hostname: pod.into(),
-            dns: None,
-            host_ports: vec![],
-            namespaces: Namespaces::default(),
-            sysctls: Default::default(),
-            labels: Default::default(),
-            annotations: Default::default(),
-            log_directory: self.path("logs").join(pod),
-            cgroup_parent: None,
-        }
+        support::sandbox(pod, self.path("logs").join(pod))
     }
 
     /// What is mounted below the place.
@@ -73,25 +59,6 @@ impl Place {
 }
 
 pub(crate) fn container(name: &str, script: &str) -> ContainerSpec {
-    ContainerSpec {
-        meta: ContainerMeta { name: name.into(), attempt: 0, hash: "h".into() },
-        image: IMAGE.into(),
-        image_id: String::new(),
-        command: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        args: vec![],
-        env: vec![],
-        working_dir: None,
-        mounts: vec![],
-        devices: vec![],
-        security: SecurityContext { run_as_user: Some(0), ..SecurityContext::default() },
-        resources: Resources::default(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        processes_of: None,
-        stop_signal: None,
-        labels: Default::default(),
-        annotations: Default::default(),
-        log_path: format!("{name}/0.log").into(),
-    }
+    let security = SecurityContext { run_as_user: Some(0), ..SecurityContext::default() };
+    ContainerSpec { security, ..support::container(IMAGE, name, script) }
 }

@@ -86,13 +86,13 @@ impl Api {
 
 /// The API of a group and version, if another serves it.
 pub(super) fn find(caches: &Caches, group: &str, version: &str) -> Option<Api> {
-    let cache = caches.get(&GroupResource::of::<APIService>())?;
+    let cache = caches.of::<APIService>()?;
     Api::of(&*cache.get(&ObjectName::cluster(format!("{version}.{group}")))?)
 }
 
 /// All APIs that others serve.
 pub(super) fn all(caches: &Caches) -> Vec<Api> {
-    let cache = caches.get(&GroupResource::of::<APIService>());
+    let cache = caches.of::<APIService>();
     let entries = cache.map(|cache| cache.list(&Query::all())).unwrap_or_default();
     entries.iter().filter_map(|entry| Api::of(entry)).collect()
 }

@@ -46,7 +46,8 @@ pub(super) fn check(input: &[u8]) {
     let builtin = Schema::builtin(Place::of_kind("v1", "Pod").expect("a kind of the table"));
     for (schema, node) in [builtin, (Schema::deduced(), NodeId::DEDUCED)] {
         let ignored = Ignored::These(FieldSet::of(["status"]));
-        let kind = Kind { api_version: "v1", schema, node, empty: json!({}), ignored, versions: &Alone };
+        let empty = &json!({});
+        let kind = Kind { api_version: "v1", schema, node, empty, ignored, versions: &Alone };
         let owned = update(&kind, None, &POD, (&Value::Null, &config), by("u"));
         let Owners::Are(owners) = owned else { panic!("who creates owns") };
         let owners = owners.unwrap_or_default();

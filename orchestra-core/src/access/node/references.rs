@@ -73,7 +73,7 @@ pub(super) fn refers(caches: &Caches, node: &str, kind: Kind, namespace: &str, n
 }
 
 fn pods_of(caches: &Caches, node: &str, namespace: Option<&str>) -> Vec<Arc<Entry>> {
-    let Some(cache) = caches.get(&GroupResource::of::<Pod>()) else { return Vec::new() };
+    let Some(cache) = caches.of::<Pod>() else { return Vec::new() };
     let Ok(on_node) = FieldSelector::parse(&format!("spec.nodeName={node}")) else { return Vec::new() };
     let Ok(on_node) = cache.known(on_node) else { return Vec::new() };
     let query = namespace.map_or_else(Query::all, Query::namespace);
@@ -153,7 +153,7 @@ fn claims(spec: &PodSpec) -> impl Iterator<Item = &str> {
 /// Whether a pod has a volume by way of one of its claims.
 fn has_volume(caches: &Caches, entry: &Entry, volume: &str) -> bool {
     let Ok(pod) = entry.view::<PodView>() else { return false };
-    let Some(cache) = caches.get(&GroupResource::of::<PersistentVolumeClaim>()) else { return false };
+    let Some(cache) = caches.of::<PersistentVolumeClaim>() else { return false };
     let namespace = entry.name().namespace();
     claims(&pod.spec).any(|claim| {
         let claim = cache.get(&ObjectName::new(namespace, claim)).and_then(|claim| claim.to_value().ok());

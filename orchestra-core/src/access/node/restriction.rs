@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{LEASES, node_of};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::{Caches, Status};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 use crate::store::Txn;
 
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -88,7 +88,7 @@ impl NodeRestriction {
         if owner["blockOwnerDeletion"] == true {
             return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
         }
-        let nodes = self.caches.get(&GroupResource::of::<Node>());
+        let nodes = self.caches.of::<Node>();
         let held = nodes.and_then(|nodes| nodes.get(&ObjectName::cluster(node)));
         let held = held.as_ref().map(|entry| entry.uid().as_str()).unwrap_or_default();
         match owner["uid"].as_str().unwrap_or_default() {

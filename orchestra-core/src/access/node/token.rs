@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::node_of;
 use crate::api::{Caches, User};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 
 #[derive(Deserialize)]
 struct View {
@@ -28,7 +28,7 @@ pub(in crate::access) fn check_token(
     }
     // That the uid is the pod's is seen to for everybody.
     let name = ObjectName::namespaced(namespace, bound.name.as_deref().unwrap_or_default());
-    let pod = caches.get(&GroupResource::of::<Pod>()).and_then(|cache| cache.get(&name));
+    let pod = caches.of::<Pod>().and_then(|cache| cache.get(&name));
     let pod = pod.and_then(|pod| pod.view::<View>().ok());
     let Some(pod) = pod.filter(|pod| pod.spec.node_name.as_deref() == Some(node)) else {
         return Err("node requested token bound to a pod scheduled on a different node".to_owned());

@@ -60,7 +60,7 @@ impl World {
     }
 
     fn uid<K: Object>(&self, name: &str) -> String {
-        let cache = self.server.server().caches().get(&crate::meta::GroupResource::of::<K>()).unwrap();
+        let cache = self.server.server().caches().of::<K>().unwrap();
         cache.get(&crate::meta::ObjectName::namespaced("default", name)).unwrap().uid().as_str().to_owned()
     }
 }

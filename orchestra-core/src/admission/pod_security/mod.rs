@@ -21,7 +21,7 @@ use self::policy::{Level, Policy, Standard, WrongLabel};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::{Caches, Status};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 use crate::store::Txn;
 use crate::watch::Query;
 
@@ -64,7 +64,7 @@ impl PodSecurity {
 
     /// What the labels of a namespace ask for. One that is not known asks for nothing.
     fn policy_of(&self, namespace: &str) -> Policy {
-        let cache = self.caches.get(&GroupResource::of::<Namespace>());
+        let cache = self.caches.of::<Namespace>();
         let entry = cache.and_then(|cache| cache.get(&ObjectName::cluster(namespace)));
         entry.map_or_else(Policy::default, |entry| Policy::read(|key| entry.labels().get(key)).0)
     }
@@ -86,7 +86,7 @@ impl PodSecurity {
 
     /// What is to be said of the pods that are in a namespace already.
     fn violations_in(&self, namespace: &str, standard: &Standard) -> Vec<String> {
-        let Some(cache) = self.caches.get(&GroupResource::of::<Pod>()) else { return Vec::new() };
+        let Some(cache) = self.caches.of::<Pod>() else { return Vec::new() };
         let pods = cache.list(&Query::namespace(namespace));
         let mut found = BTreeMap::<String, (String, usize)>::new();
         for entry in pods.iter().take(PODS_CHECKED) {

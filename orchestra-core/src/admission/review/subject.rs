@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::api::admission::{Attributes, WriteVerb};
 use crate::api::scaled::{scale_of, set_replicas};
 use crate::api::{BodyKind, Caches, Status, User};
-use crate::meta::{GroupResource, ObjectName};
+use crate::meta::ObjectName;
 use crate::selector::Labels;
 
 /// The group of the kinds by which writes are judged. They judge no writes to themselves: a wrong one could not be mended.
@@ -72,7 +72,7 @@ impl<'a> Subject<'a> {
         caches: &Caches,
     ) -> Option<Arc<Value>> {
         let namespace = attributes.name.namespace()?;
-        let cache = caches.get(&GroupResource::of::<Namespace>())?;
+        let cache = caches.of::<Namespace>()?;
         let entry = cache.get(&ObjectName::cluster(namespace))?;
         entry.view::<Value>().ok()
     }

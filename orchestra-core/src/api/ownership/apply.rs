@@ -62,7 +62,7 @@ pub fn apply(
 ) -> Result<Applied, ApplyError> {
     let refused = |faults| ApplyError::Configuration(described(config), faults);
     check(kind.schema, kind.node, config, Repeated::Refused).map_err(refused)?;
-    let old = live.unwrap_or(&kind.empty);
+    let old = live.unwrap_or(kind.empty);
     let faulty = |faults| ApplyError::Live(described(old), faults);
     let mut managers = kind.managers(held)?;
     if managers.is_empty() && live.is_some() {
@@ -113,7 +113,7 @@ fn begin<'a>(
     author: Author<'a>,
     managers: &mut Vec<Manager<'a>>,
 ) -> Result<(), Faults> {
-    let changes = kind.ignored.filter_changes(compare(kind.schema, kind.node, &kind.empty, old)?);
+    let changes = kind.ignored.filter_changes(compare(kind.schema, kind.node, kind.empty, old)?);
     let fields = changes.modified.union(&changes.added).difference(unowned());
     if !fields.is_empty() {
         let before = Manager {

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::types::{Field, List, Map, Node, NodeId, Relation, Schema, SchemaBuilder};
+use crate::api::by_name::ByName;
 use crate::api::schema::{self, Kind, ListType, Place, Shape, Type, TypeRef};
 
 struct Builtin {
@@ -49,7 +50,7 @@ fn build() -> Builtin {
         field("kind".into(), NodeId::STRING),
         field("metadata".into(), metadata),
     ];
-    let map = Map { fields: fields.into(), element: Some(NodeId::DEDUCED), atomic: false };
+    let map = Map { fields: fields.into_iter().collect(), element: Some(NodeId::DEDUCED), atomic: false };
     let object = work.builder.add(Node { map: Some(map), ..Node::default() });
     Builtin { schema: work.builder.build().fixed(), types: work.types, object }
 }
@@ -71,9 +72,8 @@ impl Work {
             for name in ["apiVersion", "kind"] {
                 fields.push(Field { name: name.into(), of: NodeId::STRING, default: None });
             }
-            fields.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        let map = Map { fields: fields.into(), element: None, atomic };
+        let map = Map { fields: fields.into_iter().collect(), element: None, atomic };
         Node { map: Some(map), ..Node::default() }
     }
 
@@ -104,7 +104,7 @@ impl Work {
     }
 
     fn map_of(&mut self, element: NodeId, atomic: bool) -> NodeId {
-        let map = Map { fields: Box::default(), element: Some(element), atomic };
+        let map = Map { fields: ByName::default(), element: Some(element), atomic };
         self.builder.add(Node { map: Some(map), ..Node::default() })
     }
 

@@ -97,7 +97,7 @@ pub(super) fn push_text(text: &str, out: &mut String) {
 pub(super) fn push_escaped(text: &str, out: &mut String) {
     let mut rest = text;
     // Nearly all that are keys are names, in which nothing needs an escape.
-    while let Some(place) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+    while let Some(place) = rest.bytes().position(|byte| ESCAPED[usize::from(byte)]) {
         let (plain, from) = rest.split_at(place);
         let (special, after) = from.split_at(1);
         out.push_str(plain);
@@ -110,6 +110,19 @@ pub(super) fn push_escaped(text: &str, out: &mut String) {
     }
     out.push_str(rest);
 }
+
+/// Whether a JSON string has a byte only escaped.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut control = 0;
+    while control < b' ' {
+        escaped[control as usize] = true;
+        control += 1;
+    }
+    escaped[b'"' as usize] = true;
+    escaped[b'\\' as usize] = true;
+    escaped
+};
 
 impl Ord for Element<'_> {
     fn cmp(&self, other: &Self) -> Ordering {

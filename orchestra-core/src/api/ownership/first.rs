@@ -24,7 +24,7 @@ pub fn first(kind: &Kind<'_>, new: &Value, author: Author<'_>) -> Option<String>
     let fields = out.0.len();
     let mut walk = Walk { schema: kind.schema, out };
     let none = Exempt { ignored: Some(ignored), unowned: Some(unowned()) };
-    walk.value(kind.node, Some(&kind.empty), new, none, None).ok()?;
+    walk.value(kind.node, Some(kind.empty), new, none, None).ok()?;
     let mut out = walk.out;
     if out.0.len() == fields {
         return None;
@@ -149,10 +149,11 @@ impl<'s> Walk<'s> {
         new: &'s serde_json::Map<String, Value>,
         exempt: Exempt<'_>,
     ) -> Result<(), Unclear> {
-        let old = old.and_then(Value::as_object);
+        let old = old.and_then(Value::as_object).filter(|old| !old.is_empty());
+        let mut hint = 0;
         for (name, value) in new {
             let element = Element::field(name);
-            let of = map.type_of(name).unwrap_or(NodeId::DEDUCED);
+            let of = map.type_after(&mut hint, name).unwrap_or(NodeId::DEDUCED);
             let before = old.and_then(|old| old.get(name));
             self.element(&element, of, before, value, exempt)?;
         }
@@ -165,10 +166,12 @@ impl<'s> Walk<'s> {
             found.push((element_of(self.schema, list, item).map_err(|_| Unclear)?, item));
         }
         // What stands there twice is owned as one, without what is in it.
-        let mut ordered: Vec<&Element<'_>> = found.iter().map(|(element, _)| element).collect();
-        ordered.sort_unstable();
-        if ordered.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Unclear);
+        if found.len() > 1 {
+            let mut ordered: Vec<&Element<'_>> = found.iter().map(|(element, _)| element).collect();
+            ordered.sort_unstable();
+            if ordered.windows(2).any(|pair| pair[0] == pair[1]) {
+                return Err(Unclear);
+            }
         }
         for (element, item) in &found {
             self.element(element, list.element, None, item, exempt)?;
@@ -235,16 +238,17 @@ impl Text {
         if !self.0.ends_with('{') {
             self.0.push(',');
         }
-        self.0.push('"');
         match element {
             Element::Field(name) => {
-                self.0.push_str("f:");
+                self.0.push_str("\"f:");
                 push_escaped(name, &mut self.0);
             }
-            other => push_escaped(&other.to_key(), &mut self.0),
+            other => {
+                self.0.push('"');
+                push_escaped(&other.to_key(), &mut self.0);
+            }
         }
-        self.0.push('"');
-        self.0.push_str(":{");
+        self.0.push_str("\":{");
         start
     }
 

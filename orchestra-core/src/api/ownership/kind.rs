@@ -18,7 +18,7 @@ pub struct Kind<'k> {
     /// Where objects begin in the schema.
     pub node: NodeId,
     /// An object of which nothing is set.
-    pub empty: Value,
+    pub empty: &'k Value,
     /// What a write to this part of an object does not change, whatever it says.
     pub ignored: Ignored<'k>,
     /// The kind's other versions.

@@ -84,7 +84,7 @@ impl Work {
             (None, structural::Additional::Unsaid) if kept || fields.is_empty() => Some(NodeId::DEDUCED),
             (None, _) => None,
         };
-        Map { fields: fields.into(), element, atomic: of.is_atomic_map() }
+        Map { fields: fields.into_iter().collect(), element, atomic: of.is_atomic_map() }
     }
 
     /// Kubernetes' own type of metadata, with what it refers to.
@@ -110,9 +110,9 @@ impl Work {
         }
         if let Some(map) = &mut held.map {
             map.element = map.element.map(|element| self.take(from, element, taken));
-            for field in &mut map.fields {
-                field.of = self.take(from, field.of, taken);
-            }
+            let fields = map.fields.iter().cloned();
+            let taken = fields.map(|field| Field { of: self.take(from, field.of, taken), ..field });
+            map.fields = taken.collect();
         }
         self.builder.set(place, held);
         place

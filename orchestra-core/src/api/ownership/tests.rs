@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::types::{Field, List, Map, Node, Relation};
 use super::*;
-use crate::api::schema::Place;
+use crate::api::schema::{Place, canonical};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 const LATER: &str = "2026-01-02T00:00:00Z";
@@ -26,7 +26,14 @@ impl Versions for Alone {
 
 fn kind(schema: &Schema, node: NodeId) -> Kind<'_> {
     let ignored = Ignored::These(FieldSet::of(["status"]));
-    Kind { api_version: "v1", schema, node, empty: json!({}), ignored, versions: &Alone }
+    Kind {
+        api_version: "v1",
+        schema,
+        node,
+        empty: canonical::nothing(Place::Plain),
+        ignored,
+        versions: &Alone,
+    }
 }
 
 fn pods() -> Kind<'static> {
@@ -310,7 +317,7 @@ fn schema() -> (Schema, NodeId) {
     let mut builder = SchemaBuilder::new();
     let field = |name: &'static str, of| Field { name: name.into(), of, default: None };
     let map = |fields: Vec<Field>, element, atomic| Node {
-        map: Some(Map { fields: fields.into(), element, atomic }),
+        map: Some(Map { fields: fields.into_iter().collect(), element, atomic }),
         ..Node::default()
     };
     let list = |element, relation| Node { list: Some(List { element, relation }), ..Node::default() };

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
+use crate::api::by_name::{ByName, Named};
+
 /// The shapes of a kind's values.
 #[derive(Debug)]
 pub struct Schema {
@@ -94,7 +96,7 @@ pub enum Relation {
 #[derive(Clone, Debug)]
 pub struct Map {
     /// The fields that have names in the schema, ordered by them.
-    pub fields: Box<[Field]>,
+    pub fields: ByName<Field>,
     /// The shape of all others; `None` if there are no others.
     pub element: Option<NodeId>,
     /// Whether it is one value.
@@ -112,16 +114,26 @@ pub struct Field {
     pub default: Option<Box<Value>>,
 }
 
+impl Named for Field {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Map {
     /// The field of that name, if the schema names it.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let place = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
-        self.fields.get(place)
+        self.fields.named(name)
     }
 
     /// The shape of the field or entry of that name.
     pub(super) fn type_of(&self, name: &str) -> Option<NodeId> {
         self.field(name).map(|field| field.of).or(self.element)
+    }
+
+    /// The same of names that are asked for in their order. `hint` begins at zero.
+    pub(super) fn type_after(&self, hint: &mut usize, name: &str) -> Option<NodeId> {
+        self.fields.get_after(hint, name).map(|field| field.of).or(self.element)
     }
 }
 
@@ -234,7 +246,7 @@ impl SchemaBuilder {
         let any = |element: NodeId, atomic: bool| Node {
             scalar: Some(Scalar::Untyped),
             list: Some(List { element: NodeId::ATOMIC, relation: Relation::Atomic }),
-            map: Some(Map { fields: Box::default(), element: Some(element), atomic }),
+            map: Some(Map { fields: ByName::default(), element: Some(element), atomic }),
         };
         let scalars = [Scalar::Untyped, Scalar::Numeric, Scalar::String, Scalar::Boolean].map(Node::scalar);
         let mut nodes = vec![any(NodeId::ATOMIC, true), any(NodeId::DEDUCED, false)];
@@ -258,9 +270,6 @@ impl SchemaBuilder {
 
     /// The schema.
     pub fn build(mut self) -> Schema {
-        for map in self.nodes.iter_mut().filter_map(|node| node.map.as_mut()) {
-            map.fields.sort_by(|a, b| a.name.cmp(&b.name));
-        }
         self.nodes.shrink_to_fit();
         Schema { nodes: self.nodes, changes: true }
     }

@@ -62,7 +62,7 @@ fn noted(
     managers: Vec<Manager<'_>>,
     kept: bool,
 ) -> Owners {
-    let old = live.unwrap_or(&kind.empty);
+    let old = live.unwrap_or(kind.empty);
     let Ok(changes) = compare(kind.schema, kind.node, old, new) else { return Owners::Are(None) };
     let changes = kind.ignored.filter_changes(changes).filtered(|set| set.minus(unowned()));
     if kept && changes.is_empty() {

@@ -6,11 +6,11 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Rules, desires_otherwise, foreign};
+use crate::api::Status;
 use crate::api::field::Errors;
 use crate::api::ownership::Versions;
 use crate::api::schema::{self, Place, canonical, fit};
 use crate::api::table;
-use crate::api::{Status, api_version};
 use crate::meta::Object;
 
 /// Says what is wrong with the metadata of an object.
@@ -228,11 +228,9 @@ impl<R> Default for Typed<R> {
 /// The object as its Rust type, some of which know no missing time, as that of a condition: Go writes null of it, and takes
 /// it for the time of zero.
 fn typed<K: Object>(object: &Value) -> Result<K, serde_json::Error> {
-    K::deserialize(object).or_else(|error| {
-        match Place::of_kind(&api_version(K::GROUP, K::VERSION), K::KIND) {
-            Some(place) => K::deserialize(&canonical::with_times(place, object)),
-            None => Err(error),
-        }
+    K::deserialize(object).or_else(|error| match Place::of_version(K::GROUP, K::VERSION, K::KIND) {
+        Some(place) => K::deserialize(&canonical::with_times(place, object)),
+        None => Err(error),
     })
 }
 
@@ -267,7 +265,7 @@ impl<R: Rules> KindRules for Typed<R> {
 
     fn check(&self, object: &mut Value) -> Result<Vec<String>, String> {
         if const { schema::describes(R::Object::GROUP) } {
-            let place = Place::of_kind(&api_version(R::Object::GROUP, R::Object::VERSION), R::Object::KIND);
+            let place = Place::of_version(R::Object::GROUP, R::Object::VERSION, R::Object::KIND);
             return fit::fit(place.unwrap_or(Place::Object), object);
         }
         foreign::fit::<R::Object>(object)

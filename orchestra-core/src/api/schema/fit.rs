@@ -26,27 +26,26 @@ struct Fitting {
 impl Fitting {
     fn message(&mut self, of: &Type, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {
         let Value::Object(fields) = value else { return Err(self.misfit(value, at)) };
-        let (mut hint, mut outcome) = (0, Ok(()));
-        fields.retain(|name, value| {
-            if outcome.is_err() {
-                return true;
-            }
+        let (mut hint, mut unknown) = (0, Vec::new());
+        for (name, value) in fields.iter_mut() {
             let at = at.field(name);
             if let Some(field) = of.field_after(&mut hint, name) {
-                outcome = self.field(field, value, &at);
-                return true;
+                self.field(field, value, &at)?;
+                continue;
             }
             let says_of_what_kind = matches!(name.as_str(), "apiVersion" | "kind");
-            if says_of_what_kind && of.is_kind() {
-                if !value.is_string() && !value.is_null() {
-                    outcome = Err(self.misfit(value, &at));
-                }
-                return true;
+            if !says_of_what_kind || !of.is_kind() {
+                self.unknown.push(at.text());
+                unknown.push(name.clone());
+            } else if !value.is_string() && !value.is_null() {
+                return Err(self.misfit(value, &at));
             }
-            self.unknown.push(at.text());
-            false
-        });
-        outcome
+        }
+        // Few objects have such fields, and to remove them as one goes would cost all others more.
+        for name in unknown {
+            fields.remove(&name);
+        }
+        Ok(())
     }
 
     fn field(&mut self, field: &Field, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {

@@ -154,6 +154,11 @@ impl Place {
         Type::find(api_version, kind).map(Self::Type)
     }
 
+    /// Where a document of a kind begins, by its group and version.
+    pub(crate) fn of_version(group: &str, version: &str, kind: &str) -> Option<Self> {
+        Type::of_version(group, version, kind).map(Self::Type)
+    }
+
     /// The place of a type by its name in OpenAPI documents, such as `io.k8s.api.core.v1.PodSpec`.
     pub fn of_definition(definition: &str) -> Self {
         Type::of_definition(definition).map_or(Self::Plain, Self::Type)

@@ -1,9 +1,12 @@
 //! `types.txt`, read once into a form that is quick to walk: fields are sorted by name, types refer to each other.
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use rustc_hash::FxHashMap;
+
 use super::{Field, Kind, ListType, Other, Shape};
+use crate::api::by_name::{ByName, Named};
+use crate::api::group_version::split_api_version;
 
 const TEXT: &str = include_str!("types.txt");
 
@@ -60,11 +63,17 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     at == a.len() && at == b.len()
 }
 
+impl Named for Field {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
 struct Table {
     versions: Vec<Version>,
     types: Vec<Type>,
-    /// By `apiVersion.Type`.
-    named: HashMap<String, TypeRef>,
+    /// By group, version and name.
+    named: FxHashMap<(&'static str, &'static str, &'static str), TypeRef>,
 }
 
 /// A version of a group, and what stands before the names of its types in OpenAPI documents.
@@ -89,9 +98,7 @@ pub struct Type {
     /// Fields that writes do not change, whatever they say, by the subresource that is written to.
     kept: Box<[Kept]>,
     /// By their names in JSON, those of inlined types included.
-    fields: Vec<Field>,
-    /// The [`head`] of each name in `fields`.
-    heads: Box<[u64]>,
+    fields: ByName<Field>,
     /// As protobuf has them: by number, with what is inlined as one field without a name.
     messages: Vec<Field>,
     /// Which of `fields` Go always writes.
@@ -115,12 +122,13 @@ impl TypeRef {
 impl Type {
     /// The type of an API version and name. For kinds, the name is the kind.
     pub(crate) fn find(api_version: &str, name: &str) -> Option<&'static Self> {
-        Self::named(&format!("{api_version}.{name}"))
+        let (group, version) = split_api_version(api_version);
+        Self::of_version(group, version, name)
     }
 
-    /// The type of a name such as `apps/v1.DeploymentSpec`.
-    pub(super) fn named(name: &str) -> Option<&'static Self> {
-        TABLE.named.get(name).map(|found| found.get())
+    /// The type of a group, version and name.
+    pub(crate) fn of_version(group: &str, version: &str, name: &str) -> Option<&'static Self> {
+        TABLE.named.get(&(group, version, name)).map(|found| found.get())
     }
 
     /// The type of a name in OpenAPI documents, such as `io.k8s.api.core.v1.PodSpec`.
@@ -189,20 +197,12 @@ impl Type {
     /// The field of that name. `hint` is where it would stand if fields are asked for one after the other, by name;
     /// it is moved to the field after the one that is found.
     pub(super) fn field_after(&self, hint: &mut usize, name: &str) -> Option<&Field> {
-        let head = head(name);
-        let ahead = self.heads.get(*hint..).unwrap_or_default();
-        let first = *hint + ahead.iter().take_while(|other| **other < head).count();
-        let alike = self.heads.iter().skip(first).take_while(|other| **other == head).count();
-        let near = (first..first + alike).find(|place| self.fields[*place].name == name);
-        let place = near.or_else(|| self.fields.binary_search_by(|field| field.name.cmp(name)).ok())?;
-        *hint = place + 1;
-        self.fields.get(place)
+        self.fields.get_after(hint, name)
     }
 
     /// The field of that name.
     pub(super) fn field(&self, name: &str) -> Option<&Field> {
-        let place = self.fields.binary_search_by(|field| field.name.cmp(name)).ok()?;
-        self.fields.get(place)
+        self.fields.named(name)
     }
 
     /// The field of that number in protobuf; without a name if it is a type whose fields stand in JSON among those
@@ -217,19 +217,10 @@ impl Type {
         &self.messages
     }
 
-    /// The fields that Go writes even when they are empty.
-    pub(super) fn always(&self) -> impl Iterator<Item = &Field> {
-        self.always.iter().filter_map(|place| self.fields.get(*place))
+    /// The places in [`Type::fields`] of the fields that Go writes even when they are empty, in their order.
+    pub(super) fn always(&self) -> &[usize] {
+        &self.always
     }
-}
-
-/// The beginning of a name as a number, which is ordered as names are. Nearly all names differ in it, and to compare
-/// numbers costs a fraction of what it costs to compare texts.
-fn head(name: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let length = name.len().min(8);
-    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
-    u64::from_be_bytes(bytes)
 }
 
 /// The name in OpenAPI documents of a type of Kubernetes' own; `None` for those of any other group.
@@ -241,15 +232,16 @@ pub fn definition(group: &str, version: &str, name: &str) -> Option<String> {
 
 impl Table {
     fn read(text: &'static str) -> Self {
-        let mut table = Self { versions: Vec::new(), types: Vec::new(), named: HashMap::new() };
+        let mut table = Self { versions: Vec::new(), types: Vec::new(), named: FxHashMap::default() };
         // Types refer to later ones, so they are counted first.
         for line in lines(text) {
             match line {
                 Line::Version(version) => table.versions.push(version),
                 Line::Type(name, _) => {
                     let version = table.versions.last().map_or("", |version| version.api_version);
+                    let (group, version) = split_api_version(version);
                     let next = TypeRef(table.named.len() as u16);
-                    table.named.insert(format!("{version}.{name}"), next);
+                    table.named.insert((group, version, name), next);
                 }
                 Line::Field(_) => {}
             }
@@ -264,8 +256,7 @@ impl Table {
                     at: TypeRef(table.types.len() as u16),
                     atomic: facts.split(' ').any(|fact| fact == "atomic"),
                     kept: facts.split(' ').filter_map(kept).collect(),
-                    fields: Vec::new(),
-                    heads: Box::default(),
+                    fields: ByName::default(),
                     messages: Vec::new(),
                     always: Vec::new(),
                 }),
@@ -282,20 +273,18 @@ impl Table {
     }
 
     fn refer(&self, version: &str, name: &str) -> Option<TypeRef> {
-        if name.contains('.') {
-            return self.named.get(name).copied();
-        }
-        self.named.get(&format!("{version}.{name}")).copied()
+        // One of another version says which, as in `meta.k8s.io/v1.GroupVersionKind`: versions have dots too.
+        let (version, name) = name.rsplit_once('.').unwrap_or((version, name));
+        let (group, version) = split_api_version(version);
+        self.named.get(&(group, version, name)).copied()
     }
 
     fn flatten(&mut self) {
         for place in 0..self.types.len() {
-            let mut fields = self.fields_of(place);
-            fields.sort_by_key(|field| field.name);
+            let fields: ByName<Field> = self.fields_of(place).into_iter().collect();
             let held = &mut self.types[place];
             held.messages.sort_by_key(|field| field.number);
             held.always = (0..fields.len()).filter(|at| fields[*at].always_written()).collect();
-            held.heads = fields.iter().map(|field| head(field.name)).collect();
             held.fields = fields;
         }
     }
@@ -469,9 +458,11 @@ mod tests {
     fn no_type_holds_itself() {
         fn depth(held: &Type, above: usize) -> usize {
             assert!(above < 32, "{} is nested without end", held.name);
-            let within = held.always().filter_map(|field| match (field.shape, field.of) {
-                (Shape::Plain, Kind::Message(of)) => Some(depth(of.get(), above + 1)),
-                _ => None,
+            let within = held.always().iter().map(|place| &held.fields[*place]).filter_map(|field| {
+                match (field.shape, field.of) {
+                    (Shape::Plain, Kind::Message(of)) => Some(depth(of.get(), above + 1)),
+                    _ => None,
+                }
             });
             within.max().unwrap_or(above)
         }

@@ -1,14 +1,15 @@
 //! The table of kinds as it is now, with the cache of each kind: what requests and admissions read.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use hashbrown::{Equivalent, HashMap};
+use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 
 use crate::api::{Kinds, Resource};
-use crate::meta::{GroupResource, Revision};
+use crate::meta::{GroupResource, Object, Revision};
 use crate::watch::{Cache, Progress};
 
 /// A kind that is served: its row, and the cache of its objects.
@@ -38,11 +39,27 @@ impl Deref for Open {
     }
 }
 
+/// The cache of each kind. They are kinds of the table, which nobody from outside names as they please.
+pub(super) type ByKind = HashMap<GroupResource, Cache, FxBuildHasher>;
+
+/// The kind that a Rust type is an object of, as it is looked up.
+#[derive(Hash)]
+struct OfType {
+    group: &'static str,
+    resource: &'static str,
+}
+
+impl Equivalent<GroupResource> for OfType {
+    fn equivalent(&self, id: &GroupResource) -> bool {
+        (self.group, self.resource) == (&*id.group, &*id.resource)
+    }
+}
+
 /// The kinds of one generation with their caches. A request takes one and sees no other, whatever comes and goes.
 #[derive(Debug, Default)]
 pub struct Table {
     pub(super) kinds: Arc<Kinds>,
-    pub(super) caches: HashMap<GroupResource, Cache>,
+    pub(super) caches: ByKind,
 }
 
 impl Table {
@@ -83,6 +100,11 @@ impl Caches {
     /// it up each time: a kind may come later, or go and come again.
     pub fn get(&self, id: &GroupResource) -> Option<Cache> {
         self.table.load().caches.get(id).cloned()
+    }
+
+    /// The cache of the kind that a Rust type is an object of.
+    pub fn of<K: Object>(&self) -> Option<Cache> {
+        self.table.load().caches.get(&OfType { group: K::GROUP, resource: K::PLURAL }).cloned()
     }
 
     /// The revision up to which all caches have seen everything.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::caches::{Caches, Table};
+use super::caches::{ByKind, Caches, Table};
 use super::written::Written;
 use crate::api::{Kinds, Resource};
 use crate::clock::SharedClock;
@@ -53,7 +53,7 @@ pub(super) async fn start(
     shutdown: CancellationToken,
 ) -> Result<Fed, StoreError> {
     let progress = Progress::new();
-    let table = Table { kinds, caches: HashMap::new() };
+    let table = Table { kinds, caches: ByKind::default() };
     let caches = Caches {
         table: Arc::new(ArcSwap::from_pointee(table)),
         progress: Arc::clone(&progress),

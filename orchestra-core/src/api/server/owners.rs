@@ -115,7 +115,7 @@ fn ignored<'r>(resource: &'r Resource, place: Option<&'static Type>, part: Part<
         _ => &[],
     };
     let paths = fields.iter().map(|path| FieldSet::of(path.split('.')));
-    Ignored::These(paths.fold(FieldSet::default(), |set, path| set.union(&path)))
+    Ignored::These(paths.reduce(|set, path| set.union(&path)).unwrap_or_default())
 }
 
 /// Asks about a kind in a version.
@@ -132,14 +132,12 @@ pub(super) fn with_kind<T>(
     let converted = converted.map(|current| Converted { versions, known: &current.conversions });
     let versions = converted.as_ref().map_or(versions, |converted| converted as &dyn Versions);
     let (schema, node) = versions.schema(api_version);
-    let held = match Place::of_kind(api_version, &resource.kind) {
+    let place = Place::of_kind(api_version, &resource.kind);
+    let held = match place {
         Some(Place::Type(held)) => Some(held),
         _ => None,
     };
-    let mut empty = Value::Object(serde_json::Map::new());
-    if let Some(held) = held {
-        canonical::complete(Place::Type(held), &mut empty);
-    }
+    let empty = canonical::nothing(place.unwrap_or(Place::Plain));
     let ignored = ignored(resource, held, part);
     ask(&Kind { api_version, schema, node, empty, ignored, versions })
 }

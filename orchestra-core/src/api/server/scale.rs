@@ -106,13 +106,11 @@ fn wanted_of(
     let path: Vec<&str> = paths.spec_replicas.split('.').collect();
     let held = scale::to_scale(&current.managed, &path).unwrap_or_default();
     let (schema, node) = Schema::builtin(place());
-    let mut empty = Value::Object(serde_json::Map::new());
-    canonical::complete(place(), &mut empty);
     let kind = Kind {
         api_version: SCALE,
         schema,
         node,
-        empty,
+        empty: canonical::nothing(place()),
         ignored: Ignored::These(FieldSet::default()),
         versions: &OneVersion,
     };

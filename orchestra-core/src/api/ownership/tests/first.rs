@@ -75,15 +75,15 @@ fn kinds() -> Vec<Kind<'static>> {
         .map(|(api_version, name)| {
             let place = Place::of_kind(api_version, name).unwrap();
             let (schema, node) = Schema::builtin(place);
-            let mut empty = json!({});
-            canonical::complete(place, &mut empty);
+            let empty = canonical::nothing(place);
             let ignored = Ignored::These(FieldSet::of(["status"]));
             Kind { api_version, schema, node, empty, ignored, versions: &Alone }
         })
         .collect();
     let ignored = Ignored::These(FieldSet::of(["spec", "containers"]));
     let (schema, node) = (Schema::deduced(), NodeId::DEDUCED);
-    kinds.push(Kind { api_version: "a.b/v1", schema, node, empty: json!({}), ignored, versions: &Alone });
+    let empty = canonical::nothing(Place::Plain);
+    kinds.push(Kind { api_version: "a.b/v1", schema, node, empty, ignored, versions: &Alone });
     kinds
 }
 

@@ -13,6 +13,8 @@ mod base64;
 mod tests;
 mod time;
 
+use std::sync::{LazyLock, OnceLock};
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -168,8 +170,16 @@ pub(crate) fn complete(place: Place, value: &mut Value) {
 
 fn fill(of: &Type, fields: &mut Map<String, Value>) {
     let (mut hint, mut idle) = (0, Vec::new());
+    // Both the document and the type are in the order of names, so that what is missing is found on the way.
+    let (mut always, mut missing) = (of.always(), Vec::new());
     for (name, value) in fields.iter_mut() {
         let Some(field) = of.field_after(&mut hint, name) else { continue };
+        let before = always.iter().take_while(|place| **place + 1 < hint).count();
+        missing.extend_from_slice(&always[..before]);
+        always = &always[before..];
+        if always.first().is_some_and(|place| *place + 1 == hint) {
+            always = &always[1..];
+        }
         if let Kind::Message(of) | Kind::Either(of, _) = field.of {
             fill_within(field.shape, of.get(), value);
         }
@@ -181,10 +191,9 @@ fn fill(of: &Type, fields: &mut Map<String, Value>) {
     for name in idle {
         fields.remove(name);
     }
-    for field in of.always() {
-        if !fields.contains_key(field.name) {
-            fields.insert(field.name.to_owned(), empty(field));
-        }
+    missing.extend_from_slice(always);
+    for field in missing.into_iter().filter_map(|place| of.fields().get(place)) {
+        fields.insert(field.name.to_owned(), empty(field));
     }
 }
 
@@ -199,6 +208,23 @@ fn fill_within(shape: Shape, of: &Type, value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// A document of a place of which nothing is set, as Go writes it.
+pub(crate) fn nothing(place: Place) -> &'static Value {
+    static BARE: LazyLock<Value> = LazyLock::new(|| Map::new().into());
+    static OF_TYPES: LazyLock<Box<[OnceLock<Value>]>> =
+        LazyLock::new(|| Type::all().map(|_| OnceLock::new()).collect());
+    let held = match place {
+        Place::Type(of) => OF_TYPES.get(of.at().index()),
+        Place::Object | Place::Plain => None,
+    };
+    let made = || {
+        let mut document = BARE.clone();
+        complete(place, &mut document);
+        document
+    };
+    held.map_or(&BARE, |held| held.get_or_init(made))
 }
 
 /// The document with times in the place of null, where Go always writes a time and has none: for readers whose types know

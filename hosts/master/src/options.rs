@@ -81,7 +81,19 @@ pub struct Options {
     /// How long a node that has never reported may take for its first report
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub node_startup_grace_period: Duration,
-    /// How many pods that have ended are kept
+    /// How many nodes a second that fail are given up, of each zone
+    #[arg(long, value_name = "N", default_value_t = 0.1)]
+    pub node_eviction_rate: f64,
+    /// The same of a large zone of which many nodes fail; of a smaller one none is
+    #[arg(long, value_name = "N", default_value_t = 0.01)]
+    pub secondary_node_eviction_rate: f64,
+    /// More nodes than this make a zone large
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    pub large_cluster_size_threshold: usize,
+    /// From which share on many nodes of a zone fail
+    #[arg(long, value_name = "SHARE", default_value_t = 0.55)]
+    pub unhealthy_zone_threshold: f64,
+    /// How many pods that have ended are kept; 0 for all
     #[arg(long, value_name = "N", default_value_t = 12_500)]
     pub terminated_pod_gc_threshold: usize,
     /// How long an Event is kept
@@ -179,11 +191,21 @@ impl Options {
         self.pki_dir.clone().unwrap_or_else(|| directory.join("pki"))
     }
 
+    fn eviction_rates(&self) -> controllers::EvictionRates {
+        controllers::EvictionRates {
+            usual: self.node_eviction_rate,
+            reduced: self.secondary_node_eviction_rate,
+            large: self.large_cluster_size_threshold,
+            unhealthy: self.unhealthy_zone_threshold,
+        }
+    }
+
     pub(crate) fn controllers(&self, authority: Arc<Authority>) -> controllers::Config {
         controllers::Config {
             nodes: controllers::NodeTimes {
                 monitor_grace: self.node_monitor_grace_period,
                 startup_grace: self.node_startup_grace_period,
+                eviction: self.eviction_rates(),
             },
             finished_pods: self.terminated_pod_gc_threshold,
             event_life: self.event_ttl,

@@ -62,7 +62,7 @@ use self::certificates::CertificateAuthority;
 use self::load_balancer::AddressPool;
 use self::local_path::LocalPath;
 pub use self::node_ipam::{InvalidPodRange, PodRanges};
-pub use self::node_lifecycle::NodeTimes;
+pub use self::node_lifecycle::{EvictionRates, NodeTimes};
 use self::replicas::{ReplicaSets, ReplicationControllers};
 pub(crate) use self::system_namespaces::SYSTEM_NAMESPACES;
 use crate::access::tokens::SigningKeys;

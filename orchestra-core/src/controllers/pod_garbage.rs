@@ -1,13 +1,16 @@
-//! Pods that nobody else will remove: of nodes that are no more, on their way out without ever having been on a
-//! node, and those that ended long ago, when there are too many.
+//! Pods that nobody else will remove: of nodes that are no more or are out of service, on their way out without ever having
+//! been on a node, and those that ended long ago, when there are too many.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Node, Pod};
-use serde_json::json;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::Host;
 use super::node_lifecycle::pods_on;
@@ -21,6 +24,8 @@ use crate::meta::ObjectName;
 use crate::watch::Entry;
 
 const NAME: &str = "pod-garbage-collector-controller";
+/// What somebody says of a node that is down and will not come back by itself.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// Stands for the node of pods that are on none.
 const NOWHERE: &str = "";
 /// How long a node must have been gone before its pods are removed: it may only be registering anew.
@@ -49,13 +54,17 @@ impl Reconciler for Orphans {
     async fn reconcile(&self, context: Context) -> Result<Action, Error> {
         let node = context.name().name();
         if node == NOWHERE {
-            for entry in pods_on(&context, NOWHERE).await?.iter().filter(|entry| entry.is_deleting()) {
-                force_delete(&context, entry).await?;
-            }
+            remove_leaving(&context, NOWHERE).await?;
             return Ok(Action::Done);
         }
         let pods = match context.entry::<Node>().await? {
-            Some(_) => Vec::new(),
+            Some(entry) => {
+                let view = entry.view::<NodeView>()?;
+                if is_out_of_service(&view) {
+                    remove_leaving(&context, node).await?;
+                }
+                Vec::new()
+            }
             None => pods_on(&context, node).await?,
         };
         if pods.is_empty() {
@@ -69,10 +78,45 @@ impl Reconciler for Orphans {
             return Ok(Action::Done);
         }
         for entry in &pods {
-            remove(&context, entry).await?;
+            let gone = disruption("DeletionByPodGC", "PodGC: node no longer exists", context.now());
+            remove(&context, entry, Some(gone)).await?;
         }
         Ok(Action::Done)
     }
+}
+
+/// What is read of a node.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeView {
+    spec: NodeSpecView,
+    status: NodeStatusView,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeSpecView {
+    taints: Vec<Taint>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct NodeStatusView {
+    conditions: Vec<NodeCondition>,
+}
+
+/// Whether a node is down for good, as somebody says who has seen to it: nobody there will end what is on its way out.
+fn is_out_of_service(node: &NodeView) -> bool {
+    let is_ready = node.status.conditions.iter().any(|held| held.type_ == "Ready" && held.status == "True");
+    !is_ready && node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// Removes the pods of a node that are on their way out.
+async fn remove_leaving(context: &Context, node: &str) -> Result<(), Error> {
+    for entry in pods_on(context, node).await?.iter().filter(|entry| entry.is_deleting()) {
+        remove(context, entry, None).await?;
+    }
+    Ok(())
 }
 
 impl Orphans {
@@ -84,10 +128,15 @@ impl Orphans {
     }
 }
 
-async fn remove(context: &Context, entry: &Arc<Entry>) -> Result<(), Error> {
+/// Removes a pod. One that has not ended is said to have failed first: nobody else will say what became of it.
+async fn remove(context: &Context, entry: &Arc<Entry>, condition: Option<Value>) -> Result<(), Error> {
     if !pod::Pod::of(entry)?.has_ended() {
-        let condition = disruption("DeletionByPodGC", "PodGC: node no longer exists", context.now());
-        write::unless_gone(report(context, entry, json!({"phase": "Failed"}), condition).await)?;
+        let failed = json!({"phase": "Failed"});
+        let told = match condition {
+            Some(condition) => report(context, entry, failed, condition).await,
+            None => write::patch_status::<Pod>(context.client(), entry, failed).await,
+        };
+        write::unless_gone(told)?;
     }
     force_delete(context, entry).await
 }
@@ -104,7 +153,7 @@ async fn force_delete(context: &Context, entry: &Entry) -> Result<(), Error> {
 }
 
 struct Finished {
-    /// How many pods that have ended may be kept.
+    /// How many pods that have ended may be kept. Zero: all of them.
     threshold: usize,
     counted: Mutex<Option<Duration>>,
 }
@@ -124,11 +173,41 @@ fn has_ended(entry: &Entry) -> bool {
     matches!(entry.field("status.phase"), Some("Succeeded" | "Failed"))
 }
 
+/// What goes first: what was evicted, which was no pod's own end, then what is oldest.
+fn order(entry: &Entry) -> (bool, Option<Timestamp>, ObjectName) {
+    let view = entry.view::<EndedView>().map(|view| (*view).clone()).unwrap_or_default();
+    (
+        view.status.reason != "Evicted",
+        view.metadata.creation_timestamp.map(|time| time.0),
+        entry.name().clone(),
+    )
+}
+
+/// What is read of a pod that has ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct EndedView {
+    metadata: EndedMeta,
+    status: EndedStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct EndedMeta {
+    creation_timestamp: Option<Time>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct EndedStatus {
+    reason: String,
+}
+
 #[async_trait]
 impl Reconciler for Finished {
     async fn reconcile(&self, context: Context) -> Result<Action, Error> {
         // The one key that counts; the others are pods listed at the start.
-        if context.name().name() != NOWHERE {
+        if context.name().name() != NOWHERE || self.threshold == 0 {
             return Ok(Action::Done);
         }
         let now = context.clock().elapsed();
@@ -142,13 +221,47 @@ impl Reconciler for Finished {
         let mut ended: Vec<_> = pods.range(None, None).filter(|entry| has_ended(entry)).collect();
         let surplus = ended.len().saturating_sub(self.threshold);
         if surplus > 0 {
-            let created =
-                |entry: &Entry| Some(pod::Pod::of(entry).ok()?.metadata.creation_timestamp.as_ref()?.0);
-            ended.sort_by_cached_key(|entry| (created(entry), entry.name().clone()));
+            ended.sort_by_cached_key(|entry| order(entry));
             for entry in &ended[..surplus] {
                 force_delete(&context, entry).await?;
             }
         }
         Ok(Action::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controllers::testing::{entry, pod as pod_of, text};
+
+    #[test]
+    fn a_node_is_out_of_service_when_it_is_said_to_be_and_is_not_ready() {
+        let node = |ready: &str, taint: &str| {
+            let node = json!({
+                "spec": {"taints": [{"key": taint, "effect": "NoExecute"}]},
+                "status": {"conditions": [{"type": "Ready", "status": ready}]},
+            });
+            is_out_of_service(&serde_json::from_value(node).unwrap())
+        };
+        assert!(node("False", OUT_OF_SERVICE) && node("Unknown", OUT_OF_SERVICE));
+        assert!(!node("True", OUT_OF_SERVICE), "it has come back");
+        assert!(!node("Unknown", "node.kubernetes.io/unreachable"), "nobody has seen to it");
+        assert!(!is_out_of_service(&NodeView::default()));
+    }
+
+    #[test]
+    fn what_was_evicted_goes_before_what_is_older() {
+        let ended = |name: &str, second, reason: &str| {
+            let change = json!({
+                "metadata": {"creationTimestamp": text(second)}, "status": {"phase": "Failed", "reason": reason},
+            });
+            entry(&pod_of(name, None, &change))
+        };
+        let mut all =
+            [ended("a", 5, ""), ended("d", 9, "Evicted"), ended("c", 1, "Error"), ended("b", 1, "")];
+        all.sort_by_cached_key(|entry| order(entry));
+        let names: Vec<_> = all.iter().map(|entry| entry.name().name().to_owned()).collect();
+        assert_eq!(names, ["d", "b", "c", "a"]);
     }
 }

@@ -59,6 +59,7 @@ impl fmt::Debug for TestServer {
 pub struct TestServerBuilder {
     store: Option<Arc<dyn Store>>,
     seed: u64,
+    clock: Option<SharedClock>,
     kinds: Vec<Resource>,
     namespaces: Vec<String>,
     ranges: ServiceRanges,
@@ -84,6 +85,13 @@ impl TestServerBuilder {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// The time by which it lives; one that is simulated by default.
+    #[must_use]
+    pub fn clock(mut self, clock: SharedClock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -127,7 +135,7 @@ impl TestServerBuilder {
     /// # Panics
     /// When the store cannot be read or written.
     pub async fn start(self) -> TestServer {
-        let clock = TokioClock::simulated(self.seed);
+        let clock = self.clock.unwrap_or_else(|| TokioClock::simulated(self.seed));
         let mut kinds = objects::builtin();
         for kind in self.kinds {
             kinds.add(kind);
@@ -178,6 +186,7 @@ impl TestServer {
         TestServerBuilder {
             store: None,
             seed: 1,
+            clock: None,
             kinds: Vec::new(),
             namespaces: vec!["default".to_owned()],
             ranges: ServiceRanges::default(),

@@ -10,9 +10,10 @@ use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use orchestra_core::api::{Api, Client, DeleteOptions, Patch, WatchOptions, Watched};
+use orchestra_core::clock::SharedClock;
 use orchestra_core::controllers::{self, Config};
 use orchestra_core::meta::Object;
-use orchestra_core::testing::{TestServer, until};
+use orchestra_core::testing::{TestServer, TestServerBuilder, until};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +46,17 @@ impl Cluster {
     }
 
     pub async fn with(config: Config) -> Self {
+        Self::of(config, TestServer::builder()).await
+    }
+
+    /// One that lives by a clock.
+    pub async fn by(clock: SharedClock) -> Self {
+        Self::of(Config::default(), TestServer::builder().clock(clock)).await
+    }
+
+    async fn of(config: Config, server: TestServerBuilder) -> Self {
         let stop = CancellationToken::new();
-        let server = TestServer::builder().namespace("kube-node-lease").start().await;
+        let server = server.namespace("kube-node-lease").start().await;
         let client = server.client();
         let kubelet = Arc::new(Mutex::new(Kubelet::default()));
         let run = kubelet_for(client.clone(), Arc::clone(&kubelet));

@@ -12,6 +12,7 @@ mod load_balancers;
 mod nodes;
 mod protection;
 mod quotas;
+mod restless;
 mod stateful;
 mod volumes;
 mod workloads;

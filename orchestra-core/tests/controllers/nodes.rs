@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use serde_json::Value;
+use orchestra_core::api::Patch;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, is_ready};
 use crate::workloads::replica_set;
@@ -127,4 +128,79 @@ async fn nodes_of_a_zone_are_given_up_one_after_the_other() {
     cluster.kill("n3");
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(given_up().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pods_of_a_node_that_is_out_of_service_go_when_nobody_there_lets_them_go() {
+    let cluster = Cluster::start().await;
+    for node in ["n1", "n2"] {
+        cluster.node(node).await;
+    }
+    cluster.create::<ReplicaSet>(replica_set("web", 4)).await;
+    let before = cluster.until_pods("app=web", 4).await;
+    cluster.kill("n1");
+    until_ready(&cluster, "n1", "Unknown").await;
+    let there = before.iter().filter(|pod| node_of(pod) == "n1").count();
+    let leaving = async || {
+        let pods = cluster.api::<Pod>().list().await.unwrap();
+        pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_some()).count()
+    };
+    cluster.until("its pods are to go", async || (leaving().await == there).then_some(())).await;
+    // Nobody is there to say that they have ended.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(leaving().await, there);
+    let taints =
+        json!([{"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}]);
+    let node = cluster.client.cluster::<Node>().get("n1").await.unwrap();
+    let held = json!(node.spec.unwrap().taints.unwrap());
+    let all: Vec<_> = held.as_array().unwrap().iter().chain(taints.as_array().unwrap()).cloned().collect();
+    let nodes = cluster.client.cluster::<Node>();
+    nodes.patch("n1", Patch::Merge(json!({"spec": {"taints": all}}))).await.unwrap();
+    cluster.until("they are gone", async || (leaving().await == 0).then_some(())).await;
+    assert_eq!(cluster.pods("app=web").await.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_taken_back_when_every_node_fails() {
+    let cluster = Cluster::start().await;
+    for name in ["n1", "n2", "n3"] {
+        cluster.node(name).await;
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let given_up = async || {
+        let nodes = cluster.client.cluster::<Node>().list().await.unwrap();
+        let taints = nodes.into_iter().filter_map(|node| node.spec?.taints);
+        taints.filter(|taints| taints.iter().any(|taint| taint.effect == "NoExecute")).count()
+    };
+    cluster.kill("n1");
+    cluster.until("it is given up", async || (given_up().await == 1).then_some(())).await;
+    cluster.kill("n2");
+    cluster.kill("n3");
+    for name in ["n2", "n3"] {
+        until_ready(&cluster, name, "Unknown").await;
+    }
+    let failed = tokio::time::Instant::now();
+    cluster.until("none is", async || (given_up().await == 0).then_some(())).await;
+    assert!(failed.elapsed() <= Duration::from_secs(10), "{:?}", failed.elapsed());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(given_up().await, 0);
+    cluster.revive("n3").await;
+    cluster.until("the others are, again", async || (given_up().await == 2).then_some(())).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_excluded_says_nothing_of_the_others() {
+    let cluster = Cluster::start().await;
+    for name in ["n1", "n2"] {
+        cluster.node(name).await;
+    }
+    let label = json!({"metadata": {"labels": {"node.kubernetes.io/exclude-disruption": ""}}});
+    cluster.client.cluster::<Node>().patch("n2", Patch::Merge(label)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    cluster.kill("n1");
+    until_ready(&cluster, "n1", "Unknown").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let node = cluster.client.cluster::<Node>().get("n1").await.unwrap();
+    let taints = node.spec.unwrap().taints.unwrap();
+    assert!(taints.iter().all(|taint| taint.effect != "NoExecute"), "all that count fail: {taints:?}");
 }

@@ -47,6 +47,7 @@ async fn take_back(context: Context) -> Result<Action, Error> {
     }
     let condition = json!({
         "type": CONDITION, "status": "False", "reason": null, "message": null, "lastTransitionTime": context.now(),
+        "observedGeneration": entry.generation(),
     });
     let patch = write::guarded(&entry, json!({"status": {"conditions": [condition]}}));
     let target = write::target::<Object>(entry.name()).status();

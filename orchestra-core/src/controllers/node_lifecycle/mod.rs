@@ -19,9 +19,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::plan::{Grace, Health, Plan};
+pub use self::zones::EvictionRates;
 use self::zones::{GiveUp, Given, Zone};
 use super::Host;
-use crate::api::{Reply, Status};
+use crate::api::{Patch, Reply, Status};
 use crate::clock::SharedClock;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::write;
@@ -40,17 +41,24 @@ pub struct NodeTimes {
     pub monitor_grace: Duration,
     /// How long a node that has never reported may take for its first report: 60 s.
     pub startup_grace: Duration,
+    /// How fast those that fail are given up.
+    pub eviction: EvictionRates,
 }
 
 impl Default for NodeTimes {
     fn default() -> Self {
-        Self { monitor_grace: Duration::from_secs(40), startup_grace: Duration::from_secs(60) }
+        Self {
+            monitor_grace: Duration::from_secs(40),
+            startup_grace: Duration::from_secs(60),
+            eviction: EvictionRates::default(),
+        }
     }
 }
 
 struct Nodes {
     recorder: Recorder,
     grace: Grace,
+    eviction: EvictionRates,
     heard: Mutex<HashMap<ObjectName, Heard>>,
     given: Mutex<Given>,
 }
@@ -73,6 +81,7 @@ pub(super) async fn run(host: Host, times: NodeTimes) -> Result<(), Status> {
             running: duration(times.monitor_grace),
             starting: duration(times.startup_grace.max(times.monitor_grace)),
         },
+        eviction: times.eviction,
         heard: Mutex::default(),
         given: Mutex::default(),
     };
@@ -110,6 +119,15 @@ impl Reconciler for Nodes {
             plan = decide(Health::Disrupted);
         }
         self.apply(&context, &entry, &plan).await?;
+        let labels = plan::labels(entry.labels());
+        if !labels.is_empty() {
+            let labels: serde_json::Map<_, _> =
+                labels.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
+            let patch = Patch::Merge(json!({"metadata": {"labels": labels, "uid": entry.uid().as_str()}}));
+            write::unless_gone(
+                context.client().call(write::target::<Node>(entry.name()), patch.operation()).await,
+            )?;
+        }
         Ok(Action::again(plan.again.and_then(|again| Duration::try_from(again).ok())))
     }
 }
@@ -150,7 +168,8 @@ impl Nodes {
         plan: &Plan,
     ) -> Result<Health, Error> {
         let mut all: HashMap<String, Zone> = HashMap::new();
-        for other in context.cache::<Node>().await?.snapshot().range(None, None) {
+        let nodes = context.cache::<Node>().await?.snapshot();
+        for other in nodes.range(None, None).filter(|other| zones::counts(other.labels())) {
             let zone = all.entry(zones::name(other.labels())).or_default();
             match plan::ready(&other.view::<View>()?.status.conditions) {
                 // This one fails, whatever it says of itself.
@@ -159,7 +178,7 @@ impl Nodes {
             }
         }
         let zone = zones::name(entry.labels());
-        let may = match zones::give_up(&all, &zone) {
+        let may = match zones::give_up(&all, &zone, self.eviction) {
             GiveUp::TakeBack => false,
             _ if plan::is_given_up(node) || !plan.gives_up() => true,
             GiveUp::NotNow => false,

@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::selector::LabelSet;
+
 /// The conditions that a node reports, the most important one first.
 const REPORTED: [&str; 4] = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -19,7 +21,7 @@ const BY_CONDITION: [(&str, &str, &str); 6] = [
     ("PIDPressure", "True", "node.kubernetes.io/pid-pressure"),
     ("NetworkUnavailable", "True", "node.kubernetes.io/network-unavailable"),
 ];
-/// How often a failing node is looked at while too many fail.
+/// How often a node that is not ready is looked at: what the others do may change what is to be done about it.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
@@ -54,6 +56,16 @@ pub(super) struct Plan {
     pub(super) unready: bool,
     /// When its silence will have lasted too long.
     pub(super) again: Option<SignedDuration>,
+}
+
+/// Labels of the machine that go by two names, of which the first is right.
+const LABELS: [(&str, &str); 2] =
+    [("kubernetes.io/os", "beta.kubernetes.io/os"), ("kubernetes.io/arch", "beta.kubernetes.io/arch")];
+
+/// The labels that a node lacks, or has otherwise, by what it says of its machine.
+pub(super) fn labels(held: &LabelSet) -> Vec<(&'static str, String)> {
+    let said = LABELS.iter().filter_map(|(right, other)| Some((*other, held.get(right)?)));
+    said.filter(|(other, value)| held.get(other).as_ref() != Some(value)).collect()
 }
 
 /// Whether a node is ready and was heard of lately, so that the health of the others does not matter.
@@ -94,11 +106,11 @@ pub(super) fn plan(
     let silent = now.duration_since(heard);
     let conditions = if silent > allowed { silenced(node, &held, now) } else { held.clone() };
     let (before, ready) = (ready(&held), ready(&conditions));
-    let again = if silent <= allowed {
-        Some(allowed - silent + SignedDuration::from_millis(1))
-    } else {
-        // What the others do may change what is to be done about this one.
-        (health == Health::Disrupted).then_some(LOOK_AGAIN)
+    let silence = (silent <= allowed).then(|| allowed - silent + SignedDuration::from_millis(1));
+    let again = match ready {
+        "True" => silence,
+        _ if never && silence.is_some() => silence,
+        _ => silence.into_iter().chain([LOOK_AGAIN]).min(),
     };
     let lost = (was_ready || before == "True") && ready != "True";
     let taints = taints(node, &conditions, health, now);

@@ -8,14 +8,29 @@ use std::time::Duration;
 
 use crate::selector::LabelSet;
 
-/// The pause between two nodes of a zone that are given up, and of a large zone of which many nodes fail.
-const PAUSE: Duration = Duration::from_secs(10);
-const LONG_PAUSE: Duration = Duration::from_secs(100);
-/// More nodes than this make a zone large.
-const LARGE: usize = 50;
-/// From this share on, in percent, and from this number on many nodes fail.
-const MANY_PERCENT: usize = 55;
+/// From this number on, if their share is large enough, many nodes fail.
 const MANY: usize = 3;
+/// What has a node not count, whether it fails or not.
+const NOT_COUNTED: &str = "node.kubernetes.io/exclude-disruption";
+
+/// How fast nodes that fail are given up: nodes a second, of each zone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvictionRates {
+    /// While few nodes of the zone fail, or all of them while those of others do not: 0.1. Zero for never.
+    pub usual: f64,
+    /// While many of a large zone fail: 0.01. Of a smaller one, none is given up then.
+    pub reduced: f64,
+    /// More nodes than this make a zone large: 50.
+    pub large: usize,
+    /// From which share on many nodes fail: 0.55.
+    pub unhealthy: f64,
+}
+
+impl Default for EvictionRates {
+    fn default() -> Self {
+        Self { usual: 0.1, reduced: 0.01, large: 50, unhealthy: 0.55 }
+    }
+}
 
 /// The nodes of a zone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +46,11 @@ pub(super) fn name(labels: &LabelSet) -> String {
     if region.is_empty() && zone.is_empty() { String::new() } else { format!("{region}/{zone}") }
 }
 
+/// Whether a node counts among those of its zone.
+pub(super) fn counts(labels: &LabelSet) -> bool {
+    labels.get(NOT_COUNTED).is_none()
+}
+
 /// When a node that fails may be given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GiveUp {
@@ -43,19 +63,25 @@ pub(super) enum GiveUp {
 }
 
 /// Decides for the nodes of one zone.
-pub(super) fn give_up(zones: &HashMap<String, Zone>, name: &str) -> GiveUp {
+pub(super) fn give_up(zones: &HashMap<String, Zone>, name: &str, rates: EvictionRates) -> GiveUp {
     let all_fail = |zone: &Zone| zone.ready == 0 && zone.failing > 0;
-    if zones.values().all(all_fail) {
+    if !zones.is_empty() && zones.values().all(all_fail) {
         return GiveUp::TakeBack;
     }
     let zone = zones.get(name).copied().unwrap_or_default();
     let total = zone.ready + zone.failing;
-    let many = zone.failing >= MANY && zone.failing * 100 >= total * MANY_PERCENT;
+    let share = zone.failing as f64 / total.max(1) as f64;
+    let many = zone.failing >= MANY && share >= rates.unhealthy;
     // A zone that is gone as a whole is given up like a single node: the others have room to spare for that.
-    match many && !all_fail(&zone) {
-        false => GiveUp::After(PAUSE),
-        true if total > LARGE => GiveUp::After(LONG_PAUSE),
-        true => GiveUp::NotNow,
+    let rate = match many && !all_fail(&zone) {
+        false => rates.usual,
+        true if total > rates.large => rates.reduced,
+        true => 0.0,
+    };
+    // What is no rate, such as one below zero, is none.
+    match Duration::try_from_secs_f64(rate.recip()) {
+        Ok(pause) if rate > 0.0 => GiveUp::After(pause),
+        _ => GiveUp::NotNow,
     }
 }
 
@@ -78,9 +104,11 @@ impl Given {
 mod tests {
     use super::*;
 
+    const PAUSE: Duration = Duration::from_secs(10);
+
     #[test]
     fn the_more_nodes_of_a_zone_fail_the_slower_they_are_given_up() {
-        let (soon, slowly) = (GiveUp::After(PAUSE), GiveUp::After(LONG_PAUSE));
+        let (soon, slowly) = (GiveUp::After(PAUSE), GiveUp::After(Duration::from_secs(100)));
         for (ready, failing, expected) in [
             (3, 1, soon),
             (1, 1, soon),
@@ -93,17 +121,38 @@ mod tests {
             (0, 100, GiveUp::TakeBack),
         ] {
             let zones = HashMap::from([(String::new(), Zone { ready, failing })]);
-            assert_eq!(give_up(&zones, ""), expected, "{ready} ready, {failing} failing");
+            let found = give_up(&zones, "", EvictionRates::default());
+            assert_eq!(found, expected, "{ready} ready, {failing} failing");
         }
+    }
+
+    #[test]
+    fn rates_and_what_is_many_may_be_said() {
+        let rates = EvictionRates { usual: 1.0, reduced: 0.5, large: 4, unhealthy: 0.7 };
+        let seconds = |seconds| GiveUp::After(Duration::from_secs(seconds));
+        let none = EvictionRates { usual: 0.0, reduced: -1.0, ..rates };
+        for (ready, failing, rates, expected) in [
+            (1, 3, rates, GiveUp::NotNow),
+            (2, 3, rates, seconds(1)),
+            (1, 4, rates, seconds(2)),
+            (3, 1, none, GiveUp::NotNow),
+            (1, 4, none, GiveUp::NotNow),
+            (3, 1, EvictionRates { usual: f64::NAN, ..rates }, GiveUp::NotNow),
+        ] {
+            let zones = HashMap::from([(String::new(), Zone { ready, failing })]);
+            assert_eq!(give_up(&zones, "", rates), expected, "{ready} ready, {failing} failing: {rates:?}");
+        }
+        assert_eq!(give_up(&HashMap::new(), "", rates), seconds(1), "no node of any zone counts");
     }
 
     #[test]
     fn a_zone_that_is_gone_is_given_up_while_another_is_there() {
         let zone = |ready, failing| Zone { ready, failing };
         let zones = HashMap::from([("a".to_owned(), zone(0, 4)), ("b".to_owned(), zone(4, 0))]);
-        assert_eq!(give_up(&zones, "a"), GiveUp::After(PAUSE));
+        let rates = EvictionRates::default();
+        assert_eq!(give_up(&zones, "a", rates), GiveUp::After(PAUSE));
         let none = HashMap::from([("a".to_owned(), zone(0, 4)), ("b".to_owned(), zone(0, 1))]);
-        assert_eq!(give_up(&none, "a"), GiveUp::TakeBack);
+        assert_eq!(give_up(&none, "a", rates), GiveUp::TakeBack);
     }
 
     #[test]

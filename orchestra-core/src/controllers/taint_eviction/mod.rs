@@ -141,11 +141,12 @@ pub(super) async fn report(
     context: &Context,
     entry: &Entry,
     mut status: Value,
-    condition: Value,
+    mut condition: Value,
 ) -> Result<crate::api::Response, crate::api::Status> {
     let pod = entry.to_value().map_err(crate::api::Status::internal)?;
     let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
     conditions.retain(|held| held["type"] != condition["type"]);
+    condition["observedGeneration"] = entry.generation().into();
     conditions.push(condition);
     status["conditions"] = conditions.into();
     write::patch_status::<Pod>(context.client(), entry, status).await

@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
-use super::{Grace, Health, Plan, plan, ready};
+use super::{Grace, Health, Plan, labels, plan, ready};
 use crate::controllers::testing::{at, over, text};
 
 const GRACE: Grace =
@@ -49,6 +49,7 @@ fn a_silent_node_is_unknown_and_tainted() {
         node("Unknown", &json!({"status": {"conditions": conditions}, "spec": {"taints": plan.taints}}));
     let again = decide(&said, 100, Health::Normal);
     assert_eq!((again.conditions, again.taints, again.lost), (None, None, false));
+    assert_eq!(again.again, Some(SignedDuration::from_secs(5)), "the others may come to fail too");
 }
 
 #[test]
@@ -87,4 +88,23 @@ fn when_most_nodes_fail_none_of_them_drives_pods_away() {
     let plan = decide(&node("True", &json!({})), 41, Health::Disrupted);
     assert_eq!(taints(&plan), ["unreachable:NoSchedule"]);
     assert!(!plan.gives_up() && decide(&node("True", &json!({})), 41, Health::Normal).gives_up());
+}
+
+#[test]
+fn what_a_node_says_of_its_machine_it_says_by_both_names() {
+    let of = |held: &Value| {
+        let node = crate::controllers::testing::entry(
+            &json!({"metadata": {"name": "n", "uid": "n", "labels": held}}),
+        );
+        labels(node.labels())
+    };
+    assert_eq!(of(&json!({})), []);
+    assert_eq!(of(&json!({"beta.kubernetes.io/os": "linux"})), []);
+    let both = json!({"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "linux"});
+    assert_eq!(of(&both), []);
+    let other =
+        json!({"kubernetes.io/os": "linux", "beta.kubernetes.io/os": "plan9", "kubernetes.io/arch": "arm64"});
+    let expected =
+        [("beta.kubernetes.io/os", "linux".to_owned()), ("beta.kubernetes.io/arch", "arm64".to_owned())];
+    assert_eq!(of(&other), expected);
 }

@@ -126,6 +126,22 @@ fn in_parallel_no_pod_waits() {
         planned(&parallel, &[unready(5, "new"), new(9), new(4)]),
         "create 6\ncreate 7\ndelete 9\ndelete 4\n"
     );
+    // One that is missing is made and waited for by an update, unless more than one may be away: as in Kubernetes, where it
+    // counts as a pod that is not available from the moment that it is made.
+    let rolling = |most: Value| {
+        set(&json!({"spec": {"podManagementPolicy": "Parallel", "updateStrategy": {"rollingUpdate": most}}}))
+    };
+    for (most, pods, expected) in [
+        (json!({}), vec![old(0), old(1)], "create 2\n"),
+        (json!({}), vec![old(0), old(2)], "create 1\ndelete 2\n"),
+        (json!({}), vec![old(0), new(2)], "create 1\n"),
+        (json!({}), vec![old(0), old(1), unready(2, "old")], "delete 2\n"),
+        (json!({"maxUnavailable": 2}), vec![old(0), old(1)], "create 2\ndelete 1\n"),
+        (json!({"maxUnavailable": 2}), vec![old(0), new(2)], "create 1\ndelete 0\n"),
+        (json!({"maxUnavailable": 1}), vec![old(0), old(2)], "create 1\n"),
+    ] {
+        assert_eq!(planned(&rolling(most.clone()), &pods), expected, "{most} {pods:?}");
+    }
 }
 
 #[test]

@@ -109,10 +109,12 @@ impl VirtualClock {
             return self.stuck.notify_one();
         };
         state.elapsed = state.elapsed.max(at);
-        let later = state.sleepers.split_off(&(at, u64::MAX));
-        let now = std::mem::replace(&mut state.sleepers, later);
+        let mut now = Vec::new();
+        while let Some(first) = state.sleepers.first_entry().filter(|first| first.key().0 <= at) {
+            now.push(first.remove());
+        }
         drop(state);
-        now.into_values().for_each(Waker::wake);
+        now.into_iter().for_each(Waker::wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

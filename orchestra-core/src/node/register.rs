@@ -145,25 +145,26 @@ impl Registrar {
             Err(error) => Health::NotReady(format!("container runtime is down: {error}")),
         };
         let node = self.ensure_node().await?;
-        self.node_uid = node.metadata.uid.clone();
-        let known = node.status.unwrap_or_default();
+        self.node_uid.clone_from(&node.metadata.uid);
+        let unsaid = NodeStatus::default();
+        let known = node.status.as_ref().unwrap_or(&unsaid);
         let now = self.ctx.now();
         let due = self.reported_at.is_none_or(|at| between(at, now) >= self.ctx.config.status_period);
         // Images are looked at when the status is due anyway; they are not news by themselves.
-        let mut status = self.status(&known, &[], &health, now);
+        let mut status = self.status(known, &[], &health, now);
         status.images.clone_from(&known.images);
-        if !due && !says_something_new(&known, &status) {
+        if !due && !says_something_new(known, &status) {
             return Ok(());
         }
         if due {
             let images = self.ctx.runtime.images().await.unwrap_or_default();
-            status = self.status(&known, &images, &health, now);
+            status = self.status(known, &images, &health, now);
         }
         let patch = json!({"metadata": {"uid": self.node_uid}, "status": status});
         let api = self.ctx.client.cluster::<Node>();
         api.patch_status(&self.ctx.name, Patch::Merge(patch)).await?;
         self.reported_at = Some(now);
-        for reason in changes(&known, &status) {
+        for reason in changes(known, &status) {
             let message = format!("Node {} status is now: {reason}", self.ctx.name);
             self.ctx.normal(&self.about(), &reason, message);
         }
@@ -194,17 +195,25 @@ impl Registrar {
     }
 
     /// The node, made if it is not there, with the labels it must have.
-    async fn ensure_node(&self) -> Result<Node, Status> {
+    async fn ensure_node(&self) -> Result<Arc<Node>, Status> {
         let ctx = &self.ctx;
         let api = ctx.client.cluster::<Node>();
-        let Some(node) = api.find(&ctx.name).await? else {
-            return match api.create(&new_node(&ctx.name, &ctx.machine, &ctx.config)).await {
-                Err(error) if error.is_already_exists() => api.get(&ctx.name).await,
-                other => other,
-            };
+        // Where the API is in this process, what it has is decoded once a revision and not at each heartbeat.
+        let node = match api.objects().get(&ctx.name).await {
+            Ok(entry) => entry.view::<Node>().map_err(Status::internal)?,
+            Err(error) if error.is_not_found() => {
+                return match api.create(&new_node(&ctx.name, &ctx.machine, &ctx.config)).await {
+                    Err(error) if error.is_already_exists() => api.get(&ctx.name).await.map(Arc::new),
+                    made => made.map(Arc::new),
+                };
+            }
+            Err(error) => return Err(error),
         };
         match missing_metadata(&node, &ctx.name, &ctx.machine, &ctx.config) {
-            Some(metadata) => api.patch(&ctx.name, Patch::Merge(json!({"metadata": metadata}))).await,
+            Some(metadata) => {
+                let patch = Patch::Merge(json!({"metadata": metadata}));
+                api.patch(&ctx.name, patch).await.map(Arc::new)
+            }
             None => Ok(node),
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use super::fault::FaultPlan;
@@ -26,9 +26,20 @@ pub struct Explore {
     kept: Vec<(u64, FaultPlan)>,
     twice: bool,
     threads: usize,
+    told: Option<Told>,
 }
 
-/// What an exploration came to that found nothing.
+/// Who is told how far an exploration is.
+#[derive(Clone)]
+struct Told(Arc<dyn Fn(&Explored) + Send + Sync>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+/// What an exploration came to that found nothing, or has come to until now.
 #[derive(Clone, Debug)]
 pub struct Explored {
     /// How many lives were lived.
@@ -58,7 +69,16 @@ impl Explore {
     pub fn new(scenario: Scenario) -> Self {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let strategies = vec![Strategy::chaos()];
-        Self { scenario, first: 0, seeds: 100, strategies, kept: Vec::new(), twice: false, threads }
+        Self {
+            scenario,
+            first: 0,
+            seeds: 100,
+            strategies,
+            kept: Vec::new(),
+            twice: false,
+            threads,
+            told: None,
+        }
     }
 
     /// So many lives, of the seeds from 0 on.
@@ -104,6 +124,12 @@ impl Explore {
         Self { threads: threads.max(1), ..self }
     }
 
+    /// Tells after each life how many there were until now; by any of its threads.
+    #[must_use]
+    pub fn progress(self, tell: impl Fn(&Explored) + Send + Sync + 'static) -> Self {
+        Self { told: Some(Told(Arc::new(tell))), ..self }
+    }
+
     /// Lives them until one is not as it must be, and then finds the least that it takes. Which is found does not depend on
     /// the threads: it is that of the smallest seed.
     ///
@@ -116,7 +142,8 @@ impl Explore {
         }
         let outline = Outline::new(reference, self.scenario.setting().nodes);
         let (next, least) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-        let (commits, worst) = (AtomicU64::new(0), Mutex::new(None::<(u64, Outcome, String)>));
+        let (lives, commits, worst) =
+            (AtomicU64::new(1), AtomicU64::new(0), Mutex::new(None::<(u64, Outcome, String)>));
         let total = self.kept.len() as u64 + self.seeds;
         thread::scope(|scope| {
             for _ in 0..self.threads {
@@ -127,7 +154,11 @@ impl Explore {
                             return;
                         }
                         let (outcome, strategy) = self.number(number, &outline);
-                        commits.fetch_add(outcome.commits, Ordering::Relaxed);
+                        let commits = commits.fetch_add(outcome.commits, Ordering::Relaxed) + outcome.commits;
+                        let lives = lives.fetch_add(1, Ordering::Relaxed) + 1;
+                        if let Some(Told(tell)) = &self.told {
+                            tell(&Explored { lives, commits });
+                        }
                         if outcome.violation.is_some() && least.fetch_min(number, Ordering::Relaxed) > number
                         {
                             let mut worst = worst.lock().unwrap_or_else(PoisonError::into_inner);

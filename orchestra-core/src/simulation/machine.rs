@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::cluster::{Builder, Node};
 use crate::network::fake::FakeNetwork;
 use crate::node::fake::FakeHost;
-use crate::node::{HttpAnswer, ProbeError};
+use crate::node::{Config, HttpAnswer, ProbeError};
 use crate::runtime::fake::{Call, FakeRuntime};
 use crate::runtime::{ContainerId, PullFailure, RuntimeError};
 
@@ -53,8 +53,13 @@ impl Machine {
     }
 
     /// Adds the machine to a cluster.
-    pub(super) fn join(&self, number: usize, builder: Builder) -> Builder {
-        let node = Node::new(self.name.clone()).volumes(self.host.clone()).prober(self.host.clone());
+    pub(super) fn join(&self, number: usize, heartbeat: Option<Duration>, builder: Builder) -> Builder {
+        let mut config = Config::default();
+        if let Some(heartbeat) = heartbeat {
+            (config.heartbeat, config.lease) = (heartbeat, heartbeat * 4);
+        }
+        let node = Node::new(self.name.clone()).config(config);
+        let node = node.volumes(self.host.clone()).prober(self.host.clone());
         let [.., high, low] = (number as u32).to_be_bytes();
         let network = FakeNetwork::with_range(Ipv4Addr::new(10, 128 | high & 0x7f, low, 0), 24);
         builder.node(node, self.runtime.clone(), network)

@@ -54,6 +54,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `scenario` | what is simulated |
+//! | `prepared` | with what all lives of a scenario begin |
 //! | `world` | a simulated cluster that runs: what scripts and faults act on |
 //! | `machine` | its machines |
 //! | `wire` | what lies between a client and the API: time, faults, the story |
@@ -69,6 +70,7 @@
 mod explore;
 mod fault;
 mod machine;
+mod prepared;
 mod replica;
 mod run;
 mod scenario;

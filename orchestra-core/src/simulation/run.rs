@@ -12,10 +12,14 @@ use super::watched::{Violation, Watched, violation};
 use super::world::World;
 use crate::clock::{SharedClock, run_virtual};
 use crate::store::Store;
+use crate::store::memory::MemoryStore;
 use crate::supervise::Supervisor;
 
 /// How often it is looked whether the cluster is as it must be in the end.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How many commits are remembered: all of them, as clients may be sent into the past.
+const HISTORY: usize = 10_000_000;
 
 /// A cluster's life to be lived: a scenario, a seed from which all chance follows, and what goes wrong.
 #[derive(Clone, Debug)]
@@ -69,12 +73,18 @@ impl Simulation {
     /// When this thread is one of an async runtime, or what the embedder brings panics outside a task.
     pub fn run(self) -> Outcome {
         let (seed, plan) = (self.seed, self.plan.clone());
-        let ended = run_virtual(seed, None, move |clock| self.live(clock));
+        let prepared = match self.scenario.prepared() {
+            Ok(prepared) => prepared,
+            Err(why) => return Outcome::without_life(seed, plan, "the cluster starts", why),
+        };
+        let (store, state) = (prepared.store.fork_remembering(HISTORY), prepared.state.clone());
+        let start = Some(prepared.at);
+        let ended = run_virtual(seed, start, move |clock| self.live(clock, store, state));
         ended.unwrap_or_else(|stuck| Outcome::without_life(seed, plan, "the script ends", stuck.to_string()))
     }
 
-    async fn live(self, clock: SharedClock) -> Outcome {
-        let (world, dying) = match World::start(self.scenario.setting(), &clock).await {
+    async fn live(self, clock: SharedClock, store: MemoryStore, state: State) -> Outcome {
+        let (world, dying) = match World::start(self.scenario.setting(), &clock, store).await {
             Ok(started) => started,
             Err(error) => {
                 return Outcome::without_life(self.seed, self.plan, "the cluster starts", error.to_string());
@@ -82,7 +92,7 @@ impl Simulation {
         };
         let mut tasks = Supervisor::new("simulation", Arc::clone(&clock));
         tasks.run_once("restarts".to_owned(), world.clone().bury(dying));
-        let watched = Arc::new(Watched::new(self.scenario.always.clone()));
+        let watched = Arc::new(Watched::new(self.scenario.always.clone(), state));
         tasks.run_once("watch".to_owned(), Arc::clone(&watched).follow(world.clone()));
         until_nodes(&world).await;
         world.wire().begin();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 
 use super::fault::Fault;
+use super::prepared::{Prepared, prepare};
 use super::state::State;
 use super::world::{OwnFault, Setting, World};
 use crate::api::Status;
@@ -29,6 +30,7 @@ pub(super) struct Invariant {
 pub struct Scenario {
     pub(super) name: Arc<str>,
     setting: Setting,
+    prepared: Arc<OnceLock<Result<Prepared, String>>>,
     pub(super) script: Arc<Script>,
     pub(super) always: Vec<Invariant>,
     pub(super) eventually: Vec<Invariant>,
@@ -48,7 +50,14 @@ impl Scenario {
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             name: name.into(),
-            setting: Setting { nodes: 0, describe: Arc::new(|builder| builder), own_faults: BTreeMap::new() },
+            setting: Setting {
+                nodes: 0,
+                heartbeat: None,
+                bare: false,
+                describe: Arc::new(|builder| builder),
+                own_faults: BTreeMap::new(),
+            },
+            prepared: Arc::default(),
             script: Arc::new(|_| Box::pin(async { Ok(()) })),
             always: Vec::new(),
             eventually: Vec::new(),
@@ -58,10 +67,25 @@ impl Scenario {
         }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// With so many nodes, `fake-0` and on.
     #[must_use]
     pub fn nodes(mut self, nodes: usize) -> Self {
         self.setting.nodes = nodes;
+        self
+    }
+
+    /// Nodes say this often that they live, and count as lost after four times as long; without, every ten seconds and
+    /// after forty. For lives of days, of which heartbeats would be the most, and in which it does not matter how soon a
+    /// node is missed.
+    #[must_use]
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.setting.heartbeat = Some(every);
+        self.prepared = Arc::default();
         self
     }
 
@@ -70,6 +94,7 @@ impl Scenario {
     #[must_use]
     pub fn cluster(mut self, describe: impl Fn(Builder) -> Builder + Send + Sync + 'static) -> Self {
         self.setting.describe = Arc::new(describe);
+        self.prepared = Arc::default();
         self
     }
 
@@ -129,6 +154,11 @@ impl Scenario {
     #[must_use]
     pub fn never_rests(self) -> Self {
         Self { rests: false, ..self }
+    }
+
+    /// What its lives begin with, made when it is first asked for.
+    pub(super) fn prepared(&self) -> Result<&Prepared, String> {
+        self.prepared.get_or_init(|| prepare(&self.setting)).as_ref().map_err(String::clone)
     }
 
     pub(super) fn setting(&self) -> Setting {

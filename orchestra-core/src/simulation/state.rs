@@ -9,9 +9,9 @@ use imbl::OrdMap;
 use rustc_hash::FxBuildHasher;
 
 use super::machine::Running;
-use crate::api::{Kinds, entry_of};
+use crate::api::{Caches, Kinds, entry_of};
 use crate::meta::{GroupResource, Object, ObjectName, Revision};
-use crate::store::{Batch, Change};
+use crate::store::{Batch, Change, Record};
 use crate::watch::Entry;
 
 /// Every object as it was at one revision, and what ran on the machines when that was looked at.
@@ -31,6 +31,18 @@ impl fmt::Debug for State {
 }
 
 impl State {
+    /// What a store holds.
+    pub(super) fn of(kinds: &Kinds, records: Vec<Record>, revision: Revision) -> Self {
+        let mut state = Self { revision, ..Self::default() };
+        for record in records {
+            let Some((row, name)) = kinds.parse_key(&record.key) else { continue };
+            if let Some(entry) = entry_of(row, record) {
+                state.objects.entry(row.id.clone()).or_default().insert(name, entry);
+            }
+        }
+        state
+    }
+
     /// The revision.
     pub fn revision(&self) -> Revision {
         self.revision
@@ -72,7 +84,7 @@ impl State {
 
     /// Goes on by one commit. Whether it changed more than what changes all the time: leases, events and what nodes say of
     /// themselves.
-    pub(super) fn apply(&mut self, kinds: &Kinds, batch: &Batch, elapsed: Duration) -> bool {
+    pub(super) fn apply(&mut self, kinds: &Kinds, caches: &Caches, batch: &Batch, elapsed: Duration) -> bool {
         (self.revision, self.elapsed) = (batch.revision, elapsed);
         let mut matters = false;
         self.removed.clear();
@@ -81,7 +93,10 @@ impl State {
             let of_kind = self.objects.entry(row.id.clone()).or_default();
             match change {
                 Change::Put { record, .. } => {
-                    let Some(entry) = entry_of(row, record.clone()) else { continue };
+                    // Most often the server's caches hold it already, read.
+                    let held = caches.get(&row.id).and_then(|cache| cache.get(&name));
+                    let held = held.filter(|entry| entry.revision() == record.modified);
+                    let Some(entry) = held.or_else(|| entry_of(row, record.clone())) else { continue };
                     drop(of_kind.insert(name, entry));
                 }
                 Change::Delete { .. } => {

@@ -13,7 +13,6 @@ use super::machine::{Machine, Running};
 use super::scenario::Invariant;
 use super::state::State;
 use super::world::World;
-use crate::meta::Revision;
 use crate::signal::Signal;
 use crate::store::{Batch, Change, KeyRange, Store};
 use crate::supervise::message_of;
@@ -56,8 +55,10 @@ pub(super) struct Inner {
 }
 
 impl Watched {
-    pub(super) fn new(always: Vec<Invariant>) -> Self {
-        Self { always, inner: Mutex::default(), broken: Signal::new(false) }
+    /// What goes on from a state.
+    pub(super) fn new(always: Vec<Invariant>, state: State) -> Self {
+        let inner = Inner { state, ..Inner::default() };
+        Self { always, inner: Mutex::new(inner), broken: Signal::new(false) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -66,7 +67,8 @@ impl Watched {
 
     /// Follows every commit.
     pub(super) async fn follow(self: Arc<Self>, world: World) {
-        let Ok(mut batches) = world.store().watch(&KeyRange::all(), Revision::ZERO).await else { return };
+        let after = self.lock().state.revision();
+        let Ok(mut batches) = world.store().watch(&KeyRange::all(), after).await else { return };
         while let Some(Ok(batch)) = batches.next().await {
             self.step(&world, &batch);
         }
@@ -74,11 +76,11 @@ impl Watched {
 
     fn step(&self, world: &World, batch: &Batch) {
         let (elapsed, at) = (world.clock().elapsed(), world.wire().time());
-        let kinds = world.cluster().server().kinds();
+        let server = world.cluster().server();
         let mut inner = self.lock();
         inner.commits += 1;
         inner.digest = digest(inner.digest, batch, elapsed);
-        if !inner.state.apply(&kinds, batch, elapsed) {
+        if !inner.state.apply(&server.kinds(), server.caches(), batch, elapsed) {
             return;
         }
         inner.changes.push(at);

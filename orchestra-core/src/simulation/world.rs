@@ -20,9 +20,6 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::supervise::{Supervisor, Task};
 
-/// How many commits are remembered: all of them, as clients may be sent into the past.
-const HISTORY: usize = 10_000_000;
-
 /// How long a client that died needs to start again.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -33,6 +30,10 @@ pub(super) type OwnFault = dyn Fn(World, Fault) -> BoxFuture<'static, ()> + Send
 #[derive(Clone)]
 pub(super) struct Setting {
     pub(super) nodes: usize,
+    /// How often they say that they live, if not as nodes do.
+    pub(super) heartbeat: Option<Duration>,
+    /// Without the embedder's own parts.
+    pub(super) bare: bool,
     pub(super) describe: Arc<Describe>,
     pub(super) own_faults: BTreeMap<String, Arc<OwnFault>>,
 }
@@ -58,20 +59,28 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// Starts the cluster. What else it gives is told who is to die.
+    /// Starts the cluster over a store. What else it gives is told who is to die.
     pub(super) async fn start(
         setting: Setting,
         clock: &SharedClock,
+        store: MemoryStore,
     ) -> Result<(Self, mpsc::UnboundedReceiver<String>), StartError> {
         let (dies, dying) = mpsc::unbounded_channel();
-        let (store, wire) = (MemoryStore::with_history(HISTORY), Wire::new(Arc::clone(clock), dies));
+        let wire = Wire::new(Arc::clone(clock), dies);
         let machines: Vec<Machine> = (0..setting.nodes).map(|number| Machine::new(number, clock)).collect();
         let tap = Arc::clone(&wire);
         let mut builder = (setting.describe)(Cluster::builder());
+        if let Some(heartbeat) = setting.heartbeat {
+            // As many times that as nodes of a real cluster may.
+            builder = builder.silence(heartbeat * 4, heartbeat * 6);
+        }
+        if setting.bare {
+            builder = builder.without_own_parts();
+        }
         builder = builder.store(store.clone()).clock(Arc::clone(clock));
         builder = builder.layer(move |server| Tapped::new(server, tap));
         for (number, machine) in machines.iter().enumerate() {
-            builder = machine.join(number, builder);
+            builder = machine.join(number, setting.heartbeat, builder);
         }
         let cluster = builder.start().await?;
         let inner = Inner { cluster, store, wire, machines, own_faults: setting.own_faults };

@@ -82,8 +82,18 @@ impl MemoryStore {
     /// records until one of the two writes them; of the past it knows nothing.
     #[must_use]
     pub fn fork(&self) -> Self {
+        self.fork_keeping(self.keep)
+    }
+
+    /// The same, which remembers at most its last `keep` commits.
+    #[must_use]
+    pub(crate) fn fork_remembering(&self, keep: usize) -> Self {
+        self.fork_keeping(Keep { commits: keep, ..self.keep })
+    }
+
+    fn fork_keeping(&self, keep: Keep) -> Self {
         let (records, revision) = self.shared.read(|ledger| (ledger.records().clone(), ledger.revision()));
-        Self::begin(records, revision, self.keep)
+        Self::begin(records, revision, keep)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod determinism;
 mod faults;
+mod housekeeping;
 mod scenarios;
 mod trace;
 #[cfg(feature = "redb")]

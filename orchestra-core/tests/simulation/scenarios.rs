@@ -49,7 +49,7 @@ fn pods_of(state: &State, app: &str) -> Vec<std::sync::Arc<Pod>> {
 }
 
 /// Exactly so many pods of an image, all ready.
-fn serves(app: &'static str, count: usize, image: &'static str) -> impl Fn(&State) -> Result<(), String> {
+pub fn serves(app: &'static str, count: usize, image: &'static str) -> impl Fn(&State) -> Result<(), String> {
     move |state| {
         let pods = pods_of(state, app);
         let good = |pod: &Pod| {
@@ -65,7 +65,7 @@ fn serves(app: &'static str, count: usize, image: &'static str) -> impl Fn(&Stat
 }
 
 /// No two pods of one name run at a time, wherever they are.
-fn at_most_one(state: &State) -> Result<(), String> {
+pub fn at_most_one(state: &State) -> Result<(), String> {
     let mut seen = std::collections::BTreeMap::new();
     for running in state.running() {
         let key = (&running.namespace, &running.pod);

@@ -22,7 +22,7 @@ use crate::admission::ServiceRanges;
 use crate::api::access::{Authorizer, Chain, Masters, standard};
 use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Service, Status};
 use crate::clock::SharedClock;
-use crate::controllers;
+use crate::controllers::{self, NodeTimes};
 use crate::network::Network;
 use crate::node::Config as NodeConfig;
 use crate::runtime::Runtime;
@@ -222,6 +222,18 @@ impl Builder {
         F: Future<Output = ()> + Send + 'static,
     {
         self.own.push((name.into(), Box::new(move |client, stop| Box::pin(run(client, stop)))));
+        self
+    }
+
+    /// How long nodes may be silent that have reported, and how long those that never have.
+    pub(crate) fn silence(mut self, reported: Duration, never: Duration) -> Self {
+        self.controllers.nodes = NodeTimes { monitor_grace: reported, startup_grace: never };
+        self
+    }
+
+    /// Leaves out the parts of the embedder's own.
+    pub(crate) fn without_own_parts(mut self) -> Self {
+        self.own.clear();
         self
     }
 

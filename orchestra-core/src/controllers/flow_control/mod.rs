@@ -83,19 +83,19 @@ pub(super) async fn run_schemas(host: Host) -> Result<(), Status> {
 }
 
 /// Their names, so that each is looked at also when it is not there.
-fn names(all: Vec<Bootstrap>) -> impl futures::Stream<Item = ObjectName> + Send + 'static {
-    futures::stream::iter(all.into_iter().map(|object| ObjectName::cluster(object.name)))
+fn names(all: &'static [Bootstrap]) -> impl futures::Stream<Item = ObjectName> + Send + 'static {
+    futures::stream::iter(all.iter().map(|object| ObjectName::cluster(object.name)))
 }
 
 /// Makes one that every cluster has, or puts it right, and returns whether there was anything to do.
-async fn keep<K: Object>(context: &Context, all: Vec<Bootstrap>) -> Result<bool, Error> {
+async fn keep<K: Object>(context: &Context, all: &[Bootstrap]) -> Result<bool, Error> {
     let name = context.name().name();
-    let Some(wanted) = all.into_iter().find(|object| object.name == name) else { return Ok(false) };
+    let Some(wanted) = all.iter().find(|object| object.name == name) else { return Ok(false) };
     let held = context.entry::<K>().await?.map(|entry| entry.to_value()).transpose()?;
     // They are the API server's own.
     let user = User::named("system:apiserver").in_group("system:masters");
     let api: Api<K> = context.client().as_user(user).cluster();
-    match plan::keep(&wanted, held.as_ref()) {
+    match plan::keep(wanted, held.as_ref()) {
         Keep::AsItIs => return Ok(false),
         Keep::Create(object) => {
             let object = serde_json::from_value(object)?;

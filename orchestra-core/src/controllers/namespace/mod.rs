@@ -88,7 +88,15 @@ async fn empty(context: Context) -> Result<Action, Error> {
     if !view.spec.finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
         return Ok(Action::Done);
     }
-    let left = delete_contents(&context, entry.name().name()).await;
+    // What is deleted goes by the name of the namespace, which may be another's by now: the caches may be of the past.
+    let name = entry.name().name();
+    match context.client().cluster::<Namespace>().objects().get(name).await {
+        Ok(now) if now.uid() == entry.uid() => {}
+        Ok(_) => return Ok(Action::Done),
+        Err(status) if status.is_not_found() => return Ok(Action::Done),
+        Err(status) => return Err(status.into()),
+    }
+    let left = delete_contents(&context, name).await;
     if left.is_nothing() {
         finalize(&context, &entry, &view).await?;
         return Ok(Action::Done);

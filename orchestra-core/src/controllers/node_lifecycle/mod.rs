@@ -106,7 +106,8 @@ impl Reconciler for Nodes {
             self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(context.name());
             return Ok(Action::Done);
         };
-        let node: Node = entry.decode()?;
+        // Decoded once a revision: leases are renewed far more often than nodes change.
+        let node = entry.view::<Node>()?;
         let lease = context.cache::<Lease>().await?;
         let lease = lease.get(&ObjectName::namespaced(LEASES, context.name().name()));
         let lease = lease.map(|lease| lease.revision());

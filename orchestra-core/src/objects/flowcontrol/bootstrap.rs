@@ -3,6 +3,8 @@
 //! Those that are mandatory are what requests fall back on: their specifications are fixed. The others are suggested,
 //! and follow a newer version of this program only as long as nobody has changed them.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
 /// The annotation that says whether an object follows the version of the program.
@@ -32,7 +34,18 @@ const MANAGER: &str = "system:kube-controller-manager";
 const SCHEDULER: &str = "system:kube-scheduler";
 
 /// The priority levels.
-pub(crate) fn priority_levels() -> Vec<Bootstrap> {
+pub(crate) fn priority_levels() -> &'static [Bootstrap] {
+    static ALL: LazyLock<Vec<Bootstrap>> = LazyLock::new(all_levels);
+    &ALL
+}
+
+/// The flow schemas.
+pub(crate) fn flow_schemas() -> &'static [Bootstrap] {
+    static ALL: LazyLock<Vec<Bootstrap>> = LazyLock::new(all_schemas);
+    &ALL
+}
+
+fn all_levels() -> Vec<Bootstrap> {
     let limited = |name, shares: i32, lendable: i32, queues: i32, hand: i32| Bootstrap {
         name,
         mandatory: false,
@@ -67,8 +80,7 @@ pub(crate) fn priority_levels() -> Vec<Bootstrap> {
     ]
 }
 
-/// The flow schemas.
-pub(crate) fn flow_schemas() -> Vec<Bootstrap> {
+fn all_schemas() -> Vec<Bootstrap> {
     let everything = |who: &[Who]| rule(who, &[resources(&["*"], "*", &["*"], true)], Some(&["*"]));
     let (by_user, by_namespace) = (Some("ByUser"), Some("ByNamespace"));
     let probes = rule(&EVERYBODY, &[], Some(&["/healthz", "/readyz", "/livez"]));

@@ -22,7 +22,7 @@ use crate::admission::ServiceRanges;
 use crate::api::access::{Authorizer, Chain, Masters, standard};
 use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Service, Status};
 use crate::clock::SharedClock;
-use crate::controllers::{self, NodeTimes};
+use crate::controllers;
 use crate::network::Network;
 use crate::node::Config as NodeConfig;
 use crate::runtime::Runtime;
@@ -227,7 +227,8 @@ impl Builder {
 
     /// How long nodes may be silent that have reported, and how long those that never have.
     pub(crate) fn silence(mut self, reported: Duration, never: Duration) -> Self {
-        self.controllers.nodes = NodeTimes { monitor_grace: reported, startup_grace: never };
+        let nodes = &mut self.controllers.nodes;
+        (nodes.monitor_grace, nodes.startup_grace) = (reported, never);
         self
     }
 

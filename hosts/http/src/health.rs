@@ -9,7 +9,7 @@ use http::Response;
 use orchestra_core::api::Server;
 use orchestra_core::k8s_openapi::api::core::v1::Namespace;
 use orchestra_core::k8s_openapi::api::scheduling::v1::PriorityClass;
-use orchestra_core::meta::{GroupResource, Object, ObjectName, Revision};
+use orchestra_core::meta::{Object, ObjectName, Revision};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 

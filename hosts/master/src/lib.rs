@@ -4,6 +4,10 @@
 //! in its data directory or an etcd that several masters share. Nodes join it over HTTPS with a token, and are asked for
 //! logs over HTTPS.
 
+//!
+//! [`Attached`] is the scheduler and the controllers alone, for an API server that runs elsewhere.
+
+mod attached;
 mod options;
 
 use std::fs;
@@ -26,6 +30,7 @@ use orchestra_http::{
 };
 use tokio::net::TcpListener;
 
+pub use attached::Attached;
 pub use options::{Options, Shared};
 
 /// Where the keys are that sign the tokens of service accounts, beside the authority.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use orchestra_master::{Master, Options};
+use orchestra_master::{Attached, Master, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -32,6 +32,17 @@ async fn run(options: &Options) -> anyhow::Result<()> {
     }
     // Before anything is started: a signal that comes meanwhile must not leave half of it behind.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    if let Some(server) = &options.server {
+        let attached = Attached::start(options, server)?;
+        println!("{} for {server}\n\nCtrl-C ends it; what it has made goes on.", attached.told());
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        println!("stopping");
+        attached.stop().await;
+        return Ok(());
+    }
     let master = Master::start(options).await?;
     println!("The master serves the Kubernetes API at {}\n", master.url());
     println!("  export KUBECONFIG={}\n", master.kubeconfig().display());

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser};
 use orchestra_core::admission::ServiceRanges;
 use orchestra_core::clock::parse_duration;
+use orchestra_core::cluster::Component;
 use orchestra_core::controllers::load_balancer::AddressRange;
 use orchestra_core::controllers::{self, InvalidPodRange, PodRanges};
 use orchestra_core::quantity::Quantity;
@@ -44,6 +45,13 @@ pub struct Options {
     /// Put what a backup holds into the data directory or etcd, which must hold nothing yet, and end
     #[arg(long, value_name = "FILE", conflicts_with = "in_memory")]
     pub restore: Option<PathBuf>,
+    /// Serve no API: run the scheduler and the controllers for the API server at this URL, Kubernetes' or ours, as who the
+    /// kubeconfig names. Each stands for election by the Lease that Kubernetes' own has
+    #[arg(long, value_name = "URL", conflicts_with_all = ["etcd", "in_memory", "restore", "token", "advertise", "tls_san"])]
+    pub server: Option<String>,
+    /// With --server, leave a part out, for another program to be: kube-scheduler or kube-controller-manager
+    #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable, requires = "server")]
+    pub without: Vec<Component>,
     /// What several masters share
     #[command(flatten)]
     pub shared: Shared,
@@ -56,7 +64,7 @@ pub struct Options {
     /// More names and addresses by which the API is reached, such as those of a load balancer before the masters
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
-    /// Where to write the kubeconfig [default: DIR/kubeconfig]
+    /// Where to write the kubeconfig [default: DIR/kubeconfig]; with --server, the one to go by [default: $KUBECONFIG]
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// The secret of the join token: 16 letters and digits or more [default: one made at random and kept in --pki-dir]
@@ -66,8 +74,9 @@ pub struct Options {
     #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: ServiceRanges,
     /// The addresses of pods, of which each node is given 256; none for a network that gives them out itself
-    #[arg(long, value_name = "CIDR|none", default_value = "10.244.0.0/16", value_parser = pod_ranges)]
-    pub cluster_cidr: PodAddresses,
+    /// [default: 10.244.0.0/16; with --server none]
+    #[arg(long, value_name = "CIDR|none", value_parser = pod_ranges)]
+    pub cluster_cidr: Option<PodAddresses>,
     /// The addresses that Services of type LoadBalancer are given, and that the nodes answer for on their segment: ranges
     /// such as 192.0.2.240-192.0.2.250 or 2001:db8::100/120 [default: none, others may give them some]
     #[arg(long, value_name = "RANGE,…", value_delimiter = ',')]
@@ -132,7 +141,7 @@ pub struct Shared {
     #[arg(long, value_name = "PREFIX", default_value = "/orchestra")]
     pub etcd_prefix: String,
     /// By what name this master stands for election, which no other has [default: the machine's and a random part]
-    #[arg(long, value_name = "NAME", requires = "etcd")]
+    #[arg(long, value_name = "NAME")]
     pub leader_identity: Option<String>,
     /// How long a leader that is not heard of stays leader: whole seconds, 2 or more
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = term)]
@@ -202,6 +211,17 @@ impl Options {
 
     pub(crate) fn controllers(&self, authority: Arc<Authority>) -> controllers::Config {
         controllers::Config {
+            root_ca: Some(authority.certificate().to_owned()),
+            authority: Some(authority),
+            pod_ranges: self.cluster_cidr.unwrap_or_else(PodAddresses::usual).0,
+            dns_service: (!self.no_cluster_dns).then(|| self.service_cluster_ip_range.dns().into()),
+            ..self.controllers_elsewhere()
+        }
+    }
+
+    /// The controllers of an API server that is not ours: what that server or its installer sees to is left to them.
+    pub(crate) fn controllers_elsewhere(&self) -> controllers::Config {
+        controllers::Config {
             nodes: controllers::NodeTimes {
                 monitor_grace: self.node_monitor_grace_period,
                 startup_grace: self.node_startup_grace_period,
@@ -209,11 +229,8 @@ impl Options {
             },
             finished_pods: self.terminated_pod_gc_threshold,
             event_life: self.event_ttl,
-            root_ca: Some(authority.certificate().to_owned()),
-            authority: Some(authority),
-            pod_ranges: self.cluster_cidr.0,
+            pod_ranges: self.cluster_cidr.and_then(|given| given.0),
             load_balancers: self.load_balancer_pool.clone().into(),
-            dns_service: (!self.no_cluster_dns).then(|| self.service_cluster_ip_range.dns().into()),
             ..controllers::Config::default()
         }
     }
@@ -222,6 +239,21 @@ impl Options {
 /// The addresses of pods, if the cluster gives them out.
 #[derive(Clone, Copy, Debug)]
 pub struct PodAddresses(pub Option<PodRanges>);
+
+impl PodAddresses {
+    /// What a master gives out that is told nothing else.
+    fn usual() -> Self {
+        Self("10.244.0.0/16".parse().ok())
+    }
+}
+
+/// A part that another program may be instead.
+fn replaceable(name: &str) -> Result<Component, String> {
+    match Component::parse(name) {
+        Some(part @ (Component::Scheduler | Component::ControllerManager)) => Ok(part),
+        _ => Err("it is kube-scheduler or kube-controller-manager that can be left out".to_owned()),
+    }
+}
 
 fn pod_ranges(text: &str) -> Result<PodAddresses, InvalidPodRange> {
     let ranges = (text != "none").then(|| text.parse()).transpose()?;

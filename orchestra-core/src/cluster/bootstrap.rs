@@ -1,6 +1,6 @@
 //! What every cluster has from the start.
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -32,6 +32,15 @@ pub(super) async fn namespaces(client: &Client) -> Result<(), Status> {
             .await?;
     }
     Ok(())
+}
+
+/// Says since when it is noted of the tokens that stand in Secrets that they were used: those who take unused ones away wait
+/// for a year from then.
+pub(super) async fn token_tracking(client: &Client) -> Result<(), Status> {
+    const NAME: &str = "kube-apiserver-legacy-service-account-token-tracking";
+    let since = client.clock().now().strftime("%Y-%m-%d").to_string();
+    let map = json!({"metadata": {"name": NAME}, "data": {"since": since}});
+    ensure(&client.api::<ConfigMap>("kube-system"), NAME, map).await
 }
 
 fn object<K: Object + DeserializeOwned>(value: Value) -> Result<K, Status> {

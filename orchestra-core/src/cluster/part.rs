@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::supervise::Task;
 
 /// A part of a cluster that can be stopped and started by itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Component {
     /// Gives pods their nodes.

@@ -98,6 +98,10 @@ pub struct Config {
     pub local_path: Option<LocalPath>,
     /// The addresses that Services of type LoadBalancer are given. Empty: others give them some, if anybody does.
     pub load_balancers: AddressPool,
+    /// Whether the API server is ours, so that what it sees to by itself in Kubernetes is seen to here: the system's
+    /// namespaces, the levels of its flow control, whether other servers answer, the end of Events. `false` beside a
+    /// server that does so.
+    pub upkeep: bool,
     /// What pods use, for autoscalers. `None`: what the cluster serves as `metrics.k8s.io`.
     pub figures: Option<Arc<dyn MetricsSource>>,
     /// Where a host can read how the controllers keep up.
@@ -118,6 +122,7 @@ impl Default for Config {
             authority: None,
             local_path: None,
             load_balancers: AddressPool::default(),
+            upkeep: true,
             figures: None,
             metrics: Metrics::default(),
         }
@@ -193,7 +198,9 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("deployment", "deployment-controller", deployment::run);
     running.start("replicaset", "replicaset-controller", replicas::run::<ReplicaSets>);
     running.start("replicationcontroller", "replication-controller", replicas::run::<ReplicationControllers>);
-    running.start("resourcequota", "resourcequota-controller", resource_quota::run);
+    running.start("resourcequota", "resourcequota-controller", move |host| {
+        resource_quota::run(host, config.upkeep)
+    });
     running.start("daemonset", "daemon-set-controller", daemon_set::run);
     running.start("statefulset", "statefulset-controller", stateful_set::run);
     running.start("job", "job-controller", job::run);
@@ -206,7 +213,6 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
         autoscaler::run(host, figures.clone())
     });
     running.start("stale-pod-disruption", "disruption-controller", disruption::run_stale);
-    running.start("system-namespaces", "namespace-controller", system_namespaces::run);
     running.start("endpoints", "endpoint-controller", endpoints::run);
     running.start("endpointslice", "endpointslice-controller", endpoint_slices::run);
     running.start(
@@ -244,18 +250,21 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
         "volumeattributesclass-protection-controller",
         storage_protection::run_classes,
     );
-    running.start("event-expiry", "event-expiry-controller", move |host| {
-        event_expiry::run(host, config.event_life)
-    });
     running.start("clusterrole-aggregation", "clusterrole-aggregation-controller", role_aggregation::run);
-    running.start("prioritylevels", "flow-control-controller", flow_control::run_levels);
-    running.start("flowschemas", "flow-control-controller", flow_control::run_schemas);
     running.start(
         "validating-admission-policies",
         "validatingadmissionpolicy-status-controller",
         admission_policy::run,
     );
-    running.start("api-registration", "autoregister-controller", api_registration::run);
+    if config.upkeep {
+        running.start("system-namespaces", "namespace-controller", system_namespaces::run);
+        running.start("event-expiry", "event-expiry-controller", move |host| {
+            event_expiry::run(host, config.event_life)
+        });
+        running.start("prioritylevels", "flow-control-controller", flow_control::run_levels);
+        running.start("flowschemas", "flow-control-controller", flow_control::run_schemas);
+        running.start("api-registration", "autoregister-controller", api_registration::run);
+    }
     let ranges = config.api_service.as_ref().map(|service| service.ranges.clone());
     running.start("service-cidrs", "service-cidrs-controller", move |host| {
         service_cidr::run(host, ranges.clone())

@@ -5,6 +5,7 @@
 //! was made for as a precondition: of a write that was counted meanwhile, this one learns by a conflict.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
@@ -13,11 +14,11 @@ use serde_json::{Value, json};
 use super::Host;
 use crate::admission::quota::{QuotaView, usage};
 use crate::admission::{Amounts, add_amounts};
-use crate::api::Status;
-use crate::control::{Action, Context, Error, write};
+use crate::api::{Kind, Status};
+use crate::control::{Action, Context, Error, EveryKind, Key, Seen, Trigger, write};
 use crate::meta::GroupResource;
 use crate::quantity::Quantity;
-use crate::watch::{Entry, Query};
+use crate::watch::{Entry, Event, EventKind, Query};
 
 /// How soon after a change of the status it is counted once more: a write that was on its way when the quota came may
 /// not have been counted by either side.
@@ -25,9 +26,40 @@ const SOON: Duration = Duration::from_secs(10);
 /// How often a quota is counted, as in Kubernetes.
 const EVERY: Duration = Duration::from_secs(300);
 
-/// Runs the controller.
-pub(super) async fn run(host: Host) -> Result<(), Status> {
-    host.run(host.controller::<ResourceQuota>(), reconcile).await
+/// How far a pod is in its life.
+const PHASE: &str = "status.phase";
+/// For how long what goes is gathered before it is counted.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Runs the controller. A server that is `ours` counts in each write what goes, too; of any other only what comes is, and
+/// what goes is looked for here.
+pub(super) async fn run(host: Host, ours: bool) -> Result<(), Status> {
+    let controller = host.controller::<ResourceQuota>();
+    let controller = match ours {
+        true => controller,
+        false => controller.trigger(
+            Trigger::every_kind(|kind| &*kind.id.resource != "events", quotas_beside)
+                .when(gives_back)
+                .gathering(GATHER),
+        ),
+    };
+    host.run(controller, reconcile).await
+}
+
+/// Whether less is used than before: an object went, or a pod has ended, which counts no more.
+fn gives_back(event: &Event) -> bool {
+    match &event.kind {
+        EventKind::Added => false,
+        EventKind::Modified(before) => before.field(PHASE) != event.object.field(PHASE),
+        EventKind::Deleted => true,
+    }
+}
+
+/// The quotas of an object's namespace.
+fn quotas_beside(kinds: &EveryKind, _: &Arc<Kind>, seen: Seen<'_>) -> Vec<Key> {
+    let Some(namespace) = seen.object().name().namespace() else { return Vec::new() };
+    let Some((_, quotas)) = kinds.get(&GroupResource::of::<ResourceQuota>()) else { return Vec::new() };
+    quotas.list(&Query::namespace(namespace)).iter().map(|quota| quota.name().clone().into()).collect()
 }
 
 async fn reconcile(context: Context) -> Result<Action, Error> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use orchestra_core::api::Caches;
 use orchestra_core::k8s_openapi::ByteString;
 use orchestra_core::k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
-use orchestra_core::meta::{GroupResource, ObjectName};
+use orchestra_core::meta::ObjectName;
 use orchestra_core::watch::{Entry, Query};
 use orchestra_core::webhook::ServiceReference;
 use serde::Deserialize;

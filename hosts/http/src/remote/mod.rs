@@ -297,10 +297,11 @@ impl Connection {
     }
 }
 
-/// A kind of a discovery document, if its objects can be listed.
+/// A kind of a discovery document, if its objects can be followed: what is listed and not watched is made up as it is asked
+/// for, as are the component statuses and the figures of use.
 fn discovered(group: &str, version: &Value, resource: &Value) -> Option<Kind> {
     let verbs = resource["verbs"].as_array()?;
-    if !verbs.iter().any(|verb| verb == "list") {
+    if !["list", "watch"].iter().all(|needed| verbs.iter().any(|verb| verb == needed)) {
         return None;
     }
     Some(Kind {

@@ -67,6 +67,9 @@ impl Builder {
         let metrics = self.controllers.metrics.clone();
         let extensions = extended(&server, &client, &webhooks, metrics, following.clone()).await?;
         bootstrap::namespaces(&client).await?;
+        if self.tokens.is_some() {
+            bootstrap::token_tracking(&client).await?;
+        }
         if self.roles {
             access::bootstrap::reconcile(&client, self.figures).await?;
         }

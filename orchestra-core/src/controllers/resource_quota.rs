@@ -43,7 +43,7 @@ pub(super) async fn run(host: Host, ours: bool) -> Result<(), Status> {
                 .gathering(GATHER),
         ),
     };
-    host.run(controller, reconcile).await
+    host.run(controller, move |context| reconcile(context, ours)).await
 }
 
 /// Whether less is used than before: an object went, or a pod has ended, which counts no more.
@@ -62,11 +62,11 @@ fn quotas_beside(kinds: &EveryKind, _: &Arc<Kind>, seen: Seen<'_>) -> Vec<Key> {
     quotas.list(&Query::namespace(namespace)).iter().map(|quota| quota.name().clone().into()).collect()
 }
 
-async fn reconcile(context: Context) -> Result<Action, Error> {
+async fn reconcile(context: Context, ours: bool) -> Result<Action, Error> {
     let Some(entry) = context.entry::<ResourceQuota>().await? else { return Ok(Action::Done) };
     let quota = entry.view::<QuotaView>()?;
     let hard = &quota.spec.hard;
-    let used = used(&context, &entry, &quota).await?;
+    let used = used(&context, &entry, &quota, ours).await?;
     let (held, shown) = (status(&quota.status.hard, &quota.status.used), status(hard, &used));
     if held == shown {
         return Ok(Action::Again(EVERY));
@@ -77,7 +77,12 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
 }
 
 /// What the objects of the namespace use of what a quota counts, none of it included.
-async fn used(context: &Context, entry: &Entry, quota: &QuotaView) -> Result<Amounts, Error> {
+async fn used(
+    context: &Context,
+    entry: &Entry,
+    quota: &QuotaView,
+    ours: bool,
+) -> Result<Amounts, Error> {
     let hard = &quota.spec.hard;
     let mut used: Amounts = hard.keys().map(|name| (name.clone(), Quantity::ZERO)).collect();
     let counted: BTreeSet<GroupResource> = hard.keys().filter_map(|name| usage::kind_of(name)).collect();
@@ -86,8 +91,11 @@ async fn used(context: &Context, entry: &Entry, quota: &QuotaView) -> Result<Amo
             continue;
         }
         let cache = context.cache_of(&kind).await?;
-        // A write of one transaction with the quota's may not be in this cache yet.
-        cache.reached(entry.revision()).await;
+        // A write of one transaction with the quota's may not be in this cache yet. Of another server's caches one that is
+        // quiet learns only once a minute how far it is; there it is counted once more soon, as by Kubernetes' own.
+        if ours {
+            cache.reached(entry.revision()).await;
+        }
         for object in cache.list(&Query::namespace(context.namespace())) {
             add_amounts(&mut used, &quota.used_by(hard, &kind.id, &object.to_value()?));
         }

@@ -129,7 +129,8 @@ async fn one_part_alone() {
     let bare = Bare::start().await;
     let _scheduler = bare.command("s").arg("--without=kube-controller-manager").spawn().unwrap();
     // That new nodes are ready is for the controllers to say.
-    let spec = json!({"containers": [{"name": "c", "image": "nginx"}], "tolerations": [{"operator": "Exists"}]});
+    let spec =
+        json!({"containers": [{"name": "c", "image": "nginx"}], "tolerations": [{"operator": "Exists"}]});
     let pod = json!({"metadata": {"name": "p"}, "spec": spec});
     let pods = bare.client().api::<Pod>("default");
     pods.create(&serde_json::from_value(pod).unwrap()).await.unwrap();
@@ -137,7 +138,8 @@ async fn one_part_alone() {
     let leases = bare.client().api::<Lease>("kube-system");
     assert!(leases.find("kube-controller-manager").await.unwrap().is_none());
 
-    let output = bare.command("n").arg("--without=kube-scheduler,kube-controller-manager").output().await.unwrap();
+    let output =
+        bare.command("n").arg("--without=kube-scheduler,kube-controller-manager").output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("there is nothing to run"), "{said}");
 }

@@ -77,12 +77,7 @@ async fn reconcile(context: Context, ours: bool) -> Result<Action, Error> {
 }
 
 /// What the objects of the namespace use of what a quota counts, none of it included.
-async fn used(
-    context: &Context,
-    entry: &Entry,
-    quota: &QuotaView,
-    ours: bool,
-) -> Result<Amounts, Error> {
+async fn used(context: &Context, entry: &Entry, quota: &QuotaView, ours: bool) -> Result<Amounts, Error> {
     let hard = &quota.spec.hard;
     let mut used: Amounts = hard.keys().map(|name| (name.clone(), Quantity::ZERO)).collect();
     let counted: BTreeSet<GroupResource> = hard.keys().filter_map(|name| usage::kind_of(name)).collect();

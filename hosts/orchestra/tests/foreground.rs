@@ -155,6 +155,12 @@ impl Drop for Namespace {
     }
 }
 
+/// Whether some process of the machine runs this.
+fn runs(command: &[u8]) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok()).any(|line| line == command)
+}
+
 #[test]
 fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let asked = std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_some();
@@ -180,7 +186,7 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let root = tempfile::tempdir().unwrap();
     let (directory, manifest) = (root.path().join("data"), root.path().join("pod.json"));
     let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [
-        {"name": "main", "image": "none", "command": ["sleep", "1000"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+        {"name": "main", "image": "none", "command": ["sleep", "100215"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     ], "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}}"#;
     fs::write(&manifest, pod).unwrap();
     let program = env!("CARGO_BIN_EXE_orchestra");
@@ -202,7 +208,7 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let has_all =
         |now: &str| now.contains("orchestra-") && now.contains("orchestra0") && now.contains("orc0a55");
-    while !has_all(&machine(&namespace.0)) {
+    while !has_all(&machine(&namespace.0)) || !runs(b"sleep\0100215\0") {
         assert!(std::time::Instant::now() < deadline, "never: {}", machine(&namespace.0));
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

@@ -396,7 +396,9 @@ impl Service for Server {
     }
 
     async fn kinds(&self) -> Result<Vec<Kind>, Status> {
-        Ok(self.kinds().iter().filter(|row| row.stored).map(|row| row.info()).collect())
+        // What is not watched is not kept: it is made up as it is asked for.
+        let is_kept = |row: &&Arc<Resource>| row.stored && row.verbs.contains(&Verb::Watch);
+        Ok(self.kinds().iter().filter(is_kept).map(|row| row.info()).collect())
     }
 
     fn kinds_changed(&self) -> Option<BoxFuture<'static, ()>> {

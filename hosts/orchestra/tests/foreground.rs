@@ -208,7 +208,7 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let has_all =
         |now: &str| now.contains("orchestra-") && now.contains("orchestra0") && now.contains("orc0a55");
-    while !has_all(&machine(&namespace.0)) || !runs(b"sleep\0100215\0") {
+    while !has_all(&machine(&namespace.0)) || !runs(b"sleep\x00100215\x00") {
         assert!(std::time::Instant::now() < deadline, "never: {}", machine(&namespace.0));
         std::thread::sleep(std::time::Duration::from_millis(100));
     }

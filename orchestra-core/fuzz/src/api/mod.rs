@@ -1,5 +1,7 @@
 //! What of `orchestra_core::api` parses bytes from outside.
 
+#[path = "../../../src/api/by_name.rs"]
+mod by_name;
 #[path = "../../../src/api/check.rs"]
 pub(crate) mod check;
 #[path = "../../../src/api/continue_token.rs"]
@@ -8,6 +10,8 @@ pub(crate) mod continue_token;
 pub(crate) mod document;
 #[path = "../../../src/api/field.rs"]
 pub(crate) mod field;
+#[path = "../../../src/api/group_version.rs"]
+mod group_version;
 #[path = "../../../src/api/metadata.rs"]
 pub(crate) mod metadata;
 #[path = "../../../src/api/mistyped.rs"]
@@ -32,9 +36,5 @@ pub(crate) mod syntax;
 #[path = "../../../src/api/yaml.rs"]
 pub(crate) mod yaml;
 
+pub(crate) use self::group_version::split_api_version;
 pub(crate) use self::shape::NameRule;
-
-/// As it stands beside the table of kinds, which is not here.
-pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
-    api_version.split_once('/').unwrap_or(("", api_version))
-}

@@ -253,7 +253,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_number_with_more_digits_than_fit_is_the_one_that_is_nearest() {
+        let read: f64 = read(b"999999999999999999999999999999999999999991.5").unwrap();
+        assert_eq!(read.to_bits(), 1e42_f64.to_bits());
+    }
+
     proptest! {
+        /// A field that nobody changes keeps its value however often an object is read and written.
+        #[test]
+        fn numbers_are_read_to_the_nearest(bits in any::<u64>()) {
+            let number = f64::from_bits(bits);
+            prop_assume!(number.is_finite());
+            let read: f64 = read(serde_json::to_string(&number).unwrap().as_bytes()).unwrap();
+            prop_assert_eq!(read.to_bits(), bits);
+        }
+
         /// What is JSON has no fault, and what has no fault is JSON, but for numbers out of range and lone surrogates.
         #[test]
         fn it_agrees_with_the_decoder(text in r#"[\[\]{}":,a0-2\-.etrunlfs \\]{0,14}"#) {

@@ -21,6 +21,11 @@ impl Family {
         if self == Self::V4 { "ip" } else { "ip6" }
     }
 
+    /// The kernel's number.
+    pub(super) fn number(self) -> u8 {
+        if self == Self::V4 { 2 } else { 10 }
+    }
+
     pub(super) fn kind(self) -> &'static str {
         if self == Self::V4 { "ipv4_addr" } else { "ipv6_addr" }
     }

@@ -1,8 +1,10 @@
 //! Services and policies in the kernel, by nftables.
 //!
-//! What the kernel is to hold is made of the plan as a value (`render.rs`, `policy.rs`), and a text leads from what it holds to what
-//! it is to hold (`ruleset.rs`); both are pure. The text is done as a whole or not at all, and touches only what differs.
-//! The first one replaces whatever an earlier life of this program left.
+//! What the kernel is to hold is made of the plan as a value (`render.rs`, `policy.rs`), of as much of it as has to do with
+//! what is new (`narrow.rs`), and changes lead from what it holds to what it is to hold (`ruleset.rs`); all of this is pure.
+//! They are done as a whole or not at all, and touch only what differs. The first ones are a text for the program `nft`,
+//! which replaces whatever an earlier life of this program left. What follows is told to the kernel by messages
+//! (`message.rs`): the program first reads all that there is. What only it can say, and what is very large, is left to it.
 //!
 //! Everything is in tables named after their owner, so clusters on one machine leave each other alone. Should somebody
 //! remove or empty a table, it is put right within [`LOOK`].
@@ -22,27 +24,42 @@ use std::time::Duration;
 use async_trait::async_trait;
 use orchestra_core::network::{
     Applied, AttachRequest, Attachment, HostPort, Network, NetworkError, PodRef, PolicyPlan, Result,
-    SandboxId, ServicePlan,
+    SandboxId, ServicePlan, ServicePort,
 };
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
+mod attributes;
+mod cidr;
 mod conntrack;
+mod expression;
 mod family;
+mod message;
+mod narrow;
 mod netfilter;
 mod policy;
 mod program;
 mod render;
+mod rule;
 mod ruleset;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use crate::UserspaceNetwork;
-use render::{Cidr, Node};
-use ruleset::Ruleset;
+use cidr::Cidr;
+use family::Family;
+use message::Batch;
+use netfilter::Filter;
+use render::Node;
+use ruleset::{Changes, Ruleset};
+use wanted::{News, Wanted};
 
 /// How often it is looked whether the tables are still there.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How many bytes of changes the kernel takes at once without being asked for more room.
+const LARGEST_BATCH: usize = 128 << 10;
 
 /// A service network in the kernel. Pods keep the addresses their runtime gave them.
 #[derive(Debug)]
@@ -61,16 +78,15 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    plan: ServicePlan,
-    policies: PolicyPlan,
-    node: Node,
+    wanted: Wanted,
     host_ports: BTreeMap<SandboxId, (IpAddr, Vec<HostPort>)>,
-    /// What the kernel holds, if that is known.
-    held: Option<Ruleset>,
+    /// Whether the kernel holds what is wanted, as far as is known.
+    is_held: bool,
     /// The number of the kernel's state in which that was last seen to be so.
     seen: Option<u32>,
     /// Whether there was a plan: nothing is touched before.
     planned: bool,
+    filter: Option<Filter>,
 }
 
 impl Drop for NftablesNetwork {
@@ -136,9 +152,9 @@ impl NftablesNetwork {
             ranges.iter().map(|(address, prefix)| Cidr { address: *address, prefix: *prefix }).collect()
         };
         let mut state = self.inner.state.lock().await;
-        state.node.pods = ranges(own);
-        state.node.cluster = ranges(cluster);
-        self.inner.settle(&mut state).await
+        let host_ports = state.wanted.node.host_ports.clone();
+        let node = Node { pods: ranges(own), cluster: ranges(cluster), host_ports };
+        self.inner.settle(&mut state, News::Node(node)).await
     }
 
     /// The families of the tables that a network of that owner has in the kernel, and their name; none without the program.
@@ -167,33 +183,73 @@ fn table(owner: &str) -> String {
 }
 
 impl State {
+    /// What is known of the node now that the pods with ports of the machine are others.
+    fn node(&self) -> News<'static> {
+        let host_ports = self.host_ports.values().cloned().collect();
+        News::Node(Node { host_ports, ..self.wanted.node.clone() })
+    }
+
     /// Tells the kernel. If nobody else changed anything meanwhile, what was seen before is as it was.
-    async fn tell(&mut self, text: &str) -> io::Result<()> {
-        let before = netfilter::generation().await.ok().filter(|before| self.seen == Some(*before));
-        program::run(text).await?;
-        let now = netfilter::generation().await.ok();
+    async fn tell(&mut self, told: Told) -> io::Result<()> {
+        let before = self.generation().await.filter(|before| self.seen == Some(*before));
+        match told {
+            Told::Text(text) => program::run(&text).await?,
+            Told::Batch(batch) => self.filter(move |filter| filter.send(&batch)).await?,
+        }
+        let now = self.generation().await;
         self.seen = now.filter(|now| before.is_some_and(|before| before.wrapping_add(1) == *now));
         Ok(())
+    }
+
+    async fn generation(&mut self) -> Option<u32> {
+        self.filter(Filter::generation).await.ok()
+    }
+
+    /// Asks the packet filter, where it may take its time.
+    async fn filter<T: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&mut Filter) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut filter = match self.filter.take() {
+            Some(filter) => filter,
+            None => Filter::connect()?,
+        };
+        let asked = tokio::task::spawn_blocking(move || (ask(&mut filter), filter));
+        let (answer, filter) = asked.await?;
+        // After an error there may be answers that nobody waits for.
+        self.filter = answer.is_ok().then_some(filter);
+        answer
+    }
+}
+
+/// Changes, as they are told to the kernel.
+enum Told {
+    Text(String),
+    Batch(Batch),
+}
+
+impl From<Changes<'_>> for Told {
+    /// By messages where it can be, as the program `nft` first reads all that there is.
+    fn from(changes: Changes<'_>) -> Self {
+        match Batch::of(&changes) {
+            Some(batch) if batch.bytes.len() <= LARGEST_BATCH => Self::Batch(batch),
+            _ => Self::Text(changes.text()),
+        }
     }
 }
 
 impl Inner {
-    /// Brings the kernel in line with the plan and the pods.
-    async fn settle(&self, state: &mut State) -> Result<()> {
-        if !state.planned {
-            return Ok(());
-        }
-        state.node.host_ports = state.host_ports.values().cloned().collect();
-        let wanted = render::ruleset(&self.table, &state.plan, &state.policies, &state.node);
-        if let Some(held) = state.held.take() {
-            let change = wanted.change_from(&held);
-            if change.is_empty() {
-                state.held = Some(held);
-                return Ok(());
-            }
-            match state.tell(&change).await {
+    /// Brings the kernel in line with what is wanted from now on.
+    async fn settle(&self, state: &mut State, news: News<'_>) -> Result<()> {
+        let held = std::mem::take(&mut state.is_held);
+        let rulesets = held.then(|| state.wanted.before_and_after(&self.table, &news));
+        state.wanted.take(news);
+        if let Some((before, after)) = rulesets {
+            let change = after.change_from(&before);
+            let told = if change.list.is_empty() { Ok(()) } else { state.tell(change.into()).await };
+            match told {
                 Ok(()) => {
-                    state.held = Some(wanted);
+                    state.is_held = true;
                     return Ok(());
                 }
                 Err(error) => {
@@ -201,18 +257,28 @@ impl Inner {
                 }
             }
         }
-        let loaded = state.tell(&wanted.load()).await;
+        self.load(state).await
+    }
+
+    /// Has the kernel hold what is wanted, whatever it holds.
+    async fn load(&self, state: &mut State) -> Result<()> {
+        if !state.planned {
+            return Ok(());
+        }
+        let text = state.wanted.ruleset(&self.table).load();
+        let loaded = state.tell(Told::Text(text)).await;
         loaded.map_err(|error| NetworkError::Unavailable { message: error.to_string() })?;
-        state.held = Some(wanted);
+        state.is_held = true;
         Ok(())
     }
 
     /// Whether the kernel still holds it, as far as one chain tells.
-    async fn is_there(&self) -> bool {
-        for family in ["ip", "ip6"] {
-            match program::chain(family, &self.table, "services").await {
-                Ok(rules) if rules.contains("@node-ports") => {}
-                _ => return false,
+    async fn is_there(&self, state: &mut State) -> bool {
+        for family in [Family::V4, Family::V6] {
+            let table = self.table.clone();
+            let rules = state.filter(move |filter| filter.rules(family, &table, render::DISPATCH)).await;
+            if !rules.is_ok_and(|rules| rules > 0) {
+                return false;
             }
         }
         true
@@ -225,18 +291,18 @@ async fn watch(network: Weak<Inner>) {
         tokio::time::sleep(LOOK).await;
         let Some(network) = network.upgrade() else { return };
         let mut state = network.state.lock().await;
-        let now = netfilter::generation().await.ok();
-        if state.held.is_none() || (now.is_some() && state.seen == now) {
+        let now = state.generation().await;
+        if !state.is_held || (now.is_some() && state.seen == now) {
             continue;
         }
         // Somebody changed something. What it was takes long to find out where there are many services.
-        if network.is_there().await {
+        if network.is_there(&mut state).await {
             state.seen = now;
             continue;
         }
         tracing::warn!(table = network.table, "somebody removed the rules for services; loading them again");
-        state.held = None;
-        if let Err(error) = network.settle(&mut state).await {
+        state.is_held = false;
+        if let Err(error) = network.load(&mut state).await {
             tracing::warn!(%error, "the rules for services cannot be loaded");
         }
     }
@@ -267,19 +333,23 @@ fn forward_packets(plan: &ServicePlan) -> io::Result<()> {
 
 /// The part of a plan that is done in user space: node ports at loopback addresses, and health checks.
 fn at_loopback(plan: &ServicePlan) -> ServicePlan {
-    let mut plan = plan.clone();
-    for service in &mut plan.services {
+    let of_node = |port: &ServicePort| port.node_port.is_some();
+    let concerned = plan
+        .services
+        .iter()
+        .filter(|service| service.health_check_node_port.is_some() || service.ports.iter().any(of_node));
+    let services = concerned.cloned().map(|mut service| {
         service.cluster_ips.clear();
         service.external_ips.clear();
         service.load_balancer_ips.clear();
         if service.health_check_node_port.is_none() {
-            service.ports.retain(|port| port.node_port.is_some());
+            service.ports.retain(of_node);
         }
         // Who asks here is on this node.
         service.external_policy = service.internal_policy;
-    }
-    plan.services.retain(|service| !service.ports.is_empty());
-    plan
+        service
+    });
+    ServicePlan { services: services.collect() }
 }
 
 #[async_trait]
@@ -292,7 +362,8 @@ impl Network for NftablesNetwork {
         {
             let mut state = self.inner.state.lock().await;
             state.host_ports.insert(request.sandbox.clone(), (*ip, request.host_ports.clone()));
-            self.inner.settle(&mut state).await?;
+            let node = state.node();
+            self.inner.settle(&mut state, node).await?;
         }
         Ok(attachment)
     }
@@ -300,7 +371,8 @@ impl Network for NftablesNetwork {
     async fn detach(&self, sandbox: &SandboxId, pod: &PodRef) -> Result<()> {
         let mut state = self.inner.state.lock().await;
         if state.host_ports.remove(sandbox).is_some() {
-            self.inner.settle(&mut state).await?;
+            let node = state.node();
+            self.inner.settle(&mut state, node).await?;
         }
         self.inner.userspace.detach(sandbox, pod).await
     }
@@ -311,10 +383,9 @@ impl Network for NftablesNetwork {
         forwards.map_err(|error| NetworkError::NotPermitted {
             message: format!("forwarding packets: {error}"),
         })?;
-        let before = conntrack::ways(&state.plan);
-        state.plan = plan.clone();
+        let before = conntrack::ways(&state.wanted.plan);
         state.planned = true;
-        self.inner.settle(&mut state).await?;
+        self.inner.settle(&mut state, News::Services(plan)).await?;
         forget_datagrams(&before, &conntrack::ways(plan)).await;
         self.inner.userspace.apply(&at_loopback(plan)).await
     }
@@ -325,15 +396,15 @@ impl Network for NftablesNetwork {
 
     async fn apply_policies(&self, plan: &PolicyPlan) -> Result<()> {
         let mut state = self.inner.state.lock().await;
-        state.policies = plan.clone();
         state.planned = true;
-        self.inner.settle(&mut state).await
+        self.inner.settle(&mut state, News::Policies(plan)).await
     }
 
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
         let mut state = self.inner.state.lock().await;
         state.host_ports.retain(|sandbox, _| sandboxes.contains(sandbox));
-        self.inner.settle(&mut state).await?;
+        let node = state.node();
+        self.inner.settle(&mut state, node).await?;
         self.inner.userspace.retain(sandboxes).await
     }
 }

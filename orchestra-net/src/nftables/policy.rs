@@ -10,23 +10,25 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use orchestra_core::network::{Allowed, Peers, PodPolicy, PolicyPlan, PortRange};
+use orchestra_core::network::{Allowed, Peers, PodPolicy, PolicyPlan, PortRange, Protocol};
 
-use super::family::{Family, word};
+use super::cidr::{Cidr, outermost};
+use super::family::Family;
+use super::rule::{Key, Kind, Name, Part, Rule, Side, Verdict};
 use super::ruleset::{Chain, Set, Table};
 
 /// Adds what a plan asks for.
 pub(super) fn add(table: &mut Table, family: Family, plan: &PolicyPlan) {
-    let (ip, kind) = (family.ip(), family.kind());
+    let ip = family.ip();
     for map in ["policy-in", "policy-out"] {
-        table.sets.insert(map.into(), Set::map(format!("type {kind} : verdict;")));
+        table.sets.insert(map.into(), Set::map(Kind::Ip));
     }
     let rules = vec![
-        "ct state established,related accept".to_owned(),
+        "ct state established,related accept".into(),
         // A pod that reaches itself through a service.
-        format!("{ip} saddr . {ip} daddr @hairpin accept"),
-        format!("{ip} saddr vmap @policy-out"),
-        format!("{ip} daddr vmap @policy-in"),
+        format!("{ip} saddr . {ip} daddr @hairpin accept").into(),
+        format!("{ip} saddr vmap @policy-out").into(),
+        format!("{ip} daddr vmap @policy-in").into(),
     ];
     let hook = Some("type filter hook forward priority filter;");
     table.chains.insert("policies".into(), Chain { hook, rules });
@@ -37,89 +39,72 @@ pub(super) fn add(table: &mut Table, family: Family, plan: &PolicyPlan) {
 
 fn add_pod(table: &mut Table, family: Family, pod: &PodPolicy) {
     let ips: Vec<&IpAddr> = pod.ips.iter().filter(|address| family.has(address)).collect();
-    let directions = [("in", "saddr", &pod.ingress), ("out", "daddr", &pod.egress)];
+    let directions = [("in", Side::Source, &pod.ingress), ("out", Side::Destination, &pod.egress)];
     for (direction, side, allowed) in directions {
         let Some(allowed) = allowed.as_ref().filter(|_| !ips.is_empty()) else { continue };
-        let chain = format!("{direction}-{}", pod.pod);
-        let mut rules: Vec<String> =
+        let chain = Name::from(format!("{direction}-{}", pod.pod));
+        let mut rules: Vec<Rule> =
             allowed.iter().flat_map(|allowed| allow(table, family, side, allowed)).collect();
-        rules.push("drop".into());
+        rules.push(Verdict::Drop.into());
         table.chains.insert(chain.clone(), Chain { hook: None, rules });
-        if let Some(map) = table.sets.get_mut(&format!("policy-{direction}")) {
-            map.elements.extend(ips.iter().map(|ip| (ip.to_string(), format!("jump {chain}"))));
+        if let Some(map) = table.sets.get_mut(format!("policy-{direction}").as_str()) {
+            let verdict = Some(Verdict::Jump(chain));
+            map.elements.extend(ips.iter().map(|ip| (Key::Ip(**ip), verdict.clone())));
         }
     }
 }
 
 /// The rules by which one entry of a plan lets packets return.
-fn allow(table: &mut Table, family: Family, side: &str, allowed: &Allowed) -> Vec<String> {
+fn allow(table: &mut Table, family: Family, side: Side, allowed: &Allowed) -> Vec<Rule> {
     let peers = match &allowed.peers {
-        None => vec![String::new()],
+        None => vec![Vec::new()],
         Some(peers) => matches(table, family, side, &allowed.rule, peers),
     };
-    let ports = allowed.ports.as_ref().map_or_else(|| vec![String::new()], |ports| ports_of(ports));
-    let pairs = peers.iter().flat_map(|peer| ports.iter().map(move |port| format!("{peer}{port}return")));
-    pairs.collect()
+    let ports = allowed.ports.as_ref().map_or_else(|| vec![None], |ports| ports_of(ports));
+    let pairs = peers.iter().flat_map(|peer| ports.iter().map(move |port| (peer, port)));
+    let rules = pairs.map(|(peer, port)| {
+        let end = Part::Verdict(Verdict::Return);
+        Rule(peer.iter().chain(port).cloned().chain([end]).collect())
+    });
+    rules.collect()
 }
 
 /// What matches one of some peers: each is the beginning of a rule.
-fn matches(table: &mut Table, family: Family, side: &str, rule: &str, peers: &Peers) -> Vec<String> {
-    let ip = family.ip();
+fn matches(table: &mut Table, family: Family, side: Side, rule: &str, peers: &Peers) -> Vec<Vec<Part>> {
     let mut found = Vec::new();
-    let pods: BTreeMap<String, String> = peers
-        .pods
-        .iter()
-        .filter(|address| family.has(address))
-        .map(|ip| (ip.to_string(), String::new()))
-        .collect();
+    let pods = peers.pods.iter().filter(|address| family.has(address));
+    let pods: BTreeMap<Key, Option<Verdict>> = pods.map(|ip| (Key::Ip(*ip), None)).collect();
     if !pods.is_empty() {
-        let name = format!("peers-{rule}");
-        let mut set = Set::new(format!("type {};", family.kind()));
-        set.elements = pods;
-        found.push(format!("{ip} {side} @{name} "));
-        table.sets.insert(name, set);
+        let name = Name::from(format!("peers-{rule}"));
+        found.push(vec![Part::In(side, name.clone())]);
+        table.sets.insert(name, Set { elements: pods, ..Set::new(Kind::Ip) });
     }
     for block in peers.blocks.iter().filter(|block| family.has(&block.range.0)) {
-        let except: Vec<String> =
-            block.except.iter().filter(|(ip, _)| family.has(ip)).map(|range| shown(*range)).collect();
-        let but = match except.is_empty() {
-            true => String::new(),
-            false => format!("{ip} {side} != {{ {} }} ", except.join(", ")),
-        };
-        found.push(match block.range.1 {
-            // The kernel's language has no word for a range of everything.
-            0 => but,
-            _ => format!("{ip} {side} {} {but}", shown(block.range)),
-        });
+        let except = block.except.iter().filter(|(ip, _)| family.has(ip));
+        let except = outermost(except.map(|range| Cidr::from(*range)));
+        // The kernel's language has no word for a range of everything.
+        let within = (block.range.1 > 0).then(|| Part::Within(side, block.range.into()));
+        let outside = (!except.is_empty()).then_some(Part::Outside(side, except));
+        found.push(within.into_iter().chain(outside).collect());
     }
     found
 }
 
-fn shown((address, prefix): (IpAddr, u8)) -> String {
-    format!("{address}/{prefix}")
-}
-
 /// What matches one of some ports, one for each protocol.
-fn ports_of(ports: &[PortRange]) -> Vec<String> {
-    let mut by_protocol: BTreeMap<&str, Option<Vec<(u16, u16)>>> = BTreeMap::new();
+fn ports_of(ports: &[PortRange]) -> Vec<Option<Part>> {
+    let mut by_protocol: BTreeMap<Protocol, Option<Vec<(u16, u16)>>> = BTreeMap::new();
     for port in ports {
-        let held = by_protocol.entry(word(port.protocol)).or_insert_with(|| Some(Vec::new()));
+        let held = by_protocol.entry(port.protocol).or_insert_with(|| Some(Vec::new()));
         match (port.bounds, held.as_mut()) {
             (Some(bounds), Some(held)) => held.push(bounds),
             _ => *held = None,
         }
     }
-    let shown = by_protocol.into_iter().map(|(protocol, bounds)| match bounds {
-        None => format!("meta l4proto {protocol} "),
-        Some(bounds) => {
-            let ranges = merged(bounds).into_iter().map(|(first, last)| match first == last {
-                true => first.to_string(),
-                false => format!("{first}-{last}"),
-            });
-            format!("{protocol} dport {{ {} }} ", ranges.collect::<Vec<_>>().join(", "))
-        }
+    let parts = by_protocol.into_iter().map(|(protocol, bounds)| match bounds {
+        None => Some(Part::Protocol(protocol)),
+        Some(bounds) => Some(Part::Ports(protocol, merged(bounds))),
     });
-    shown.collect()
+    parts.collect()
 }
 
 /// The same ports in ranges that do not overlap, which the kernel would refuse.

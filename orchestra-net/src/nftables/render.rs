@@ -7,39 +7,20 @@
 //! Addresses of clients are kept wherever answers find back by themselves. They are hidden only where a pod reaches
 //! itself through a service, and where somebody outside reaches a pod of another node through this one.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use orchestra_core::network::{
     Affinity, Endpoint, HostPort, PolicyPlan, Protocol, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy,
 };
 
+use super::cidr::Cidr;
 use super::family::{Family, word};
 use super::policy;
+use super::rule::{Key, Kind, Name, Part, Rule, Side, Verdict};
 use super::ruleset::{Chain, Ruleset, Set, Table};
 
-/// A range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cidr {
-    pub(crate) address: IpAddr,
-    pub(crate) prefix: u8,
-}
-
-impl std::fmt::Display for Cidr {
-    /// With the first address of the range, whichever it was given with.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let first: IpAddr = match self.address {
-            IpAddr::V4(ip) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
-                (ip & Ipv4Addr::from_bits(mask)).into()
-            }
-            IpAddr::V6(ip) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
-                (ip & Ipv6Addr::from_bits(mask)).into()
-            }
-        };
-        write!(f, "{first}/{}", self.prefix)
-    }
-}
+/// The chain that every packet for a service goes through.
+pub(super) const DISPATCH: &str = "services";
 
 /// What is known of the node beside the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,23 +64,23 @@ struct Building<'a> {
 impl Building<'_> {
     /// What is there without any service.
     fn frame(&mut self) {
-        let (ip, kind) = (self.family.ip(), self.family.kind());
+        let ip = self.family.ip();
         for name in ["services", "refused"] {
-            self.set(name, Set::map(format!("type {kind} . inet_proto . inet_service : verdict;")));
+            self.set(name, Set::map(Kind::End));
         }
         for name in ["node-ports", "refused-node-ports"] {
-            self.set(name, Set::map("type inet_proto . inet_service : verdict;"));
+            self.set(name, Set::map(Kind::Port));
         }
         for name in ["cluster-ips", "load-balancer-ips", "remote-endpoints"] {
-            self.set(name, Set::new(format!("type {kind};")));
+            self.set(name, Set::new(Kind::Ip));
         }
-        self.set("hairpin", Set::new(format!("type {kind} . {kind};")));
-        self.set("pods", Set::new(format!("type {kind}; flags interval;")));
-        self.set("cluster-pods", Set::new(format!("type {kind}; flags interval;")));
+        self.set("hairpin", Set::new(Kind::Ips));
+        self.set("pods", Set::new(Kind::Range));
+        self.set("cluster-pods", Set::new(Kind::Range));
         let (node, family) = (self.node, self.family);
         for (set, ranges) in [("pods", &node.pods), ("cluster-pods", &node.cluster)] {
             for range in ranges.iter().filter(|range| family.has(&range.address)) {
-                self.element(set, range.to_string(), String::new());
+                self.element(set, Key::Range(*range));
             }
         }
         // An address of a balancer may be put on this machine, and is none of its own all the same.
@@ -109,19 +90,19 @@ impl Building<'_> {
         );
         let key = format!("{ip} daddr . meta l4proto . th dport");
         self.chain(
-            "services",
+            DISPATCH,
             None,
             vec![
-                format!("{key} vmap @services"),
-                format!("{local} meta l4proto . th dport vmap @node-ports"),
+                format!("{key} vmap @services").into(),
+                format!("{local} meta l4proto . th dport vmap @node-ports").into(),
             ],
         );
         self.chain(
             "check",
             None,
             vec![
-                format!("{key} vmap @refused"),
-                format!("{local} meta l4proto . th dport vmap @refused-node-ports"),
+                format!("{key} vmap @refused").into(),
+                format!("{local} meta l4proto . th dport vmap @refused-node-ports").into(),
             ],
         );
         self.chain("refuse", None, vec!["meta l4proto tcp reject with tcp reset".into(), "reject".into()]);
@@ -130,15 +111,15 @@ impl Building<'_> {
 
     /// Where packets come in.
     fn hooks(&mut self, ip: &str) {
-        let new = || vec!["ct state new jump check".to_owned()];
+        let new = || vec!["ct state new jump check".into()];
         let unserved = || {
             let balanced = "@load-balancer-ips fib daddr type local meta l4proto { tcp, udp, sctp }";
             vec![
-                format!("ct state new {ip} daddr @cluster-ips goto refuse"),
-                format!("ct state new {ip} daddr {balanced} goto refuse"),
+                format!("ct state new {ip} daddr @cluster-ips goto refuse").into(),
+                format!("ct state new {ip} daddr {balanced} goto refuse").into(),
             ]
         };
-        let services = || vec!["jump services".to_owned()];
+        let services = || vec!["jump services".into()];
         self.chain("check-in", Some("type filter hook prerouting priority dstnat - 10;"), new());
         self.chain("check-out", Some("type filter hook output priority -110;"), new());
         self.chain("nat-in", Some("type nat hook prerouting priority dstnat;"), services());
@@ -147,16 +128,16 @@ impl Building<'_> {
         self.chain("unserved-in", Some("type filter hook prerouting priority dstnat + 10;"), unserved());
         self.chain("unserved-out", Some("type filter hook output priority -90;"), unserved());
         self.chain("nat-post", Some("type nat hook postrouting priority srcnat;"), vec![
-            format!("ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade"),
-            format!("ct status dnat {ip} daddr @remote-endpoints ct original {ip} daddr != @cluster-ips masquerade"),
-            format!("{ip} saddr @pods {ip} daddr != @cluster-pods masquerade"),
+            format!("ct status dnat {ip} saddr . {ip} daddr @hairpin masquerade").into(),
+            format!("ct status dnat {ip} daddr @remote-endpoints ct original {ip} daddr != @cluster-ips masquerade").into(),
+            format!("{ip} saddr @pods {ip} daddr != @cluster-pods masquerade").into(),
         ]);
     }
 
     fn service(&mut self, service: &ServiceEntry) {
         let cluster_ips: Vec<IpAddr> = self.own(&service.cluster_ips);
         for ip in &cluster_ips {
-            self.element("cluster-ips", ip.to_string(), String::new());
+            self.element("cluster-ips", Key::Ip(*ip));
         }
         if cluster_ips.is_empty() {
             return;
@@ -166,7 +147,7 @@ impl Building<'_> {
             balancers: self.own(&service.load_balancer_ips),
         };
         for ip in &external.balancers {
-            self.element("load-balancer-ips", ip.to_string(), String::new());
+            self.element("load-balancer-ips", Key::Ip(*ip));
         }
         for port in &service.ports {
             self.port(service, port, &cluster_ips, &external);
@@ -185,87 +166,93 @@ impl Building<'_> {
         let inside: Vec<&Endpoint> = service.internal(port).filter(of_family).collect();
         let outside: Vec<&Endpoint> = service.external(port).filter(of_family).collect();
         let key = format!("{}/{}/{}", service.key(), word(port.protocol), port.port);
-        let (internal, external) = (format!("svc-{key}"), format!("ext-{key}"));
         let dispatch = self.endpoints(service, port, &key, &inside);
-        let verdict = self.dispatched(&internal, dispatch, service.internal_policy);
+        let internal = self.dispatched(format!("svc-{key}"), dispatch, service.internal_policy);
         for ip in cluster_ips {
-            self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
+            self.lead(Some(*ip), port.protocol, port.port, &internal);
         }
         if addresses.ips.is_empty() && addresses.balancers.is_empty() && port.node_port.is_none() {
             return;
         }
-        let verdict = match service.external_policy {
-            TrafficPolicy::Cluster if inside == outside => verdict,
+        let external = match service.external_policy {
+            TrafficPolicy::Cluster if inside == outside => internal,
             policy => {
                 let mut rules = Vec::new();
                 // The cluster's own traffic is not bound to this node: it did not come through a balancer.
-                if policy == TrafficPolicy::Local && matches!(verdict, Verdict::Go(_)) {
-                    rules.push(format!("fib saddr type local goto {internal}"));
-                    rules.push(format!("{} saddr @cluster-pods goto {internal}", family.ip()));
+                if policy == TrafficPolicy::Local
+                    && let Way::Go(chain) = &internal
+                {
+                    for own in [Part::FromHere, Part::In(Side::Source, "cluster-pods".into())] {
+                        rules.push(Rule(vec![own, Part::Verdict(Verdict::Goto(chain.clone()))]));
+                    }
                 }
                 rules.extend(self.endpoints(service, port, &key, &outside));
                 if !rules.is_empty() && outside.is_empty() {
-                    rules.push("drop".into());
+                    rules.push(Verdict::Drop.into());
                 }
-                self.dispatched(&external, rules, policy)
+                self.dispatched(format!("ext-{key}"), rules, policy)
             }
         };
         for ip in &addresses.ips {
-            self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
+            self.lead(Some(*ip), port.protocol, port.port, &external);
         }
         if let Some(number) = port.node_port {
-            self.lead(&[], port.protocol, number, &verdict);
+            self.lead(None, port.protocol, number, &external);
         }
-        let verdict = self.guarded(service, &key, verdict);
+        let guarded = self.guarded(service, &key, external);
         for ip in &addresses.balancers {
-            self.lead(&[ip.to_string()], port.protocol, port.port, &verdict);
+            self.lead(Some(*ip), port.protocol, port.port, &guarded);
         }
     }
 
     /// What becomes of a connection to a balancer's address: who may not come by it is dropped.
-    fn guarded(&mut self, service: &ServiceEntry, key: &str, verdict: Verdict) -> Verdict {
-        let Verdict::Go(chain) = &verdict else { return verdict };
+    fn guarded(&mut self, service: &ServiceEntry, key: &str, way: Way) -> Way {
+        let Way::Go(chain) = &way else { return way };
         if service.source_ranges.is_empty() {
-            return verdict;
+            return way;
         }
-        let ip = self.family.ip();
         let ranges = service.source_ranges.iter().filter(|(address, _)| self.family.has(address));
-        let allow = ranges.map(|(address, prefix)| {
-            format!("{ip} saddr {} goto {chain}", Cidr { address: *address, prefix: *prefix })
+        let allow = ranges.map(|range| {
+            Rule(vec![
+                Part::Within(Side::Source, (*range).into()),
+                Part::Verdict(Verdict::Goto(chain.clone())),
+            ])
         });
-        let rules = allow.chain(["drop".to_owned()]).collect();
-        let guard = format!("from-{key}");
-        self.chain(&guard, None, rules);
-        Verdict::Go(guard)
+        let rules = allow.chain([Verdict::Drop.into()]).collect();
+        let guard = Name::from(format!("from-{key}"));
+        self.chain(guard.clone(), None, rules);
+        Way::Go(guard)
     }
 
-    fn dispatched(&mut self, chain: &str, rules: Vec<String>, policy: TrafficPolicy) -> Verdict {
+    fn dispatched(&mut self, chain: String, rules: Vec<Rule>, policy: TrafficPolicy) -> Way {
         if rules.is_empty() {
-            return Verdict::Refuse(policy);
+            return Way::Refuse(policy);
         }
-        self.chain(chain, None, rules);
-        Verdict::Go(chain.to_owned())
+        let chain = Name::from(chain);
+        self.chain(chain.clone(), None, rules);
+        Way::Go(chain)
     }
 
-    /// Leads what is for an address and port, or for a port of the machine, to a verdict.
-    fn lead(&mut self, address: &[String], protocol: Protocol, port: u16, verdict: &Verdict) {
-        let (set, refused) = match address.is_empty() {
-            true => ("node-ports", "refused-node-ports"),
-            false => ("services", "refused"),
+    /// Leads what is for a port of an address, or of the machine, on its way.
+    fn lead(&mut self, address: Option<IpAddr>, protocol: Protocol, port: u16, way: &Way) {
+        let (key, map, refused) = match address {
+            Some(ip) => (Key::End(ip, protocol, port), "services", "refused"),
+            None => (Key::Port(protocol, port), "node-ports", "refused-node-ports"),
         };
-        let end = [word(protocol).to_owned(), port.to_string()];
-        let key = address.iter().chain(&end).map(String::as_str).collect::<Vec<_>>().join(" . ");
         // Of two services that claim the same, the first has it, as with a socket.
-        let held = [set, refused]
+        let held = [map, refused]
             .iter()
-            .any(|set| self.table.sets.get(*set).is_some_and(|set| set.elements.contains_key(&key)));
+            .any(|map| self.table.sets.get(*map).is_some_and(|map| map.elements.contains_key(&key)));
         if held {
             return;
         }
-        match verdict {
-            Verdict::Go(chain) => self.element(set, key, format!("goto {chain}")),
-            Verdict::Refuse(TrafficPolicy::Cluster) => self.element(refused, key, "goto refuse".into()),
-            Verdict::Refuse(TrafficPolicy::Local) => self.element(refused, key, "drop".into()),
+        let (map, verdict) = match way {
+            Way::Go(chain) => (map, Verdict::Goto(chain.clone())),
+            Way::Refuse(TrafficPolicy::Cluster) => (refused, Verdict::Goto("refuse".into())),
+            Way::Refuse(TrafficPolicy::Local) => (refused, Verdict::Drop),
+        };
+        if let Some(map) = self.table.sets.get_mut(map) {
+            map.elements.insert(key, Some(verdict));
         }
     }
 
@@ -276,37 +263,33 @@ impl Building<'_> {
         port: &ServicePort,
         key: &str,
         endpoints: &[&Endpoint],
-    ) -> Vec<String> {
+    ) -> Vec<Rule> {
         for endpoint in endpoints {
             self.known(endpoint);
         }
-        let protocol = word(port.protocol);
         match (service.affinity, endpoints) {
             (_, []) => Vec::new(),
-            (Affinity::None, [one]) => vec![format!("meta l4proto {protocol} dnat to {}", one.address)],
             (Affinity::None, several) => {
-                let turns = several.iter().enumerate().map(|(turn, endpoint)| {
-                    format!("{turn} : {} . {}", endpoint.address.ip(), endpoint.address.port())
-                });
-                let (count, turns) = (several.len(), turns.collect::<Vec<_>>().join(", "));
-                vec![format!("meta l4proto {protocol} dnat to numgen inc mod {count} map {{ {turns} }}")]
+                let to = several.iter().map(|endpoint| endpoint.address).collect();
+                vec![Rule(vec![Part::Protocol(port.protocol), Part::Dnat(to)])]
             }
             (Affinity::ClientIp(time), several) => {
                 let seconds = time.as_secs().max(1);
-                let chains =
-                    several.iter().map(|endpoint| self.remembered(key, protocol, endpoint.address, seconds));
-                let chains: Vec<(String, String)> = chains.collect();
-                let ip = self.family.ip();
-                let mut rules: Vec<String> =
-                    chains.iter().map(|(set, chain)| format!("{ip} saddr @{set} goto {chain}")).collect();
-                let turns =
-                    chains.iter().enumerate().map(|(turn, (_, chain))| format!("{turn} : goto {chain}"));
-                let turns = turns.collect::<Vec<_>>().join(", ");
-                rules.push(match chains.as_slice() {
-                    [(_, chain)] => format!("goto {chain}"),
-                    _ => format!("numgen inc mod {} vmap {{ {turns} }}", chains.len()),
+                let places: Vec<(Name, Name)> = several
+                    .iter()
+                    .map(|endpoint| self.remembered(key, port.protocol, endpoint.address, seconds))
+                    .collect();
+                let known = places.iter().map(|(set, chain)| {
+                    Rule(vec![
+                        Part::In(Side::Source, set.clone()),
+                        Part::Verdict(Verdict::Goto(chain.clone())),
+                    ])
                 });
-                rules
+                let others = match places.as_slice() {
+                    [(_, chain)] => Part::Verdict(Verdict::Goto(chain.clone())),
+                    _ => Part::Turns(places.iter().map(|(_, chain)| chain.clone()).collect()),
+                };
+                known.chain([Rule(vec![others])]).collect()
             }
         }
     }
@@ -315,31 +298,28 @@ impl Building<'_> {
     fn remembered(
         &mut self,
         key: &str,
-        protocol: &str,
+        protocol: Protocol,
         endpoint: SocketAddr,
         seconds: u64,
-    ) -> (String, String) {
+    ) -> (Name, Name) {
         let place = format!("{key}/{}", endpoint.to_string().replace([':', '[', ']'], "_"));
         // With the time in its name, as a set keeps the one that it was made with.
-        let (set, chain) = (format!("clients-{place}/{seconds}s"), format!("to-{place}"));
-        let (kind, ip) = (self.family.kind(), self.family.ip());
-        self.set(&set, Set::new(format!("type {kind}; flags dynamic, timeout; timeout {seconds}s;")));
-        self.chain(
-            &chain,
-            None,
-            vec![
-                format!("update @{set} {{ {ip} saddr }}"),
-                format!("meta l4proto {protocol} dnat to {endpoint}"),
-            ],
-        );
+        let set = Name::from(format!("clients-{place}/{seconds}s"));
+        let chain = Name::from(format!("to-{place}"));
+        self.set(set.clone(), Set { forgets: Some(seconds), ..Set::new(Kind::Ip) });
+        let rules = vec![
+            Rule(vec![Part::Remember(set.clone())]),
+            Rule(vec![Part::Protocol(protocol), Part::Dnat(vec![endpoint])]),
+        ];
+        self.chain(chain.clone(), None, rules);
         (set, chain)
     }
 
     fn known(&mut self, endpoint: &Endpoint) {
         let ip = endpoint.address.ip();
         match endpoint.local {
-            true => self.element("hairpin", format!("{ip} . {ip}"), String::new()),
-            false => self.element("remote-endpoints", ip.to_string(), String::new()),
+            true => self.element("hairpin", Key::Ips(ip, ip)),
+            false => self.element("remote-endpoints", Key::Ip(ip)),
         }
     }
 
@@ -348,18 +328,18 @@ impl Building<'_> {
             return;
         }
         for port in ports {
-            let protocol = word(port.protocol);
             let to = SocketAddr::new(pod, port.container_port);
-            let address: Vec<String> = match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+            let address = match port.host_ip.filter(|ip| !ip.is_unspecified()) {
                 Some(ip) if !self.family.has(&ip) || ip.is_loopback() => continue,
-                Some(ip) => vec![ip.to_string()],
-                None => Vec::new(),
+                address => address,
             };
-            let place = address.first().map(|ip| format!("{}/", ip.replace(':', "_"))).unwrap_or_default();
-            let chain = format!("host-{place}{protocol}/{}", port.host_port);
-            self.chain(&chain, None, vec![format!("meta l4proto {protocol} dnat to {to}")]);
-            self.element("hairpin", format!("{pod} . {pod}"), String::new());
-            self.lead(&address, port.protocol, port.host_port, &Verdict::Go(chain));
+            let place = address.map(|ip| format!("{}/", ip.to_string().replace(':', "_")));
+            let place = place.unwrap_or_default();
+            let chain = Name::from(format!("host-{place}{}/{}", word(port.protocol), port.host_port));
+            let rule = Rule(vec![Part::Protocol(port.protocol), Part::Dnat(vec![to])]);
+            self.chain(chain.clone(), None, vec![rule]);
+            self.element("hairpin", Key::Ips(pod, pod));
+            self.lead(address, port.protocol, port.host_port, &Way::Go(chain));
         }
     }
 
@@ -367,18 +347,18 @@ impl Building<'_> {
         ips.iter().filter(|ip| self.family.has(ip)).copied().collect()
     }
 
-    fn set(&mut self, name: &str, set: Set) {
-        self.table.sets.entry(name.to_owned()).or_insert(set);
+    fn set(&mut self, name: impl Into<Name>, set: Set) {
+        self.table.sets.entry(name.into()).or_insert(set);
     }
 
-    fn element(&mut self, set: &str, key: String, value: String) {
+    fn element(&mut self, set: &str, key: Key) {
         if let Some(set) = self.table.sets.get_mut(set) {
-            set.elements.insert(key, value);
+            set.elements.insert(key, None);
         }
     }
 
-    fn chain(&mut self, name: &str, hook: Option<&'static str>, rules: Vec<String>) {
-        self.table.chains.insert(name.to_owned(), Chain { hook, rules });
+    fn chain(&mut self, name: impl Into<Name>, hook: Option<&'static str>, rules: Vec<Rule>) {
+        self.table.chains.insert(name.into(), Chain { hook, rules });
     }
 }
 
@@ -390,9 +370,9 @@ struct External {
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Verdict {
+enum Way {
     /// It goes to this chain.
-    Go(String),
+    Go(Name),
     /// There is nothing behind it, by this policy.
     Refuse(TrafficPolicy),
 }

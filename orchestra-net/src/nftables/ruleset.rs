@@ -1,7 +1,10 @@
-//! What the kernel is to hold, as a value, and the text that leads from one such value to another. Pure.
+//! What the kernel is to hold, as a value, and what leads from one such value to another. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use super::family::Family;
+use super::rule::{Key, Kind, Name, Rule, Verdict, list};
 
 /// A table in each family of addresses, of one name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,30 +17,41 @@ pub(super) struct Ruleset {
 /// The sets and chains of one family.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Table {
-    pub(super) sets: BTreeMap<String, Set>,
-    pub(super) chains: BTreeMap<String, Chain>,
+    pub(super) sets: BTreeMap<Name, Set>,
+    pub(super) chains: BTreeMap<Name, Chain>,
 }
 
-/// A set, or a map if its elements have values.
+/// A set, or a map from its elements to what becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Set {
     pub(super) is_map: bool,
-    /// Its type and flags, which do not change while it is there.
-    pub(super) spec: String,
-    pub(super) elements: BTreeMap<String, String>,
+    pub(super) kind: Kind,
+    /// After how many seconds the kernel forgets what a rule put in.
+    pub(super) forgets: Option<u64>,
+    pub(super) elements: BTreeMap<Key, Option<Verdict>>,
 }
 
 impl Set {
-    pub(super) fn new(spec: impl Into<String>) -> Self {
-        Self { is_map: false, spec: spec.into(), elements: BTreeMap::new() }
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { is_map: false, kind, forgets: None, elements: BTreeMap::new() }
     }
 
-    pub(super) fn map(spec: impl Into<String>) -> Self {
-        Self { is_map: true, ..Self::new(spec) }
+    pub(super) fn map(kind: Kind) -> Self {
+        Self { is_map: true, ..Self::new(kind) }
     }
 
     fn word(&self) -> &'static str {
         if self.is_map { "map" } else { "set" }
+    }
+
+    /// Its type and flags, which do not change while it is there.
+    fn spec(&self, family: Family) -> String {
+        let kind = self.kind.text(family);
+        match self.forgets {
+            _ if self.is_map => format!("type {kind} : verdict;"),
+            None => format!("type {kind};"),
+            Some(seconds) => format!("type {kind}; flags dynamic, timeout; timeout {seconds}s;"),
+        }
     }
 }
 
@@ -45,7 +59,27 @@ impl Set {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Chain {
     pub(super) hook: Option<&'static str>,
-    pub(super) rules: Vec<String>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// What leads from what is held to what is to be held: it is done as a whole or not at all.
+#[derive(Debug)]
+pub(super) struct Changes<'a> {
+    pub(super) table: &'a str,
+    pub(super) list: Vec<(Family, Change<'a>)>,
+}
+
+/// One step of it.
+#[derive(Debug)]
+pub(super) enum Change<'a> {
+    AddSet(&'a Name, &'a Set),
+    AddChain(&'a Name, &'a Chain),
+    FlushChain(&'a Name),
+    RemoveElements(&'a Name, Vec<&'a Key>),
+    AddRule(&'a Name, &'a Rule),
+    AddElements(&'a Name, Vec<(&'a Key, Option<&'a Verdict>)>),
+    RemoveChain(&'a Name),
+    RemoveSet(&'a Name, &'a Set),
 }
 
 impl Ruleset {
@@ -54,109 +88,115 @@ impl Ruleset {
         let mut text = self.removal();
         let nothing = Table::default();
         for (family, table) in self.families() {
-            let _ = writeln!(text, "add table {family} {}", self.table);
-            Change { family, table: &self.table, text: &mut text }.from(&nothing, table);
+            let _ = writeln!(text, "add table {} {}", family.ip(), self.table);
+            let mut list = Vec::new();
+            changes(family, &nothing, table, &mut list);
+            text.push_str(&Changes { table: &self.table, list }.text());
         }
         text
     }
 
     /// What makes the kernel hold this if it holds another one now; empty if that is the same.
-    pub(super) fn change_from(&self, before: &Self) -> String {
-        let mut text = String::new();
+    pub(super) fn change_from<'a>(&'a self, before: &'a Self) -> Changes<'a> {
+        let mut list = Vec::new();
         for ((family, table), (_, old)) in self.families().into_iter().zip(before.families()) {
-            Change { family, table: &self.table, text: &mut text }.from(old, table);
+            changes(family, old, table, &mut list);
         }
-        text
+        Changes { table: &self.table, list }
     }
 
     /// What makes the kernel hold nothing of it. That there was nothing is no error.
     pub(super) fn removal(&self) -> String {
         let mut text = String::new();
         for (family, _) in self.families() {
-            let _ = writeln!(text, "add table {family} {0}\ndelete table {family} {0}", self.table);
+            let _ = writeln!(text, "add table {0} {1}\ndelete table {0} {1}", family.ip(), self.table);
         }
         text
     }
 
-    fn families(&self) -> [(&'static str, &Table); 2] {
-        [("ip", &self.v4), ("ip6", &self.v6)]
+    fn families(&self) -> [(Family, &Table); 2] {
+        [(Family::V4, &self.v4), (Family::V6, &self.v6)]
     }
 }
 
-/// The text of a change of one table.
-struct Change<'a> {
-    family: &'static str,
-    table: &'a str,
-    text: &'a mut String,
+/// The changes of one table. What others refer to comes before them and goes after them.
+fn changes<'a>(family: Family, old: &'a Table, new: &'a Table, list: &mut Vec<(Family, Change<'a>)>) {
+    let mut tell = |change| list.push((family, change));
+    for (name, set) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
+        tell(Change::AddSet(name, set));
+    }
+    for (name, chain) in new.chains.iter().filter(|(name, _)| !old.chains.contains_key(*name)) {
+        tell(Change::AddChain(name, chain));
+    }
+    for (name, chain) in &old.chains {
+        if new.chains.get(name).is_none_or(|now| now.rules != chain.rules) {
+            tell(Change::FlushChain(name));
+        }
+    }
+    for (name, set) in &old.sets {
+        let now = new.sets.get(name).map(|set| &set.elements);
+        let gone =
+            set.elements.iter().filter(|(key, value)| now.is_none_or(|now| now.get(key) != Some(value)));
+        let gone: Vec<_> = gone.map(|(key, _)| key).collect();
+        if !gone.is_empty() {
+            tell(Change::RemoveElements(name, gone));
+        }
+    }
+    for (name, chain) in &new.chains {
+        if old.chains.get(name).map_or(&[][..], |old| &old.rules) != chain.rules {
+            chain.rules.iter().for_each(|rule| tell(Change::AddRule(name, rule)));
+        }
+    }
+    for (name, set) in &new.sets {
+        let old = old.sets.get(name).map(|set| &set.elements);
+        let come =
+            set.elements.iter().filter(|(key, value)| old.is_none_or(|old| old.get(key) != Some(value)));
+        let come: Vec<_> = come.map(|(key, value)| (key, value.as_ref())).collect();
+        if !come.is_empty() {
+            tell(Change::AddElements(name, come));
+        }
+    }
+    for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
+        tell(Change::RemoveChain(name));
+    }
+    for (name, set) in old.sets.iter().filter(|(name, _)| !new.sets.contains_key(*name)) {
+        tell(Change::RemoveSet(name, set));
+    }
 }
 
-impl Change<'_> {
-    /// What others refer to comes before them and goes after them.
-    fn from(&mut self, old: &Table, new: &Table) {
-        self.declare(old, new);
-        for (name, chain) in &old.chains {
-            if new.chains.get(name).is_none_or(|now| now.rules != chain.rules) {
-                self.line("flush chain", name, "");
+impl Changes<'_> {
+    /// The text of it.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for (family, change) in &self.list {
+            let mut line = |verb: &str, name: &str, rest: &str| {
+                let space = if rest.is_empty() { "" } else { " " };
+                let _ = writeln!(text, "{verb} {} {} {name}{space}{rest}", family.ip(), self.table);
+            };
+            match change {
+                Change::AddSet(name, set) => {
+                    line(&format!("add {}", set.word()), name, &format!("{{ {} }}", set.spec(*family)));
+                }
+                Change::AddChain(name, chain) => {
+                    let hook = chain.hook.map(|hook| format!("{{ {hook} }}")).unwrap_or_default();
+                    line("add chain", name, &hook);
+                }
+                Change::FlushChain(name) => line("flush chain", name, ""),
+                Change::RemoveElements(set, keys) => {
+                    line("delete element", set, &format!("{{ {} }}", list(keys)));
+                }
+                Change::AddRule(chain, rule) => line("add rule", chain, &rule.text(*family)),
+                Change::AddElements(set, elements) => {
+                    let elements = elements.iter().map(|(key, value)| match value {
+                        Some(value) => format!("{key} : {value}"),
+                        None => key.to_string(),
+                    });
+                    line("add element", set, &format!("{{ {} }}", list(elements)));
+                }
+                Change::RemoveChain(name) => line("delete chain", name, ""),
+                Change::RemoveSet(name, set) => line(&format!("delete {}", set.word()), name, ""),
             }
         }
-        self.remove_elements(old, new);
-        let nothing = Chain::default();
-        for (name, chain) in &new.chains {
-            if old.chains.get(name).unwrap_or(&nothing).rules != chain.rules {
-                chain.rules.iter().for_each(|rule| self.line("add rule", name, rule));
-            }
-        }
-        self.add_elements(old, new);
-        for name in old.chains.keys().filter(|name| !new.chains.contains_key(*name)) {
-            self.line("delete chain", name, "");
-        }
-        for (name, set) in old.sets.iter().filter(|(name, _)| !new.sets.contains_key(*name)) {
-            self.line(&format!("delete {}", set.word()), name, "");
-        }
-    }
-
-    fn declare(&mut self, old: &Table, new: &Table) {
-        for (name, set) in new.sets.iter().filter(|(name, _)| !old.sets.contains_key(*name)) {
-            self.line(&format!("add {}", set.word()), name, &format!("{{ {} }}", set.spec));
-        }
-        for (name, chain) in new.chains.iter().filter(|(name, _)| !old.chains.contains_key(*name)) {
-            let hook = chain.hook.map(|hook| format!("{{ {hook} }}")).unwrap_or_default();
-            self.line("add chain", name, &hook);
-        }
-    }
-
-    fn remove_elements(&mut self, old: &Table, new: &Table) {
-        for (name, set) in &old.sets {
-            let now = new.sets.get(name).map(|set| &set.elements);
-            let gone =
-                set.elements.iter().filter(|(key, value)| now.is_none_or(|now| now.get(*key) != Some(value)));
-            self.elements("delete element", name, gone.map(|(key, _)| key.clone()).collect());
-        }
-    }
-
-    fn add_elements(&mut self, old: &Table, new: &Table) {
-        for (name, set) in &new.sets {
-            let before = old.sets.get(name).map(|set| &set.elements);
-            let come = set
-                .elements
-                .iter()
-                .filter(|(key, value)| before.is_none_or(|old| old.get(*key) != Some(value)));
-            let shown = come.map(|(key, value)| match set.is_map {
-                true => format!("{key} : {value}"),
-                false => key.clone(),
-            });
-            self.elements("add element", name, shown.collect());
-        }
-    }
-
-    fn elements(&mut self, verb: &str, set: &str, elements: Vec<String>) {
-        if !elements.is_empty() {
-            self.line(verb, set, &format!("{{ {} }}", elements.join(", ")));
-        }
-    }
-
-    fn line(&mut self, verb: &str, name: &str, rest: &str) {
-        let space = if rest.is_empty() { "" } else { " " };
-        let _ = writeln!(self.text, "{verb} {} {} {name}{space}{rest}", self.family, self.table);
+        text
     }
 }

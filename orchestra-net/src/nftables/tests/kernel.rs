@@ -6,13 +6,16 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use orchestra_core::network::{
-    Allowed, Applied, AttachRequest, HostPort, Network as _, Peers, PodPolicy, PodRef, PolicyPlan, PortRange,
-    Protocol, SandboxId, ServicePlan, TrafficPolicy,
+    Allowed, Applied, AttachRequest, Block, HostPort, Network as _, Peers, PodPolicy, PodRef, PolicyPlan,
+    PortRange, Protocol, SandboxId, ServicePlan, TrafficPolicy,
 };
 
-use super::super::NftablesNetwork;
+use super::super::message::Batch;
+use super::super::netfilter::Filter;
+use super::super::render::{Node, ruleset};
+use super::super::{NftablesNetwork, program};
 use super::lab::{CLIENT, Lab, NODE};
-use super::{plan, port, service, sticky};
+use super::{ip, plan, port, service, sticky};
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 7);
 const ALL: [&str; 3] = ["10.244.1.1:80", "10.244.1.2:80", "10.244.1.3:80"];
@@ -238,7 +241,153 @@ fn policies_say_who_reaches_whom() {
     });
 }
 
-/// What it costs to load five thousand services, and to change one of them. `cargo test -- --ignored` shows it.
+/// One table as the kernel shows it: what stands under each head, whatever the order and the table's name.
+fn shown(lab: &Lab, family: &str, table: &str) -> BTreeMap<String, String> {
+    let text = lab.on_node(&format!("nft -s list table {family} {table}"));
+    let mut parts = BTreeMap::new();
+    let mut head = String::new();
+    for line in text.lines().filter(|line| line.starts_with('\t')) {
+        match line.strip_suffix(" {") {
+            Some(begun) if !line.starts_with("\t\t") => head = begun.trim().to_owned(),
+            _ => *parts.entry(head.clone()).or_default() += format!("{}\n", plain(line)).as_str(),
+        }
+    }
+    parts
+}
+
+/// The same without a set around a single value: the program makes none for it.
+fn plain(line: &str) -> String {
+    let set = line.split_once(" { ").and_then(|(before, rest)| Some((before, rest.split_once(" }")?)));
+    match set {
+        None => line.to_owned(),
+        Some((before, (one, rest))) if !one.contains([',', ':']) => plain(&format!("{before} {one}{rest}")),
+        Some((before, (several, rest))) => format!("{before} {{ {several} }}{}", plain(rest)),
+    }
+}
+
+/// Everything that a plan may have: each number leaves out or changes something else.
+fn varied(n: u8) -> (ServicePlan, PolicyPlan) {
+    let endpoints: Vec<String> = (1..=n % 4)
+        .flat_map(|of| {
+            let here = if of % 2 == 0 { "" } else { "@elsewhere" };
+            [format!("10.244.{n}.{of}:80{here}"), format!("[fd00:244::{n}:{of}]:80{here}")]
+        })
+        .collect();
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    let ips = ["10.96.0.7", "fd00:96::7"];
+    let mut web = service(
+        "web",
+        &ips,
+        vec![
+            port(Protocol::Tcp, 80, Some(30080), &endpoints),
+            port(Protocol::Udp, 53, None, &endpoints),
+            port(Protocol::Sctp, 99, None, &endpoints),
+        ],
+    );
+    web.external_ips = vec![Ipv4Addr::new(203, 0, 113, n).into()];
+    web.load_balancer_ips = vec![Ipv4Addr::new(192, 0, 2, 241).into(), ip("fd00:1b::1")];
+    web.source_ranges =
+        vec![(ip("198.51.100.64"), 26 + n % 3), (ip("198.51.100.7"), 32), (ip("fd00:2::"), 48)];
+    if n.is_multiple_of(3) {
+        web.external_policy = TrafficPolicy::Local;
+    }
+    if n.is_multiple_of(2) {
+        web = sticky(web, 60 + u64::from(n));
+    }
+    let many: Vec<String> = (0..600).map(|of: u16| format!("10.245.{}.{}:80", of >> 8, of & 255)).collect();
+    let many: Vec<&str> = many.iter().skip(n.into()).map(String::as_str).collect();
+    let large = service("large", &["10.96.0.8"], vec![port(Protocol::Tcp, 80, None, &many)]);
+    let other = service("other", &[["10.96.0.9", "10.96.0.10"][usize::from(n % 2)]], vec![]);
+    let range = |protocol, bounds| PortRange { protocol, bounds };
+    let block = |range, except: &[(&str, u8)]| Block {
+        range,
+        except: except.iter().map(|(address, prefix)| (ip(address), *prefix)).collect(),
+    };
+    let peers = Peers {
+        pods: (1..=n).flat_map(|of| [Lab::pod(of).into(), ip(&format!("fd00::{of}"))]).collect(),
+        blocks: vec![
+            block(
+                (ip("0.0.0.0"), 0),
+                &[("10.0.0.0", 8), ("10.1.0.0", 16), ("11.0.0.0", 8), ("255.0.0.0", 8)],
+            ),
+            block((ip("10.9.0.0"), 12 + n % 8), &[("10.9.1.0", 24)]),
+            block((ip("fd01::"), 16), &[("fd01:1::", 32), ("fd01:2::", 33)]),
+            block((ip("10.77.0.0"), 16), &[]),
+        ],
+    };
+    let ports = vec![
+        range(Protocol::Tcp, Some((80, 80 + u16::from(n)))),
+        range(Protocol::Tcp, Some((0, 7))),
+        range(Protocol::Tcp, Some((65000, 65535))),
+        range(Protocol::Udp, Some((53, 53))),
+        range(Protocol::Sctp, None),
+    ];
+    let allowed = Allowed { rule: format!("shop/p/{n}"), peers: Some(peers), ports: Some(ports) };
+    let both = Some(vec![allowed.clone(), Allowed { peers: None, ..allowed }]);
+    let pod = |of: u8| PodPolicy {
+        pod: format!("shop/p{of}"),
+        ips: vec![Lab::pod(of).into(), ip(&format!("fd00::{of}"))],
+        ingress: both.clone(),
+        egress: if of.is_multiple_of(2) { both.clone() } else { None },
+    };
+    (plan([web, large, other]), PolicyPlan { pods: (n..=n + 2).map(pod).collect() })
+}
+
+#[test]
+fn what_messages_lead_to_is_what_the_program_makes_of_the_text() {
+    let Some(lab) = Lab::new("h", 0) else { return };
+    let made = |table: &str, n: u8| {
+        let (services, policies) = varied(n);
+        ruleset(table, &services, &policies, &Node::default())
+    };
+    lab.run(async || {
+        let mut held = ruleset("held", &ServicePlan::default(), &PolicyPlan::default(), &Node::default());
+        program::run(&held.load()).await.unwrap();
+        let mut filter = Filter::connect().unwrap();
+        let frame = ["ip", "ip6"].map(|family| shown(&lab, family, "held"));
+        for n in [1, 2, 3, 4, 5, 8, 6, 12, 7] {
+            let wanted = made("held", n);
+            let batch = Batch::of(&wanted.change_from(&held)).expect("messages say all of it");
+            filter.send(&batch).unwrap_or_else(|error| panic!("{n}: {error}"));
+            held = wanted;
+            program::run(&made("loaded", n).load()).await.unwrap();
+            for family in ["ip", "ip6"] {
+                let (told, loaded) = (shown(&lab, family, "held"), shown(&lab, family, "loaded"));
+                for (head, body) in &loaded {
+                    assert_eq!(told.get(head), Some(body), "{n} {family} {head}");
+                }
+                assert_eq!(told.len(), loaded.len(), "{n} {family}");
+            }
+        }
+        let nothing = ruleset("held", &ServicePlan::default(), &PolicyPlan::default(), &Node::default());
+        filter.send(&Batch::of(&nothing.change_from(&held)).unwrap()).unwrap();
+        assert_eq!(["ip", "ip6"].map(|family| shown(&lab, family, "held")), frame);
+    });
+}
+
+#[test]
+fn a_batch_is_done_as_a_whole_or_not_at_all() {
+    let Some(lab) = Lab::new("i", 0) else { return };
+    let made = |services: &ServicePlan| ruleset("t", services, &PolicyPlan::default(), &Node::default());
+    lab.run(async || {
+        let (nothing, some) = (made(&ServicePlan::default()), made(&web(None, &ALL)));
+        program::run(&nothing.load()).await.unwrap();
+        let send = |batch: Batch| Filter::connect().unwrap().send(&batch);
+        let before = shown(&lab, "ip", "t");
+        // The last steps of a change: its first ones are of what is not there.
+        let error = send(Batch::of(&nothing.change_from(&some)).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert_eq!(shown(&lab, "ip", "t"), before);
+        let mut change = some.change_from(&nothing);
+        let flush = nothing.change_from(&some).list;
+        change.list.extend(flush.into_iter().chain(nothing.change_from(&some).list));
+        let error = send(Batch::of(&change).unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert_eq!(shown(&lab, "ip", "t"), before, "what could be done is not done either");
+    });
+}
+
+/// What it costs to load five thousand services, and to change one of them by the program `nft` and by messages.
 #[test]
 #[ignore = "a measurement"]
 fn five_thousand_services() {
@@ -254,16 +403,34 @@ fn five_thousand_services() {
         )
     });
     let mut plan = plan(all);
+    let made = |table, plan: &_| ruleset(table, plan, &PolicyPlan::default(), &Node::default());
     lab.run(async || {
         let network = NftablesNetwork::new("f", false);
         let begin = Instant::now();
         network.apply(&plan).await.unwrap();
         println!("5,000 services of two endpoints loaded in {:?}", begin.elapsed());
-        for n in 1..4 {
+        let mut filter = Filter::connect().unwrap();
+        let mut times = [const { Vec::new() }; 3];
+        for n in 1..=21 {
+            let before = plan.clone();
             plan.services[2500].ports[0].endpoints[0].address = ([10, 9, 9, n], 80).into();
-            let begin = Instant::now();
+            let (held, wanted) = (made("orchestra-f", &before), made("orchestra-f", &plan));
+            let mut begin = Instant::now();
+            let mut timed = |of: usize| {
+                times[of].push(begin.elapsed());
+                begin = Instant::now();
+            };
             network.apply(&plan).await.unwrap();
-            println!("one endpoint changed in {:?}", begin.elapsed());
+            timed(0);
+            filter.send(&Batch::of(&held.change_from(&wanted)).unwrap()).unwrap();
+            timed(1);
+            program::run(&wanted.change_from(&held).text()).await.unwrap();
+            timed(2);
+        }
+        let all = ["a plan with one endpoint changed", "its rules by messages", "its rules by nft"];
+        for (what, mut times) in all.into_iter().zip(times) {
+            times.sort_unstable();
+            println!("{what}: {:?} to {:?}, {:?} half of the time", times[0], times[20], times[10]);
         }
     });
 }

@@ -4,11 +4,16 @@ mod kernel;
 mod lab;
 mod text;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use orchestra_core::network::{
     Affinity, Endpoint, Protocol, ServiceEntry, ServicePlan, ServicePort, TrafficPolicy,
 };
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
 
 /// An endpoint as `ADDRESS` or `ADDRESS@elsewhere`.
 fn endpoint(text: &str) -> Endpoint {

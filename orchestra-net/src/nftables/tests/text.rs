@@ -6,9 +6,13 @@ use orchestra_core::network::{
     Allowed, Block, HostPort, Peers, PodPolicy, PolicyPlan, PortRange, Protocol, ServicePlan, TrafficPolicy,
 };
 
-use super::super::render::{Cidr, Node, ruleset};
+use proptest::prelude::*;
+
+use super::super::cidr::Cidr;
+use super::super::narrow::{follow, narrowed};
+use super::super::render::{Node, ruleset};
 use super::super::ruleset::Ruleset;
-use super::{plan, port, service, sticky};
+use super::{ip, plan, port, service, sticky};
 
 fn made(plan: &ServicePlan) -> Ruleset {
     ruleset("t", plan, &PolicyPlan::default(), &Node::default())
@@ -16,7 +20,7 @@ fn made(plan: &ServicePlan) -> Ruleset {
 
 /// What a plan adds to what is there without any.
 fn added(plan: &ServicePlan) -> String {
-    made(plan).change_from(&made(&ServicePlan::default()))
+    made(plan).change_from(&made(&ServicePlan::default())).text()
 }
 
 fn tcp(port_number: u16, endpoints: &[&str]) -> orchestra_core::network::ServicePort {
@@ -115,12 +119,14 @@ fn ports_of_the_machine() {
     let node = Node { host_ports: vec![(pod, ports)], ..Node::default() };
     let web = service("web", &["10.96.0.7"], vec![port(Protocol::Tcp, 80, Some(30080), &["10.244.1.6:80"])]);
     let plan = plan([web]);
-    insta::assert_snapshot!(ruleset("t", &plan, &PolicyPlan::default(), &node).change_from(&made(&plan)));
+    insta::assert_snapshot!(
+        ruleset("t", &plan, &PolicyPlan::default(), &node).change_from(&made(&plan)).text()
+    );
 }
 
 /// The text that leads from one plan to another.
 fn change(before: &ServicePlan, after: &ServicePlan) -> String {
-    made(after).change_from(&made(before))
+    made(after).change_from(&made(before)).text()
 }
 
 #[test]
@@ -146,10 +152,6 @@ fn a_service_that_goes_takes_all_of_it_along() {
     let longer = change(&plan([web(60)]), &plan([web(90)]));
     assert!(longer.contains("add set ip t clients-shop/web/tcp/80/10.244.1.7_80/90s"), "{longer}");
     assert!(longer.contains("delete set ip t clients-shop/web/tcp/80/10.244.1.7_80/60s"), "{longer}");
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
 }
 
 #[test]
@@ -193,5 +195,111 @@ fn policies() {
         ],
     };
     let made = |policies| ruleset("t", &ServicePlan::default(), policies, &Node::default());
-    insta::assert_snapshot!(made(&plan).change_from(&made(&PolicyPlan::default())));
+    insta::assert_snapshot!(made(&plan).change_from(&made(&PolicyPlan::default())).text());
+}
+
+/// Plans of a few services that share endpoints, addresses and ports more often than any do.
+fn plans() -> impl Strategy<Value = ServicePlan> {
+    let one = (0..3_u8, 0..3_u8, any::<[bool; 5]>(), proptest::collection::btree_set(0..5_u8, 0..4));
+    proptest::collection::vec(proptest::option::of(one), 6).prop_map(|services| {
+        let services = services.into_iter().enumerate().filter_map(|(n, service)| {
+            let (number, address, [sticky_, local, external, balanced, noded], endpoints) = service?;
+            let endpoints: Vec<String> = endpoints
+                .iter()
+                .flat_map(|of| {
+                    let here = if of % 2 == 0 { "" } else { "@elsewhere" };
+                    [format!("10.244.1.{of}:80{here}"), format!("[fd00::{of}]:80{here}")]
+                })
+                .collect();
+            let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+            let node_port = noded.then_some(30000 + u16::from(number));
+            let ips = [format!("10.96.0.{n}"), format!("fd00:96::{n}")];
+            let mut made = service_of(
+                n,
+                &ips,
+                vec![
+                    port(Protocol::Tcp, 80, node_port, &endpoints),
+                    port(Protocol::Udp, 53, None, &endpoints),
+                ],
+            );
+            if external {
+                made.external_ips = vec![ip(&format!("203.0.113.{address}"))];
+            }
+            if balanced {
+                made.load_balancer_ips = vec![ip(&format!("203.0.113.{number}"))];
+            }
+            if local {
+                made.external_policy = TrafficPolicy::Local;
+            }
+            Some(if sticky_ { sticky(made, 60) } else { made })
+        });
+        plan(services.collect::<Vec<_>>())
+    })
+}
+
+fn service_of(
+    n: usize,
+    ips: &[String; 2],
+    ports: Vec<orchestra_core::network::ServicePort>,
+) -> orchestra_core::network::ServiceEntry {
+    service(&format!("s{n}"), &ips.each_ref().map(String::as_str), ports)
+}
+
+/// A node with pods at some ports of the machine.
+fn nodes() -> impl Strategy<Value = Node> {
+    let ports = proptest::collection::btree_map(0..4_u16, (0..5_u8, any::<bool>()), 0..3);
+    ports.prop_map(|ports| {
+        let host_ports = ports.into_iter().map(|(number, (pod, at_address))| {
+            let port = HostPort {
+                protocol: Protocol::Tcp,
+                host_port: 30000 + number,
+                container_port: 80,
+                host_ip: at_address.then(|| ip("203.0.113.1")),
+            };
+            (ip(&format!("10.244.1.{pod}")), vec![port])
+        });
+        Node { host_ports: host_ports.collect(), ..Node::default() }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_has_to_do_with_a_change_makes_the_whole_change(
+        (held, wanted) in (plans(), plans()),
+        kept in any::<[bool; 6]>(),
+        (before, other) in (nodes(), nodes()),
+        moves in any::<bool>(),
+    ) {
+        // Most services are the same in both.
+        let mut wanted = wanted;
+        wanted.services.retain(|service| !kept.iter().enumerate().any(|(n, kept)| *kept && service.name == format!("s{n}")));
+        let same = held.services.iter().filter(|service| kept.iter().enumerate().any(|(n, kept)| *kept && service.name == format!("s{n}")));
+        wanted.services.extend(same.cloned());
+        wanted.services.sort_by(|one, other| one.name.cmp(&other.name));
+        let after = if moves { other } else { before.clone() };
+        let made = |plan: &ServicePlan, node: &Node| ruleset("t", plan, &PolicyPlan::default(), node);
+        let whole = made(&wanted, &after).change_from(&made(&held, &before)).text();
+        let (few_held, few_wanted) = narrowed((&held, &before), (&wanted, &after));
+        let of_few = made(&few_wanted, &after).change_from(&made(&few_held, &before)).text();
+        prop_assert_eq!(of_few, whole);
+        let mut followed = held;
+        follow(&mut followed, &wanted);
+        prop_assert_eq!(followed, wanted);
+    }
+}
+
+#[test]
+fn a_change_of_one_service_has_to_do_with_those_that_share_with_it() {
+    let made =
+        |name: &str, address: &str, endpoints: &[&str]| service(name, &[address], vec![tcp(80, endpoints)]);
+    let rest = [made("far", "10.96.0.1", &["10.244.1.9:80"]), made("near", "10.96.0.2", &["10.244.1.5:81"])];
+    let with =
+        |endpoints: &[&str]| plan(rest.clone().into_iter().chain([made("web", "10.96.0.3", endpoints)]));
+    let node = Node::default();
+    let (held, wanted) = narrowed((&with(&["10.244.1.5:80"]), &node), (&with(&["10.244.1.6:80"]), &node));
+    let names = |plan: &ServicePlan| plan.services.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (names(&held), names(&wanted)),
+        (vec!["near".into(), "web".into()], vec!["near".into(), "web".into()])
+    );
 }

@@ -201,6 +201,8 @@
   });
 
   ready(document);
+  // In a narrow window the menu is a line that is longer than the window.
+  $(".menu [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   const log = $("#log");
   if (log) tail(log);
   follow();

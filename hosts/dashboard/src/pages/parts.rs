@@ -86,24 +86,28 @@ pub(crate) fn bar(kind: Bar, used: f64, whole: f64, told: &str) -> Markup {
     }
 }
 
-/// Events, the latest first.
+/// Events, the latest first. Of which object they are is said where they are of several.
 pub(crate) fn events(events: &[Value], kinds: &Kinds, now: Timestamp, most: usize) -> Markup {
     let mut sorted: Vec<&Value> = events.iter().collect();
     sorted.sort_by_key(|event| std::cmp::Reverse(seen(event).to_owned()));
+    let about = |event: &Value| {
+        (text(event, "/involvedObject/kind").to_owned(), text(event, "/involvedObject/name").to_owned())
+    };
+    let of_several = sorted.windows(2).any(|pair| about(pair[0]) != about(pair[1]));
     html! {
         @if sorted.is_empty() { p.quiet { "No events." } }
         @else {
             div.scroll {
                 table.events {
-                    thead { tr { th { "Last seen" } th { "Type" } th { "Reason" } th { "Object" } th { "Message" } } }
-                    tbody { @for event in sorted.into_iter().take(most) { (event_row(event, kinds, now)) } }
+                    thead { tr { th { "Last seen" } th { "Type" } th { "Reason" } @if of_several { th { "Object" } } th { "Message" } } }
+                    tbody { @for event in sorted.into_iter().take(most) { (event_row(event, kinds, now, of_several)) } }
                 }
             }
         }
     }
 }
 
-fn event_row(event: &Value, kinds: &Kinds, now: Timestamp) -> Markup {
+fn event_row(event: &Value, kinds: &Kinds, now: Timestamp, of_several: bool) -> Markup {
     let about = &event["involvedObject"];
     let namespace = text(about, "/namespace");
     let count = number(event, "/count").max(number(event, "/series/count"));
@@ -113,10 +117,12 @@ fn event_row(event: &Value, kinds: &Kinds, now: Timestamp) -> Markup {
             td.num { (tell::when(seen(event), now)) @if count > 1 { span.quiet { " ×" (count) } } }
             td { (tell::state(text(event, "/type"))) }
             td { (text(event, "/reason")) }
-            td {
-                @match referred(kinds, about, namespace) {
-                    Some(spot) => a href=(spot.link()) { (told) },
-                    None => (told),
+            @if of_several {
+                td {
+                    @match referred(kinds, about, namespace) {
+                        Some(spot) => a href=(spot.link()) { (told) },
+                        None => (told),
+                    }
                 }
             }
             td.message { (text(event, "/message")) }

@@ -244,19 +244,22 @@ pub(crate) async fn within(
         .with("fieldSelector", selected.1)
         .with("limit", "200");
     match asker.table(&with(&kind.place.path(namespace), &words)).await {
-        Ok(table) => Rows { visit, kind, table: &table, now: Timestamp::now() }.bare(),
+        Ok(table) => Rows { visit, kind, table: &table, now: Timestamp::now() }.bare(namespace, selected.1),
         Err(failure) if failure.is_refusal() => html! { p.quiet { "You may not see these." } },
         Err(failure) => notice(&failure),
     }
 }
 
 impl Rows<'_> {
-    /// The same without ways to sort.
-    fn bare(&self) -> Markup {
+    /// The same without ways to sort. Those of all namespaces say of which they are, and those of a node not of which.
+    fn bare(&self, namespace: &str, fields: &str) -> Markup {
+        let shows_namespace = self.kind.is_namespaced && namespace.is_empty();
+        let is_of_node = fields.starts_with("spec.nodeName=");
         let all = list(self.table, "/columnDefinitions").iter().enumerate();
         let columns: Vec<(usize, &str)> = all
             .filter(|(_, column)| tell::number(column, "/priority") == 0 || text(column, "/name") == "Node")
             .map(|(index, column)| (index, text(column, "/name")))
+            .filter(|(_, name)| !(is_of_node && *name == "Node"))
             .collect();
         let rows = list(self.table, "/rows");
         html! {
@@ -264,8 +267,11 @@ impl Rows<'_> {
             @else {
                 div.scroll {
                     table.list data-rows {
-                        thead { tr { @for (_, name) in &columns { th scope="col" { (name) } } } }
-                        tbody { @for row in rows { (self.row(row, &columns, false)) } }
+                        thead { tr {
+                            @if shows_namespace { th scope="col" { "Namespace" } }
+                            @for (_, name) in &columns { th scope="col" { (name) } }
+                        } }
+                        tbody { @for row in rows { (self.row(row, &columns, shows_namespace)) } }
                     }
                 }
             }

@@ -3,10 +3,12 @@
 //! | module | what |
 //! | --- | --- |
 //! | `rows` | an object as a row; pure |
+//! | `columns` | which of a table's columns there is room for; pure |
 //! | `state` | what is looked at, and what keys make of it; pure |
 //! | `view` | the state as a picture; pure |
 //! | `feed` | the cluster, by watches |
 
+mod columns;
 mod feed;
 mod rows;
 mod state;

@@ -7,6 +7,8 @@ use orchestra_core::quantity::Quantity;
 use orchestra_core::selector::Labels;
 use serde_json::Value;
 
+use super::columns::Column;
+
 /// How good something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Tone {
@@ -81,10 +83,34 @@ fn begun(object: &Value) -> Row {
     }
 }
 
-/// The titles of each table, after namespace and name.
-pub(super) const POD: [&str; 7] = ["READY", "STATUS", "RESTARTS", "CPU", "MEMORY", "NODE", "AGE"];
-pub(super) const NODE: [&str; 7] = ["STATUS", "PODS", "CPU", "ASKED", "MEMORY", "ASKED", "AGE"];
-pub(super) const EVENT: [&str; 5] = ["LAST", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+/// The columns of each table: what a cell is about is said by the first of them that are no cells.
+pub(super) const NAMESPACE: Column = Column::of("NAMESPACE", 2);
+pub(super) const NAME: Column = Column::of("NAME", 0).cut_to(18);
+pub(super) const POD: [Column; 7] = [
+    Column::of("READY", 3),
+    Column::of("STATUS", 0),
+    Column::of("RESTARTS", 4),
+    Column::of("CPU", 5),
+    Column::of("MEMORY", 6),
+    Column::of("NODE", 7).cut_to(12),
+    Column::of("AGE", 8),
+];
+pub(super) const NODE: [Column; 7] = [
+    Column::of("STATUS", 0),
+    Column::of("PODS", 4),
+    Column::of("CPU", 2),
+    Column::of("ASKED", 3),
+    Column::of("MEMORY", 5),
+    Column::of("ASKED", 6),
+    Column::of("AGE", 7),
+];
+pub(super) const EVENT: [Column; 5] = [
+    Column::of("LAST", 0),
+    Column::of("TYPE", 5),
+    Column::of("REASON", 1),
+    Column::of("OBJECT", 0).cut_to(20),
+    Column::of("MESSAGE", 0).cut_to(24).prose(),
+];
 
 /// A pod.
 pub(super) fn pod(pod: &Value, usage: &Usage, now: Timestamp) -> Row {

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use orchestra_core::explain::{About, Story};
+use orchestra_core::explain::{About, Step, Story};
 use orchestra_core::selector::Selector;
 
-use super::rows::Row;
+use super::columns::Column;
+use super::rows::{self, Row};
 use crate::explain::one;
 
 /// How many lines of a log are kept.
 const KEPT: usize = 10_000;
+/// How many events of an object are shown.
+const EVENTS: usize = 50;
 /// How far a page goes.
 const PAGE: usize = 20;
 
@@ -157,13 +160,40 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// What is read: of an object, what is wrong with it and what suffers from it.
+    /// What is read: of an object, what is wrong with it or suffers from it, how it is, and what happened to it.
     pub(super) fn lines(&self, data: &Data) -> Vec<String> {
         let Some(about) = &self.about else { return self.text.lines().map(str::to_owned).collect() };
-        let concerns = |story: &&Story| story.about == *about || story.affects.contains(about);
+        let concerns = |story: &&Story| {
+            let is_in = |step: &Step| step.about == *about;
+            story.about == *about || story.affects.contains(about) || story.steps.iter().any(is_in)
+        };
         let told: Vec<String> = data.wrong.iter().filter(concerns).map(one).collect();
         let text = if told.is_empty() { "Nothing is wrong with it.".to_owned() } else { told.join("\n") };
-        text.lines().map(str::to_owned).collect()
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let table: Option<(&[Row], &[Column])> = match &*about.resource {
+            "pods" => Some((&data.pods, &rows::POD)),
+            "nodes" => Some((&data.nodes, &rows::NODE)),
+            _ => None,
+        };
+        let is_it = |row: &&Row| row.name == about.name && row.namespace == about.namespace;
+        if let Some((row, columns)) =
+            table.and_then(|(all, columns)| Some((all.iter().find(is_it)?, columns)))
+        {
+            let told = columns.iter().zip(&row.cells).filter(|(_, cell)| !cell.is_empty());
+            let told: Vec<String> = told.map(|(column, cell)| format!("{} {cell}", column.title)).collect();
+            lines.extend([String::new(), told.join("  ")]);
+        }
+        let object = format!("{}/{}", about.kind().to_lowercase(), about.name);
+        let is_of = |row: &&Row| {
+            row.cells[3] == object && (about.namespace.is_empty() || row.namespace == about.namespace)
+        };
+        let events: Vec<&Row> = data.events.iter().filter(is_of).take(EVENTS).collect();
+        if !events.is_empty() {
+            lines.extend([String::new(), "Events, the last first".to_owned()]);
+            let told = |row: &&Row| format!("  {:<5} {}  {}", row.cells[0], row.cells[2], row.cells[4]);
+            lines.extend(events.iter().map(told));
+        }
+        lines
     }
 }
 
@@ -183,7 +213,8 @@ pub(super) struct View {
     pub(super) at: [usize; 4],
     /// The namespace; empty for all.
     pub(super) namespace: String,
-    pub(super) selector: Option<(String, Selector)>,
+    /// Which rows of which table are looked at.
+    pub(super) selector: Option<(Tab, String, Selector)>,
     pub(super) sort: Sort,
     pub(super) mode: Mode,
 }
@@ -206,8 +237,8 @@ impl View {
             Tab::Events => &data.events,
         };
         let selects = |row: &&Row| {
-            let selector = self.selector.as_ref().filter(|_| tab != Tab::Events);
-            selector.is_none_or(|(_, selector)| selector.matches(&row.labels))
+            let selector = self.selector.as_ref().filter(|(of, ..)| *of == tab);
+            selector.is_none_or(|(.., selector)| selector.matches(&row.labels))
         };
         let mut rows: Vec<&Row> =
             all.iter().filter(|row| self.is_here(&row.namespace)).filter(selects).collect();
@@ -269,7 +300,12 @@ impl View {
                 self.mode = Mode::Choosing(at.map_or(0, |at| at + 1));
             }
             KeyCode::Char('/') => {
-                let text = self.selector.as_ref().map(|(text, _)| text.clone()).unwrap_or_default();
+                // Events have no labels, and what is wrong is of many kinds: pods are meant.
+                if self.tab != Tab::Nodes {
+                    self.tab = Tab::Pods;
+                }
+                let own = self.selector.as_ref().filter(|(of, ..)| *of == self.tab);
+                let text = own.map(|(_, text, _)| text.clone()).unwrap_or_default();
                 self.mode = Mode::Typing(text, None);
             }
             KeyCode::Char('s') => self.sort = self.sort.next(),
@@ -362,7 +398,7 @@ impl View {
             KeyCode::Enter => match Selector::parse(&text) {
                 Ok(selector) => {
                     self.at = [0; 4];
-                    return self.selector = Some((text, selector));
+                    return self.selector = Some((self.tab, text, selector));
                 }
                 Err(error) => return self.mode = Mode::Typing(text, Some(error.to_string())),
             },

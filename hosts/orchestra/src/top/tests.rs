@@ -109,6 +109,53 @@ fn each_table_is_shown() {
 }
 
 #[test]
+fn a_narrow_terminal_shows_what_matters() {
+    let (mut data, mut view) = (data(), View::new(String::new()));
+    data.pods[0].name = "web-5675b86c47-6f2dv".into();
+    data.pods[1].name = "a-very-long-name-of-a-set-5675b86c47-6f2dv".into();
+    for (key, name) in
+        [("1", "wrong-narrow"), ("2", "pods-narrow"), ("3", "nodes-narrow"), ("4", "events-narrow")]
+    {
+        press(&mut view, &data, key);
+        let sizes = [(80, 8), (50, 8)].map(|(width, height)| seen(&view, &data, width, height));
+        insta::assert_snapshot!(name, sizes.join("\n----\n"));
+    }
+}
+
+#[test]
+fn a_pod_that_is_the_cause_of_what_is_wrong_is_told_to_be() {
+    let mut facts = Facts::new(now());
+    let owner = |kind: &str, name: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": name, "controller": true}]);
+    let old = "2026-01-01T00:00:00Z";
+    let web = json!({
+        "metadata": {"namespace": "shop", "name": "web", "uid": "web", "generation": 1, "creationTimestamp": old},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}},
+        "status": {"observedGeneration": 1, "replicas": 1, "unavailableReplicas": 1},
+    });
+    let set = json!({
+        "metadata": {"namespace": "shop", "name": "web-1", "uid": "web-1", "ownerReferences": owner("Deployment", "web"), "creationTimestamp": old},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": 1},
+    });
+    let mut waits = pod("shop", "web-1-a", "node-a", Some("CrashLoopBackOff"));
+    waits["metadata"]["ownerReferences"] = owner("ReplicaSet", "web-1");
+    for (resource, object) in [("deployments", &web), ("replicasets", &set), ("pods", &waits)] {
+        facts.add(resource, object.clone()).unwrap();
+    }
+    let data = Data {
+        pods: vec![rows::pod(&waits, &rows::Usage::new(), now())],
+        wrong: wrong(&facts),
+        is_whole: true,
+        ..Data::default()
+    };
+    let mut view = View::new(String::new());
+    press(&mut view, &data, "2\n");
+    let Mode::Reading(reading) = &view.mode else { panic!("{:?}", view.mode) };
+    let lines = reading.lines(&data).join("\n");
+    assert!(!lines.contains("Nothing is wrong"), "{lines}");
+    assert!(lines.contains("STATUS CrashLoopBackOff  RESTARTS 7"), "{lines}");
+}
+
+#[test]
 fn windows_and_texts_are_shown() {
     let data = data();
     for (keys, name) in [
@@ -127,7 +174,9 @@ fn windows_and_texts_are_shown() {
 #[test]
 fn a_selector_and_a_namespace_leave_rows_out() {
     let (data, mut view) = (data(), View::new(String::new()));
-    press(&mut view, &data, "2/app in (web, dns)\n");
+    press(&mut view, &data, "4/app in (web, dns)\n");
+    assert_eq!(view.tab, Tab::Pods, "events have no labels");
+    assert_eq!(view.rows(Tab::Nodes, &data).len(), 2, "it is of pods");
     let names =
         |view: &View| view.rows(Tab::Pods, &data).iter().map(|row| row.name.clone()).collect::<Vec<_>>();
     assert_eq!(names(&view), ["web-1", "web-2", "dns-1"]);

@@ -4,17 +4,16 @@ use orchestra_core::explain::Severity;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
-use ratatui::text::{Line, Span};
+use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as Cells, Table, TableState, Wrap};
 
+use super::columns::{Column, GAP, cut, fitted};
 use super::rows::{self, Row, Tone};
 use super::state::{Data, Log, Mode, Reading, Tab, View};
 
 const QUIET: Style = Style::new().fg(Color::DarkGray);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const CHOSEN: Style = Style::new().add_modifier(Modifier::REVERSED);
-/// How wide a column but the last becomes.
-const WIDEST: usize = 42;
 
 fn style(tone: Tone) -> Style {
     match tone {
@@ -57,7 +56,7 @@ fn header<'a>(view: &'a View, data: &'a Data) -> Line<'a> {
         Span::raw("  "),
         Span::styled(namespace, STRONG),
     ];
-    if let Some((text, _)) = &view.selector {
+    if let Some((_, text, _)) = &view.selector {
         spans.push(Span::styled(format!("  /{text}"), Style::new().fg(Color::Cyan)));
     }
     if !data.is_whole {
@@ -99,11 +98,16 @@ fn footer(view: &View) -> Line<'_> {
         Mode::Reading(_) => Line::styled("↑↓ scroll  Esc back", QUIET),
         Mode::Choosing(_) => Line::styled("↑↓ choose  Enter take it  Esc back", QUIET),
         Mode::Browse | Mode::Help => {
-            let sorted = format!(
-                "Enter why  l log  n namespace  / labels  s sort: {}  ? keys  q quit",
-                view.sort.name()
-            );
-            Line::styled(sorted, QUIET)
+            // The ways out first: they are to be seen in a narrow terminal too.
+            let keys = match view.tab {
+                Tab::Wrong => "Enter why  n namespace".to_owned(),
+                Tab::Pods => {
+                    format!("Enter why  l log  s sort: {}  n namespace  / labels", view.sort.name())
+                }
+                Tab::Nodes => "Enter why  / labels".to_owned(),
+                Tab::Events => "Enter all of it  n namespace".to_owned(),
+            };
+            Line::styled(format!("? keys  q quit  {keys}"), QUIET)
         }
     }
 }
@@ -113,7 +117,7 @@ fn table(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
         return wrong(frame, area, view, data);
     }
     let rows = view.rows(view.tab, data);
-    let (titles, is_namespaced): (&[&str], bool) = match view.tab {
+    let (own, is_namespaced): (&[Column], bool) = match view.tab {
         Tab::Nodes => (&rows::NODE, false),
         Tab::Events => (&rows::EVENT, true),
         _ => (&rows::POD, true),
@@ -122,38 +126,39 @@ fn table(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
         return frame.render_widget(Line::styled("  There are none.", QUIET), area);
     }
     let names_rows = view.tab != Tab::Events;
-    let mut heads: Vec<&str> = Vec::new();
-    heads.extend(is_namespaced.then_some("NAMESPACE").filter(|_| view.namespace.is_empty()));
-    heads.extend(names_rows.then_some("NAME"));
-    heads.extend(titles);
-    let words = |row: &Row| {
+    let tells_namespace = is_namespaced && view.namespace.is_empty();
+    let mut columns: Vec<Column> = Vec::new();
+    columns.extend(tells_namespace.then_some(rows::NAMESPACE));
+    columns.extend(names_rows.then_some(rows::NAME));
+    columns.extend(own);
+    let words = |row: &&Row| {
         let mut words: Vec<String> = Vec::new();
-        words.extend((is_namespaced && view.namespace.is_empty()).then(|| row.namespace.clone()));
+        words.extend(tells_namespace.then(|| row.namespace.clone()));
         words.extend(names_rows.then(|| row.name.clone()));
         words.extend(row.cells.iter().cloned());
         words
     };
-    let told: Vec<Vec<String>> = rows.iter().map(|row| words(row)).collect();
-    let width = |column: usize| {
+    let told: Vec<Vec<String>> = rows.iter().map(words).collect();
+    let need = |column: usize| {
         let cells = told.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(heads[column].len()).min(WIDEST) as u16
+        cells.max().unwrap_or(0).max(columns[column].title.len())
     };
-    let last = heads.len() - 1;
-    let widths = (0..=last).map(|column| match column == last && !names_rows {
-        true => Constraint::Min(20),
-        false => Constraint::Length(width(column)),
-    });
+    let needs: Vec<usize> = (0..columns.len()).map(need).collect();
+    let shown = fitted(&columns, &needs, area.width.into());
     let lines = told.iter().zip(&rows).map(|(cells, row)| {
-        Cells::new(cells.iter().map(|cell| Cell::new(cell.as_str()))).style(style(row.tone))
+        let cell = |(at, width): &(usize, usize)| Cell::new(cut(&cells[*at], *width, columns[*at].is_prose));
+        Cells::new(shown.iter().map(cell)).style(style(row.tone))
     });
-    let table = Table::new(lines, widths)
-        .header(Cells::new(heads.clone()).style(QUIET))
-        .column_spacing(2)
+    let heads = shown.iter().map(|(at, width)| cut(columns[*at].title, *width, true));
+    let table = Table::new(lines, shown.iter().map(|(_, width)| Constraint::Length(*width as u16)))
+        .header(Cells::new(heads).style(QUIET))
+        .column_spacing(GAP as u16)
         .row_highlight_style(CHOSEN);
     let at = view.at[view.tab as usize].min(rows.len() - 1);
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(at));
 }
 
+/// What is wrong, in a line each; a second says why.
 fn wrong(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
     let stories = view.stories(data);
     if stories.is_empty() {
@@ -163,6 +168,9 @@ fn wrong(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
         };
         return frame.render_widget(Line::styled(text, look), area);
     }
+    let namespace = stories.iter().map(|story| story.about.namespace.chars().count()).max().unwrap_or(0);
+    let columns = [Column::of("", 0), rows::NAMESPACE, Column::of("WHAT, AND WHY", 0).cut_to(40).prose()];
+    let shown = fitted(&columns, &[2, namespace.max(9), usize::from(area.width)], area.width.into());
     let rows = stories.iter().map(|story| {
         let (mark, tone) = match story.severity {
             Severity::Critical => ("!!", Tone::Bad),
@@ -174,20 +182,21 @@ fn wrong(frame: &mut Frame<'_>, area: Rect, view: &View, data: &Data) {
             [only] => only.evidence.first().map(|it| it.says.lines().next().unwrap_or_default().to_owned()),
             steps => steps.last().map(|step| format!("{} {}", step.about, step.says)),
         };
-        let cause = cause.unwrap_or_default();
-        let cells = [mark.to_owned(), story.about.namespace.clone(), story.summary.clone(), cause];
-        Cells::new(cells).style(style(tone))
+        let cell = |(at, width): &(usize, usize)| match at {
+            0 => Cell::new(mark),
+            1 => Cell::new(cut(&story.about.namespace, *width, false)),
+            _ => {
+                let why = cause.as_ref().map(|cause| cut(cause, width.saturating_sub(2), true));
+                let why = why.map(|why| Line::styled(format!("  {why}"), QUIET));
+                let what = Line::raw(cut(&story.summary, *width, true));
+                Cell::new(Text::from_iter(std::iter::once(what).chain(why)))
+            }
+        };
+        Cells::new(shown.iter().map(cell)).height(1 + u16::from(cause.is_some())).style(style(tone))
     });
-    let namespace = stories.iter().map(|story| story.about.namespace.len()).max().unwrap_or(0).max(9);
-    let widths = [
-        Constraint::Length(2),
-        Constraint::Length(namespace as u16),
-        Constraint::Fill(3),
-        Constraint::Fill(2),
-    ];
-    let table = Table::new(rows, widths)
-        .header(Cells::new(["", "NAMESPACE", "WHAT", "BECAUSE"]).style(QUIET))
-        .column_spacing(2)
+    let table = Table::new(rows, shown.iter().map(|(_, width)| Constraint::Length(*width as u16)))
+        .header(Cells::new(shown.iter().map(|(at, _)| columns[*at].title)).style(QUIET))
+        .column_spacing(GAP as u16)
         .row_highlight_style(CHOSEN);
     let at = view.at[0].min(stories.len() - 1);
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(at));
@@ -211,6 +220,9 @@ fn followed(frame: &mut Frame<'_>, area: Rect, log: &Log) {
         .skip(end.saturating_sub(room))
         .map(|line| Line::raw(line.as_str()))
         .collect();
+    if lines.is_empty() && log.ended.is_none() {
+        lines.push(Line::styled("It has said nothing yet.", QUIET));
+    }
     if let Some(ended) = log.ended.as_ref().filter(|_| log.above == 0) {
         if lines.len() >= room && !lines.is_empty() {
             lines.remove(0);

@@ -84,6 +84,30 @@ fn other_nodes_and_another_scheduler_are_compared() {
     }
 }
 
+/// A trace of eleven minutes, in which a CronJob makes a Job each minute, ends after that: the jobs of later minutes are not
+/// those of the trace.
+#[test]
+fn what_only_the_time_asks_for_ends_with_the_trace() {
+    let node = json!({"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}, "conditions": [{"type": "Ready", "status": "True"}]}});
+    let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": "1"}}});
+    let template = json!({"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [container]}});
+    let spec = json!({"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template}}});
+    let cron = json!({"metadata": {"namespace": "default", "name": "cron"}, "spec": spec});
+    let lines = [
+        json!({"trace": "orchestra", "version": 1, "at": "2026-01-01T00:00:30Z"}),
+        json!({"ms": 0, "kind": "nodes", "put": node}),
+        json!({"ms": 1000, "kind": "cronjobs.batch", "put": cron}),
+        json!({"ms": 660_000, "kind": "end"}),
+    ];
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let trace = Trace::read(text.as_bytes()).unwrap();
+    let again = Replay::new().run(&trace).unwrap();
+    assert_eq!(again.figures.pods, 11, "{again:?}");
+    assert!(again.seconds < 660 + 300, "{again:?}");
+    // What is asked for is measured over the trace, not over the calm after it.
+    assert!(again.figures.cpu.mean > 40.0, "they run for ever: {again:?}");
+}
+
 #[test]
 fn a_job_takes_as_long_as_it_took() {
     let at = "{\"trace\":\"orchestra\",\"version\":1,\"at\":\"2026-01-01T00:00:00Z\"}";

@@ -135,8 +135,10 @@ pub(super) struct Observed {
     /// The uid of the pod that last had a name.
     uids: BTreeMap<String, String>,
     nodes: BTreeMap<String, Amounts>,
-    /// Until when the areas are counted.
+    /// Until when what is asked for has been counted.
     until: u64,
+    /// When that is counted no more, if that is before the end.
+    ends: Option<u64>,
     asked: [f64; 2],
     room: [f64; 2],
     most: [f64; 2],
@@ -147,6 +149,11 @@ pub(super) struct Observed {
 }
 
 impl Observed {
+    /// Counts what is asked for until a time, though pods are followed for longer.
+    pub(super) fn end_at(&mut self, ms: u64) {
+        self.ends = Some(ms);
+    }
+
     /// Takes what happened.
     pub(super) fn see(&mut self, event: &TraceEvent) {
         self.pass(event.ms);
@@ -174,6 +181,7 @@ impl Observed {
 
     /// Counts what was asked for until a time.
     fn pass(&mut self, ms: u64) {
+        let ms = self.ends.map_or(ms, |ends| ms.min(ends));
         let passed = ms.saturating_sub(self.until) as f64;
         self.until = self.until.max(ms);
         for at in 0..2 {
@@ -339,6 +347,12 @@ mod tests {
             gone(9000, "new"),
             gone(9000, "old"),
         ];
+        let mut ended = Observed::default();
+        ended.end_at(5_000);
+        events.iter().for_each(|event| ended.see(event));
+        let ended = ended.figures(10_000);
+        // Until then the old one for five seconds and the new one for two; what became of them later counts all the same.
+        assert_eq!((ended.cpu.mean, ended.pods_ended), (70.0, 1));
         let mut observed = Observed::default();
         events.iter().for_each(|event| observed.see(event));
         assert!(observed.took().any(|took| took == ("new", Some(1000), Some(4000))));

@@ -22,12 +22,13 @@
 //! | `trim` | what of an object is kept; pure |
 //! | `record` | a trace of a cluster that runs |
 //! | `figures` | how well pods were placed; pure |
-//! | `replay` | a trace, lived again |
+//! | `replay`, `watched` | a trace, lived again |
 
 mod figures;
 mod record;
 mod replay;
 mod trim;
+mod watched;
 
 use std::io::{self, BufRead, Write};
 
@@ -43,6 +44,8 @@ pub use replay::{Replay, ReplayError, Replayed};
 const VERSION: u32 = 1;
 /// What its first line calls it.
 const NAME: &str = "orchestra";
+/// What is written in the place of a kind when the recording ends, so that it is as long as it was.
+const END: &str = "end";
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -84,6 +87,8 @@ pub struct Trace {
     pub events: Vec<TraceEvent>,
     /// The kinds that could not be followed.
     pub unread: Vec<String>,
+    /// When the recording ended, in milliseconds since it began, if it was not cut off.
+    pub ended: Option<u64>,
     /// Whether its last line was cut off.
     pub is_cut_off: bool,
 }
@@ -127,13 +132,15 @@ impl Trace {
             (NAME, other) => return Err(TraceError::Version(other)),
             _ => return Err(TraceError::NotOne),
         }
-        let mut trace = Self { at, events: Vec::new(), unread: header.unread, is_cut_off: false };
+        let mut trace =
+            Self { at, events: Vec::new(), unread: header.unread, ended: None, is_cut_off: false };
         for number in 2.. {
             line.clear();
             if from.read_until(b'\n', &mut line).map_err(TraceError::Read)? == 0 {
                 break;
             }
-            match serde_json::from_slice(&line) {
+            match serde_json::from_slice::<TraceEvent>(&line) {
+                Ok(event) if event.kind == END => trace.ended = Some(event.ms),
                 Ok(event) => trace.events.push(event),
                 Err(_) if line.last() != Some(&b'\n') => trace.is_cut_off = true,
                 Err(source) => return Err(TraceError::Line { line: number, source }),
@@ -144,7 +151,7 @@ impl Trace {
 
     /// How long it is, in milliseconds.
     pub fn length(&self) -> u64 {
-        self.events.last().map_or(0, |event| event.ms)
+        self.events.last().map(|event| event.ms).max(self.ended).unwrap_or(0)
     }
 
     /// How well its pods were placed, as they were.
@@ -182,6 +189,14 @@ impl<W: Write> TraceWriter<W> {
     /// What the writer says.
     pub fn write(&mut self, event: &TraceEvent) -> io::Result<()> {
         self.line(event)
+    }
+
+    /// Writes that the recording ended after so many milliseconds.
+    ///
+    /// # Errors
+    /// What the writer says.
+    pub fn end(&mut self, ms: u64) -> io::Result<()> {
+        self.line(&TraceEvent { ms, kind: END.into(), put: None, gone: None })
     }
 
     fn line(&mut self, line: &impl Serialize) -> io::Result<()> {
@@ -230,6 +245,14 @@ mod tests {
             assert!(cut.events.len() == lines || cut.events.len() == lines + 1, "{end}");
             assert_eq!(cut.events, events[..cut.events.len()], "{end}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_as_long_as_its_recording() {
+        let (mut bytes, events) = written();
+        TraceWriter { to: &mut bytes }.end(75_000).unwrap();
+        let trace = Trace::read(&*bytes).unwrap();
+        assert_eq!((trace.events.as_slice(), trace.ended, trace.length()), (&*events, Some(75_000), 75_000));
     }
 
     #[test]

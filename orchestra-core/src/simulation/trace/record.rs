@@ -78,11 +78,14 @@ pub async fn record<W: Write>(
     loop {
         tokio::select! {
             biased;
-            () = &mut stop => return Ok(recorder.count),
+            () = &mut stop => break,
             Some(came) = changes.next() => recorder.take(came)?,
         }
         told(recorder.count);
     }
+    let ms = recorder.ms();
+    recorder.writer.end(ms)?;
+    Ok(recorder.count)
 }
 
 async fn open(client: &Client, at: usize, kind: Followed) -> (usize, Followed, Option<Cache>) {
@@ -140,6 +143,11 @@ impl<W: Write> Recorder<W> {
         self.write(kind, None, Some(json!({"metadata": short})), None)
     }
 
+    fn ms(&self) -> u64 {
+        let since = self.clock.elapsed().saturating_sub(self.began);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     fn write(
         &mut self,
         kind: Followed,
@@ -147,8 +155,7 @@ impl<W: Write> Recorder<W> {
         gone: Option<Value>,
         ms: Option<u64>,
     ) -> io::Result<()> {
-        let since = self.clock.elapsed().saturating_sub(self.began);
-        let ms = ms.unwrap_or_else(|| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let ms = ms.unwrap_or_else(|| self.ms());
         self.count += 1;
         self.writer.write(&TraceEvent { ms, kind: called(kind), put, gone })
     }

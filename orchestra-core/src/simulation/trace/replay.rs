@@ -2,33 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use k8s_openapi::api::batch::v1::CronJob;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::figures::{Figures, Observed};
 use super::trim::{is_bare, kind, text, trimmed};
+use super::watched::Watched;
 use super::{Trace, TraceEvent};
 use crate::api::history::restored;
-use crate::api::{Client, DeleteOptions, Objects, Patch, Server, Service as _, Status, WriteOptions};
+use crate::api::{Client, DeleteOptions, Objects, Patch, Status, WriteOptions};
 use crate::clock::{SharedClock, Stuck, run_virtual};
 use crate::cluster::{Builder, Cluster, Component, StartError};
 use crate::objects;
 use crate::scheduler::{PlanOptions, Scheduler};
 use crate::store::memory::MemoryStore;
-use crate::store::{Change, KeyRange};
-use crate::supervise::Task;
 use crate::what_if::{Hollow, Spans, workload_of_value};
 
 /// How long a replay goes on after the last event until nothing changes any more, at most.
 const PATIENCE: Duration = Duration::from_secs(3600);
-/// How long nothing must change.
-const CALM: Duration = Duration::from_secs(60);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long what was there at the beginning has to come to rest before the first event.
@@ -174,12 +171,15 @@ impl Replay {
         }
         clock.sleep(SETTLING.saturating_sub(clock.elapsed().saturating_sub(started))).await;
         let began = clock.elapsed();
-        watched.begin(began);
+        watched.begin(began, trace.length());
         for event in later {
             let due = Duration::from_millis(event.ms);
             clock.sleep(due.saturating_sub(clock.elapsed().saturating_sub(began))).await;
             again.take(event).await;
         }
+        let length = Duration::from_millis(trace.length());
+        clock.sleep(length.saturating_sub(clock.elapsed().saturating_sub(began))).await;
+        again.ask_no_more().await;
         let end = clock.elapsed();
         while clock.elapsed().saturating_sub(end) < PATIENCE && !watched.is_calm(clock.elapsed()) {
             clock.sleep(LOOK).await;
@@ -313,6 +313,22 @@ impl Again {
         self.note(name, called, outcome);
     }
 
+    /// Has nothing come any more that only the time asks for: after its end the trace says nothing of it, and a cluster with
+    /// a CronJob would never come to rest.
+    async fn ask_no_more(&mut self) {
+        let all = match self.client.cluster::<CronJob>().list().await {
+            Ok(all) => all,
+            Err(status) => return self.note("cronjobs.batch", "", Err(status)),
+        };
+        for cron in all.iter() {
+            let (namespace, name) = (cron.metadata.namespace.as_deref(), cron.metadata.name.as_deref());
+            let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+            let jobs = self.client.api::<CronJob>(namespace);
+            let outcome = jobs.patch(name, Patch::Merge(json!({"spec": {"suspend": true}}))).await;
+            self.note("cronjobs.batch", name, outcome.map(drop));
+        }
+    }
+
     fn note(&mut self, kind: &str, name: &str, outcome: Result<(), Status>) {
         if let Err(status) = outcome
             && self.refused.len() < REFUSALS
@@ -359,83 +375,4 @@ fn fresh(pod: &Value) -> Value {
         spec.remove("nodeName");
     }
     made
-}
-
-/// What happens to the pods and nodes of the cluster, commit by commit.
-struct Watched {
-    seen: Arc<Mutex<Seen>>,
-    _following: Task,
-}
-
-struct Seen {
-    observed: Observed,
-    last: Duration,
-    /// When the trace began; what was before was there at its beginning.
-    began: Option<Duration>,
-}
-
-impl Watched {
-    async fn follow(cluster: &Cluster) -> Result<Self, Status> {
-        let server = Arc::clone(cluster.server());
-        let revision = server.store()?.revision().await.map_err(Status::internal)?;
-        let mut batches =
-            server.store()?.watch(&KeyRange::all(), revision).await.map_err(Status::internal)?;
-        let last = server.clock().elapsed();
-        let seen = Arc::new(Mutex::new(Seen { observed: Observed::default(), last, began: None }));
-        let noted = Arc::clone(&seen);
-        let following = Task::once(async move {
-            while let Some(Ok(batch)) = batches.next().await {
-                let now = server.clock().elapsed();
-                for change in batch.changes.iter() {
-                    let mut seen = noted.lock().unwrap_or_else(PoisonError::into_inner);
-                    seen.take(&server, change, now);
-                }
-            }
-        });
-        Ok(Self { seen, _following: following })
-    }
-
-    fn begin(&self, at: Duration) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).began = Some(at);
-    }
-
-    fn is_calm(&self, now: Duration) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        now.saturating_sub(seen.last) >= CALM
-    }
-
-    fn figures(&self, lived: Duration) -> Figures {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut seen.observed).figures(millis(lived))
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-impl Seen {
-    fn take(&mut self, server: &Server, change: &Change, now: Duration) {
-        let kinds = server.kinds();
-        let Some((row, name)) = kinds.parse_key(change.key()) else { return };
-        if !matches!(&*row.id.resource, "leases" | "events") {
-            self.last = now;
-        }
-        if !row.id.group.is_empty() || !matches!(&*row.id.resource, "pods" | "nodes") {
-            return;
-        }
-        let ms = self.began.map_or(0, |began| millis(now.saturating_sub(began)).max(1));
-        let kind = row.id.resource.to_string();
-        let event = match change {
-            Change::Put { record, .. } => {
-                let Ok(object) = serde_json::from_slice::<Value>(&record.value) else { return };
-                TraceEvent { ms, kind, put: Some(object), gone: None }
-            }
-            Change::Delete { .. } => {
-                let gone = json!({"metadata": {"namespace": name.namespace(), "name": name.name()}});
-                TraceEvent { ms, kind, put: None, gone: Some(gone) }
-            }
-        };
-        self.observed.see(&event);
-    }
 }

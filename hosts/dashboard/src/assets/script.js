@@ -42,14 +42,15 @@
   // A page is made again when the stream says so, never twice at a time, and not while it is not looked at. Each time it
   // says as of when it was made, from where the next stream goes on.
   let source = null, loading = false, again = false, later = 0;
-  async function refresh() {
+  async function refresh(url = location.href) {
     if (loading) { again = true; return true; }
     loading = true;
     try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" }, credentials: "same-origin" });
+      const answer = await fetch(url, { headers: { accept: "text/html" }, credentials: "same-origin" });
       if (answer.status === 401 || answer.status === 404) { location.reload(); return false; }
       if (!answer.ok) return false;
       const fresh = $("main", new DOMParser().parseFromString(await answer.text(), "text/html"));
+      if (url !== location.href && $(".notice.bad", fresh)) return false;
       const old = $("main");
       const said = $(".notice[role=status]", old);
       if (said) fresh.prepend(document.importNode(said, true));
@@ -77,7 +78,7 @@
       clearTimeout(later);
       later = setTimeout(retry, 2000);
     };
-    source.addEventListener("change", refresh);
+    source.addEventListener("change", () => refresh());
   }
   async function retry() {
     if (document.hidden) return;
@@ -90,6 +91,23 @@
     // A page that one comes back to can be sent from again.
     for (const form of $$("form[data-sent]")) delete form.dataset.sent;
     if (event.persisted) retry();
+  });
+
+  // A selector answers as one types. What is none yet changes nothing until it is sent.
+  let typed = 0;
+  document.addEventListener("input", ({ target }) => {
+    if (target.id !== "filter") return;
+    clearTimeout(typed);
+    typed = setTimeout(async () => {
+      while (loading) await new Promise((done) => setTimeout(done, 50));
+      const url = new URL(location.href), text = target.value.trim();
+      url.searchParams.delete("continue");
+      if (text) url.searchParams.set("l", text); else url.searchParams.delete("l");
+      if (!target.isConnected || url.href === location.href || !await refresh(url.href)) return;
+      history.replaceState(null, "", url);
+      rest();
+      follow();
+    }, 250);
   });
 
   // Logs, as they come.

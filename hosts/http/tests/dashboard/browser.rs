@@ -113,6 +113,10 @@ async fn tables(walk: &mut Walk<'_>) {
     browser.until("document.querySelectorAll('table.list tbody tr').length === 6").await;
     fine(walk, "table").await;
     let browser = &mut walk.browser;
+    // It answers as one types, and says nothing of what is not typed to its end.
+    browser.fill("#filter", "app in (api)").await;
+    browser.until("document.querySelectorAll('table.list tbody tr').length === 2").await;
+    browser.until("location.search.includes('api') && document.activeElement.id === 'filter'").await;
     browser.fill("#filter", "app in (web)").await;
     browser.press("Enter").await;
     browser.until("document.querySelectorAll('table.list tbody tr').length === 3").await;

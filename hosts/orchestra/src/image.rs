@@ -1,6 +1,6 @@
 //! The images of a data directory: loaded, listed, removed, whether a cluster runs or not.
 
-use std::io::Write as _;
+use std::io::{Read, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -11,6 +11,10 @@ use orchestra_runtime::native::Images;
 use crate::backend::native_directory;
 use crate::cli::{DataDir, Image};
 use crate::directory;
+use crate::progress::Progress;
+
+/// After how many bytes it is said how far reading is.
+const PIECE: u64 = 1 << 20;
 
 pub(crate) async fn run(options: Image) -> anyhow::Result<()> {
     match options {
@@ -30,22 +34,35 @@ async fn open(data: &DataDir) -> anyhow::Result<Images> {
 }
 
 async fn load(images: &Images, file: &Path, name: Option<&ImageRef>) -> anyhow::Result<()> {
+    let progress = Progress::new();
     let spooled = match file == Path::new("-") {
         false => None,
-        true => {
-            let mut spooled = tempfile::NamedTempFile::new()?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut spooled)?;
-            spooled.flush()?;
-            Some(spooled)
-        }
+        true => Some(spool(std::io::stdin().lock(), &progress)?),
     };
     let path = spooled.as_ref().map_or(file, |spooled| spooled.path());
+    progress.begin("Unpacking", "its layers");
     let loaded = images.load(path, name).await;
+    progress.close();
     for image in loaded.with_context(|| format!("{} cannot be loaded", file.display()))? {
         let names = if image.names.is_empty() { vec![image.id] } else { image.names };
         names.iter().for_each(|name| println!("Loaded image: {name}"));
     }
     Ok(())
+}
+
+/// Keeps what comes in a file, and says how much it is.
+fn spool(mut from: impl Read, progress: &Progress) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut spooled = tempfile::NamedTempFile::new()?;
+    let mut whole = 0;
+    loop {
+        progress.begin("Reading", &format!("{} MiB", whole >> 20));
+        match std::io::copy(&mut from.by_ref().take(PIECE), &mut spooled)? {
+            0 => break,
+            count => whole += count,
+        }
+    }
+    spooled.flush()?;
+    Ok(spooled)
 }
 
 async fn remove(images: &Images, wanted: &[String]) -> anyhow::Result<()> {
@@ -98,6 +115,15 @@ fn table(images: &[Stored]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_comes_is_kept_whole() {
+        for size in [0, 1, 1 << 20, (5 << 20) + 7] {
+            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            let kept = spool(&*bytes, &Progress::new()).unwrap();
+            assert_eq!(std::fs::read(kept.path()).unwrap(), bytes);
+        }
+    }
 
     #[test]
     fn images_are_listed_a_name_a_line() {

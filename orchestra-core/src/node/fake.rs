@@ -72,6 +72,13 @@ impl FakeHost {
         self.lock().pod_files.insert((pod_uid.to_owned(), name.to_owned()), content.to_vec());
     }
 
+    /// Loses all volumes and files of pods, as a machine does that comes back with an empty disk.
+    pub fn wipe(&self) {
+        let mut state = self.lock();
+        let (http, closed) = (state.http.take(), state.closed);
+        *state = State { http, closed, ..State::default() };
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

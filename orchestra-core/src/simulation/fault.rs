@@ -16,8 +16,14 @@ pub enum FaultKind {
     Conflict,
     /// A client's calls wait until the fault ends: the client is paused, or cut off by a network that drops everything.
     Hang,
+    /// A client's calls wait until the fault ends, and it goes on seeing what changes: it is cut off one way. The other way
+    /// is [`HoldEvents`](Self::HoldEvents).
+    HangCalls,
     /// A client sees every change `amount` milliseconds late.
     DelayEvents,
+    /// A client sees the changes of half of the kinds `amount` milliseconds late, and those of the others at once: of which,
+    /// follows from `amount`. So things come in another order than they happened.
+    ShuffleKinds,
     /// A client sees no change until the fault ends, and then each in its turn.
     HoldEvents,
     /// A client sees no change until the fault ends, and then only what has come of them: what was there for a while in
@@ -33,6 +39,12 @@ pub enum FaultKind {
     Stop,
     /// A node loses its power: its agent and all its containers end. It comes back when the fault ends.
     PowerOff,
+    /// A node loses its power and its disk: when it comes back, nothing is left of containers, images and volumes.
+    LoseDisk,
+    /// A node's disk is full.
+    FillDisk,
+    /// A client's time of day is `amount` milliseconds ahead, and goes back when the fault ends.
+    SkewClock,
     /// A node's container runtime cannot be reached. Its containers go on.
     RuntimeAway,
     /// Every probe by TCP, gRPC or HTTP fails on a node.
@@ -50,13 +62,18 @@ const WORDS: &[(FaultKind, &str)] = &[
     (FaultKind::LoseAnswers, "lose-answers"),
     (FaultKind::Conflict, "conflict"),
     (FaultKind::Hang, "hang"),
+    (FaultKind::HangCalls, "hang-calls"),
     (FaultKind::DelayEvents, "delay-events"),
+    (FaultKind::ShuffleKinds, "shuffle-kinds"),
     (FaultKind::HoldEvents, "hold-events"),
     (FaultKind::SkipEvents, "skip-events"),
     (FaultKind::Crash, "crash"),
     (FaultKind::RestartInPast, "restart-in-past"),
     (FaultKind::Stop, "stop"),
     (FaultKind::PowerOff, "power-off"),
+    (FaultKind::LoseDisk, "lose-disk"),
+    (FaultKind::FillDisk, "fill-disk"),
+    (FaultKind::SkewClock, "skew-clock"),
     (FaultKind::RuntimeAway, "runtime-away"),
     (FaultKind::FailProbes, "fail-probes"),
     (FaultKind::FailPulls, "fail-pulls"),
@@ -136,8 +153,8 @@ impl Fault {
 
     /// Whether it keeps changes from the client that it meets, or shows them late.
     pub(super) fn is_of_sight(&self) -> bool {
-        use FaultKind::{DelayEvents, HoldEvents, RestartInPast, SkipEvents};
-        matches!(self.kind, DelayEvents | HoldEvents | SkipEvents | RestartInPast)
+        use FaultKind::{DelayEvents, HoldEvents, RestartInPast, ShuffleKinds, SkipEvents};
+        matches!(self.kind, DelayEvents | ShuffleKinds | HoldEvents | SkipEvents | RestartInPast)
     }
 
     /// Less of the same, for finding the least that does harm.

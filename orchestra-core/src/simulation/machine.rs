@@ -90,6 +90,21 @@ impl Machine {
         }
     }
 
+    /// Loses everything that is on the disk of a machine without power.
+    pub(super) fn lose_disk(&self) {
+        self.runtime.wipe();
+        self.host.wipe();
+    }
+
+    /// Leaves no room on the disk from now on, or all that there was.
+    pub(super) fn fill_disk(&self, full: bool) {
+        self.runtime.on_machine_stats(move |stats| {
+            if full {
+                stats.disk.available_bytes = 0;
+            }
+        });
+    }
+
     /// Lets probes fail from now on, or pass.
     pub(super) fn fail_probes(&self, fail: bool) {
         self.host.close(fail);

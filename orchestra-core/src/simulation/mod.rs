@@ -59,6 +59,7 @@
 //! | `machine` | its machines |
 //! | `wire` | what lies between a client and the API: time, faults, the story |
 //! | `replica` | what a client sees that sees late, not all, or the past |
+//! | `skewed` | what time it is for a client |
 //! | `fault` | faults and plans of them, as values and as text |
 //! | `strategy` | plans from a seed |
 //! | `state` | the cluster after one commit, as invariants see it |
@@ -74,6 +75,7 @@ mod prepared;
 mod replica;
 mod run;
 mod scenario;
+mod skewed;
 mod state;
 mod story;
 mod strategy;

@@ -1,10 +1,13 @@
 //! What one client sees of the cluster: a copy of the caches that may lag behind, stand still or begin in the past.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use foldhash::quality::FixedState;
 use futures::StreamExt;
 use rustc_hash::FxBuildHasher;
 
@@ -27,8 +30,32 @@ pub(super) struct Replica {
 }
 
 struct State {
+    /// As of when it shows everything.
     revision: Revision,
+    /// As of when it shows the kinds of which nothing is held back.
+    newest: Revision,
     writers: HashMap<GroupResource, (Arc<Resource>, CacheWriter), FxBuildHasher>,
+    /// What is held back, until when, in the order in which it is shown.
+    held: VecDeque<Held>,
+}
+
+/// A change that comes late because of its kind.
+struct Held {
+    until: Duration,
+    revision: Revision,
+    kind: GroupResource,
+    change: Change,
+}
+
+impl State {
+    /// As of when a kind is shown.
+    fn as_of(&self, kind: &GroupResource) -> Revision {
+        if self.holds(kind) { self.revision } else { self.newest }
+    }
+
+    fn holds(&self, kind: &GroupResource) -> bool {
+        self.held.iter().any(|held| held.kind == *kind)
+    }
 }
 
 impl fmt::Debug for Replica {
@@ -54,7 +81,12 @@ impl Replica {
             store: store.clone(),
             wire: Arc::clone(wire),
             progress,
-            state: Mutex::new(State { revision, writers: HashMap::default() }),
+            state: Mutex::new(State {
+                revision,
+                newest: revision,
+                writers: HashMap::default(),
+                held: VecDeque::new(),
+            }),
         })
     }
 
@@ -92,7 +124,16 @@ impl Replica {
 
     async fn follow(&self) -> Result<(), StoreError> {
         let mut batches = self.store.watch(&KeyRange::all(), self.revision()).await?;
-        while let Some(batch) = batches.next().await {
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.until_due() => {
+                    self.release();
+                    continue;
+                }
+                batch = batches.next() => batch,
+            };
+            let Some(batch) = batch else { return Err(StoreError::Closed) };
             let batch = batch?;
             self.wire.clock.sleep(self.wire.lag(&self.actor)).await;
             if self.until_it_sees().await {
@@ -100,7 +141,25 @@ impl Replica {
             }
             self.apply(&batch);
         }
-        Err(StoreError::Closed)
+    }
+
+    /// Ends when the first of what is held back is to be shown; never, if there is none.
+    async fn until_due(&self) {
+        let Some(until) = self.lock().held.front().map(|held| held.until) else {
+            return std::future::pending().await;
+        };
+        self.wire.clock.sleep(until.saturating_sub(self.wire.clock.elapsed())).await;
+    }
+
+    /// Shows what was held back until now.
+    fn release(&self) {
+        let (kinds, now) = (self.server.kinds(), self.wire.clock.elapsed());
+        let mut state = self.lock();
+        while let Some(held) = state.held.pop_front_if(|held| held.until <= now) {
+            apply_one(&kinds, &mut state, held.revision, &held.change);
+        }
+        drop(state);
+        self.catch_up();
     }
 
     /// Waits until nothing keeps the client from seeing changes. Whether it is to miss those that there were.
@@ -132,17 +191,44 @@ impl Replica {
 
     fn apply(&self, batch: &Batch) {
         let kinds = self.server.kinds();
+        let shuffled = self.wire.shuffled(&self.actor);
+        let until = self.wire.clock.elapsed() + Duration::from_millis(shuffled.unwrap_or(0).into());
         {
             let mut state = self.lock();
             for change in batch.changes.iter() {
-                apply_one(&kinds, &mut state, batch.revision, change);
+                let Some((row, _)) = kinds.parse_key(change.key()) else { continue };
+                // Of one kind nothing overtakes anything.
+                if state.holds(&row.id) || shuffled.is_some_and(|amount| is_late(&row.id, amount)) {
+                    let until = state.held.back().map_or(until, |last| last.until.max(until));
+                    let (kind, change) = (row.id.clone(), change.clone());
+                    state.held.push_back(Held { until, revision: batch.revision, kind, change });
+                } else {
+                    apply_one(&kinds, &mut state, batch.revision, change);
+                }
             }
+            state.newest = batch.revision;
         }
-        self.advance(batch.revision);
+        self.catch_up();
     }
 
+    /// Says as of when everything is shown, now that something more is.
+    fn catch_up(&self) {
+        let revision = {
+            let mut state = self.lock();
+            let before = state.held.front().map(|first| Revision(first.revision.0.saturating_sub(1)));
+            state.revision = before.unwrap_or(state.newest);
+            state.revision
+        };
+        self.progress.advance(revision);
+    }
+
+    /// Shows everything as of a revision.
     fn advance(&self, revision: Revision) {
-        self.lock().revision = revision;
+        {
+            let mut state = self.lock();
+            (state.revision, state.newest) = (revision, revision);
+            state.held.clear();
+        }
         self.progress.advance(revision);
     }
 }
@@ -156,17 +242,22 @@ impl Sight for Replica {
                 return Ok(writer.cache().clone());
             }
             let row = self.server.kinds().get(&id).cloned().ok_or_else(Status::no_such_resource)?;
-            let revision = self.revision();
+            let revision = self.lock().as_of(&id);
             let mut writer = CacheWriter::new(&row.fields, Arc::clone(&self.progress));
             let entries = self.objects(&row, revision).await.map_err(Status::internal)?;
             writer.fill(entries, revision);
             let mut state = self.lock();
             // What came meanwhile would be missing.
-            if state.revision == revision {
+            if state.as_of(&id) == revision {
                 state.writers.insert(id.clone(), (row, writer));
             }
         }
     }
+}
+
+/// Whether a kind is of the half that comes late.
+fn is_late(kind: &GroupResource, amount: u32) -> bool {
+    FixedState::with_seed(amount.into()).hash_one(kind) % 2 == 1
 }
 
 fn apply_one(kinds: &Kinds, state: &mut State, revision: Revision, change: &Change) {

@@ -159,12 +159,13 @@ impl Strategy {
 
 fn any_fault(outline: &Outline, chance: &mut Chance) -> Option<Fault> {
     use FaultKind::{
-        Conflict, Crash, DelayEvents, EndContainer, FailProbes, FailPulls, Hang, HoldEvents, LoseAnswers,
-        PowerOff, RefuseCalls, RestartInPast, RuntimeAway, SkipEvents, Stop,
+        Conflict, Crash, DelayEvents, EndContainer, FailProbes, FailPulls, FillDisk, Hang, HangCalls,
+        HoldEvents, LoseAnswers, LoseDisk, PowerOff, RefuseCalls, RestartInPast, RuntimeAway, ShuffleKinds,
+        SkewClock, SkipEvents, Stop,
     };
     let of_nodes = !outline.nodes.is_empty() && chance.below(3) == 0;
     let (kind, who) = if of_nodes {
-        let kinds = [PowerOff, RuntimeAway, FailProbes, FailPulls, EndContainer];
+        let kinds = [PowerOff, LoseDisk, FillDisk, RuntimeAway, FailProbes, FailPulls, EndContainer];
         (chance.pick(&kinds)?.clone(), chance.pick(&outline.nodes)?.clone())
     } else {
         let kinds = [
@@ -172,7 +173,10 @@ fn any_fault(outline: &Outline, chance: &mut Chance) -> Option<Fault> {
             LoseAnswers,
             Conflict,
             Hang,
+            HangCalls,
             DelayEvents,
+            ShuffleKinds,
+            SkewClock,
             HoldEvents,
             SkipEvents,
             RestartInPast,
@@ -184,7 +188,8 @@ fn any_fault(outline: &Outline, chance: &mut Chance) -> Option<Fault> {
     };
     let amount = match kind {
         RefuseCalls | LoseAnswers | Conflict => 50 + chance.below(450),
-        DelayEvents => 50 + chance.below(5_000),
+        DelayEvents | ShuffleKinds => 50 + chance.below(5_000),
+        SkewClock => 1_000 + chance.below(600_000),
         RestartInPast => chance.below(3_000),
         Crash => 1 + chance.below(outline.writes_of(&who).len().max(1) as u64),
         FailPulls => 1 + chance.below(4),

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::fault::FaultKind;
+use super::skewed::Skewed;
 use super::story::Line;
 use crate::api::{
     Connect, Connection, Kind, Operation, Reason, Reply, Response, Service, Status, Target, User, Verb,
@@ -182,6 +183,19 @@ impl Wire {
         self.find(actor, late).unwrap_or_default()
     }
 
+    /// How late a client sees the changes of half of the kinds, in milliseconds.
+    pub(super) fn shuffled(&self, actor: &str) -> Option<u32> {
+        self.find(actor, |trouble| (trouble.kind == FaultKind::ShuffleKinds).then_some(trouble.amount))
+    }
+
+    /// By how much a client's time of day is ahead.
+    pub(super) fn skew(&self, actor: &str) -> Duration {
+        let ahead = |trouble: &Trouble| {
+            (trouble.kind == FaultKind::SkewClock).then(|| Duration::from_millis(trouble.amount.into()))
+        };
+        self.find(actor, ahead).unwrap_or_default()
+    }
+
     /// Ends when the troubles are others than at the time of the call.
     pub(super) fn other_troubles(&self) -> impl Future<Output = ()> {
         let seen = self.changed.get();
@@ -219,7 +233,9 @@ impl Wire {
         self.clock.sleep(Duration::from_micros(1 + self.clock.random() % LATENCY)).await;
         loop {
             let changed = self.other_troubles();
-            let hangs = |trouble: &Trouble| (trouble.kind == FaultKind::Hang).then_some(());
+            let hangs = |trouble: &Trouble| {
+                matches!(trouble.kind, FaultKind::Hang | FaultKind::HangCalls).then_some(())
+            };
             if self.find(actor, hangs).is_none() {
                 return;
             }
@@ -260,11 +276,13 @@ pub(super) struct Tapped {
     wire: Arc<Wire>,
     /// Whose way it is; of nobody yet, if there is none.
     actor: Option<String>,
+    clock: SharedClock,
 }
 
 impl Tapped {
     pub(super) fn new(inner: Arc<dyn Service>, wire: Arc<Wire>) -> Self {
-        Self { inner, wire, actor: None }
+        let clock = Arc::clone(&wire.clock);
+        Self { inner, wire, actor: None, clock }
     }
 }
 
@@ -344,7 +362,9 @@ impl Service for Tapped {
 
     fn for_user(&self, user: &User) -> Option<Arc<dyn Service>> {
         let (inner, wire) = (Arc::clone(&self.inner), Arc::clone(&self.wire));
-        Some(Arc::new(Self { inner, wire, actor: Some(actor_of(user)) }))
+        let actor = actor_of(user);
+        let clock = Arc::new(Skewed { wire: Arc::clone(&wire), actor: actor.clone() });
+        Some(Arc::new(Self { inner, wire, actor: Some(actor), clock }))
     }
 
     async fn group_versions(&self) -> Result<Vec<(Arc<str>, Arc<str>)>, Status> {
@@ -360,7 +380,7 @@ impl Service for Tapped {
     }
 
     fn clock(&self) -> &SharedClock {
-        self.inner.clock()
+        &self.clock
     }
 }
 

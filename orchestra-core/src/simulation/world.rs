@@ -204,7 +204,7 @@ impl World {
                 Some(happen) => happen(self.clone(), fault.clone()).await,
                 None => self.tell("simulation", format!("has no fault own:{name}"), ""),
             },
-            FaultKind::Stop | FaultKind::PowerOff => self.stop_and_start(&fault).await,
+            FaultKind::Stop | FaultKind::PowerOff | FaultKind::LoseDisk => self.stop_and_start(&fault).await,
             FaultKind::RestartInPast => return self.restart_in_past(&fault).await,
             FaultKind::Crash => {
                 // It ends with the death that it is about.
@@ -212,6 +212,7 @@ impl World {
                 return;
             }
             FaultKind::RuntimeAway
+            | FaultKind::FillDisk
             | FaultKind::FailProbes
             | FaultKind::FailPulls
             | FaultKind::EndContainer => self.break_machine(&fault).await,
@@ -225,11 +226,14 @@ impl World {
     }
 
     async fn stop_and_start(&self, fault: &Fault) {
-        if fault.kind == FaultKind::PowerOff {
+        if matches!(fault.kind, FaultKind::PowerOff | FaultKind::LoseDisk) {
             let actor = format!("node/{}", fault.who.strip_prefix("node/").unwrap_or(&fault.who));
             self.kill_parts(&actor);
             if let Some(machine) = self.machine(&fault.who) {
                 machine.lose_power();
+                if fault.kind == FaultKind::LoseDisk {
+                    machine.lose_disk();
+                }
             }
             self.sleep(fault.lasts + BOOT).await;
             return self.start_parts(&actor);
@@ -264,6 +268,7 @@ impl World {
         };
         match fault.kind {
             FaultKind::RuntimeAway => machine.runtime.set_available(false),
+            FaultKind::FillDisk => machine.fill_disk(true),
             FaultKind::FailProbes => machine.fail_probes(true),
             FaultKind::FailPulls => return machine.fail_pulls(fault.amount),
             _ => {
@@ -276,6 +281,7 @@ impl World {
         self.sleep(fault.lasts).await;
         match fault.kind {
             FaultKind::RuntimeAway => machine.runtime.set_available(true),
+            FaultKind::FillDisk => machine.fill_disk(false),
             _ => machine.fail_probes(false),
         }
     }

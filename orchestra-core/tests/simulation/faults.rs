@@ -1,15 +1,18 @@
 //! Each fault does what it says, and plans that do harm are found and made small.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ConfigMap;
-use orchestra_core::api::Client;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use orchestra_core::api::{Client, Reason};
 use orchestra_core::cluster::Component;
 use orchestra_core::control::{Action, Context, Controller, Error};
 use orchestra_core::simulation::{Explore, Fault, FaultKind, FaultPlan, Scenario, Simulation, Strategy};
 use serde_json::json;
 
-use super::scenarios::create;
+use super::scenarios::{create, of, serves};
 
 /// A controller that copies each map `NAME` to `NAME-copy`, and notes in the map that it has.
 async fn copy(context: Context) -> Result<Action, Error> {
@@ -107,6 +110,11 @@ fn what_a_fault_does_is_in_the_story() {
         late.lines().any(|line| line.starts_with("5 copier create configmaps default/map0-copy")),
         "{late}"
     );
+    let cut_off = told("1s hang-calls copier lasts=30s");
+    assert!(
+        cut_off.lines().any(|line| line.starts_with("31 copier create configmaps default/map3-copy")),
+        "{cut_off}"
+    );
     // It died before the last map was made, and sees none of what came since the first.
     let past = told("1s restart-in-past copier amount=4000 lasts=20s");
     assert!(past.contains("5 copier dies") && past.contains("21 copier sees the present again"), "{past}");
@@ -119,6 +127,92 @@ fn what_a_fault_does_is_in_the_story() {
         stopped.lines().any(|line| line.starts_with("31 copier create configmaps default/map1-copy")),
         "{stopped}"
     );
+}
+
+/// A part of one's own that notes when it first sees the map of each Secret, and what time it thinks that it is.
+fn notes() -> Scenario {
+    Scenario::new("notes")
+        .cluster(|builder| {
+            builder.part("noter", |client: Client, stop| async move {
+                let controller = Controller::new::<Secret>(client).reads::<ConfigMap>();
+                let reconcile = |context: Context| async move {
+                    let name = context.name().clone();
+                    let sees_map = context.cache::<ConfigMap>().await?.get(&name).is_some();
+                    let note = json!({"metadata": {"name": format!("{}-seen", name.name())}, "data": {
+                        "map": sees_map.to_string(), "at": context.clock().now().to_string(),
+                    }});
+                    if name.name().starts_with("a") {
+                        let note: ConfigMap = serde_json::from_value(note)?;
+                        match context.api::<ConfigMap>().create(&note).await {
+                            Err(status) if status.reason() == Reason::AlreadyExists => {}
+                            outcome => drop(outcome?),
+                        }
+                    }
+                    Ok::<_, Error>(Action::Done)
+                };
+                let _ = controller.run(reconcile, stop.cancelled_owned()).await;
+            })
+        })
+        .script(|world| async move {
+            world.sleep(Duration::from_secs(5)).await;
+            for kind in 0..8 {
+                let object = json!({"metadata": {"name": format!("a{kind}")}});
+                create::<ConfigMap>(&world.client(), object.clone()).await?;
+                create::<Secret>(&world.client(), object).await?;
+            }
+            Ok(())
+        })
+}
+
+#[test]
+fn kinds_come_in_another_order_and_clocks_differ() {
+    let lived = |plan: &str| {
+        let life = Simulation::new(&notes(), 1).faults(plan.parse().unwrap()).run();
+        assert_eq!(life.violation, None, "{plan}\n{}", life.story);
+        let notes = life.state.objects::<ConfigMap>().filter_map(|map| map.data.clone());
+        notes.collect::<Vec<_>>()
+    };
+    let count = |notes: &[BTreeMap<String, String>], sees: &str| {
+        notes.iter().filter(|note| note.get("map").is_some_and(|it| it == sees)).count()
+    };
+    let quiet = lived("");
+    assert_eq!((count(&quiet, "true"), count(&quiet, "false")), (8, 0), "{quiet:?}");
+    // Of some amounts the maps come late and the secrets do not.
+    let orders: Vec<usize> = (400..406)
+        .map(|amount| count(&lived(&format!("0s shuffle-kinds noter amount={amount} lasts=60s")), "false"))
+        .collect();
+    assert!(orders.contains(&8) && orders.contains(&0), "{orders:?}");
+    let ahead = lived("0s skew-clock noter amount=7200000 lasts=60s");
+    let hour = |notes: &[BTreeMap<String, String>]| {
+        let at = notes.iter().find_map(|note| note.get("at")).unwrap();
+        at.parse::<Timestamp>().unwrap().as_second() / 3600
+    };
+    assert_eq!(hour(&ahead) - hour(&quiet), 2);
+}
+
+#[test]
+fn disks_are_lost_and_run_full() {
+    let scenario = Scenario::new("disks").nodes(2).script(|world| async move {
+        create::<Deployment>(&world.client(), of("web", 4)).await?;
+        world.sleep(Duration::from_secs(30)).await;
+        let (here, machine) = (world.machines().len(), world.machine("fake-0").cloned());
+        world.tell("test", format!("{here} machines"), format!("{:?}", machine.map(|it| it.running().len())));
+        Ok(())
+    });
+    let scenario = scenario.eventually("four serve", serves("web", 4, "web:1"));
+    let lived = |plan: &str| {
+        let life = Simulation::new(&scenario, 1).faults(plan.parse().unwrap()).run();
+        assert_eq!(life.violation, None, "{plan}\n{}", life.story);
+        life
+    };
+    lived("10s lose-disk fake-0 lasts=8s");
+    lived("10s lose-disk fake-0 lasts=300s");
+    let full = lived("10s fill-disk fake-0 lasts=120s");
+    let evicted =
+        full.story.lines.iter().any(|line| line.who == "node/fake-0" && line.what.contains("pods/status"));
+    let places = full.state.objects::<Pod>().filter_map(|pod| pod.spec.clone()?.node_name);
+    let places: BTreeSet<String> = places.collect();
+    assert!(evicted && places.contains("fake-1"), "{places:?}");
 }
 
 #[test]

@@ -41,9 +41,12 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
+/// The pods of an app, but for those that a node without room ended: they stay, so that one sees why.
 fn pods_of(state: &State, app: &str) -> Vec<std::sync::Arc<Pod>> {
     let is_of = |pod: &std::sync::Arc<Pod>| {
-        pod.metadata.labels.as_ref().and_then(|labels| labels.get("app")).is_some_and(|it| it == app)
+        let reason = pod.status.as_ref().and_then(|status| status.reason.as_deref());
+        let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get("app"));
+        of.is_some_and(|it| it == app) && reason != Some("Evicted")
     };
     state.objects::<Pod>().filter(is_of).collect()
 }

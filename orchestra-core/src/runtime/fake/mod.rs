@@ -170,6 +170,12 @@ impl FakeRuntime {
         self.inner.changed.notify_waiters();
     }
 
+    /// Forgets all sandboxes and images, as a machine does that comes back with an empty disk.
+    pub fn wipe(&self) {
+        self.inner.lock().wipe();
+        self.inner.changed.notify_waiters();
+    }
+
     /// Writes a line to a container's log.
     pub fn write_log(&self, id: &ContainerId, line: impl Into<String>) {
         let now = self.inner.clock.now();

@@ -89,6 +89,12 @@ impl State {
         ContainerId::from(format!("{sandbox}{number:08x}"))
     }
 
+    pub(super) fn wipe(&mut self) {
+        self.sandboxes.clear();
+        self.by_uid.clear();
+        self.images.clear();
+    }
+
     pub(super) fn remove_sandbox(&mut self, id: &SandboxId) {
         let Some(number) = number_of(id.as_str()) else { return };
         let Some(gone) = self.sandboxes.remove(&number) else { return };

@@ -10,11 +10,13 @@
 //! | `http` | get, create, list and watch over HTTPS, by one client and by many | the same call in this process; the same bytes from a bare hyper server |
 //! | `memory` | resident memory of a whole cluster, idle and with pods on fake nodes | the JSON of the pods |
 //! | `scheduler` | placing a pod in a cluster of 5,000 nodes | a scheduler that looks at every pod |
+//! | `simulation` | a day, an hour of a large cluster, many lives of a small one, and forks | the same commits in a bare store |
 //! | `selectors` | matching, the index of objects by label and that of selectors by object | maps and linear scans |
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
-//! is more than a file; `memory` is the one that criterion does not run, since what it measures is no time. They build
+//! is more than a file; `memory` and `simulation` are not run by
+//! criterion: what the one measures is no time, and a life of the other takes long enough. They build
 //! as the programs do, with optimization across crates, which takes minutes for each;
 //! `CARGO_PROFILE_BENCH_LTO=off` is for trying things out.
 //!

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use orchestra_core::scheduler::{HOSTNAME, NodeSpec, Plan, PlanOptions, PodInfo, Snapshot, ZONE, plan};
+use orchestra_core::scheduler::{HOSTNAME, NodeSpec, Plan, PodInfo, Profile, Snapshot, ZONE, plan};
 use orchestra_core::selector::Selector;
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn populated(spec: impl Fn(usize) -> Value) -> Snapshot {
 }
 
 fn place_and_remove(snapshot: &mut Snapshot, pod: &Arc<PodInfo>, seed: u64) {
-    match plan(snapshot, pod, &PlanOptions::default(), seed) {
+    match plan(snapshot, pod, &Profile::default(), seed) {
         Plan::Place { node, .. } => {
             snapshot.set_pod(pod.clone(), Some(&node));
             snapshot.remove_pod(&pod.uid);
@@ -139,7 +139,7 @@ fn scheduler(c: &mut Criterion) {
     let huge =
         pod("new", 0, json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "64"}}}]}));
     group.bench_function("fits nowhere", |b| {
-        b.iter(|| black_box(plan(&snapshot, &huge, &PlanOptions::default(), next())));
+        b.iter(|| black_box(plan(&snapshot, &huge, &Profile::default(), next())));
     });
     let naive = Naive::of(&snapshot);
     group.bench_function("basic, naive", |b| b.iter(|| black_box(naive.place(&alone, None))));

@@ -12,7 +12,7 @@ use orchestra_core::api::{
     WatchStream,
 };
 use orchestra_core::clock::SharedClock;
-use orchestra_core::scheduler::Scheduler;
+use orchestra_core::scheduler::{Configuration, Scheduler};
 use orchestra_core::testing::{self, TestServer};
 use orchestra_core::watch::Cache;
 use serde_json::{Value, json};
@@ -44,6 +44,14 @@ async fn cluster() -> TestCluster {
 }
 
 impl TestCluster {
+    /// Runs a scheduler with the profiles of a file until the cluster ends.
+    fn schedule_by(&self, file: &str) {
+        let head = "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n";
+        let configuration = Configuration::parse(format!("{head}{file}").as_bytes()).unwrap();
+        let (scheduler, stop) = (Scheduler::new(self.client.clone()), self.stop.child_token());
+        tokio::spawn(scheduler.configured(configuration).run(stop.cancelled_owned()));
+    }
+
     /// Runs a scheduler until the result is dropped or the cluster ends.
     fn schedule(&self) -> CancellationToken {
         let stop = self.stop.child_token();
@@ -289,7 +297,9 @@ async fn the_important_come_first_and_make_room() {
     })
     .await;
     let target = low.status.unwrap().conditions.unwrap().into_iter().find(|c| c.type_ == "DisruptionTarget");
-    assert_eq!(target.and_then(|c| c.reason).as_deref(), Some("PreemptionByScheduler"));
+    let target = target.expect("a condition says why");
+    assert_eq!(target.reason.as_deref(), Some("PreemptionByScheduler"));
+    assert_eq!(target.observed_generation, Some(1));
     // Nobody slips into the room that is being made.
     cluster.add_pod("sly", asking("2")).await;
     cluster.client.api::<Pod>("default").delete_with("low", now()).await.unwrap();
@@ -381,4 +391,63 @@ async fn a_pod_whose_binding_panicked_is_placed_again() {
     let asks = json!({"spec": {"containers": [{"name": "c", "image": "web", "resources": {"requests": {"cpu": "1"}}}]}});
     cluster.add_pod("a", asks).await;
     assert_eq!(cluster.bound("a").await, "small", "nor is its room taken for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_profile_places_its_own_pods_in_its_own_way() {
+    let cluster = unscheduled().await;
+    cluster.schedule_by(
+        "profiles:
+- schedulerName: spread
+- schedulerName: pack
+  plugins:
+    multiPoint: {enabled: [{name: NodeResourcesFit, weight: 100}]}
+    filter: {disabled: [{name: TaintToleration}]}
+  pluginConfig:
+  - {name: NodeResourcesFit, args: {scoringStrategy: {type: MostAllocated}}}
+",
+    );
+    cluster.add_node("a", json!({})).await;
+    cluster.add_node("b", json!({})).await;
+    let of = |scheduler: &str, cpu: &str| {
+        let mut pod = asking(cpu);
+        pod["spec"]["schedulerName"] = json!(scheduler);
+        pod
+    };
+    cluster.add_pod("first", of("spread", "1")).await;
+    let first = cluster.bound("first").await;
+    cluster.add_pod("packed", of("pack", "500m")).await;
+    assert_eq!(cluster.bound("packed").await, first);
+    cluster.add_pod("spread", of("spread", "500m")).await;
+    assert_ne!(cluster.bound("spread").await, first);
+    let event = cluster.event("packed", "Scheduled").await;
+    assert_eq!(event.source.and_then(|source| source.component).as_deref(), Some("pack"));
+    // What one does not filter by, the other does.
+    for node in ["a", "b"] {
+        cluster.change_node(node, json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})).await;
+    }
+    cluster.add_pod("refused", of("spread", "500m")).await;
+    assert!(cluster.refused("refused").await.contains("2 node(s) had untolerated taint(s)"));
+    cluster.add_pod("taken", of("pack", "500m")).await;
+    cluster.bound("taken").await;
+    // A pod of no profile is another's to place.
+    cluster.add_pod("other", of("default-scheduler", "500m")).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(cluster.node_of("other").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_makes_no_room_says_nothing_of_it() {
+    let cluster = unscheduled().await;
+    cluster.schedule_by("profiles: [{plugins: {postFilter: {disabled: [{name: '*'}]}}}]");
+    cluster.add_node("a", json!({})).await;
+    cluster.add_pod("low", asking("3")).await;
+    cluster.bound("low").await;
+    let class = serde_json::from_value(json!({"metadata": {"name": "important"}, "value": 1000})).unwrap();
+    cluster.client.cluster::<PriorityClass>().create(&class).await.unwrap();
+    let mut high = asking("3");
+    high["spec"]["priorityClassName"] = json!("important");
+    cluster.add_pod("high", high).await;
+    assert_eq!(cluster.refused("high").await, "0/1 nodes are available: 1 Insufficient cpu.");
+    assert!(cluster.pod("low").await.metadata.deletion_timestamp.is_none());
 }

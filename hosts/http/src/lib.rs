@@ -90,7 +90,9 @@ pub use local::LocalService;
 pub use manifest_url::{ManifestUrl, ManifestUrlError};
 pub use nodes::{HttpDialer, serve_node};
 #[cfg(feature = "flags")]
-pub use options::{ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError};
+pub use options::{
+    ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError, SchedulerOptions,
+};
 pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
 pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
 pub use reply::Body;

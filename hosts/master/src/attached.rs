@@ -43,6 +43,7 @@ impl Attached {
         let (stop, name) = (CancellationToken::new(), options.shared.leader_identity.clone());
         let name = name.unwrap_or_else(identity);
         let mut parts = Supervisor::new("attached", Arc::clone(client.clock()));
+        let configuration = options.scheduler.configuration()?;
         let manage = controllers::Config {
             upkeep: false,
             root_ca: Some(config.authority),
@@ -53,9 +54,15 @@ impl Attached {
                 continue;
             }
             let candidate = Candidate::new(&name, part.to_string()).term(options.shared.leader_term);
-            let (client, stop, manage) = (client.clone(), stop.clone(), manage.clone());
+            let (stop, scheduler) = (stop.clone(), Scheduler::new(client.clone()));
+            let scheduler = configuration.iter().cloned().fold(scheduler, Scheduler::configured);
+            let work = match part {
+                Component::Scheduler => Work::Scheduler(scheduler),
+                _ => Work::Controllers(client.clone(), Box::new(manage.clone())),
+            };
+            let client = client.clone();
             parts.start(part.clone(), move || {
-                stand(part.clone(), client.clone(), candidate.clone(), manage.clone(), stop.clone())
+                stand(client.clone(), candidate.clone(), work.clone(), stop.clone())
             });
         }
         anyhow::ensure!(!parts.is_empty(), "both parts are left out: there is nothing to run");
@@ -76,21 +83,24 @@ impl Attached {
     }
 }
 
+/// What a part does while it leads.
+#[derive(Clone)]
+enum Work {
+    Scheduler(Scheduler),
+    Controllers(Client, Box<controllers::Config>),
+}
+
 /// Stands for election, and works while it leads, until it is told to stop.
-async fn stand(
-    part: Component,
-    client: Client,
-    candidate: Candidate,
-    config: controllers::Config,
-    stop: CancellationToken,
-) {
-    let work = async |stop: CancellationToken| match part {
-        Component::Scheduler => {
-            if let Err(error) = Scheduler::new(client.clone()).run(stop.cancelled_owned()).await {
+async fn stand(client: Client, candidate: Candidate, work: Work, stop: CancellationToken) {
+    let work = async |stop: CancellationToken| match &work {
+        Work::Scheduler(scheduler) => {
+            if let Err(error) = scheduler.clone().run(stop.cancelled_owned()).await {
                 tracing::error!(%error, "the scheduler stopped");
             }
         }
-        _ => controllers::run_all(client.clone(), config.clone(), stop.cancelled_owned()).await,
+        Work::Controllers(client, config) => {
+            controllers::run_all(client.clone(), (**config).clone(), stop.cancelled_owned()).await;
+        }
     };
     lead(&client, client.clock(), candidate, work, stop.cancelled()).await;
 }

@@ -64,6 +64,7 @@ impl Master {
             .webhooks(WebhookCaller::new())
             .service_ranges(options.service_cluster_ip_range.clone())
             .controllers(options.controllers(Arc::clone(&authority)));
+        let builder = options.scheduler.configuration()?.into_iter().fold(builder, Builder::scheduler);
         let builder = store(options, &directory, builder).await?;
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
             format!("cannot listen on {}; name another address with --listen", options.listen)

@@ -14,7 +14,7 @@ use orchestra_core::controllers::{self, InvalidPodRange, PodRanges};
 use orchestra_core::quantity::Quantity;
 use orchestra_core::store::etcd::EtcdOptions;
 use orchestra_core::store::redb::Retention;
-use orchestra_http::{ApiOptions, Authority};
+use orchestra_http::{ApiOptions, Authority, SchedulerOptions};
 
 /// How long a file remembers, where the past is bounded by bytes too and has no heartbeats in it.
 const FILE_HISTORY: Duration = Duration::from_secs(72 * 60 * 60);
@@ -52,6 +52,9 @@ pub struct Options {
     /// With --server, leave a part out, for another program to be: kube-scheduler or kube-controller-manager
     #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable, requires = "server")]
     pub without: Vec<Component>,
+    /// How pods are placed
+    #[command(flatten)]
+    pub scheduler: SchedulerOptions,
     /// What several masters share
     #[command(flatten)]
     pub shared: Shared,

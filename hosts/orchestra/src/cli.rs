@@ -11,7 +11,7 @@ use orchestra_core::meta::Revision;
 use orchestra_core::node::Thresholds;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::runtime::ImageRef;
-use orchestra_http::ApiOptions;
+use orchestra_http::{ApiOptions, SchedulerOptions};
 
 /// Kubernetes in one program: a whole cluster on this machine.
 #[derive(Debug, Parser)]
@@ -115,6 +115,9 @@ pub(crate) struct Up {
     /// Leave parts out, for others to run: kube-scheduler, kube-controller-manager. A kubeconfig for each is written
     #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable)]
     pub(crate) without: Vec<Component>,
+    /// How pods are placed
+    #[command(flatten)]
+    pub(crate) scheduler: SchedulerOptions,
     /// A folder or file with manifests of pods that the node runs whatever the API says
     #[arg(long, value_name = "PATH")]
     pub(crate) pod_manifest_path: Option<PathBuf>,

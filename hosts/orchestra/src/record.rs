@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use orchestra_core::api::yaml;
-use orchestra_core::scheduler::{Fit, PlanOptions};
+use orchestra_core::scheduler::Profile;
 use orchestra_core::simulation::{Figures, Replay, Replayed, Trace, record};
 use serde_json::{Value, json};
 
@@ -77,12 +77,9 @@ fn read(path: &Path) -> anyhow::Result<Trace> {
 /// The lives of a trace: as it is, and as it is asked for, if that is other.
 fn lives(options: &Simulate, trace: &Trace) -> anyhow::Result<Vec<(&'static str, Replayed)>> {
     let mut lives = vec![("replayed", Replay::new().run(trace)?)];
-    let scheduler = PlanOptions {
-        fit: match options.scheduling {
-            Scheduling::Spread => Fit::LeastAllocated,
-            Scheduling::Pack => Fit::MostAllocated,
-        },
-        ..PlanOptions::default()
+    let scheduler = match options.scheduling {
+        Scheduling::Spread => Profile::default(),
+        Scheduling::Pack => Profile::packing(),
     };
     let mut other = Replay::new().scheduler(scheduler);
     if let Some(file) = &options.nodes {

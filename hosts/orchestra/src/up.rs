@@ -147,6 +147,7 @@ async fn serve(
         .store(store)
         .api_address(reached.ip(), reached.port())
         .controllers(controllers);
+    let builder = options.scheduler.configuration()?.into_iter().fold(builder, Builder::scheduler);
     let builder = options.without.iter().cloned().fold(builder, Builder::without);
     let (builder, ingress) = ingress::add_to(builder, options)?;
     let cluster = Arc::new(backend.add_to(builder).await?.start().await?);

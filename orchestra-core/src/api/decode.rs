@@ -49,7 +49,7 @@ fn unparsed(why: &str) -> String {
 
 /// Whether an object says of which version and kind it is, if it does, in a form that can be read; else what Kubernetes
 /// says of it.
-fn version_and_kind(object: &Value) -> Result<(), String> {
+pub(super) fn version_and_kind(object: &Value) -> Result<(), String> {
     const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
     let Value::Object(fields) = object else { return Err(unparsed(&mistaken(object, HEAD))) };
     for name in ["apiVersion", "kind"] {

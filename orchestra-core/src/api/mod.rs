@@ -15,7 +15,7 @@
 //! | `responder` | who answers what is created to be answered, or worked out when it is read |
 //! | `converter` | who converts objects whose versions the table does not know |
 //! | `client`, `wait`, `objects` | the typed side, and that of kinds as values |
-//! | [`schema`], `decode`, `deletion`, `mistyped` | bodies: reading them strictly, and saying what is wrong |
+//! | [`schema`], `decode`, `deletion`, `mistyped`, `strict` | bodies, and files: reading them strictly, and saying what is wrong |
 //! | [`patch`], [`yaml`], `protobuf` | changing them, and their other forms |
 //! | [`history`] | what an object has been, and the way back |
 //! | [`field`], `spot`, `check`, `names` | paths in an object, what is wrong at one, and what values may be |
@@ -65,6 +65,7 @@ pub mod schema;
 pub mod server;
 mod spot;
 mod status;
+pub(crate) mod strict;
 pub mod structural;
 mod subresource;
 mod syntax;

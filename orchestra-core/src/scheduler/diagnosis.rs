@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::filter::Demand;
-use super::filter::{Filter, Reason, Verdict};
+use super::filter::{Reason, Verdict};
+use super::plugin::Filter;
 
 /// The reasons, node by node. `Display` is the sentence of Kubernetes' `FailedScheduling` events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

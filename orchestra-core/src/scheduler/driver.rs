@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::configuration::Configuration;
 use super::feeds::{Cursors, Feeds};
-use super::plan::PlanOptions;
-use super::pod::DEFAULT_SCHEDULER;
+use super::profile::{Profile, Profiles};
+use super::queue::Backoff;
 use super::state::{Decision, State};
 use super::work::{Outcome, Worker};
 use crate::api::{Client, Status};
-use crate::control::events::Recorder;
 use crate::meta::{ObjectName, Uid};
 use crate::supervise::{Ended, Supervisor};
 
@@ -19,7 +19,7 @@ use crate::supervise::{Ended, Supervisor};
 /// nothing and would let decisions run ahead of what is known.
 const WRITES: usize = 128;
 
-/// Places the pods of a cluster that ask for it by name.
+/// Places the pods of a cluster that ask for one of its profiles by name.
 ///
 /// ```no_run
 /// # async fn example(client: orchestra_core::api::Client) -> Result<(), orchestra_core::api::Status> {
@@ -31,26 +31,38 @@ const WRITES: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     client: Client,
-    name: Arc<str>,
-    options: PlanOptions,
+    profiles: Profiles,
+    backoff: Backoff,
 }
 
 impl Scheduler {
     /// The default scheduler of a cluster.
     pub fn new(client: Client) -> Self {
-        Self { client, name: DEFAULT_SCHEDULER.into(), options: PlanOptions::default() }
+        Self { client, profiles: Profiles::of(Profile::default()), backoff: Backoff::default() }
     }
 
     /// A scheduler for the pods with this `schedulerName`. Several of different names can run side by side.
     #[must_use]
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), ..self }
+        self.with_profiles([Profile::default().named(name)])
     }
 
-    /// Plans in another way than by default.
+    /// Places the pods of these profiles, and no others. Of two with one name the last is taken.
     #[must_use]
-    pub fn with_options(self, options: PlanOptions) -> Self {
-        Self { options, ..self }
+    pub fn with_profiles(self, profiles: impl IntoIterator<Item = Profile>) -> Self {
+        Self { profiles: profiles.into_iter().collect(), ..self }
+    }
+
+    /// With the profiles and waits of a file.
+    #[must_use]
+    pub fn configured(self, configuration: Configuration) -> Self {
+        self.with_profiles(configuration.profiles).with_backoff(configuration.backoff)
+    }
+
+    /// Lets pods that could not be placed wait as long as this says before they are tried again.
+    #[must_use]
+    pub fn with_backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
     }
 
     /// Runs until `shutdown` resolves and the writes under way have ended.
@@ -63,12 +75,13 @@ impl Scheduler {
     /// When pods, nodes, namespaces, services or disruption budgets cannot be read.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Status> {
         let feeds = Feeds::open(&self.client).await?;
-        let recorder = Recorder::new(self.client.clone(), &*self.name, "");
-        let worker = Arc::new(Worker { client: self.client.clone(), recorder, name: self.name.clone() });
-        let mut state = State::new(self.name.clone(), self.options);
+        let name: Vec<&str> = self.profiles.all().map(|profile| &*profile.name).collect();
+        let name = name.join(",");
+        let worker = Arc::new(Worker::new(self.client.clone(), self.profiles.clone()));
+        let mut state = State::new(self.profiles.clone(), self.backoff);
         let cursors = feeds.follow(&mut state);
-        let writes = Supervisor::new(&*self.name, Arc::clone(self.client.clock()));
-        let waiting = Supervisor::new(format!("{}/volumes", self.name), Arc::clone(self.client.clock()));
+        let writes = Supervisor::new(&*name, Arc::clone(self.client.clock()));
+        let waiting = Supervisor::new(format!("{name}/volumes"), Arc::clone(self.client.clock()));
         let mut run = Run { client: self.client, feeds, cursors, state, worker, writes, waiting };
         let mut shutdown = pin!(shutdown);
         loop {
@@ -80,7 +93,7 @@ impl Scheduler {
             }
         }
         while run.writes.next().await.is_some() {}
-        run.worker.recorder.clone().finish().await;
+        run.worker.finish().await;
         Ok(())
     }
 }

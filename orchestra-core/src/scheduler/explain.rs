@@ -10,8 +10,9 @@ use super::diagnosis::Diagnosis;
 use super::filter::Demand;
 use super::filter::{Reason, Verdict};
 use super::node::NodeSpec;
-use super::plan::{Plan, PlanOptions, plan};
+use super::plan::{Plan, plan};
 use super::pod::PodInfo;
+use super::profile::Profile;
 use super::rules::{NodeRule, Rules};
 use super::snapshot::Snapshot;
 
@@ -93,9 +94,10 @@ pub enum Step {
     DropAntiAffinity,
 }
 
-/// Explains a pod that is not counted in the snapshot.
+/// Explains a pod that is not counted in the snapshot, by the rules that hold where nothing else is configured.
 pub fn explain(snapshot: &Snapshot, pod: &PodInfo) -> Explanation {
-    let demand = Demand::new(snapshot, pod);
+    let profile = Profile::default();
+    let demand = Demand::new(snapshot, pod, &profile);
     let mut explanation = Explanation {
         fits: Vec::new(),
         faults: BTreeMap::new(),
@@ -150,6 +152,7 @@ fn changes(reason: &Reason, node: &NodeSpec, pod: &PodInfo) -> Option<Vec<Step>>
         Reason::TooManyPods { .. } | Reason::Insufficient { .. } => return None,
         Reason::Claims { .. } | Reason::VolumeOutOfReach => return None,
         Reason::NoVolume | Reason::VolumeGone => return None,
+        Reason::AddedAffinity | Reason::Own { .. } => return None,
         Reason::OtherNode | Reason::NotNamed | Reason::ExistingAntiAffinity => return None,
     }])
 }
@@ -199,7 +202,7 @@ impl Remedy {
             change.apply(&mut node, &mut pod);
         }
         snapshot.set_node(node);
-        matches!(plan(&snapshot, &pod, &PlanOptions::default(), 0), Plan::Place { node, .. } if node == self.node)
+        matches!(plan(&snapshot, &pod, &Profile::default(), 0), Plan::Place { node, .. } if node == self.node)
     }
 }
 
@@ -237,11 +240,16 @@ impl Step {
         match self {
             Self::DropNodeRule => rules.node = NodeRule::any(),
             Self::RelaxSpread { topology_key, max_skew } => {
-                let spread =
-                    rules.spread.iter_mut().filter(|s| s.required && s.topology_key == *topology_key);
+                let spread = rules
+                    .spread
+                    .iter_mut()
+                    .map(|s| &mut s.terms)
+                    .filter(|s| s.required && s.topology_key == *topology_key);
                 spread.for_each(|s| s.max_skew = s.max_skew.max(*max_skew));
             }
-            Self::DropSpread { topology_key } => rules.spread.retain(|s| s.topology_key != *topology_key),
+            Self::DropSpread { topology_key } => {
+                rules.spread.retain(|s| s.terms.topology_key != *topology_key)
+            }
             Self::DropAffinity => rules.affinity.clear(),
             Self::DropAntiAffinity => rules.anti_affinity.clear(),
             _ => {}

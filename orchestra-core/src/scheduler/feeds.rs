@@ -8,8 +8,9 @@ use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::budget::Budget;
 use super::node::NodeSpec;
-use super::plan::PlanOptions;
-use super::pod::{DEFAULT_SCHEDULER, PodInfo};
+use super::pod::PodInfo;
+use super::profile::{Profile, Profiles};
+use super::queue::Backoff;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::view::ServiceView;
@@ -23,7 +24,7 @@ use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 /// When one of the kinds cannot be read.
 pub async fn observe(client: &Client) -> Result<Snapshot, Status> {
     let feeds = Feeds::open(client).await?;
-    let mut state = State::new(DEFAULT_SCHEDULER.into(), PlanOptions::default());
+    let mut state = State::new(Profiles::of(Profile::default()), Backoff::default());
     feeds.follow(&mut state);
     Ok(state.snapshot)
 }

@@ -6,7 +6,8 @@
 //! - [`PodInfo`] and [`NodeSpec`] are what the scheduler reads of a pod and of a node;
 //! - [`Snapshot`] is the state of the cluster, kept up to date one object at a time;
 //! - `filter` holds the rules that decide which nodes can take a pod, `score` those that decide which of them
-//!   suits it best, one file a rule;
+//!   suits it best, one file a rule; a [`Profile`] says which of them hold for the pods of a `schedulerName`, and a
+//!   [`Plugin`] is one that a program adds; a [`Configuration`] makes profiles of Kubernetes' file;
 //! - [`Budget`] is a disruption budget, which making room spares where it can;
 //! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go;
 //! - [`explain`] says it all: every rule that every node fails, and the smallest change that would place the pod;
@@ -17,15 +18,19 @@
 
 mod budget;
 mod class;
+mod configuration;
 mod diagnosis;
 mod driver;
 mod explain;
 mod feeds;
 mod filter;
+mod group;
 mod node;
 mod plan;
+mod plugin;
 mod pod;
 mod preempt;
+mod profile;
 mod queue;
 mod relevance;
 mod resources;
@@ -42,17 +47,20 @@ pub(crate) mod volumes;
 mod work;
 
 pub use budget::Budget;
+pub use configuration::{Configuration, ConfigurationError};
 pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
 pub use explain::{Explanation, Remedy, Step, explain};
 pub use feeds::observe;
-pub use filter::{Filter, Reason, Verdict};
+pub use filter::{Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};
-pub use plan::{Plan, PlanOptions, plan};
+pub use plan::{Plan, plan};
+pub use plugin::{Filter, Plugin, Score};
 pub use pod::{DEFAULT_SCHEDULER, HostPort, InvalidInput, PodInfo};
 pub use preempt::{Preemption, preempt};
+pub use profile::{Candidates, Fit, IgnoredResources, Packing, Profile, Spreading};
+pub use queue::Backoff;
 pub use resources::{Requests, Resources};
-pub use rules::{InvalidRule, NodeRule, PodTerm, PreferredNodes, Rules, Spread};
-pub use score::Fit;
+pub use rules::{AddedAffinity, InvalidRule, NodeRule, PodTerm, PreferredNodes, Rules, Spread, SpreadTerms};
 pub use snapshot::{HOSTNAME, Snapshot, ZONE};
 pub(crate) use suits::{Suits, suits};

@@ -6,21 +6,12 @@ use super::diagnosis::Diagnosis;
 use super::filter::Demand;
 use super::node::NodeId;
 use super::pod::PodInfo;
-use super::score::{self, Fit};
+use super::profile::Profile;
+use super::score;
 use super::snapshot::Snapshot;
 
 /// Fewer nodes than this are all looked at.
 const LEAST_NODES_TO_SCORE: usize = 100;
-
-/// How a plan is made.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlanOptions {
-    /// In a large cluster, stop looking once this share of the nodes (1 to 100 percent) turned out to be able to
-    /// take the pod. `None` for Kubernetes' rule: from 50 percent at 100 nodes down to 5 percent at 5,625.
-    pub percentage_of_nodes_to_score: Option<u8>,
-    /// Which nodes suit a pod better: those that are emptier, or fuller.
-    pub fit: Fit,
-}
 
 /// What a plan says.
 #[derive(Clone, Debug)]
@@ -40,13 +31,13 @@ pub enum Plan {
 ///
 /// `seed` says where among the nodes the search starts and which of several equally good ones is taken; the same
 /// seed on the same state gives the same plan.
-pub fn plan(snapshot: &Snapshot, pod: &PodInfo, options: &PlanOptions, seed: u64) -> Plan {
-    let demand = Demand::new(snapshot, pod);
+pub fn plan(snapshot: &Snapshot, pod: &PodInfo, profile: &Profile, seed: u64) -> Plan {
+    let demand = Demand::new(snapshot, pod, profile);
     if let Some(node) = nominated(&demand) {
         return Plan::Place { node, feasible: 1 };
     }
-    let feasible = feasible_nodes(&demand, options, seed);
-    match best(&demand, &feasible, options.fit, seed) {
+    let feasible = feasible_nodes(&demand, seed);
+    match best(&demand, &feasible, seed) {
         Some(id) => Plan::Place { node: snapshot.node(id).spec.name.clone(), feasible: feasible.len() },
         None => Plan::Unschedulable(Diagnosis::of(&demand)),
     }
@@ -59,13 +50,13 @@ fn nominated(demand: &Demand<'_>) -> Option<Arc<str>> {
     demand.fits(id).then(|| name.clone())
 }
 
-fn feasible_nodes(demand: &Demand<'_>, options: &PlanOptions, seed: u64) -> Vec<NodeId> {
+fn feasible_nodes(demand: &Demand<'_>, seed: u64) -> Vec<NodeId> {
     if let Some(mut named) = demand.named_nodes() {
         named.retain(|id| demand.fits(*id));
         return named;
     }
     let nodes = demand.snapshot.listed();
-    let enough = nodes_to_find(nodes.len(), options);
+    let enough = nodes_to_find(nodes.len(), demand.profile);
     let mut feasible = Vec::with_capacity(enough);
     for index in walk(nodes.len(), seed) {
         if demand.fits(nodes[index]) {
@@ -78,11 +69,11 @@ fn feasible_nodes(demand: &Demand<'_>, options: &PlanOptions, seed: u64) -> Vec<
     feasible
 }
 
-fn nodes_to_find(nodes: usize, options: &PlanOptions) -> usize {
+fn nodes_to_find(nodes: usize, profile: &Profile) -> usize {
     if nodes < LEAST_NODES_TO_SCORE {
         return nodes;
     }
-    let percentage = match options.percentage_of_nodes_to_score {
+    let percentage = match profile.percentage_of_nodes_to_score {
         Some(percentage) => usize::from(percentage.min(100)),
         None => 50usize.saturating_sub(nodes / 125).max(5),
     };
@@ -106,11 +97,11 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-fn best(demand: &Demand<'_>, feasible: &[NodeId], fit: Fit, seed: u64) -> Option<NodeId> {
+fn best(demand: &Demand<'_>, feasible: &[NodeId], seed: u64) -> Option<NodeId> {
     if feasible.len() < 2 {
         return feasible.first().copied();
     }
-    let points = score::total(demand, feasible, fit);
+    let points = score::total(demand, feasible);
     let most = *points.iter().max()?;
     let ties = points.iter().filter(|p| **p == most).count() as u64;
     // The low digits chose the start; the high ones are still free.

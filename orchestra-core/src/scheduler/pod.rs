@@ -41,6 +41,8 @@ pub struct PodInfo {
     pub gates: Vec<String>,
     /// The version of it that was read.
     pub revision: Revision,
+    /// How often what it asks for was changed.
+    pub generation: i64,
     /// What its condition says of why it waits.
     pub reported: Option<String>,
     /// When it was created.
@@ -133,6 +135,7 @@ impl PodInfo {
             may_preempt: spec.preemption_policy.as_deref() != Some("Never"),
             gates: spec.scheduling_gates.iter().map(|g| g.name.clone()).collect(),
             revision: Revision::ZERO,
+            generation: metadata.generation,
             reported: reported(view),
             created: metadata.creation_timestamp,
             started: status.start_time,

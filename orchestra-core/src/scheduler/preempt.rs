@@ -10,10 +10,8 @@ use super::filter::Demand;
 use super::node::NodeId;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
+use super::profile::{Candidates, Profile};
 use super::snapshot::Snapshot;
-
-/// At least this many nodes are looked at, and at least a tenth of those where it could help.
-const LEAST_CANDIDATES: usize = 100;
 
 /// What to do about a pod that fits nowhere.
 #[derive(Clone, Debug)]
@@ -34,16 +32,27 @@ pub enum Preemption {
 /// Chooses the node where making room does the least harm: first the fewest pods that their disruption budgets do not let
 /// go, then the lowest of the highest priorities that have to go, then the least sum of priorities, then the fewest pods,
 /// then those that started last.
-pub fn preempt(snapshot: &Snapshot, pod: &PodInfo, diagnosis: &Diagnosis, seed: u64) -> Preemption {
+///
+/// Where the profile makes no room, nothing is said of it.
+pub fn preempt(
+    snapshot: &Snapshot,
+    pod: &PodInfo,
+    profile: &Profile,
+    diagnosis: &Diagnosis,
+    seed: u64,
+) -> Preemption {
+    let Some(Candidates { percentage, least }) = profile.preemption else {
+        return Preemption::NotTried(String::new());
+    };
     if let Some(reason) = not_eligible(snapshot, pod, diagnosis) {
         return Preemption::NotTried(reason.to_owned());
     }
-    let demand = Demand::new(snapshot, pod);
+    let demand = Demand::new(snapshot, pod, profile);
     let hopeful = |id: &&NodeId| {
         diagnosis.by_node.get(&snapshot.node(**id).spec.name).is_some_and(|verdict| !verdict.is_final())
     };
     let hopeful: Vec<NodeId> = snapshot.listed().iter().filter(hopeful).copied().collect();
-    let wanted = (hopeful.len() / 10).max(LEAST_CANDIDATES);
+    let wanted = (hopeful.len() * usize::from(percentage) / 100).max(least);
     let mut candidates = Vec::new();
     let mut hopeless = Vec::new();
     for turn in 0..hopeful.len() {

@@ -4,7 +4,7 @@
 //!   order of priority, then of age.
 //! - A pod that fits nowhere is *parked*. It is tried again when something happens that may help it, which
 //!   [`Queue::wake`] is told; and every five minutes, in case something was overlooked.
-//! - A pod whose placing failed for another reason *backs off*: 1 s, doubling to 10 s. So does one that is woken
+//! - A pod whose placing failed for another reason *backs off*: by default 1 s, doubling to 10 s. So does one that is woken
 //!   sooner than that after its last try, unless nobody else is waiting.
 //! - A pod with scheduling gates is *gated*: it is not tried at all until they are lifted.
 //!
@@ -20,21 +20,35 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 use rustc_hash::FxBuildHasher;
 
-use super::filter::Filter;
+use super::plugin::Filter;
 use super::pod::PodInfo;
 use crate::meta::Uid;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 /// How long a pod is parked at most.
 const LONGEST_PARKED: Duration = Duration::from_secs(5 * 60);
 
 /// Active pods are in the order of this: high priority first, then old ones, then by arrival.
 type Rank = (Reverse<i32>, Option<Timestamp>, u64);
 
+/// How long a pod backs off: at first, then twice as long after each try in vain, up to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first try.
+    pub first: Duration,
+    /// At most.
+    pub longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(10) }
+    }
+}
+
 /// Pods waiting to be placed.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
+    backoff: Backoff,
     waiting: HashMap<Uid, Waiting, FxBuildHasher>,
     active: BTreeSet<(Rank, Uid)>,
     backing_off: BTreeSet<(Timestamp, Uid)>,
@@ -71,6 +85,10 @@ enum Place {
 }
 
 impl Queue {
+    pub(crate) fn new(backoff: Backoff) -> Self {
+        Self { backoff, ..Self::default() }
+    }
+
     /// Takes in a pod, or what has become of it.
     pub(crate) fn set(&mut self, pod: Arc<PodInfo>) {
         let uid = pod.uid.clone();
@@ -131,7 +149,7 @@ impl Queue {
     /// Gives back a pod whose placing failed for a reason that may pass.
     pub(crate) fn back_off(&mut self, uid: &Uid, now: Timestamp) {
         if self.count_try(uid, now) {
-            let until = self.waiting.get(uid).map_or(now, Waiting::ready_at);
+            let until = self.waiting.get(uid).map_or(now, |waiting| waiting.ready_at(self.backoff));
             self.put(uid, Place::BackingOff { until, woken: false });
         }
     }
@@ -142,7 +160,7 @@ impl Queue {
         if !matches!(waiting.place, Place::Parked { .. }) {
             return;
         }
-        let (pod, until) = (waiting.pod.clone(), waiting.ready_at());
+        let (pod, until) = (waiting.pod.clone(), waiting.ready_at(self.backoff));
         self.unlist(uid, &pod);
         self.put(uid, Place::BackingOff { until, woken: false });
     }
@@ -156,7 +174,7 @@ impl Queue {
         let helped: Vec<Uid> = helped.map(|(_, uid)| uid.clone()).collect();
         for uid in helped {
             let Some(waiting) = self.waiting.get(&uid) else { continue };
-            let (pod, until) = (waiting.pod.clone(), waiting.ready_at());
+            let (pod, until) = (waiting.pod.clone(), waiting.ready_at(self.backoff));
             self.unlist(&uid, &pod);
             let early = until > now;
             self.put(&uid, if early { Place::BackingOff { until, woken: true } } else { Place::Active });
@@ -232,9 +250,9 @@ impl Waiting {
     }
 
     /// When its backoff since the last try is over.
-    fn ready_at(&self) -> Timestamp {
+    fn ready_at(&self, backoff: Backoff) -> Timestamp {
         let doublings = self.attempts.saturating_sub(1).min(16);
-        let backoff = (FIRST_BACKOFF * 2u32.pow(doublings)).min(LONGEST_BACKOFF);
+        let backoff = backoff.first.saturating_mul(2u32.pow(doublings)).min(backoff.longest);
         self.last_try.map_or(Timestamp::MIN, |at| later(at, backoff))
     }
 }

@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::filter::Demand;
-use super::filter::Filter;
+use super::plugin::Filter;
 use super::pod::PodInfo;
+use super::profile::Profile;
 use super::snapshot::Snapshot;
 
 /// Something that happened, seen with the eyes of a pod that waits.
@@ -30,12 +31,22 @@ pub(crate) enum ClusterEvent {
 
 impl ClusterEvent {
     /// Whether a pod that was turned down by these rules may fit now.
-    pub(crate) fn helps(&self, snapshot: &Snapshot, pod: &PodInfo, failed: &BTreeSet<Filter>) -> bool {
+    pub(crate) fn helps(
+        &self,
+        snapshot: &Snapshot,
+        pod: &PodInfo,
+        profile: &Profile,
+        failed: &BTreeSet<Filter>,
+    ) -> bool {
         // Nothing failed because there was no node at all.
         let spread = failed.contains(&Filter::PodTopologySpread);
         let inter_pod = failed.contains(&Filter::InterPodAffinity);
+        // What a program's own rule depends on is not known.
+        if failed.iter().any(|filter| matches!(filter, Filter::Own(_))) {
+            return true;
+        }
         match self {
-            Self::Node { name } => spread || fits_by_itself(snapshot, pod, name),
+            Self::Node { name } => spread || fits_by_itself(snapshot, pod, profile, name),
             Self::NodeGone => spread,
             Self::PodThere { pod: other } => {
                 (spread && counts(pod, other)) || (inter_pod && wants(snapshot, pod, other))
@@ -44,7 +55,7 @@ impl ClusterEvent {
                 (spread && counts(pod, other))
                     || (inter_pod && !other.rules.anti_affinity.is_empty())
                     || (inter_pod && !pod.rules.anti_affinity.is_empty())
-                    || fits_by_itself(snapshot, pod, node)
+                    || fits_by_itself(snapshot, pod, profile, node)
             }
             Self::Volume => failed.contains(&Filter::VolumeBinding),
             Self::Namespace => inter_pod,
@@ -53,12 +64,15 @@ impl ClusterEvent {
 }
 
 /// Whether a node passes all rules that look at nothing but the node.
-fn fits_by_itself(snapshot: &Snapshot, pod: &PodInfo, node: &str) -> bool {
-    snapshot.id_of(node).is_some_and(|id| Demand::local(snapshot, pod).fits(id))
+fn fits_by_itself(snapshot: &Snapshot, pod: &PodInfo, profile: &Profile, node: &str) -> bool {
+    snapshot.id_of(node).is_some_and(|id| Demand::local(snapshot, pod, profile).fits(id))
 }
 
 fn counts(pod: &PodInfo, other: &PodInfo) -> bool {
-    pod.namespace() == other.namespace() && pod.rules.spread.iter().any(|s| s.counts(&other.labels))
+    let owner = other.controller.as_ref().map(|(_, uid)| uid);
+    let alike = || pod.rules.spread.iter().any(|spread| spread.counts(&other.labels, owner));
+    // A pod without constraints failed by those of its profile.
+    pod.namespace() == other.namespace() && (pod.rules.spread.is_empty() || alike())
 }
 
 fn wants(snapshot: &Snapshot, pod: &PodInfo, other: &PodInfo) -> bool {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1 as core;
 
+use crate::meta::Uid;
 use crate::selector::{
     CompiledNodeSelector, CompiledSelector, FieldOperator, FieldRequirement, InvalidRequirement,
     InvalidSelector, LabelSet, Labels, NodeSelector, Operator, Requirement, Selector,
@@ -76,7 +77,7 @@ impl Rules {
     pub(crate) fn topology_keys(&self) -> impl Iterator<Item = &str> {
         let terms = self.affinity.iter().chain(&self.anti_affinity);
         let terms = terms.chain(self.preferred_pods.iter().map(|(_, t)| t)).map(|t| t.topology_key.as_str());
-        terms.chain(self.spread.iter().map(|s| s.topology_key.as_str()))
+        terms.chain(self.spread.iter().map(|s| s.terms.topology_key.as_str()))
     }
 }
 
@@ -171,14 +172,58 @@ pub struct PreferredNodes {
 
 impl PreferredNodes {
     fn compile(given: &PreferredNodeView) -> Result<Self, InvalidRule> {
-        let terms = core::NodeSelector { node_selector_terms: vec![given.preference.clone()] };
+        Self::new(given.weight, given.preference.clone())
+    }
+
+    fn new(weight: i32, preference: core::NodeSelectorTerm) -> Result<Self, InvalidRule> {
+        let terms = core::NodeSelector { node_selector_terms: vec![preference] };
         let term = NodeSelector::try_from(&terms)?.compile();
-        Ok(Self { weight: i64::from(given.weight), term })
+        Ok(Self { weight: i64::from(weight), term })
     }
 
     /// Whether a node of this name and these labels is one of them.
     pub fn include(&self, name: &str, labels: &LabelSet) -> bool {
         self.term.matches(labels, name_field(name))
+    }
+}
+
+/// Nodes that a profile adds to what its pods ask for.
+#[derive(Clone, Debug, Default)]
+pub struct AddedAffinity {
+    required: Option<CompiledNodeSelector>,
+    preferred: Vec<PreferredNodes>,
+}
+
+impl AddedAffinity {
+    /// Reads a node affinity.
+    ///
+    /// # Errors
+    /// When one of its selectors is invalid.
+    pub fn compile(affinity: &core::NodeAffinity) -> Result<Self, InvalidRule> {
+        let required = affinity.required_during_scheduling_ignored_during_execution.as_ref();
+        let required = required.map(NodeSelector::try_from).transpose()?;
+        let preferred = affinity.preferred_during_scheduling_ignored_during_execution.as_deref();
+        let view =
+            |term: &core::PreferredSchedulingTerm| PreferredNodes::new(term.weight, term.preference.clone());
+        Ok(Self {
+            required: required.as_ref().map(NodeSelector::compile),
+            preferred: all(preferred.unwrap_or_default(), view)?,
+        })
+    }
+
+    /// Whether some node may be out.
+    pub(crate) fn requires(&self) -> bool {
+        self.required.is_some()
+    }
+
+    /// Whether a node of this name and these labels will do.
+    pub fn matches(&self, name: &str, labels: &LabelSet) -> bool {
+        self.required.as_ref().is_none_or(|affinity| affinity.matches(labels, name_field(name)))
+    }
+
+    /// The nodes that are liked.
+    pub fn preferred(&self) -> &[PreferredNodes] {
+        &self.preferred
     }
 }
 
@@ -246,6 +291,16 @@ fn with_pod_values<'k>(
 /// One topology spread constraint.
 #[derive(Clone, Debug)]
 pub struct Spread {
+    /// What is asked.
+    pub terms: SpreadTerms,
+    selector: CompiledSelector,
+    /// Of those that are selected, only the pods of this controller count.
+    controller: Option<Uid>,
+}
+
+/// What a topology spread constraint asks, of whatever pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpreadTerms {
     /// Nodes with one value of this label are one place.
     pub topology_key: String,
     /// How many more pods one place may have than the emptiest.
@@ -258,7 +313,33 @@ pub struct Spread {
     pub honours_affinity: bool,
     /// Whether places whose taints the pod does not tolerate are left out of the count.
     pub honours_taints: bool,
-    selector: CompiledSelector,
+}
+
+impl SpreadTerms {
+    /// At most one more in a place than in the emptiest, where it is easy.
+    pub fn preferred(topology_key: &str) -> Self {
+        Self {
+            topology_key: topology_key.to_owned(),
+            max_skew: 1,
+            min_domains: 1,
+            required: false,
+            honours_affinity: true,
+            honours_taints: false,
+        }
+    }
+}
+
+impl From<&core::TopologySpreadConstraint> for SpreadTerms {
+    fn from(constraint: &core::TopologySpreadConstraint) -> Self {
+        Self {
+            topology_key: constraint.topology_key.clone(),
+            max_skew: i64::from(constraint.max_skew),
+            min_domains: i64::from(constraint.min_domains.unwrap_or(1)),
+            required: constraint.when_unsatisfiable == "DoNotSchedule",
+            honours_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
+            honours_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
+        }
+    }
 }
 
 impl Spread {
@@ -266,19 +347,16 @@ impl Spread {
         let selector = Selector::from_label_selector(constraint.label_selector.as_ref())?;
         let keys = constraint.match_label_keys.iter().flatten();
         let selector = with_pod_values(selector, keys, labels, Operator::In)?;
-        Ok(Self {
-            topology_key: constraint.topology_key.clone(),
-            max_skew: i64::from(constraint.max_skew),
-            min_domains: i64::from(constraint.min_domains.unwrap_or(1)),
-            required: constraint.when_unsatisfiable == "DoNotSchedule",
-            honours_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
-            honours_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
-            selector: selector.compile(),
-        })
+        Ok(Self { terms: constraint.into(), selector: selector.compile(), controller: None })
     }
 
-    /// Whether a pod of the same namespace with these labels counts.
-    pub fn counts(&self, labels: &LabelSet) -> bool {
-        self.selector.matches(labels)
+    /// The terms for pods that are selected and of a controller, if one is given.
+    pub(crate) fn of_group(terms: SpreadTerms, selector: CompiledSelector, controller: Option<Uid>) -> Self {
+        Self { terms, selector, controller }
+    }
+
+    /// Whether a pod of the same namespace with these labels and this controller counts.
+    pub fn counts(&self, labels: &LabelSet, controller: Option<&Uid>) -> bool {
+        self.controller.as_ref().is_none_or(|own| Some(own) == controller) && self.selector.matches(labels)
     }
 }

@@ -225,7 +225,12 @@ impl Snapshot {
 
     /// Makes ready for a pod, so that planning it need not look at the labels of all nodes.
     pub fn track(&mut self, pod: &PodInfo) {
-        for key in pod.rules.topology_keys() {
+        self.track_keys(pod.rules.topology_keys());
+    }
+
+    /// The same for labels by which nodes are told apart.
+    pub(crate) fn track_keys<'k>(&mut self, keys: impl Iterator<Item = &'k str>) {
+        for key in keys {
             if !self.columns.contains_key(key) {
                 let column = self.build_column(key);
                 self.columns.insert(key.to_owned(), column);

@@ -8,10 +8,11 @@ use hashbrown::HashMap;
 use jiff::Timestamp;
 
 use super::node::NodeSpec;
-use super::plan::{Plan, PlanOptions, plan};
+use super::plan::{Plan, plan};
 use super::pod::PodInfo;
 use super::preempt::{Preemption, preempt};
-use super::queue::Queue;
+use super::profile::Profiles;
+use super::queue::{Backoff, Queue};
 use super::relevance::ClusterEvent;
 use super::snapshot::Snapshot;
 use super::volumes::{At, Binding, Claims, OnNode, Volumes};
@@ -28,9 +29,9 @@ pub(crate) enum Decision {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    /// The scheduler's name, by which pods ask for it.
-    name: Arc<str>,
-    options: PlanOptions,
+    /// By the names by which pods ask for them.
+    profiles: Profiles,
+    backoff: Backoff,
     pub(crate) snapshot: Snapshot,
     queue: Queue,
     /// Pods being bound, counted on their node before the cache shows them there.
@@ -40,12 +41,16 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(name: Arc<str>, options: PlanOptions) -> Self {
+    pub(crate) fn new(profiles: Profiles, backoff: Backoff) -> Self {
+        let mut snapshot = Snapshot::new();
+        for profile in profiles.all() {
+            snapshot.track_keys(profile.topology_keys().iter().map(String::as_str));
+        }
         Self {
-            name,
-            options,
-            snapshot: Snapshot::new(),
-            queue: Queue::default(),
+            profiles,
+            backoff,
+            snapshot,
+            queue: Queue::new(backoff),
             assumed: HashMap::new(),
             changes: Vec::new(),
         }
@@ -84,7 +89,7 @@ impl State {
         if pod.finished || pod.deleting {
             return self.remove_pod(&pod.uid);
         }
-        if *pod.scheduler != *self.name {
+        if self.profiles.of_pod(&pod).is_none() {
             return;
         }
         match &pod.nominated_node {
@@ -128,7 +133,8 @@ impl State {
     pub(crate) fn decide(&mut self, now: Timestamp, seed: u64) -> Option<Decision> {
         self.wake(now);
         let pod = self.queue.pop(now)?;
-        let mut diagnosis = match plan(&self.snapshot, &pod, &self.options, seed) {
+        let profile = Arc::clone(self.profiles.of_pod(&pod)?);
+        let mut diagnosis = match plan(&self.snapshot, &pod, &profile, seed) {
             Plan::Place { node, .. } => {
                 let volumes = self.volumes_for(&pod, &node);
                 self.snapshot.volumes.assume(&volumes);
@@ -139,7 +145,7 @@ impl State {
             }
             Plan::Unschedulable(diagnosis) => diagnosis,
         };
-        let (nominated, victims) = match preempt(&self.snapshot, &pod, &diagnosis, seed) {
+        let (nominated, victims) = match preempt(&self.snapshot, &pod, &profile, &diagnosis, seed) {
             Preemption::Evict { node, victims } => (Some(node), victims),
             Preemption::NotTried(why) => {
                 diagnosis.preemption = why;
@@ -182,8 +188,11 @@ impl State {
         if changes.is_empty() || !self.queue.has_parked() {
             return;
         }
-        let snapshot = &self.snapshot;
-        self.queue.wake(now, |pod, failed| changes.iter().any(|change| change.helps(snapshot, pod, failed)));
+        let (snapshot, profiles) = (&self.snapshot, &self.profiles);
+        self.queue.wake(now, |pod, failed| {
+            let Some(profile) = profiles.of_pod(pod) else { return false };
+            changes.iter().any(|change| change.helps(snapshot, pod, profile, failed))
+        });
     }
 
     /// A binding was refused: the pod waits again, unless the cache has told otherwise.
@@ -202,7 +211,7 @@ impl State {
     /// Forgets everything but the bindings under way, to be filled again from the caches.
     pub(crate) fn reset(&mut self) {
         let assumed = std::mem::take(&mut self.assumed);
-        *self = Self { assumed, ..Self::new(self.name.clone(), self.options) };
+        *self = Self { assumed, ..Self::new(self.profiles.clone(), self.backoff) };
     }
 
     /// After a reset and a fill: bindings of pods that are gone need not be waited for.

@@ -31,6 +31,7 @@ pub(crate) struct MetaView {
     pub(crate) name: String,
     pub(crate) namespace: String,
     pub(crate) uid: String,
+    pub(crate) generation: i64,
     #[serde(deserialize_with = "or_default")]
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) creation_timestamp: Option<Timestamp>,

@@ -1,11 +1,14 @@
 //! What the scheduler writes. Every write names the pod by uid, and so can be made again without harm.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::{Value, json};
 
 use super::pod::PodInfo;
+use super::profile::{Profile, Profiles};
 use super::volumes::{Binding, bind_volumes};
 use crate::api::{Api, Client, DeleteOptions, Patch, Status};
 use crate::control::events::Recorder;
@@ -13,9 +16,10 @@ use crate::meta::{ObjectName, Uid};
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) client: Client,
-    pub(super) recorder: Recorder,
-    pub(super) name: Arc<str>,
+    client: Client,
+    /// By whom a pod is told, by the name of its profile.
+    recorders: BTreeMap<Arc<str>, Recorder>,
+    profiles: Profiles,
 }
 
 /// How a write ended.
@@ -29,13 +33,38 @@ pub(super) enum Outcome {
 }
 
 impl Worker {
+    pub(super) fn new(client: Client, profiles: Profiles) -> Self {
+        let recorder = |profile: &Arc<Profile>| {
+            (profile.name.clone(), Recorder::new(client.clone(), &*profile.name, ""))
+        };
+        Self { recorders: profiles.all().map(recorder).collect(), client, profiles }
+    }
+
+    /// Waits until what was told is written.
+    pub(super) async fn finish(&self) {
+        for recorder in self.recorders.values() {
+            recorder.clone().finish().await;
+        }
+    }
+
+    /// How long the volumes of a pod may take.
+    fn patience(&self, pod: &PodInfo) -> Duration {
+        let default = || Profile::default().binding_patience;
+        self.profiles.of_pod(pod).map_or_else(default, |profile| profile.binding_patience)
+    }
+
+    /// By whom people are told of a pod.
+    fn recorder(&self, pod: &PodInfo) -> Option<&Recorder> {
+        self.recorders.get(&pod.scheduler)
+    }
+
     /// Binds a pod to a node, its volumes first.
     pub(super) async fn bind(&self, pod: &PodInfo, node: &str, volumes: &[Binding]) -> Outcome {
         let not_bound = || {
             let claims = volumes.iter().map(|binding| binding.claim().name.clone()).collect();
             Outcome::NotBound(pod.uid.clone(), claims)
         };
-        if let Err(status) = bind_volumes(&self.client, node, volumes).await {
+        if let Err(status) = bind_volumes(&self.client, node, volumes, self.patience(pod)).await {
             if !status.is_conflict() {
                 tracing::warn!(pod = %pod.name, node, error = %status, "volumes not bound");
             }
@@ -50,7 +79,9 @@ impl Worker {
         match self.pods(pod).create_sub(pod.name.name(), "binding", binding).await {
             Ok(()) => {
                 let message = format!("Successfully assigned {} to {node}", pod.name);
-                self.recorder.normal(&reference(pod), "Scheduled", message);
+                if let Some(recorder) = self.recorder(pod) {
+                    recorder.normal(&reference(pod), "Scheduled", message);
+                }
                 Outcome::Done
             }
             Err(status) => {
@@ -71,8 +102,8 @@ impl Worker {
         nominated: Option<&str>,
         victims: &[Arc<PodInfo>],
     ) -> Outcome {
-        if pod.reported.as_deref() != Some(message) {
-            self.recorder.warning(&reference(pod), "FailedScheduling", message);
+        if let Some(recorder) = self.recorder(pod).filter(|_| pod.reported.as_deref() != Some(message)) {
+            recorder.warning(&reference(pod), "FailedScheduling", message);
         }
         let result = async {
             self.write_status(pod, message, nominated).await?;
@@ -100,8 +131,10 @@ impl Worker {
         if pod.reported.as_deref() == Some(message) && nominated == pod.nominated_node.as_deref() {
             return Ok(());
         }
-        let mut condition =
-            json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message});
+        let mut condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+            "observedGeneration": pod.generation,
+        });
         if pod.reported.is_none() {
             condition["lastTransitionTime"] = self.now();
         }
@@ -116,8 +149,8 @@ impl Worker {
     async fn evict(&self, pod: &PodInfo, victim: &PodInfo, node: &str) -> Result<(), Status> {
         let condition = json!({
             "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
-            "message": format!("{}: preempting to accommodate a higher priority pod", self.name),
-            "lastTransitionTime": self.now(),
+            "message": format!("{}: preempting to accommodate a higher priority pod", pod.scheduler),
+            "lastTransitionTime": self.now(), "observedGeneration": victim.generation,
         });
         let patch = json!({
             "metadata": {"uid": victim.uid.as_str()},
@@ -131,7 +164,9 @@ impl Worker {
         let options = DeleteOptions { uid: Some(victim.uid.to_string()), ..DeleteOptions::default() };
         gone_is_done(pods.delete_with(name, options).await)?;
         let message = format!("Preempted by pod {} on node {node}", pod.uid);
-        self.recorder.normal(&reference(victim), "Preempted", message);
+        if let Some(recorder) = self.recorder(pod) {
+            recorder.normal(&reference(victim), "Preempted", message);
+        }
         Ok(())
     }
 

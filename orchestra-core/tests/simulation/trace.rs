@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use orchestra_core::clock::run_virtual;
 use orchestra_core::cluster::Cluster;
-use orchestra_core::scheduler::{Fit, PlanOptions};
+use orchestra_core::scheduler::Profile;
 use orchestra_core::simulation::{Replay, Trace, record};
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ fn other_nodes_and_another_scheduler_are_compared() {
     let large = Replay::new().nodes(nodes(4, "32")).unwrap();
     let spread = large.run(&trace).unwrap().figures;
     assert_eq!((spread.pods_placed, spread.pods_pending, spread.nodes), (14, 0, (4, 4)), "{spread:?}");
-    let packed = PlanOptions { fit: Fit::MostAllocated, ..PlanOptions::default() };
+    let packed = Profile::packing();
     let packed = large.scheduler(packed).run(&trace).unwrap().figures;
     assert_eq!((packed.pods_placed, packed.nodes), (14, (4, 1)), "{packed:?}");
     for wrong in [json!({"kind": "Pod"}), json!({"kind": "Node", "metadata": {"name": "a"}})] {

@@ -3,6 +3,7 @@
 mod audit;
 mod authn;
 mod authz;
+mod scheduler;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use orchestra_core::clock::SharedClock;
 pub use audit::AuditOptions;
 pub use authn::AuthenticationOptions;
 pub use authz::AuthorizationOptions;
+pub use scheduler::SchedulerOptions;
 
 use crate::authn::{FrontProxy, OidcError};
 use crate::authz::{AuthorizationError, Authorizers};

@@ -13,7 +13,7 @@ const TEXT: &str = include_str!("types.txt");
 static TABLE: LazyLock<Table> = LazyLock::new(|| Table::read(TEXT));
 
 /// The groups of the table's versions.
-const GROUPS: [&str; 25] = [
+const GROUPS: [&str; 26] = [
     "",
     "admission.k8s.io",
     "admissionregistration.k8s.io",
@@ -30,6 +30,7 @@ const GROUPS: [&str; 25] = [
     "events.k8s.io",
     "extensions",
     "flowcontrol.apiserver.k8s.io",
+    "kubescheduler.config.k8s.io",
     "meta.k8s.io",
     "networking.k8s.io",
     "node.k8s.io",

@@ -26,6 +26,7 @@ use crate::controllers;
 use crate::network::Network;
 use crate::node::Config as NodeConfig;
 use crate::runtime::Runtime;
+use crate::scheduler::Configuration;
 use crate::store::{Store, StoreError};
 use crate::webhook::Caller;
 
@@ -62,6 +63,7 @@ pub struct Builder {
     webhooks: Option<Arc<dyn Caller>>,
     own: Vec<(String, MakeOwn)>,
     without: BTreeSet<Component>,
+    scheduler: Option<Configuration>,
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
     history: Option<Duration>,
@@ -252,6 +254,13 @@ impl Builder {
     #[must_use]
     pub fn layer<S: Service>(mut self, layer: impl FnOnce(Arc<dyn Service>) -> S + Send + 'static) -> Self {
         self.layer = Some(Box::new(|server| Arc::new(layer(server))));
+        self
+    }
+
+    /// How the scheduler places pods; as Kubernetes does by default, if it is not said.
+    #[must_use]
+    pub fn scheduler(mut self, configuration: Configuration) -> Self {
+        self.scheduler = Some(configuration);
         self
     }
 

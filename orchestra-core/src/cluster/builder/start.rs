@@ -34,7 +34,7 @@ use crate::objects;
 use crate::objects::metrics::{NodeMetrics, PodMetrics};
 use crate::proxy;
 use crate::runtime::fake::FakeRuntime;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Configuration, Scheduler};
 use crate::store::StoreError;
 use crate::store::backup::is_half_restored;
 use crate::store::history::forget_older;
@@ -189,7 +189,7 @@ impl Builder {
         let user = User::named(format!("system:{name}"));
         let client = Client::new(Arc::clone(access), user.clone());
         let run: Arc<Run> = match component {
-            Component::Scheduler => Arc::new(schedule),
+            Component::Scheduler => Arc::new(schedule(self.scheduler.clone())),
             _ => {
                 let (api_service, tokens) = (Some(self.api_service()), self.tokens.clone());
                 Arc::new(manage(controllers::Config { api_service, tokens, ..self.controllers.clone() }))
@@ -282,12 +282,17 @@ async fn work_fenced(
     }
 }
 
-fn schedule(client: Client, stop: CancellationToken) -> BoxFuture<'static, ()> {
-    Box::pin(async move {
-        if let Err(error) = Scheduler::new(client).run(stop.cancelled_owned()).await {
-            error!(%error, "the scheduler stopped");
-        }
-    })
+fn schedule(
+    configuration: Option<Configuration>,
+) -> impl Fn(Client, CancellationToken) -> BoxFuture<'static, ()> {
+    move |client, stop| {
+        let scheduler = configuration.iter().cloned().fold(Scheduler::new(client), Scheduler::configured);
+        Box::pin(async move {
+            if let Err(error) = scheduler.run(stop.cancelled_owned()).await {
+                error!(%error, "the scheduler stopped");
+            }
+        })
+    }
 }
 
 fn manage(config: controllers::Config) -> impl Fn(Client, CancellationToken) -> BoxFuture<'static, ()> {

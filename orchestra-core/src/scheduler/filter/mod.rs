@@ -1,8 +1,8 @@
 //! The rules a node must pass to take a pod, one file each.
 //!
 //! Each rule answers two questions: does the node pass, which is asked of every node and allocates nothing; and
-//! why not, which is asked only when no node did. They are asked in Kubernetes' order, and a node's reasons are
-//! those of the first rule it fails.
+//! why not, which is asked only when no node did. They are asked in the order that the profile gives them, and a node's
+//! reasons are those of the first rule it fails.
 
 mod demand;
 mod inter_pod;
@@ -18,10 +18,11 @@ mod volumes;
 
 use super::node::NodeId;
 use super::node::NodeInfo;
+use super::plugin::Filter;
 
 pub(crate) use demand::Demand;
 pub(crate) use inter_pod::InterPod;
-pub use reason::{Filter, Reason, Verdict};
+pub use reason::{Reason, Verdict};
 pub(crate) use spread::{SpreadState, is_eligible};
 pub(crate) use taints::{tolerated, tolerates, untolerated_with};
 
@@ -34,7 +35,7 @@ pub(crate) struct Rule {
     reasons: fn(&Demand<'_>, NodeId, &NodeInfo) -> Vec<Reason>,
 }
 
-/// All rules, in the order in which they are asked.
+/// All rules.
 static RULES: [Rule; 9] = [
     node_unschedulable::RULE,
     node_name::RULE,
@@ -47,9 +48,10 @@ static RULES: [Rule; 9] = [
     inter_pod::RULE,
 ];
 
-/// The rules that matter for a pod.
+/// The rules that matter for a pod, in the order in which its profile asks them.
 pub(crate) fn applying(demand: &Demand<'_>) -> Vec<&'static Rule> {
-    RULES.iter().filter(|rule| (rule.applies)(demand)).collect()
+    let named = |filter: &Filter| RULES.iter().find(|rule| rule.filter == *filter);
+    demand.profile.filters.iter().filter_map(named).filter(|rule| (rule.applies)(demand)).collect()
 }
 
 impl Rule {

@@ -1,10 +1,16 @@
-//! A pod runs only on nodes that its node selector and its required node affinity ask for.
+//! A pod runs only on nodes that its node selector and its required node affinity ask for, and those that its profile adds.
 
 use super::{Filter, Reason, Rule};
 
 pub(super) const RULE: Rule = Rule {
     filter: Filter::NodeAffinity,
-    applies: |demand| !demand.pod.rules.node.is_any(),
-    passes: |demand, _, node| demand.pod.rules.node.matches(&node.spec.name, &node.labels),
-    reasons: |_, _, _| vec![Reason::NodeAffinity],
+    applies: |demand| !demand.pod.rules.node.is_any() || demand.profile.added_affinity.requires(),
+    passes: |demand, _, node| {
+        demand.profile.added_affinity.matches(&node.spec.name, &node.labels)
+            && demand.pod.rules.node.matches(&node.spec.name, &node.labels)
+    },
+    reasons: |demand, _, node| {
+        let added = demand.profile.added_affinity.matches(&node.spec.name, &node.labels);
+        vec![if added { Reason::NodeAffinity } else { Reason::AddedAffinity }]
+    },
 };

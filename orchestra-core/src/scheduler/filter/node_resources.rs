@@ -18,7 +18,9 @@ fn passes(demand: &Demand<'_>, id: NodeId, node: &NodeInfo) -> bool {
         && fits(wanted.milli_cpu, used.milli_cpu, has.milli_cpu)
         && fits(wanted.memory, used.memory, has.memory)
         && fits(wanted.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage)
-        && wanted.others.iter().all(|(name, amount)| fits(*amount, used.other(name), has.other(name)))
+        && wanted.others.iter().all(|(name, amount)| {
+            fits(*amount, used.other(name), has.other(name)) || demand.profile.ignored.include(name)
+        })
 }
 
 fn fits(wanted: i64, used: i64, has: i64) -> bool {
@@ -37,11 +39,12 @@ fn shortages(demand: &Demand<'_>, id: NodeId, node: &NodeInfo) -> Vec<Reason> {
     if pods >= node.spec.max_pods {
         short.push(Reason::TooManyPods { limit: node.spec.max_pods });
     }
-    short_of(&demand.pod.requests.needed, &used, &node.spec.allocatable, &mut short);
+    short_of(demand, &used, &node.spec.allocatable, &mut short);
     short
 }
 
-fn short_of(wanted: &Resources, used: &Resources, has: &Resources, short: &mut Vec<Reason>) {
+fn short_of(demand: &Demand<'_>, used: &Resources, has: &Resources, short: &mut Vec<Reason>) {
+    let wanted = &demand.pod.requests.needed;
     let mut check = |resource: &str, requested: i64, used: i64, capacity: i64| {
         if !fits(requested, used, capacity) {
             short.push(Reason::Insufficient { resource: resource.into(), requested, used, capacity });
@@ -50,7 +53,7 @@ fn short_of(wanted: &Resources, used: &Resources, has: &Resources, short: &mut V
     check("cpu", wanted.milli_cpu, used.milli_cpu, has.milli_cpu);
     check("memory", wanted.memory, used.memory, has.memory);
     check("ephemeral-storage", wanted.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage);
-    for (name, amount) in &wanted.others {
+    for (name, amount) in wanted.others.iter().filter(|(name, _)| !demand.profile.ignored.include(name)) {
         check(name, *amount, used.other(name), has.other(name));
     }
 }

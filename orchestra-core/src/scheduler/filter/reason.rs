@@ -1,36 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A rule, named as Kubernetes names the plugin that holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Filter {
-    /// The node is cordoned.
-    NodeUnschedulable,
-    /// The pod names its node.
-    NodeName,
-    /// Taints and tolerations.
-    TaintToleration,
-    /// Node selector and node affinity.
-    NodeAffinity,
-    /// Host ports.
-    NodePorts,
-    /// Requests against what is free.
-    NodeResourcesFit,
-    /// Claims of volumes.
-    VolumeBinding,
-    /// Spreading over zones, hosts and so on.
-    PodTopologySpread,
-    /// Pods next to or away from other pods.
-    InterPodAffinity,
-}
-
-impl fmt::Display for Filter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The variants bear the plugins' names.
-        fmt::Debug::fmt(self, f)
-    }
-}
+use crate::scheduler::plugin::Filter;
 
 /// Why a node does not take a pod. `Display` is Kubernetes' wording.
 ///
@@ -54,6 +25,8 @@ pub enum Reason {
     },
     /// It is not one the pod's node selector or affinity asks for.
     NodeAffinity,
+    /// It is not one that the profile adds to what its pods ask for.
+    AddedAffinity,
     /// The pod's affinity names its nodes, and this is none of them.
     NotNamed,
     /// A port that the pod wants on its node is taken.
@@ -105,6 +78,11 @@ pub enum Reason {
     PodAntiAffinity,
     /// A pod is near that must not have this pod next to it.
     ExistingAntiAffinity,
+    /// A rule of the program's own does not let it.
+    Own {
+        /// Why.
+        message: String,
+    },
 }
 
 impl Reason {
@@ -117,10 +95,11 @@ impl Reason {
             Self::Cordoned | Self::OtherNode | Self::Taint { .. } | Self::NodeAffinity | Self::NotNamed => {
                 true
             }
+            Self::AddedAffinity => true,
             Self::Claims { .. } | Self::VolumeOutOfReach | Self::NoVolume | Self::VolumeGone => true,
             Self::SpreadLabel { .. } | Self::PodAffinity => true,
             Self::Ports | Self::TooManyPods { .. } | Self::Spread { .. } => false,
-            Self::PodAntiAffinity | Self::ExistingAntiAffinity => false,
+            Self::PodAntiAffinity | Self::ExistingAntiAffinity | Self::Own { .. } => false,
         }
     }
 }
@@ -132,11 +111,12 @@ impl fmt::Display for Reason {
             Self::OtherNode => "node(s) didn't match the requested node name",
             Self::Taint { .. } => "node(s) had untolerated taint(s)",
             Self::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
+            Self::AddedAffinity => "node(s) didn't match scheduler-enforced node affinity",
             Self::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Self::Ports => "node(s) didn't have free ports for the requested pod ports",
             Self::TooManyPods { .. } => "Too many pods",
             Self::Insufficient { resource, .. } => return write!(f, "Insufficient {resource}"),
-            Self::Claims { message } => message,
+            Self::Claims { message } | Self::Own { message } => message,
             Self::VolumeOutOfReach => "node(s) didn't match PersistentVolume's node affinity",
             Self::NoVolume => "node(s) didn't find available persistent volumes to bind",
             Self::VolumeGone => "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",

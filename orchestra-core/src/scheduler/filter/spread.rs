@@ -2,11 +2,16 @@
 //!
 //! Only constraints with `DoNotSchedule` are a rule; the others are a score.
 
+use std::borrow::Cow;
+
 use super::{Filter, Reason, Rule, tolerated};
+use crate::meta::Uid;
+use crate::scheduler::group::spreads_of;
 use crate::scheduler::node::NodeId;
 use crate::scheduler::node::NodeInfo;
 use crate::scheduler::pod::PodInfo;
-use crate::scheduler::rules::Spread;
+use crate::scheduler::profile::Profile;
+use crate::scheduler::rules::{Spread, SpreadTerms};
 use crate::scheduler::snapshot::Snapshot;
 use crate::scheduler::topology::{Counts, NOWHERE};
 
@@ -23,7 +28,7 @@ pub(crate) struct SpreadState<'s>(Vec<Constraint<'s>>);
 
 #[derive(Clone, Debug)]
 struct Constraint<'s> {
-    spread: &'s Spread,
+    spread: Cow<'s, Spread>,
     counts: Counts<'s>,
     /// The places that count at all: those of nodes the pod could be spread over.
     places: Vec<bool>,
@@ -34,8 +39,8 @@ struct Constraint<'s> {
 }
 
 impl<'s> SpreadState<'s> {
-    pub(crate) fn new(snapshot: &'s Snapshot, pod: &'s PodInfo) -> Self {
-        let required = pod.rules.spread.iter().filter(|s| s.required);
+    pub(crate) fn new(snapshot: &'s Snapshot, pod: &'s PodInfo, profile: &Profile) -> Self {
+        let required = spreads_of(snapshot, pod, profile, true).into_iter();
         let mut constraints: Vec<_> = required.map(|s| Constraint::new(snapshot, pod, s)).collect();
         if constraints.is_empty() {
             return Self::default();
@@ -56,7 +61,7 @@ impl<'s> SpreadState<'s> {
         if other.deleting || other.namespace() != pod.namespace() {
             return;
         }
-        for constraint in self.0.iter_mut().filter(|c| c.spread.counts(&other.labels)) {
+        for constraint in self.0.iter_mut().filter(|c| c.spread.counts(&other.labels, owner(other))) {
             constraint.counts.add(node, change);
             constraint.find_least();
         }
@@ -64,20 +69,21 @@ impl<'s> SpreadState<'s> {
 }
 
 impl<'s> Constraint<'s> {
-    fn new(snapshot: &'s Snapshot, pod: &PodInfo, spread: &'s Spread) -> Self {
-        let counts = Counts::none(snapshot.column(&spread.topology_key));
+    fn new(snapshot: &'s Snapshot, pod: &PodInfo, spread: Cow<'s, Spread>) -> Self {
+        let counts = Counts::none(snapshot.column(&spread.terms.topology_key));
         let places = vec![false; counts.column.places()];
-        Self { spread, counts, places, least: 0, counts_itself: spread.counts(&pod.labels) }
+        let counts_itself = spread.counts(&pod.labels, owner(pod));
+        Self { spread, counts, places, least: 0, counts_itself }
     }
 
     fn count(&mut self, snapshot: &Snapshot, pod: &PodInfo, complete: &[NodeId]) {
         let mut eligible = vec![false; snapshot.node_slots()];
-        for id in complete.iter().filter(|id| is_eligible(self.spread, pod, snapshot.node(**id))) {
+        for id in complete.iter().filter(|id| is_eligible(&self.spread.terms, pod, snapshot.node(**id))) {
             eligible[id.index()] = true;
             self.places[self.counts.column.place(*id) as usize] = true;
         }
         let alike = snapshot.classes.in_namespace(pod.namespace());
-        for class in alike.filter(|class| self.spread.counts(&class.labels)) {
+        for class in alike.filter(|class| self.spread.counts(&class.labels, class.controller.as_ref())) {
             for (node, present) in class.nodes.iter().filter(|(node, _)| eligible[node.index()]) {
                 self.counts.add(*node, i64::from(present.staying));
             }
@@ -91,7 +97,7 @@ impl<'s> Constraint<'s> {
             number += 1;
             least = least.min(self.counts.of(place as u32));
         }
-        self.least = if number < self.spread.min_domains { 0 } else { least };
+        self.least = if number < self.spread.terms.min_domains { 0 } else { least };
     }
 
     /// By how many pods the node's place would lead; `None` when the node is in no place.
@@ -100,11 +106,11 @@ impl<'s> Constraint<'s> {
     }
 
     fn admits(&self, node: NodeId) -> bool {
-        self.skew(node).is_some_and(|skew| skew <= self.spread.max_skew)
+        self.skew(node).is_some_and(|skew| skew <= self.spread.terms.max_skew)
     }
 
     fn fault(&self, node: NodeId) -> Option<Reason> {
-        let Spread { topology_key, max_skew, .. } = self.spread;
+        let SpreadTerms { topology_key, max_skew, .. } = &self.spread.terms;
         let topology_key = topology_key.clone();
         match self.skew(node) {
             None => Some(Reason::SpreadLabel { topology_key }),
@@ -116,9 +122,13 @@ impl<'s> Constraint<'s> {
     }
 }
 
+fn owner(pod: &PodInfo) -> Option<&Uid> {
+    pod.controller.as_ref().map(|(_, uid)| uid)
+}
+
 /// Whether the pods of a node count for a constraint.
-pub(crate) fn is_eligible(spread: &Spread, pod: &PodInfo, node: &NodeInfo) -> bool {
+pub(crate) fn is_eligible(terms: &SpreadTerms, pod: &PodInfo, node: &NodeInfo) -> bool {
     let rule = &pod.rules.node;
-    (!spread.honours_affinity || rule.is_any() || rule.matches(&node.spec.name, &node.labels))
-        && (!spread.honours_taints || tolerated(&pod.tolerations, node))
+    (!terms.honours_affinity || rule.is_any() || rule.matches(&node.spec.name, &node.labels))
+        && (!terms.honours_taints || tolerated(&pod.tolerations, node))
 }

@@ -7,9 +7,6 @@ use crate::scheduler::rules::PodTerm;
 use crate::scheduler::topology::Counts;
 use crate::selector::LabelSet;
 
-/// What a pod that *must* run next to this one is worth, beside the 1 to 100 of those that would like to.
-const REQUIRED_BY_OTHER: i64 = 1;
-
 pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let mut places = Places { demand, by_key: Vec::new() };
     places.count_liked();
@@ -47,11 +44,15 @@ impl<'s> Places<'_, 's> {
         }
     }
 
-    /// Pods that would like this one near.
+    /// Pods that would like this one near, or must have it.
     fn count_liking(&mut self) {
-        let (snapshot, pod) = (self.demand.snapshot, self.demand.pod);
+        let (snapshot, pod, profile) = (self.demand.snapshot, self.demand.pod, self.demand.profile);
+        if profile.ignores_preferences_of_others && pod.rules.preferred_pods.is_empty() {
+            return;
+        }
+        let must = profile.required_affinity_weight;
         for class in snapshot.classes.with_terms() {
-            let required = class.rules.affinity.iter().map(|term| (REQUIRED_BY_OTHER, term));
+            let required = class.rules.affinity.iter().filter(|_| must > 0).map(|term| (must, term));
             let preferred = class.rules.preferred_pods.iter().map(|(weight, term)| (*weight, term));
             for (weight, term) in required.chain(preferred) {
                 if self.means(term, pod.namespace(), &pod.labels) {

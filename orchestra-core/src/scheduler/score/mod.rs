@@ -1,60 +1,53 @@
 //! How well each node that can take a pod suits it.
 //!
-//! Every file gives each node 0 to 100 points, or says that it does not tell them apart; the sum is weighted as
-//! Kubernetes weighs by default.
+//! Every file gives each node 0 to 100 points, or says that it does not tell them apart; the sum is weighted as the
+//! profile says.
 
 mod image_locality;
 mod inter_pod;
 mod node_affinity;
+mod packing;
 mod resources;
 mod spread;
 mod taints;
 
 use super::filter::Demand;
 use super::node::NodeId;
-
-/// How full nodes are to be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Fit {
-    /// The emptiest node is the best, as in Kubernetes by default.
-    #[default]
-    LeastAllocated,
-    /// The fullest node on which a pod fits is the best, before all else that is only preferred, so that others stay empty.
-    MostAllocated,
-}
+use super::plugin::Score;
 
 /// The most points one score gives.
 const MAX: i64 = 100;
 
 /// Points for each of `nodes`, in their order; `None` when all are alike to it.
-type Score = fn(&Demand<'_>, &[NodeId]) -> Option<Vec<i64>>;
+type Points = Option<Vec<i64>>;
 
-/// How much it weighs that a node is full, where that is wished for: more than all other scores together.
-const PACKED: i64 = 2000;
-
-static SCORES: [(i64, Score); 6] = [
-    (3, taints::score),
-    (2, node_affinity::score),
-    (2, spread::score),
-    (2, inter_pod::score),
-    (1, resources::balanced_allocation),
-    (1, image_locality::score),
-];
+fn points(score: Score, demand: &Demand<'_>, nodes: &[NodeId]) -> Points {
+    match score {
+        Score::TaintToleration => taints::score(demand, nodes),
+        Score::NodeAffinity => node_affinity::score(demand, nodes),
+        Score::NodeResourcesFit => packing::score(demand, nodes),
+        Score::PodTopologySpread => spread::score(demand, nodes),
+        Score::InterPodAffinity => inter_pod::score(demand, nodes),
+        Score::NodeResourcesBalancedAllocation => resources::balanced_allocation(demand, nodes),
+        Score::ImageLocality => image_locality::score(demand, nodes),
+    }
+}
 
 /// The weighted sum of all scores, for each of `nodes` in their order.
-pub(crate) fn total(demand: &Demand<'_>, nodes: &[NodeId], fit: Fit) -> Vec<i64> {
-    let mut sums = vec![0; nodes.len()];
-    let emptiness = resources::least_allocated(demand, nodes).unwrap_or_default();
-    for (sum, points) in sums.iter_mut().zip(emptiness) {
-        *sum += match fit {
-            Fit::LeastAllocated => points,
-            Fit::MostAllocated => (MAX - points) * PACKED,
-        };
-    }
-    for (weight, score) in &SCORES {
-        for (sum, points) in sums.iter_mut().zip(score(demand, nodes).unwrap_or_default()) {
-            *sum += weight * points;
+pub(crate) fn total(demand: &Demand<'_>, nodes: &[NodeId]) -> Vec<i64> {
+    let mut sums = vec![0_i64; nodes.len()];
+    let mut add = |weight: i64, points: Points| {
+        for (sum, points) in sums.iter_mut().zip(points.unwrap_or_default()) {
+            *sum = sum.saturating_add(weight.saturating_mul(points));
         }
+    };
+    for (score, weight) in &demand.profile.scores {
+        add(*weight, points(*score, demand, nodes));
+    }
+    for (plugin, weight) in &demand.profile.own {
+        let node =
+            |id: &NodeId| plugin.points(demand.pod, demand.snapshot.node(*id), demand.snapshot).clamp(0, MAX);
+        add(*weight, Some(nodes.iter().map(node).collect()));
     }
     sums
 }

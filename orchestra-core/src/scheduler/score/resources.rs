@@ -1,53 +1,78 @@
-//! Emptier nodes are better, and so are those whose processors and memory fill up alike.
+//! What of a node's resources would be used, and whether they would be filled alike.
+
+use smallvec::SmallVec;
 
 use super::MAX;
 use crate::scheduler::filter::Demand;
-use crate::scheduler::node::NodeId;
+use crate::scheduler::node::{NodeId, NodeInfo};
 
-/// The share of processors and memory that would stay free, with a default for containers that ask for none.
-pub(super) fn least_allocated(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
-    let requests = &demand.pod.requests;
-    let points = |id: &NodeId| {
-        let node = demand.snapshot.node(*id);
-        let has = &node.spec.allocatable;
-        let shares = [
-            free_share(has.milli_cpu, node.assumed_milli_cpu + requests.assumed_milli_cpu),
-            free_share(has.memory, node.assumed_memory + requests.assumed_memory),
-        ];
-        let known = shares.iter().flatten().count().max(1) as i64;
-        shares.iter().flatten().sum::<i64>() / known
+/// How much of a resource of a node is used.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Use {
+    pub(super) capacity: i64,
+    /// By those who are there.
+    pub(super) before: i64,
+    /// With the pod.
+    pub(super) with_pod: i64,
+}
+
+/// What a node's resource would be used; `None` if it has none of it, or if it is not one of all pods and this pod asks for
+/// none. `assumed` says that containers that ask for no processor time or memory count with a default.
+pub(super) fn use_of(demand: &Demand<'_>, node: &NodeInfo, resource: &str, assumed: bool) -> Option<Use> {
+    let (requests, has, used) = (&demand.pod.requests, &node.spec.allocatable, &node.requested);
+    let needed = &requests.needed;
+    let (capacity, before, asked) = match resource {
+        "cpu" if assumed => (has.milli_cpu, node.assumed_milli_cpu, requests.assumed_milli_cpu),
+        "cpu" => (has.milli_cpu, used.milli_cpu, needed.milli_cpu),
+        "memory" if assumed => (has.memory, node.assumed_memory, requests.assumed_memory),
+        "memory" => (has.memory, used.memory, needed.memory),
+        "ephemeral-storage" => (has.ephemeral_storage, used.ephemeral_storage, needed.ephemeral_storage),
+        other => match needed.other(other) {
+            0 => return None,
+            asked => (has.other(other), used.other(other), asked),
+        },
     };
-    Some(nodes.iter().map(points).collect())
+    (capacity != 0).then(|| Use { capacity, before, with_pod: before + asked })
 }
 
-fn free_share(capacity: i64, used: i64) -> Option<i64> {
-    match capacity {
-        0 => None,
-        _ if used > capacity => Some(0),
-        _ => {
-            Some(((i128::from(capacity) - i128::from(used)) * i128::from(MAX) / i128::from(capacity)) as i64)
-        }
-    }
-}
-
-/// How close the used shares of processors and memory would be to each other.
+/// Whether the used shares of the resources come closer to each other by the pod, or drift apart.
+///
+/// A pod that asks for nothing changes nothing, and would be drawn to the same nodes for ever.
 pub(super) fn balanced_allocation(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let needed = &demand.pod.requests.needed;
+    let asks = |resource: &str| match resource {
+        "cpu" => needed.milli_cpu != 0,
+        "memory" => needed.memory != 0,
+        "ephemeral-storage" => needed.ephemeral_storage != 0,
+        other => needed.other(other) != 0,
+    };
+    if !demand.profile.balanced.iter().any(|resource| asks(resource)) {
+        return None;
+    }
     let points = |id: &NodeId| {
         let node = demand.snapshot.node(*id);
-        let (has, used) = (&node.spec.allocatable, &node.requested);
-        let processors = used_share(has.milli_cpu, used.milli_cpu + needed.milli_cpu);
-        let memory = used_share(has.memory, used.memory + needed.memory);
-        let apart = match (processors, memory) {
-            // The standard deviation of two numbers is half of their distance.
-            (Some(processors), Some(memory)) => (processors - memory).abs() / 2.0,
-            _ => 0.0,
+        let uses =
+            demand.profile.balanced.iter().filter_map(|resource| use_of(demand, node, resource, false));
+        let uses: SmallVec<[Use; 4]> = uses.collect();
+        let balance = |used: fn(&Use) -> i64| {
+            let shares = uses.iter().map(|one| (used(one) as f64 / one.capacity as f64).min(1.0));
+            ((1.0 - deviation(&shares.collect::<SmallVec<[f64; 4]>>())) * MAX as f64) as i64
         };
-        ((1.0 - apart) * MAX as f64) as i64
+        MAX / 2 + (MAX / 2 + balance(|used| used.with_pod) - balance(|used| used.before)) / 2
     };
     Some(nodes.iter().map(points).collect())
 }
 
-fn used_share(capacity: i64, used: i64) -> Option<f64> {
-    (capacity != 0).then(|| (used as f64 / capacity as f64).min(1.0))
+/// The standard deviation.
+fn deviation(shares: &[f64]) -> f64 {
+    match shares {
+        [] | [_] => 0.0,
+        // That of two numbers is half of their distance.
+        [one, other] => ((one - other) / 2.0).abs(),
+        many => {
+            let mean = many.iter().sum::<f64>() / many.len() as f64;
+            let squares = many.iter().map(|share| (share - mean) * (share - mean));
+            (squares.sum::<f64>() / many.len() as f64).sqrt()
+        }
+    }
 }

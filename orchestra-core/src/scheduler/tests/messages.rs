@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{asking, cluster, node, pod, refusal};
-use crate::scheduler::{Plan, PlanOptions, Preemption, Snapshot, plan, preempt};
+use crate::scheduler::{Plan, Preemption, Profile, Snapshot, plan, preempt};
 
 fn tainted(name: &str, key: &str) -> crate::scheduler::NodeSpec {
     node(name, json!({"spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}}))
@@ -11,10 +11,12 @@ fn tainted(name: &str, key: &str) -> crate::scheduler::NodeSpec {
 
 /// The whole sentence, as it stands in the event.
 fn with_preemption(snapshot: &Snapshot, pod: &crate::scheduler::PodInfo) -> String {
-    let Plan::Unschedulable(mut diagnosis) = plan(snapshot, pod, &PlanOptions::default(), 7) else {
+    let Plan::Unschedulable(mut diagnosis) = plan(snapshot, pod, &Profile::default(), 7) else {
         panic!("{} fits", pod.name)
     };
-    if let Preemption::Impossible(why) | Preemption::NotTried(why) = preempt(snapshot, pod, &diagnosis, 7) {
+    if let Preemption::Impossible(why) | Preemption::NotTried(why) =
+        preempt(snapshot, pod, &Profile::default(), &diagnosis, 7)
+    {
         diagnosis.preemption = why;
     }
     diagnosis.to_string()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{NodeSpec, Plan, PlanOptions, PodInfo, Snapshot, plan};
+use super::{NodeSpec, Plan, PodInfo, Profile, Snapshot, plan};
 
 /// A node with 4 processors, 8 GiB and room for 110 pods, changed by what is laid over it.
 pub(super) fn node(name: &str, changes: Value) -> NodeSpec {
@@ -63,7 +63,7 @@ pub(super) fn cluster(nodes: impl IntoIterator<Item = NodeSpec>) -> Snapshot {
 
 /// Where the pod goes; panics with the reasons when it goes nowhere.
 pub(super) fn place(snapshot: &Snapshot, pod: &PodInfo) -> String {
-    match plan(snapshot, pod, &PlanOptions::default(), 7) {
+    match plan(snapshot, pod, &Profile::default(), 7) {
         Plan::Place { node, .. } => node.to_string(),
         Plan::Unschedulable(diagnosis) => panic!("{}: {diagnosis}", pod.name),
     }
@@ -71,7 +71,7 @@ pub(super) fn place(snapshot: &Snapshot, pod: &PodInfo) -> String {
 
 /// Why the pod goes nowhere; panics when it does not.
 pub(super) fn refusal(snapshot: &Snapshot, pod: &PodInfo) -> String {
-    match plan(snapshot, pod, &PlanOptions::default(), 7) {
+    match plan(snapshot, pod, &Profile::default(), 7) {
         Plan::Place { node, .. } => panic!("{} goes to {node}", pod.name),
         Plan::Unschedulable(diagnosis) => diagnosis.to_string(),
     }

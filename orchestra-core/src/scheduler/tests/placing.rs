@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::{asking, cluster, node, place, pod, refusal, settle};
-use crate::scheduler::{Plan, PlanOptions, plan};
+use crate::scheduler::{Plan, Profile, plan};
 
 #[test]
 fn a_toleration_opens_a_tainted_node() {
@@ -17,7 +17,7 @@ fn a_toleration_opens_a_tainted_node() {
         (json!({"key": "dedicated", "operator": "Exists", "effect": "NoExecute"}), false),
     ] {
         let pod = pod("web", json!({"spec": {"tolerations": [toleration]}}));
-        let placed = matches!(plan(&snapshot, &pod, &PlanOptions::default(), 1), Plan::Place { .. });
+        let placed = matches!(plan(&snapshot, &pod, &Profile::default(), 1), Plan::Place { .. });
         assert_eq!(placed, opens, "{toleration}");
     }
 }
@@ -45,8 +45,7 @@ fn a_preferred_node_is_better_and_a_soft_taint_worse() {
     );
     assert_eq!(place(&snapshot, &pod), "b");
     for seed in 0..20 {
-        let Plan::Place { node, .. } =
-            plan(&snapshot, &asking("web", "1"), &PlanOptions::default(), seed << 32)
+        let Plan::Place { node, .. } = plan(&snapshot, &asking("web", "1"), &Profile::default(), seed << 32)
         else {
             panic!("fits")
         };
@@ -65,7 +64,7 @@ fn a_node_with_the_image_is_better() {
 #[test]
 fn the_seed_decides_between_equals_and_nothing_else_does() {
     let snapshot = cluster((0..8).map(|i| node(&format!("n{i}"), json!({}))));
-    let choose = |seed| match plan(&snapshot, &asking("web", "1"), &PlanOptions::default(), seed) {
+    let choose = |seed| match plan(&snapshot, &asking("web", "1"), &Profile::default(), seed) {
         Plan::Place { node, .. } => node.to_string(),
         Plan::Unschedulable(diagnosis) => panic!("{diagnosis}"),
     };
@@ -117,17 +116,11 @@ fn a_node_that_comes_back_still_has_its_pods() {
 #[test]
 fn in_a_large_cluster_not_every_node_is_looked_at() {
     let snapshot = cluster((0..1000).map(|i| node(&format!("n{i}"), json!({}))));
-    let feasible = |options: &PlanOptions| match plan(&snapshot, &asking("web", "1"), options, 3) {
+    let feasible = |options: &Profile| match plan(&snapshot, &asking("web", "1"), options, 3) {
         Plan::Place { feasible, .. } => feasible,
         Plan::Unschedulable(diagnosis) => panic!("{diagnosis}"),
     };
-    assert_eq!(feasible(&PlanOptions::default()), 420);
-    assert_eq!(
-        feasible(&PlanOptions { percentage_of_nodes_to_score: Some(100), ..PlanOptions::default() }),
-        1000
-    );
-    assert_eq!(
-        feasible(&PlanOptions { percentage_of_nodes_to_score: Some(1), ..PlanOptions::default() }),
-        100
-    );
+    assert_eq!(feasible(&Profile::default()), 420);
+    assert_eq!(feasible(&Profile { percentage_of_nodes_to_score: Some(100), ..Profile::default() }), 1000);
+    assert_eq!(feasible(&Profile { percentage_of_nodes_to_score: Some(1), ..Profile::default() }), 100);
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{cluster, node, place, pod};
 use crate::meta::ObjectName;
-use crate::scheduler::{Budget, Plan, PlanOptions, PodInfo, Preemption, Snapshot, plan, preempt};
+use crate::scheduler::{Budget, Plan, PodInfo, Preemption, Profile, Snapshot, plan, preempt};
 
 fn ranked(name: &str, cpu: &str, priority: i32) -> Arc<PodInfo> {
     pod(
@@ -16,10 +16,10 @@ fn ranked(name: &str, cpu: &str, priority: i32) -> Arc<PodInfo> {
 }
 
 fn make_room(snapshot: &Snapshot, pod: &PodInfo) -> Preemption {
-    let Plan::Unschedulable(diagnosis) = plan(snapshot, pod, &PlanOptions::default(), 7) else {
+    let Plan::Unschedulable(diagnosis) = plan(snapshot, pod, &Profile::default(), 7) else {
         panic!("{} fits", pod.name)
     };
-    preempt(snapshot, pod, &diagnosis, 7)
+    preempt(snapshot, pod, &Profile::default(), &diagnosis, 7)
 }
 
 fn evicted(snapshot: &Snapshot, pod: &PodInfo) -> (String, Vec<String>) {
@@ -133,15 +133,15 @@ proptest! {
             snapshot.set_pod(ranked(&format!("p{number}"), &cpu.to_string(), priority), Some(&format!("n{on}")));
         }
         let new = ranked("new", &cpu.to_string(), priority);
-        let Plan::Unschedulable(diagnosis) = plan(&snapshot, &new, &PlanOptions::default(), 7) else { return Ok(()) };
-        let Preemption::Evict { node, victims } = preempt(&snapshot, &new, &diagnosis, 7) else { return Ok(()) };
+        let Plan::Unschedulable(diagnosis) = plan(&snapshot, &new, &Profile::default(), 7) else { return Ok(()) };
+        let Preemption::Evict { node, victims } = preempt(&snapshot, &new, &Profile::default(), &diagnosis, 7) else { return Ok(()) };
         prop_assert!(!victims.is_empty() && victims.iter().all(|v| v.priority < priority));
         for spared in &victims {
             let mut without = snapshot.clone();
             for victim in victims.iter().filter(|v| v.uid != spared.uid) {
                 without.remove_pod(&victim.uid);
             }
-            let overfull = match plan(&without, &new, &PlanOptions::default(), 7) {
+            let overfull = match plan(&without, &new, &Profile::default(), 7) {
                 Plan::Unschedulable(_) => true,
                 Plan::Place { node: other, .. } => other != node,
             };

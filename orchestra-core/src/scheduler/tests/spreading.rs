@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{cluster, node, pod, refusal, settle};
-use crate::scheduler::{HOSTNAME, NodeSpec, PlanOptions, PodInfo, Snapshot, ZONE, plan};
+use crate::scheduler::{HOSTNAME, NodeSpec, PodInfo, Profile, Snapshot, ZONE, plan};
 
 fn in_zone(index: usize, zones: usize) -> NodeSpec {
     let zone = format!("zone-{}", index % zones);
@@ -118,12 +118,11 @@ fn pods_on_their_way_out_do_not_count() {
     let mut leaving = (*spread_over("p0", ZONE, json!({}))).clone();
     leaving.deleting = true;
     snapshot.set_pod(leaving.into(), Some(&first));
-    let seeds = (0..16).map(|s| {
-        match plan(&snapshot, &spread_over("p1", ZONE, json!({})), &PlanOptions::default(), s) {
+    let seeds =
+        (0..16).map(|s| match plan(&snapshot, &spread_over("p1", ZONE, json!({})), &Profile::default(), s) {
             crate::scheduler::Plan::Place { feasible, .. } => feasible,
             crate::scheduler::Plan::Unschedulable(d) => panic!("{d}"),
-        }
-    });
+        });
     assert!(seeds.into_iter().all(|feasible| feasible == 2));
 }
 
@@ -141,7 +140,7 @@ proptest! {
                 let pod = spread_over(&format!("p{number}"), ZONE, json!({"maxSkew": max_skew}));
                 let before = by_zone(&snapshot);
                 let least = before.values().min().copied().unwrap_or(0);
-                match plan(&snapshot, &pod, &PlanOptions::default(), seed) {
+                match plan(&snapshot, &pod, &Profile::default(), seed) {
                     crate::scheduler::Plan::Place { node, .. } => {
                         snapshot.set_pod(pod.clone(), Some(&node));
                         let zone = snapshot.node_named(&node).map(|n| n.spec.labels[ZONE].clone()).unwrap_or_default();
@@ -181,7 +180,7 @@ proptest! {
         }
         prop_assert_eq!(by_node(&snapshot), by_node(&anew));
         for candidate in [spread_over("x", ZONE, json!({})), spread_over("x", HOSTNAME, json!({}))] {
-            let say = |s: &Snapshot| match plan(s, &candidate, &PlanOptions::default(), 0) {
+            let say = |s: &Snapshot| match plan(s, &candidate, &Profile::default(), 0) {
                 crate::scheduler::Plan::Place { feasible, .. } => feasible.to_string(),
                 crate::scheduler::Plan::Unschedulable(why) => why.to_string(),
             };

@@ -12,8 +12,6 @@ use crate::control::write::target;
 use crate::meta::ObjectName;
 use crate::watch::Query;
 
-/// How long volumes may take to be made and bound.
-const PATIENCE: Duration = Duration::from_secs(600);
 /// The annotation that says that nobody but a controller asked for a binding.
 pub(crate) const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
 
@@ -21,7 +19,12 @@ pub(crate) const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controll
 ///
 /// # Errors
 /// When a volume was taken by another, or cannot be made there, or takes too long.
-pub(crate) async fn bind_volumes(client: &Client, node: &str, bindings: &[Binding]) -> Result<(), Status> {
+pub(crate) async fn bind_volumes(
+    client: &Client,
+    node: &str,
+    bindings: &[Binding],
+    patience: Duration,
+) -> Result<(), Status> {
     for binding in bindings {
         match binding {
             Binding::Volume { claim, volume } => {
@@ -50,7 +53,7 @@ pub(crate) async fn bind_volumes(client: &Client, node: &str, bindings: &[Bindin
         return Ok(());
     }
     let late = || Status::new(Reason::Timeout, "the volumes of the pod are not bound yet");
-    timeout(&**client.clock(), PATIENCE, bound(client, node, bindings)).await.unwrap_or_else(|| Err(late()))
+    timeout(&**client.clock(), patience, bound(client, node, bindings)).await.unwrap_or_else(|| Err(late()))
 }
 
 /// A claim as a volume refers to it.

@@ -20,7 +20,7 @@ use crate::api::{Client, DeleteOptions, Objects, Patch, Status, WriteOptions};
 use crate::clock::{SharedClock, Stuck, run_virtual};
 use crate::cluster::{Builder, Cluster, Component, StartError};
 use crate::objects;
-use crate::scheduler::{PlanOptions, Scheduler};
+use crate::scheduler::{Profile, Scheduler};
 use crate::store::memory::MemoryStore;
 use crate::what_if::{Hollow, Spans, workload_of_value};
 
@@ -41,7 +41,7 @@ type Describe = dyn Fn(Builder) -> Builder + Send + Sync;
 #[derive(Clone, Default)]
 pub struct Replay {
     nodes: Option<Vec<Value>>,
-    scheduler: PlanOptions,
+    scheduler: Profile,
     describe: Option<Arc<Describe>>,
     seed: u64,
 }
@@ -126,8 +126,8 @@ impl Replay {
 
     /// With a scheduler that plans otherwise.
     #[must_use]
-    pub fn scheduler(self, options: PlanOptions) -> Self {
-        Self { scheduler: options, ..self }
+    pub fn scheduler(self, profile: Profile) -> Self {
+        Self { scheduler: profile, ..self }
     }
 
     /// In a cluster that is described otherwise: with other controllers, admissions or a scheduler of the embedder's own.
@@ -191,12 +191,12 @@ impl Replay {
     }
 
     async fn start(&self, hollow: &Arc<Hollow>, clock: &SharedClock) -> Result<Cluster, StartError> {
-        let (hollow, options) = (Arc::clone(hollow), self.scheduler);
+        let (hollow, profile) = (Arc::clone(hollow), self.scheduler.clone());
         let builder = Cluster::builder().store(MemoryStore::new()).clock(Arc::clone(clock));
         let builder = builder.part("hollow-nodes", move |client, stop| Arc::clone(&hollow).run(client, stop));
         let builder = builder
             .without(Component::Scheduler)
-            .part("scheduler", move |client, stop| schedule(client, options, stop));
+            .part("scheduler", move |client, stop| schedule(client, profile.clone(), stop));
         match &self.describe {
             Some(describe) => describe(builder),
             None => builder,
@@ -206,9 +206,10 @@ impl Replay {
     }
 }
 
-fn schedule(client: Client, options: PlanOptions, stop: CancellationToken) -> BoxFuture<'static, ()> {
+fn schedule(client: Client, profile: Profile, stop: CancellationToken) -> BoxFuture<'static, ()> {
     Box::pin(async move {
-        if let Err(error) = Scheduler::new(client).with_options(options).run(stop.cancelled_owned()).await {
+        if let Err(error) = Scheduler::new(client).with_profiles([profile]).run(stop.cancelled_owned()).await
+        {
             tracing::error!(%error, "the scheduler of a replay stopped");
         }
     })

@@ -13,15 +13,17 @@ use crate::address::{label, metric};
 use crate::announce::kernel::{address_of, is_owners};
 use crate::nftables::NftablesNetwork;
 use crate::routes::kernel::owned;
+use crate::routes::tunnel;
 
-/// What the networks of one owner have on this machine: addresses of services, names and load balancers, routes, tables
-/// of nftables. Nothing of another owner's, nor of anybody else's, is among it.
+/// What the networks of one owner have on this machine: addresses of services, names and load balancers, routes, a
+/// tunnel's end, tables of nftables. Nothing of another owner's, nor of anybody else's, is among it.
 #[derive(Debug)]
 pub struct Leftovers {
     owner: String,
     tables: Vec<String>,
     addresses: Vec<(IpAddr, AddressMessage)>,
     routes: Vec<(String, RouteMessage)>,
+    tunnel: Option<(String, u32)>,
     bridge: Option<(String, u32)>,
 }
 
@@ -62,6 +64,7 @@ impl Leftovers {
             tables: Vec::new(),
             addresses: addresses.filter_map(|message| Some((address_of(&message)?, message))).collect(),
             routes: owned(handle, metric(owner)).await?,
+            tunnel: named(&links).find(|(name, _)| *name == tunnel::name(metric(owner))),
             bridge: bridge.and_then(|bridge| unused(&links, bridge)),
         })
     }
@@ -72,7 +75,8 @@ impl Leftovers {
         let addresses = self.addresses.iter().map(|(address, _)| format!("address {address}"));
         let routes = self.routes.iter().map(|(route, _)| format!("route {route}"));
         let bridge = self.bridge.iter().map(|(name, _)| format!("bridge {name}"));
-        tables.chain(addresses).chain(routes).chain(bridge).collect()
+        let tunnel = self.tunnel.iter().map(|(name, _)| format!("tunnel {name}"));
+        tables.chain(addresses).chain(routes).chain(tunnel).chain(bridge).collect()
     }
 
     /// Takes all of it away.
@@ -97,7 +101,7 @@ impl Leftovers {
         for (_, route) in self.routes {
             handle.route().del(route).execute().await?;
         }
-        if let Some((_, index)) = self.bridge {
+        for (_, index) in self.tunnel.into_iter().chain(self.bridge) {
             handle.link().del(index).execute().await?;
         }
         Ok(())
@@ -106,18 +110,22 @@ impl Leftovers {
 
 /// The bridge of that name, if it is there and no device of a pod is.
 fn unused(links: &[LinkMessage], bridge: &str) -> Option<(String, u32)> {
-    let name = |link: &LinkMessage| {
-        link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        })
-    };
-    let named: Vec<(String, u32)> =
-        links.iter().filter_map(|link| Some((name(link)?, link.header.index))).collect();
+    let named: Vec<(String, u32)> = named(links).collect();
     let is_pods = |name: &str| {
         name.strip_prefix("orc")
             .is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
     };
     let used = named.iter().any(|(name, _)| is_pods(name));
     named.into_iter().find(|(name, _)| name == bridge && !used)
+}
+
+/// The names and numbers of devices.
+fn named(links: &[LinkMessage]) -> impl Iterator<Item = (String, u32)> {
+    let name = |link: &LinkMessage| {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+    };
+    links.iter().filter_map(move |link| Some((name(link)?, link.header.index)))
 }

@@ -4,8 +4,9 @@
 //! itself: it listens at the services' addresses and passes bytes on, so it needs nothing of the kernel but sockets and
 //! works without root where cluster addresses are loopback ones. Both leave the addresses of pods to the runtime.
 //!
-//! [`Dns`] answers the cluster's names on each node. [`Routes`] keeps the ways between the pods of several machines, and
-//! [`Announcer`] has one node of a segment answer for each address of a load balancer.
+//! [`Dns`] answers the cluster's names on each node. [`Routes`] keeps the ways between the pods of several machines, by
+//! tunnels where they are not on one segment, and [`Announcer`] has one node of a segment answer for each address of a load
+//! balancer.
 //!
 //! [`Leftovers`] is what all of them have on a machine, to be taken away.
 //!
@@ -15,6 +16,8 @@
 mod address;
 pub mod announce;
 pub mod dns;
+#[cfg(test)]
+mod lab;
 mod leftovers;
 pub mod nftables;
 pub mod routes;

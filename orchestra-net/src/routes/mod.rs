@@ -1,8 +1,8 @@
 //! Ways between the pods of several machines.
 //!
 //! The cluster gives each node a range of addresses for its pods (`spec.podCIDR`). [`Routes`] follows the nodes, tells
-//! which range is this node's, and keeps a route to every other node's range by way of that node's address. So the nodes
-//! must be on one segment, or have routers between them that know the ranges.
+//! which range is this node's, and keeps a route to every other node's range by way of that node's address. Where there is
+//! a router between them, which does not know the ranges, the route goes through a tunnel to that node (`tunnel.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,11 @@ use tokio::sync::watch;
 
 pub(crate) mod kernel;
 mod plan;
+#[cfg(test)]
+mod tests;
+pub(crate) mod tunnel;
 
-use plan::{NodeView, Ways};
+use plan::{NodeView, Own, Ways};
 pub use plan::{Pods, Range};
 
 use crate::address;
@@ -60,21 +63,21 @@ impl Routes {
         loop {
             let (entries, mut changes) = nodes.list_and_watch(&Query::all());
             let views: Vec<Arc<NodeView>> = entries.iter().filter_map(|entry| entry.view().ok()).collect();
-            let (pods, ways) = plan::plan(&self.node, views.iter().map(|view| &**view));
+            let (pods, ways, own) = plan::plan(&self.node, views.iter().map(|view| &**view));
             self.pods.send_if_modified(|held| {
                 let changed = *held != pods;
                 *held = pods;
                 changed
             });
-            self.set(&ways, &mut failed).await;
+            self.set(own, &ways, &mut failed).await;
             changed(client, &mut changes).await;
             client.clock().sleep(GATHER).await;
         }
     }
 
     /// Says what could not be done, once.
-    async fn set(&self, ways: &Ways, failed: &mut Vec<String>) {
-        let now: Vec<String> = match kernel::set(self.owner, ways).await {
+    async fn set(&self, own: Option<Own>, ways: &Ways, failed: &mut Vec<String>) {
+        let now: Vec<String> = match kernel::set(self.owner, own, ways).await {
             Ok(missing) => {
                 missing.iter().map(|((ip, prefix), why)| format!("no route to {ip}/{prefix} {why}")).collect()
             }

@@ -58,14 +58,26 @@ pub struct Pods {
 /// Which node a range is reached by.
 pub(super) type Ways = BTreeMap<(Ipv4Addr, u8), Ipv4Addr>;
 
+/// What tunnels from a node say of it: its address, and the addresses of its pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) address: Ipv4Addr,
+    pub(super) range: (Ipv4Addr, u8),
+}
+
 /// What a node of that name must know.
-pub(super) fn plan<'v>(node: &str, nodes: impl Iterator<Item = &'v NodeView>) -> (Pods, Ways) {
-    let (mut pods, mut ways) = (Pods::default(), Ways::new());
+pub(super) fn plan<'v>(node: &str, nodes: impl Iterator<Item = &'v NodeView>) -> (Pods, Ways, Option<Own>) {
+    let (mut pods, mut ways, mut own) = (Pods::default(), Ways::new(), None);
     for view in nodes {
         let ranges: Vec<Range> = view.spec.ranges().collect();
         pods.cluster.extend(&ranges);
         if view.metadata.name == node {
             pods.own.extend(&ranges);
+            let range = ranges.iter().find_map(|(address, prefix)| match address {
+                IpAddr::V4(address) => Some((*address, *prefix)),
+                IpAddr::V6(_) => None,
+            });
+            own = view.status.internal().zip(range).map(|(address, range)| Own { address, range });
             continue;
         }
         let Some(by) = view.status.internal() else { continue };
@@ -76,7 +88,7 @@ pub(super) fn plan<'v>(node: &str, nodes: impl Iterator<Item = &'v NodeView>) ->
     }
     pods.cluster.sort_unstable();
     pods.cluster.dedup();
-    (pods, ways)
+    (pods, ways, own)
 }
 
 impl Spec {
@@ -125,7 +137,9 @@ mod tests {
             node("e", &["10.244.4.0/24"], &[("InternalIP", "127.0.0.1")]),
             node("f", &["10.244.5.0/40", "x"], &[("InternalIP", "192.0.2.5")]),
         ];
-        let (pods, ways) = plan("a", nodes.iter());
+        let (pods, ways, own) = plan("a", nodes.iter());
+        let ip = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+        assert_eq!(own, Some(Own { address: ip("192.0.2.1"), range: (ip("10.244.0.0"), 24) }));
         let shown = |ranges: &[Range]| ranges.iter().map(|(ip, n)| format!("{ip}/{n}")).collect::<Vec<_>>();
         assert_eq!(shown(&pods.own), ["10.244.0.0/24", "fd00::/64"]);
         assert_eq!(
@@ -133,7 +147,7 @@ mod tests {
             ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.4.0/24", "fd00::/64"]
         );
         assert_eq!(ways, Ways::from([(("10.244.1.0".parse().unwrap(), 24), "192.0.2.2".parse().unwrap())]));
-        let (pods, ways) = plan("d", nodes.iter());
-        assert!(pods.own.is_empty() && ways.len() == 2, "{ways:?}");
+        let (pods, ways, own) = plan("d", nodes.iter());
+        assert!(pods.own.is_empty() && own.is_none() && ways.len() == 2, "{ways:?}");
     }
 }

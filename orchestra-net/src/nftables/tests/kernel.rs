@@ -14,7 +14,8 @@ use super::super::message::Batch;
 use super::super::netfilter::Filter;
 use super::super::render::{Node, ruleset};
 use super::super::{NftablesNetwork, program};
-use super::lab::{CLIENT, Lab, NODE};
+use crate::lab::{CLIENT, Lab, NODE};
+
 use super::{ip, plan, port, service, sticky};
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 7);

@@ -1,7 +1,6 @@
 //! Rules as text, and rules in a kernel.
 
 mod kernel;
-mod lab;
 mod text;
 
 use std::net::IpAddr;

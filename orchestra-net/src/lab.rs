@@ -10,26 +10,21 @@ use std::time::Duration;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Where the node is seen from outside.
-pub(super) const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Somebody outside.
-pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(crate) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const WAIT: Duration = Duration::from_secs(5);
 
 /// The namespaces of one test, which end with it.
-pub(super) struct Lab {
+pub(crate) struct Lab {
     name: String,
     namespaces: Vec<String>,
 }
 
 impl Lab {
     /// A node with so many pods, `10.244.1.1` and on; `None` without the rights. Where daemons are asked for it fails then.
-    pub(super) fn new(test: &str, pods: u8) -> Option<Self> {
-        let asked = std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_some();
-        if !rustix::process::geteuid().is_root() || !asked {
-            assert!(!asked, "the rules of a kernel are tested as root");
-            return None;
-        }
-        let mut lab = Self { name: format!("orc{}{test}", std::process::id()), namespaces: Vec::new() };
+    pub(crate) fn new(test: &str, pods: u8) -> Option<Self> {
+        let mut lab = Self::empty(test)?;
         lab.namespace("node");
         lab.namespace("out");
         lab.cable("out", NODE, CLIENT);
@@ -46,12 +41,23 @@ impl Lab {
         Some(lab)
     }
 
+    /// No namespace yet; `None` as with [`Lab::new`].
+    pub(crate) fn empty(test: &str) -> Option<Self> {
+        let asked = std::env::var_os("ORCHESTRA_TEST_DAEMONS").is_some();
+        if !rustix::process::geteuid().is_root() || !asked {
+            assert!(!asked, "the rules of a kernel are tested as root");
+            return None;
+        }
+        Some(Self { name: format!("orc{}{test}", std::process::id()), namespaces: Vec::new() })
+    }
+
     /// The address of a pod.
-    pub(super) fn pod(n: u8) -> Ipv4Addr {
+    pub(crate) fn pod(n: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 244, 1, n)
     }
 
-    fn namespace(&mut self, place: &str) {
+    /// A namespace of that name.
+    pub(crate) fn namespace(&mut self, place: &str) {
         let name = format!("{}-{place}", self.name);
         run(&format!("ip netns add {name}"));
         self.namespaces.push(name);
@@ -59,25 +65,31 @@ impl Lab {
     }
 
     fn cable(&self, place: &str, at_node: Ipv4Addr, there: Ipv4Addr) {
-        let (node, other) = (format!("{}-node", self.name), format!("{}-{place}", self.name));
-        run(&format!("ip -n {node} link add {place} type veth peer name eth0 netns {other}"));
-        for (namespace, device, address) in [(&node, place, at_node), (&other, "eth0", there)] {
-            run(&format!("ip -n {namespace} addr add {address}/24 dev {device}"));
-            run(&format!("ip -n {namespace} link set {device} up"));
+        self.wire(("node", place, at_node), (place, "eth0", there));
+    }
+
+    /// A cable between two places: where, the name of the device there, and its address of 24 bits.
+    pub(crate) fn wire(&self, one: (&str, &str, Ipv4Addr), other: (&str, &str, Ipv4Addr)) {
+        let there = format!("{}-{}", self.name, other.0);
+        self.ip(one.0, &format!("link add {} type veth peer name {} netns {there}", one.1, other.1));
+        for (place, device, address) in [one, other] {
+            self.ip(place, &format!("addr add {address}/24 dev {device}"));
+            self.ip(place, &format!("link set {device} up"));
         }
     }
 
-    fn ip(&self, place: &str, what: &str) {
-        run(&format!("ip -n {}-{place} {what}", self.name));
+    /// Runs `ip` in a place, and gives what it says.
+    pub(crate) fn ip(&self, place: &str, what: &str) -> String {
+        run(&format!("ip -n {}-{place} {what}", self.name))
     }
 
     /// Runs a command on the node.
-    pub(super) fn on_node(&self, what: &str) -> String {
+    pub(crate) fn on_node(&self, what: &str) -> String {
         run(&format!("ip netns exec {}-node {what}", self.name))
     }
 
     /// Does something in a place: `node`, `out`, `p1` …
-    pub(super) fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
         let namespace = File::open(format!("/run/netns/{}-{place}", self.name)).unwrap();
         std::thread::scope(|scope| {
             let there = scope.spawn(|| {
@@ -89,7 +101,7 @@ impl Lab {
     }
 
     /// A server in each pod at that port, which says which pod it is and who asked.
-    pub(super) fn serve(&self, pods: u8, port: u16) {
+    pub(crate) fn serve(&self, pods: u8, port: u16) {
         for pod in 1..=pods {
             let (listener, datagrams) = self.within(&format!("p{pod}"), || {
                 // At this address, so that answers have it too: a pod of this lab has another on its cable.
@@ -111,7 +123,7 @@ impl Lab {
     }
 
     /// What is answered at an address, asked from a place: which pod it was, and whom it saw.
-    pub(super) fn ask(&self, place: &str, address: impl Into<SocketAddr>) -> io::Result<(String, IpAddr)> {
+    pub(crate) fn ask(&self, place: &str, address: impl Into<SocketAddr>) -> io::Result<(String, IpAddr)> {
         let address = address.into();
         self.within(place, move || {
             let mut stream = TcpStream::connect_timeout(&address, WAIT)?;
@@ -123,7 +135,7 @@ impl Lab {
     }
 
     /// The same by a datagram, from a socket that is kept.
-    pub(super) fn ask_by_datagram(
+    pub(crate) fn ask_by_datagram(
         &self,
         socket: &UdpSocket,
         address: impl Into<SocketAddr>,
@@ -136,8 +148,13 @@ impl Lab {
     }
 
     /// Runs something asynchronous on the node. It may wait for what it asks: tasks have threads of their own.
-    pub(super) fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
-        self.within("node", || {
+    pub(crate) fn run<T: Send>(&self, work: impl AsyncFnOnce() -> T + Send) -> T {
+        self.run_at("node", work)
+    }
+
+    /// The same in another place.
+    pub(crate) fn run_at<T: Send>(&self, place: &str, work: impl AsyncFnOnce() -> T + Send) -> T {
+        self.within(place, || {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(work())

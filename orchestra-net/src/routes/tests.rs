@@ -1,0 +1,114 @@
+//! Routes in a kernel: two nodes with a router between them that knows nothing of pods, and one on a segment of the first.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::kernel;
+use super::plan::{Own, Ways};
+use crate::Leftovers;
+use crate::address::metric;
+use crate::lab::Lab;
+
+const A: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const B: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const C: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
+/// More than one packet of any size.
+const MUCH: usize = 1 << 20;
+const WAIT: Duration = Duration::from_secs(10);
+
+/// An address of the pods of a node; its first one is the node's end of tunnels.
+fn pod(node: u8, n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 244, node, n)
+}
+
+fn ways(to: &[(u8, Ipv4Addr)]) -> Ways {
+    to.iter().map(|(node, by)| ((pod(*node, 0), 24), *by)).collect()
+}
+
+fn lab() -> Option<Lab> {
+    let mut lab = Lab::empty("t")?;
+    for place in ["a", "b", "c", "router", "pod-a", "pod-b"] {
+        lab.namespace(place);
+        lab.within(place, || std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    }
+    let (at_a, at_b) = (Ipv4Addr::new(192, 0, 2, 254), Ipv4Addr::new(198, 51, 100, 254));
+    lab.wire(("a", "eth0", A), ("router", "to-a", at_a));
+    lab.wire(("b", "eth0", B), ("router", "to-b", at_b));
+    lab.wire(("a", "eth1", Ipv4Addr::new(203, 0, 113, 1)), ("c", "eth0", C));
+    lab.ip("a", &format!("route add default via {at_a}"));
+    lab.ip("b", &format!("route add default via {at_b}"));
+    lab.ip("router", "route add blackhole 10.244.0.0/16");
+    for (node, place, n) in [("a", "pod-a", 0), ("b", "pod-b", 1)] {
+        lab.wire((node, "pods", pod(n, 1)), (place, "eth0", pod(n, 2)));
+        lab.ip(place, &format!("route add default via {}", pod(n, 1)));
+    }
+    Some(lab)
+}
+
+/// Gives a node its ways, by the owner that has its name.
+fn set(lab: &Lab, place: &str, address: Ipv4Addr, node: u8, to: &[(u8, Ipv4Addr)]) {
+    let own = Own { address, range: (pod(node, 0), 24) };
+    let failed = lab.run_at(place, async || kernel::set(metric(place), Some(own), &ways(to)).await.unwrap());
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Reads much from the pod of the second node, and says whom that saw.
+fn read(lab: &Lab, place: &str) -> String {
+    lab.within(place, || {
+        let mut stream = TcpStream::connect_timeout(&(pod(1, 2), 80).into(), WAIT).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        assert_eq!(said.matches('.').count(), MUCH + 3);
+        said.trim_end_matches('.').to_owned()
+    })
+}
+
+#[test]
+fn pods_reach_each_other_through_a_router_that_knows_nothing_of_them() {
+    let Some(lab) = lab() else { return };
+    let listener = lab.within("pod-b", || TcpListener::bind((pod(1, 2), 80)).unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut stream, client)) = listener.accept() {
+            let _ = stream.write_all(format!("{}{}", client.ip(), ".".repeat(MUCH)).as_bytes());
+        }
+    });
+    set(&lab, "a", A, 0, &[(1, B), (2, C)]);
+    set(&lab, "b", B, 1, &[(0, A)]);
+    assert_eq!(read(&lab, "pod-a"), pod(0, 2).to_string(), "the pod's own address is seen");
+    assert_eq!(read(&lab, "a"), pod(0, 0).to_string(), "a node is seen by its end of the tunnel");
+    let routes = lab.ip("a", "route");
+    assert!(routes.contains("10.244.2.0/24 via 203.0.113.2 dev eth1"), "no tunnel on a segment: {routes}");
+    let links = lab.ip("a", "link");
+    assert!(links.contains("mtu 1450"), "{links}");
+
+    // The same again changes nothing: the device is the one it was.
+    set(&lab, "a", A, 0, &[(1, B), (2, C)]);
+    assert_eq!((lab.ip("a", "link"), lab.ip("a", "route")), (links, routes));
+
+    // The other node comes back with another address.
+    let moved = Ipv4Addr::new(198, 51, 100, 9);
+    lab.ip("b", &format!("addr del {B}/24 dev eth0"));
+    lab.ip("b", &format!("addr add {moved}/24 dev eth0"));
+    lab.ip("b", "route add default via 198.51.100.254");
+    set(&lab, "b", moved, 1, &[(0, A)]);
+    set(&lab, "a", A, 0, &[(1, moved)]);
+    assert_eq!(read(&lab, "pod-a"), pod(0, 2).to_string());
+    let entries = lab.within("a", forwarding);
+    assert!(!entries.contains(&B.to_string()) && entries.contains(&moved.to_string()), "{entries}");
+
+    let found = lab.run_at("a", async || Leftovers::of("a", "none").await.unwrap());
+    assert!(found.lines().iter().any(|line| line.starts_with("tunnel orx")), "{:?}", found.lines());
+    lab.run_at("a", async move || found.remove().await.unwrap());
+    assert!(!lab.ip("a", "link").contains("orx") && !lab.ip("a", "route").contains("10.244.1.0"));
+
+    set(&lab, "b", moved, 1, &[]);
+    assert!(!lab.ip("b", "link").contains("orx"), "a device that leads nowhere goes");
+}
+
+/// Which node each hardware address is at.
+fn forwarding() -> String {
+    let output = std::process::Command::new("bridge").arg("fdb").output().expect("iproute2");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -1,0 +1,180 @@
+//! Tunnels (VXLAN) to nodes that a router is before, over UDP at [`PORT`].
+//!
+//! A node has one device for all of them, with the first address of its pods' range, which is no pod's. What a node must
+//! know of another's end follows from what all see: its hardware address from the node's address, and its number from the
+//! range of its pods, which is a node's alone, so that clusters of one machine have different ones. Nothing is learned
+//! from what arrives. The kernel makes the device's packets as much smaller as the tunnel needs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use futures::TryStreamExt as _;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+};
+use rtnetlink::{Error, Handle, LinkUnspec, LinkVxlan};
+
+use super::plan::{Own, Ways};
+use crate::announce::kernel::address_of;
+
+/// Where nodes take each other's packets: the port that is meant for it.
+const PORT: u16 = 4789;
+
+/// The name of an owner's device.
+pub(crate) fn name(owner: u32) -> String {
+    format!("orx{owner:08x}")
+}
+
+/// The hardware address of a node's end.
+fn hardware(node: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = node.octets();
+    // Of those that everybody may give out.
+    [0x0a, 0x6f, a, b, c, d]
+}
+
+/// The number of a node's end: of the 24 bits that there are, those that ranges of pods differ in.
+fn number(range: Ipv4Addr) -> u32 {
+    let bits = range.to_bits();
+    (bits >> 8) ^ ((bits & 0xff) << 16)
+}
+
+/// Gives the machine tunnels to the nodes of these ways, and no others. The answer is their device, if there are any.
+pub(super) async fn set(
+    handle: &Handle,
+    owner: u32,
+    own: Option<Own>,
+    far: &Ways,
+) -> io::Result<Option<u32>> {
+    let held = find(handle, &name(owner)).await?;
+    let Some(own) = own.filter(|_| !far.is_empty()) else {
+        if let Some(device) = held {
+            handle.link().del(device.header.index).execute().await.map_err(other)?;
+        }
+        return Ok(None);
+    };
+    let device = match held {
+        Some(device) if is_of(&device, own) => device.header.index,
+        held => {
+            if let Some(device) = held {
+                handle.link().del(device.header.index).execute().await.map_err(other)?;
+            }
+            add(handle, &name(owner), own).await?
+        }
+    };
+    let address = handle.address().add(device, own.range.0.into(), 32).replace();
+    address.execute().await.map_err(other)?;
+    let up = LinkUnspec::new_with_index(device).up().build();
+    handle.link().set(up).execute().await.map_err(other)?;
+    lead(handle, device, far).await?;
+    Ok(Some(device))
+}
+
+async fn add(handle: &Handle, name: &str, own: Own) -> io::Result<u32> {
+    let addresses: Vec<AddressMessage> =
+        handle.address().get().execute().try_collect().await.map_err(other)?;
+    let below = addresses.iter().find(|it| address_of(it) == Some(own.address.into()));
+    let below = below.ok_or_else(|| {
+        io::Error::other(format!("the node's address {} is on none of this machine's devices", own.address))
+    })?;
+    let link = LinkVxlan::new(name, number(own.range.0))
+        .dev(below.header.index)
+        .local(own.address)
+        .port(PORT)
+        .learning(false)
+        .address(hardware(own.address).to_vec())
+        .build();
+    handle.link().add(link).execute().await.map_err(other)?;
+    let made = find(handle, name).await?;
+    made.map(|link| link.header.index).ok_or_else(|| io::Error::other("the device is gone again"))
+}
+
+/// The device of that name, if there is one.
+pub(crate) async fn find(handle: &Handle, name: &str) -> io::Result<Option<LinkMessage>> {
+    let all: Vec<LinkMessage> = handle.link().get().execute().try_collect().await.map_err(other)?;
+    let named = |attribute: &LinkAttribute| matches!(attribute, LinkAttribute::IfName(held) if held == name);
+    Ok(all.into_iter().find(|link| link.attributes.iter().any(named)))
+}
+
+/// Whether a device is the end of this node, as it is now.
+fn is_of(device: &LinkMessage, own: Own) -> bool {
+    let has = |wanted: &InfoVxlan| {
+        device.attributes.iter().any(|it| {
+            let LinkAttribute::LinkInfo(parts) = it else { return false };
+            parts
+                .iter()
+                .any(|part| matches!(part, LinkInfo::Data(InfoData::Vxlan(held)) if held.contains(wanted)))
+        })
+    };
+    has(&InfoVxlan::Id(number(own.range.0))) && has(&InfoVxlan::Local(own.address))
+}
+
+/// Where the other ends are: each by its address, which has a hardware address, which is at a node.
+async fn lead(handle: &Handle, device: u32, far: &Ways) -> io::Result<()> {
+    let ends: BTreeMap<Ipv4Addr, Ipv4Addr> = far.iter().map(|((range, _), node)| (*range, *node)).collect();
+    for family in [AddressFamily::Inet, AddressFamily::Bridge] {
+        let all = handle.neighbours().get().set_address_family(family).execute();
+        let held: Vec<NeighbourMessage> = all.try_collect().await.map_err(other)?;
+        for entry in held.into_iter().filter(|entry| entry.header.ifindex == device) {
+            let wanted = ends.iter().any(|(range, node)| {
+                let at = if family == AddressFamily::Inet { range } else { node };
+                leads(&entry, *at, &hardware(*node))
+            });
+            if !wanted {
+                removed(handle.neighbours().del(entry).execute().await)?;
+            }
+        }
+    }
+    for (range, node) in ends {
+        let hardware = hardware(node);
+        let mut at_node = handle
+            .neighbours()
+            .add_bridge(device, &hardware)
+            .destination(node.into())
+            .flags(NeighbourFlags::Own)
+            .replace();
+        at_node.message_mut().attributes.push(NeighbourAttribute::Vni(number(range)));
+        at_node.execute().await.map_err(other)?;
+        let at_end =
+            handle.neighbours().add(device, IpAddr::V4(range)).link_layer_address(&hardware).replace();
+        at_end.execute().await.map_err(other)?;
+    }
+    Ok(())
+}
+
+fn leads(entry: &NeighbourMessage, to: Ipv4Addr, hardware: &[u8]) -> bool {
+    let has = |wanted: &NeighbourAttribute| entry.attributes.contains(wanted);
+    has(&NeighbourAttribute::Destination(NeighbourAddress::Inet(to)))
+        && has(&NeighbourAttribute::LinkLayerAddress(hardware.to_vec()))
+}
+
+/// That an entry went by itself is no error.
+fn removed(done: Result<(), Error>) -> io::Result<()> {
+    match done {
+        Err(Error::NetlinkError(error)) if error.to_io().kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done.map_err(other),
+    }
+}
+
+fn other(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_differ_as_ranges_and_nodes_do() {
+        let ip = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+        assert_eq!(number(ip("10.244.1.0")), 0x0a_f4_01);
+        let ranges = ["10.244.1.0", "10.244.1.128", "10.244.2.0", "10.245.1.0"].map(|text| number(ip(text)));
+        assert!(ranges.iter().all(|number| *number < 1 << 24));
+        assert_eq!(std::collections::BTreeSet::from(ranges).len(), 4);
+        let [first, ..] = hardware(ip("192.0.2.1"));
+        assert_eq!(first & 0b11, 0b10, "one device's, and given out by whoever runs it");
+    }
+}

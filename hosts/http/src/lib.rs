@@ -53,6 +53,7 @@ mod layout;
 mod local;
 mod logs;
 mod manifest_url;
+mod measured;
 mod metrics;
 mod nodes;
 mod openapi;
@@ -88,6 +89,7 @@ pub use keys::TokenKeys;
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use manifest_url::{ManifestUrl, ManifestUrlError};
+pub use measured::AggregatedMetrics;
 pub use nodes::{HttpDialer, serve_node};
 #[cfg(feature = "flags")]
 pub use options::{

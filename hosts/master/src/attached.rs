@@ -17,7 +17,7 @@ use orchestra_core::control::leader::{Candidate, lead};
 use orchestra_core::controllers;
 use orchestra_core::scheduler::Scheduler;
 use orchestra_core::supervise::Supervisor;
-use orchestra_http::{Kubeconfig, Remote};
+use orchestra_http::{AggregatedMetrics, Kubeconfig, Remote};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Options, identity};
@@ -39,13 +39,16 @@ impl Attached {
         let path = path.context("who to be is not known: name a kubeconfig with --kubeconfig")?;
         let mut config = Kubeconfig::read(&path)?;
         server.clone_into(&mut config.url);
-        let client = Remote::connect(config.clone())?.client();
+        let remote = Remote::connect(config.clone())?;
+        let (client, figures) = (remote.client(), AggregatedMetrics::new());
+        figures.ask_remote(&remote);
         let (stop, name) = (CancellationToken::new(), options.shared.leader_identity.clone());
         let name = name.unwrap_or_else(identity);
         let mut parts = Supervisor::new("attached", Arc::clone(client.clock()));
         let configuration = options.scheduler.configuration()?;
         let manage = controllers::Config {
             upkeep: false,
+            figures: Some(Arc::new(figures)),
             root_ca: Some(config.authority),
             ..options.controllers_elsewhere()
         };

@@ -25,8 +25,8 @@ use orchestra_core::store::etcd::EtcdStore;
 use orchestra_core::store::redb::{self, RedbStore};
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{
-    Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, JoinToken, Kubeconfig,
-    TokenKeys, WebhookCaller, issuer_url, make_private_directory, reachable_address,
+    AggregatedMetrics, Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer,
+    JoinToken, Kubeconfig, TokenKeys, WebhookCaller, issuer_url, make_private_directory, reachable_address,
 };
 use tokio::net::TcpListener;
 
@@ -56,6 +56,11 @@ impl Master {
         let authority = Arc::new(Authority::open(&options.pki(&directory))?);
         let keys = Arc::new(TokenKeys::open(&options.pki(&directory).join(TOKEN_KEYS))?);
         let authorizers = options.api.authorizers(&TokioClock::system())?;
+        let figures = AggregatedMetrics::new();
+        let controllers = orchestra_core::controllers::Config {
+            figures: Some(Arc::new(figures.clone())),
+            ..options.controllers(Arc::clone(&authority))
+        };
         let builder = Cluster::builder()
             .rbac()
             .figures_of_use()
@@ -63,7 +68,7 @@ impl Master {
             .tokens(Arc::clone(&keys))
             .webhooks(WebhookCaller::new())
             .service_ranges(options.service_cluster_ip_range.clone())
-            .controllers(options.controllers(Arc::clone(&authority)));
+            .controllers(controllers);
         let builder = options.scheduler.configuration()?.into_iter().fold(builder, Builder::scheduler);
         let builder = store(options, &directory, builder).await?;
         let listener = TcpListener::bind(options.listen).await.with_context(|| {
@@ -71,13 +76,13 @@ impl Master {
         })?;
         let reached = options.advertise.unwrap_or_else(|| reachable_address(options.listen.ip()));
         let address = SocketAddr::new(reached, listener.local_addr()?.port());
-        Self::serve(options, &directory, (authority, keys), builder, (listener, address)).await
+        Self::serve(options, &directory, (authority, keys, figures), builder, (listener, address)).await
     }
 
     async fn serve(
         options: &Options,
         directory: &Path,
-        (authority, keys): (Arc<Authority>, Arc<TokenKeys>),
+        (authority, keys, figures): (Arc<Authority>, Arc<TokenKeys>, AggregatedMetrics),
         builder: Builder,
         (listener, address): (TcpListener, SocketAddr),
     ) -> anyhow::Result<Self> {
@@ -112,6 +117,7 @@ impl Master {
             clients: authority.certificate().to_owned(),
         });
         let api = ApiHost::new(listener, tls, frontend)?;
+        figures.ask(api.frontend());
         Ok(Self { cluster, api, url, token, kubeconfig })
     }
 

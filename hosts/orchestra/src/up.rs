@@ -15,8 +15,8 @@ use orchestra_core::quantity::Quantity;
 use orchestra_core::store::redb::{self, RedbStore, Retention};
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{
-    Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer, Kubeconfig, TokenKeys,
-    WebhookCaller, reachable_address,
+    AggregatedMetrics, Aggregation, ApiHost, Authority, Enrolment, FrontProxy, Frontend, HttpDialer,
+    Kubeconfig, TokenKeys, WebhookCaller, reachable_address,
 };
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -127,7 +127,9 @@ async fn serve(
             (options.api.proxy()?, [reached.ip(), backend.service_ranges()?.api_server().into()]);
         authority.issue_api_server_behind(&addresses, &[], proxy.as_ref().map(FrontProxy::authority))?
     };
+    let figures = AggregatedMetrics::new();
     let controllers = controllers::Config {
+        figures: Some(Arc::new(figures.clone())),
         root_ca: Some(authority.certificate().to_owned()),
         authority: Some(Arc::clone(&authority) as _),
         local_path: Some(backend.local_path()),
@@ -166,6 +168,7 @@ async fn serve(
         clients: authority.certificate().to_owned(),
     });
     let api = Arc::new(ApiHost::new(listener, tls, frontend)?);
+    figures.ask(api.frontend());
     let kubeconfig = write_kubeconfig(options, directory, &authority, address)?;
     let left_out = options.without.iter();
     let others = left_out.map(|part| write_kubeconfig_of(part, directory, &authority, address));

@@ -112,7 +112,7 @@ pub(super) fn unreadable(error: impl std::fmt::Display) -> Status {
 }
 
 /// The failure that a server answered with; of its code alone, if it sent no `Status`, as a proxy on the way might.
-pub(super) fn failure(code: StatusCode, body: &[u8]) -> Status {
+pub(crate) fn failure(code: StatusCode, body: &[u8]) -> Status {
     let sent = serde_json::from_slice::<metav1::Status>(body).ok();
     if let Some(status) = sent.filter(|status| status.reason.is_some() || status.message.is_some()) {
         return Status::from_object(status);

@@ -52,6 +52,7 @@ use crate::reply::{self, Body};
 use crate::streams::upgrade::Raw;
 use crate::tls::ClientTls;
 use answer::Reader;
+pub(crate) use answer::failure;
 pub use channel::AddressError;
 pub(crate) use channel::Channel;
 use reflector::Reflector;
@@ -167,6 +168,12 @@ impl Remote {
         let answer = self.connection.channel.open(Call::get(BACKUP), "application/octet-stream").await;
         let body = answer.map_err(|status| failed(status.into()))?.into_body();
         backup::save(body.into_data_stream().map_err(|error| failed(error.into())), to).await
+    }
+
+    /// What the master answers at a path.
+    pub(crate) async fn read(&self, path: String) -> Result<Bytes, Status> {
+        let (_, _, body) = self.connection.channel.call(Call::get(path), "application/json").await?;
+        Ok(body)
     }
 
     /// Passes a request on to the master, and its answer back as it comes.

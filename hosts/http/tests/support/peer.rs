@@ -32,6 +32,8 @@ pub struct Peer {
     pub asked: Arc<Mutex<Vec<(String, Value)>>>,
     /// The headers of the last request.
     pub headers: Arc<Mutex<HeaderMap>>,
+    /// The query of the last request that had one.
+    pub query: Arc<Mutex<Option<String>>>,
 }
 
 impl Peer {
@@ -54,6 +56,8 @@ impl Peer {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<_>>>::default();
         let headers = Arc::<Mutex<HeaderMap>>::default();
+        let query = Arc::<Mutex<Option<String>>>::default();
+        let last_query = Arc::clone(&query);
         let (told, shown) = (Arc::clone(&asked), Arc::clone(&headers));
         let answer: Arc<Answer> = Arc::new(answer);
         tokio::spawn(async move {
@@ -61,11 +65,15 @@ impl Peer {
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, answer) = (acceptor.clone(), Arc::clone(&answer));
                 let (told, shown) = (Arc::clone(&told), Arc::clone(&shown));
+                let last_query = Arc::clone(&last_query);
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |request: Request<Incoming>| {
                         let (answer, told) = (Arc::clone(&answer), Arc::clone(&told));
                         let shown = Arc::clone(&shown);
+                        if let Some(query) = request.uri().query() {
+                            *last_query.lock().unwrap() = Some(query.to_owned());
+                        }
                         async move {
                             let path = request.uri().path().to_owned();
                             *shown.lock().unwrap() = request.headers().clone();
@@ -83,7 +91,7 @@ impl Peer {
                 });
             }
         });
-        Self { url, authority: authority.certificate().to_owned(), asked, headers }
+        Self { url, authority: authority.certificate().to_owned(), asked, headers, query }
     }
 
     pub fn count(&self) -> usize {

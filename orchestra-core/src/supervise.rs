@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use rustc_hash::FxBuildHasher;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
@@ -144,14 +145,14 @@ where
         W: Future<Output = T> + Send + 'static,
     {
         let label = format!("{}/{key}", self.name);
-        let restarted = restarted(label, Arc::clone(&self.clock), self.backoff, work);
+        let restarted = restarted(label, Arc::clone(&self.clock), self.backoff, boxed(work));
         self.spawn(key, restarted.map(Ok))
     }
 
     /// Starts the work of a key that its owner begins again itself, as a queue does that counts failures. Returns
     /// whether it did, as [`start`](Self::start).
     pub fn run_once(&mut self, key: K, work: impl Future<Output = T> + Send + 'static) -> bool {
-        self.spawn(key, caught(work))
+        self.spawn(key, caught(work.boxed()))
     }
 
     fn spawn(&mut self, key: K, task: impl Future<Output = Result<T, String>> + Send + 'static) -> bool {
@@ -226,12 +227,12 @@ impl<T: Send + 'static> Task<T> {
         F: FnMut() -> W + Send + 'static,
         W: Future<Output = T> + Send + 'static,
     {
-        Self::spawn(restarted(name.into(), clock, Backoff::default(), work).map(Ok))
+        Self::spawn(restarted(name.into(), clock, Backoff::default(), boxed(work)).map(Ok))
     }
 
     /// Starts work that is not begun again.
     pub fn once(work: impl Future<Output = T> + Send + 'static) -> Self {
-        Self::spawn(caught(work))
+        Self::spawn(caught(work.boxed()))
     }
 
     fn spawn(work: impl Future<Output = Result<T, String>> + Send + 'static) -> Self {
@@ -249,12 +250,19 @@ impl<T: Send + 'static> Task<T> {
     }
 }
 
-/// Does work until it ends without a panic.
-async fn restarted<F, W, T>(label: String, clock: SharedClock, backoff: Backoff, mut work: F) -> T
+/// Work whose type is not seen any more. A program has many tasks, and all that keeps one would be compiled for each.
+type Work<T> = Box<dyn FnMut() -> BoxFuture<'static, T> + Send>;
+
+fn boxed<F, W, T>(mut work: F) -> Work<T>
 where
-    F: FnMut() -> W,
-    W: Future<Output = T>,
+    F: FnMut() -> W + Send + 'static,
+    W: Future<Output = T> + Send + 'static,
 {
+    Box::new(move || work().boxed())
+}
+
+/// Does work until it ends without a panic.
+async fn restarted<T>(label: String, clock: SharedClock, backoff: Backoff, mut work: Work<T>) -> T {
     let mut failures = 0;
     loop {
         let began = clock.elapsed();

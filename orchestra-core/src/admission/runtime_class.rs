@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Pod, Toleration};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
@@ -94,7 +95,7 @@ fn node_selector(class: &BTreeMap<String, String>, spec: &mut Value) -> Result<(
 
 /// A pod tolerates what its class tolerates. What another toleration covers is left out.
 fn tolerations(class: &[Toleration], spec: &mut Value) {
-    let given = serde_json::from_value::<Vec<Toleration>>(spec["tolerations"].take()).unwrap_or_default();
+    let given = Vec::<Toleration>::deserialize(&spec["tolerations"]).unwrap_or_default();
     let all: Vec<&Toleration> = given.iter().chain(class).collect();
     let mut kept: Vec<&Toleration> = Vec::new();
     for (index, toleration) in all.iter().enumerate() {

@@ -29,7 +29,7 @@ impl DeleteOptions {
     /// # Errors
     /// 400 when a field is mistyped, 422 when its value is none of those there are.
     pub fn read(body: Value) -> Result<Self, Status> {
-        let body: Body = serde_json::from_value(body).map_err(|error| {
+        let body = Body::deserialize(&body).map_err(|error| {
             Status::bad_request(format!(
                 "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: json: {error}"
             ))

@@ -60,7 +60,7 @@ impl Client {
     /// [Not found](Status::is_not_found) when nothing of that name is remembered.
     pub async fn history(&self, object: Target) -> Result<History, Status> {
         match self.call(object.sub(HISTORY), Operation::GET).await?.reply {
-            Reply::Value(value) => serde_json::from_value(value).map_err(Status::internal),
+            Reply::Value(value) => History::deserialize(&value).map_err(Status::internal),
             _ => Err(Status::internal("a history is not an object")),
         }
     }

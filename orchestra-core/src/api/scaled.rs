@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::ScalePaths;
@@ -64,9 +66,9 @@ fn selector_text(value: &Value) -> Option<String> {
 
 fn selector_of(value: &Value) -> Option<Selector> {
     if value.get("matchLabels").is_some() || value.get("matchExpressions").is_some() {
-        let selector = serde_json::from_value(value.clone()).ok()?;
+        let selector = LabelSelector::deserialize(value).ok()?;
         return Selector::from_label_selector(Some(&selector)).ok();
     }
-    let labels: Labels = serde_json::from_value(value.clone()).ok()?;
+    let labels = Labels::deserialize(value).ok()?;
     Some(Selector::from_map(&labels))
 }

@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::scheduling::v1::PriorityClass;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::api::{Api, Client, Status};
@@ -43,8 +42,8 @@ pub(super) async fn token_tracking(client: &Client) -> Result<(), Status> {
     ensure(&client.api::<ConfigMap>("kube-system"), NAME, map).await
 }
 
-fn object<K: Object + DeserializeOwned>(value: Value) -> Result<K, Status> {
-    serde_json::from_value(value).map_err(Status::internal)
+fn object<K: Object>(value: Value) -> Result<K, Status> {
+    K::deserialize(&value).map_err(Status::internal)
 }
 
 async fn ensure<K: Object>(api: &Api<K>, name: &str, value: Value) -> Result<(), Status> {

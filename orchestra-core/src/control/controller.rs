@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -236,7 +237,16 @@ impl Controller {
     pub async fn run(
         self,
         reconciler: impl Reconciler,
-        shutdown: impl Future<Output = ()>,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), Status> {
+        self.run_boxed(Arc::new(reconciler), shutdown.boxed()).await
+    }
+
+    /// As [`Controller::run`], compiled once for all reconcilers.
+    async fn run_boxed(
+        self,
+        reconciler: Arc<dyn Reconciler>,
+        shutdown: BoxFuture<'_, ()>,
     ) -> Result<(), Status> {
         let clock = Arc::clone(self.client.clock());
         let queue = Arc::new(Queue::new(Arc::clone(&clock)).backoff(self.backoff));
@@ -249,7 +259,7 @@ impl Controller {
             client: self.client.clone(),
             caches: Arc::clone(&caches),
             queue: Arc::clone(&queue),
-            reconciler: Arc::new(reconciler),
+            reconciler,
             scope: Scoped { kind: self.kind.clone(), query: self.scope.clone() },
             stop: stop.clone(),
         });

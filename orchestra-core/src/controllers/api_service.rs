@@ -71,7 +71,7 @@ async fn ensure<K: Object>(api: &Api<K>, wanted: Value) -> Result<(), Status> {
     let held = match api.find(NAME).await? {
         Some(held) => serde_json::to_value(held).map_err(Status::internal)?,
         None => {
-            let object = serde_json::from_value(wanted).map_err(Status::internal)?;
+            let object = K::deserialize(&wanted).map_err(Status::internal)?;
             return match api.create(&object).await {
                 // Another master made it.
                 Err(status) if !status.is_already_exists() => Err(status),

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
+use serde::Deserialize as _;
 use serde_json::json;
 
 use super::Host;
@@ -58,7 +59,7 @@ async fn ensure(context: &Context, address: IpAddr) -> Result<(), Status> {
             ],
         },
     });
-    match api.create(&serde_json::from_value(wanted).map_err(Status::internal)?).await {
+    match api.create(&Service::deserialize(&wanted).map_err(Status::internal)?).await {
         Err(status) if !status.is_already_exists() => Err(status),
         _ => Ok(()),
     }

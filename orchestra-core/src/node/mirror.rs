@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::context::Context;
@@ -116,7 +117,7 @@ fn stands_for(mirror: &Pod, pod: &Pod) -> bool {
 async fn create(ctx: &Context, entry: &Entry, pod: &Pod) -> Result<Pod, Status> {
     let node = ctx.client.cluster::<Node>().get(&ctx.name).await?;
     let object = mirror_of(entry, pod, node.metadata.uid.as_deref().unwrap_or_default(), &ctx.name);
-    let object = serde_json::from_value(object.map_err(Status::internal)?).map_err(Status::internal)?;
+    let object = Pod::deserialize(&object.map_err(Status::internal)?).map_err(Status::internal)?;
     ctx.client.api::<Pod>(pod.metadata.namespace.as_deref().unwrap_or_default()).create(&object).await
 }
 

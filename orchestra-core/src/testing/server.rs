@@ -223,7 +223,7 @@ impl TestServer {
     /// # Panics
     /// When the manifest is not one of the kind, or is refused.
     pub async fn create<K: Object>(&self, manifest: Value) -> K {
-        let object: K = match serde_json::from_value(manifest) {
+        let object = match K::deserialize(&manifest) {
             Ok(object) => object,
             Err(error) => panic!("the manifest is not of a {}: {error}", K::KIND),
         };

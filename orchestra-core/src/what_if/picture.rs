@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 
 use crate::api::{Client, Status};
 use crate::quantity::Quantity;
@@ -89,7 +89,7 @@ pub(super) fn workload_of(pod: &Pod) -> String {
 /// What a pod belongs to, of one as a value that has its labels and owners.
 pub(crate) fn workload_of_value(pod: &serde_json::Value) -> String {
     let short = serde_json::json!({"metadata": pod["metadata"]});
-    serde_json::from_value(short).map(|pod: Pod| workload_of(&pod)).unwrap_or_default()
+    Pod::deserialize(&short).map(|pod| workload_of(&pod)).unwrap_or_default()
 }
 
 impl Picture {

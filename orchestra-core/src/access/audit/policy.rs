@@ -97,7 +97,7 @@ impl Policy {
             let (version, kind) = (version.unwrap_or_default(), kind.unwrap_or_default());
             return Err(PolicyError::Kind(format!("{kind:?} of {version:?}")));
         }
-        let policy: Self = serde_json::from_value(document).map_err(|error| unreadable(&error))?;
+        let policy = Self::deserialize(&document).map_err(|error| unreadable(&error))?;
         policy.check()?;
         Ok(policy)
     }

@@ -84,7 +84,7 @@ fn with_fixed<S: for<'d> Deserialize<'d>>(
         if all.iter().any(|(held, _, _)| held == name) {
             continue;
         }
-        if let Ok(spec) = serde_json::from_value(spec) {
+        if let Ok(spec) = S::deserialize(&spec) {
             all.push((name.to_owned(), String::new(), spec));
         }
     }

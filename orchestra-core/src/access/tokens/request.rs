@@ -170,7 +170,7 @@ fn read(body: Value) -> Result<TokenRequest, Status> {
              version {version:?}"
         )));
     }
-    serde_json::from_value(body).map_err(|why| {
+    TokenRequest::deserialize(&body).map_err(|why| {
         Status::bad_request(format!(
             "TokenRequest in version \"v1\" cannot be handled as a TokenRequest: {why}"
         ))

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use self::finding::Finding;
@@ -187,11 +188,9 @@ impl Admission for PodSecurity {
 
 /// A pod or a template, read. It is valid already, so that it fits its type.
 fn subject(value: &Value) -> Option<Subject> {
-    let metadata = value.get("metadata").cloned().unwrap_or_else(|| Value::Object(Default::default()));
-    Some(Subject {
-        metadata: serde_json::from_value(metadata).ok()?,
-        spec: serde_json::from_value(value.get("spec")?.clone()).ok()?,
-    })
+    let metadata = value.get("metadata").map(ObjectMeta::deserialize).transpose().ok()?;
+    let spec = PodSpec::deserialize(value.get("spec")?).ok()?;
+    Some(Subject { metadata: metadata.unwrap_or_default(), spec })
 }
 
 /// Whether an update changes nothing that is judged. Only images can change of the containers that a pod began with, and

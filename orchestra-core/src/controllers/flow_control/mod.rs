@@ -98,7 +98,7 @@ async fn keep<K: Object>(context: &Context, all: &[Bootstrap]) -> Result<bool, E
     match plan::keep(wanted, held.as_ref()) {
         Keep::AsItIs => return Ok(false),
         Keep::Create(object) => {
-            let object = serde_json::from_value(object)?;
+            let object = K::deserialize(&object)?;
             match api.create(&object).await {
                 // Another master made it.
                 Err(status) if !status.is_already_exists() => return Err(status.into()),

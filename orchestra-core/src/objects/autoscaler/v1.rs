@@ -55,7 +55,7 @@ fn said<T: DeserializeOwned>(
 ) -> Option<Value> {
     let text = annotations.get(name)?.as_str()?;
     let value = newer(&serde_json::from_str(text).ok()?);
-    serde_json::from_value::<T>(value.clone()).ok()?;
+    T::deserialize(&value).ok()?;
     Some(value)
 }
 

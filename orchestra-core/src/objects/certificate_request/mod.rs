@@ -5,6 +5,7 @@ mod validate;
 
 use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::json::{Fields, keep};
@@ -15,7 +16,7 @@ use crate::watch::IndexedField;
 
 /// The groups that a request in PEM, as it stands in an object, is for.
 pub(crate) fn organizations(request: &str) -> Vec<String> {
-    let bytes = serde_json::from_value::<k8s_openapi::ByteString>(request.into());
+    let bytes = k8s_openapi::ByteString::deserialize(&Value::from(request));
     bytes.map(|bytes| pem::organizations(&bytes.0)).unwrap_or_default()
 }
 

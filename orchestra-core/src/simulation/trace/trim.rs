@@ -1,5 +1,6 @@
 //! What of an object is kept in a trace: what placing depends on; pure.
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 use crate::selector::Labels;
@@ -111,7 +112,7 @@ fn copy(from: &Value, to: &mut Value, field: &str) {
 fn metadata(object: &Value) -> Value {
     let mut kept = json!({"name": object["metadata"]["name"]});
     copy(&object["metadata"], &mut kept, "namespace");
-    let labels: Option<Labels> = serde_json::from_value(object["metadata"]["labels"].clone()).ok();
+    let labels = Labels::deserialize(&object["metadata"]["labels"]).ok();
     let mut labels = labels.unwrap_or_default();
     // What a namespace forbids is of no matter: it was allowed.
     labels.retain(|key, _| !key.starts_with("pod-security.kubernetes.io/"));
@@ -210,7 +211,7 @@ fn workload(spec: &Value) -> Value {
 }
 
 fn trimmed_template(template: &Value) -> Value {
-    let labels: Option<Labels> = serde_json::from_value(template["metadata"]["labels"].clone()).ok();
+    let labels = Labels::deserialize(&template["metadata"]["labels"]).ok();
     let mut labels = labels.unwrap_or_default();
     labels.retain(|key, _| !key.contains("controller-uid") && !key.contains("job-name"));
     json!({"metadata": {"labels": labels}, "spec": pod_spec(&template["spec"])})

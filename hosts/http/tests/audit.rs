@@ -324,3 +324,59 @@ fn no_secret_and_no_token_is_ever_written_down() {
     });
     tested.unwrap();
 }
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+
+/// Sends what makes an object until it is made: what stands in its way is made by the cluster meanwhile.
+async fn make(served: &Served, path: &str, object: &Value) {
+    until("it is made", PATIENCE, async || {
+        let answer = served.send(Method::POST, path, &[], object.to_string()).await;
+        (answer.code == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_admissions_find_is_written_down_though_nobody_is_refused() {
+    let (served, kept) = served("{level: Metadata, omitStages: [RequestReceived]}").await;
+    let labels = json!({ "metadata": { "labels": {
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/warn": "privileged",
+    } } });
+    let merge = [("content-type", "application/merge-patch+json")];
+    let path = "/api/v1/namespaces/default";
+    assert_eq!(served.send(Method::PATCH, path, &merge, labels.to_string()).await.code, 200);
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let policy = json!({ "metadata": { "name": "named" }, "spec": {
+        "matchConstraints": { "resourceRules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+        }] },
+        "validations": [{ "expression": "true" }, { "expression": "object.metadata.name != 'a'", "message": "not a" }],
+        "auditAnnotations": [{ "key": "name", "valueExpression": "'it is ' + object.metadata.name" }],
+    } });
+    make(&served, policies, &policy).await;
+    let binding = json!({ "metadata": { "name": "held" }, "spec": {
+        "policyName": "named", "validationActions": ["Warn", "Audit"],
+    } });
+    make(&served, "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", &binding).await;
+    let pod =
+        json!({ "metadata": { "name": "a" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    make(&served, PODS, &pod).await;
+    let events = kept.events();
+    let noted = events.iter().rfind(|event| event["objectRef"]["resource"] == "pods").unwrap();
+    let noted = &noted["annotations"];
+    assert_eq!(noted["pod-security.kubernetes.io/enforce-policy"], "baseline:latest");
+    let violations = noted["pod-security.kubernetes.io/audit-violations"].as_str().unwrap();
+    assert!(
+        violations.starts_with(
+            "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false"
+        ),
+        "{violations}"
+    );
+    assert_eq!(
+        noted["validation.policy.admission.k8s.io/validation_failure"],
+        r#"[{"message":"not a","policy":"named","binding":"held","expressionIndex":1,"validationActions":["Warn","Audit"]}]"#
+    );
+    assert_eq!(noted["named/name"], "it is a");
+}

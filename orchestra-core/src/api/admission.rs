@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
+use super::notes::Notes;
 use super::request::{DeleteOptions, FieldValidation, User, Verb, WriteOptions};
 use super::{BodyKind, Resource, ScalePaths, Status};
 use crate::meta::{ObjectName, Revision};
@@ -55,6 +56,19 @@ pub struct Attributes<'a> {
     pub body: Option<&'a BodyKind<Arc<str>>>,
     /// Where the object keeps its scale, if it is changed by way of that: those beside the server see the scale alone.
     pub scale: Option<&'a ScalePaths<Arc<str>>>,
+}
+
+impl Attributes<'_> {
+    /// Notes something of the request for the audit log, under a name such as `example.com/checked`. The first note of a
+    /// name counts, and nothing is said when nobody records the request.
+    pub fn note(&self, name: &str, text: impl FnOnce() -> String) {
+        Notes::note(name, false, text);
+    }
+
+    /// As [`note`](Self::note), of what says what was sent: it is kept only where that is recorded too.
+    pub fn note_quoting(&self, name: &str, text: impl FnOnce() -> String) {
+        Notes::note(name, true, text);
+    }
 }
 
 /// The options of a request.

@@ -24,6 +24,7 @@
 //! | `status` | [`Status`]: an error as Kubernetes says it |
 //! | [`access`] | who asks, and who may |
 //! | [`admission`] | what else must agree to a write |
+//! | [`notes`] | what is noted of a request for the audit log while it is worked on |
 
 pub mod access;
 pub mod admission;
@@ -48,6 +49,7 @@ mod kinds;
 pub mod metadata;
 mod mistyped;
 pub(crate) mod names;
+pub mod notes;
 mod objects;
 #[cfg(feature = "openapi")]
 pub mod openapi;

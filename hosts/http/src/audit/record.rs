@@ -14,6 +14,7 @@ use orchestra_core::access::audit::{
     Event, Level, Outcome, Recorded, Stage, is_secret, without_managed_fields,
 };
 use orchestra_core::api::access::AccessRequest;
+use orchestra_core::api::notes::Notes;
 use orchestra_core::api::{Body as Given, Status, User};
 use orchestra_core::clock::SharedClock;
 use serde_json::Value;
@@ -120,6 +121,22 @@ impl Recording {
     /// Says something more.
     pub(crate) fn annotate(&self, name: &str, value: &str) {
         self.with(|_, state| drop(state.event.annotations.insert(name.to_owned(), value.to_owned())));
+    }
+
+    /// Says also what admissions note while work is done.
+    pub(crate) async fn noting<T>(&self, work: impl Future<Output = T>) -> T {
+        let level = self.level();
+        if level == Level::None {
+            return work.await;
+        }
+        let notes = Notes::default();
+        let done = notes.take_of(work).await;
+        for (name, note) in notes.all() {
+            if !note.quotes || level >= Level::Request {
+                self.annotate(&name, &note.text);
+            }
+        }
+        done
     }
 
     /// A part of the server took so long.

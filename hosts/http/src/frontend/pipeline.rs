@@ -239,7 +239,7 @@ impl Frontend {
             let permit = permit.inspect_err(|refusal| refused(record, refusal))?;
             record.decided(true, permit.reason());
             record.took("authorization", began.elapsed());
-            let answer = self.resource(asking, permit, rest, payload).await;
+            let answer = record.noting(self.resource(asking, permit, rest, payload)).await;
             return Ok(match answer {
                 Ok(answer) => answer.unwrap_or_else(not_found),
                 Err(status) => {

@@ -1,8 +1,9 @@
 //! The pod security standards: what pods of a namespace may ask of their nodes.
 //!
 //! Labels of the namespace say which of three levels holds, for each of three modes: what violates `enforce` is refused,
-//! what violates `warn` is told to whoever writes it. (`audit` would be noted in an audit log.) Pods are judged by all
-//! modes; what holds a template of pods, such as a Deployment, is only warned of, and its pods are refused later.
+//! what violates `audit` is noted in the audit log, what violates `warn` is told to whoever writes it. Pods are judged by
+//! all modes; what holds a template of pods, such as a Deployment, is only noted and warned of, and its pods are refused
+//! later.
 
 mod baseline;
 mod finding;
@@ -44,6 +45,11 @@ const TEMPLATES: &[(&str, &str, &str)] = &[
 /// Subresources of pods that do not change what a pod asks for.
 const IGNORED: &[&str] =
     &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"];
+
+/// By which standard a pod was let pass or refused, in the audit log.
+const ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
+/// How a pod or a template violates what is to be audited.
+const VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
 
 /// Holds pods to the standard of their namespace.
 #[derive(Debug)]
@@ -127,6 +133,15 @@ impl PodSecurity {
     ) -> Result<Vec<String>, Status> {
         let violated = |standard: &Standard| details(&judge(standard, subject));
         if enforced {
+            attributes.note(ENFORCED, || policy.enforce.to_string());
+        }
+        let would_violate =
+            |standard: &Standard, found| format!("would violate PodSecurity \"{standard}\": {found}");
+        let found = violated(&policy.audit);
+        if !found.is_empty() {
+            attributes.note(VIOLATIONS, || would_violate(&policy.audit, found));
+        }
+        if enforced {
             let found = violated(&policy.enforce);
             if !found.is_empty() {
                 let why = format!("violates PodSecurity \"{}\": {found}", policy.enforce);
@@ -137,7 +152,7 @@ impl PodSecurity {
         if found.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![format!("would violate PodSecurity \"{}\": {found}", policy.warn)])
+        Ok(vec![would_violate(&policy.warn, found)])
     }
 }
 
@@ -174,8 +189,12 @@ impl Admission for PodSecurity {
             return Ok(Vec::new());
         }
         let policy = self.policy_of(namespace);
-        let silent =
-            policy.warn.level == Level::Privileged && (!is_pod || policy.enforce.level == Level::Privileged);
+        let has_a_say = |standard: &Standard| standard.level != Level::Privileged;
+        if is_pod && ![policy.enforce, policy.audit, policy.warn].iter().any(has_a_say) {
+            attributes.note(ENFORCED, || policy.enforce.to_string());
+            return Ok(Vec::new());
+        }
+        let silent = !is_pod && !has_a_say(&policy.audit) && !has_a_say(&policy.warn);
         if silent || (is_pod && attributes.old.is_some_and(|old| asks_the_same(old, new))) {
             return Ok(Vec::new());
         }

@@ -45,6 +45,8 @@ pub(super) struct Standard {
 pub(super) struct Policy {
     /// What violates it is refused.
     pub(super) enforce: Standard,
+    /// What violates it is noted in the audit log.
+    pub(super) audit: Standard,
     /// What violates it is warned of.
     pub(super) warn: Standard,
 }
@@ -104,30 +106,44 @@ impl Standard {
         let relaxed = self.version == held.version && self.level <= held.level;
         self.level != Level::Privileged && self != held && !relaxed
     }
+}
 
-    /// What the labels say for a mode. A level that cannot be read is the strictest, and a version the latest.
+/// What the labels of a mode say.
+struct Said {
+    /// `None` without a label, `Some(None)` if it is none that is known.
+    level: Option<Option<Level>>,
+    /// One that cannot be read is the latest.
+    version: Option<Version>,
+}
+
+impl Said {
     fn read(
         [level, version]: [&'static str; 2],
         label: &impl Fn(&str) -> Option<String>,
         wrong: &mut Vec<WrongLabel>,
-    ) -> Option<Self> {
-        let mut value = |key: &'static str, detail, is_known: fn(&str) -> bool| {
-            let value = label(key)?;
-            if !is_known(&value) {
-                wrong.push(WrongLabel { key, value: value.clone(), detail });
-            }
-            Some(value)
+    ) -> Self {
+        let mut misread = |key, value: &str, detail| {
+            wrong.push(WrongLabel { key, value: value.to_owned(), detail });
         };
-        let levels = "must be one of privileged, baseline, restricted";
-        let level = value(level, levels, |text| Level::parse(text).is_some());
-        let version = value(version, "must be \"latest\" or \"v1.x\"", |text| Version::parse(text).is_some());
-        if level.is_none() && version.is_none() {
-            return None;
-        }
-        Some(Self {
-            level: level.map_or(Level::Privileged, |text| Level::parse(&text).unwrap_or(Level::Restricted)),
-            version: version.and_then(|text| Version::parse(&text)).unwrap_or_default(),
-        })
+        let level = label(level).map(|text| {
+            let known = Level::parse(&text);
+            if known.is_none() {
+                misread(level, &text, "must be one of privileged, baseline, restricted");
+            }
+            known
+        });
+        let version = label(version).map(|text| {
+            Version::parse(&text).unwrap_or_else(|| {
+                misread(version, &text, "must be \"latest\" or \"v1.x\"");
+                Version::Latest
+            })
+        });
+        Self { level, version }
+    }
+
+    fn standard(&self, unknown: Level) -> Standard {
+        let level = self.level.map_or(Level::Privileged, |level| level.unwrap_or(unknown));
+        Standard { level, version: self.version.unwrap_or_default() }
     }
 }
 
@@ -142,14 +158,20 @@ impl fmt::Display for Standard {
 }
 
 impl Policy {
-    /// What labels say, and which of them say nothing that is known. A namespace that enforces a level and does not say
-    /// what to warn of warns of violations of that level by templates.
+    /// What labels say, and which of them say nothing that is known. An unknown level enforces the strictest one, and for the
+    /// other modes asks for nothing. A namespace that enforces a level and does not say of which to warn warns of violations
+    /// of that one, by templates.
     pub(super) fn read(label: impl Fn(&str) -> Option<String>) -> (Self, Vec<WrongLabel>) {
         let mut wrong = Vec::new();
-        let enforce = Standard::read(ENFORCE, &label, &mut wrong);
-        Standard::read(AUDIT, &label, &mut wrong);
-        let warn = Standard::read(WARN, &label, &mut wrong);
-        let enforce = enforce.unwrap_or_default();
-        (Self { enforce, warn: warn.unwrap_or(enforce) }, wrong)
+        let [enforced, audited, warned] =
+            [ENFORCE, AUDIT, WARN].map(|keys| Said::read(keys, &label, &mut wrong));
+        let enforce = enforced.standard(Level::Restricted);
+        let audit = audited.standard(Level::Privileged);
+        let mut warn = warned.standard(Level::Privileged);
+        if let (None, Some(Some(level))) = (warned.level, enforced.level) {
+            warn.level = level;
+            warn.version = warned.version.unwrap_or(enforce.version);
+        }
+        (Self { enforce, audit, warn }, wrong)
     }
 }

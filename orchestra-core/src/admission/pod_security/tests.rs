@@ -167,7 +167,13 @@ fn labels_are_read_and_wrong_ones_named() {
     assert_eq!(read(&[("enforce", "baseline")]), told("baseline:latest", "baseline:latest", &[]));
     assert_eq!(read(&[("enforce", "baseline"), ("warn", "privileged")]), told("baseline:latest", p, &[]));
     assert_eq!(read(&[("warn", "restricted"), ("warn-version", "v1.20")]), told(p, "restricted:v1.20", &[]));
-    assert_eq!(read(&[("enforce", "bogus")]), told("restricted:latest", "restricted:latest", &["bogus"]));
+    // Nobody is warned of what only a slip asks for.
+    assert_eq!(read(&[("enforce", "bogus")]), told("restricted:latest", p, &["bogus"]));
+    assert_eq!(read(&[("warn", "bogus")]), told(p, p, &["bogus"]));
+    assert_eq!(
+        read(&[("enforce", "baseline"), ("warn-version", "v1.20")]),
+        told("baseline:latest", "baseline:v1.20", &[])
+    );
     for version in ["1.20", "v1.020", "v2.0", "v1.", "v1.x", ""] {
         let version: &'static str = version;
         assert_eq!(read(&[("enforce-version", version)]).2, [version]);

@@ -3,6 +3,7 @@ use k8s_openapi::api::admissionregistration::v1::{
     ParamRef, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding, Variable,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Serialize;
 
 use super::super::review::{Conditions, Matcher};
 use crate::expression::Program;
@@ -173,7 +174,7 @@ impl Policy<Mutations> {
 }
 
 /// What becomes of a request that breaks a policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) enum Action {
     Deny,
     Warn,

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -5,8 +6,8 @@ use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
+use serde::Serialize;
 use serde_json::Value;
-use tracing::debug;
 
 use super::super::review::{
     Access, Compiled, Decided, Evaluation, Failure, Inputs, Judge, Subject, Unknown, Views,
@@ -19,6 +20,10 @@ use crate::expression::Budget;
 
 /// The most bytes that a message which an expression makes may have, as in Kubernetes.
 const MAX_MESSAGE: usize = 5 * 1024;
+/// The most bytes that a note for the audit log may have, as in Kubernetes.
+const MAX_NOTE: usize = 10 * 1024;
+/// Which rule was broken, in the audit log.
+const FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 /// What is said when an expression asks the authorizer without end.
 pub(super) const ENDLESS: &str = "the expressions ask the authorizer too much";
 
@@ -36,6 +41,8 @@ pub struct ValidatingPolicies {
 struct Broken {
     message: String,
     reason: Option<String>,
+    /// The place of the rule in the policy.
+    index: usize,
 }
 
 /// What a policy says of a request.
@@ -73,6 +80,7 @@ impl ValidatingPolicies {
         let subject = Subject::new(attributes, object, namespace);
         let (mut views, mut access) = (Views::default(), Access::new());
         let (mut denied, mut warnings) = (Vec::new(), Vec::new());
+        let mut notes = BTreeMap::<String, Vec<String>>::new();
         for asked in invocation::find(&subject, &policies, &bindings, &self.caches).await? {
             let invocation = match asked {
                 Ok(invocation) => invocation,
@@ -90,7 +98,18 @@ impl ValidatingPolicies {
             let judgement = judged
                 .await
                 .unwrap_or_else(|| Judgement { refused: vec![ENDLESS.to_owned()], ..Judgement::default() });
-            act(&invocation, judgement, &mut denied, &mut warnings);
+            for (key, text) in &judgement.notes {
+                let texts = notes.entry(format!("{}/{key}", invocation.policy.name)).or_default();
+                let text = &text[..text.floor_char_boundary(MAX_NOTE)];
+                if !texts.iter().any(|held| held == text) {
+                    texts.push(text.to_owned());
+                }
+            }
+            act(attributes, &invocation, judgement, &mut denied, &mut warnings);
+        }
+        // A policy that is asked with several parameters may have several notes of a name.
+        for (name, texts) in notes {
+            attributes.note(&name, || texts.join(", "));
         }
         match denied.into_iter().next() {
             Some((message, reason)) => Err(forbidden(attributes, message, reason).warned(&warnings)),
@@ -151,8 +170,20 @@ fn forbidden(attributes: &Attributes<'_>, message: String, reason: Option<String
     Status::from_object(object)
 }
 
+/// A broken rule, as the audit log has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Failed<'f> {
+    message: &'f str,
+    policy: &'f str,
+    binding: &'f str,
+    expression_index: usize,
+    validation_actions: &'f [Action],
+}
+
 /// Does what the binding says of what was found.
 fn act(
+    attributes: &Attributes<'_>,
     invocation: &Invocation<'_, Validations>,
     judgement: Judgement,
     denied: &mut Vec<(String, Option<String>)>,
@@ -169,14 +200,20 @@ fn act(
                 Action::Warn => warnings.push(format!(
                     "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{binding}': {message}"
                 )),
-                Action::Audit => debug!(policy, binding, message, "a policy is broken"),
+                Action::Audit => attributes.note(FAILURE, || {
+                    let failed = Failed {
+                        message,
+                        policy,
+                        binding,
+                        expression_index: broken.index,
+                        validation_actions: &invocation.binding.actions,
+                    };
+                    serde_json::to_string(&[failed]).unwrap_or_default()
+                }),
             }
         }
     }
     denied.extend(judgement.refused.iter().map(|why| (refusal(policy, Some(binding), why), None)));
-    for (key, value) in judgement.notes {
-        debug!(policy, key, value, "a policy notes");
-    }
 }
 
 /// What a policy says of a request.
@@ -188,13 +225,13 @@ fn judge(invocation: &Invocation<'_, Validations>, inputs: Inputs<'_>) -> Result
         Decided::Unmet => return Ok(judgement),
         Decided::Failed(message) => {
             if policy.fails {
-                judgement.broken.push(Broken { message, reason: None });
+                judgement.broken.push(Broken { message, reason: None, index: 0 });
             }
             return Ok(judgement);
         }
     }
     let mut evaluation = Evaluation::new(inputs, &policy.variables, Budget::POLICY);
-    for validation in &policy.rules.all {
+    for (index, validation) in policy.rules.all.iter().enumerate() {
         let outcome = match &validation.expression {
             Ok(program) => evaluation.holds(program)?,
             Err(why) => Err(Failure::Failed(why.clone())),
@@ -204,12 +241,12 @@ fn judge(invocation: &Invocation<'_, Validations>, inputs: Inputs<'_>) -> Result
             Ok(false) => {
                 let reason = validation.reason.clone();
                 let message = message(validation, &mut evaluation)?;
-                judgement.broken.push(Broken { message, reason });
+                judgement.broken.push(Broken { message, reason, index });
             }
             Err(failure) => {
                 if policy.fails {
                     let message = failed(&validation.text, &failure);
-                    judgement.broken.push(Broken { message, reason: None });
+                    judgement.broken.push(Broken { message, reason: None, index });
                 }
                 if failure == Failure::Spent {
                     return Ok(judgement);

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -75,15 +76,15 @@ impl Asker {
         hook: &Hook,
         attributes: &Attributes<'_>,
         view: &View,
-        mutating: bool,
+        turn: Turn,
     ) -> Result<Option<Answer>, Status> {
         if attributes.dry_run && !hook.dry_runs {
             return Err(review::side_effects(&hook.name));
         }
-        match self.answer(hook, view, mutating).await {
+        match self.answer(hook, view, turn.mutating).await {
             Ok(answer) => {
                 for (key, value) in &answer.notes {
-                    debug!(webhook = hook.name, key, value, "a webhook notes");
+                    attributes.note(&format!("{}/{key}", hook.name), || value.clone());
                 }
                 Ok(Some(answer))
             }
@@ -95,6 +96,7 @@ impl Asker {
                     why,
                     "a webhook has no answer"
                 );
+                attributes.note(&format!("failed-open.{}", turn.note()), || hook.name.clone());
                 Ok(None)
             }
         }
@@ -111,5 +113,34 @@ impl Asker {
         let bytes = answer.map_err(|error| format!("failed to call webhook: {error}"))?;
         let answer = review::read(&bytes, version, uid.as_str(), mutating);
         answer.map_err(|why| format!("received invalid webhook response: {why}"))
+    }
+}
+
+/// When a webhook is asked about a request: by it the audit log tells one from the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) mutating: bool,
+    /// Whether those are asked again that want to see what others changed.
+    pub(super) again: bool,
+    /// The place of the webhook among those that may be asked.
+    pub(super) index: usize,
+}
+
+impl Turn {
+    /// The name of a note of it.
+    pub(super) fn note(self) -> String {
+        let kind = if self.mutating { "mutation" } else { "validating" };
+        format!("{kind}.webhook.admission.k8s.io/{self}")
+    }
+
+    /// The name of a note of what it changed.
+    pub(super) fn patch_note(self) -> String {
+        format!("patch.webhook.admission.k8s.io/{self}")
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "round_{}_index_{}", u8::from(self.again), self.index)
     }
 }

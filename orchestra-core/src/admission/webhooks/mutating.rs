@@ -3,10 +3,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::review::{Access, Compiled, Subject, Views, accepted};
-use super::call::Asker;
+use super::call::{Asker, Turn};
 use super::hook::{Hook, Key};
 use super::review::{patched, refusal, unanswered};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
@@ -46,11 +48,12 @@ impl MutatingWebhooks {
         let (mut outdated, mut asked) = (HashSet::new(), HashSet::new());
         let namespace = Subject::find_namespace(attributes, &self.asker.caches);
         let mut access = Access::new();
-        for hook in hooks {
+        for (index, hook) in hooks.iter().enumerate() {
             let key = hook.key();
             if again.is_some_and(|again| !again.contains(&key)) {
                 continue;
             }
+            let turn = Turn { mutating: true, again: again.is_some(), index };
             let change = {
                 let subject = Subject::new(attributes, Some(object), namespace.clone());
                 let Some(version) = hook.matcher.version(&subject) else { continue };
@@ -59,23 +62,32 @@ impl MutatingWebhooks {
                 if !self.asker.is_meant(hook, &subject, view, &mut access).await? {
                     continue;
                 }
-                let Some(answer) = self.asker.ask(hook, attributes, view, true).await? else {
+                let answer = self.asker.ask(hook, attributes, view, turn).await;
+                let answer = answer.inspect_err(|_| note(attributes, hook, turn, false))?;
+                let Some(answer) = answer else {
+                    note(attributes, hook, turn, false);
                     continue;
                 };
                 warnings.extend(answer.warnings);
                 if let Some(said) = answer.refused {
+                    note(attributes, hook, turn, false);
                     return Err(refusal(&hook.name, &said));
                 }
                 match answer.patch {
                     Some(patch) => Some(match patched(attributes.resource, view.object(), &patch) {
-                        Ok(made) => accepted(attributes, version, made, object).await,
+                        Ok(made) => {
+                            note_patch(attributes, hook, turn, &patch);
+                            accepted(attributes, version, made, object).await
+                        }
                         Err(why) => Err(why),
                     }),
                     None => None,
                 }
             };
+            let changes = matches!(&change, Some(Ok(changed)) if *changed != *object);
+            note(attributes, hook, turn, changes);
             match change {
-                Some(Ok(changed)) if changed != *object => {
+                Some(Ok(changed)) if changes => {
                     *object = changed;
                     // Those that were asked before see it, if they want to.
                     outdated.extend(asked.drain());
@@ -104,13 +116,15 @@ impl MutatingWebhooks {
         let namespace = Subject::find_namespace(attributes, &self.asker.caches);
         let subject = Subject::new(attributes, object, namespace);
         let (mut views, mut access, mut warnings) = (Views::default(), Access::new(), Vec::new());
-        for hook in configurations.iter().flat_map(|hooks| hooks.iter()) {
+        for (index, hook) in configurations.iter().flat_map(|hooks| hooks.iter()).enumerate() {
+            let turn = Turn { mutating: true, again: false, index };
             let Some(version) = hook.matcher.version(&subject) else { continue };
             let view = views.of(&subject, version).await?;
             if !self.asker.is_meant(hook, &subject, view, &mut access).await? {
                 continue;
             }
-            let Some(answer) = self.asker.ask(hook, attributes, view, true).await? else {
+            note(attributes, hook, turn, false);
+            let Some(answer) = self.asker.ask(hook, attributes, view, turn).await? else {
                 continue;
             };
             warnings.extend(answer.warnings);
@@ -189,4 +203,38 @@ impl Admission for MutatingWebhooks {
     async fn connect(&self, attributes: &Attributes<'_>, options: &Value) -> Result<Vec<String>, Status> {
         self.judge(attributes, Some(options)).await
     }
+}
+
+/// What the audit log has of a webhook that was asked.
+#[derive(Serialize)]
+struct Mutation<'m> {
+    configuration: &'m str,
+    webhook: &'m str,
+    mutated: bool,
+}
+
+/// What the audit log has of what a webhook changed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Patch<'p> {
+    configuration: &'p str,
+    webhook: &'p str,
+    patch: &'p RawValue,
+    patch_type: &'static str,
+}
+
+fn note(attributes: &Attributes<'_>, hook: &Hook, turn: Turn, mutated: bool) {
+    let (configuration, webhook) = hook.key();
+    attributes.note(&turn.note(), || {
+        serde_json::to_string(&Mutation { configuration, webhook, mutated }).unwrap_or_default()
+    });
+}
+
+fn note_patch(attributes: &Attributes<'_>, hook: &Hook, turn: Turn, patch: &[u8]) {
+    let (configuration, webhook) = hook.key();
+    attributes.note_quoting(&turn.patch_note(), || {
+        let patch = serde_json::from_slice::<&RawValue>(patch);
+        let patch = patch.map(|patch| Patch { configuration, webhook, patch, patch_type: "JSONPatch" });
+        patch.and_then(|patch| serde_json::to_string(&patch)).unwrap_or_default()
+    });
 }

@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Pod};
 use serde_json::{Value, json};
 
 use super::review;
+use crate::api::notes::Notes;
 use crate::api::{Patch, Reason, Status, Stream, Target, User, WriteOptions, stream_options};
 use crate::stream::AttachOptions;
 use crate::testing::{FakeWebhooks, TestServer};
@@ -411,4 +412,53 @@ async fn webhooks_judge_connections_and_change_nothing_of_them() {
     assert!(changed.message().contains("attempted to modify the object"), "{changed}");
     assert!(connect("portforward", Stream::PortForward).await.is_ok());
     assert_eq!(fake.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_webhooks_were_asked_and_what_they_changed_is_noted() {
+    let fake = FakeWebhooks::new(|url, sent| match url {
+        url if url.contains("/none") => Value::Null,
+        url if url.contains("/changes") => {
+            answer(&sent, patch(json!([{"op": "add", "path": "/data/b", "value": "2"}])))
+        }
+        url if url.contains("/notes") => {
+            answer(&sent, json!({"allowed": true, "auditAnnotations": {"seen": "yes"}}))
+        }
+        _ => answer(&sent, json!({"allowed": true})),
+    });
+    let server = start(&fake).await;
+    let again = json!({"reinvocationPolicy": "IfNeeded"});
+    mutating(&server, "m", vec![hook("idle", again), hook("changes", json!({}))]).await;
+    let open = json!({"failurePolicy": "Ignore"});
+    validating(&server, "v", vec![hook("notes", json!({})), hook("none", open)]).await;
+    let notes = Notes::default();
+    notes.take_of(make(&server, "a")).await.unwrap();
+    let noted: Vec<_> = notes.all().into_iter().map(|(name, note)| (name, note.text, note.quotes)).collect();
+    let expected = [
+        ("failed-open.validating.webhook.admission.k8s.io/round_0_index_1", "none.example.com", false),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_0",
+            r#"{"configuration":"m","webhook":"idle.example.com","mutated":false}"#,
+            false,
+        ),
+        (
+            "mutation.webhook.admission.k8s.io/round_0_index_1",
+            r#"{"configuration":"m","webhook":"changes.example.com","mutated":true}"#,
+            false,
+        ),
+        (
+            "mutation.webhook.admission.k8s.io/round_1_index_0",
+            r#"{"configuration":"m","webhook":"idle.example.com","mutated":false}"#,
+            false,
+        ),
+        ("notes.example.com/seen", "yes", false),
+        (
+            "patch.webhook.admission.k8s.io/round_0_index_1",
+            r#"{"configuration":"m","webhook":"changes.example.com","patch":[{"op":"add","path":"/data/b","value":"2"}],"patchType":"JSONPatch"}"#,
+            true,
+        ),
+    ];
+    let expected: Vec<_> =
+        expected.map(|(name, text, quotes)| (name.to_owned(), text.to_owned(), quotes)).into();
+    assert_eq!(noted, expected);
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use serde_json::Value;
 
 use super::super::review::{Access, Compiled, Subject, Views};
-use super::call::Asker;
+use super::call::{Asker, Turn};
 use super::hook::Hook;
 use super::review::refusal;
 use crate::api::admission::{Admission, Attributes};
@@ -55,9 +55,10 @@ impl ValidatingWebhooks {
             }
         }
         let views = &views;
-        let answers = asked.iter().map(|(hook, version)| async move {
+        let answers = asked.iter().enumerate().map(|(index, (hook, version))| async move {
+            let turn = Turn { mutating: false, again: false, index };
             match views.get(*version) {
-                Some(view) => self.asker.ask(hook, attributes, view, false).await,
+                Some(view) => self.asker.ask(hook, attributes, view, turn).await,
                 None => Ok(None),
             }
         });

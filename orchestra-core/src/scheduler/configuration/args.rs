@@ -45,7 +45,7 @@ impl Args {
             args: Value,
             as_args: fn(T) -> Args,
         ) -> Result<Args, serde_json::Error> {
-            serde_json::from_value(args).map(as_args)
+            T::deserialize(&args).map(as_args)
         }
         Some(match plugin {
             "DefaultPreemption" => of(args, Self::DefaultPreemption),

@@ -89,7 +89,7 @@ fn check_duration(text: &str) -> Result<(), String> {
 }
 
 fn read<T: for<'de> serde::Deserialize<'de>>(value: Value) -> Result<T, serde_json::Error> {
-    serde_json::from_value(without_nulls(value))
+    T::deserialize(&without_nulls(value))
 }
 
 /// A field that is null is one that is left out.

@@ -363,7 +363,9 @@ impl Service for Tapped {
     fn for_user(&self, user: &User) -> Option<Arc<dyn Service>> {
         let (inner, wire) = (Arc::clone(&self.inner), Arc::clone(&self.wire));
         let actor = actor_of(user);
-        let clock = Arc::new(Skewed { wire: Arc::clone(&wire), actor: actor.clone() });
+        let (time, troubled, whose) = (Arc::clone(&wire.clock), Arc::clone(&wire), actor.clone());
+        let ahead = move || troubled.skew(&whose);
+        let clock = Arc::new(Skewed { clock: time, actor: actor.clone(), ahead });
         Some(Arc::new(Self { inner, wire, actor: Some(actor), clock }))
     }
 

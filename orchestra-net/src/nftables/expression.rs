@@ -4,9 +4,15 @@ use orchestra_core::network::Protocol;
 
 use super::attributes::Bytes;
 use super::cidr::Cidr;
-use super::family::Family;
-use super::message::{Own, address_length, octets};
+use super::family::{Family, octets};
 use super::rule::{Part, Side, Verdict};
+
+/// A set that one rule has for itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Own {
+    pub(super) name: &'static str,
+    pub(super) id: u32,
+}
 
 /// Flags of a set.
 pub(super) mod set_flag {
@@ -118,7 +124,7 @@ fn within(list: &mut Bytes, family: Family, side: Side, range: &Cidr) {
         say(list, "bitwise", |it| {
             it.number(1, VALUE);
             it.number(2, VALUE);
-            it.number(3, address_length(family));
+            it.number(3, family.address_length());
             it.nest(4, |data| data.put(1, &mask));
             it.nest(5, |data| data.put(1, &vec![0; mask.len()]));
         });
@@ -141,7 +147,7 @@ fn load_address(list: &mut Bytes, family: Family, side: Side) {
         (Family::V6, Side::Source) => 8,
         (Family::V6, Side::Destination) => 24,
     };
-    load(list, NETWORK_HEADER, offset, address_length(family));
+    load(list, NETWORK_HEADER, offset, family.address_length());
 }
 
 fn load(list: &mut Bytes, base: u32, offset: u32, length: u32) {

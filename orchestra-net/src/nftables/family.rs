@@ -26,12 +26,25 @@ impl Family {
         if self == Self::V4 { 2 } else { 10 }
     }
 
+    /// How many bytes an address has.
+    pub(super) fn address_length(self) -> u32 {
+        if self == Self::V4 { 4 } else { 16 }
+    }
+
     pub(super) fn kind(self) -> &'static str {
         if self == Self::V4 { "ipv4_addr" } else { "ipv6_addr" }
     }
 
     pub(super) fn loopback(self) -> &'static str {
         if self == Self::V4 { "127.0.0.0/8" } else { "::1" }
+    }
+}
+
+/// The bytes of an address, in the order of the network.
+pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
     }
 }
 

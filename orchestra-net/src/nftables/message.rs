@@ -10,8 +10,8 @@ use orchestra_core::network::Protocol;
 
 use super::attributes::{Bytes, Head};
 use super::cidr::Cidr;
-use super::expression::{self as say, set_flag};
-use super::family::Family;
+use super::expression::{self as say, Own, set_flag};
+use super::family::{Family, octets};
 use super::rule::{Key, Kind, Part, Rule, Verdict};
 use super::ruleset::{Change, Changes, Set};
 
@@ -141,7 +141,7 @@ impl Writing<'_> {
             it.text(2, name);
             it.number(3, flags);
             it.number(4, address_type(family));
-            it.number(5, address_length(family));
+            it.number(5, family.address_length());
             it.number(10, id);
             if let Some(seconds) = set.forgets {
                 it.put(11, &seconds.saturating_mul(1000).to_be_bytes());
@@ -196,7 +196,7 @@ impl Writing<'_> {
                     Element::new(&host_order(turn), Some(Data::Bytes(bytes)))
                 });
                 let kind = address_type(family) << TYPE_BITS | SERVICE;
-                map((INTEGER, 4), Some((kind, address_length(family) + 4)), turns.collect())
+                map((INTEGER, 4), Some((kind, family.address_length() + 4)), turns.collect())
             }
             Part::Turns(chains) => {
                 let turns = chains.iter().enumerate().map(|(turn, chain)| {
@@ -205,7 +205,7 @@ impl Writing<'_> {
                 map((INTEGER, 4), Some((VERDICT, 0)), turns.collect::<Vec<_>>())
             }
             Part::Outside(_, ranges) => {
-                map((address_type(family), address_length(family)), None, address_ranges(ranges))
+                map((address_type(family), family.address_length()), None, address_ranges(ranges))
             }
             Part::Ports(_, ranges) => {
                 let ranges = ranges.iter().map(|(first, last)| {
@@ -234,13 +234,6 @@ impl Writing<'_> {
         self.elements(family, NEW_ELEMENT, name, Some(id), &elements);
         Some(Own { name, id })
     }
-}
-
-/// A set that one rule has for itself.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Own {
-    pub(super) name: &'static str,
-    pub(super) id: u32,
 }
 
 /// An element of a set.
@@ -297,13 +290,6 @@ fn push_port(bytes: &mut Vec<u8>, port: u16) {
     bytes.extend([0; 2]);
 }
 
-pub(super) fn octets(ip: IpAddr) -> Vec<u8> {
-    match ip {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    }
-}
-
 /// A turn as the kernel counts them.
 fn host_order(turn: usize) -> [u8; 4] {
     u32::try_from(turn).unwrap_or(u32::MAX).to_ne_bytes()
@@ -339,10 +325,6 @@ fn intervals(ranges: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Vec<El
 
 fn address_type(family: Family) -> u32 {
     if family == Family::V4 { IPV4_ADDRESS } else { IPV6_ADDRESS }
-}
-
-pub(super) fn address_length(family: Family) -> u32 {
-    if family == Family::V4 { 4 } else { 16 }
 }
 
 /// What `nft` reads to show a set: in which order the bytes of its keys are.

@@ -35,7 +35,8 @@
 //!     Ok(Action::Done)
 //! }
 //!
-//! # async fn example(client: Client, shutdown: impl Future<Output = ()>) -> Result<(), orchestra_core::api::Status> {
+//! # type Ended = Result<(), orchestra_core::api::Status>;
+//! # async fn example(client: Client, shutdown: impl Future<Output = ()> + Send) -> Ended {
 //! Controller::new::<ConfigMap>(client).owns::<Deployment>().run(reconcile, shutdown).await
 //! # }
 //! ```

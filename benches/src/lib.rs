@@ -15,10 +15,9 @@
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
-//! is more than a file; `memory` and `simulation` are not run by
-//! criterion: what the one measures is no time, and a life of the other takes long enough. They build
-//! as the programs do, with optimization across crates, which takes minutes for each;
-//! `CARGO_PROFILE_BENCH_LTO=off` is for trying things out.
+//! is more than a file; `memory` and `simulation` are not run by criterion: what the one measures is no time, and a life of
+//! the other takes long enough. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
+//! trying things out.
 //!
 //! The programs are measured from outside. `orchestra up --runtime fake` prints how long it took; `VmRSS` of
 //! `/proc/PID/status`, `write_bytes` of `/proc/PID/io` and the processor time of `/proc/PID/stat` are what the idle

@@ -171,8 +171,10 @@ impl MetricsSource for AggregatedMetrics {
         metric: &Metric,
     ) -> Result<MetricValue, Status> {
         let (name, of) = (escape(&metric.name), escape(&object.name));
+        let is_core = object.api_version.as_deref().is_none_or(|version| !version.contains('/'));
         let place = match &*object.kind {
-            "Namespace" => format!("{of}/metrics/{name}"),
+            // A namespace is in none.
+            "Namespace" if is_core => format!("{of}/metrics/{name}"),
             _ => format!("{}/{}/{of}/{name}", escape(namespace), self.resource(object).await?),
         };
         let mut values = self.custom(&place, &[("metricLabelSelector", &metric.selector)]).await?;

@@ -26,8 +26,8 @@ pub struct Note {
 }
 
 impl Notes {
-    /// Does work of which something may be noted.
-    pub async fn take_of<T>(&self, work: impl Future<Output = T>) -> T {
+    /// Does work, and takes what is noted meanwhile.
+    pub async fn during<T>(&self, work: impl Future<Output = T>) -> T {
         NOTES.scope(self.clone(), work).await
     }
 
@@ -62,7 +62,7 @@ mod tests {
             Notes::note("a", false, || panic!("it is noted already"));
             Notes::note("b", true, || "2".to_owned());
         };
-        notes.take_of(work).await;
+        notes.during(work).await;
         let note = |text: &str, quotes| Note { text: text.to_owned(), quotes };
         let all = [("a".to_owned(), note("1", false)), ("b".to_owned(), note("2", true))];
         assert_eq!(notes.all(), BTreeMap::from(all));

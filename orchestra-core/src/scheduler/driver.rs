@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::configuration::Configuration;
 use super::feeds::{Cursors, Feeds};
 use super::profile::{Profile, Profiles};
-use super::queue::Backoff;
+use super::queue::BACKOFF;
 use super::state::{Decision, State};
 use super::work::{Outcome, Worker};
 use crate::api::{Client, Status};
 use crate::meta::{ObjectName, Uid};
-use crate::supervise::{Ended, Supervisor};
+use crate::supervise::{Backoff, Ended, Supervisor};
 
 /// How many writes are under way at once. A store commits those that wait together in one go; more than this gain
 /// nothing and would let decisions run ahead of what is known.
@@ -38,7 +38,7 @@ pub struct Scheduler {
 impl Scheduler {
     /// The default scheduler of a cluster.
     pub fn new(client: Client) -> Self {
-        Self { client, profiles: Profiles::of(Profile::default()), backoff: Backoff::default() }
+        Self { client, profiles: Profiles::of(Profile::default()), backoff: BACKOFF }
     }
 
     /// A scheduler for the pods with this `schedulerName`. Several of different names can run side by side.

@@ -10,7 +10,7 @@ use super::budget::Budget;
 use super::node::NodeSpec;
 use super::pod::PodInfo;
 use super::profile::{Profile, Profiles};
-use super::queue::Backoff;
+use super::queue::BACKOFF;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::view::ServiceView;
@@ -24,7 +24,7 @@ use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 /// When one of the kinds cannot be read.
 pub async fn observe(client: &Client) -> Result<Snapshot, Status> {
     let feeds = Feeds::open(client).await?;
-    let mut state = State::new(Profiles::of(Profile::default()), Backoff::default());
+    let mut state = State::new(Profiles::of(Profile::default()), BACKOFF);
     feeds.follow(&mut state);
     Ok(state.snapshot)
 }

@@ -59,7 +59,6 @@ pub use plugin::{Filter, Plugin, Score};
 pub use pod::{DEFAULT_SCHEDULER, HostPort, InvalidInput, PodInfo};
 pub use preempt::{Preemption, preempt};
 pub use profile::{Candidates, Fit, IgnoredResources, Packing, Profile, Spreading};
-pub use queue::Backoff;
 pub use resources::{Requests, Resources};
 pub use rules::{AddedAffinity, InvalidRule, NodeRule, PodTerm, PreferredNodes, Rules, Spread, SpreadTerms};
 pub use snapshot::{HOSTNAME, Snapshot, ZONE};

@@ -23,6 +23,7 @@ use rustc_hash::FxBuildHasher;
 use super::plugin::Filter;
 use super::pod::PodInfo;
 use crate::meta::Uid;
+use crate::supervise::Backoff;
 
 /// How long a pod is parked at most.
 const LONGEST_PARKED: Duration = Duration::from_secs(5 * 60);
@@ -30,23 +31,11 @@ const LONGEST_PARKED: Duration = Duration::from_secs(5 * 60);
 /// Active pods are in the order of this: high priority first, then old ones, then by arrival.
 type Rank = (Reverse<i32>, Option<Timestamp>, u64);
 
-/// How long a pod backs off: at first, then twice as long after each try in vain, up to the longest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
-    /// After the first try.
-    pub first: Duration,
-    /// At most.
-    pub longest: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(10) }
-    }
-}
+/// How long a pod backs off after each try in vain, where nothing else is configured.
+pub(crate) const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
 /// Pods waiting to be placed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     backoff: Backoff,
     waiting: HashMap<Uid, Waiting, FxBuildHasher>,
@@ -86,7 +75,18 @@ enum Place {
 
 impl Queue {
     pub(crate) fn new(backoff: Backoff) -> Self {
-        Self { backoff, ..Self::default() }
+        Self {
+            backoff,
+            waiting: HashMap::default(),
+            active: BTreeSet::new(),
+            backing_off: BTreeSet::new(),
+            parked: BTreeSet::new(),
+            arrivals: 0,
+        }
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff
     }
 
     /// Takes in a pod, or what has become of it.
@@ -251,9 +251,8 @@ impl Waiting {
 
     /// When its backoff since the last try is over.
     fn ready_at(&self, backoff: Backoff) -> Timestamp {
-        let doublings = self.attempts.saturating_sub(1).min(16);
-        let backoff = backoff.first.saturating_mul(2u32.pow(doublings)).min(backoff.longest);
-        self.last_try.map_or(Timestamp::MIN, |at| later(at, backoff))
+        let pause = backoff.pause(self.attempts.saturating_sub(1));
+        self.last_try.map_or(Timestamp::MIN, |at| later(at, pause))
     }
 }
 

@@ -12,11 +12,12 @@ use super::plan::{Plan, plan};
 use super::pod::PodInfo;
 use super::preempt::{Preemption, preempt};
 use super::profile::Profiles;
-use super::queue::{Backoff, Queue};
+use super::queue::Queue;
 use super::relevance::ClusterEvent;
 use super::snapshot::Snapshot;
 use super::volumes::{At, Binding, Claims, OnNode, Volumes};
 use crate::meta::{ObjectName, Uid};
+use crate::supervise::Backoff;
 
 /// What to do for a pod.
 #[derive(Clone, Debug)]
@@ -31,7 +32,6 @@ pub(crate) enum Decision {
 pub(crate) struct State {
     /// By the names by which pods ask for them.
     profiles: Profiles,
-    backoff: Backoff,
     pub(crate) snapshot: Snapshot,
     queue: Queue,
     /// Pods being bound, counted on their node before the cache shows them there.
@@ -46,14 +46,7 @@ impl State {
         for profile in profiles.all() {
             snapshot.track_keys(profile.topology_keys().iter().map(String::as_str));
         }
-        Self {
-            profiles,
-            backoff,
-            snapshot,
-            queue: Queue::new(backoff),
-            assumed: HashMap::new(),
-            changes: Vec::new(),
-        }
+        Self { profiles, snapshot, queue: Queue::new(backoff), assumed: HashMap::new(), changes: Vec::new() }
     }
 
     pub(crate) fn set_node(&mut self, spec: NodeSpec) {
@@ -211,7 +204,7 @@ impl State {
     /// Forgets everything but the bindings under way, to be filled again from the caches.
     pub(crate) fn reset(&mut self) {
         let assumed = std::mem::take(&mut self.assumed);
-        *self = Self { assumed, ..Self::new(self.profiles.clone(), self.backoff) };
+        *self = Self { assumed, ..Self::new(self.profiles.clone(), self.queue.backoff()) };
     }
 
     /// After a reset and a fill: bindings of pods that are gone need not be waited for.

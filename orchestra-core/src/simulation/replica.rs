@@ -159,7 +159,7 @@ impl Replica {
             apply_one(&kinds, &mut state, held.revision, &held.change);
         }
         drop(state);
-        self.catch_up();
+        self.tell_progress();
     }
 
     /// Waits until nothing keeps the client from seeing changes. Whether it is to miss those that there were.
@@ -208,11 +208,11 @@ impl Replica {
             }
             state.newest = batch.revision;
         }
-        self.catch_up();
+        self.tell_progress();
     }
 
     /// Says as of when everything is shown, now that something more is.
-    fn catch_up(&self) {
+    fn tell_progress(&self) {
         let revision = {
             let mut state = self.lock();
             let before = state.held.front().map(|first| Revision(first.revision.0.saturating_sub(1)));

@@ -15,11 +15,19 @@ use super::tunnel;
 /// Who made a route, as the kernel keeps it: a number that nobody else uses for theirs.
 const OURS: RouteProtocol = RouteProtocol::Other(0x6f);
 
-/// How a range is reached: by an address of the segment, or by that of a node's end of a tunnel, of this device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a range is reached: by an address of the segment, or by that of a node's end of a tunnel.
+#[derive(Debug, Clone, Copy)]
 struct Hop {
     by: Ipv4Addr,
-    tunnel: Option<u32>,
+    /// The device it is on: that of the tunnels, and of a segment whichever the kernel finds.
+    device: Option<u32>,
+}
+
+impl Hop {
+    /// Whether a route that there is leads this way.
+    fn is(self, held: Self) -> bool {
+        self.by == held.by && (self.device.is_none() || self.device == held.device)
+    }
 }
 
 /// What could not be reached, and why.
@@ -41,23 +49,19 @@ async fn set_with(handle: &Handle, owner: u32, own: Option<Own>, wanted: &Ways) 
     let held: Vec<RouteMessage> = all.try_collect().await.map_err(io::Error::other)?;
     for route in held.into_iter().filter(|route| is_owners(route, owner)) {
         let way = way(&route);
-        let wanted = way.is_some_and(|(range, hop)| {
-            missing
-                .get(&range)
-                .is_some_and(|it| it.by == hop.by && it.tunnel.is_none_or(|it| Some(it) == hop.tunnel))
-        });
+        let wanted = way.is_some_and(|(range, held)| missing.get(&range).is_some_and(|hop| hop.is(held)));
         match way.filter(|_| wanted) {
             Some((range, _)) => drop(missing.remove(&range)),
             None => handle.route().del(route).execute().await.map_err(io::Error::other)?,
         }
     }
-    for ((range, prefix), Hop { by, tunnel }) in missing {
+    for ((range, prefix), Hop { by, device }) in missing {
         let route = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(range, prefix)
             .gateway(by)
             .priority(owner)
             .protocol(OURS);
-        let route = match tunnel {
+        let route = match device {
             // The other end is on no segment of this machine: where it is stands in the tunnel.
             Some(device) => route.output_interface(device).onlink(),
             None => route,
@@ -82,12 +86,12 @@ async fn hops(
         if own.is_some() && is_behind_a_router(handle, *by).await {
             far.insert(*range, *by);
         } else {
-            hops.insert(*range, Hop { by: *by, tunnel: None });
+            hops.insert(*range, Hop { by: *by, device: None });
         }
     }
     match tunnel::set(handle, owner, own, &far).await {
         Ok(device) => {
-            hops.extend(far.into_keys().map(|range| (range, Hop { by: range.0, tunnel: device })));
+            hops.extend(far.into_keys().map(|range| (range, Hop { by: range.0, device })));
         }
         Err(error) => {
             failed
@@ -125,14 +129,14 @@ fn is_owners(route: &RouteMessage, owner: u32) -> bool {
 }
 
 fn way(route: &RouteMessage) -> Option<((Ipv4Addr, u8), Hop)> {
-    let (mut range, mut by, mut tunnel) = (None, None, None);
+    let (mut range, mut by, mut device) = (None, None, None);
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Destination(RouteAddress::Inet(ip)) => range = Some(*ip),
             RouteAttribute::Gateway(RouteAddress::Inet(ip)) => by = Some(*ip),
-            RouteAttribute::Oif(device) => tunnel = Some(*device),
+            RouteAttribute::Oif(index) => device = Some(*index),
             _ => {}
         }
     }
-    Some(((range?, route.header.destination_prefix_length), Hop { by: by?, tunnel }))
+    Some(((range?, route.header.destination_prefix_length), Hop { by: by?, device }))
 }

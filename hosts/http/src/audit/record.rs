@@ -130,7 +130,7 @@ impl Recording {
             return work.await;
         }
         let notes = Notes::default();
-        let done = notes.take_of(work).await;
+        let done = notes.during(work).await;
         for (name, note) in notes.all() {
             if !note.quotes || level >= Level::Request {
                 self.annotate(&name, &note.text);

@@ -49,8 +49,7 @@ pub(super) fn fitted(columns: &[Column], needs: &[usize], room: usize) -> Vec<(u
         while over > 0 {
             let bound = |at: usize| if spares { least(at) } else { 1 };
             let widest = widths.iter_mut().max_by_key(|(at, width)| width.saturating_sub(bound(*at)));
-            let Some((at, width)) = widest.filter(|(at, width)| *width > bound(*at)) else { break };
-            let _ = at;
+            let Some((_, width)) = widest.filter(|(at, width)| *width > bound(*at)) else { break };
             *width -= 1;
             over -= 1;
         }

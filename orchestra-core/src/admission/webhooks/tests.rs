@@ -432,7 +432,7 @@ async fn what_webhooks_were_asked_and_what_they_changed_is_noted() {
     let open = json!({"failurePolicy": "Ignore"});
     validating(&server, "v", vec![hook("notes", json!({})), hook("none", open)]).await;
     let notes = Notes::default();
-    notes.take_of(make(&server, "a")).await.unwrap();
+    notes.during(make(&server, "a")).await.unwrap();
     let noted: Vec<_> = notes.all().into_iter().map(|(name, note)| (name, note.text, note.quotes)).collect();
     let expected = [
         ("failed-open.validating.webhook.admission.k8s.io/round_0_index_1", "none.example.com", false),

@@ -11,8 +11,8 @@ use super::{Configuration, ConfigurationError, Listed, validate_args};
 use crate::api::field::{Errors, Path};
 use crate::scheduler::plugin::{Filter, Plugin, Score};
 use crate::scheduler::profile::{Candidates, Fit, IgnoredResources, Packing, Profile, Spreading};
-use crate::scheduler::queue::Backoff;
 use crate::scheduler::rules::AddedAffinity;
+use crate::supervise::Backoff;
 
 pub(super) fn compile(file: &File, own: &[Arc<dyn Plugin>]) -> Result<Configuration, ConfigurationError> {
     let registry = Registry { own: own.iter().map(|plugin| plugin.name()).collect() };
@@ -33,10 +33,10 @@ pub(super) fn compile(file: &File, own: &[Arc<dyn Plugin>]) -> Result<Configurat
     let seconds = |seconds: i64| Duration::from_secs(seconds.max(0).unsigned_abs());
     Ok(Configuration {
         profiles,
-        backoff: Backoff {
-            first: seconds(file.pod_initial_backoff_seconds),
-            longest: seconds(file.pod_max_backoff_seconds),
-        },
+        backoff: Backoff::new(
+            seconds(file.pod_initial_backoff_seconds),
+            seconds(file.pod_max_backoff_seconds),
+        ),
         without_effect: without_effect(file),
     })
 }

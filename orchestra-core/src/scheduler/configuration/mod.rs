@@ -25,8 +25,8 @@ use std::sync::Arc;
 
 use super::plugin::Plugin;
 use super::profile::Profile;
-use super::queue::Backoff;
 use crate::api::field::Errors;
+use crate::supervise::Backoff;
 
 /// The version of the files that are read.
 pub(super) const API_VERSION: &str = "kubescheduler.config.k8s.io/v1";

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::pod;
-use crate::scheduler::queue::Queue;
+use crate::scheduler::queue::{BACKOFF, Queue};
 use crate::scheduler::{Filter, PodInfo};
 
 fn at(seconds: i64) -> Timestamp {
@@ -29,7 +29,7 @@ fn fit() -> BTreeSet<Filter> {
 
 #[test]
 fn the_important_come_first_then_the_old_then_by_arrival() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     for pod in [ranked("young", 0, 20), ranked("b", 0, 10), ranked("a", 0, 10), ranked("high", 5, 30)] {
         queue.set(pod);
     }
@@ -39,7 +39,7 @@ fn the_important_come_first_then_the_old_then_by_arrival() {
 
 #[test]
 fn a_parked_pod_waits_for_help_or_five_minutes() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     queue.set(ranked("web", 0, 0));
     let web = queue.pop(at(0)).expect("due");
     queue.park(&web.uid, fit(), at(0));
@@ -53,7 +53,7 @@ fn a_parked_pod_waits_for_help_or_five_minutes() {
 
 #[test]
 fn backing_off_doubles_from_one_second_to_ten() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     queue.set(ranked("web", 0, 0));
     let mut now = 0;
     for wait in [1, 2, 4, 8, 10, 10] {
@@ -66,7 +66,7 @@ fn backing_off_doubles_from_one_second_to_ten() {
 
 #[test]
 fn a_pod_woken_in_haste_lets_others_go_first_but_does_not_wait_for_nobody() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     queue.set(ranked("eager", 9, 0));
     let eager = queue.pop(at(0)).expect("due");
     queue.park(&eager.uid, fit(), at(0));
@@ -78,7 +78,7 @@ fn a_pod_woken_in_haste_lets_others_go_first_but_does_not_wait_for_nobody() {
 
 #[test]
 fn what_is_said_of_a_pod_does_not_wake_it_and_what_it_asks_for_does() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     queue.set(ranked("web", 0, 0));
     let web = queue.pop(at(0)).expect("due");
     queue.park(&web.uid, fit(), at(0));
@@ -93,7 +93,7 @@ fn what_is_said_of_a_pod_does_not_wake_it_and_what_it_asks_for_does() {
 
 #[test]
 fn a_pod_that_is_out_is_not_given_out_again() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     queue.set(ranked("web", 0, 0));
     let web = queue.pop(at(0)).expect("due");
     queue.set(web.clone());
@@ -106,7 +106,7 @@ fn a_pod_that_is_out_is_not_given_out_again() {
 
 #[test]
 fn gates_hold_until_they_are_lifted() {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(BACKOFF);
     let gated = pod("web", json!({"spec": {"schedulingGates": [{"name": "example.com/quota"}]}}));
     queue.set(gated.clone());
     assert_eq!(pop(&mut queue, 1000), None);

@@ -10,6 +10,7 @@ use crate::scheduler::tests::{asking, cluster, node, pod};
 use crate::scheduler::{
     Configuration, Filter, NodeInfo, Plan, Plugin, PodInfo, Profile, Score, Snapshot, plan,
 };
+use crate::supervise::Backoff;
 
 fn profile(text: &str) -> Profile {
     parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).profiles.remove(0)
@@ -35,7 +36,7 @@ fn a_file_that_says_nothing_is_the_default() {
     let Configuration { profiles, backoff, without_effect } = parse("").unwrap();
     let [one] = profiles.as_slice() else { panic!("{profiles:?}") };
     assert_eq!(format!("{one:?}"), format!("{:?}", Profile::default()));
-    assert_eq!((backoff.first, backoff.longest), (Duration::from_secs(1), Duration::from_secs(10)));
+    assert_eq!(backoff, Backoff::new(Duration::from_secs(1), Duration::from_secs(10)));
     assert!(without_effect.is_empty());
 }
 
@@ -46,7 +47,7 @@ fn shares_and_waits_are_taken_over() {
     let shares: Vec<_> =
         made.profiles.iter().map(|one| (&*one.name, one.percentage_of_nodes_to_score)).collect();
     assert_eq!(shares, [("a", Some(40)), ("b", Some(7))]);
-    assert_eq!((made.backoff.first, made.backoff.longest), (Duration::from_secs(3), Duration::from_secs(30)));
+    assert_eq!(made.backoff, Backoff::new(Duration::from_secs(3), Duration::from_secs(30)));
 }
 
 #[test]

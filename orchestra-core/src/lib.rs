@@ -83,13 +83,17 @@
 //! | `openapi` | OpenAPI with the descriptions of every field, which `kubectl explain` shows |
 //! | `testing` | `testing`: an API server for tests of controllers, fakes that fail on request, the contract suites of the ports |
 
+// Where documentation is built with every feature, each item says which one it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Time is the Clock's and every task has an owner, by clippy.toml; a test may do what it likes.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 
 // The macros of this crate name it by its name, also when they are used inside it.
 extern crate self as orchestra_core;
 
-pub use k8s_openapi;
+// What stands in the signatures of this crate, in the versions that it is built with.
+#[doc(no_inline)]
+pub use {async_trait, bytes, futures, jiff, k8s_openapi, serde_json, tokio_util, tracing};
 
 pub mod access;
 pub mod admission;
@@ -102,6 +106,7 @@ pub mod cron;
 pub mod explain;
 pub mod expression;
 pub mod extensions;
+mod image_name;
 pub mod legacy;
 pub mod meta;
 pub mod network;

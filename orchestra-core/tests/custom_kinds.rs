@@ -133,6 +133,41 @@ async fn a_kind_is_served_as_soon_as_it_is_established() {
     cluster.shutdown().await;
 }
 
+/// As kube-apiserver 1.36 takes and refuses them.
+#[tokio::test(start_paused = true)]
+async fn custom_objects_are_taken_and_refused_in_words_of_their_own() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let client = cluster.client();
+    define(&client, definition()).await;
+    let mut finalized = widget("a", json!({"replicas": 2}));
+    finalized["metadata"]["finalizers"] = json!(["mine"]);
+    let creation = Operation::Create { body: Body::Value(finalized), options: WriteOptions::default() };
+    let made = client.call(target(None), creation).await.unwrap();
+    assert_eq!(
+        made.warnings,
+        [
+            "metadata.finalizers: \"mine\": prefer a domain-qualified finalizer name to avoid accidental conflicts with \
+          other finalizer writers"
+        ]
+    );
+    let nameless = br#"{"apiVersion": "example.com/v1", "metadata": {"name": "b"}}"#;
+    let creation =
+        Operation::Create { body: Body::Json(nameless.to_vec().into()), options: WriteOptions::default() };
+    let refused = client.call(target(None), creation).await.unwrap_err();
+    assert_eq!(
+        refused.message(),
+        "the object provided is unrecognized (must be of type Widget): Object 'Kind' is missing in '{\"apiVersion\": \
+         \"example.com/v1\", \"metadata\": {\"name\": \"b\"}}' ({\"apiVersion\": \"example.com/v1 ...)"
+    );
+    let (kind, patch) = (PatchKind::Merge, br#"{"kind": "Other"}"#.to_vec().into());
+    let patch = Operation::Patch { kind, patch, force: false, options: WriteOptions::default() };
+    let refused = client.call(target(Some("a")), patch).await.unwrap_err();
+    assert_eq!(
+        refused.message(),
+        "Other.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Widget"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn objects_are_found_by_their_fields_and_watched() {
     let cluster = Cluster::builder().start().await.unwrap();

@@ -196,8 +196,8 @@ fn lengths() {
     assert!(
         key_faults(&word(63)).is_empty() && value_faults(&word(63)).is_empty() && value_faults("").is_empty()
     );
-    assert_eq!(key_faults(&word(64))[0].to_string(), "name part must be no more than 63 characters");
-    assert_eq!(value_faults(&word(64))[0].to_string(), "must be no more than 63 characters");
+    assert_eq!(key_faults(&word(64))[0].to_string(), "name part must be no more than 63 bytes");
+    assert_eq!(value_faults(&word(64))[0].to_string(), "must be no more than 63 bytes");
     assert!(key_faults(&format!("{}/{}", prefix(253), word(63))).is_empty());
     let long = key_faults(&format!("{}/a", prefix(254)));
     assert_eq!(long[0].to_string(), "prefix part must be no more than 253 characters");

@@ -18,6 +18,8 @@ mod canonical;
 mod client;
 #[path = "verbs/quotas.rs"]
 mod quotas;
+#[path = "verbs/services.rs"]
+mod services;
 #[path = "verbs/storage.rs"]
 mod storage;
 #[path = "verbs/words.rs"]

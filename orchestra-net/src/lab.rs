@@ -64,6 +64,11 @@ impl Lab {
         self.ip(place, "link set lo up");
     }
 
+    /// The file by which a place is entered.
+    pub(crate) fn path(&self, place: &str) -> std::path::PathBuf {
+        format!("/run/netns/{}-{place}", self.name).into()
+    }
+
     fn cable(&self, place: &str, at_node: Ipv4Addr, there: Ipv4Addr) {
         self.wire(("node", place, at_node), (place, "eth0", there));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use orchestra_core::network::*;
 use orchestra_core::testing::contract::network::{Subject, check};
+use orchestra_core::testing::until;
 use orchestra_net::UserspaceNetwork;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -227,12 +228,13 @@ async fn udp_sessions_end_when_silent() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     socket.connect((ip(8, 1), 5353)).await.unwrap();
     let first = udp_ask(&socket).await;
-    let work = async {
-        while udp_ask(&socket).await == first {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    // Each question keeps a session alive for the while that is between two.
+    let pause = Duration::from_millis(100);
+    let another = async || {
+        tokio::time::sleep(pause).await;
+        (udp_ask(&socket).await != first).then_some(())
     };
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("a new session takes the next endpoint");
+    until("a new session takes the next endpoint", Duration::from_secs(20), another).await;
 }
 
 #[tokio::test]

@@ -124,7 +124,6 @@ fn processes(text: &str) -> u64 {
 }
 
 /// Whether the kernel confines processes by AppArmor.
-#[cfg(feature = "cri")]
 pub(crate) fn has_apparmor() -> bool {
     line("/sys/module/apparmor/parameters/enabled") == "Y"
 }

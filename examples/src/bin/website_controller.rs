@@ -11,14 +11,15 @@ use orchestra_core::control::{Action, Context, Controller, Error};
 use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::Service;
 use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use orchestra_core::meta::{Object, Scope};
+use orchestra_core::meta::Object;
 use orchestra_examples::wait::patiently;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-/// The kind: a serde struct and five constants. `kubectl get websites` works on it as on any other.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The kind: a serde struct. `kubectl get websites` works on it as on any other.
+#[derive(Clone, Debug, Serialize, Deserialize, Object)]
+#[object(group = "example.org", version = "v1")]
 struct Website {
     metadata: ObjectMeta,
     spec: WebsiteSpec,
@@ -42,22 +43,6 @@ struct WebsiteStatus {
     observed_generation: Option<i64>,
     ready_replicas: i32,
     address: String,
-}
-
-impl Object for Website {
-    const GROUP: &'static str = "example.org";
-    const VERSION: &'static str = "v1";
-    const KIND: &'static str = "Website";
-    const PLURAL: &'static str = "websites";
-    const SCOPE: Scope = Scope::Namespaced;
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
 }
 
 /// Runs for a website whenever it, or a Deployment or Service that it owns, changes. It is told the name only and looks

@@ -39,12 +39,7 @@ pub(crate) async fn story(asker: &Asker<'_>, spot: &Spot) -> Option<Story> {
     if !sources().any(|source| source.group == spot.place.group && source.resource == spot.place.resource) {
         return None;
     }
-    let query = Query::default()
-        .with("namespace", &*spot.namespace)
-        .with("group", &*spot.place.group)
-        .with("resource", &*spot.place.resource)
-        .with("name", &*spot.name);
-    match asker.get(&crate::api::with(PATH, &query)).await {
+    match asker.get(&crate::api::with(PATH, &query_of(spot))).await {
         Ok(answer) => read(&answer).into_iter().next(),
         Err(failure) if matches!(failure.code, 403 | 404) => {
             let about = About::new(&spot.place.group, &spot.place.resource, &spot.namespace, &spot.name);
@@ -52,6 +47,20 @@ pub(crate) async fn story(asker: &Asker<'_>, spot: &Spot) -> Option<Story> {
         }
         Err(_) => None,
     }
+}
+
+fn query_of(spot: &Spot) -> Query {
+    Query::default()
+        .with("namespace", &*spot.namespace)
+        .with("group", &*spot.place.group)
+        .with("resource", &*spot.place.resource)
+        .with("name", &*spot.name)
+}
+
+/// The smallest change that helps an object, as the API server tried it in copies of the cluster; null if none does.
+pub(crate) async fn helps(asker: &Asker<'_>, spot: &Spot) -> Result<Value, Failure> {
+    let mut answer = asker.get(&crate::api::with(PATH, &query_of(spot).with("try", "true"))).await?;
+    Ok(answer["helps"].take())
 }
 
 fn read(answer: &Value) -> Vec<Story> {

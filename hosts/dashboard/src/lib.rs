@@ -24,6 +24,8 @@
 //! | `explained` | what is wrong, and why |
 //! | `tell` | values as people read them |
 //!
+//! It starts no task: what follows something is polled by who asked for it.
+//!
 //! Every page is one step below where the dashboard is mounted and says what it is about in its query, so all links are
 //! relative: it works under any prefix and behind any proxy. Pages are read without scripts; the script makes them live.
 

@@ -5,6 +5,8 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
+use http::{HeaderValue, Response, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
 use orchestra_core::api::{Reason, Status};
@@ -21,6 +23,8 @@ impl Bounds {
     pub(crate) const API: Self = Self { bytes: 3 * 1024 * 1024, time: Duration::from_secs(60) };
     /// Of requests by those who are not known yet.
     pub(crate) const STRANGER: Self = Self { bytes: 8 * 1024, time: Duration::from_secs(10) };
+    /// Of what nobody wants to read: as much as servers written in Go take of it before they close the connection.
+    const UNREAD: Self = Self { bytes: 256 * 1024, time: Duration::from_secs(1) };
 
     /// The whole body.
     ///
@@ -114,6 +118,32 @@ where
     pub(crate) fn is_left(&self) -> bool {
         !self.whole
     }
+
+    /// Sees to what was not read, before the answer is sent. What is announced to be short is let come and forgotten: a
+    /// stream of HTTP/2 that ends before the client has sent all is reset, for which some clients (curl 7.88) throw the
+    /// answer away. After a long one, or one of unknown length, a connection of HTTP/1 is closed, since what follows on
+    /// it would be read as the next request.
+    pub(crate) async fn settle<A>(&mut self, version: Version, answer: &mut Response<A>) {
+        if let Some(body) = self.body.take_if(|_| !self.whole)
+            && body.size_hint().upper().is_some_and(|announced| announced <= Bounds::UNREAD.bytes as u64)
+        {
+            self.whole = tokio::time::timeout(Bounds::UNREAD.time, forget(body)).await.unwrap_or(false);
+        }
+        if !self.whole && version < Version::HTTP_2 {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Reads a body to its end and keeps nothing of it; says whether the end came.
+async fn forget<B: Body>(body: B) -> bool {
+    let mut body = std::pin::pin!(body);
+    while let Some(frame) = body.frame().await {
+        if frame.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -170,6 +200,58 @@ mod tests {
         });
         let body = Bounds::API.read(StreamBody::new(frames)).await.unwrap();
         assert_eq!((body.len(), most.load(Ordering::Relaxed)), (10_000, 1));
+    }
+
+    /// What a request of `version` is told of its connection when its body, announced as it is, was not read.
+    async fn unread<B>(version: Version, body: B) -> Option<String>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send,
+    {
+        let (mut payload, mut answer) = (Payload::new(body), Response::new(()));
+        payload.settle(version, &mut answer).await;
+        answer.headers().get(CONNECTION).map(|told| told.to_str().unwrap().to_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_short_is_let_come_and_after_the_rest_the_connection_is_closed() {
+        let close = Some("close".to_owned());
+        let of = |length: usize| http_body_util::Full::new(Bytes::from(vec![b'a'; length]));
+        assert_eq!(unread(Version::HTTP_11, of(0)).await, None);
+        assert_eq!(unread(Version::HTTP_11, of(256 * 1024)).await, None);
+        assert_eq!(unread(Version::HTTP_11, of(256 * 1024 + 1)).await, close);
+        assert_eq!(
+            unread(Version::HTTP_11, frames(std::iter::once(&b"a"[..]))).await,
+            close,
+            "of unknown length"
+        );
+        assert_eq!(
+            unread(Version::HTTP_2, frames(std::iter::once(&b"a"[..]))).await,
+            None,
+            "a stream is not the connection"
+        );
+        let late = Late(http_body_util::Full::new(Bytes::from_static(b"a")));
+        let began = tokio::time::Instant::now();
+        assert_eq!(unread(Version::HTTP_11, late).await, close);
+        assert_eq!(began.elapsed(), Bounds::UNREAD.time);
+    }
+
+    /// A body that is announced and does not come.
+    struct Late(http_body_util::Full<Bytes>);
+
+    impl Body for Late {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::task::Poll::Pending
+        }
+
+        fn size_hint(&self) -> hyper::body::SizeHint {
+            self.0.size_hint()
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -195,7 +195,11 @@ pub(crate) fn operation(call: &Call<'_>, target: &Target, body: Bytes) -> Result
         (&Method::PATCH, true) => {
             let content_type = content_type(call.headers);
             let kind =
-                PatchKind::from_content_type(content_type).ok_or_else(Status::unsupported_media_type)?;
+                PatchKind::from_content_type(content_type).ok_or_else(|| match call.row.as_deref() {
+                    // Custom kinds have a route of their own, which says it in its own words.
+                    Some(kind) if kind.custom => PatchKind::unsupported(kind),
+                    _ => Status::unsupported_media_type(),
+                })?;
             let options = write_options(call, Write::Patch(kind))?;
             let force = query.is_set("force");
             Operation::Patch { kind, patch: body, force, options }

@@ -19,6 +19,7 @@
 //! | `auth`, `impersonation` | from a certificate or a token to a user, and from one user to another |
 //! | `audit` | what is written down of who did what |
 //! | `aggregate` | APIs that others serve |
+//! | `measured` | the figures of autoscalers, those among them that others serve |
 //! | `endpoint` | servers that this one asks or tells |
 //! | `authn`, `authz` | who sends a request, and what they may, as others know it |
 //! | `pki`, `tls`, `kubeconfig`, `address` | what a client needs to trust and be trusted |
@@ -28,6 +29,17 @@
 //! | `remote` | a master elsewhere, as a service of the core |
 //! | `webhook` | webhooks, asked over HTTPS |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
+//!
+//! # What runs
+//!
+//! | task | belongs to | takes in | gives out |
+//! | --- | --- | --- | --- |
+//! | accept, with one task a connection | [`ApiHost`], or who polls [`serve_node`] | connections | requests for the [`Frontend`]; all end when it is stopped |
+//! | audit | the frontend | events | a file, or batches to a server |
+//! | looker, one a cluster with aggregation | the frontend | APIServices, time | their conditions, and the groups of others in discovery |
+//! | reflector, one a kind that is asked for | [`Remote`] | a master's list and watch | a cache |
+//! | carrier, one a session (a command, a port, a WebSocket) | the session | bytes both ways | bytes both ways |
+//! | connection, one to a webhook, an endpoint or a node | who sends through it | requests | answers |
 
 mod address;
 mod aggregate;
@@ -90,7 +102,7 @@ pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use manifest_url::{ManifestUrl, ManifestUrlError};
 pub use measured::AggregatedMetrics;
-pub use nodes::{HttpDialer, serve_node};
+pub use nodes::{HttpDialer, Submitted, serve_node};
 #[cfg(feature = "flags")]
 pub use options::{
     ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError, SchedulerOptions,

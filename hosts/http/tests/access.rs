@@ -297,3 +297,22 @@ async fn a_service_without_a_socket_answers_as_its_user() {
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert!(body.starts_with(br#"{"kind":"ConfigMapList""#), "{body:?}");
 }
+
+#[tokio::test]
+async fn what_only_a_server_says_of_an_object_is_not_taken_from_who_asks_for_a_review() {
+    let served = Served::with(Cluster::builder().rbac(), |face| face).await;
+    let ask = async |metadata: serde_json::Value| {
+        let review = json!({ "metadata": metadata,
+            "spec": { "resourceAttributes": { "verb": "get", "resource": "pods" } } });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        served.send(Method::POST, path, &[], review.to_string()).await
+    };
+    let made = ask(json!({ "creationTimestamp": "2020-01-01T00:00:00Z", "uid": "u" })).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let refused = ask(json!({ "name": "n", "labels": { "a": "b" } })).await;
+    let shown =
+        "metadata: Invalid value: {\"name\":\"n\",\"labels\":{\"a\":\"b\"},\"managedFields\":[{\"manager\":";
+    let json = refused.json();
+    let told = json["message"].as_str().unwrap_or_default();
+    assert!(refused.code == 422 && told.contains(shown), "{told}");
+}

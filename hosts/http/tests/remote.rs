@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use orchestra_core::api::{
-    Api, Body, Client, DeleteOptions, Kind, ListOptions, LogQuery, Operation, Patch, Reason, Reply,
+    Api, Body, Client, DeleteOptions, Kind, ListOptions, LogQuery, Operation, Patch, Reason, Reply, Resource,
     Service as _, Target, WatchEvent, WatchOptions, WriteOptions,
 };
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Builder, Cluster, Node};
 use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use orchestra_core::meta::{ObjectName, Revision};
+use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use orchestra_core::meta::{Object, ObjectName, Revision};
 use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
 use orchestra_core::runtime::{AttachOptions, ExecOptions, ExecOutput};
+use orchestra_core::selector::FieldSelector;
+use orchestra_core::watch::{IndexedField, Query};
 use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls};
 use serde_json::json;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -171,6 +174,18 @@ async fn strangers_are_told_so() {
     }
 }
 
+/// Has a pod `a` run.
+async fn running(client: &Client) {
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "any"}]}});
+    let pods = client.api::<Pod>("default");
+    pods.create(&serde_json::from_value(pod).unwrap()).await.unwrap();
+    let runs = |pod: Option<&Pod>| {
+        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref().map(|phase| phase == "Running"));
+        phase == Some(true)
+    };
+    timeout(DEADLINE, pods.until("a", runs)).await.unwrap().unwrap();
+}
+
 /// A pod of a fake node that answers commands, seen by clients near and far: what they get is of the same types, and the
 /// same.
 #[tokio::test]
@@ -185,13 +200,7 @@ async fn pods_are_stepped_into_near_and_far() {
     let builder = Cluster::builder().node(Node::new("local"), fake, FakeNetwork::new());
     let served = Served::of(builder).await;
     let (near, far) = (served.cluster.client(), served.remote().client());
-    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "any"}]}});
-    near.api::<Pod>("default").create(&serde_json::from_value(pod).unwrap()).await.unwrap();
-    let runs = |pod: Option<&Pod>| {
-        let phase = pod.and_then(|pod| pod.status.as_ref()?.phase.as_deref().map(|phase| phase == "Running"));
-        phase == Some(true)
-    };
-    timeout(DEADLINE, near.api::<Pod>("default").until("a", runs)).await.unwrap().unwrap();
+    running(&near).await;
     for client in [near, far] {
         let pods = client.api::<Pod>("default");
         for (program, code) in [("true", 0), ("false", 1)] {
@@ -212,4 +221,82 @@ async fn pods_are_stepped_into_near_and_far() {
             assert_eq!(pods.exec(name, container, options).await.err().unwrap().code(), code);
         }
     }
+}
+
+/// A pod of a fake node that says what it hears: a command ends with its input, and who is attached stays until the pod ends.
+#[tokio::test]
+async fn pods_are_spoken_to_near_and_far() {
+    let fake = FakeRuntime::new(TokioClock::system());
+    fake.on(On::container("main"), Behaviour::new().exec_echoes());
+    let served = Served::of(Cluster::builder().node(Node::new("local"), fake, FakeNetwork::new())).await;
+    let (near, far) = (served.cluster.client(), served.remote().client());
+    running(&near).await;
+    let streams = || AttachOptions { stdin: true, stdout: true, ..AttachOptions::default() };
+    let talked = async {
+        let mut attached = Vec::new();
+        for client in [&near, &far] {
+            let pods = client.api::<Pod>("default");
+            let options = ExecOptions { command: vec!["cat".into()], streams: streams() };
+            let command = pods.exec("a", None, options).await.unwrap();
+            let mut stdin = command.stdin.unwrap();
+            stdin.write_all(b"hello").await.unwrap();
+            stdin.shutdown().await.unwrap();
+            drop(stdin);
+            let mut heard = String::new();
+            command.stdout.unwrap().read_to_string(&mut heard).await.unwrap();
+            assert_eq!((heard.as_str(), command.exit.await.unwrap()), ("hello", 0));
+
+            let mut session = pods.attach("a", None, streams()).await.unwrap();
+            session.stdin.as_mut().unwrap().write_all(b"hello").await.unwrap();
+            let mut heard = [0; 5];
+            session.stdout.as_mut().unwrap().read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"hello");
+            attached.push(session);
+        }
+        near.api::<Pod>("default").delete("a").await.unwrap();
+        for session in attached {
+            assert_eq!(session.exit.await.unwrap(), 0);
+        }
+    };
+    timeout(DEADLINE, talked).await.unwrap();
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize, Object)]
+#[object(group = "example.org", version = "v1")]
+struct Website {
+    metadata: ObjectMeta,
+    theme: String,
+}
+
+fn websites() -> Resource {
+    let themes = IndexedField::new("theme");
+    let mut row = Resource::plain::<Website>();
+    row.fields = [&themes].into_iter().map(Into::into).collect();
+    row
+}
+
+/// Without its row a cache would not know the field, and says so; it must not take it for one that no object has.
+#[tokio::test]
+async fn kinds_of_ones_own_are_selected_by_their_fields() {
+    let served = Served::of(Cluster::builder().kind(websites())).await;
+    let sites = served.cluster.client().api::<Website>("default");
+    for (name, theme) in [("a", "dark"), ("b", "light")] {
+        let made = serde_json::from_value(json!({"metadata": {"name": name}, "theme": theme}));
+        sites.create(&made.unwrap()).await.unwrap();
+    }
+    let fields = || FieldSelector::parse("theme=dark").unwrap();
+    let identity = served.authority.issue_client("tester", &["system:masters"]).unwrap();
+    let config = RemoteConfig {
+        url: format!("https://{}", served.api.address()),
+        authority: served.authority.certificate().to_owned(),
+        credential: Credential::Certificate(identity),
+    };
+    let remote = Remote::with_kinds(config, [websites()]).unwrap();
+    let cache = remote.client().cache::<Website>().await.unwrap();
+    let query = Query { fields: Some(cache.known(fields()).unwrap()), ..Query::all() };
+    let found: Vec<_> = cache.list(&query).iter().map(|entry| entry.name().name().to_owned()).collect();
+    assert_eq!(found, ["a"]);
+    let stranger = served.remote().client().cache::<Website>().await.unwrap();
+    let refused = stranger.known(fields()).unwrap_err();
+    assert_eq!(refused.to_string(), "field label not supported: theme");
 }

@@ -5,6 +5,8 @@
 //! logs over HTTPS.
 
 //!
+//! It starts no task of its own: those that run are the cluster's and the API host's, and end with the [`Master`].
+//!
 //! [`Attached`] is the scheduler and the controllers alone, for an API server that runs elsewhere.
 
 mod attached;

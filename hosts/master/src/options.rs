@@ -73,12 +73,13 @@ pub struct Options {
     /// The secret of the join token: 16 letters and digits or more [default: one made at random and kept in --pki-dir]
     #[arg(long, value_name = "SECRET", env = "ORCHESTRA_JOIN_SECRET", hide_env_values = true)]
     pub token: Option<String>,
-    /// The range of cluster IPs
-    #[arg(long, value_name = "CIDR", default_value = "10.96.0.0/16")]
+    /// The range of cluster IPs; with one of IPv6 behind a comma Services may have both
+    #[arg(long, value_name = "CIDR[,CIDR]", default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: ServiceRanges,
-    /// The addresses of pods, of which each node is given 256; none for a network that gives them out itself
-    /// [default: 10.244.0.0/16; with --server none]
-    #[arg(long, value_name = "CIDR|none", value_parser = pod_ranges)]
+    /// The addresses of pods, of which each node is given 256, and a /64 of an IPv6 range behind a comma; none for a network
+    /// that gives them out itself [default: 10.244.0.0/16, and fd00:10:244::/48 if cluster IPs are of both families; with
+    /// --server none]
+    #[arg(long, value_name = "CIDR[,CIDR]|none", value_parser = pod_ranges)]
     pub cluster_cidr: Option<PodAddresses>,
     /// The addresses that Services of type LoadBalancer are given, and that the nodes answer for on their segment: ranges
     /// such as 192.0.2.240-192.0.2.250 or 2001:db8::100/120 [default: none, others may give them some]
@@ -216,7 +217,10 @@ impl Options {
         controllers::Config {
             root_ca: Some(authority.certificate().to_owned()),
             authority: Some(authority),
-            pod_ranges: self.cluster_cidr.unwrap_or_else(PodAddresses::usual).0,
+            pod_ranges: self
+                .cluster_cidr
+                .unwrap_or_else(|| PodAddresses::usual(self.service_cluster_ip_range.cidrs().len() > 1))
+                .0,
             dns_service: (!self.no_cluster_dns).then(|| self.service_cluster_ip_range.dns().into()),
             ..self.controllers_elsewhere()
         }
@@ -245,8 +249,9 @@ pub struct PodAddresses(pub Option<PodRanges>);
 
 impl PodAddresses {
     /// What a master gives out that is told nothing else.
-    fn usual() -> Self {
-        Self("10.244.0.0/16".parse().ok())
+    fn usual(both_families: bool) -> Self {
+        let ranges = if both_families { "10.244.0.0/16,fd00:10:244::/48" } else { "10.244.0.0/16" };
+        Self(ranges.parse().ok())
     }
 }
 

@@ -47,16 +47,6 @@ pub(crate) fn take(directory: &Path, name: &str) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Takes note of what runs the containers of a node, for `orchestra reset`.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn keep_runtime(directory: &Path, name: &str) -> anyhow::Result<()> {
-    let path = directory.join("runtime");
-    std::fs::write(&path, format!("{name}\n"))
-        .with_context(|| format!("{} cannot be written", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,18 @@
 //! `orchestra-node`: joins a master and runs the pods that it is given and those of manifests of its own, in the
 //! foreground, until a signal; or runs only its own, without a master. Containers run on when it stops, and are found again
 //! when it starts.
+//!
+//! It starts no task of its own: the agent, what carries services, the names, the ways to other nodes' pods and the answers
+//! for load balancers are polled together, each begun again when it fails, until the signal.
 
 mod backend;
 mod directory;
 mod options;
+mod own;
 mod standalone;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,12 +23,12 @@ use clap::Parser as _;
 use orchestra_core::api::Status;
 use orchestra_core::node::{Agent, Config, Manifests};
 use orchestra_core::proxy;
-use orchestra_core::runtime::Capabilities;
 use orchestra_http::{
-    Credential, Identity, Issued, ManifestUrl, Remote, RemoteConfig, ServerTls, join, serve_node,
+    Credential, Identity, Issued, ManifestUrl, Remote, RemoteConfig, ServerTls, Submitted, join, serve_node,
 };
+use orchestra_machine::Machine;
 use orchestra_net::{Announcer, Dns, Routes, announce};
-use orchestra_runtime::host::{ManifestPath, NetProber, Volumes};
+use orchestra_runtime::host::{ManifestPath, NetProber};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -33,10 +37,14 @@ use tracing_subscriber::EnvFilter;
 
 use options::Options;
 
+/// Where the agent of a node is asked when nothing else is said.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 10250);
 /// How soon a master that is away is asked again.
 const JOIN_RETRY: Duration = Duration::from_secs(1);
+/// Where volumes are kept, below the data directory.
+const VOLUMES: &str = "volumes";
 /// How soon what a node lives with is begun again.
-const AGAIN: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
@@ -92,9 +100,8 @@ async fn joined(
         return Ok(());
     };
     let identity = identity?;
-    let listener = TcpListener::bind(options.listen).await.with_context(|| {
-        format!("cannot listen on {}; name another address with --listen", options.listen)
-    })?;
+    let listener = listen(options.listen.unwrap_or(LISTEN)).await?;
+    let submitted = submitted(&directory, &name)?;
     let reached_as = |issued: &Issued| {
         Remote::connect(RemoteConfig {
             url: master.to_owned(),
@@ -105,61 +112,71 @@ async fn joined(
     let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
     let (client, carrier) = (node.client(), carrier.client());
     let backend = backend::choose(options, &directory, &name, client.clock()).await?;
-    directory::keep_runtime(&directory, backend.name)?;
-    let segments = Announcer::segments(backend.announces).await;
+    let takes_addresses = backend.takes_addresses();
+    let segments = Announcer::segments(takes_addresses).await;
     let config = Config {
         annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
-        addresses: vec![options.address.map_or_else(|| own_address(master), Ok)?],
+        addresses: match &options.address[..] {
+            [] => vec![own_address(master)?],
+            given => given.to_vec(),
+        },
         cluster: name.clone(),
         log_root: directory.join("logs"),
-        dns_service: backend.reaches_services,
+        dns_service: takes_addresses,
         endpoint_port: Some(listener.local_addr()?.port()),
         heartbeat: options.heartbeat,
-        eviction: options.eviction_hard.clone(),
         ..Config::default()
     };
-    let can = backend.runtime.capabilities();
+    let config = options.own.set(config);
     let mut agent = Agent::new(name.clone(), client.clone(), backend.runtime, Arc::clone(&backend.network))
         .config(config);
-    if !can.simulated {
-        agent = agent.volumes(Arc::new(volumes(&directory, &can))).prober(Arc::new(NetProber));
+    if let Some(machine) = &backend.machine {
+        agent = agent.volumes(Arc::new(machine.volumes(directory.join(VOLUMES)))).prober(Arc::new(NetProber));
+        if let Some(plugins) = machine.device_plugins() {
+            agent = agent.device_plugins(plugins);
+        }
     }
-    for place in manifests(options)? {
+    for place in manifests(options, &submitted)? {
         agent = agent.manifests(place);
     }
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
     println!("{name} is a node of the cluster at {master}");
-    let stopped = || stop.clone().cancelled_owned();
+    // What pods live with goes on until they have ended.
+    let closing = CancellationToken::new();
+    let stopped = || closing.clone().cancelled_owned();
     let names = async {
-        if backend.reaches_services {
+        if takes_addresses {
             let dns = Dns::new().owner(&name);
             let answer = || dns.clone().run(carrier.clone(), stopped());
-            lasting(&stop, "the cluster's names are not answered", answer).await;
+            lasting(&closing, "the cluster's names are not answered", answer).await;
         }
     };
     let pods = async {
-        let Some(pods) = backend.pods else { return };
+        let Some(pods) = backend.machine.as_ref().and_then(Machine::pods) else { return };
         let (routes, told) = Routes::new(&name, &name);
         let follow = || routes.run(carrier.clone(), stopped());
-        let ways = lasting(&stop, "pods of other nodes are not reached", follow);
+        let ways = lasting(&closing, "pods of other nodes are not reached", follow);
         tokio::select! {
             () = ways => {}
             () = pods.follow(told) => {}
         }
     };
     let balancers = async {
-        if backend.announces {
+        if takes_addresses {
             let announcer = Announcer::new(&name, &name);
             let answer = || announcer.run(carrier.clone(), stopped());
-            lasting(&stop, "addresses of load balancers are not answered for", answer).await;
+            lasting(&closing, "addresses of load balancers are not answered for", answer).await;
         }
     };
-    let services = lasting(&stop, "services are not carried", || {
+    let services = lasting(&closing, "services are not carried", || {
         proxy::run(carrier.clone(), name.clone(), Arc::clone(&backend.network), stopped())
     });
     tokio::join!(
-        serve_node(listener, tls, Arc::new(agent.service()), stop.clone()),
-        agent.run(stopped()),
+        serve_node(listener, tls, (Arc::new(agent.service()), submitted), closing.clone()),
+        async {
+            agent.run(stop.cancelled()).await;
+            closing.cancel();
+        },
         services,
         names,
         pods,
@@ -177,19 +194,25 @@ async fn lasting<F: Future<Output = Result<(), Status>>>(
 ) {
     while let Some(Err(error)) = stop.run_until_cancelled(work()).await {
         warn!(%error, "{without}; trying again");
-        stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await;
+        stop.run_until_cancelled(tokio::time::sleep(RETRY)).await;
     }
 }
 
-/// Where volumes are kept.
-fn volumes(directory: &Path, can: &Capabilities) -> Volumes {
-    let volumes = Volumes::new(directory.join("volumes"));
-    if can.fields.privileged { volumes } else { volumes.containers_have_own_rights() }
+/// The manifests that were submitted to the node.
+fn submitted(directory: &Path, name: &str) -> anyhow::Result<Arc<Submitted>> {
+    let folder = directory.join("submitted");
+    let opened = Submitted::open(&folder, name);
+    Ok(Arc::new(opened.with_context(|| format!("{} cannot be made", folder.display()))?))
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}; name another address with --listen"))
 }
 
 /// Where the node finds pods of its own.
-fn manifests(options: &Options) -> anyhow::Result<Vec<Arc<dyn Manifests>>> {
-    let mut places: Vec<Arc<dyn Manifests>> = Vec::new();
+fn manifests(options: &Options, submitted: &Arc<Submitted>) -> anyhow::Result<Vec<Arc<dyn Manifests>>> {
+    let mut places: Vec<Arc<dyn Manifests>> = vec![Arc::clone(submitted) as _];
     if let Some(path) = &options.pod_manifest_path {
         places.push(Arc::new(ManifestPath::new(path).period(options.file_check_frequency)));
     }

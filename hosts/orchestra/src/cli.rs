@@ -12,6 +12,7 @@ use orchestra_core::node::Thresholds;
 use orchestra_core::quantity::Quantity;
 use orchestra_core::runtime::ImageRef;
 use orchestra_http::{ApiOptions, SchedulerOptions};
+use orchestra_machine::Choice;
 
 /// Kubernetes in one program: a whole cluster on this machine.
 #[derive(Debug, Parser)]
@@ -81,20 +82,12 @@ pub(crate) struct Up {
     /// Where to write the kubeconfig [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else native as root
-    /// where runc is installed, else processes of this machine
-    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
-    pub(crate) runtime: Runtime,
-    /// The socket of --runtime containerd [default: that of containerd or CRI-O, where it usually is]
-    #[arg(long, value_name = "SOCK")]
-    pub(crate) runtime_endpoint: Option<String>,
-    /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for processes as root where
-    /// other machines may join
-    #[arg(long, value_enum, default_value_t = Network::Auto)]
-    pub(crate) network: Network,
-    /// The range of cluster IPs, for a second cluster on a machine [default: 10.96.0.0/12; processes without root have
-    /// loopback addresses]
-    #[arg(long, value_name = "CIDR")]
+    /// What runs containers and leads to services
+    #[command(flatten)]
+    pub(crate) machine: Choice,
+    /// The range of cluster IPs, for a second cluster on a machine; with one of IPv6 behind a comma Services and pods may have
+    /// both, by --network nftables [default: 10.96.0.0/12; processes without root have loopback addresses]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
     pub(crate) service_cluster_ip_range: Option<ServiceRanges>,
     /// The addresses that Services of type LoadBalancer are given, and that this machine answers for on its segment: ranges
     /// such as 192.0.2.240-192.0.2.250 or 2001:db8::100/120; without root, of loopback
@@ -200,6 +193,11 @@ pub(crate) struct Explain {
     /// Its namespace
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Try in a copy of the cluster which small change helps the object, and how long that takes
+    #[arg(long = "try", requires = "object")]
+    pub(crate) tried: bool,
+    #[command(flatten)]
+    pub(crate) scheduler: SchedulerOptions,
     /// List what is wrong in all namespaces
     #[arg(short = 'A', long, conflicts_with_all = ["namespace", "object"])]
     pub(crate) all_namespaces: bool,
@@ -228,9 +226,13 @@ pub(crate) struct Simulate {
     /// A file that `orchestra record` wrote
     pub(crate) trace: PathBuf,
     /// Live through it on the nodes of this file: manifests of Nodes with status.allocatable; one with the annotation
-    /// orchestra.dev/count stands for as many
+    /// orchestra.dev/count stands for as many, and for a group that grows and shrinks as pods need it if that is two
+    /// numbers, such as 2-10
     #[arg(long, value_name = "FILE")]
     pub(crate) nodes: Option<PathBuf>,
+    /// Live through it with the HorizontalPodAutoscalers of this file, in place of what those wrote that were recorded
+    #[arg(long, value_name = "FILE")]
+    pub(crate) autoscalers: Option<PathBuf>,
     /// How the scheduler chooses among nodes
     #[arg(long, value_enum, default_value_t = Scheduling::Spread)]
     pub(crate) scheduling: Scheduling,
@@ -272,6 +274,8 @@ pub(crate) struct Dashboard {
 /// All that is said happens in one fork of the cluster, in the order in which the options stand here.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct WhatIf {
+    #[command(flatten)]
+    pub(crate) scheduler: SchedulerOptions,
     /// Apply the manifests of this file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Vec<PathBuf>,
@@ -425,39 +429,12 @@ pub(crate) struct Part {
     pub(crate) data: DataDir,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Runtime {
-    /// Docker if a daemon answers, else containerd or CRI-O, else native, else processes
-    Auto,
-    /// Containers by Docker
-    Docker,
-    /// Containers by containerd, CRI-O or another that speaks the CRI
-    #[value(alias = "cri")]
-    Containerd,
-    /// Containers of images without any daemon, by runc: takes root
-    Native,
-    /// Containers as process groups of this machine: no daemon, no root, no image
-    Process,
-    /// Containers in name only
-    Fake,
-}
-
 /// A part that another program may be instead.
 fn replaceable(name: &str) -> Result<Component, String> {
     match Component::parse(name) {
         Some(part @ (Component::Scheduler | Component::ControllerManager)) => Ok(part),
         _ => Err("it is kube-scheduler or kube-controller-manager that can be left out".to_owned()),
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Network {
-    /// The kernel, where that is possible and other machines may join, else user space
-    Auto,
-    /// A proxy in user space
-    Userspace,
-    /// Rules of the kernel, by nftables
-    Nftables,
 }
 
 pub(crate) fn default_data_dir() -> PathBuf {

@@ -31,7 +31,7 @@ pub(crate) async fn run(options: Demo) -> anyhow::Result<()> {
 
 async fn show(options: &Demo, directory: &std::path::Path) -> anyhow::Result<()> {
     let started = Instant::now();
-    let backend = backend::process(directory, "demo").await?;
+    let backend = backend::of_processes(directory, "demo").await?;
     let cluster = backend.add_to(Cluster::builder()).await?.start().await?;
     println!("A cluster of one node, in this process, in {} ms.\n", started.elapsed().as_millis());
     let client = cluster.client();

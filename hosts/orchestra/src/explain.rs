@@ -8,11 +8,13 @@ use orchestra_core::api::{Client, ListOptions, Operation, Reply, Status, Target}
 use orchestra_core::explain::{About, Facts, Severity, Step, Story, explain, sources, wrong};
 use orchestra_core::meta::ObjectName;
 use orchestra_core::objects;
+use orchestra_core::what_if::{Remedy, remedy};
 use serde_json::json;
 
 use crate::backup::connect;
 use crate::cli::{self, Told};
 use crate::placing::placing;
+use crate::progress::Progress;
 
 pub(crate) async fn run(options: &cli::Explain) -> anyhow::Result<()> {
     let client = connect(&options.access)?.client();
@@ -30,22 +32,46 @@ pub(crate) async fn run(options: &cli::Explain) -> anyhow::Result<()> {
     let (facts, unread) = gather(&client, &about.namespace).await?;
     anyhow::ensure!(facts.has(&about), "there is no {about}{}", hint(&about, &unread));
     let story = explain(&facts, &about);
+    let helps = match &story {
+        Some(_) if options.tried => Some(tried(options, &about).await?),
+        _ => None,
+    };
     if options.output == Told::Json {
-        println!("{:#}", json!({"items": story.iter().collect::<Vec<_>>(), "unread": unread}));
+        let mut told = json!({"items": story.iter().collect::<Vec<_>>(), "unread": unread});
+        if let Some(helps) = &helps {
+            told["helps"] = json!(helps);
+        }
+        println!("{told:#}");
         return Ok(());
     }
     match &story {
         Some(story) => print!("{}", one(story)),
         None => println!("Nothing is the matter with {about}."),
     }
+    match helps {
+        Some(Some(helps)) => println!("\nTried in a copy: {helps}."),
+        Some(None) => println!("\nNo small change that was tried in a copy helps."),
+        None => {}
+    }
     if about.resource == "pods" {
         let name = ObjectName::namespaced(&*about.namespace, &*about.name);
         // Who may not see nodes has been told what the scheduler said.
-        if let Ok(Some(told)) = placing(&client, &name).await {
+        if let Ok(Some(told)) = placing(&client, &name, options.scheduler.configuration()?.as_ref()).await {
             print!("\n{told}");
         }
     }
     Ok(())
+}
+
+/// The smallest change that helps, of those that were tried in a copy of the cluster here.
+async fn tried(options: &cli::Explain, about: &About) -> anyhow::Result<Option<Remedy>> {
+    let progress = Progress::new();
+    progress.begin("Reading", "what the cluster holds");
+    let fork = crate::what_if::fork(&options.access, &options.scheduler).await?;
+    progress.begin("Trying", "what might help in copies, in a time of their own");
+    let found = remedy(fork, about.clone()).await;
+    progress.close();
+    Ok(found?)
 }
 
 fn hint(about: &About, unread: &[&str]) -> String {

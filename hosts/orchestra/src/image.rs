@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use orchestra_core::runtime::ImageRef;
+use orchestra_machine::native_directory;
 use orchestra_runtime::images::{Store, Stored};
 use orchestra_runtime::native::Images;
 
-use crate::backend::native_directory;
 use crate::cli::{DataDir, Image};
 use crate::directory;
 use crate::progress::Progress;

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `cli` | the command line |
 //! | `up` | the cluster in the foreground |
+//! | `backend` | what its nodes are |
 //! | `directory` | where a cluster keeps its state, and what may not share it |
 //! | `control` | `orchestra stop` and `start`: parts of a running cluster, by a socket in its data directory |
 //! | `history`, `backup` | `orchestra history`, `backup` and `restore`, through the API of a running cluster |
@@ -20,6 +21,9 @@
 //! | `convert` | manifests of old versions, made those of today |
 //! | `kubecfg` | the command line of before `kubectl` |
 //! | `demo` | a throw-away cluster that shows itself |
+//!
+//! What runs beside the cluster's own tasks: in `up`, one task a connection to the control socket, and parts of the cluster
+//! that follow the pods of other nodes, answer names and answer for load balancers; in `top`, one thread that reads keys.
 
 mod backend;
 mod backup;

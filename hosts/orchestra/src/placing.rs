@@ -1,30 +1,46 @@
 //! Why a pod waits, node by node, and the smallest changes that would place it.
 //!
 //! All is worked out here, from what the API shows of the cluster: it can be asked of a cluster elsewhere too, and of
-//! one that has another scheduler.
+//! one that has another scheduler. How that was configured is told by its file.
 
 use std::fmt::Write as _;
 
 use k8s_openapi::api::core::v1::Pod;
 use orchestra_core::api::Client;
 use orchestra_core::meta::ObjectName;
-use orchestra_core::scheduler::{DEFAULT_SCHEDULER, Explanation, PodInfo, Reason, explain, observe};
+use orchestra_core::scheduler::{
+    Configuration, DEFAULT_SCHEDULER, Explanation, PodInfo, Profile, Reason, Snapshot, explain_by, observe,
+};
 
-/// Why a pod has no node, as our own rules have it; `None` if it has one, or there is none of that name.
-pub(crate) async fn placing(client: &Client, name: &ObjectName) -> anyhow::Result<Option<String>> {
+/// Why a pod has no node, as our own rules have it or as the scheduler of a configuration has; `None` if it has one, or there
+/// is none of that name.
+pub(crate) async fn placing(
+    client: &Client,
+    name: &ObjectName,
+    configuration: Option<&Configuration>,
+) -> anyhow::Result<Option<String>> {
     let snapshot = observe(client).await?;
     let Some(entry) = client.cache::<Pod>().await?.get(name) else { return Ok(None) };
     let pod = PodInfo::from_entry(&entry)?;
-    Ok(pod.node.is_none().then(|| told(&pod, &explain(&snapshot, &pod))))
+    let profiles = configuration.map_or(&[][..], |configuration| &configuration.profiles);
+    Ok(pod.node.is_none().then(|| of_profiles(&pod, profiles, &snapshot)))
 }
 
-fn told(pod: &PodInfo, explanation: &Explanation) -> String {
+/// By the profile that the pod asks for, if there is one, else by the default rules.
+fn of_profiles(pod: &PodInfo, profiles: &[Profile], snapshot: &Snapshot) -> String {
+    let profile = profiles.iter().find(|profile| profile.name == pod.scheduler);
+    let is_known = profile.is_some() || *pod.scheduler == *DEFAULT_SCHEDULER;
+    let explanation = explain_by(profile.unwrap_or(&Profile::default()), snapshot, pod);
+    told(pod, is_known, &explanation)
+}
+
+fn told(pod: &PodInfo, is_known: bool, explanation: &Explanation) -> String {
     let name = &pod.name;
     if let Some(node) = &pod.node {
         return format!("{name} is on the node {node}.\n");
     }
     let mut text = String::new();
-    if *pod.scheduler != *DEFAULT_SCHEDULER {
+    if !is_known {
         let _ = writeln!(
             text,
             "{name} is for the scheduler {:?}; what follows is by our own rules.",
@@ -85,7 +101,7 @@ fn detail(reason: &Reason) -> String {
 
 #[cfg(test)]
 mod tests {
-    use orchestra_core::scheduler::{NodeSpec, Snapshot};
+    use orchestra_core::scheduler::NodeSpec;
     use serde_json::{Value, json};
 
     use super::*;
@@ -131,14 +147,39 @@ Any of these would place it:
   b: tolerate k:NoSchedule
   a: request 1000m of cpu instead of 2000m
 ";
-        assert_eq!(told(&pod, &explain(&cluster(), &pod)), expected);
+        assert_eq!(of_profiles(&pod, &[], &cluster()), expected);
+    }
+
+    #[test]
+    fn a_pod_is_explained_by_the_profile_that_it_asks_for() {
+        let file = br#"{
+            "apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration",
+            "profiles": [{"schedulerName": "blind", "plugins": {"multiPoint": {"disabled": [{"name": "TaintToleration"}]}}}]
+        }"#;
+        let profiles = Configuration::parse(file).unwrap().profiles;
+        let explained = |scheduler: &str, profiles: &[Profile]| {
+            of_profiles(&pod(&json!({"schedulerName": scheduler})), profiles, &cluster())
+        };
+        let expected = "\
+default/web fits on b; no scheduler has placed it yet.
+
+  a
+    NodeResourcesFit: 2000m of cpu are asked for, 1000m of 1000m are free
+";
+        assert_eq!(explained("blind", &profiles), expected);
+        let by_our_own = "default/web is for the scheduler \"blind\"; what follows is by our own rules.\n";
+        assert!(explained("blind", &[]).starts_with(by_our_own));
+        assert!(
+            explained("default-scheduler", &profiles)
+                .starts_with("default/web waits: 0/2 nodes are available")
+        );
     }
 
     #[test]
     fn a_pod_that_does_not_wait_for_a_node_says_what_it_waits_for() {
         let explained = |change: Value| {
             let pod = pod(&change);
-            told(&pod, &explain(&cluster(), &pod))
+            of_profiles(&pod, &[], &cluster())
         };
         assert_eq!(explained(json!({"nodeName": "a"})), "default/web is on the node a.\n");
         let gated =

@@ -83,28 +83,31 @@ fn lives(options: &Simulate, trace: &Trace) -> anyhow::Result<Vec<(&'static str,
     };
     let mut other = Replay::new().scheduler(scheduler);
     if let Some(file) = &options.nodes {
-        other = other.nodes(nodes(file)?)?;
+        other = other.nodes(manifests(file, "nodes")?)?;
     }
-    if options.nodes.is_some() || options.scheduling != Scheduling::Spread {
+    if let Some(file) = &options.autoscalers {
+        other = other.autoscalers(manifests(file, "autoscalers")?)?;
+    }
+    if options.nodes.is_some() || options.autoscalers.is_some() || options.scheduling != Scheduling::Spread {
         lives.push(("otherwise", other.run(trace)?));
     }
     Ok(lives)
 }
 
-fn nodes(file: &Path) -> anyhow::Result<Vec<Value>> {
+fn manifests(file: &Path, what: &str) -> anyhow::Result<Vec<Value>> {
     let text = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let documents = yaml::read(&text).with_context(|| format!("{} is no manifest", file.display()))?;
-    let mut nodes = Vec::new();
+    let mut all = Vec::new();
     for document in documents {
         match document.get("items").and_then(Value::as_array) {
-            Some(items) => nodes.extend(items.iter().cloned()),
-            None => nodes.push(document),
+            Some(items) => all.extend(items.iter().cloned()),
+            None => all.push(document),
         }
     }
-    if nodes.is_empty() {
-        bail!("{} has no nodes", file.display());
+    if all.is_empty() {
+        bail!("{} has no {what}", file.display());
     }
-    Ok(nodes)
+    Ok(all)
 }
 
 fn text(trace: &Trace, recorded: &Figures, lives: &[(&str, Replayed)]) -> String {

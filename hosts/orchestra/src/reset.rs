@@ -11,16 +11,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use orchestra_core::runtime::{Filter, Runtime, Sandbox};
 use orchestra_core::store::redb::RedbStore;
-use orchestra_net::Leftovers;
-use orchestra_runtime::cri::CriRuntime;
-use orchestra_runtime::docker::DockerRuntime;
+use orchestra_machine::{left_in, plugins_directory};
+use orchestra_net::{CniNetwork, Leftovers};
 use orchestra_runtime::host::mounts;
-use orchestra_runtime::native::{self, NativeRuntime};
-use orchestra_runtime::process::{self, ProcessRuntime};
 
-use crate::backend::{CONTAINERD, DOCKER, NATIVE, identity, native_directory};
+use crate::backend::identity;
 use crate::cli::Reset;
-use crate::directory;
 
 /// The file in which a node has its name, and which it locks while it runs.
 const NODE: &str = "node";
@@ -81,7 +77,7 @@ impl Found {
     async fn look(directory: &Path) -> anyhow::Result<Self> {
         let used = Used::take(directory)?;
         let owner = owner(directory)?;
-        let runtime = runtime(directory).await?;
+        let runtime = left_in(directory).await?;
         let pods = match &runtime {
             Some(runtime) => pods_of(&**runtime, &owner).await?,
             None => Vec::new(),
@@ -113,6 +109,9 @@ impl Found {
                     .with_context(|| format!("pod {}/{} cannot be removed", name.namespace, name.name))?;
             }
         }
+        let connected = CniNetwork::remove_all(&plugins_directory(&self.directory)).await;
+        connected
+            .context("not all pods could be taken off the network by the plugins that connected them")?;
         // Anew: with the last pod the bridge may have become unused.
         let network = Leftovers::of(&owner(&self.directory)?, BRIDGE).await?;
         network.remove().await.context("not all could be taken from the machine's network")?;
@@ -162,37 +161,4 @@ fn owner(directory: &Path) -> anyhow::Result<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(identity(directory)),
         Err(error) => Err(error).with_context(|| format!("{}/{NODE} cannot be read", directory.display())),
     }
-}
-
-/// What runs the containers of the directory, if anything does.
-async fn runtime(directory: &Path) -> anyhow::Result<Option<Arc<dyn Runtime>>> {
-    let without =
-        "its containers cannot be removed without it; start it, or remove them by hand and then the file";
-    let named = directory::runtime(directory)?;
-    let file = directory.join("runtime");
-    Ok(match named.as_deref() {
-        Some(DOCKER) => {
-            let docker = DockerRuntime::connect().await;
-            Some(Arc::new(
-                docker.with_context(|| format!("no Docker daemon answers: {without} {}", file.display()))?,
-            ))
-        }
-        Some(CONTAINERD) => {
-            let cri = CriRuntime::connect().await;
-            Some(Arc::new(
-                cri.with_context(|| format!("no container runtime answers: {without} {}", file.display()))?,
-            ))
-        }
-        Some(NATIVE) => {
-            let config = native::Config::new(native_directory(directory));
-            Some(Arc::new(
-                NativeRuntime::open(config).await.context("its containers cannot be removed without runc")?,
-            ))
-        }
-        _ if directory.join("containers").is_dir() => {
-            let config = process::Config::new(directory.join("containers"));
-            Some(Arc::new(ProcessRuntime::open(config).await.context("its containers cannot be read")?))
-        }
-        _ => None,
-    })
 }

@@ -94,7 +94,7 @@ struct Running {
     others: Vec<(Component, PathBuf)>,
     control: UnixListener,
     /// Held for as long as the cluster runs.
-    _services: Option<Range>,
+    _services: Vec<Range>,
     /// The line by which other machines join, if they may.
     join: Option<String>,
     /// Where Ingresses are served.
@@ -106,7 +106,7 @@ async fn serve(
     directory: &Path,
     store: RedbStore,
     backend: Backend,
-    (control, services): (UnixListener, Option<Range>),
+    (control, services): (UnixListener, Vec<Range>),
 ) -> anyhow::Result<Running> {
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!("cannot listen on {}; name another address with --listen", options.listen)

@@ -9,10 +9,11 @@ use orchestra_core::api::yaml;
 use orchestra_core::cluster::Fork;
 use orchestra_core::store::backup;
 use orchestra_core::store::memory::MemoryStore;
-use orchestra_core::what_if::{Change, Question, ask};
+use orchestra_core::what_if::{Intervention, Question, ask};
+use orchestra_http::SchedulerOptions;
 
 use crate::backup::connect;
-use crate::cli::{Told, WhatIf};
+use crate::cli::{Access, Told, WhatIf};
 use crate::progress::Progress;
 
 pub(crate) async fn run(options: &WhatIf) -> anyhow::Result<()> {
@@ -22,7 +23,7 @@ pub(crate) async fn run(options: &WhatIf) -> anyhow::Result<()> {
     }
     let progress = Progress::new();
     progress.begin("Reading", "what the cluster holds");
-    let fork = fork(options).await?;
+    let fork = fork(&options.access, &options.scheduler).await?;
     progress.begin("Living", "through it in a copy, in a time of its own");
     let answer = ask(fork, Question::new(changes)).await;
     progress.close();
@@ -35,17 +36,18 @@ pub(crate) async fn run(options: &WhatIf) -> anyhow::Result<()> {
 }
 
 /// What the cluster holds now. It is read as a backup is, and what was written of it to disk is gone when this returns.
-async fn fork(options: &WhatIf) -> anyhow::Result<Fork> {
+pub(crate) async fn fork(access: &Access, scheduler: &SchedulerOptions) -> anyhow::Result<Fork> {
     // A directory that nobody else may look into: it holds the cluster's Secrets.
     let directory = tempfile::tempdir().context("there is no room for a copy of the cluster's state")?;
     let file = directory.path().join("state");
-    connect(&options.access)?.backup(&file).await?;
+    connect(access)?.backup(&file).await?;
     let store = MemoryStore::new();
     backup::restore(&store, &file).await?;
-    Ok(Fork::of_store(store, Timestamp::now()))
+    let fork = Fork::of_store(store, Timestamp::now());
+    Ok(scheduler.configuration()?.into_iter().fold(fork, Fork::scheduler))
 }
 
-fn changes(options: &WhatIf) -> anyhow::Result<Vec<Change>> {
+fn changes(options: &WhatIf) -> anyhow::Result<Vec<Intervention>> {
     let mut changes = Vec::new();
     for file in &options.file {
         changes.extend(manifests(file)?);
@@ -55,19 +57,19 @@ fn changes(options: &WhatIf) -> anyhow::Result<Vec<Change>> {
         let (kind, name) = object.split_once('/').with_context(|| unclear(scaled))?;
         let replicas = replicas.parse().with_context(|| unclear(scaled))?;
         let (kind, name, namespace) = (kind.to_owned(), name.to_owned(), options.namespace.clone());
-        changes.push(Change::Scale { kind, namespace, name, replicas });
+        changes.push(Intervention::Scale { kind, namespace, name, replicas });
     }
     for deleted in &options.delete {
         let (kind, name) =
             deleted.split_once('/').with_context(|| format!("{deleted:?} is not KIND/NAME"))?;
         let (kind, name, namespace) = (kind.to_owned(), name.to_owned(), options.namespace.clone());
-        changes.push(Change::Delete { kind, namespace, name });
+        changes.push(Intervention::Delete { kind, namespace, name });
     }
-    changes.extend(options.cordon.iter().cloned().map(Change::Cordon));
-    changes.extend(options.uncordon.iter().cloned().map(Change::Uncordon));
-    changes.extend(options.drain.iter().cloned().map(Change::Drain));
-    changes.extend(options.upgrade.iter().cloned().map(Change::Upgrade));
-    changes.extend(options.lose_node.iter().cloned().map(Change::LoseNode));
+    changes.extend(options.cordon.iter().cloned().map(Intervention::Cordon));
+    changes.extend(options.uncordon.iter().cloned().map(Intervention::Uncordon));
+    changes.extend(options.drain.iter().cloned().map(Intervention::Drain));
+    changes.extend(options.upgrade.iter().cloned().map(Intervention::Upgrade));
+    changes.extend(options.lose_node.iter().cloned().map(Intervention::LoseNode));
     Ok(changes)
 }
 
@@ -76,14 +78,14 @@ fn unclear(scaled: &str) -> String {
 }
 
 /// What a file would have applied; each object of a `List` by itself.
-fn manifests(file: &Path) -> anyhow::Result<Vec<Change>> {
+fn manifests(file: &Path) -> anyhow::Result<Vec<Intervention>> {
     let text = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
     let documents = yaml::read(&text).with_context(|| format!("{} is no manifest", file.display()))?;
     let mut changes = Vec::new();
     for document in documents {
         match document.get("items").and_then(|items| items.as_array()) {
-            Some(items) => changes.extend(items.iter().cloned().map(Change::Apply)),
-            None => changes.push(Change::Apply(document)),
+            Some(items) => changes.extend(items.iter().cloned().map(Intervention::Apply)),
+            None => changes.push(Intervention::Apply(document)),
         }
     }
     Ok(changes)

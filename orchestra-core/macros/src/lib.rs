@@ -1,13 +1,15 @@
-//! The `selector!` macro. Use it as `orchestra_core::selector::selector!`, where it is documented.
+//! The macros of `orchestra-core`, which documents them: `selector!` as `orchestra_core::selector::selector!`, and
+//! `#[derive(Object)]` as `orchestra_core::meta::Object`.
 //!
-//! It needs no parser of Rust: a requirement is a handful of tokens. The label grammar is the very file that the
-//! library checks labels with.
+//! They need no parser of Rust: a requirement of a selector is a handful of tokens, and of a struct its name is asked. The
+//! label grammar is the very file that the library checks labels with.
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../src/selector/grammar.rs"]
 mod grammar;
+mod object;
 
 /// A label selector, checked while the program is compiled. Documented in `orchestra_core::selector`.
 #[proc_macro]
@@ -16,6 +18,12 @@ pub fn selector(input: TokenStream) -> TokenStream {
         Ok(requirements) => emit(requirements),
         Err(fault) => fault.emit(),
     }
+}
+
+/// Makes a struct with a field `metadata` an object of a kind. Documented in `orchestra_core::meta::Object`.
+#[proc_macro_derive(Object, attributes(object))]
+pub fn derive_object(input: TokenStream) -> TokenStream {
+    object::derive(input).unwrap_or_else(Fault::emit)
 }
 
 /// What is wrong, and where.

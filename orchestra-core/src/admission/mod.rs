@@ -16,7 +16,7 @@
 //! | `runtime_class` | pods have the overhead, the nodes and the tolerations of their RuntimeClass |
 //! | `selectors` | warnings of selectors that overlap |
 //! | `service_account` | a pod's account, and its token |
-//! | `service` | cluster IPs and node ports, each given to one service at a time |
+//! | `service` | cluster IPs and node ports (of `service_ranges`), each given to one service at a time |
 //! | `review` | which requests webhooks and policies are about, and what they are told |
 //! | `storage_class` | the default StorageClass of claims that name none |
 //! | `storage_protection` | the finalizers that keep claims, volumes and their classes while they are in use |
@@ -39,6 +39,7 @@ mod runtime_class;
 mod selectors;
 mod service;
 mod service_account;
+mod service_ranges;
 mod storage_class;
 mod storage_protection;
 mod webhooks;
@@ -63,8 +64,9 @@ pub use policy::{MutatingPolicies, ValidatingPolicies};
 pub use quota::Quotas;
 pub use runtime_class::RuntimeClasses;
 pub use selectors::SelectorWarnings;
-pub use service::{InvalidRange, ServiceAllocation, ServiceRanges};
+pub use service::ServiceAllocation;
 pub use service_account::ServiceAccounts;
+pub use service_ranges::{InvalidRange, ServiceRanges};
 pub use storage_class::DefaultStorageClass;
 pub use storage_protection::StorageProtection;
 pub(crate) use storage_protection::{CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION};

@@ -82,7 +82,7 @@ impl PodDefaults {
 
     /// A pod has the labels by which its node says where it stands.
     fn topology(&self, object: &mut Value) {
-        let name = object.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default();
+        let Some(name) = object["spec"]["nodeName"].as_str().filter(|name| !name.is_empty()) else { return };
         let nodes = self.cache_of::<Node>();
         let Some(node) = nodes.and_then(|nodes| nodes.get(&ObjectName::cluster(name))) else { return };
         for key in ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"] {
@@ -114,6 +114,16 @@ fn default_class(classes: &Cache) -> Option<Arc<Class>> {
     let all = classes.list(&Query::all());
     let all = all.iter().filter_map(|entry| entry.view::<Class>().ok());
     all.filter(|class| class.global_default).min_by_key(|class| class.value)
+}
+
+/// An update that leaves out what a pod got from its class does not mean to change it.
+fn keep_priority(spec: &mut Value, old: &Value) {
+    for field in ["priority", "preemptionPolicy"] {
+        let held = old.get(field).filter(|held| !held.is_null());
+        if let Some(held) = held.filter(|_| spec.get(field).is_none_or(Value::is_null)) {
+            spec[field] = held.clone();
+        }
+    }
 }
 
 fn tolerate_failing_nodes(spec: &mut Value) {
@@ -156,6 +166,9 @@ impl Admission for PodDefaults {
         if verb == WriteVerb::Create {
             self.priority(attributes, spec)?;
         }
+        if verb == WriteVerb::Update && attributes.subresource.is_none() {
+            attributes.old.into_iter().for_each(|old| keep_priority(spec, &old["spec"]));
+        }
         // An update that leaves them out gets them again: they cannot be taken away.
         if attributes.subresource.is_none() {
             tolerate_failing_nodes(spec);
@@ -164,5 +177,23 @@ impl Admission for PodDefaults {
             self.topology(object);
         }
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::keep_priority;
+
+    #[test]
+    fn an_update_that_leaves_out_the_priority_keeps_it() {
+        let old = json!({ "priority": 7, "preemptionPolicy": "Never" });
+        let mut spec = json!({ "priority": 8 });
+        keep_priority(&mut spec, &old);
+        assert_eq!(spec, json!({ "priority": 8, "preemptionPolicy": "Never" }));
+        let mut spec = json!({});
+        keep_priority(&mut spec, &json!({}));
+        assert_eq!(spec, json!({}), "what was never there is not either");
     }
 }

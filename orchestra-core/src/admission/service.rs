@@ -6,15 +6,14 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
-use std::net::Ipv4Addr;
-use std::ops::RangeInclusive;
-use std::str::FromStr;
+use std::net::IpAddr;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::service_ranges::{ServiceRanges, V4, V6, family_of};
 use crate::api::admission::{Admission, Attributes};
 use crate::api::field::{Errors, Path};
 use crate::api::{Caches, Status};
@@ -23,77 +22,6 @@ use crate::meta::ObjectName;
 use crate::objects::service::validate_cluster_ips;
 use crate::store::{Key, Txn};
 use crate::watch::Query;
-
-/// The addresses that services may have.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceRanges {
-    network: Ipv4Addr,
-    prefix: u8,
-    node_ports: RangeInclusive<u16>,
-}
-
-/// Text that is not an IPv4 network fit for services.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an IPv4 network of /8 to /28 such as 10.96.0.0/12")]
-pub struct InvalidRange(String);
-
-impl Default for ServiceRanges {
-    fn default() -> Self {
-        Self { network: Ipv4Addr::new(10, 96, 0, 0), prefix: 12, node_ports: 30_000..=32_767 }
-    }
-}
-
-impl FromStr for ServiceRanges {
-    type Err = InvalidRange;
-
-    fn from_str(text: &str) -> Result<Self, InvalidRange> {
-        let invalid = || InvalidRange(text.to_owned());
-        let (network, prefix) = text.split_once('/').ok_or_else(invalid)?;
-        let prefix: u8 =
-            prefix.parse().ok().filter(|prefix| (8..=28).contains(prefix)).ok_or_else(invalid)?;
-        let network: Ipv4Addr = network.parse().map_err(|_| invalid())?;
-        let network = Ipv4Addr::from(u32::from(network) & mask(prefix));
-        Ok(Self { network, prefix, ..Self::default() })
-    }
-}
-
-impl fmt::Display for ServiceRanges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
-    }
-}
-
-fn mask(prefix: u8) -> u32 {
-    u32::MAX << (32 - prefix)
-}
-
-impl ServiceRanges {
-    /// With another range for node ports.
-    #[must_use]
-    pub fn with_node_ports(mut self, node_ports: RangeInclusive<u16>) -> Self {
-        self.node_ports = node_ports;
-        self
-    }
-
-    /// The first address: that of the API server's own service.
-    pub fn api_server(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.network) + 1)
-    }
-
-    /// The tenth address: that of the Service by which names are looked up, where everybody expects it.
-    pub fn dns(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.network) + 10)
-    }
-
-    fn contains(&self, address: Ipv4Addr) -> bool {
-        u32::from(address) & mask(self.prefix) == u32::from(self.network)
-    }
-
-    /// How many addresses can be given out: not the network's own, not the broadcast address.
-    fn size(&self) -> u32 {
-        !mask(self.prefix) - 1
-    }
-}
 
 /// Gives services their cluster IPs and node ports, and takes them back.
 pub struct ServiceAllocation {
@@ -122,6 +50,9 @@ struct Spec {
     kind: String,
     #[serde(rename = "clusterIP")]
     cluster_ip: String,
+    #[serde(rename = "clusterIPs")]
+    cluster_ips: Vec<String>,
+    ip_families: Vec<String>,
     ports: Vec<Port>,
     allocate_load_balancer_node_ports: Option<bool>,
     external_traffic_policy: String,
@@ -154,10 +85,15 @@ impl Spec {
 
     /// What of this service is recorded as given out.
     fn held(&self) -> BTreeSet<Key> {
-        let address =
-            (self.has_address() && !self.cluster_ip.is_empty()).then(|| address_key(&self.cluster_ip));
+        let addresses = self.addresses().iter().filter(|ip| self.has_address() && !ip.is_empty());
+        let addresses = addresses.map(|ip| address_key(ip));
         let ports = self.ports.iter().filter_map(|port| port.node_port).chain(self.health_check_node_port);
-        address.into_iter().chain(ports.filter(|port| *port != 0).map(port_key)).collect()
+        addresses.chain(ports.filter(|port| *port != 0).map(port_key)).collect()
+    }
+
+    /// Its addresses, the first one first.
+    fn addresses(&self) -> &[String] {
+        if self.cluster_ips.is_empty() { std::slice::from_ref(&self.cluster_ip) } else { &self.cluster_ips }
     }
 }
 
@@ -187,7 +123,7 @@ impl ServiceAllocation {
     fn allocate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
         let taken = self.held_by_others(attributes.name);
         let mut errors = Errors::new();
-        families(object, &mut errors);
+        families(object, &self.ranges, &mut errors);
         if errors.is_empty() {
             self.address(object, &taken, &mut errors);
             self.node_ports(object, &taken, &mut errors);
@@ -199,52 +135,61 @@ impl ServiceAllocation {
         Err(Status::invalid(&id.group, kind, attributes.name.name(), &errors))
     }
 
+    /// Gives a Service an address of each of its families.
     fn address(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
         let spec = Spec::of(object);
         if spec.kind == "ExternalName" {
             return;
         }
-        let path = Path::new("spec.clusterIPs");
-        let address = match spec.cluster_ip.as_str() {
-            "None" => "None".to_owned(),
-            "" => match self.free_address(taken) {
-                Some(address) => address.to_string(),
-                None => {
-                    return errors.invalid(&path, json!([]), "failed to allocate a serviceIP: range is full");
-                }
-            },
-            given => {
-                let parsed: Option<Ipv4Addr> = given.parse().ok();
-                if !parsed.is_some_and(|address| self.ranges.contains(address)) {
-                    let why = format!(
-                        "failed to allocate IP {given}: the provided IP ({given}) is not in the valid range. The range \
-                         of valid IPs is {}",
-                        self.ranges
-                    );
-                    return errors.invalid(&path, json!([given]), why);
-                }
-                if taken.contains(&address_key(given)) {
-                    let why = format!("failed to allocate IP {given}: provided IP is already allocated");
-                    return errors.invalid(&path, json!([given]), why);
-                }
-                given.to_owned()
+        let addresses = if spec.cluster_ip == "None" {
+            vec!["None".to_owned()]
+        } else {
+            let given = |index: usize| spec.addresses().get(index).map(String::as_str).unwrap_or_default();
+            let families = spec.ip_families.iter().enumerate();
+            let one = |(index, family): (usize, &String)| self.one_address(family, given(index), taken);
+            match families.map(one).collect::<Result<Vec<_>, _>>() {
+                Ok(addresses) => addresses,
+                Err((given, why)) => return errors.invalid(&Path::new("spec.clusterIPs"), given, why),
             }
         };
         if let Some(Value::Object(fields)) = object.get_mut("spec") {
-            fields.insert("clusterIP".to_owned(), address.as_str().into());
-            fields.insert("clusterIPs".to_owned(), json!([address]));
+            fields.insert("clusterIP".to_owned(), addresses.first().cloned().into());
+            fields.insert("clusterIPs".to_owned(), json!(addresses));
         }
     }
 
-    fn free_address(&self, taken: &HashSet<Key>) -> Option<Ipv4Addr> {
-        let size = self.ranges.size();
-        let start = self.clock.random() % u64::from(size);
+    /// The address of a family that a Service asks for, or a free one. Where there is none, what was asked for and why.
+    fn one_address(
+        &self,
+        family: &str,
+        given: &str,
+        taken: &HashSet<Key>,
+    ) -> Result<String, (Value, String)> {
+        if given.is_empty() {
+            let full = || (json!([]), "failed to allocate a serviceIP: range is full".to_owned());
+            return self.free_address(family, taken).map(|address| address.to_string()).ok_or_else(full);
+        }
+        let refused = |why: String| (json!([given]), format!("failed to allocate IP {given}: {why}"));
+        if !given.parse().is_ok_and(|address| self.ranges.contains(family, address)) {
+            return Err(refused(format!(
+                "the provided IP ({given}) is not in the valid range. The range of valid IPs is {}",
+                self.ranges.cidr(family)
+            )));
+        }
+        match taken.contains(&address_key(given)) {
+            true => Err(refused("provided IP is already allocated".to_owned())),
+            false => Ok(given.to_owned()),
+        }
+    }
+
+    fn free_address(&self, family: &str, taken: &HashSet<Key>) -> Option<IpAddr> {
+        let size = self.ranges.size(family);
+        let start = self.clock.random() % size;
+        let api_server = IpAddr::from(self.ranges.api_server());
         (0..size)
-            .map(|step| 1 + ((start + u64::from(step)) % u64::from(size)) as u32)
-            .map(|offset| Ipv4Addr::from(u32::from(self.ranges.network) + offset))
-            .find(|address| {
-                *address != self.ranges.api_server() && !taken.contains(&address_key(&address.to_string()))
-            })
+            // A range of version 6 may have as many addresses as there are numbers.
+            .map(|step| self.ranges.nth(family, 1 + start.wrapping_add(step) % size))
+            .find(|address| *address != api_server && !taken.contains(&address_key(&address.to_string())))
     }
 
     fn node_ports(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
@@ -305,8 +250,8 @@ impl ServiceAllocation {
     }
 
     fn within_range(&self, path: &Path, given: i64, errors: &mut Errors) {
-        if !u16::try_from(given).is_ok_and(|port| self.ranges.node_ports.contains(&port)) {
-            let (first, last) = (self.ranges.node_ports.start(), self.ranges.node_ports.end());
+        if !u16::try_from(given).is_ok_and(|port| self.ranges.node_ports().contains(&port)) {
+            let (first, last) = (self.ranges.node_ports().start(), self.ranges.node_ports().end());
             let why = format!(
                 "provided port is not in the valid range. The range of valid ports is {first}-{last}"
             );
@@ -316,7 +261,7 @@ impl ServiceAllocation {
 
     fn free_port(&self, taken: &HashSet<Key>, ours: &HashSet<i64>) -> Option<i64> {
         let (first, last) =
-            (i64::from(*self.ranges.node_ports.start()), i64::from(*self.ranges.node_ports.end()));
+            (i64::from(*self.ranges.node_ports().start()), i64::from(*self.ranges.node_ports().end()));
         let size = last - first + 1;
         let start = (self.clock.random() % size.unsigned_abs()) as i64;
         (0..size)
@@ -325,9 +270,9 @@ impl ServiceAllocation {
     }
 }
 
-/// Says which families of addresses a Service asks for that this cluster, which has those of version 4, has not. What
-/// is wrong with them by themselves comes first, and is all that is said then.
-fn families(object: &Value, errors: &mut Errors) {
+/// Settles which families of addresses a Service has, and says which it asks for that this cluster has not. What is wrong
+/// with them by themselves comes first, and is all that is said then.
+fn families(object: &mut Value, ranges: &ServiceRanges, errors: &mut Errors) {
     let spec = object.get("spec").and_then(|spec| ServiceSpec::deserialize(spec).ok()).unwrap_or_default();
     if spec.type_.as_deref() == Some("ExternalName") {
         return;
@@ -337,7 +282,7 @@ fn families(object: &Value, errors: &mut Errors) {
     if !errors.is_empty() {
         return;
     }
-    let (ips, families) = (spec.cluster_ips.unwrap_or_default(), spec.ip_families.unwrap_or_default());
+    let (ips, mut families) = (spec.cluster_ips.unwrap_or_default(), spec.ip_families.unwrap_or_default());
     let policy = spec.ip_family_policy.as_deref().unwrap_or_default();
     let at = path.child("ipFamilyPolicy");
     for (what, count) in [("cluster IPs", ips.len()), ("IP families", families.len())] {
@@ -347,22 +292,34 @@ fn families(object: &Value, errors: &mut Errors) {
             errors.invalid(&at, policy, detail);
         }
     }
-    for (index, _) in
-        ips.iter().enumerate().filter(|(index, ip)| ip.contains(':') && *index >= families.len())
-    {
-        let detail = "IPv6 is not configured on this cluster";
-        errors.invalid(&path.child("clusterIPs").index(index), json!(ips), detail);
-    }
     let headless = ips.first().is_some_and(|ip| ip == "None");
+    for (index, ip) in ips.iter().enumerate().skip(families.len()).filter(|_| !headless) {
+        let family = family_of(ip);
+        if ranges.has(family) {
+            families.push(family.to_owned());
+        } else {
+            let detail = format!("{family} is not configured on this cluster");
+            errors.invalid(&path.child("clusterIPs").index(index), json!(ips), detail);
+        }
+    }
     if !errors.is_empty() || headless && spec.selector.is_none_or(|labels| labels.is_empty()) {
         return;
     }
-    if policy == "RequireDualStack" {
+    if policy == "RequireDualStack" && !ranges.is_dual() {
         errors.invalid(&at, policy, "this cluster is not configured for dual-stack services");
     }
-    for (index, family) in families.iter().enumerate().filter(|(_, family)| *family != "IPv4") {
+    for (index, family) in families.iter().enumerate().filter(|(_, family)| !ranges.has(family)) {
         let at = path.child("ipFamilies").index(index);
         errors.invalid(&at, family.as_str(), "not configured on this cluster");
+    }
+    if families.is_empty() {
+        families.push(V4.to_owned());
+    }
+    if policy != "SingleStack" && ranges.is_dual() && families.len() == 1 {
+        families.push(if families[0] == V4 { V6 } else { V4 }.to_owned());
+    }
+    if let Some(Value::Object(fields)) = object.get_mut("spec") {
+        fields.insert("ipFamilies".to_owned(), json!(families));
     }
 }
 

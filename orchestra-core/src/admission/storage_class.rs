@@ -36,14 +36,12 @@ impl DefaultStorageClass {
 #[async_trait]
 impl Admission for DefaultStorageClass {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
-        let is_new_claim =
-            attributes.resource.id.is::<PersistentVolumeClaim>() && attributes.verb == WriteVerb::Create;
+        if !attributes.resource.id.is::<PersistentVolumeClaim>() || attributes.verb != WriteVerb::Create {
+            return Ok(Vec::new());
+        }
         let names_class = object.pointer("/spec/storageClassName").is_some_and(|class| !class.is_null())
             || object["metadata"]["annotations"].get(CLASS_ANNOTATION).is_some();
-        if is_new_claim
-            && !names_class
-            && let Some(class) = self.default_class()
-        {
+        if !names_class && let Some(class) = self.default_class() {
             object["spec"]["storageClassName"] = class.into();
         }
         Ok(Vec::new())

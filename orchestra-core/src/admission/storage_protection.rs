@@ -20,12 +20,12 @@ pub(crate) const CLASS_PROTECTION: &str = "kubernetes.io/vac-protection";
 pub struct StorageProtection;
 
 fn finalizer_of(kind: &GroupResource) -> Option<&'static str> {
-    let kinds = [
-        (GroupResource::of::<PersistentVolumeClaim>(), CLAIM_PROTECTION),
-        (GroupResource::of::<PersistentVolume>(), VOLUME_PROTECTION),
-        (GroupResource::of::<VolumeAttributesClass>(), CLASS_PROTECTION),
-    ];
-    kinds.into_iter().find(|(id, _)| id == kind).map(|(_, finalizer)| finalizer)
+    match kind {
+        claim if claim.is::<PersistentVolumeClaim>() => Some(CLAIM_PROTECTION),
+        volume if volume.is::<PersistentVolume>() => Some(VOLUME_PROTECTION),
+        class if class.is::<VolumeAttributesClass>() => Some(CLASS_PROTECTION),
+        _ => None,
+    }
 }
 
 #[async_trait]

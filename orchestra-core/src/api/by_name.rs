@@ -28,10 +28,11 @@ impl<T: Named> ByName<T> {
     pub(crate) fn place_after(&self, hint: &mut usize, name: &str) -> Option<usize> {
         let head = head(name);
         let ahead = self.heads.get(*hint..).unwrap_or_default();
-        let first = *hint + ahead.iter().take_while(|other| **other < head).count();
-        let alike = self.heads.iter().skip(first).take_while(|other| **other == head).count();
-        let near = (first..first + alike).find(|place| self.items[*place].name() == name);
-        let place = near.or_else(|| self.place(name))?;
+        let before = ahead.iter().take_while(|other| **other < head).count();
+        let alike = ahead[before..].iter().take_while(|other| **other == head);
+        let mut near = (*hint + before..).zip(alike).map(|(place, _)| place);
+        let place =
+            near.find(|place| is_same(self.items[*place].name(), name)).or_else(|| self.place(name))?;
         *hint = place + 1;
         Some(place)
     }
@@ -67,13 +68,24 @@ impl<T> Deref for ByName<T> {
     }
 }
 
+/// How many bytes of a name its [`head`] holds.
+const HEAD: usize = 8;
+
 /// The beginning of a name as a number, which is ordered as names are. Nearly all names differ in it, and to compare
 /// numbers costs a fraction of what it costs to compare texts.
 fn head(name: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let length = name.len().min(8);
-    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
-    u64::from_be_bytes(bytes)
+    let bytes = name.as_bytes();
+    if let Some(first) = bytes.first_chunk::<HEAD>() {
+        return u64::from_be_bytes(*first);
+    }
+    // What is missing counts as zero. To copy so few bytes one by one is faster than to ask for it.
+    let held = bytes.iter().fold(0, |held, byte| held << 8 | u64::from(*byte));
+    if bytes.is_empty() { 0 } else { held << (8 * (HEAD - bytes.len())) }
+}
+
+/// Whether names with the same [`head`] are the same.
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.len() <= HEAD || one == other)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tracing::{Instrument as _, Span, debug_span};
 
 use super::Status;
 use super::connect::{Connect, Connection};
 use super::request::{
-    Operation, PatchKind, Response, Service, Target, User, WatchOptions, WatchStream, WriteOptions,
+    Operation, PatchKind, Response, Service, Target, User, Verb, WatchOptions, WatchStream, WriteOptions,
 };
 use crate::clock::SharedClock;
 use crate::meta::Object;
@@ -53,7 +54,8 @@ impl Client {
     /// # Errors
     /// What the API says.
     pub async fn call(&self, target: Target, operation: Operation) -> Result<Response, Status> {
-        self.service.call(&self.user, target, operation).await
+        let span = self.span(operation.verb(), &target);
+        self.service.call(&self.user, target, operation).instrument(span).await
     }
 
     /// Watches, with the kind given as a value.
@@ -61,7 +63,22 @@ impl Client {
     /// # Errors
     /// What the API says.
     pub async fn watch(&self, target: Target, options: WatchOptions) -> Result<WatchStream, Status> {
-        self.service.watch(&self.user, target, options).await
+        let span = self.span(Verb::Watch, &target);
+        self.service.watch(&self.user, target, options).instrument(span).await
+    }
+
+    /// What a call is for, for whoever follows them by `tracing`.
+    fn span(&self, verb: Verb, target: &Target) -> Span {
+        debug_span!(
+            "call",
+            %verb,
+            group = &*target.group,
+            resource = &*target.resource,
+            subresource = target.subresource.as_deref(),
+            namespace = target.namespace.as_deref(),
+            name = target.name.as_deref(),
+            user = &*self.user.name,
+        )
     }
 
     /// Connects to what runs behind an object, with the kind given as a value.

@@ -75,6 +75,9 @@ pub(crate) fn faults(text: Option<&[u8]>, unknown: &[String], repeated: &[String
     let Some(text) = text.filter(|_| unknown.len() + repeated.len() > 1) else {
         return unknown.iter().map(say_unknown).chain(repeated.iter().map(say_repeated)).collect();
     };
+    // Sets, for there may be as many as fit into a body.
+    let set = |paths: &[String]| -> HashSet<String> { paths.iter().cloned().collect() };
+    let (unknown, repeated) = (set(unknown), set(repeated));
     let (mut seen, mut said) = (HashSet::new(), Vec::new());
     for path in document::keys(text) {
         if unknown.contains(&path) {
@@ -101,7 +104,7 @@ impl From<protobuf::Undecodable> for Status {
 
 /// What Kubernetes says of a body in which it finds no kind, with the beginning of the body: as text, if it looks
 /// like JSON.
-fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
+pub(super) fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Status {
     const SHOWN: usize = 30;
     let beginning = &body[..body.len().min(SHOWN)];
     let mut summary = match beginning.first() {
@@ -130,6 +133,17 @@ mod tests {
         let read = json(br#"{"a":{"b":1,"b":2},"c":[{"d":1,"d":3}]}"#).unwrap();
         assert_eq!(read.value, serde_json::json!({"a": {"b": 2}, "c": [{"d": 3}]}));
         assert_eq!(read.repeated, ["a.b", "c[0].d"]);
+    }
+
+    /// Each is looked up once: with one scan of the others for each, this would take minutes.
+    #[test]
+    fn a_body_may_have_any_number_of_faults() {
+        let names = Vec::from_iter((0..100_000).map(|number| format!("f{number}")));
+        let fields: Vec<String> = names.iter().map(|name| format!("\"{name}\":1")).collect();
+        let text = format!("{{{0},{0}}}", fields.join(","));
+        let said = faults(Some(text.as_bytes()), &names, &names);
+        assert_eq!((said.len(), said[99_999].as_str()), (100_000, "unknown field \"f99999\""));
+        assert_eq!(faults(Some(text.as_bytes()), &[], &names)[99_999], "duplicate field \"f99999\"");
     }
 
     #[test]

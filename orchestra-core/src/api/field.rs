@@ -1,5 +1,6 @@
 //! What is wrong with which field of an object: paths, and errors in the words of Kubernetes' field validation.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::StatusCause;
@@ -30,28 +31,37 @@ impl Path {
     /// A field within this one. It may be several steps, as in `child("spec.replicas")`.
     #[must_use]
     pub fn child(&self, field: &str) -> Self {
-        if self.0.is_empty() { Self::new(field) } else { self.with([".", field, ""]) }
+        if self.0.is_empty() { Self::new(field) } else { self.with(b".", field, b"") }
     }
 
     /// An element of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
         match DIGITS.get(index..=index) {
-            Some(digit) => self.with(["[", digit, "]"]),
-            None => self.with(["[", &index.to_string(), "]"]),
+            Some(digit) => self.key(digit),
+            None => self.key(&index.to_string()),
         }
     }
 
     /// A value of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        self.with(["[", key, "]"])
+        self.with(b"[", key, b"]")
     }
 
-    fn with(&self, parts: [&str; 3]) -> Self {
-        let mut path = Self(SmallVec::from_slice(&self.0));
-        parts.iter().for_each(|part| path.0.extend_from_slice(part.as_bytes()));
-        path
+    fn with(&self, before: &[u8], step: &str, after: &[u8]) -> Self {
+        let parts = [&*self.0, before, step.as_bytes(), after];
+        let length = parts.iter().map(|part| part.len()).sum();
+        if length > INLINE {
+            return Self(parts.concat().into());
+        }
+        // Put together in place: a validation makes a hundred paths, and next to none of them is told to anybody.
+        let (mut text, mut end) = ([0; INLINE], 0);
+        for part in parts {
+            text[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        Self(SmallVec::from_buf_and_len(text, length))
     }
 
     /// The path as text.
@@ -238,9 +248,23 @@ impl fmt::Display for Problem {
             Self::Duplicate(value, detail) if detail.is_empty() => write!(f, "Duplicate value: {value}"),
             Self::Duplicate(value, detail) => write!(f, "Duplicate value: {value}: {detail}"),
             Self::Forbidden(detail) => write!(f, "Forbidden: {detail}"),
+            Self::TooLong(1) => write!(f, "Too long: may not be more than 1 byte"),
             Self::TooLong(most) => write!(f, "Too long: may not be more than {most} bytes"),
             Self::TooMany(actual, most) => write!(f, "Too many: {actual}: must have at most {most} items"),
             Self::NotFound(value) => write!(f, "Not found: {value}"),
+        }
+    }
+}
+
+/// All as one text. What is said twice stands there once.
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = HashSet::new();
+        let list: Vec<String> =
+            self.0.iter().map(ToString::to_string).filter(|text| said.insert(text.clone())).collect();
+        match &list[..] {
+            [one] => f.write_str(one),
+            many => write!(f, "[{}]", many.join(", ")),
         }
     }
 }
@@ -263,6 +287,11 @@ impl Errors {
     /// The broken rules.
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.0.iter()
+    }
+
+    /// The broken rules, to be told otherwise.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Error> {
+        self.0.iter_mut()
     }
 
     /// Takes over the broken rules of others.

@@ -126,6 +126,8 @@ pub struct Resource {
     pub any_finalizer: bool,
     /// Whether a forbidden change of metadata has one cause, and not two.
     pub metadata_checked_once: bool,
+    /// Whether the metadata of a new object are looked at only when nothing else is wrong with it.
+    pub metadata_last: bool,
     /// How long its objects must live.
     pub durability: Durability,
     /// The fields that field selectors may ask for.
@@ -149,6 +151,10 @@ pub struct Resource {
     pub created_by_update: bool,
     /// What those are told who use the stored version, if it is deprecated.
     pub deprecated: Option<Arc<str>>,
+    /// What errors call an object of a kind whose objects are made up when they are asked for.
+    pub made_up: Option<Arc<str>>,
+    /// What is said of a field by which objects of the kind cannot be selected, with `{field}` in its place.
+    pub unknown_field: Arc<str>,
     /// Further groups and versions that serve it.
     pub also: Vec<Served>,
     /// How objects are kept, if only a converter knows how its versions differ. Each version then has a row of its own,
@@ -188,6 +194,7 @@ impl Resource {
             name_rule: NameRule::Subdomain,
             any_finalizer: false,
             metadata_checked_once: false,
+            metadata_last: false,
             durability: Durability::Durable,
             fields: IndexedFields::none(),
             columns: Arc::new([(&Column::NAME).into(), (&Column::AGE).into()]),
@@ -199,6 +206,8 @@ impl Resource {
             deletion: Deletion::Status,
             created_by_update: false,
             deprecated: None,
+            made_up: None,
+            unknown_field: "field label not supported: {field}".into(),
             also: Vec::new(),
             kept: None,
             rules,
@@ -221,6 +230,7 @@ impl Resource {
             name_rule: R::NAME,
             any_finalizer: R::ANY_FINALIZER,
             metadata_checked_once: R::METADATA_CHECKED_ONCE,
+            metadata_last: R::METADATA_LAST,
             durability: R::DURABILITY,
             fields: R::FIELDS.into(),
             columns: R::COLUMNS.iter().map(Into::into).collect(),
@@ -229,6 +239,8 @@ impl Resource {
             deletion: R::DELETION,
             created_by_update: R::CREATED_BY_UPDATE,
             deprecated: R::DEPRECATED.map(Into::into),
+            made_up: R::MADE_UP.map(Into::into),
+            unknown_field: R::UNKNOWN_FIELD.into(),
             ..Self::new(Kind::of::<R::Object>(), Arc::new(Typed::<R>::new()))
         }
     }

@@ -7,7 +7,12 @@ use serde_json::error::Category;
 /// # Errors
 /// Why it is not JSON, in Go's words.
 pub(crate) fn read<'t, T: serde::Deserialize<'t>>(text: &'t [u8]) -> Result<T, String> {
-    serde_json::from_slice(text).map_err(|error| match error.classify() {
+    // Of what is known to be text, each string need not be looked at again.
+    let read = match std::str::from_utf8(text) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(text),
+    };
+    read.map_err(|error| match error.classify() {
         Category::Eof => CUT_OFF.to_owned(),
         _ => fault(text).unwrap_or_else(|| error.to_string()),
     })

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{Builder, Cluster};
 use crate::api::{Resource, Server, Service, Status};
 use crate::objects;
+use crate::scheduler::Configuration;
 use crate::store::memory::MemoryStore;
 
 /// What a cluster held at one moment, to go on from as another cluster: what happens there, the first never learns of.
@@ -12,6 +13,7 @@ use crate::store::memory::MemoryStore;
 pub struct Fork {
     store: MemoryStore,
     kinds: Vec<Resource>,
+    scheduler: Option<Configuration>,
     at: Timestamp,
 }
 
@@ -24,10 +26,11 @@ impl fmt::Debug for Fork {
 impl Fork {
     /// What a store holds, of a cluster that has no kinds but the built-in and the custom ones, as it was at a time of day.
     pub fn of_store(store: MemoryStore, at: Timestamp) -> Self {
-        Self { store, kinds: Vec::new(), at }
+        Self { store, kinds: Vec::new(), scheduler: None, at }
     }
 
-    /// What the cluster of a server holds now.
+    /// What the cluster of a server holds now. The server does not know how pods are placed there:
+    /// [`scheduler`](Self::scheduler) says it.
     ///
     /// # Errors
     /// When its store cannot be read.
@@ -37,13 +40,20 @@ impl Fork {
         let builtin = objects::builtin();
         let is_own = |row: &Resource| builtin.get(&row.id).is_none() && !row.custom;
         let kinds = server.kinds().iter().filter(|row| is_own(row)).map(|row| Resource::clone(row)).collect();
-        Ok(Self { store, kinds, at: server.clock().now() })
+        Ok(Self { store, kinds, scheduler: None, at: server.clock().now() })
+    }
+
+    /// Has pods be placed as by the scheduler of the cluster, where it was told how.
+    #[must_use]
+    pub fn scheduler(self, configuration: Configuration) -> Self {
+        Self { scheduler: Some(configuration), ..self }
     }
 
     /// A cluster that begins with what was held, each time anew. It has none of the nodes: what is to run its pods is said
     /// as of any other. Nor has it the first one's admissions and parts of the embedder's own.
     pub fn builder(&self) -> Builder {
         let builder = Cluster::builder().store(self.store.fork());
+        let builder = self.scheduler.iter().cloned().fold(builder, Builder::scheduler);
         self.kinds.iter().cloned().fold(builder, Builder::kind)
     }
 
@@ -65,6 +75,7 @@ impl Cluster {
     /// # Errors
     /// When the store cannot be read.
     pub async fn fork(&self) -> Result<Fork, Status> {
-        Fork::of_server(self.server()).await
+        let fork = Fork::of_server(self.server()).await?;
+        Ok(self.scheduler().cloned().into_iter().fold(fork, Fork::scheduler))
     }
 }

@@ -23,6 +23,7 @@ use crate::api::{Client, Server, Service, User};
 use crate::clock::SharedClock;
 use crate::control::Metrics;
 use crate::node::Directory;
+use crate::scheduler::Configuration;
 use crate::supervise::Task;
 use crate::webhook::Webhooks;
 use part::Part;
@@ -46,6 +47,7 @@ pub struct Cluster {
     directory: Directory,
     webhooks: Webhooks,
     metrics: Metrics,
+    scheduler: Option<Configuration>,
     stop: CancellationToken,
     _forgetting: Option<Task>,
     /// Ends what follows the definitions of custom kinds, before the caches close.
@@ -78,6 +80,11 @@ impl Cluster {
     /// The API server, for a host that serves it to others.
     pub fn server(&self) -> &Arc<Server> {
         &self.server
+    }
+
+    /// How the scheduler was told to place pods, if it was.
+    pub fn scheduler(&self) -> Option<&Configuration> {
+        self.scheduler.as_ref()
     }
 
     /// Where the nodes' agents are reached, for logs and the like.

@@ -243,7 +243,7 @@ impl Controller {
     }
 
     /// As [`Controller::run`], compiled once for all reconcilers.
-    async fn run_boxed(
+    pub(crate) async fn run_boxed(
         self,
         reconciler: Arc<dyn Reconciler>,
         shutdown: BoxFuture<'_, ()>,

@@ -10,10 +10,11 @@ mod api_service;
 pub mod autoscaler;
 mod bootstrap_tokens;
 pub mod certificates;
-mod create_pod;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod device_claims;
+mod device_taints;
 mod disruption;
 mod dns_service;
 mod endpoint_slices;
@@ -30,6 +31,7 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod node_ttl;
+mod of_pods;
 mod pod;
 mod pod_garbage;
 mod replicas;
@@ -232,6 +234,9 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     running.start("persistentvolumeclaim-binder", "persistent-volume-binder", volume_binder::run_claims);
     running.start("persistentvolume-binder", "persistent-volume-binder", volume_binder::run_volumes);
     running.start("ephemeral-volume", "ephemeral-volume-controller", ephemeral_volumes::run);
+    running.start("device-taint-eviction", "device-taint-eviction-controller", device_taints::run);
+    running.start("resource-claim", "resource-claim-controller", device_claims::run_making);
+    running.start("resource-claim-releaser", "resource-claim-controller", device_claims::run_releasing);
     if let Some(local) = config.local_path {
         let removing = local.clone();
         running.start("local-path-provisioner", "local-path-provisioner", move |host| {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::watch::{Cache, Query};
 const RETRY: Duration = Duration::from_secs(30);
 /// How many bits the addresses of one node's pods share, unless the cluster's own share more.
 const NODE_PREFIX: u8 = 24;
+/// The same of version 6.
+const NODE_PREFIX_V6: u8 = 64;
 
 /// The addresses of all pods of a cluster, and how large a part of them a node has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +31,16 @@ pub struct PodRanges {
     network: Ipv4Addr,
     prefix: u8,
     node_prefix: u8,
+    /// Those of version 6, where pods have both: a node's part is as far into it as its part is into the first.
+    second: Option<(Ipv6Addr, u8)>,
 }
 
-/// Text that is no network fit for pods.
+/// Text that is no network fit for pods, or no two.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not an IPv4 network of /8 to /28 such as 10.244.0.0/16")]
+#[error(
+    "{0:?} is not an IPv4 network of /8 to /28 such as 10.244.0.0/16, or one and an IPv6 network with a /64 for as many \
+     nodes such as 10.244.0.0/16,fd00:10:244::/48"
+)]
 pub struct InvalidPodRange(String);
 
 impl FromStr for PodRanges {
@@ -41,18 +48,36 @@ impl FromStr for PodRanges {
 
     fn from_str(text: &str) -> Result<Self, InvalidPodRange> {
         let invalid = || InvalidPodRange(text.to_owned());
-        let (network, prefix) = text.split_once('/').ok_or_else(invalid)?;
+        let (first, second) = match text.split_once(',') {
+            Some((first, second)) => (first, Some(second)),
+            None => (text, None),
+        };
+        let (network, prefix) = first.split_once('/').ok_or_else(invalid)?;
         let prefix: u8 =
             prefix.parse().ok().filter(|prefix| (8..=28).contains(prefix)).ok_or_else(invalid)?;
         let network: Ipv4Addr = network.parse().map_err(|_| invalid())?;
         let network = Ipv4Addr::from_bits(network.to_bits() & mask(prefix));
-        Ok(Self { network, prefix, node_prefix: NODE_PREFIX.max(prefix) })
+        let mut ranges = Self { network, prefix, node_prefix: NODE_PREFIX.max(prefix), second: None };
+        if let Some(second) = second {
+            let largest = NODE_PREFIX_V6 - (ranges.node_prefix - prefix);
+            let parsed = second.trim().split_once('/').and_then(|(network, prefix)| {
+                let prefix: u8 = prefix.parse().ok().filter(|prefix| (8..=largest).contains(prefix))?;
+                let network: Ipv6Addr = network.parse().ok()?;
+                Some((Ipv6Addr::from_bits(network.to_bits() & (u128::MAX << (128 - prefix))), prefix))
+            });
+            ranges.second = Some(parsed.ok_or_else(invalid)?);
+        }
+        Ok(ranges)
     }
 }
 
 impl fmt::Display for PodRanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
+        write!(f, "{}/{}", self.network, self.prefix)?;
+        match self.second {
+            Some((network, prefix)) => write!(f, ",{network}/{prefix}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -69,6 +94,13 @@ impl PodRanges {
     fn nth(&self, n: u32) -> String {
         let base = self.network.to_bits() + (n << (32 - self.node_prefix));
         format!("{}/{}", Ipv4Addr::from_bits(base), self.node_prefix)
+    }
+
+    /// The range of version 6 that goes with one that was given.
+    fn second(&self, first: &str) -> Option<String> {
+        let (network, _) = self.second?;
+        let part = u128::from(self.parts_of(first).start) << (128 - NODE_PREFIX_V6);
+        Some(format!("{}/{NODE_PREFIX_V6}", Ipv6Addr::from_bits(network.to_bits() | part)))
     }
 
     /// The parts that another range takes something of, which may have been given by hand.
@@ -160,7 +192,9 @@ async fn allocate(
         recorder.warning(&reference_to::<Node>(&entry), "CIDRNotAvailable", message);
         return Ok(Action::Again(RETRY));
     };
-    let patch = json!({"metadata": {"uid": entry.uid()}, "spec": {"podCIDR": range, "podCIDRs": [range]}});
+    let second = ranges.second(&range);
+    let both: Vec<&String> = [&range].into_iter().chain(&second).collect();
+    let patch = json!({"metadata": {"uid": entry.uid()}, "spec": {"podCIDR": range, "podCIDRs": both}});
     let target = write::target::<Node>(entry.name());
     write::was_deleted(context.client().call(target, Patch::Merge(patch).operation()).await)?;
     Ok(Action::Done)
@@ -194,7 +228,12 @@ mod tests {
         assert_eq!((small.to_string().as_str(), small.count()), ("10.244.4.0/22", 4));
         assert_eq!(small.nth(3), "10.244.7.0/24");
         assert_eq!(ranges("10.0.0.0/26").nth(0), "10.0.0.0/26");
-        for bad in ["", "10.244.0.0", "10.244.0.0/29", "10.244.0.0/7", "fd00::/64"] {
+        assert_eq!(small.second("10.244.5.0/24"), None);
+        let dual = ranges("10.244.0.0/16, fd00:10:244::1/56");
+        assert_eq!(dual.to_string(), "10.244.0.0/16,fd00:10:244::/56");
+        assert_eq!(dual.second("10.244.3.0/24").as_deref(), Some("fd00:10:244:3::/64"));
+        let bad = ["", "10.244.0.0", "10.244.0.0/29", "10.244.0.0/7", "fd00::/64"];
+        for bad in bad.into_iter().chain(["10.244.0.0/16,10.0.0.0/16", "10.244.0.0/16,fd00::/57"]) {
             assert!(bad.parse::<PodRanges>().is_err(), "{bad}");
         }
         for (range, parts) in [

@@ -14,12 +14,24 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::deployment::hash;
-use crate::control::{Context, Error, owner_reference, write};
+use crate::control::{Action, Context, Error, owner_reference, write};
 use crate::meta::Object;
 use crate::watch::{Entry, EntryError};
 
 /// How long the beginning of a revision's name may be.
 const LONGEST_PREFIX: usize = 223;
+
+/// Notes that the name of a revision is taken by another, which gives the next one another name.
+pub(super) async fn count_collision<K: Object>(
+    context: &Context,
+    set: &Entry,
+    so_far: Option<i32>,
+) -> Result<Action, Error> {
+    let count = so_far.unwrap_or_default().saturating_add(1);
+    let patch = json!({ "collisionCount": count });
+    write::unless_gone(write::patch_status::<K>(context.client(), set, patch).await)?;
+    Ok(Action::Done)
+}
 
 /// One template of the past or the present.
 #[derive(Clone, Debug)]

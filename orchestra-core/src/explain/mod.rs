@@ -13,6 +13,7 @@
 //! | `services` | why a service leads nowhere |
 //! | `others` | nodes, claims and what else has conditions |
 //! | `wrong` | all that is wrong, the worst first |
+//! | `attempts` | what might help, for whoever can try it |
 //!
 //! ```
 //! use orchestra_core::explain::{Facts, wrong};
@@ -26,6 +27,7 @@
 //! assert_eq!(wrong(&facts)[0].summary, "Node a is not ready: its agent has gone silent.");
 //! ```
 
+mod attempts;
 mod containers;
 mod facts;
 mod others;
@@ -41,6 +43,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use attempts::{Attempt, attempts};
 pub use facts::{Facts, Source, sources};
 pub use wrong::{explain, wrong};
 

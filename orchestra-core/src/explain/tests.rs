@@ -163,6 +163,22 @@ Critical: Deployment web has none of its 3 pods available: ReplicaSet web-1 may 
 }
 
 #[test]
+fn a_refusal_of_pods_that_are_there_by_now_is_over() {
+    let [deployment, set] = deployment(3);
+    let mut all = vec![node("a", "True"), deployment, set];
+    all.push(warning(
+        "web-1",
+        "FailedCreate",
+        "Error creating: pods \"web-1-2\" is forbidden: exceeded quota: few",
+    ));
+    all.extend((0..2).map(|n| pod(&format!("web-1-{n}"), Some(("ReplicaSet", "web-1")), ready())));
+    let about = About::new("apps", "deployments", "default", "web");
+    assert!(explain(&facts(&all), &about).is_some(), "two of three are there");
+    all.push(pod("web-1-2", Some(("ReplicaSet", "web-1")), ready()));
+    assert_eq!(explain(&facts(&all), &about), None);
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_told_once_for_all_that_suffer_by_it() {
     let [deployment, set] = deployment(0);
     let owner = Some(("ReplicaSet", "web-1"));

@@ -140,10 +140,21 @@ fn counted(there: i64, wanted: i64) -> String {
     }
 }
 
-/// Why pods are not even made: a quota, a policy, a webhook.
+/// Whether a workload has fewer pods than it should. How many a Job should have is not known here, so it may always.
+fn lacks_pods(facts: &Facts, owner: &Seen, resource: &str) -> bool {
+    let wanted = match resource {
+        "replicasets" | "statefulsets" => owner.spec.replicas.unwrap_or(1),
+        "daemonsets" => owner.status.desired_number_scheduled,
+        _ => return true,
+    };
+    (facts.owned(owner, "pods").count() as i64) < wanted
+}
+
+/// Why pods are not even made: a quota, a policy, a webhook. An event is told for an hour after it happened, so it says
+/// something only as long as pods are missing.
 fn refused(facts: &Facts, owner: &Seen, resource: &str) -> Option<Vec<Step>> {
     let condition = owner.condition("ReplicaFailure").filter(|failure| failure.is_true());
-    let event = facts.warning(owner, &REFUSED);
+    let event = facts.warning(owner, &REFUSED).filter(|_| lacks_pods(facts, owner, resource));
     let (from, message) = match (condition, event) {
         (Some(condition), _) => ("status.conditions[ReplicaFailure]".to_owned(), &condition.message),
         (None, Some(event)) => (format!("event {}", event.reason), &event.message),

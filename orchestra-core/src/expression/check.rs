@@ -1,15 +1,17 @@
 //! From an expression to code, if all its parts fit together.
 
+mod literals;
 mod made;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ast::{Access, Expr, Loop, LoopKind, Node};
 use super::code::{Checked, Code, LoopCode};
-use super::cost::{Estimate, LIST, MAP, UNKNOWN, pattern};
+use super::cost::{Element, Estimate, LIST, MAP, UNKNOWN, pattern};
 use super::error::Fault;
 use super::library::{self, Bound};
-use super::types::{Declared, DeclaredKind, MadeType, Type};
+use super::types::{Declared, DeclaredField, DeclaredKind, MadeType, Type};
 use super::value::Name;
 
 /// A variable, or a name that is bound within the expression.
@@ -28,6 +30,8 @@ pub(super) struct Checker {
     used: Vec<Name>,
     /// The types that objects can be made of, and those below them.
     types: Vec<MadeType>,
+    /// Faults of expressions whose parts fit together, told if there are no others.
+    late: Vec<Fault>,
 }
 
 /// What was found.
@@ -38,7 +42,7 @@ pub(super) struct Found {
 
 impl Checker {
     pub(super) fn new() -> Self {
-        Self { locals: Vec::new(), faults: Vec::new(), used: Vec::new(), types: Vec::new() }
+        Self { locals: Vec::new(), faults: Vec::new(), used: Vec::new(), types: Vec::new(), late: Vec::new() }
     }
 
     /// Declares a variable.
@@ -59,6 +63,9 @@ impl Checker {
 
     pub(super) fn check(mut self, expr: &Expr) -> Result<Found, Vec<Fault>> {
         let checked = self.expr(expr);
+        if self.faults.is_empty() {
+            self.faults.append(&mut self.late);
+        }
         if self.faults.is_empty() { Ok(Found { checked, used: self.used }) } else { Err(self.faults) }
     }
 
@@ -86,8 +93,8 @@ impl Checker {
             Node::List(items) => self.list(items),
             Node::Map(entries) => self.map(entries),
             Node::Object { ty, fields } => self.object(expr.at, ty, fields),
-            Node::And(left, right) => self.both(expr.at, "_&&_", left, right, Code::And),
-            Node::Or(left, right) => self.both(expr.at, "_||_", left, right, Code::Or),
+            Node::And(left, right) => self.both(left, right, Code::And),
+            Node::Or(left, right) => self.both(left, right, Code::Or),
             Node::Choice(condition, yes, no) => self.choice(expr.at, condition, yes, no),
             Node::Loop(inner) => self.run_loop(expr.at, inner),
             Node::Bind { name, value, body } => {
@@ -124,6 +131,7 @@ impl Checker {
             return found;
         }
         let of = self.expr(of);
+        let mut field = field;
         let cost = of.estimate.cost.saturating_add(1);
         let (held, through_optional) = match &of.ty {
             Type::Optional(inner) => ((**inner).clone(), true),
@@ -131,8 +139,11 @@ impl Checker {
         };
         let (ty, declared) = match &held {
             Type::Object(object) => match &object.kind {
-                DeclaredKind::Object(fields) => match fields.get(field) {
-                    Some(found) => (found.of.as_type(), Some(Arc::clone(&found.of))),
+                DeclaredKind::Object(fields) => match field_of(fields, field) {
+                    Some((key, found)) => {
+                        field = key;
+                        (found.of.as_type(), Some(Arc::clone(&found.of)))
+                    }
                     None => {
                         self.fault(at, format!("undefined field '{field}'"));
                         (Type::Dyn, None)
@@ -204,7 +215,10 @@ impl Checker {
             }
         }
         let all: Vec<&Expr> = target.into_iter().chain(args).collect();
-        let checked: Vec<Checked> = all.iter().map(|arg| self.expr(arg)).collect();
+        let checked: Vec<Checked> = match (&**name, target, args) {
+            ("format", Some(format), [Expr { node: Node::List(items), .. }]) => self.format(format, items),
+            _ => all.iter().map(|arg| self.expr(arg)).collect(),
+        };
         let types: Vec<Type> = checked.iter().map(|arg| arg.ty.clone()).collect();
         let Some(function) = library::find(name, target.is_some()) else {
             self.fault(at, format!("undeclared reference to '{name}' (in container '')"));
@@ -232,10 +246,10 @@ impl Checker {
             }
             _ => None,
         };
-        let element = checked.first().and_then(|list| list.estimate.declared.as_ref()?.element());
-        let element = element.map_or(UNKNOWN, |element| element.most);
+        let element = element_of(checked.first());
         let size = size_of(&result, None).min(function.size.of(&sizes, element)).max(1);
-        let estimate = Estimate { cost: before.saturating_add(function.price.of(&sizes)), size, declared };
+        let cost = before.saturating_add(function.price.of(&sizes, || element));
+        let estimate = Estimate { cost, size, declared };
         let args = checked.into_iter().map(|arg| arg.code).collect();
         Checked { code: Code::Call { function, args }, ty: result, estimate }
     }
@@ -258,55 +272,13 @@ impl Checker {
         }
     }
 
-    fn list(&mut self, items: &[(Expr, bool)]) -> Checked {
-        let (mut codes, mut of, mut cost) = (Vec::with_capacity(items.len()), None::<Type>, LIST);
-        for (item, optional) in items {
-            let item = self.expr(item);
-            let ty = match (&item.ty, optional) {
-                (Type::Optional(inner), true) => (**inner).clone(),
-                (other, _) => other.clone(),
-            };
-            of = Some(of.map_or(ty.clone(), |of| of.join(&ty)));
-            cost = cost.saturating_add(item.estimate.cost);
-            codes.push((item.code, *optional));
-        }
-        let size = u64::try_from(items.len()).unwrap_or(UNKNOWN);
-        let ty = Type::list(of.unwrap_or(Type::Dyn));
-        Checked { code: Code::List(codes), ty, estimate: Estimate { cost, size, declared: None } }
-    }
-
-    fn map(&mut self, entries: &[(Expr, Expr, bool)]) -> Checked {
-        let (mut codes, mut of, mut cost) = (Vec::with_capacity(entries.len()), None::<(Type, Type)>, MAP);
-        for (key, value, optional) in entries {
-            let (key, value) = (self.expr(key), self.expr(value));
-            let ty = match (&value.ty, optional) {
-                (Type::Optional(inner), true) => (**inner).clone(),
-                (other, _) => other.clone(),
-            };
-            of = Some(match of {
-                Some((keys, values)) => (keys.join(&key.ty), values.join(&ty)),
-                None => (key.ty.clone(), ty),
-            });
-            cost = sum([cost, key.estimate.cost, value.estimate.cost]);
-            codes.push((key.code, value.code, *optional));
-        }
-        let (key, value) = of.unwrap_or((Type::Dyn, Type::Dyn));
-        let size = u64::try_from(entries.len()).unwrap_or(UNKNOWN);
-        let estimate = Estimate { cost, size, declared: None };
-        Checked { code: Code::Map(codes), ty: Type::map(key, value), estimate }
-    }
-
-    fn both(
-        &mut self,
-        at: usize,
-        name: &str,
-        left: &Expr,
-        right: &Expr,
-        make: fn(Box<Code>, Box<Code>) -> Code,
-    ) -> Checked {
+    fn both(&mut self, left: &Expr, right: &Expr, make: fn(Box<Code>, Box<Code>) -> Code) -> Checked {
+        let places = (left.at, right.at);
         let (left, right) = (self.expr(left), self.expr(right));
-        if !left.ty.agrees(&Type::Bool) || !right.ty.agrees(&Type::Bool) {
-            self.no_overload(at, name, &[left.ty.clone(), right.ty.clone()]);
+        for (at, found) in [(places.0, &left.ty), (places.1, &right.ty)] {
+            if !found.agrees(&Type::Bool) {
+                self.fault(at, format!("expected type 'bool' but found '{found}'"));
+            }
         }
         let cost = left.estimate.cost.saturating_add(right.estimate.cost);
         let estimate = Estimate { cost, size: 1, declared: None };
@@ -314,13 +286,22 @@ impl Checker {
     }
 
     fn choice(&mut self, at: usize, condition: &Expr, yes: &Expr, no: &Expr) -> Checked {
+        let is_empty = |part: &Expr| matches!(&part.node, Node::List(items) if items.is_empty());
+        let empty = (is_empty(yes), is_empty(no));
         let (condition, yes, no) = (self.expr(condition), self.expr(yes), self.expr(no));
         let of_null = |one: &Type, other: &Type| *one == Type::Null || *other == Type::Null;
         if !condition.ty.agrees(&Type::Bool) || !(yes.ty.agrees(&no.ty) || of_null(&yes.ty, &no.ty)) {
             self.no_overload(at, "_?_:_", &[condition.ty.clone(), yes.ty.clone(), no.ty.clone()]);
         }
         let cost = condition.estimate.cost.saturating_add(yes.estimate.cost.max(no.estimate.cost));
-        let ty = if yes.ty == no.ty { yes.ty } else { yes.ty.join(&no.ty) };
+        let ty = match (yes.ty, no.ty) {
+            (yes, no) if yes == no => yes,
+            // Nothing, and a list of nothing, are of the type of the other.
+            (Type::Null, other) | (other, Type::Null) if other.is_object() => other,
+            (_, no) if empty.0 => no,
+            (yes, _) if empty.1 => yes,
+            (yes, no) => yes.join(&no),
+        };
         let size = yes.estimate.size.max(no.estimate.size);
         let declared = yes.estimate.declared.filter(|held| Some(held) == no.estimate.declared.as_ref());
         let code = Code::Choice(Box::new(condition.code), Box::new(yes.code), Box::new(no.code));
@@ -399,7 +380,13 @@ impl Checker {
             LoopKind::Filter | LoopKind::Map | LoopKind::TransformMap | LoopKind::SortBy => 2 + LIST,
         };
         let each = sum([cost_of(&when), cost_of(&make), own]);
-        let cost = sum([over.estimate.cost, over.estimate.size.saturating_mul(each), 1]);
+        // What the loop makes is empty at first.
+        let made = match inner.kind {
+            LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne => 0,
+            LoopKind::Filter | LoopKind::Map | LoopKind::SortBy => LIST,
+            LoopKind::TransformMap => MAP,
+        };
+        let cost = sum([over.estimate.cost, over.estimate.size.saturating_mul(each), made, 1]);
         let made = make.as_ref().map_or(Type::Dyn, |make| make.ty.clone());
         let (ty, size) = match inner.kind {
             LoopKind::All | LoopKind::Exists | LoopKind::ExistsOne => (Type::Bool, 1),
@@ -438,6 +425,23 @@ impl Checker {
         let code = Code::OptMap { of: Box::new(of.code), body: Box::new(body.code), flat };
         Checked { code, ty, estimate: Estimate { cost, ..body.estimate } }
     }
+}
+
+/// The field that an expression names, by the name that expressions know it by or by the one that it has in JSON.
+fn field_of<'f>(
+    fields: &'f BTreeMap<Name, DeclaredField>,
+    name: &str,
+) -> Option<(&'f Name, &'f DeclaredField)> {
+    fields.get_key_value(name).or_else(|| fields.iter().find(|(_, field)| *field.name == *name))
+}
+
+/// What is known of the elements of a list, the first argument of a call.
+fn element_of(list: Option<&Checked>) -> Element {
+    let Some(list) = list else { return Element::NONE };
+    let Type::List(of) = &list.ty else { return Element::NONE };
+    let declared = list.estimate.declared.as_ref().and_then(|declared| declared.element());
+    let is_text = matches!(**of, Type::String | Type::Bytes);
+    Element { is_text: Some(is_text), size: declared.map_or(UNKNOWN, |element| element.most) }
 }
 
 /// The most that a value of a type may hold.

@@ -43,6 +43,8 @@ pub(super) enum Code {
     },
     List(Vec<(Self, bool)>),
     Map(Vec<(Self, Self, bool)>),
+    /// What has no value, and why.
+    Fail(Arc<str>),
     /// Fields with their values.
     Object(Vec<(Name, Self, bool)>),
     And(Box<Self>, Box<Self>),

@@ -14,6 +14,9 @@ pub(super) const UNKNOWN: u64 = u64::MAX;
 pub(super) const LIST: u64 = 10;
 pub(super) const MAP: u64 = 30;
 pub(super) const OBJECT: u64 = 40;
+const CALL: u64 = 1;
+/// What the pattern of a format costs for each ten bytes: it is taken for one of 128 bytes.
+const FORMAT: u64 = 32;
 
 /// What is known of the cost and the size of an expression's values.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,19 @@ pub(super) struct Estimate {
     pub(super) size: u64,
     /// What is declared of the value.
     pub(super) declared: Option<Arc<Declared>>,
+}
+
+/// What is known of the elements of a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element {
+    /// Whether they are texts or bytes; `None` if there is no list.
+    pub(super) is_text: Option<bool>,
+    /// How large each may be.
+    pub(super) size: u64,
+}
+
+impl Element {
+    pub(super) const NONE: Self = Self { is_text: None, size: UNKNOWN };
 }
 
 /// How the cost of a call follows from the sizes of its arguments.
@@ -47,6 +63,20 @@ pub(super) enum Price {
     Concat,
     /// Each element of a list is compared with each of another.
     Product,
+    /// A text is gone through, and another one made of it.
+    Rewrite,
+    /// Each element of a list is compared once, or a text is gone through.
+    Search,
+    /// The texts of a list are put together.
+    Join,
+    /// A list is made of another one.
+    Copy,
+    /// A list is made by comparing its elements with each other.
+    Distinct,
+    /// The same, to bring them in order.
+    Sort,
+    /// A text is held against the pattern of a format.
+    Format,
 }
 
 /// How the size of what a call gives follows from the sizes of its arguments.
@@ -70,8 +100,9 @@ fn tenth(size: u64) -> u64 {
 }
 
 impl Price {
-    /// The cost of a call, beside that of its arguments.
-    pub(super) fn of(self, sizes: &[u64]) -> u64 {
+    /// The cost of a call, beside that of its arguments. What the elements of the first argument are is asked only where
+    /// it matters: to find out may be as much work as the call.
+    pub(super) fn of(self, sizes: &[u64], element: impl FnOnce() -> Element) -> u64 {
         let size = |index: usize| sizes.get(index).copied().unwrap_or(1);
         match self {
             Self::One => 1,
@@ -83,8 +114,37 @@ impl Price {
             Self::Pattern => pattern(size(0), size(1)),
             Self::Concat => tenth(size(0).saturating_add(size(1))).max(1),
             Self::Product => size(0).max(1).saturating_mul(size(1).max(1)),
+            Self::Rewrite => tenth(size(0).saturating_mul(2)),
+            Self::Search => match element() {
+                Element { is_text: Some(true), size: each } => {
+                    size(0).saturating_mul(1u64.saturating_add(tenth(each)))
+                }
+                Element { is_text: Some(false), .. } => size(0),
+                Element { is_text: None, .. } => tenth(size(0)),
+            },
+            // Texts without a byte are gone through as well.
+            Self::Join => tenth(joined(sizes, element()).max(size(0))),
+            Self::Copy => size(0).saturating_add(CALL + LIST),
+            Self::Distinct => size(0).saturating_mul(size(0)).saturating_mul(2).saturating_add(CALL + LIST),
+            Self::Sort => {
+                let pairs = size(0).saturating_mul(size(0));
+                let texts = if element().is_text == Some(true) { tenth(pairs) } else { 0 };
+                sum([pairs, pairs, texts, CALL + LIST])
+            }
+            Self::Format => tenth(size(1)).saturating_mul(FORMAT),
         }
     }
+}
+
+fn sum<const N: usize>(parts: [u64; N]) -> u64 {
+    parts.into_iter().fold(0, u64::saturating_add)
+}
+
+/// The bytes of the texts of a list, with another text between each two.
+fn joined(sizes: &[u64], element: Element) -> u64 {
+    let count = sizes.first().copied().unwrap_or(0);
+    let between = sizes.get(1).copied().unwrap_or(0).saturating_mul(count.saturating_sub(1));
+    count.saturating_mul(element.size).saturating_add(between)
 }
 
 /// The cost of looking for a pattern in a text.
@@ -94,14 +154,11 @@ pub(super) fn pattern(text: u64, pattern: u64) -> u64 {
 
 impl Size {
     /// The size that follows from those of the arguments; `element` is that of each element of the first.
-    pub(super) fn of(self, sizes: &[u64], element: u64) -> u64 {
+    pub(super) fn of(self, sizes: &[u64], element: Element) -> u64 {
         match self {
             Self::One => 1,
             Self::Unknown => UNKNOWN,
-            Self::Joined => {
-                let between = sizes.get(1).copied().unwrap_or(0);
-                sizes.first().map_or(0, |count| count.saturating_mul(element.saturating_add(between)))
-            }
+            Self::Joined => joined(sizes, element),
             Self::Like(index) => sizes.get(index).copied().unwrap_or(UNKNOWN),
             Self::Sum => sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)),
         }

@@ -13,17 +13,27 @@ impl Fault {
     }
 }
 
+/// How many faults are told, as in Kubernetes.
+const MOST: usize = 100;
+/// How many bytes are told of them, unless it is one: each shows the line that it stands in.
+const LONGEST: usize = 64 << 10;
+
 /// Why an expression cannot be compiled: each fault with its place, as Kubernetes prints them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CompileError(String);
 
 impl CompileError {
-    pub(super) fn of(text: &str, faults: &[Fault]) -> Self {
+    pub(super) fn of(text: &str, mut faults: Vec<Fault>) -> Self {
         let mut out = String::new();
-        for fault in faults {
+        faults.sort_by_key(|fault| fault.at);
+        for (index, fault) in faults.iter().enumerate() {
             if !out.is_empty() {
                 out.push('\n');
+            }
+            if index >= MOST || out.len() > LONGEST {
+                let _ = write!(out, "{} more errors were truncated", faults.len() - index);
+                break;
             }
             let before = &text[..fault.at.min(text.len())];
             let line = before.matches('\n').count();

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::ast::{Access, LoopKind};
 use super::code::{Code, LoopCode};
-use super::cost::{Budget, LIST, MAP, OBJECT, pattern};
+use super::cost::{Budget, Element, LIST, MAP, OBJECT, pattern};
 use super::error::EvalError;
 use super::value::{Key, Name, Val};
 
@@ -53,7 +53,7 @@ impl<'v, 'b> Eval<'v, 'b> {
                 }
                 let sizes = values.iter().map(Val::weight);
                 let sizes: smallvec::SmallVec<[u64; 3]> = sizes.collect();
-                self.budget.pay(function.price.of(&sizes))?;
+                self.budget.pay(function.price.of(&sizes, || element_of(values.first())))?;
                 (function.native)(&values)
             }
             Code::Matches { of, pattern: regex, length } => {
@@ -63,6 +63,7 @@ impl<'v, 'b> Eval<'v, 'b> {
             }
             Code::List(items) => self.list(items),
             Code::Map(entries) => self.map(entries),
+            Code::Fail(why) => Err(EvalError::Failed(why.to_string())),
             Code::Object(fields) => self.object(fields),
             Code::And(left, right) => self.either(left, right, false),
             Code::Or(left, right) => self.either(left, right, true),
@@ -329,4 +330,13 @@ impl Val<'_> {
     fn keys_known(&self) -> bool {
         matches!(self, Self::JsonMap(..) | Self::Map(_))
     }
+}
+
+/// What is known of the elements of a list, the first argument of a call.
+fn element_of(list: Option<&Val<'_>>) -> Element {
+    let Some(elements) = list.and_then(Val::elements) else { return Element::NONE };
+    let (count, bytes) = elements.fold((0, 0), |(count, bytes), element| {
+        (count + 1, u64::saturating_add(bytes, element.as_str().map_or(0, |text| text.len() as u64)))
+    });
+    Element { is_text: Some(bytes > 0), size: bytes.div_ceil(u64::max(count, 1)) }
 }

@@ -14,29 +14,49 @@ pub(super) enum Token {
     Text(Arc<str>),
     Bytes(Arc<[u8]>),
     Name(Arc<str>),
-    /// A name in back quotes, which may only be a field.
-    Quoted(Arc<str>),
+    /// A name in back quotes, which stands nowhere.
+    Quoted,
     Sign(&'static str),
     End,
 }
 
-const SIGNS: [&str; 25] = [
+const SIGNS: [&str; 24] = [
     "==", "!=", "<=", ">=", "&&", "||", "<", ">", "+", "-", "*", "/", "%", "!", "?", ":", ".", ",", "(", ")",
-    "[", "]", "{", "}", "=",
+    "[", "]", "{", "}",
 ];
 
-/// Reads all tokens, each with the byte at which it begins.
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Fault> {
-    let mut lexer = Lexer { text, at: 0 };
+/// After so many faults nothing more is read.
+const MOST_FAULTS: usize = 100;
+
+/// A token, and where in the text it stands.
+pub(super) struct Lexed {
+    pub(super) token: Token,
+    /// The byte at which it begins.
+    pub(super) at: usize,
+    /// The byte after it.
+    pub(super) end: usize,
+}
+
+/// Reads all tokens. What is none is told and passed over.
+pub(super) fn tokens(text: &str) -> Result<(Vec<Lexed>, Vec<Fault>), Vec<Fault>> {
+    let mut lexer = Lexer { text, at: 0, faults: Vec::new() };
     let mut found = Vec::new();
     loop {
         lexer.skip_space();
         let at = lexer.at;
-        let token = lexer.token()?;
+        let token = match lexer.token() {
+            Ok(Some(token)) => token,
+            Ok(None) if lexer.faults.len() >= MOST_FAULTS => return Err(lexer.faults),
+            Ok(None) => continue,
+            Err(fault) => {
+                lexer.faults.push(fault);
+                return Err(lexer.faults);
+            }
+        };
         let ended = token == Token::End;
-        found.push((at, token));
+        found.push(Lexed { token, at, end: lexer.at });
         if ended {
-            return Ok(found);
+            return Ok((found, lexer.faults));
         }
     }
 }
@@ -44,6 +64,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, Fault> {
 struct Lexer<'t> {
     text: &'t str,
     at: usize,
+    faults: Vec<Fault>,
 }
 
 impl<'t> Lexer<'t> {
@@ -63,36 +84,46 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn token(&mut self) -> Result<Token, Fault> {
+    /// The next token; `None` if what stands there is none.
+    fn token(&mut self) -> Result<Option<Token>, Fault> {
         let rest = self.rest();
-        let Some(first) = rest.chars().next() else { return Ok(Token::End) };
+        let Some(first) = rest.chars().next() else { return Ok(Some(Token::End)) };
         if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) {
-            return self.number();
+            return self.number().map(Some);
         }
-        if let Some(text) = self.quoted()? {
-            return Ok(text);
+        match self.quoted()? {
+            Quoted::Token(token) => return Ok(Some(token)),
+            Quoted::Endless => return Ok(self.pass(rest.len())),
+            Quoted::Nothing => {}
         }
         if first.is_ascii_alphabetic() || first == '_' {
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             self.at += end;
-            return Ok(Token::Name(rest[..end].into()));
+            return Ok(Some(Token::Name(rest[..end].into())));
         }
-        if first == '`' {
-            let end = rest[1..].find('`').ok_or_else(|| self.unknown('`'))?;
+        if first == '`'
+            && let Some(end) = rest[1..].find('`')
+        {
             self.at += end + 2;
-            return Ok(Token::Quoted(rest[1..=end].into()));
+            return Ok(Some(Token::Quoted));
         }
-        match SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
-            Some("=") | None => Err(self.unknown(first)),
-            Some(sign) => {
-                self.at += sign.len();
-                Ok(Token::Sign(sign))
-            }
+        if let Some(sign) = SIGNS.into_iter().find(|sign| rest.starts_with(sign)) {
+            self.at += sign.len();
+            return Ok(Some(Token::Sign(sign)));
         }
+        // Half of a sign is passed over with what stands in the place of its other half.
+        let half = matches!(first, '=' | '&' | '|');
+        let length = rest.chars().take(1 + usize::from(half)).map(char::len_utf8).sum();
+        Ok(self.pass(length))
     }
 
-    fn unknown(&self, c: char) -> Fault {
-        Fault::new(self.at, format!("Syntax error: token recognition error at: '{c}'"))
+    /// Passes over what is no token.
+    fn pass(&mut self, length: usize) -> Option<Token> {
+        let passed = &self.rest()[..length];
+        let message = format!("Syntax error: token recognition error at: '{passed}'");
+        self.faults.push(Fault::new(self.at, message));
+        self.at += length;
+        None
     }
 
     fn number(&mut self) -> Result<Token, Fault> {
@@ -147,17 +178,18 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// A text or bytes; `None` if neither begins here.
-    fn quoted(&mut self) -> Result<Option<Token>, Fault> {
+    /// A text or bytes, if one begins here.
+    fn quoted(&mut self) -> Result<Quoted, Fault> {
         let rest = self.rest();
-        let prefix = rest.find(['\'', '"']).filter(|at| *at <= 2);
-        let Some(prefix) = prefix else { return Ok(None) };
+        // No further than prefixes go: to look for one through all the rest would be done for every token.
+        let prefix = rest.bytes().take(3).position(|byte| matches!(byte, b'\'' | b'"'));
+        let Some(prefix) = prefix else { return Ok(Quoted::Nothing) };
         let (raw, bytes) = match rest[..prefix].to_ascii_lowercase().as_str() {
             "" => (false, false),
             "r" => (true, false),
             "b" => (false, true),
             "rb" | "br" => (true, true),
-            _ => return Ok(None),
+            _ => return Ok(Quoted::Nothing),
         };
         let body = &rest[prefix..];
         let quote = &body[..1];
@@ -166,9 +198,7 @@ impl<'t> Lexer<'t> {
         let start = self.at;
         let inside = &body[open.len()..];
         let end = closing(inside, open, raw);
-        let Some(end) = end else {
-            return Err(Fault::new(start, format!("Syntax error: token recognition error at: '{rest}'")));
-        };
+        let Some(end) = end else { return Ok(Quoted::Endless) };
         self.at += prefix + open.len() * 2 + end;
         let content = &inside[..end];
         let value = if raw {
@@ -177,11 +207,19 @@ impl<'t> Lexer<'t> {
             unescape(content, bytes).map_err(|why| Fault::new(start, why))?
         };
         if bytes {
-            return Ok(Some(Token::Bytes(value.into())));
+            return Ok(Quoted::Token(Token::Bytes(value.into())));
         }
         let text = String::from_utf8(value).map_err(|_| Fault::new(start, "invalid UTF-8".to_owned()))?;
-        Ok(Some(Token::Text(text.into())))
+        Ok(Quoted::Token(Token::Text(text.into())))
     }
+}
+
+/// What begins with a quote, or does not.
+enum Quoted {
+    Token(Token),
+    /// A text without its other quote.
+    Endless,
+    Nothing,
 }
 
 /// Where the text within quotes ends.

@@ -26,12 +26,14 @@
 //! | `types`, `check`, `cost` | whether its parts fit, and what it may cost |
 //! | `code`, `eval`, `value` | from what was checked to a value |
 //! | `library`, `special` | the functions, and the values that only they make |
+//! | `device` | what selectors of devices look at |
 //! | `error` | what is said when it is wrong |
 
 mod ast;
 mod check;
 mod code;
 mod cost;
+mod device;
 mod error;
 mod eval;
 mod lexer;
@@ -48,10 +50,13 @@ use std::sync::Arc;
 use self::check::{Checker, Found};
 use self::code::Code;
 pub use self::cost::Budget;
+pub use self::device::{Attribute, Device, DeviceSelector, device_environment};
 pub use self::error::{CompileError, EvalError};
 pub use self::library::pattern as go_pattern;
 pub use self::special::{AccessCheck, AccessDecision, KnownDecisions, parse_duration};
-pub use self::types::{Declared, DeclaredField, DeclaredKind, Elements, MadeType, Opaque, Type, escape};
+pub use self::types::{
+    Declared, DeclaredField, DeclaredKind, Elements, MadeType, Opaque, Type, escape, is_reserved,
+};
 use self::value::Name;
 pub use self::value::{Key, Special, Val};
 
@@ -60,6 +65,7 @@ pub use self::value::{Key, Special, Val};
 pub struct Environment {
     variables: Vec<(Name, Type, Option<Arc<Declared>>)>,
     types: Vec<MadeType>,
+    binds: bool,
 }
 
 impl Environment {
@@ -111,6 +117,12 @@ impl Environment {
         self
     }
 
+    /// Says that expressions may name values by `cel.bind`, as only those of devices may in Kubernetes.
+    #[must_use]
+    pub fn binds(self) -> Self {
+        Self { binds: true, ..self }
+    }
+
     /// The names of the variables, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.iter().map(|(name, ..)| &**name)
@@ -121,7 +133,7 @@ impl Environment {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn compile(&self, text: &str) -> Result<Program, CompileError> {
-        let expr = parser::parse(text).map_err(|fault| CompileError::of(text, &[fault]))?;
+        let expr = parser::parse(text, self.binds).map_err(|faults| CompileError::of(text, faults))?;
         let mut checker = Checker::new();
         for (name, ty, declared) in &self.variables {
             match declared {
@@ -133,7 +145,7 @@ impl Environment {
             checker.declare_made(made.clone());
         }
         let Found { checked, used } =
-            checker.check(&expr).map_err(|faults| CompileError::of(text, &faults))?;
+            checker.check(&expr).map_err(|faults| CompileError::of(text, faults))?;
         let variables = self.variables.len();
         Ok(Program { code: checked.code, ty: checked.ty, cost: checked.estimate.cost, used, variables })
     }

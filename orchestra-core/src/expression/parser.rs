@@ -1,10 +1,14 @@
-//! From tokens to an expression. Macros are read into loops here.
+//! From tokens to an expression.
+
+mod macros;
 
 use std::sync::Arc;
 
-use super::ast::{Access, Expr, Loop, LoopKind, Node};
+use self::macros::{global, member};
+use super::ast::{Access, Expr, Node};
 use super::error::Fault;
-use super::lexer::{Token, tokens};
+use super::lexer::{Lexed, Token, tokens};
+use super::types::is_reserved;
 
 /// How deep expressions may be nested: each level takes room on the stack, here and when it is evaluated.
 const MAX_DEPTH: usize = 64;
@@ -14,26 +18,39 @@ const MAX_LENGTH: usize = 100_000;
 const EXPECTED: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, \
                         BYTES, IDENTIFIER}";
 
-/// Reads an expression.
-pub(super) fn parse(text: &str) -> Result<Expr, Fault> {
+/// What may stand within the brackets of a call.
+const EXPECTED_ARGUMENT: &str = "{'[', '{', '(', ')', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, \
+                                 NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+/// Reads an expression. Whether `cel.bind` is a macro is said by its environment.
+pub(super) fn parse(text: &str, binds: bool) -> Result<Expr, Vec<Fault>> {
     if text.len() > MAX_LENGTH {
-        return Err(Fault::new(
-            0,
-            format!("expression code point size exceeds limit: size: {}, limit {MAX_LENGTH}", text.len()),
-        ));
+        let message =
+            format!("expression code point size exceeds limit: size: {}, limit {MAX_LENGTH}", text.len());
+        return Err(vec![Fault::new(0, message)]);
     }
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
-    let expr = parser.expr()?;
-    match parser.peek() {
-        Token::End => Ok(expr),
-        _ => Err(parser.mismatched("<EOF>")),
+    let (tokens, passed) = tokens(text)?;
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, binds, passed };
+    let read = parser.whole();
+    let mut faults = parser.passed;
+    match read {
+        Ok(expr) if faults.is_empty() => Ok(expr),
+        Ok(_) => Err(faults),
+        Err(last) => {
+            faults.push(last);
+            Err(faults)
+        }
     }
 }
 
-struct Parser {
-    tokens: Vec<(usize, Token)>,
+struct Parser<'t> {
+    text: &'t str,
+    tokens: Vec<Lexed>,
     at: usize,
     depth: usize,
+    binds: bool,
+    /// Faults after which it could be read on.
+    passed: Vec<Fault>,
 }
 
 /// Signs between two operands, by how tightly they bind, and the functions that they are.
@@ -51,13 +68,35 @@ const LEVELS: [&[(&str, &str)]; 3] = [
     &[("*", "_*_"), ("/", "_/_"), ("%", "_%_")],
 ];
 
-impl Parser {
+/// Whether a sign stands between operands, and before none.
+fn is_between(sign: &str) -> bool {
+    let of_levels = LEVELS.iter().copied().flatten().any(|(between, _)| *between == sign);
+    (of_levels && sign != "-") || matches!(sign, "&&" | "||" | "?")
+}
+
+impl Parser<'_> {
+    fn whole(&mut self) -> Result<Expr, Fault> {
+        let expr = self.expr()?;
+        match self.peek() {
+            Token::End => Ok(expr),
+            _ => Err(self.mismatched("<EOF>")),
+        }
+    }
+
+    fn here(&self) -> &Lexed {
+        &self.tokens[self.at.min(self.tokens.len() - 1)]
+    }
+
     fn peek(&self) -> &Token {
-        &self.tokens[self.at.min(self.tokens.len() - 1)].1
+        &self.here().token
     }
 
     fn place(&self) -> usize {
-        self.tokens[self.at.min(self.tokens.len() - 1)].0
+        self.here().at
+    }
+
+    fn is_next(&self, wanted: &Token) -> bool {
+        self.tokens.get(self.at + 1).is_some_and(|next| next.token == *wanted)
     }
 
     fn next(&mut self) -> Token {
@@ -76,23 +115,31 @@ impl Parser {
         if self.takes(sign) { Ok(()) } else { Err(self.mismatched(&format!("'{sign}'"))) }
     }
 
+    /// The bracket that closes another. One that is missing at the end, or stands after one token too many, is told, and
+    /// what is before it is read as if it were in its place.
+    fn close(&mut self) -> Result<(), Fault> {
+        let bracket = Token::Sign(")");
+        if *self.peek() == Token::End {
+            self.passed.push(Fault::new(self.place(), "Syntax error: missing ')' at '<EOF>'".to_owned()));
+            return Ok(());
+        }
+        if *self.peek() != bracket && self.is_next(&bracket) {
+            self.passed.push(self.told("extraneous", "')'"));
+            self.at += 1;
+        }
+        self.expect(")")
+    }
+
     fn mismatched(&self, expected: &str) -> Fault {
-        let shown = match self.peek() {
-            Token::End => "<EOF>".to_owned(),
-            Token::Sign(sign) => (*sign).to_owned(),
-            Token::Name(name) | Token::Quoted(name) => name.to_string(),
-            Token::Text(text) => format!("\"{text}\""),
-            Token::Int(value) => value.to_string(),
-            Token::Uint(value) => format!("{value}u"),
-            Token::Double(value) => value.to_string(),
-            Token::Least => "9223372036854775808".to_owned(),
-            Token::Bytes(_) => "bytes".to_owned(),
-        };
         // One token too many is told otherwise than one that is another.
-        let extraneous =
-            expected == "<EOF>" && self.tokens.get(self.at + 1).is_some_and(|(_, next)| *next == Token::End);
-        let what = if extraneous { "extraneous" } else { "mismatched" };
-        Fault::new(self.place(), format!("Syntax error: {what} input '{shown}' expecting {expected}"))
+        let extraneous = expected == "<EOF>" && self.is_next(&Token::End);
+        self.told(if extraneous { "extraneous" } else { "mismatched" }, expected)
+    }
+
+    fn told(&self, what: &str, expected: &str) -> Fault {
+        let here = self.here();
+        let shown = if here.token == Token::End { "<EOF>" } else { &self.text[here.at..here.end] };
+        Fault::new(here.at, format!("Syntax error: {what} input '{shown}' expecting {expected}"))
     }
 
     fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Fault>) -> Result<T, Fault> {
@@ -199,7 +246,7 @@ impl Parser {
             Token::Sign("(") => {
                 self.at += 1;
                 let inside = self.expr()?;
-                self.expect(")")?;
+                self.close()?;
                 return Ok(inside);
             }
             Token::Sign("[") => {
@@ -213,6 +260,11 @@ impl Parser {
             Token::Sign(".") => {
                 self.at += 1;
                 return self.primary();
+            }
+            Token::Sign(sign) if is_between(sign) => {
+                // Read as if the operand before it were there, which tells of all that are missing.
+                self.passed.push(self.mismatched(EXPECTED));
+                return Ok(Expr { at, node: Node::Null });
             }
             _ => return Err(self.mismatched(EXPECTED)),
         };
@@ -233,20 +285,27 @@ impl Parser {
             _ if *self.peek() == Token::Sign("(") => {
                 let at = self.place();
                 self.at += 1;
-                let args = self.args(")")?;
+                let args = self.args()?;
                 return global(at, name, args);
+            }
+            word if is_reserved(word) => {
+                self.passed.push(Fault::new(at, format!("reserved identifier: {word}")));
+                Node::Null
             }
             _ => Node::Name(Arc::clone(name)),
         };
         Ok(Expr { at, node })
     }
 
-    fn args(&mut self, end: &'static str) -> Result<Vec<Expr>, Fault> {
+    fn args(&mut self) -> Result<Vec<Expr>, Fault> {
         let mut args = Vec::new();
-        while !self.takes(end) {
+        if *self.peek() == Token::End {
+            return Err(self.mismatched(EXPECTED_ARGUMENT));
+        }
+        while !self.takes(")") {
             args.push(self.expr()?);
             if !self.takes(",") {
-                self.expect(end)?;
+                self.close()?;
                 break;
             }
         }
@@ -259,7 +318,9 @@ impl Parser {
             let optional = self.takes("?");
             items.push((self.expr()?, optional));
             if !self.takes(",") {
-                self.expect("]")?;
+                if !self.takes("]") {
+                    return Err(self.mismatched("{']', ','}"));
+                }
                 break;
             }
         }
@@ -290,14 +351,15 @@ impl Parser {
         let mut fields = Vec::new();
         while !self.takes("}") {
             let optional = self.takes("?");
-            let place = self.place();
             let name = match self.next() {
-                Token::Name(name) | Token::Quoted(name) => name,
+                Token::Name(name) => name,
                 _ => {
                     self.at -= 1;
                     return Err(self.mismatched("{'}', '?', IDENTIFIER}"));
                 }
             };
+            // What is wrong with a field is told of where its value begins.
+            let place = self.place();
             self.expect(":")?;
             fields.push((name, place, self.expr()?, optional));
             if !self.takes(",") {
@@ -320,7 +382,18 @@ impl Parser {
             if self.takes(".") {
                 let how = if self.takes("?") { Access::Optional } else { Access::Plain };
                 let field = match self.next() {
-                    Token::Name(name) | Token::Quoted(name) => name,
+                    Token::Name(name) if &*name == "in" => {
+                        self.at -= 1;
+                        let message = "Syntax error: no viable alternative at input '.in'";
+                        self.passed.push(Fault::new(self.place(), message.to_owned()));
+                        return Ok(of);
+                    }
+                    Token::Name(name) => name,
+                    Token::Quoted => {
+                        let place = self.tokens[self.at - 1].at;
+                        self.passed.push(Fault::new(place, "unsupported syntax: '`'".to_owned()));
+                        continue;
+                    }
                     _ => {
                         self.at -= 1;
                         if *self.peek() == Token::End {
@@ -332,8 +405,8 @@ impl Parser {
                 };
                 let call_at = self.place();
                 if how == Access::Plain && self.takes("(") {
-                    let args = self.args(")")?;
-                    of = member(call_at, of, &field, args)?;
+                    let args = self.args()?;
+                    of = member(call_at, of, &field, args, self.binds)?;
                 } else {
                     of = Expr { at, node: Node::Select { of: Box::new(of), field, how } };
                 }
@@ -376,63 +449,4 @@ fn balanced(mut parts: Vec<(usize, Expr)>, make: fn(Box<Expr>, Box<Expr>) -> Nod
 
 fn call(at: usize, name: &str, target: Option<Expr>, args: Vec<Expr>) -> Expr {
     Expr { at, node: Node::Call { name: name.into(), target: target.map(Box::new), args } }
-}
-
-/// A call that stands by itself. `has` is a macro.
-fn global(at: usize, name: &Arc<str>, mut args: Vec<Expr>) -> Result<Expr, Fault> {
-    if &**name != "has" || args.len() != 1 {
-        return Ok(call(at, name, None, args));
-    }
-    match args.remove(0) {
-        Expr { node: Node::Select { of, field, how: Access::Plain }, .. } => {
-            Ok(Expr { at, node: Node::Select { of, field, how: Access::Test } })
-        }
-        other => Err(Fault::new(other.at, "invalid argument to has() macro".to_owned())),
-    }
-}
-
-/// A call of something, or a macro that looks like one.
-fn member(at: usize, of: Expr, name: &Arc<str>, mut args: Vec<Expr>) -> Result<Expr, Fault> {
-    use LoopKind as Kind;
-    let is_cel = matches!(&of.node, Node::Name(held) if &**held == "cel");
-    if is_cel && &**name == "bind" && args.len() == 3 {
-        let body = Box::new(args.remove(2));
-        let (name, value) = (variable(&args[0])?, Box::new(args.remove(1)));
-        return Ok(Expr { at, node: Node::Bind { name, value, body } });
-    }
-    let (kind, with_condition, makes, two) = match (&**name, args.len()) {
-        ("all", 2) => (Kind::All, true, false, false),
-        ("all", 3) => (Kind::All, true, false, true),
-        ("exists", 2) => (Kind::Exists, true, false, false),
-        ("exists", 3) => (Kind::Exists, true, false, true),
-        ("exists_one" | "existsOne", 2) => (Kind::ExistsOne, true, false, false),
-        ("exists_one" | "existsOne", 3) => (Kind::ExistsOne, true, false, true),
-        ("filter", 2) => (Kind::Filter, true, false, false),
-        ("map", 2) => (Kind::Map, false, true, false),
-        ("map", 3) => (Kind::Map, true, true, false),
-        ("transformList", 3) => (Kind::Map, false, true, true),
-        ("transformList", 4) => (Kind::Map, true, true, true),
-        ("transformMap", 3) => (Kind::TransformMap, false, true, true),
-        ("transformMap", 4) => (Kind::TransformMap, true, true, true),
-        ("sortBy", 2) => (Kind::SortBy, false, true, false),
-        ("optMap" | "optFlatMap", 2) => {
-            let flat = &**name == "optFlatMap";
-            let body = Box::new(args.remove(1));
-            let name = variable(&args[0])?;
-            return Ok(Expr { at, node: Node::OptMap { of: Box::new(of), name, body, flat } });
-        }
-        _ => return Ok(call(at, name, Some(of), args)),
-    };
-    let names = args[..1 + usize::from(two)].iter().map(variable).collect::<Result<Vec<_>, _>>()?;
-    let mut rest = args.into_iter().skip(names.len());
-    let when = if with_condition { rest.next() } else { None };
-    let make = if makes { rest.next() } else { None };
-    Ok(Expr { at, node: Node::Loop(Box::new(Loop { kind, over: of, names, when, make })) })
-}
-
-fn variable(expr: &Expr) -> Result<Arc<str>, Fault> {
-    match &expr.node {
-        Node::Name(name) => Ok(Arc::clone(name)),
-        _ => Err(Fault::new(expr.at, "argument must be a simple name".to_owned())),
-    }
 }

@@ -115,6 +115,23 @@ impl Type {
         Self::Optional(Arc::new(of))
     }
 
+    /// Whether it is one of objects, of which there may be none.
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self, Self::Object(_) | Self::Made(_) | Self::Timestamp | Self::Duration | Self::Opaque(_))
+    }
+
+    /// Whether both are the same, as far as is known: of an empty list it is not known what its elements are.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let open = |one: &Self, other: &Self| *one == Self::Dyn || *other == Self::Dyn || one.is_like(other);
+        match (self, other) {
+            (Self::List(one), Self::List(other)) => open(one, other),
+            (Self::Map(key, value), Self::Map(other_key, other_value)) => {
+                open(key, other_key) && open(value, other_value)
+            }
+            (one, other) => one == other,
+        }
+    }
+
     /// Whether a value of one type may be one of the other.
     pub(super) fn agrees(&self, other: &Self) -> bool {
         match (self, other) {
@@ -161,6 +178,11 @@ impl MadeType {
             }
             Self::Closed(root, _) => name == &**root,
         }
+    }
+
+    /// Whether its objects have any fields.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open(_))
     }
 
     /// What a field of the type may be; `None` if there is no such field.
@@ -275,13 +297,18 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Whether a word cannot be a name in expressions.
+pub fn is_reserved(word: &str) -> bool {
+    RESERVED.contains(&word)
+}
+
 /// The name under which expressions know a field; `None` if it can have none.
 pub fn escape(field: &str) -> Option<String> {
     let first = field.chars().next()?;
     if first.is_ascii_digit() {
         return None;
     }
-    if RESERVED.contains(&field) {
+    if is_reserved(field) {
         return Some(format!("__{field}__"));
     }
     let mut out = String::with_capacity(field.len());

@@ -11,6 +11,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub use object::{Object, Scope};
+#[doc(inline)]
+pub use orchestra_macros::Object;
 pub use owner::{OwnerRef, controller_of};
 
 /// A point in the history of the whole cluster.
@@ -82,13 +84,13 @@ pub struct ObjectName {
 
 impl ObjectName {
     /// The name of an object in a namespace.
-    pub fn namespaced(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+    pub fn namespaced(namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
+        Self { namespace: namespace.as_ref().into(), name: name.as_ref().into() }
     }
 
     /// The name of an object of the whole cluster.
-    pub fn cluster(name: impl Into<Arc<str>>) -> Self {
-        Self { namespace: "".into(), name: name.into() }
+    pub fn cluster(name: impl AsRef<str>) -> Self {
+        Self { namespace: "".into(), name: name.as_ref().into() }
     }
 
     /// The name of an object, in a namespace when there is one.

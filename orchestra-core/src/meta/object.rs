@@ -15,15 +15,15 @@ pub enum Scope {
 
 /// A Rust type whose values are objects of one kind.
 ///
-/// To make a kind of your own, write a serde struct with a `metadata` field and implement the constants and the
-/// two accessors; `apiVersion` and `kind` are written for you and need no fields. Every resource type of
-/// [`k8s_openapi`] is an `Object` already.
+/// To make a kind of your own, derive it for a serde struct with a `metadata` field; `apiVersion` and `kind` are written for
+/// you and need no fields. Every resource type of [`k8s_openapi`] is an `Object` already.
 ///
 /// ```
 /// use orchestra_core::meta::{Object, Scope};
 /// use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 ///
-/// #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+/// #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize, Object)]
+/// #[object(group = "example.org", version = "v1")]
 /// struct Website {
 ///     metadata: ObjectMeta,
 ///     spec: WebsiteSpec,
@@ -34,22 +34,25 @@ pub enum Scope {
 ///     host: String,
 /// }
 ///
-/// impl Object for Website {
-///     const GROUP: &'static str = "example.org";
-///     const VERSION: &'static str = "v1";
-///     const KIND: &'static str = "Website";
-///     const PLURAL: &'static str = "websites";
-///     const SCOPE: Scope = Scope::Namespaced;
-///
-///     fn meta(&self) -> &ObjectMeta {
-///         &self.metadata
-///     }
-///
-///     fn meta_mut(&mut self) -> &mut ObjectMeta {
-///         &mut self.metadata
-///     }
-/// }
+/// assert_eq!((Website::KIND, Website::PLURAL, Website::SCOPE), ("Website", "websites", Scope::Namespaced));
 /// ```
+///
+/// | option of `#[object(…)]` | what it says |
+/// | --- | --- |
+/// | `group`, `version` | of which they are; needed |
+/// | `kind` | the name of the kind, if not that of the struct |
+/// | `plural` | the plural in URLs, if not the struct's name in lower case with an *s* |
+/// | `cluster` | the objects are of the whole cluster, and in no namespace |
+/// | `schema` | with the feature `openapi`: the struct implements `k8s_openapi::schemars::JsonSchema`, and documents and definitions of it have its schema |
+///
+/// [`definition_of`](crate::objects::definition_of) makes a CustomResourceDefinition of it, for clusters elsewhere. A cluster
+/// of this program takes the type itself: [`Resource::plain`](crate::api::Resource::plain).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no kind of objects",
+    label = "not an object of a kind",
+    note = "derive it for a serde struct with a field `metadata: ObjectMeta`: #[derive(Object)] #[object(group = \"example.org\", version = \"v1\")]",
+    note = "or use a resource type of `k8s_openapi`"
+)]
 pub trait Object: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The API group; empty for the core group.
     const GROUP: &'static str;
@@ -105,6 +108,8 @@ pub trait Described {}
 #[cfg(not(feature = "openapi"))]
 impl<K> Described for K {}
 
+// Of a type that is none it would be said that it lacks a trait of `k8s_openapi`, which is no way to become one.
+#[diagnostic::do_not_recommend]
 impl<K> Object for K
 where
     K: k8s_openapi::Resource

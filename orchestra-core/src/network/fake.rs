@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ struct State {
     returned: VecDeque<Ipv4Addr>,
     next: u32,
     end: u32,
+    /// All of its addresses.
+    range: Range<u32>,
     plan: ServicePlan,
     applied: u64,
     failures: VecDeque<NetworkError>,
@@ -42,6 +45,7 @@ impl FakeNetwork {
             returned: VecDeque::new(),
             next: first.saturating_add(1),
             end: first.saturating_add(size.saturating_sub(1)),
+            range: first..first.saturating_add(size),
             plan: ServicePlan::default(),
             applied: 0,
             failures: VecDeque::new(),
@@ -62,6 +66,20 @@ impl FakeNetwork {
     /// How many plans were applied.
     pub fn applied(&self) -> u64 {
         self.lock().applied
+    }
+
+    /// The uid of the pod that has an address.
+    pub fn pod_at(&self, address: IpAddr) -> Option<String> {
+        let state = self.lock();
+        state.attached.iter().find(|(_, ip)| **ip == address).map(|((uid, _), _)| uid.clone())
+    }
+
+    /// Whether an address is one that it gives out, to whichever pod and whether or not it did yet.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.lock().range.contains(&u32::from(address)),
+            IpAddr::V6(_) => false,
+        }
     }
 
     /// How many sandboxes have an address.

@@ -4,20 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use super::collect;
 use super::config::Config;
 use super::context::{Context, owner};
+use super::devices;
 use super::fake::FakeHost;
 use super::figures::Figures;
 use super::followed::Followed;
+use super::ledger::Ledger;
 use super::no_host::NoHost;
+use super::plugins::DevicePlugins;
 use super::pods::Pods;
 use super::ports::{Manifests, Prober, VolumeHost};
+use super::probe_counts::ProbeCounts;
+use super::pulling::Pulling;
 use super::register::Registrar;
 use super::residents::Residents;
 use super::service::LocalNode;
+use super::shutdown::end_pods;
 use super::status::NodeFacts;
 use crate::api::Client;
 use crate::control::events::Recorder;
@@ -44,7 +51,7 @@ const RUNTIME_RETRY: Duration = Duration::from_secs(1);
 /// ```
 ///
 /// When `shutdown` resolves the agent leaves everything as it is: containers run on, and the next agent of that name
-/// adopts them.
+/// adopts them. Only where [`Config::shutdown`] says so they end first.
 pub struct Agent {
     name: String,
     client: Client,
@@ -52,8 +59,10 @@ pub struct Agent {
     network: Arc<dyn Network>,
     volumes: Option<Arc<dyn VolumeHost>>,
     prober: Option<Arc<dyn Prober>>,
+    plugins: Option<Arc<dyn DevicePlugins>>,
     manifests: Vec<Arc<dyn Manifests>>,
     config: Config,
+    probes: Arc<ProbeCounts>,
 }
 
 impl fmt::Debug for Agent {
@@ -73,9 +82,9 @@ impl Agent {
         runtime: Arc<dyn Runtime>,
         network: Arc<dyn Network>,
     ) -> Self {
-        let (volumes, prober, config) = (None, None, Config::default());
-        let manifests = Vec::new();
-        Self { name: name.into(), client, runtime, network, volumes, prober, manifests, config }
+        let (volumes, prober, plugins, config) = (None, None, None, Config::default());
+        let (name, manifests, probes) = (name.into(), Vec::new(), Arc::default());
+        Self { name, client, runtime, network, volumes, prober, plugins, manifests, config, probes }
     }
 
     /// Where volumes are kept.
@@ -89,6 +98,13 @@ impl Agent {
     #[must_use]
     pub fn prober(mut self, prober: Arc<dyn Prober>) -> Self {
         self.prober = Some(prober);
+        self
+    }
+
+    /// What knows the devices of the machine that containers can be given as extended resources.
+    #[must_use]
+    pub fn device_plugins(mut self, plugins: Arc<dyn DevicePlugins>) -> Self {
+        self.plugins = Some(plugins);
         self
     }
 
@@ -117,7 +133,8 @@ impl Agent {
             self.config.log_root.clone(),
             self.client.clock().clone(),
         );
-        LocalNode::new(self.runtime.clone(), owner, self.client.clone(), figures)
+        let told = (figures, self.probes.clone());
+        LocalNode::new(self.runtime.clone(), owner, self.client.clone(), told)
     }
 
     /// Runs until `shutdown` resolves. Waits for a runtime or an API that is away, now or later. When this returns,
@@ -160,7 +177,17 @@ impl Agent {
         if ctx.manifests.is_empty() {
             pods(&mut parts);
         }
+        {
+            let (ctx, stop) = (ctx.clone(), stop.clone());
+            parts.start("images", move || {
+                let (ctx, stop) = (ctx.clone(), stop.clone());
+                async move { stop.run_until_cancelled(collect::run(ctx)).await.unwrap_or_default() }
+            });
+        }
         shutdown.await;
+        if let Some(shutdown) = ctx.config.shutdown {
+            end_pods(&ctx, shutdown).await;
+        }
         stop.cancel();
         while parts.next().await.is_some() {}
     }
@@ -191,6 +218,8 @@ impl Agent {
             network: self.network,
             volumes,
             prober,
+            plugins: self.plugins,
+            ledger: Ledger::default(),
             manifests: self.manifests,
             recorder,
             config: self.config,
@@ -199,9 +228,14 @@ impl Agent {
             followed: Followed::default(),
             residents: Residents::default(),
             attaching: RwLock::new(()),
+            pulling: Pulling::default(),
+            images: Mutex::default(),
+            probes: self.probes,
+            ending: CancellationToken::new(),
             began: clock.now(),
             client: self.client,
         };
+        devices::load(&ctx).await;
         (Arc::new(ctx), info)
     }
 

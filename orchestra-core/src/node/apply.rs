@@ -7,23 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
+use k8s_openapi::api::node::v1::RuntimeClass;
 
 use super::address::{addresses, attach, detach};
 use super::backoff::{add, go_duration};
 use super::context::{Context, about};
+use super::devices;
 use super::kill::{Ending, Killing};
 use super::model::Unresized;
 use super::model::{
-    CONFIG_ERROR, FailedProbe, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
+    CONFIG_ERROR, FailedProbe, Failure, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
 };
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
 use super::resize;
-use super::resources::for_runtime;
+use super::resources::{for_runtime, of_pod};
 use super::start::Starting;
 use super::stop::Stop;
 use super::translate::{self, pod_ref};
-use crate::runtime::{ContainerId, RuntimeError, SandboxId};
+use crate::runtime::{ContainerId, Resources, RuntimeError, SandboxId};
 
 /// How soon a failed preparation is tried again: doubling from the first to the second, as the kubelet mounts volumes.
 const PREPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
@@ -69,6 +71,7 @@ impl Executor<'_> {
                     | Step::Kill { .. }
                     | Step::Resize { .. }
                     | Step::Forget(_)
+                    | Step::ForgetSandbox(_)
             );
             match self.step(step).await {
                 Ok(true) => {}
@@ -110,6 +113,10 @@ impl Executor<'_> {
             Step::Kill { container, id, why } => self.kill(&container, &id, why).await?,
             Step::Resize { container, id } => self.resize(&container, &id).await?,
             Step::Forget(id) => self.ctx.runtime.remove_container(&id).await?,
+            Step::ForgetSandbox(id) => {
+                self.ctx.runtime.remove_sandbox(&id).await?;
+                detach(self.ctx, self.pod, &id, self.memory).await;
+            }
             Step::Fail(failure) => {
                 self.ctx.normal(&about(self.pod, None), &failure.reason, failure.message.clone());
                 self.memory.failure = Some(failure);
@@ -173,6 +180,13 @@ impl Executor<'_> {
     }
 
     async fn run_sandbox(&mut self, attempt: u32) -> Result<(), Stop> {
+        if let Err(message) = devices::admit(self.ctx, self.pod).await {
+            // Whoever made it makes another, which may find a node that has the devices.
+            let reason = "UnexpectedAdmissionError".to_owned();
+            self.ctx.warning(&about(self.pod, None), &reason, message.clone());
+            self.memory.failure = Some(Failure { reason, message, grace: None });
+            return Err(Stop::Wait);
+        }
         let dns = match self.ctx.dns().await {
             Ok(dns) => dns,
             Err(error) => {
@@ -180,14 +194,25 @@ impl Executor<'_> {
                 return Err(self.prepare_later("DNSConfigForming", message));
             }
         };
+        let handler = match self.handler().await {
+            Ok(handler) => handler,
+            Err(why) => {
+                let message = format!("Failed to create pod sandbox: {why}");
+                return Err(self.prepare_later("FailedCreatePodSandBox", message));
+            }
+        };
         let (owner, logs) = (self.ctx.owner(), &self.ctx.config.log_root);
-        let spec = match translate::sandbox(self.pod, self.spec()?, attempt, &owner, &dns, logs) {
+        let how = (attempt, handler.as_str());
+        let mut spec = match translate::sandbox(self.pod, self.spec()?, how, &owner, &dns, logs) {
             Ok(spec) => spec,
             Err(why) => {
                 let message = format!("Failed to create pod sandbox: {why}");
                 return Err(self.prepare_later("FailedCreatePodSandBox", message));
             }
         };
+        if !self.ctx.runtime.capabilities().fields.pod_resources {
+            spec.resources = None;
+        }
         match self.ctx.runtime.run_sandbox(&spec).await {
             Ok(_) => {
                 self.memory.prepare_failures = 0;
@@ -197,6 +222,20 @@ impl Executor<'_> {
             Err(error) => Err(self
                 .prepare_later("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"))),
         }
+    }
+
+    /// What runs the pod, by the runtime's name for it: nothing for the usual.
+    async fn handler(&self) -> Result<String, String> {
+        let spec = self.pod.spec.as_ref();
+        let Some(name) =
+            spec.and_then(|spec| spec.runtime_class_name.as_deref()).filter(|name| !name.is_empty())
+        else {
+            return Ok(String::new());
+        };
+        let found = self.ctx.client.cluster::<RuntimeClass>().get(name).await;
+        found.map(|class| class.handler).map_err(|error| {
+            format!("failed to get sandbox runtime: failed to look up RuntimeClass {name}: {error}")
+        })
     }
 
     async fn attach(&mut self, id: &SandboxId) -> Result<(), Stop> {
@@ -273,7 +312,7 @@ impl Executor<'_> {
         let wanted = self.wanted(name)?;
         let figures = for_runtime(self.pod, &wanted, self.ctx.machine.memory_bytes);
         let (asked, about) = (resize::asked(&wanted), about(self.pod, Some(name)));
-        match self.ctx.runtime.update_container(id, &figures).await {
+        match self.update(id, &figures).await {
             Ok(()) => {
                 self.memory.unresized.remove(id);
                 self.memory.given.insert(id.clone(), asked);
@@ -292,8 +331,26 @@ impl Executor<'_> {
         }
     }
 
+    /// Gives a container other figures, and the pod those that follow from them.
+    async fn update(&self, id: &ContainerId, figures: &Resources) -> Result<(), RuntimeError> {
+        let runtime = &self.ctx.runtime;
+        let whole = self.pod.spec.as_ref().and_then(of_pod);
+        let whole = whole.filter(|_| runtime.capabilities().fields.pod_resources);
+        let (Some(whole), Some(sandbox)) = (whole, self.seen.ready_sandbox()) else {
+            return runtime.update_container(id, figures).await;
+        };
+        // No container has more than its pod: of more the pod is given it first, of less it comes last.
+        let first = runtime.update_sandbox(&sandbox.id, &whole).await;
+        runtime.update_container(id, figures).await?;
+        match first {
+            Ok(()) => Ok(()),
+            Err(_) => runtime.update_sandbox(&sandbox.id, &whole).await,
+        }
+    }
+
     /// Removes everything that is left of the pod on this node.
     async fn release(&mut self) -> Result<(), Stop> {
+        self.ctx.ledger.free(&pod_ref(self.pod).uid);
         for sandbox in &self.seen.sandboxes {
             self.ctx.runtime.remove_sandbox(&sandbox.id).await?;
             detach(self.ctx, self.pod, &sandbox.id, self.memory).await;
@@ -302,7 +359,7 @@ impl Executor<'_> {
         if let Err(error) = self.ctx.volumes.remove_pod(&reference.uid).await {
             tracing::warn!(pod = %reference, %error, "the pod's files were not removed");
         }
-        Ok(())
+        Ok(self.ctx.runtime.release_images(&reference.uid).await?)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::selector::FieldSelector;
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 
 /// What is told.
-pub(super) enum Change {
+pub(super) enum PodUpdate {
     /// A watch begins, with all pods that there are.
     Began,
     /// This happened.
@@ -21,19 +21,19 @@ pub(super) enum Change {
 }
 
 /// What is told of the pods of a node. An API that is away is asked again.
-pub(super) fn changes(client: Client, node: String) -> BoxStream<'static, Change> {
+pub(super) fn changes(client: Client, node: String) -> BoxStream<'static, PodUpdate> {
     stream::unfold(None, move |mut watch: Option<WatchStream>| {
         let (client, node) = (client.clone(), node.clone());
         async move {
             loop {
                 let ended = match &mut watch {
                     Some(events) => match events.next().await {
-                        Some(Ok(event)) => return Some((Change::Told(event), watch)),
+                        Some(Ok(event)) => return Some((PodUpdate::Told(event), watch)),
                         Some(Err(error)) => Some(error),
                         None => None,
                     },
                     None => match begin(&client, &node).await {
-                        Ok(events) => return Some((Change::Began, Some(events))),
+                        Ok(events) => return Some((PodUpdate::Began, Some(events))),
                         Err(error) => Some(error),
                     },
                 };

@@ -1,9 +1,11 @@
-//! The volumes that pods have by claims, as far as they are of the machine: its directories.
+//! The volumes that pods have by claims, as far as this node can have them: directories of the machine, and those that it
+//! mounts from others by NFS.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::storage::v1::CSIDriver;
 
 use super::context::Context;
-use super::volumes::Content;
+use super::volumes::{Content, Csi, Nfs};
 
 /// The name of the claim that a volume of a pod is by, if it is by one.
 fn claim(pod: &Pod, volume: &Volume) -> Option<String> {
@@ -26,7 +28,24 @@ pub(super) async fn content(ctx: &Context, pod: &Pod, volume: &Volume) -> Result
     let fetched = ctx.client.cluster::<PersistentVolume>().get(bound).await;
     let held = fetched.map_err(|status| format!("failed to fetch PV {bound}: {status}"))?;
     let ours = claim.metadata.uid.as_deref();
-    made_of(&held, ours).map(Some)
+    let content = made_of(&held, ours)?;
+    if let Content::Csi(csi) = &content {
+        check_attached(ctx, &csi.driver).await?;
+    }
+    Ok(Some(content))
+}
+
+/// That a driver's volumes need not be attached to a node first, which nobody does here.
+async fn check_attached(ctx: &Context, driver: &str) -> Result<(), String> {
+    let fetched = ctx.client.cluster::<CSIDriver>().find(driver).await;
+    let known = fetched.map_err(|status| format!("failed to fetch CSIDriver {driver}: {status}"))?;
+    match known.is_some_and(|known| known.spec.attach_required == Some(false)) {
+        true => Ok(()),
+        false => Err(format!(
+            "volumes of {driver} are to be attached to their node first, and this cluster attaches none: only drivers \
+             whose CSIDriver says attachRequired: false are supported"
+        )),
+    }
 }
 
 fn bound_to(claim: &PersistentVolumeClaim) -> Option<&str> {
@@ -48,8 +67,29 @@ fn made_of(volume: &PersistentVolume, claim: Option<&str>) -> Result<Content, St
     if let Some(directory) = spec.host_path {
         return Ok(Content::HostPath { path: directory.path, kind: directory.type_.unwrap_or_default() });
     }
+    if let Some(nfs) = spec.nfs {
+        return Ok(Content::Nfs(Nfs {
+            server: nfs.server,
+            path: nfs.path,
+            read_only: nfs.read_only == Some(true),
+            options: spec.mount_options.unwrap_or_default(),
+        }));
+    }
+    if let Some(csi) = spec.csi {
+        let modes = spec.access_modes.unwrap_or_default();
+        return Ok(Content::Csi(Csi {
+            driver: csi.driver,
+            handle: csi.volume_handle,
+            fs_type: csi.fs_type.unwrap_or_default(),
+            read_only: csi.read_only == Some(true),
+            attributes: csi.volume_attributes.unwrap_or_default(),
+            mount_options: spec.mount_options.unwrap_or_default(),
+            access_mode: modes.into_iter().next().unwrap_or_default(),
+            ephemeral: false,
+        }));
+    }
     match spec.local {
-        Some(directory) => Ok(Content::HostPath { path: directory.path, kind: "Directory".to_owned() }),
+        Some(directory) => Ok(Content::Local { path: directory.path }),
         None => Err("no volume plugin matched".to_owned()),
     }
 }
@@ -70,17 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn directories_of_the_machine_are_mounted_and_nothing_else() {
+    fn directories_are_mounted_and_nothing_else() {
         let path = |path: &str, kind: &str| Ok(Content::HostPath { path: path.into(), kind: kind.into() });
         assert_eq!(
             made(json!({"hostPath": {"path": "/a", "type": "DirectoryOrCreate"}})),
             path("/a", "DirectoryOrCreate")
         );
-        assert_eq!(made(json!({"local": {"path": "/b"}})), path("/b", "Directory"));
+        assert_eq!(made(json!({"local": {"path": "/b"}})), Ok(Content::Local { path: "/b".into() }));
+        let options = vec!["nfsvers=4.1".to_owned()];
         assert_eq!(
-            made(json!({"nfs": {"server": "s", "path": "/"}})),
-            Err("no volume plugin matched".into())
+            made(json!({"nfs": {"server": "s", "path": "/"}, "mountOptions": options})),
+            Ok(Content::Nfs(Nfs { server: "s".into(), path: "/".into(), read_only: false, options }))
         );
+        let csi = json!({"csi": {"driver": "d", "volumeHandle": "h", "volumeAttributes": {"a": "b"}},
+            "accessModes": ["ReadWriteMany"]});
+        let Ok(Content::Csi(csi)) = made(csi) else { panic!("it is a driver's") };
+        let found = (csi.driver.as_str(), csi.handle.as_str(), csi.access_mode.as_str());
+        assert_eq!(found, ("d", "h", "ReadWriteMany"));
+        let disk = json!({"iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0}});
+        assert_eq!(made(disk), Err("no volume plugin matched".into()));
         let other =
             json!({"hostPath": {"path": "/a"}, "claimRef": {"name": "c", "namespace": "n", "uid": "x"}});
         assert!(made(other).unwrap_err().contains("another claim"));

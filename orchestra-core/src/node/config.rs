@@ -7,8 +7,20 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use super::garbage::ImageCollection;
 use super::thresholds::Thresholds;
 use super::translate::ClusterDns;
+
+/// How long pods have to end when the node does.
+///
+/// Without it they run on when the agent stops, and are found again when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shutdown {
+    /// All together.
+    pub grace: Duration,
+    /// How much of that is for the pods that the system needs, which end when all others have.
+    pub critical: Duration,
+}
 
 /// What can be set about a node agent. The defaults are the kubelet's.
 #[derive(Debug, Clone)]
@@ -46,6 +58,10 @@ pub struct Config {
     pub max_pods: Option<u32>,
     /// How little of memory, disk and processes may be left before pods are evicted.
     pub eviction: Thresholds,
+    /// When images go that no container is of; never, unless it is said: others may use the machine.
+    pub images: Option<ImageCollection>,
+    /// How long pods have to end when the agent is told to stop. They run on, unless it is said.
+    pub shutdown: Option<Shutdown>,
     /// How much of the machine is kept from pods, in thousandths of a core and bytes.
     pub reserved: (u64, u64),
 }
@@ -69,6 +85,8 @@ impl Default for Config {
             events: true,
             max_pods: None,
             eviction: Thresholds::default(),
+            images: None,
+            shutdown: None,
             reserved: (0, 0),
         }
     }

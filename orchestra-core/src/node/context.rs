@@ -7,12 +7,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret, Service};
 
-use tokio::sync::RwLock;
+use tokio::sync::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::fields::Facts;
 use super::followed::Followed;
+use super::garbage::Images;
+use super::ledger::Ledger;
+use super::plugins::DevicePlugins;
 use super::ports::{Manifests, Prober, VolumeHost};
+use super::probe_counts::ProbeCounts;
+use super::pulling::Pulling;
 use super::residents::Residents;
 use super::sources::{Needs, Sources};
 use super::status::NodeFacts;
@@ -32,6 +38,9 @@ pub(super) struct Context {
     pub(super) network: Arc<dyn Network>,
     pub(super) volumes: Arc<dyn VolumeHost>,
     pub(super) prober: Arc<dyn Prober>,
+    pub(super) plugins: Option<Arc<dyn DevicePlugins>>,
+    /// Which pods have which devices of the plugins.
+    pub(super) ledger: Ledger,
     pub(super) manifests: Vec<Arc<dyn Manifests>>,
     pub(super) recorder: Option<Recorder>,
     pub(super) config: Config,
@@ -43,6 +52,14 @@ pub(super) struct Context {
     pub(super) residents: Residents,
     /// Held for writing while addresses that nobody uses are looked for, and for reading while one is given.
     pub(super) attaching: RwLock<()>,
+    /// How probes came out.
+    pub(super) probes: Arc<ProbeCounts>,
+    /// The pulls that are under way.
+    pub(super) pulling: Pulling,
+    /// The images, as they were seen.
+    pub(super) images: Mutex<Images>,
+    /// The node is about to go, and its pods before it.
+    pub(super) ending: CancellationToken,
     /// What is older than this was made by an agent before.
     pub(super) began: Timestamp,
 }

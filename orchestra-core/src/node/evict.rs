@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
+use super::collect;
 use super::context::Context;
 use super::pressure::{Met, Pressure, Short, Tenant, met, victim};
 use super::static_pods;
 use crate::runtime::{ContainerStats, Filter};
 
-/// Looks once. One pod at most has to go each time: what it gives back is seen before the next.
-pub(super) async fn look(ctx: &Context, pressure: &mut Pressure) {
+/// Looks once. One pod at most has to go each time: what it gives back is seen before the next. Where it is the disk that is
+/// short, room is made first of what no pod needs.
+pub(super) async fn look(ctx: &Context, pressure: &mut Pressure, made_room: &mut bool) {
     let now = ctx.now();
     if !ctx.runtime.capabilities().stats {
         return;
@@ -21,7 +23,9 @@ pub(super) async fn look(ctx: &Context, pressure: &mut Pressure) {
     };
     let met = met(&stats, &ctx.config.eviction);
     pressure.take(&met, now);
-    if let Some(first) = met.first() {
+    let Some(first) = met.first() else { return *made_room = false };
+    *made_room = first.short == Short::Disk && !*made_room && collect::make_room(ctx).await;
+    if !*made_room {
         evict(ctx, first).await;
     }
 }

@@ -28,6 +28,7 @@ struct State {
     groups: BTreeMap<(String, String), Option<u32>>,
     sizes: BTreeMap<(String, String), u64>,
     in_memory: BTreeSet<(String, String)>,
+    given: Vec<(PathBuf, u32, bool)>,
     pod_files: BTreeMap<(String, String), Vec<u8>>,
     http: Option<Arc<Answer>>,
     closed: bool,
@@ -60,6 +61,11 @@ impl FakeHost {
     /// The group that a volume belongs to.
     pub fn group(&self, pod_uid: &str, volume: &str) -> Option<u32> {
         self.lock().groups.get(&(pod_uid.to_owned(), volume.to_owned())).copied().flatten()
+    }
+
+    /// Directories that were given to a group, and whether only where they were not the group's.
+    pub fn given(&self) -> Vec<(PathBuf, u32, bool)> {
+        self.lock().given.clone()
     }
 
     /// Fills a volume with so many bytes, as its container would.
@@ -114,6 +120,20 @@ impl VolumeHost for FakeHost {
 
     async fn host_path(&self, path: &Path, _kind: &str) -> Result<PathBuf, HostError> {
         Ok(path.to_owned())
+    }
+
+    async fn give_to_group(
+        &self,
+        directory: &Path,
+        group: u32,
+        unless_root_is: bool,
+    ) -> Result<(), HostError> {
+        self.lock().given.push((directory.to_owned(), group, unless_root_is));
+        Ok(())
+    }
+
+    async fn image_place(&self, pod: &PodRef, volume: &str) -> Result<PathBuf, HostError> {
+        Ok(Self::path(pod, volume))
     }
 
     async fn files(&self, pod: &PodRef, volume: &str, set: &FileSet<'_>) -> Result<PathBuf, HostError> {

@@ -118,7 +118,10 @@ pub fn resource(
     let unsupported = || FieldError::Resource(selector.resource.clone());
     let (kind, what) = selector.resource.split_once('.').ok_or_else(unsupported)?;
     let amount = match kind {
-        "limits" => resources::limit(container, what).or_else(|| of_machine(&facts.machine, what)),
+        "limits" => {
+            let held = pod.spec.as_ref().and_then(|spec| resources::held_by(spec, container, what));
+            held.or_else(|| of_machine(&facts.machine, what))
+        }
         "requests" => Some(resources::request(container, what).unwrap_or(Quantity::ZERO)),
         _ => None,
     };

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod, Secr
 use super::backoff::{BackOff, between, go_duration};
 use super::context::Context;
 use super::model::Waiting;
+use super::pulling::{FIRST_EVENT, said};
 use crate::runtime::{Image, ImageRef, RegistryCredentials, RuntimeError};
 
 /// How soon after a failed pull the container is shown to be backing off.
@@ -34,6 +35,8 @@ pub(super) struct NoImage {
 
 /// How the pulls of one pod went.
 pub(super) struct Pulls<'a> {
+    /// The container that is to start.
+    pub(super) container: &'a str,
     /// Waits between them.
     pub(super) waits: &'a mut BackOff,
     /// Why the last pull of an image failed.
@@ -106,7 +109,22 @@ async fn pull(
     }
     ctx.normal(about, "Pulling", format!("Pulling image \"{image}\""));
     let credentials = credentials(ctx, pod, image).await;
-    match ctx.runtime.pull_image(image, credentials.as_ref()).await {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let under_way = ctx.pulling.begin(uid, pulls.container, image.as_str());
+    let pull = ctx.runtime.pull_image_telling(image, credentials.as_ref(), &under_way.progress);
+    let tell = async {
+        let mut wait = FIRST_EVENT;
+        loop {
+            ctx.clock().sleep(wait).await;
+            if let Some(message) = said(image.as_str(), &under_way.progress) {
+                ctx.normal(about, "Pulling", message);
+            }
+            wait *= 2;
+        }
+    };
+    let pulled = tokio::select! { biased; pulled = pull => pulled, never = tell => never };
+    drop(under_way);
+    match pulled {
         Ok(pulled) => {
             pulls.waits.reset(key);
             pulls.errors.remove(key);

@@ -19,6 +19,7 @@ struct Latest {
     gone: bool,
     sources_changed: bool,
     evicted: Option<Failure>,
+    room_is_needed: bool,
     /// Whether anything was said since the box was emptied.
     news: bool,
 }
@@ -33,6 +34,8 @@ pub(super) struct Mail {
     pub(super) sources_changed: bool,
     /// The node has no room for it any more, and why.
     pub(super) evicted: Option<Failure>,
+    /// The disk of the node is full.
+    pub(super) room_is_needed: bool,
 }
 
 /// How much of an ending was asked for: none, a deletion with so much grace, or the pod is out of the API.
@@ -55,7 +58,8 @@ impl Mailbox {
     }
 
     fn with(entry: Arc<Entry>, gone: bool) -> Self {
-        let latest = Latest { entry, gone, sources_changed: false, evicted: None, news: true };
+        let latest =
+            Latest { entry, gone, sources_changed: false, evicted: None, room_is_needed: false, news: true };
         Self { latest: Mutex::new(latest), changed: Notify::new() }
     }
 
@@ -92,6 +96,11 @@ impl Mailbox {
         self.tell(|latest| latest.evicted = Some(why));
     }
 
+    /// The disk of the node is full: what nobody needs goes.
+    pub(super) fn put_room_is_needed(&self) {
+        self.tell(|latest| latest.room_is_needed = true);
+    }
+
     /// Something happened: look again.
     pub(super) fn poke(&self) {
         self.tell(|_| {});
@@ -111,7 +120,8 @@ impl Mailbox {
         latest.news = false;
         let sources_changed = std::mem::take(&mut latest.sources_changed);
         let evicted = latest.evicted.take();
-        Mail { entry: latest.entry.clone(), gone: latest.gone, sources_changed, evicted }
+        let room_is_needed = std::mem::take(&mut latest.room_is_needed);
+        Mail { entry: latest.entry.clone(), gone: latest.gone, sources_changed, evicted, room_is_needed }
     }
 
     /// The pod as it is known now.

@@ -13,9 +13,9 @@
 //!   `translate`, `unsupported` and `backoff`.
 //! * `apply` carries out what was decided, with `start`, `kill`, `mounts` and `address`, each of which can be given up
 //!   between any two steps.
-//! * Nothing is kept on disk. What an agent must know after it restarted is in the labels of the runtime's objects; the
-//!   rest (`model::Memory`) it can do without.
-//! * The world beside runtime and network is behind [`VolumeHost`], [`Prober`] and [`Manifests`].
+//! * Nothing is kept on disk but which devices a pod has (`ledger`), which is a file of the pod's. What an agent must know
+//!   after it restarted is in the labels of the runtime's objects; the rest (`model::Memory`) it can do without.
+//! * The world beside runtime and network is behind [`VolumeHost`], [`Prober`], [`Manifests`] and [`DevicePlugins`].
 //!
 //! What runs until the end, all of it owned by the agent and begun again after a panic:
 //!
@@ -23,6 +23,7 @@
 //! | --- | --- | --- |
 //! | heartbeat (`register`) | the node's object, the runtime's health, how full the machine is | its status and lease; mail to a pod that is evicted |
 //! | `pods` | the watch of the node's pods, manifests, the runtime's events | mail to the loops; new loops, also for leftovers |
+//! | `collect` | how full the disk is, which images are used | images that go |
 //! | one `pod_loop` a pod | its mailbox, what the runtime shows | steps, the pod's status |
 //! | one `probe` a probe | the pod's address | verdicts, and a nudge to the loop |
 //! | one watch an object that pods refer to (`followed`) | its changes | a nudge to the loops |
@@ -33,9 +34,11 @@ mod apply;
 mod backoff;
 mod changes;
 mod claimed;
+mod collect;
 mod config;
 mod connect;
 mod context;
+mod devices;
 mod directory;
 mod env;
 mod evict;
@@ -44,9 +47,11 @@ pub mod fake;
 mod fields;
 pub mod figures;
 mod followed;
+mod garbage;
 mod handlers;
 mod images;
 mod kill;
+mod ledger;
 mod leftovers;
 mod mailbox;
 mod manifests;
@@ -58,17 +63,21 @@ mod mounts;
 mod no_host;
 mod object;
 mod plan;
+mod plugins;
 mod pod_loop;
 mod pods;
 mod ports;
 mod pressure;
 mod probe;
+mod probe_counts;
+mod pulling;
 mod register;
 mod report;
 mod residents;
 mod resize;
 mod resources;
 mod service;
+mod shutdown;
 mod sources;
 mod start;
 mod static_pods;
@@ -81,15 +90,18 @@ mod unsupported;
 mod volumes;
 
 pub use agent::Agent;
-pub use config::Config;
+pub use config::{Config, Shutdown};
 pub use connect::Connections;
 pub use directory::{ContainerPlace, Dialer, Directory, PodPlace};
+pub use garbage::ImageCollection;
 pub use metrics::FiguresOfUse;
+pub use plugins::{Choice, DeviceError, DevicePlugins, Devices, Given, GivenMount};
 pub use ports::{
     FileSet, HostError, HttpAnswer, HttpProbe, Manifest, Manifests, PodFile, ProbeError, Prober, SubPath,
     VolumeHost, VolumeUsage,
 };
 pub use service::{LocalNode, LogRequest, NodeService};
+pub use static_pods::{ManifestError, check_manifest};
 pub use thresholds::{ThresholdError, Thresholds};
 pub use translate::ClusterDns;
-pub use volumes::{EmptyDir, FileContent, Files};
+pub use volumes::{Csi, EmptyDir, FileContent, Files, Nfs};

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements, ResourceStatus,
+};
 
 use super::backoff::BackOff;
 use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
@@ -206,10 +208,12 @@ pub struct Failure {
     pub reason: String,
     /// In words.
     pub message: String,
-    /// It ends with no more than the least grace.
-    pub at_once: bool,
+    /// The most grace with which it ends, where that is not its own.
+    pub grace: Option<Duration>,
 }
 
+/// The reason of a pod that ended with its node.
+pub const TERMINATED: &str = "Terminated";
 /// The reason for which a container waits whose configuration cannot be had.
 pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
@@ -306,6 +310,10 @@ pub struct Memory {
     pub failure: Option<Failure>,
     /// When it is looked again how much of the node's disk it takes, if it may take only so much.
     pub storage_due: Option<Timestamp>,
+    /// The disk of the node is full: if the pod has ended for good, nothing of its containers is kept.
+    pub room_is_needed: bool,
+    /// The devices that its containers have been given, and how these are.
+    pub devices: BTreeMap<String, Vec<ResourceStatus>>,
     /// Why nothing of the pod may be started here: a field that the runtime does not carry out.
     pub refused: Option<String>,
 }

@@ -20,7 +20,7 @@ use super::fields::Facts;
 use super::model::{
     HeldToken, HeldTokens, Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata,
 };
-use super::ports::{FileSet, PodFile, SubPath};
+use super::ports::{FileSet, HostError, PodFile, SubPath};
 use super::sources::{Needs, Sources};
 use super::translate::{pod_ref, propagation};
 use super::volumes::{Content, content, fs_group};
@@ -59,7 +59,11 @@ impl Volumes<'_> {
         let mut paths = VolumePaths::new();
         let facts = self.ctx.pod_facts(&addresses(self.ctx, self.pod, memory));
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        for volume in volumes {
+        // Images are shown when a container is made that mounts them.
+        for volume in volumes.clone().filter(|volume| volume.image.is_some()) {
+            paths.extend(memory.volumes.remove_entry(&volume.name));
+        }
+        for volume in volumes.filter(|volume| volume.image.is_none()) {
             let path = self
                 .prepare_one(volume, &facts, sources, &mut memory.tokens)
                 .await
@@ -89,6 +93,9 @@ impl Volumes<'_> {
         let made = match content {
             Content::EmptyDir(directory) => host.empty_dir(&reference, &volume.name, &directory).await,
             Content::HostPath { path, kind } => host.host_path(Path::new(&path), &kind).await,
+            Content::Local { path } => self.local(Path::new(&path)).await,
+            Content::Nfs(nfs) => host.nfs(&reference, &volume.name, &nfs).await,
+            Content::Csi(csi) => host.csi(&reference, &volume.name, &csi).await,
             Content::Files(files) => {
                 // A ConfigMap holds no secrets; everything else may.
                 let memory = volume.config_map.is_none();
@@ -97,6 +104,18 @@ impl Volumes<'_> {
             }
         };
         made.map_err(|error| error.to_string())
+    }
+
+    /// A directory of the machine that is a volume of its own, which is the group's that the pod says.
+    async fn local(&self, path: &Path) -> Result<PathBuf, HostError> {
+        let made = self.ctx.volumes.host_path(path, "Directory").await?;
+        let security = self.pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+        if let Some(group) = fs_group(self.pod) {
+            let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
+            let unless_root_is = policy == Some("OnRootMismatch");
+            self.ctx.volumes.give_to_group(&made, group, unless_root_is).await?;
+        }
+        Ok(made)
     }
 
     /// What a container sees of the machine's files. What is wrong is in the words of its status.
@@ -239,6 +258,11 @@ impl Place<'_> {
             host_path: path,
             container_path: absolute(&mount.mount_path),
             read_only: mount.read_only == Some(true),
+            recursive_read_only: match mount.recursive_read_only.as_deref() {
+                Some("Enabled") => true,
+                Some("IfPossible") => ctx.runtime.capabilities().fields.recursive_read_only,
+                _ => false,
+            },
             propagation: propagation(mount.mount_propagation.as_deref()),
         })
     }
@@ -253,6 +277,7 @@ fn plain(host_path: &Path, container_path: &str, read_only: bool) -> Mount {
         host_path: host_path.to_owned(),
         container_path: container_path.to_owned(),
         read_only,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     }
 }

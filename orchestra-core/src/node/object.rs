@@ -12,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 
 use super::config::Config;
+use super::plugins::Devices;
 use super::pressure::{Pressure, Short};
 use crate::api::schema::{Place, canonical};
 use crate::quantity::{Format, Quantity};
@@ -88,18 +89,27 @@ pub struct Facts<'a> {
     pub config: &'a Config,
     /// What the node runs short of.
     pub pressure: &'a Pressure,
+    /// The devices that it can give, by the names of their resources.
+    pub devices: &'a BTreeMap<String, Devices>,
 }
 
 /// The status of a node. What others have written into it is kept.
 pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Timestamp) -> NodeStatus {
-    let Facts { name, machine, runtime, images, config, pressure } = facts;
-    let capacity = capacity(machine, config);
+    let Facts { name, machine, runtime, images, config, pressure, devices } = facts;
+    let mut capacity = capacity(machine, config);
     let mut allocatable = capacity.clone();
     for (what, kept) in [("cpu", config.reserved.0), ("memory", config.reserved.1)] {
         let amount =
             if what == "cpu" { machine.cpu_millis } else { machine.memory_bytes }.saturating_sub(kept);
         allocatable.insert(what.to_owned(), if what == "cpu" { milli(amount) } else { bytes(amount) });
     }
+    for (resource, devices) in devices {
+        let (healthy, all) = (devices.healthy.len(), devices.healthy.len() + devices.unhealthy.len());
+        capacity.insert(resource.clone(), Text(all.to_string()));
+        allocatable.insert(resource.clone(), Text(healthy.to_string()));
+    }
+    keep_extended(&mut capacity, old.capacity.as_ref());
+    keep_extended(&mut allocatable, old.allocatable.as_ref());
     NodeStatus {
         capacity: Some(capacity),
         allocatable: Some(allocatable),
@@ -121,6 +131,13 @@ fn capacity(machine: &MachineInfo, config: &Config) -> BTreeMap<String, Text> {
         ("ephemeral-storage".to_owned(), bytes(machine.ephemeral_storage_bytes)),
         ("pods".to_owned(), Text(config.max_pods.unwrap_or(machine.pods).to_string())),
     ])
+}
+
+/// Keeps what others say that the node has: resources with a domain in their names.
+fn keep_extended(new: &mut BTreeMap<String, Text>, old: Option<&BTreeMap<String, Text>>) {
+    for (name, amount) in old.into_iter().flatten().filter(|(name, _)| name.contains('/')) {
+        new.entry(name.clone()).or_insert_with(|| amount.clone());
+    }
 }
 
 fn milli(amount: u64) -> Text {
@@ -274,6 +291,9 @@ mod tests {
         let config = Config { reserved: (500, 1 << 20), ..Config::default() };
         let now = Timestamp::from_second(second).unwrap();
         let pressure = &Pressure::default();
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let dongles = Devices { healthy: set(&["1", "2"]), unhealthy: set(&["3"]) };
+        let devices = BTreeMap::from([("a.io/dongle".to_owned(), dongles)]);
         let facts = Facts {
             name: "n1",
             machine: &machine,
@@ -281,8 +301,26 @@ mod tests {
             images: &[],
             config: &config,
             pressure,
+            devices: &devices,
         };
         node_status(old, facts, health, now)
+    }
+
+    #[test]
+    fn devices_are_counted_and_what_others_have_said_stays() {
+        let mut old = NodeStatus::default();
+        let said = |name: &str, amount: &str| (name.to_owned(), Text(amount.to_owned()));
+        old.capacity = Some([said("a.io/dongle", "9"), said("b.io/hand", "3"), said("odd", "1")].into());
+        old.allocatable = Some([said("b.io/hand", "2")].into());
+        let new = status(&old, &Health::Ready, 0);
+        let of = |map: &Option<BTreeMap<String, Text>>, what: &str| {
+            map.as_ref()?.get(what).map(|text| text.0.clone())
+        };
+        let figures = |what: &str| (of(&new.capacity, what), of(&new.allocatable, what));
+        assert_eq!(figures("a.io/dongle"), (Some("3".into()), Some("2".into())));
+        assert_eq!(figures("b.io/hand"), (Some("3".into()), Some("2".into())));
+        assert_eq!(figures("odd"), (None, None));
+        assert!(!says_something_new(&new, &status(&new, &Health::Ready, 10)));
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::model::{
     FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
     crash_key, ephemeral, is_terminal, reported, start_time, volumes_are_outdated,
 };
-use super::resize::{self, Change};
-use crate::runtime::{Container, ContainerId, ContainerState, SandboxId, SandboxState};
+use super::resize::{self, Resize};
+use crate::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, SandboxState};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum Step {
     },
     /// Remove a life of a container that nobody will ask for again.
     Forget(ContainerId),
+    /// Remove a sandbox that nothing will run in again, with what is left in it.
+    ForgetSandbox(SandboxId),
     /// Start nothing, and say why.
     Refuse(String),
     /// Note that the pod has failed as a whole.
@@ -131,9 +133,14 @@ pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan
         return Plan::of([step]);
     }
     if is_terminal(pod) || memory.failure.is_some() {
-        let at_once = memory.failure.as_ref().is_some_and(|failure| failure.at_once);
-        let grace = if at_once { LEAST_GRACE } else { grace(pod, spec) };
-        return Plan::of(seen.is_up().then_some(Step::Terminate { grace }));
+        let most = memory.failure.as_ref().and_then(|failure| failure.grace);
+        let grace = most.map_or_else(|| grace(pod, spec), |most| grace(pod, spec).min(most).max(LEAST_GRACE));
+        if seen.is_up() {
+            return Plan::of([Step::Terminate { grace }]);
+        }
+        // What its containers have left is kept for whoever asks for their logs, unless the disk is needed.
+        let left = seen.sandboxes.iter().filter(|_| memory.room_is_needed && is_terminal(pod));
+        return Plan::of(left.map(|sandbox| Step::ForgetSandbox(sandbox.id.clone())));
     }
     let mut plan = Planner { pod, spec, seen, memory, now, plan: Plan::default() };
     plan.live();
@@ -209,7 +216,7 @@ impl<'a> Planner<'a> {
         self.step(Step::Fail(Failure {
             reason: "DeadlineExceeded".into(),
             message: "Pod was active on the node longer than the specified deadline".into(),
-            at_once: false,
+            grace: None,
         }));
         true
     }
@@ -353,8 +360,8 @@ impl<'a> Planner<'a> {
             Some(probe) => KillReason::Probe(probe),
             None if role == Role::App && life.meta.hash != container_hash(wanted) => KillReason::Changed,
             None => match self.resize(wanted, life) {
-                Some(Change::Restart) => KillReason::Resized,
-                Some(Change::InPlace) => {
+                Some(Resize::Restart) => KillReason::Resized,
+                Some(Resize::InPlace) => {
                     return self.step(Step::Resize { container: wanted.name.clone(), id: life.id.clone() });
                 }
                 None => return,
@@ -364,7 +371,7 @@ impl<'a> Planner<'a> {
     }
 
     /// How a running container comes to what its pod asks for by now, if it is time.
-    fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Change> {
+    fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Resize> {
         let given = resize::given(self.pod, self.memory, wanted, &life.id);
         let change = resize::change(&given, wanted)?;
         let failed =
@@ -411,7 +418,8 @@ impl<'a> Planner<'a> {
         count + u32::from(had_begun)
     }
 
-    /// Of each container the newest life is kept, and one that ended before it, whose log `--previous` shows.
+    /// Of each container the newest life is kept, and one that ended before it, whose log `--previous` shows. A sandbox goes
+    /// when another has taken its place and none of these is in it.
     fn forget_old_lives(&mut self) {
         let names = containers(self.spec).map(|(_, wanted)| wanted.name.as_str());
         let old: Vec<Step> = names
@@ -420,6 +428,9 @@ impl<'a> Planner<'a> {
             .map(|life| Step::Forget(life.id.clone()))
             .collect();
         self.plan.steps.extend(old);
+        let before = self.seen.sandboxes.split_last().map_or(&[][..], |(_, before)| before);
+        let empty = |old: &&Sandbox| old.state == SandboxState::NotReady && old.containers.is_empty();
+        self.plan.steps.extend(before.iter().filter(empty).map(|old| Step::ForgetSandbox(old.id.clone())));
     }
 }
 
@@ -451,6 +462,7 @@ impl fmt::Display for Step {
             Self::Kill { container, id, why } => write!(f, "kill {container} ({id}): {why:?}"),
             Self::Resize { container, id } => write!(f, "resize {container} ({id})"),
             Self::Forget(id) => write!(f, "forget {id}"),
+            Self::ForgetSandbox(id) => write!(f, "forget sandbox {id}"),
             Self::Refuse(why) => write!(f, "refuse: {why}"),
             Self::Fail(failure) => write!(f, "fail: {}", failure.reason),
             Self::Terminate { grace } => write!(f, "terminate within {grace:?}"),

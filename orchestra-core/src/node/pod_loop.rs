@@ -14,13 +14,13 @@ use super::backoff::{add, between};
 use super::context::{Context, about};
 use super::followed::Following;
 use super::mailbox::{Ending, Mail, Mailbox};
-use super::model::{Failure, Memory, Observed};
+use super::model::{Failure, Memory, Observed, is_terminal};
 use super::plan::{Step, plan};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::{mirror, static_pods, storage, unsupported};
+use super::{devices, mirror, pulling, shutdown, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
@@ -69,6 +69,7 @@ impl PodLoop {
             if let Some(why) = mail.evicted {
                 self.evict(why);
             }
+            self.memory.room_is_needed |= mail.room_is_needed;
             if mail.sources_changed {
                 self.memory.sources_changed(self.ctx.now());
             }
@@ -107,10 +108,18 @@ impl PodLoop {
             Ok(seen) => seen,
             Err(error) => return self.away(&error.to_string()),
         };
+        if self.ctx.ending.is_cancelled() && seen.sandboxes.is_empty() && !is_terminal(&pod) {
+            self.evict(shutdown::rejection());
+        }
         let now = self.ctx.now();
         let plan = plan(&pod, &seen, &self.memory, now);
         tracing::trace!(pod = %self.entry.name(), %plan, "planned");
         let current = status(&pod, &seen, &self.memory, &self.ctx.facts, now);
+        let has_ended = matches!(current.phase.as_deref(), Some("Succeeded" | "Failed"));
+        if (has_ended || plan.steps == [Step::Finish]) && !seen.is_up() {
+            // Before anybody is told: whoever takes its place may want its devices.
+            self.ctx.ledger.free(self.entry.uid().as_str());
+        }
         match plan.steps.as_slice() {
             [] => match self.tell(&pod, current).await {
                 Reported::Done => {
@@ -134,6 +143,10 @@ impl PodLoop {
         self.memory.waiting.retain(|name, _| !running(name));
         self.probes.sync(&self.ctx, pod, &seen, &mut self.memory);
         self.check_storage(pod, &seen).await;
+        let devices = devices::health(&self.ctx, uid);
+        if !devices.is_empty() {
+            self.memory.devices = devices;
+        }
         let supported = self.ctx.runtime.capabilities().fields;
         self.memory.refused = unsupported::field(pod, &supported)
             .map(|field| unsupported::refusal(&field, &self.ctx.facts.runtime));
@@ -179,10 +192,10 @@ impl PodLoop {
         let (ctx, mailbox, entry) = (self.ctx.clone(), self.mailbox.clone(), self.entry.clone());
         let slow = async {
             ctx.clock().sleep(REPORT_AFTER).await;
-            if let (_, Some(newer)) = say(&ctx, &entry, pod, before).await {
+            if let (_, Some(newer)) = say(&ctx, &entry, pod, before.clone()).await {
                 mailbox.put_written(newer);
             }
-            std::future::pending().await
+            tell_of_pulls(&ctx, &mailbox, before).await
         };
         let mut executor = Executor { ctx: &ctx, pod, seen, memory: &mut self.memory };
         let applied = tokio::select! {
@@ -243,6 +256,9 @@ impl PodLoop {
         }
         match finish(&self.ctx, pod).await {
             Reported::Failed(why) => self.away(&why),
+            // Of a pod that another has the name of, the watch will say that it is gone; until then it may only have been
+            // written at the same time, and would stay for ever.
+            Reported::Stale => self.away("the pod has changed"),
             // The watch will say that it is gone. Should it stay, for a finalizer, nothing is left to do here.
             _ => Next::Wait(None),
         }
@@ -254,6 +270,25 @@ impl PodLoop {
         self.failures = self.failures.saturating_add(1);
         tracing::debug!(pod = %self.entry.name(), why, ?wait, "trying again later");
         Next::Wait(Some(add(self.ctx.now(), wait)))
+    }
+}
+
+/// Brings a pod's status up to date while an image is pulled, until it is dropped.
+async fn tell_of_pulls(ctx: &Context, mailbox: &Mailbox, before: PodStatus) -> Applied {
+    let mut known = None;
+    loop {
+        ctx.clock().sleep(pulling::SAID_EVERY).await;
+        let entry = mailbox.entry();
+        let said = ctx.pulling.said(entry.uid().as_str());
+        if said == known {
+            continue;
+        }
+        known.clone_from(&said);
+        let (Some((container, message)), Ok(pod)) = (said, entry.decode::<Pod>()) else { continue };
+        let status = pulling::with_message(before.clone(), &container, message);
+        if let (_, Some(newer)) = say(ctx, &entry, &pod, status).await {
+            mailbox.put_written(newer);
+        }
     }
 }
 

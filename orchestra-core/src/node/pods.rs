@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::{Change, changes};
+use super::changes::{PodUpdate, changes};
 use super::context::Context;
 use super::leftovers::{self, Leftover};
 use super::mailbox::Mailbox;
@@ -33,7 +33,7 @@ pub(super) struct Pods {
     loops: FxHashMap<String, Arc<Mailbox>>,
     tasks: Supervisor<String>,
     events: Option<EventStream>,
-    changes: BoxStream<'static, Change>,
+    changes: BoxStream<'static, PodUpdate>,
     /// The pods that the API has told of since its watch began, until it has told of all.
     listing: Option<BTreeSet<String>>,
     manifests: BoxStream<'static, Found>,
@@ -90,10 +90,10 @@ impl Pods {
         }
     }
 
-    fn changed(&mut self, change: Change) {
+    fn changed(&mut self, change: PodUpdate) {
         match change {
-            Change::Began => self.listing = Some(BTreeSet::new()),
-            Change::Told(WatchEvent::Added(entry) | WatchEvent::Modified(entry)) => {
+            PodUpdate::Began => self.listing = Some(BTreeSet::new()),
+            PodUpdate::Told(WatchEvent::Added(entry) | WatchEvent::Modified(entry)) => {
                 if let Some(listed) = &mut self.listing {
                     listed.insert(entry.uid().to_string());
                 }
@@ -102,7 +102,7 @@ impl Pods {
                     None => self.put(entry),
                 }
             }
-            Change::Told(WatchEvent::Deleted(entry)) => match static_pods::mirrored(&entry) {
+            PodUpdate::Told(WatchEvent::Deleted(entry)) => match static_pods::mirrored(&entry) {
                 Some(of) => self.poke(&of),
                 None => {
                     if let Some(mailbox) = self.loops.get(entry.uid().as_str()) {
@@ -110,12 +110,12 @@ impl Pods {
                     }
                 }
             },
-            Change::Told(WatchEvent::Bookmark { initial_events_end: true, .. }) => {
+            PodUpdate::Told(WatchEvent::Bookmark { initial_events_end: true, .. }) => {
                 if let Some(listed) = self.listing.take() {
                     self.drop_others(&listed);
                 }
             }
-            Change::Told(WatchEvent::Bookmark { .. }) => {}
+            PodUpdate::Told(WatchEvent::Bookmark { .. }) => {}
         }
     }
 
@@ -257,6 +257,7 @@ impl Pods {
     fn ended(&mut self, uid: &str) {
         let Some(mailbox) = self.loops.remove(uid) else { return };
         self.ctx.residents.remove(uid);
+        self.ctx.probes.forget(uid);
         let entry = mailbox.entry();
         if static_pods::is_static(&entry) {
             let ctx = Arc::clone(&self.ctx);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::volumes::{EmptyDir, Files};
+use super::volumes::{Csi, EmptyDir, Files, Nfs};
 use crate::runtime::PodRef;
 
 /// The agent's piece of the machine's file system: pods' volumes, their hosts files, their termination messages.
@@ -24,6 +24,36 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// A path of the machine that is what `kind` says (`Directory`, `DirectoryOrCreate`, `File`, `FileOrCreate`,
     /// `Socket`, `CharDevice`, `BlockDevice`, or empty for no check).
     async fn host_path(&self, path: &Path, kind: &str) -> Result<PathBuf, HostError>;
+
+    /// A directory of another machine, mounted for the pod until it goes.
+    async fn nfs(&self, pod: &PodRef, volume: &str, nfs: &Nfs) -> Result<PathBuf, HostError> {
+        let _ = (pod, volume, nfs);
+        Err(HostError::Unsupported { what: "volumes of other machines" })
+    }
+
+    /// What a driver of this machine shows to the pod, until the pod goes.
+    async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
+        let _ = (pod, volume, csi);
+        Err(HostError::Unsupported { what: "volumes of CSI drivers" })
+    }
+
+    /// Gives a directory with all below it to a group, which may read it, and write what its owner may write; what is made in
+    /// it later belongs to it too. If it is `unless_root_is`, nothing is done where that is so of the directory itself.
+    async fn give_to_group(
+        &self,
+        directory: &Path,
+        group: u32,
+        unless_root_is: bool,
+    ) -> Result<(), HostError> {
+        let _ = (directory, group, unless_root_is);
+        Ok(())
+    }
+
+    /// A place of the pod's own at which an image can be shown: an empty directory, or where it is shown already.
+    async fn image_place(&self, pod: &PodRef, volume: &str) -> Result<PathBuf, HostError> {
+        let _ = (pod, volume);
+        Err(HostError::Unsupported { what: "volumes that are images" })
+    }
 
     /// A directory of the pod's own that holds exactly these files. They appear and change all at once: a reader never
     /// sees some old and some new. Files that are as they should be are not written again.

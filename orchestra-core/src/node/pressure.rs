@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::backoff::between;
-use super::model::{Failure, is_terminal};
-use super::resources::request;
+use super::model::{Failure, LEAST_GRACE, is_terminal};
+use super::resources::{request, request_of_whole};
 use super::thresholds::{Signal, Thresholds};
 use crate::quantity::{Format, Quantity};
 use crate::runtime::MachineStats;
@@ -96,6 +96,9 @@ impl Tenant {
     }
 
     fn asked(&self, what: &str) -> u64 {
+        if let Some(whole) = self.pod.spec.as_ref().and_then(|spec| request_of_whole(spec, what)) {
+            return whole.value().max(0).unsigned_abs();
+        }
         let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
         let asked = containers.filter_map(|container| request(container, what));
         asked.map(|amount| amount.value().max(0).unsigned_abs()).sum()
@@ -108,8 +111,13 @@ impl Tenant {
     /// Whether it may be evicted at all.
     fn may_go(&self) -> bool {
         let gone = is_terminal(&self.pod) || self.pod.metadata.deletion_timestamp.is_some();
-        !gone && self.priority() < CRITICAL
+        !gone && !is_critical(&self.pod)
     }
+}
+
+/// Whether the system needs a pod, by its priority.
+pub fn is_critical(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default() >= CRITICAL
 }
 
 /// Who has to go first, and what is said of it: first those that take more than they asked for, of these the least
@@ -129,7 +137,7 @@ pub fn victim<'a>(tenants: &'a [Tenant], met: &Met) -> Option<(&'a Pod, Failure)
             met.available,
             consumption(found, met)
         ),
-        at_once: true,
+        grace: Some(LEAST_GRACE),
     };
     Some((&found.pod, failure))
 }

@@ -246,6 +246,12 @@ impl Worker {
     async fn probe_once(&self, counter: &mut Counter, timeout: Duration) -> bool {
         let address = self.address().await;
         let outcome = run(&self.ctx, &self.handler, &self.wanted, &self.id, address, timeout).await;
+        let result = match outcome {
+            Outcome::Success | Outcome::Warning(_) => "successful",
+            Outcome::Failure(_) => "failed",
+            Outcome::Unknown(_) => "unknown",
+        };
+        self.ctx.probes.count(&self.about, &self.wanted.name, self.kind.word(), result);
         let success = match outcome {
             Outcome::Success => true,
             Outcome::Warning(message) => {

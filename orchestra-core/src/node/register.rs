@@ -11,11 +11,11 @@ use serde_json::json;
 
 use super::backoff::{add, between};
 use super::context::Context;
-use super::evict;
 use super::object::{
     Facts, Health, changes, is_another_machine, missing_metadata, new_node, node_status, says_something_new,
 };
 use super::pressure::Pressure;
+use super::{devices, evict};
 use crate::api::{Patch, Reason, Status};
 use crate::runtime::RuntimeInfo;
 
@@ -35,6 +35,8 @@ pub(super) struct Registrar {
     reported_at: Option<Timestamp>,
     node_uid: Option<String>,
     pressure: Pressure,
+    /// Room was made on the disk when it was looked at last.
+    made_room: bool,
 }
 
 /// Why the node is not registered.
@@ -53,7 +55,8 @@ impl From<Status> for Refused {
 
 impl Registrar {
     pub(super) fn new(ctx: Arc<Context>, runtime: RuntimeInfo) -> Self {
-        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None, pressure: Pressure::default() }
+        let pressure = Pressure::default();
+        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None, pressure, made_room: false }
     }
 
     /// Registers the node, and says how it is. Tries until the API answers and the name is free.
@@ -110,8 +113,14 @@ impl Registrar {
     /// Says that the node lives, for ever.
     pub(super) async fn run(&mut self) {
         loop {
-            self.ctx.clock().sleep(self.ctx.config.heartbeat).await;
-            evict::look(&self.ctx, &mut self.pressure).await;
+            let told = self.ctx.ending.is_cancelled();
+            tokio::select! {
+                biased;
+                () = self.ctx.ending.cancelled(), if !told => {}
+                () = devices_changed(&self.ctx) => devices::tell(&self.ctx),
+                () = self.ctx.clock().sleep(self.ctx.config.heartbeat) => {}
+            }
+            evict::look(&self.ctx, &mut self.pressure, &mut self.made_room).await;
             if let Err(error) = self.round().await {
                 // The lease is held by what it says; the next round says it again.
                 tracing::debug!(node = self.ctx.name, %error, "the node's heartbeat was not written");
@@ -140,7 +149,10 @@ impl Registrar {
         let health = match self.ctx.runtime.info().await {
             Ok(info) => {
                 self.runtime = info;
-                Health::Ready
+                match self.ctx.ending.is_cancelled() {
+                    true => Health::NotReady("node is shutting down".to_owned()),
+                    false => Health::Ready,
+                }
             }
             Err(error) => Health::NotReady(format!("container runtime is down: {error}")),
         };
@@ -179,6 +191,7 @@ impl Registrar {
         now: Timestamp,
     ) -> NodeStatus {
         let ctx = &self.ctx;
+        let devices = ctx.plugins.as_ref().map(|plugins| plugins.resources()).unwrap_or_default();
         node_status(
             old,
             Facts {
@@ -188,6 +201,7 @@ impl Registrar {
                 images,
                 config: &ctx.config,
                 pressure: &self.pressure,
+                devices: &devices,
             },
             health,
             now,
@@ -266,5 +280,13 @@ impl Registrar {
             },
             spec: Some(spec),
         }
+    }
+}
+
+/// Resolves when the devices of the machine have changed.
+async fn devices_changed(ctx: &Context) {
+    match &ctx.plugins {
+        Some(plugins) => plugins.changed().await,
+        None => std::future::pending().await,
     }
 }

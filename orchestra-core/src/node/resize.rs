@@ -13,7 +13,7 @@ const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 /// How a running container comes to what its pod asks for by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum Resize {
     /// While it runs.
     InPlace,
     /// By a new start, as its resize policy asks for.
@@ -38,7 +38,7 @@ pub fn given(pod: &Pod, memory: &Memory, wanted: &Wanted, id: &ContainerId) -> R
 }
 
 /// How a running container is brought to what its pod asks for; `None` when it has that.
-pub fn change(given: &ResourceRequirements, wanted: &Wanted) -> Option<Change> {
+pub fn change(given: &ResourceRequirements, wanted: &Wanted) -> Option<Resize> {
     let asked = asked(wanted);
     let mut changed = RESIZABLE.into_iter().filter(|what| differ(given, &asked, what)).peekable();
     changed.peek()?;
@@ -46,7 +46,7 @@ pub fn change(given: &ResourceRequirements, wanted: &Wanted) -> Option<Change> {
         let mut policies = wanted.resize_policy.iter().flatten();
         policies.any(|policy| policy.resource_name == what && policy.restart_policy == "RestartContainer")
     };
-    Some(if changed.any(restarts) { Change::Restart } else { Change::InPlace })
+    Some(if changed.any(restarts) { Resize::Restart } else { Resize::InPlace })
 }
 
 fn differ(a: &ResourceRequirements, b: &ResourceRequirements, what: &str) -> bool {
@@ -73,11 +73,11 @@ mod tests {
             change(&given, &container(json!({ "requests": { "cpu": cpu, "memory": memory } }), policy))
         };
         assert_eq!(of("1000m", "1024Ki"), None);
-        assert_eq!(of("2", "1Mi"), Some(Change::InPlace));
-        assert_eq!(of("1", "2Mi"), Some(Change::Restart));
-        assert_eq!(of("2", "2Mi"), Some(Change::Restart));
+        assert_eq!(of("2", "1Mi"), Some(Resize::InPlace));
+        assert_eq!(of("1", "2Mi"), Some(Resize::Restart));
+        assert_eq!(of("2", "2Mi"), Some(Resize::Restart));
         let more = json!({ "requests": { "cpu": "1", "memory": "1Mi" }, "limits": { "cpu": "2" } });
-        assert_eq!(change(&given, &container(more, json!([]))), Some(Change::InPlace));
+        assert_eq!(change(&given, &container(more, json!([]))), Some(Resize::InPlace));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use super::figures::{Figures, Summary};
 use super::model::Observed;
+use super::probe_counts::ProbeCounts;
 use crate::api::{Client, Reason, Status};
 use crate::runtime::{
     AttachOptions, ByteStream, Container, Duplex, ExecOptions, Filter, LogOptions, PodRef, Runtime,
@@ -38,6 +39,9 @@ pub trait NodeService: Send + Sync + 'static {
     /// What the node and its pods use.
     async fn summary(&self) -> Result<Summary, Status>;
 
+    /// How the probes of its containers came out, as Prometheus reads it.
+    async fn probe_metrics(&self) -> Result<String, Status>;
+
     /// Runs a command in a container.
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status>;
 
@@ -56,6 +60,7 @@ pub struct LocalNode {
     owner: String,
     client: Client,
     figures: Figures,
+    probes: Arc<ProbeCounts>,
 }
 
 impl std::fmt::Debug for LocalNode {
@@ -65,8 +70,13 @@ impl std::fmt::Debug for LocalNode {
 }
 
 impl LocalNode {
-    pub(super) fn new(runtime: Arc<dyn Runtime>, owner: String, client: Client, figures: Figures) -> Self {
-        Self { runtime, owner, client, figures }
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        owner: String,
+        client: Client,
+        (figures, probes): (Figures, Arc<ProbeCounts>),
+    ) -> Self {
+        Self { runtime, owner, client, figures, probes }
     }
 
     async fn observe(&self, pod: &PodRef) -> Result<Observed, Status> {
@@ -152,6 +162,10 @@ impl NodeService for LocalNode {
 
     async fn summary(&self) -> Result<Summary, Status> {
         self.figures.summary().await.map_err(|error| refused(&error))
+    }
+
+    async fn probe_metrics(&self) -> Result<String, Status> {
+        Ok(self.probes.text())
     }
 
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container as Wanted, ObjectReference, Pod};
 use super::address::addresses;
 use super::backoff::add;
 use super::context::{Context, about};
+use super::devices;
 use super::env::{self, Environment};
 use super::handlers::{Handler, Outcome, run};
 use super::images::{self, Pulls};
@@ -21,7 +22,7 @@ use super::resize;
 use super::sources::Needs;
 use super::static_pods::is_static_pod;
 use super::stop::Stop;
-use super::translate::{self, Resolved, would_be_root};
+use super::translate::{self, Resolved, pod_ref, would_be_root};
 use super::unsupported;
 use crate::api::Status;
 use crate::runtime::{ContainerId, ContainerMeta, ContainerSpec, Image, RuntimeError};
@@ -62,6 +63,7 @@ impl Starting<'_> {
             true => Some(self.image(about).await?),
             false => None,
         };
+        self.image_volumes(about).await?;
         let spec = match self.configure(attempt, image).await? {
             Ok(spec) => spec,
             Err(message) => return Err(self.waits(about, CONFIG_ERROR, message)),
@@ -84,9 +86,51 @@ impl Starting<'_> {
     }
 
     async fn image(&mut self, about: &ObjectReference) -> Result<Image, Stop> {
+        self.ensure(self.wanted, about).await
+    }
+
+    /// Shows the container the images that are volumes: they are had as its own image is, and what stands in the way is said
+    /// in the same words.
+    async fn image_volumes(&mut self, about: &ObjectReference) -> Result<(), Stop> {
+        let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        let mounted = |name: &str| self.wanted.volume_mounts.iter().flatten().any(|mount| mount.name == name);
+        for volume in volumes.filter(|volume| mounted(&volume.name)) {
+            let Some(source) = &volume.image else { continue };
+            let as_container = Wanted {
+                image: source.reference.clone(),
+                image_pull_policy: source.pull_policy.clone(),
+                ..Wanted::default()
+            };
+            let image = self.ensure(&as_container, about).await?;
+            let pod = pod_ref(self.pod);
+            let shown = match self.ctx.volumes.image_place(&pod, &volume.name).await {
+                Ok(place) => match self.ctx.runtime.mount_image(&image.id, &pod, &place).await {
+                    Ok(()) => Ok(place),
+                    Err(error @ RuntimeError::Unavailable { .. }) => return Err(error.into()),
+                    Err(error) => Err(error.to_string()),
+                },
+                Err(error) => Err(error.to_string()),
+            };
+            match shown {
+                Ok(place) => drop(self.memory.volumes.insert(volume.name.clone(), place)),
+                Err(why) => {
+                    let message = format!("failed to mount image volume \"{}\": {why}", volume.name);
+                    return Err(self.waits(about, "ImageVolumeMountFailed", message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an image is there, for the container to be made.
+    async fn ensure(&mut self, of: &Wanted, about: &ObjectReference) -> Result<Image, Stop> {
         let wanted = self.wanted;
-        let mut pulls = Pulls { waits: &mut self.memory.pulls, errors: &mut self.memory.pull_errors };
-        let found = images::ensure(self.ctx, self.pod, wanted, about, &mut pulls).await;
+        let mut pulls = Pulls {
+            container: &wanted.name,
+            waits: &mut self.memory.pulls,
+            errors: &mut self.memory.pull_errors,
+        };
+        let found = images::ensure(self.ctx, self.pod, of, about, &mut pulls).await;
         found.map_err(|none| {
             let news = self.memory.waiting.get(&wanted.name) != Some(&none.waiting);
             if news {
@@ -146,7 +190,11 @@ impl Starting<'_> {
         };
         let target = pod.spec.as_ref().and_then(|spec| target_of(spec, &wanted.name));
         let target = target.and_then(|target| self.seen.latest(target)).map(|life| life.id.clone());
-        let resolved = Resolved { env, mounts, image, target };
+        let given = match devices::of_container(ctx, pod, wanted).await {
+            Ok(given) => given,
+            Err(message) => return Ok(Err(message)),
+        };
+        let resolved = Resolved { env, mounts, image, target, given };
         Ok(Ok(translate::container(pod, wanted, attempt, resolved, &ctx.machine)))
     }
 

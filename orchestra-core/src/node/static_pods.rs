@@ -14,7 +14,7 @@ use super::ports::Manifest;
 use crate::api::field::Errors;
 use crate::api::schema::{Place, canonical};
 use crate::api::{Resource, names, yaml};
-use crate::meta::Revision;
+use crate::meta::{ObjectName, Revision};
 use crate::objects;
 use crate::watch::{Entry, IndexedFields};
 
@@ -40,6 +40,21 @@ pub(super) struct Refused {
     origin: String,
     why: String,
 }
+
+/// The names of the pods that a node of this name makes of a manifest.
+///
+/// # Errors
+/// When it is none, or something in it is not as it should be.
+pub fn check_manifest(manifest: &Manifest, node: &str) -> Result<Vec<ObjectName>, ManifestError> {
+    let made = pods(manifest, "http", node, Timestamp::UNIX_EPOCH);
+    made.map(|pods| pods.iter().map(|pod| pod.name().clone()).collect())
+        .map_err(|refused| ManifestError(refused.to_string()))
+}
+
+/// Why a manifest cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ManifestError(String);
 
 /// The pods of one manifest, as a node of this name runs them.
 pub(super) fn pods(

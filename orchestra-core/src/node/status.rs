@@ -106,6 +106,9 @@ impl Reporter<'_> {
             let status = self.container(role, wanted);
             if role == Role::App { apps.push(status) } else { init.push(status) }
         }
+        for status in &mut apps {
+            status.allocated_resources_status = self.memory.devices.get(&status.name).cloned();
+        }
         apps.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
         (init, apps)
     }

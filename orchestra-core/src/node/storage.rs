@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 
 use super::context::Context;
-use super::model::Failure;
+use super::model::{Failure, LEAST_GRACE};
 use super::ports::VolumeUsage;
 use super::pressure::EVICTED;
 use super::resources::limit;
@@ -63,7 +63,7 @@ pub(super) async fn taken(ctx: &Context, pod: &Pod) -> Taken {
 
 /// Why a pod has to go, if it takes too much.
 pub(super) fn exceeded(spec: &PodSpec, taken: &Taken) -> Option<Failure> {
-    let because = |message: String| Failure { reason: EVICTED.into(), message, at_once: true };
+    let because = |message: String| Failure { reason: EVICTED.into(), message, grace: Some(LEAST_GRACE) };
     let too_much = |bytes: u64, most: &Quantity| bytes > most.value().max(0).unsigned_abs();
     for (name, most) in size_limits(spec) {
         let used = taken.volumes.iter().find(|volume| volume.volume == name).map_or(0, |volume| volume.bytes);

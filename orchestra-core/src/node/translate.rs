@@ -10,11 +10,13 @@ use k8s_openapi::api::core::v1::{
 };
 
 use super::env::{Environment, expand_words};
-use super::model::container_hash;
+use super::model::{container_hash, containers};
+use super::plugins::Given;
 use super::resources;
 use crate::runtime::{
-    ContainerId, ContainerMeta, ContainerSpec, DnsConfig, HostPort, Image, MachineInfo, Mount, Namespaces,
-    PodRef, Propagation, Protocol, SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext, names,
+    APPARMOR_DEFAULT, ContainerId, ContainerMeta, ContainerSpec, DnsConfig, HostPort, Image, MachineInfo,
+    Mount, Namespaces, PodRef, Propagation, Protocol, SandboxMeta, SandboxSpec, SeccompProfile,
+    SecurityContext, names,
 };
 
 /// How pods of this node look up names.
@@ -39,11 +41,20 @@ pub fn pod_ref(pod: &Pod) -> PodRef {
 /// Longest name that the kernel takes for a machine.
 const LONGEST_NAME: usize = 64;
 
-/// The sandbox of a pod. What cannot be made of it is in the words of a `FailedCreatePodSandBox` event.
+/// Whether some container of a pod may do all that the machine's root may.
+fn has_privileged(spec: &PodSpec) -> bool {
+    let may = |security: &Option<ApiSecurity>| {
+        security.as_ref().and_then(|security| security.privileged) == Some(true)
+    };
+    containers(spec).any(|(_, wanted)| may(&wanted.security_context))
+        || spec.ephemeral_containers.iter().flatten().any(|added| may(&added.security_context))
+}
+
+/// The sandbox of a pod, run by the handler of its RuntimeClass. What cannot be made of it is in the words of a `FailedCreatePodSandBox` event.
 pub fn sandbox(
     pod: &Pod,
     spec: &PodSpec,
-    attempt: u32,
+    (attempt, handler): (u32, &str),
     owner: &str,
     dns: &ClusterDns,
     log_root: &std::path::Path,
@@ -69,6 +80,9 @@ pub fn sandbox(
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),
         log_directory: log_root.join(names::log_directory(&reference)),
         cgroup_parent: None,
+        resources: resources::of_pod(spec),
+        handler: handler.to_owned(),
+        privileged: has_privileged(spec),
         meta: SandboxMeta { pod: reference, attempt, owner: owner.to_owned() },
     })
 }
@@ -188,6 +202,8 @@ pub struct Resolved {
     pub image: Option<Image>,
     /// The container whose processes it is to see.
     pub target: Option<ContainerId>,
+    /// What it is given with its devices.
+    pub given: Given,
 }
 
 /// A container of a pod.
@@ -201,15 +217,17 @@ pub fn container(
     let meta = ContainerMeta { name: wanted.name.clone(), attempt, hash: container_hash(wanted) };
     let pod_security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
     let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+    let mut annotations = resolved.given.annotations.clone();
+    annotations.insert("io.kubernetes.pod.terminationGracePeriod".into(), grace.to_string());
     ContainerSpec {
         image: wanted.image.clone().unwrap_or_default(),
         image_id: resolved.image.as_ref().map(|image| image.id.clone()).unwrap_or_default(),
         command: expand_words(wanted.command.as_ref(), &resolved.env),
         args: expand_words(wanted.args.as_ref(), &resolved.env),
-        env: resolved.env.variables,
+        env: resolved.given.env_before(resolved.env.variables),
         working_dir: wanted.working_dir.clone().filter(|dir| !dir.is_empty()),
-        mounts: resolved.mounts,
-        devices: Vec::new(),
+        mounts: resolved.mounts.into_iter().chain(resolved.given.as_mounts()).collect(),
+        devices: resolved.given.devices,
         security: security(pod_security, wanted.security_context.as_ref()),
         resources: resources::for_runtime(pod, wanted, machine.memory_bytes),
         stdin: wanted.stdin == Some(true),
@@ -218,7 +236,7 @@ pub fn container(
         processes_of: resolved.target,
         stop_signal: wanted.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         labels: BTreeMap::new(),
-        annotations: BTreeMap::from([("io.kubernetes.pod.terminationGracePeriod".into(), grace.to_string())]),
+        annotations,
         log_path: PathBuf::from(names::log_file(&meta)),
         meta,
     }
@@ -239,6 +257,7 @@ fn security(pod: Option<&PodSecurityContext>, own: Option<&ApiSecurity>) -> Secu
         run_as_user: own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user)),
         run_as_group: own.and_then(|own| own.run_as_group).or(pod.and_then(|pod| pod.run_as_group)),
         supplemental_groups: supplemental.into_iter().chain(fs_group).collect(),
+        strict_groups: pod.and_then(|pod| pod.supplemental_groups_policy.as_deref()) == Some("Strict"),
         privileged,
         read_only_root_filesystem: own.and_then(|own| own.read_only_root_filesystem) == Some(true),
         no_new_privileges: own.and_then(|own| own.allow_privilege_escalation) == Some(false) && !privileged,
@@ -253,6 +272,7 @@ fn security(pod: Option<&PodSecurityContext>, own: Option<&ApiSecurity>) -> Secu
             .or(pod.and_then(|pod| pod.app_armor_profile.as_ref()))
             .and_then(|profile| match profile.type_.as_str() {
                 "Unconfined" => Some("unconfined".to_owned()),
+                "RuntimeDefault" => Some(APPARMOR_DEFAULT.to_owned()),
                 "Localhost" => profile.localhost_profile.clone(),
                 _ => None,
             }),
@@ -313,7 +333,7 @@ mod tests {
 
     fn made(spec: serde_json::Value, dns: &ClusterDns) -> SandboxSpec {
         let pod = pod(spec);
-        sandbox(&pod, pod.spec.as_ref().unwrap(), 2, "c/n", dns, "/logs".as_ref()).unwrap()
+        sandbox(&pod, pod.spec.as_ref().unwrap(), (2, "h"), "c/n", dns, "/logs".as_ref()).unwrap()
     }
 
     #[test]
@@ -326,7 +346,11 @@ mod tests {
                 "dnsConfig": {"options": [{"name": "ndots", "value": "2"}], "nameservers": ["1.1.1.1"]}}),
             &dns,
         );
-        assert_eq!((spec.hostname.as_str(), spec.meta.attempt), ("web", 2));
+        assert_eq!((spec.hostname.as_str(), spec.meta.attempt, spec.handler.as_str()), ("web", 2, "h"));
+        assert!(!spec.privileged);
+        let of_root = json!({"containers": [{"name": "a"}],
+            "initContainers": [{"name": "i", "securityContext": {"privileged": true}}]});
+        assert!(made(of_root, &dns).privileged);
         assert_eq!(spec.log_directory, PathBuf::from("/logs/shop_web_u1"));
         assert_eq!(spec.host_ports.iter().map(|p| p.host_port).collect::<Vec<_>>(), [8080, 53]);
         let dns = spec.dns.unwrap();
@@ -349,7 +373,7 @@ mod tests {
         let dns = ClusterDns { servers: Vec::new(), domain: "cluster.local".into() };
         let name = |spec: serde_json::Value| {
             let pod = pod(spec);
-            let made = sandbox(&pod, pod.spec.as_ref().unwrap(), 0, "c/n", &dns, "/logs".as_ref());
+            let made = sandbox(&pod, pod.spec.as_ref().unwrap(), (0, ""), "c/n", &dns, "/logs".as_ref());
             made.map(|made| made.hostname)
         };
         let long = "a".repeat(40);

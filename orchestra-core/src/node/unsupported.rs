@@ -16,6 +16,12 @@ pub(super) fn field(pod: &Pod, supported: &SupportedFields) -> Option<String> {
     let spec = pod.spec.as_ref()?;
     let unsupported = |(path, set, supported): Field| (set && !supported).then(|| format!("spec.{path}"));
     let of_pod = fields_of_pod(spec, supported).into_iter().find_map(unsupported);
+    let image = || {
+        let mut volumes = spec.volumes.iter().flatten();
+        let found = volumes.find(|volume| volume.image.is_some() && !supported.image_volumes)?;
+        Some(format!("spec.volumes[{}].image", found.name))
+    };
+    let of_pod = of_pod.or_else(image);
     of_pod.or_else(|| containers(spec).find_map(|(_, wanted)| field_of_container(spec, wanted, supported)))
 }
 
@@ -32,15 +38,18 @@ pub(super) fn field_of_added(pod: &Pod, wanted: &Wanted, supported: &SupportedFi
 /// A field's path, whether it is set to something that needs support, and whether it is supported.
 type Field = (&'static str, bool, bool);
 
-fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 17] {
+fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 16] {
     let none = Default::default();
     let security = spec.security_context.as_ref().unwrap_or(&none);
     let groups = security.supplemental_groups.as_ref().is_some_and(|groups| !groups.is_empty());
     [
-        // No runtime has handlers to choose among, and no pod is given a group of resources of its own.
-        ("runtimeClassName", spec.runtime_class_name.is_some(), false),
+        // Nobody prepares devices for claims.
         ("resourceClaims", spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()), false),
-        ("resources", spec.resources.as_ref().is_some_and(|resources| resources.limits.is_some()), false),
+        (
+            "resources",
+            spec.resources.as_ref().is_some_and(|resources| resources.limits.is_some()),
+            supported.pod_resources,
+        ),
         ("hostPID", spec.host_pid == Some(true), supported.host_pid),
         ("hostIPC", spec.host_ipc == Some(true), supported.host_ipc),
         ("hostUsers", spec.host_users == Some(false), supported.user_namespaces),
@@ -147,7 +156,11 @@ mod tests {
         for (spec, path) in [
             (json!({"containers": [], "hostUsers": false}), "spec.hostUsers"),
             (json!({"containers": [], "hostPID": true}), "spec.hostPID"),
-            (json!({"containers": [], "runtimeClassName": "gvisor"}), "spec.runtimeClassName"),
+            (json!({"containers": [], "resources": {"limits": {"cpu": "1"}}}), "spec.resources"),
+            (
+                json!({"containers": [], "volumes": [{"name": "v", "image": {"reference": "a:1"}}]}),
+                "spec.volumes[v].image",
+            ),
             (security(json!({"fsGroup": 3000})), "spec.securityContext.fsGroup"),
             (
                 security(json!({"seccompProfile": {"type": "RuntimeDefault"}})),

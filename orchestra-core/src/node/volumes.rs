@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, SecretVolumeSource,
-    Volume, VolumeProjection,
+    CSIVolumeSource, ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
+    SecretVolumeSource, Volume, VolumeProjection,
 };
 
 use super::fields::{self, Facts, FieldError};
@@ -25,8 +25,51 @@ pub enum Content {
         /// What it has to be: `Directory`, `FileOrCreate` …; empty for no check.
         kind: String,
     },
+    /// A directory of the machine that was made to be a volume.
+    Local {
+        /// The directory.
+        path: String,
+    },
+    /// A directory of another machine.
+    Nfs(Nfs),
+    /// What a driver of the Container Storage Interface shows.
+    Csi(Csi),
     /// Files made here, replaced all at once when one changes.
     Files(Files),
+}
+
+/// A volume of a driver of the Container Storage Interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Csi {
+    /// The driver's name.
+    pub driver: String,
+    /// Which of its volumes.
+    pub handle: String,
+    /// The kind of file system; empty leaves it to the driver.
+    pub fs_type: String,
+    /// It cannot be written.
+    pub read_only: bool,
+    /// What the driver wants to know of it.
+    pub attributes: BTreeMap<String, String>,
+    /// Options of its mount.
+    pub mount_options: Vec<String>,
+    /// By how many it is used, in the words of the API: `ReadWriteOnce` …
+    pub access_mode: String,
+    /// It is made for one pod, and goes with it.
+    pub ephemeral: bool,
+}
+
+/// A directory of another machine, by NFS.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nfs {
+    /// The machine.
+    pub server: String,
+    /// The directory.
+    pub path: String,
+    /// It cannot be written.
+    pub read_only: bool,
+    /// Options of the mount, such as `nfsvers=4.1`.
+    pub options: Vec<String>,
 }
 
 /// An empty directory to make.
@@ -111,6 +154,17 @@ pub fn content(
             kind: host.type_.clone().unwrap_or_default(),
         });
     }
+    if let Some(nfs) = &volume.nfs {
+        return Ok(Content::Nfs(Nfs {
+            server: nfs.server.clone(),
+            path: nfs.path.clone(),
+            read_only: nfs.read_only == Some(true),
+            options: Vec::new(),
+        }));
+    }
+    if let Some(csi) = &volume.csi {
+        return Ok(Content::Csi(of_pod(pod, &volume.name, csi)));
+    }
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {
         add_config_map(&mut files, sources, source)?;
@@ -131,6 +185,33 @@ pub fn content(
         files.values_mut().for_each(|file| file.mode |= READABLE_BY_GROUP);
     }
     Ok(Content::Files(files))
+}
+
+/// A volume that a driver makes for a pod: it is told of the pod.
+fn of_pod(pod: &Pod, volume: &str, csi: &CSIVolumeSource) -> Csi {
+    let meta = &pod.metadata;
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+    let mut attributes = csi.volume_attributes.clone().unwrap_or_default();
+    for (key, value) in [
+        ("ephemeral", "true".to_owned()),
+        ("pod.name", text(&meta.name)),
+        ("pod.namespace", text(&meta.namespace)),
+        ("pod.uid", text(&meta.uid)),
+        ("serviceAccount.name", account.unwrap_or_else(|| "default".into())),
+    ] {
+        attributes.insert(format!("csi.storage.k8s.io/{key}"), value);
+    }
+    Csi {
+        driver: csi.driver.clone(),
+        handle: format!("csi-{}-{volume}", text(&meta.uid)),
+        fs_type: text(&csi.fs_type),
+        read_only: csi.read_only == Some(true),
+        attributes,
+        access_mode: "ReadWriteOnce".into(),
+        ephemeral: true,
+        ..Csi::default()
+    }
 }
 
 /// What a pod's `fsGroup` adds to the mode of files that containers only read.
@@ -342,6 +423,14 @@ mod tests {
             made(json!({"name": "v", "hostPath": {"path": "/srv", "type": "Directory"}})).unwrap(),
             Content::HostPath { path: "/srv".into(), kind: "Directory".into() }
         );
+        let csi = json!({"name": "v", "csi": {"driver": "d", "volumeAttributes": {"a": "b"}}});
+        let Ok(Content::Csi(csi)) = made(csi) else { panic!("it is a driver's") };
+        assert_eq!((csi.driver.as_str(), csi.ephemeral, csi.attributes["a"].as_str()), ("d", true, "b"));
+        assert_eq!(csi.attributes["csi.storage.k8s.io/pod.name"], "web");
+        assert_eq!(
+            made(json!({"name": "v", "nfs": {"server": "s", "path": "/x", "readOnly": true}})).unwrap(),
+            Content::Nfs(Nfs { server: "s".into(), path: "/x".into(), read_only: true, options: Vec::new() })
+        );
         for (volume, message) in [
             (json!({"configMap": {"name": "x"}}), "configmap \"x\" not found"),
             (json!({"secret": {"secretName": "x"}}), "secret \"x\" not found"),
@@ -349,7 +438,7 @@ mod tests {
                 json!({"configMap": {"name": "conf", "items": [{"key": "k", "path": "k"}]}}),
                 "references non-existent config key: k",
             ),
-            (json!({"nfs": {"server": "s", "path": "/"}}), "no volume plugin matched"),
+            (json!({"iscsi": {"targetPortal": "t", "iqn": "i", "lun": 0}}), "no volume plugin matched"),
         ] {
             let mut volume = volume;
             volume["name"] = json!("v");

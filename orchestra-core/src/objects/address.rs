@@ -37,6 +37,19 @@ pub(super) fn plain(errors: &mut Errors, path: &Path, text: &str) {
     }
 }
 
+/// What to know of an address that may be written otherwise than it is most often.
+pub(super) fn canonical_warning(path: &Path, text: &str) -> Option<String> {
+    let IpAddr::V6(address) = text.parse().ok()? else { return None };
+    if address.to_ipv4_mapped().is_some() {
+        let plain = address.to_canonical();
+        return Some(format!("{path}: non-standard IP address {text:?} is invalid: use \"{plain}\""));
+    }
+    let canonical = address.to_string();
+    (canonical != text).then(|| {
+        format!("{path}: IPv6 address {text:?} should be in RFC 5952 canonical format ({canonical:?})")
+    })
+}
+
 /// A range of addresses: the address that it was written with, and how many bits of it all of them share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Range {

@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::{
     APIService, APIServiceSpec, ServiceReference,
 };
@@ -26,6 +27,7 @@ impl Rules for ApiServiceRules {
     const STATUS: bool = true;
     const GENERATION: bool = false;
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANY_FINALIZER: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
@@ -64,7 +66,7 @@ impl Rules for ApiServiceRules {
         let path = Path::new("spec");
         let group = spec.group.as_deref().unwrap_or_default();
         let version = spec.version.as_deref().unwrap_or_default();
-        name(object.metadata.name.as_deref().unwrap_or_default(), version, group, errors);
+        name(&object.metadata, version, group, errors);
         if group.is_empty() && version != "v1" {
             let detail = "only v1 may have an empty group and it better be legacy kube";
             errors.required(&path.child("group"), detail);
@@ -128,12 +130,16 @@ fn available(object: &APIService) -> String {
     }
 }
 
-/// It is named after what it is, so that there is one of each version.
-fn name(name: &str, version: &str, group: &str, errors: &mut Errors) {
+/// It is named after what it is, so that there is one of each version. What a name would begin with is held to that too, so
+/// that none can be generated.
+fn name(meta: &ObjectMeta, version: &str, group: &str, errors: &mut Errors) {
     let wanted = format!("{version}.{group}");
-    if !name.is_empty() && name != wanted && names::path_segment(name).is_empty() {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
-        errors.invalid(&Path::new("metadata.name"), name, detail);
+    for (field, name) in [("generateName", &meta.generate_name), ("name", &meta.name)] {
+        let name = name.as_deref().unwrap_or_default();
+        if !name.is_empty() && name != wanted && names::path_segment(name).is_empty() {
+            let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
+            errors.invalid(&Path::new("metadata").child(field), name, detail);
+        }
     }
 }
 

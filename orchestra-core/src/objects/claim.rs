@@ -35,31 +35,30 @@ pub(super) fn default(claim: &mut Map<String, Value>) {
 
 /// Says what is wrong with what a claim asks for.
 pub(super) fn validate(spec: &PersistentVolumeClaimSpec, path: &Path, errors: &mut Errors) {
-    access_modes(spec.access_modes.as_deref().unwrap_or_default(), &path.child("accessModes"), errors);
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        errors.required(&path.child("accessModes"), "at least 1 access mode is required");
+    }
     if let Some(selector) = &spec.selector {
         check::selector(errors, &path.child("selector"), selector);
     }
+    access_modes(modes, &path.child("accessModes"), errors);
     storage(spec, &path.child("resources").key("storage"), errors);
-    let classes = [
-        ("storageClassName", &spec.storage_class_name),
-        ("volumeAttributesClassName", &spec.volume_attributes_class_name),
-    ];
-    for (field, class) in classes {
+    let class = |field: &str, class: &Option<String>, errors: &mut Errors| {
         if let Some(name) = class.as_deref().filter(|name| !name.is_empty()) {
             say(errors, &path.child(field), name, names::subdomain(name));
         }
-    }
+    };
+    class("storageClassName", &spec.storage_class_name, errors);
     if let Some(mode) = &spec.volume_mode {
         check::supported(errors, &path.child("volumeMode"), mode, VOLUME_MODES);
     }
     sources(spec, path, errors);
+    class("volumeAttributesClassName", &spec.volume_attributes_class_name, errors);
 }
 
-/// Says what is wrong with a list of access modes.
+/// Says what is wrong with access modes.
 pub(super) fn access_modes(modes: &[String], path: &Path, errors: &mut Errors) {
-    if modes.is_empty() {
-        errors.required(path, "at least 1 access mode is required");
-    }
     for mode in modes {
         check::supported(errors, path, mode, ACCESS_MODES);
     }

@@ -13,6 +13,7 @@ impl Rules for ComponentStatusRules {
 
     const DEPRECATED: Option<&'static str> = Some("v1 ComponentStatus is deprecated in v1.19+");
 
+    const MADE_UP: Option<&'static str> = Some("componentstatus");
     const SHORT_NAMES: &'static [&'static str] = &["cs"];
     const VERBS: &'static [Verb] = &[Verb::Get, Verb::List];
     const COLUMNS: &'static [Column] = &[

@@ -7,7 +7,7 @@ use super::check::{self, shown};
 use super::json::{Fields, at, set};
 use super::{print, replicas, template};
 use crate::api::field::{Errors, Path, Problem};
-use crate::api::{Column, Rules, desires_otherwise, table};
+use crate::api::{Column, Rules, table};
 
 /// Where the number of the template is kept, which grows with each change of the template.
 const GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -108,7 +108,7 @@ impl Rules for DaemonSetRules {
     }
 
     fn warns_of_change(new: &Value, old: &Value) -> bool {
-        desires_otherwise(new, old)
+        new["spec"]["template"] != old["spec"]["template"]
     }
 
     fn warnings(object: &DaemonSet) -> Vec<String> {

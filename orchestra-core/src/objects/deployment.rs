@@ -71,7 +71,7 @@ impl Rules for DeploymentRules {
     }
 
     fn warns_of_change(new: &Value, old: &Value) -> bool {
-        desires_otherwise(new, old)
+        Self::is_new_generation(new, old)
     }
 
     fn warnings(object: &Deployment) -> Vec<String> {

@@ -19,6 +19,7 @@ impl Rules for DisruptionBudgetRules {
     const STATUS: bool = true;
     const NAME: NameRule = NameRule::PathSegment;
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANY_FINALIZER: bool = true;
     const COLUMNS: &'static [Column] = &[
         Column::NAME,
         Column::new("Min Available", "How many pods must be left."),

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointHints, EndpointPort, EndpointSlice};
 use serde_json::Value;
 
 use super::check::{self, say};
@@ -15,6 +15,8 @@ use crate::api::{Column, Rules, desires_otherwise, table};
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
+/// The most zones, and the most nodes, that an endpoint may be for.
+const MAX_HINTS: usize = 8;
 
 /// The rules of EndpointSlice objects.
 pub(super) struct EndpointSliceRules;
@@ -118,10 +120,32 @@ fn validate_endpoint(endpoint: &Endpoint, kind: &str, path: &Path, errors: &mut 
     for (field, name, rule) in [
         ("hostname", &endpoint.hostname, names::label as fn(&str) -> Vec<String>),
         ("nodeName", &endpoint.node_name, names::subdomain),
-        ("zone", &endpoint.zone, names::label_value),
     ] {
         if let Some(name) = name {
             say(errors, &path.child(field), name, rule(name));
+        }
+    }
+    if let Some(given) = &endpoint.hints {
+        hints(given, &path.child("hints"), errors);
+    }
+}
+
+/// Whom an endpoint is for. The zone that it is in itself is not looked into, as in Kubernetes.
+fn hints(hints: &EndpointHints, path: &Path, errors: &mut Errors) {
+    let zones: Vec<&str> = hints.for_zones.iter().flatten().map(|zone| zone.name.as_str()).collect();
+    let nodes = hints.for_nodes.iter().flatten().map(|node| node.name.as_str()).collect();
+    let of_zones = ("forZones", zones, names::label_value as fn(&str) -> Vec<String>);
+    for (field, given, rule) in [of_zones, ("forNodes", nodes, names::subdomain)] {
+        let at = path.child(field);
+        if given.len() > MAX_HINTS {
+            errors.push(&at, Problem::TooMany(given.len(), MAX_HINTS));
+            return;
+        }
+        let mut seen = HashSet::new();
+        for (index, name) in given.into_iter().enumerate() {
+            let at = at.index(index).child("name");
+            check::unique(errors, &mut seen, &at, name);
+            say(errors, &at, name, rule(name));
         }
     }
 }
@@ -139,9 +163,6 @@ fn ports(ports: &[EndpointPort], path: &Path, errors: &mut Errors) {
             say(errors, &path.child("name"), name, names::label(name));
         }
         check::unique(errors, &mut seen, &path.child("name"), name);
-        if let Some(number) = port.port {
-            check::port_number(errors, &path.child("port"), number);
-        }
         let protocol = port.protocol.as_deref().unwrap_or_default();
         check::supported(errors, &path.child("protocol"), protocol, check::PROTOCOLS);
         if let Some(protocol) = &port.app_protocol {

@@ -72,10 +72,15 @@ fn validate_address(held: &EndpointAddress, own: bool, path: &Path, errors: &mut
         errors.invalid(&path.child("ip"), held.ip.as_str(), "must be a valid IP address");
     }
     for (field, name, rule) in [
-        ("hostname", &held.hostname, names::label as fn(&str) -> Vec<String>),
-        ("nodeName", &held.node_name, names::subdomain),
+        // A name that is empty is none, but that of a node is.
+        (
+            "hostname",
+            held.hostname.as_deref().filter(|name| !name.is_empty()),
+            names::label as fn(&str) -> Vec<String>,
+        ),
+        ("nodeName", held.node_name.as_deref(), names::subdomain),
     ] {
-        if let Some(name) = name.as_deref().filter(|name| !name.is_empty()) {
+        if let Some(name) = name {
             say(errors, &path.child(field), name, rule(name));
         }
     }

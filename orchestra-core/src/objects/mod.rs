@@ -90,12 +90,14 @@ mod service_account;
 mod stateful_set;
 mod storage;
 mod template;
+mod volume_source;
 
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenReview};
 use k8s_openapi::api::authorization::v1::{
     LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
 };
 
+pub use self::custom_resource_definition::definition_of;
 pub(crate) use self::print::STORAGE_CLASS as CLASS_ANNOTATION;
 pub(crate) use self::storage::is_default_class;
 use crate::api::{Kinds, Resource, check, metadata as meta, names};

@@ -7,7 +7,6 @@ use super::replicas::{self, COLUMNS, SCALE};
 use super::{check, legacy, print, template};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Conversion, Resource, Rules, ScalePaths, desires_otherwise};
-use crate::watch::IndexedField;
 
 /// The rules of ReplicaSet objects.
 pub(super) struct ReplicaSetRules;
@@ -19,7 +18,6 @@ impl Rules for ReplicaSetRules {
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
     const SCALE: Option<ScalePaths> = Some(SCALE);
-    const FIELDS: &'static [IndexedField] = &[IndexedField::or("status.replicas", "0")];
     const COLUMNS: &'static [Column] = COLUMNS;
 
     fn default(object: &mut Value) {

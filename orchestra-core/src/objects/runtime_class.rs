@@ -19,6 +19,7 @@ impl Rules for RuntimeClassRules {
 
     const CREATED_BY_UPDATE: bool = true;
     const UNCONDITIONAL_UPDATE: bool = false;
+    const ANY_FINALIZER: bool = true;
     const COLUMNS: &'static [Column] =
         &[Column::NAME, Column::new("Handler", "What runs pods of the class."), Column::AGE];
 

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tracing::{debug, error, warn};
 
@@ -21,7 +21,7 @@ use crate::control::events::{Recorder, reference_to};
 use crate::meta::ObjectName;
 use crate::network::{Network, PortFailure, ServicePlan};
 use crate::watch::{Cache, Cursor, Query};
-use plan::{ServiceView, Slice};
+use plan::{Place, ServiceView, Slice};
 
 /// The user that what carries services on a node acts as, in Kubernetes too: it reads services and nodes, and no Secret.
 pub const USER: &str = "system:kube-proxy";
@@ -30,6 +30,9 @@ pub const USER: &str = "system:kube-proxy";
 const GATHER: Duration = Duration::from_millis(50);
 /// How soon a plan that could not be applied is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the zone of the node is looked up while endpoints say for which zones they are.
+const ZONE_LOOK: Duration = Duration::from_secs(30);
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// Keeps the network of a node in step with the services of the cluster, until `shutdown`.
 ///
@@ -65,14 +68,17 @@ async fn policies(client: &Client, node: &str, network: &dyn Network) {
 async fn follow(client: &Client, node: &str, network: &dyn Network, services: &Cache, slices: &Cache) {
     let mut applied: Option<ServicePlan> = None;
     let mut told = Told::new(client, node);
+    let mut nodes = None;
     loop {
         let (service_entries, mut service_events) = services.list_and_watch(&Query::all());
         let (slice_entries, mut slice_events) = slices.list_and_watch(&Query::all());
         let views =
             service_entries.iter().filter_map(|entry| entry.view::<ServiceView>().ok()).collect::<Vec<_>>();
         let parts = slice_entries.iter().filter_map(|entry| entry.view::<Slice>().ok()).collect::<Vec<_>>();
-        let wanted = plan::plan(node, views.iter().map(|view| &**view), parts.iter().map(|slice| &**slice));
-        let mut again = None;
+        let mut again = parts.iter().any(|slice| slice.has_hints()).then_some(ZONE_LOOK);
+        let zone = if again.is_some() { zone(client, node, &mut nodes).await } else { None };
+        let place = Place { node, zone: zone.as_deref() };
+        let wanted = plan::plan(place, views.iter().map(|view| &**view), parts.iter().map(|slice| &**slice));
         if applied.as_ref() != Some(&wanted) {
             match network.apply(&wanted).await {
                 Ok(outcome) => {
@@ -89,6 +95,17 @@ async fn follow(client: &Client, node: &str, network: &dyn Network, services: &C
         changed(client, &mut service_events, &mut slice_events, again).await;
         client.clock().sleep(GATHER).await;
     }
+}
+
+/// The zone of the node. The nodes are followed from when that is asked first: in most clusters nobody does.
+async fn zone(client: &Client, node: &str, nodes: &mut Option<Cache>) -> Option<String> {
+    if nodes.is_none() {
+        match client.cache::<Node>().await {
+            Ok(cache) => *nodes = Some(cache),
+            Err(error) => warn!(%error, "the zone of the node cannot be read"),
+        }
+    }
+    nodes.as_ref()?.get(&ObjectName::cluster(node))?.labels().get(ZONE)
 }
 
 /// Tells of what is not reachable, once each, where people look: in events about the service.

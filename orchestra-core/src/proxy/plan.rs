@@ -111,6 +111,46 @@ struct SliceEndpoint {
     addresses: Vec<String>,
     conditions: Conditions,
     node_name: Option<String>,
+    hints: Option<Hints>,
+}
+
+/// For whom an endpoint is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Hints {
+    for_zones: Option<Vec<Named>>,
+    for_nodes: Option<Vec<Named>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: String,
+}
+
+impl SliceEndpoint {
+    fn zones(&self) -> &[Named] {
+        self.hints.as_ref().and_then(|hints| hints.for_zones.as_deref()).unwrap_or_default()
+    }
+
+    fn nodes(&self) -> &[Named] {
+        self.hints.as_ref().and_then(|hints| hints.for_nodes.as_deref()).unwrap_or_default()
+    }
+}
+
+impl Slice {
+    /// Whether an endpoint says for whom it is.
+    pub(super) fn has_hints(&self) -> bool {
+        self.endpoints.iter().flatten().any(|endpoint| endpoint.hints.is_some())
+    }
+}
+
+/// Where services are carried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'p> {
+    pub(super) node: &'p str,
+    /// The node's zone, if it is known.
+    pub(super) zone: Option<&'p str>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -131,7 +171,7 @@ struct SlicePort {
 
 /// What a node should do for these services, whose endpoints are in these slices.
 pub(super) fn plan<'v>(
-    node: &str,
+    place: Place<'_>,
     services: impl Iterator<Item = &'v ServiceView>,
     slices: impl Iterator<Item = &'v Slice>,
 ) -> ServicePlan {
@@ -143,7 +183,7 @@ pub(super) fn plan<'v>(
     }
     let entry = |service: &ServiceView| {
         let key = (service.metadata.namespace.as_str(), service.metadata.name.as_str());
-        entry(node, service, by_service.get(&key).map(Vec::as_slice).unwrap_or_default())
+        entry(place, service, by_service.get(&key).map(Vec::as_slice).unwrap_or_default())
     };
     let mut services: Vec<ServiceEntry> = services.filter_map(entry).collect();
     services.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
@@ -152,7 +192,7 @@ pub(super) fn plan<'v>(
 
 /// A service without an address of its own, or without ports, is nothing that a proxy serves, nor is one that says that
 /// another proxy carries it.
-fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<ServiceEntry> {
+fn entry(place: Place<'_>, service: &ServiceView, slices: &[&Slice]) -> Option<ServiceEntry> {
     let spec = &service.spec;
     let addresses =
         |texts: &[String]| texts.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>();
@@ -180,7 +220,7 @@ fn entry(node: &str, service: &ServiceView, slices: &[&Slice]) -> Option<Service
         internal_policy: policy(&spec.internal_traffic_policy),
         external_policy: policy(&spec.external_traffic_policy),
         health_check_node_port: spec.health_check_node_port.filter(|port| *port != 0),
-        ports: spec.ports.iter().map(|port| service_port(node, port, slices)).collect(),
+        ports: spec.ports.iter().map(|port| service_port(place, service, port, slices)).collect(),
     })
 }
 
@@ -203,7 +243,7 @@ fn protocol(text: &str) -> Protocol {
     }
 }
 
-fn service_port(node: &str, port: &Port, slices: &[&Slice]) -> ServicePort {
+fn service_port(place: Place<'_>, service: &ServiceView, port: &Port, slices: &[&Slice]) -> ServicePort {
     let wanted = protocol(&port.protocol);
     let mut ready = Vec::new();
     let mut ending = Vec::new();
@@ -215,20 +255,20 @@ fn service_port(node: &str, port: &Port, slices: &[&Slice]) -> ServicePort {
         let numbers: Vec<u16> = matching.filter_map(|offered| offered.port).collect();
         for endpoint in slice.endpoints.iter().flatten() {
             let conditions = &endpoint.conditions;
-            let local = endpoint.node_name.as_deref() == Some(node);
+            let local = endpoint.node_name.as_deref() == Some(place.node);
             let addresses = endpoint.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
             let all = addresses.flat_map(|ip| numbers.iter().map(move |number| SocketAddr::new(ip, *number)));
-            let all = all.map(|address| Endpoint { address, local });
+            let all = all.map(|address| (endpoint, Endpoint { address, local }));
             // Kubernetes: a missing `ready` counts as true, a missing `serving` as what `ready` says.
             let is_ready = conditions.ready.unwrap_or(true);
             if is_ready {
                 ready.extend(all);
             } else if conditions.serving.unwrap_or(is_ready) && conditions.terminating == Some(true) {
-                ending.extend(all);
+                ending.extend(all.map(|(_, endpoint)| endpoint));
             }
         }
     }
-    let mut endpoints = if ready.is_empty() { ending } else { ready };
+    let mut endpoints = if ready.is_empty() { ending } else { preferred(place, service, &ready) };
     endpoints.sort_unstable_by_key(|endpoint| endpoint.address);
     endpoints.dedup();
     ServicePort {
@@ -238,6 +278,33 @@ fn service_port(node: &str, port: &Port, slices: &[&Slice]) -> ServicePort {
         node_port: port.node_port.filter(|port| *port != 0),
         endpoints,
     }
+}
+
+/// Of the ready endpoints of each family those that are for this node, else those for its zone, else all: what they say of
+/// it counts only if all of them do.
+fn preferred(place: Place<'_>, service: &ServiceView, ready: &[(&SliceEndpoint, Endpoint)]) -> Vec<Endpoint> {
+    let has = |list: &[Named], name: Option<&str>| list.iter().any(|one| Some(one.name.as_str()) == name);
+    let spec = &service.spec;
+    // By such a policy all that are here are chosen from, whoever else they are for.
+    let all_here =
+        [&spec.internal_traffic_policy, &spec.external_traffic_policy].contains(&&"Local".to_owned());
+    let of_family = |is_v4: bool| {
+        let all: Vec<_> = ready.iter().filter(|(_, endpoint)| endpoint.address.is_ipv4() == is_v4).collect();
+        let names = [
+            (SliceEndpoint::nodes as fn(&SliceEndpoint) -> &[Named], Some(place.node)),
+            (SliceEndpoint::zones, place.zone),
+        ];
+        let by = names.into_iter().find(|(hints, name)| {
+            all.iter().all(|(said, _)| !hints(said).is_empty())
+                && all.iter().any(|(said, _)| has(hints(said), *name))
+        });
+        let chosen = all.into_iter().filter(move |(said, endpoint)| match by {
+            Some((hints, name)) => has(hints(said), name) || endpoint.local && all_here,
+            None => true,
+        });
+        chosen.map(|(_, endpoint)| *endpoint).collect::<Vec<_>>()
+    };
+    [of_family(true), of_family(false)].concat()
 }
 
 #[cfg(test)]
@@ -257,6 +324,14 @@ mod tests {
             "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         }))
         .unwrap()
+    }
+
+    fn plan<'v>(
+        node: &str,
+        services: impl Iterator<Item = &'v ServiceView>,
+        slices: impl Iterator<Item = &'v Slice>,
+    ) -> ServicePlan {
+        super::plan(Place { node, zone: Some("z1") }, services, slices)
     }
 
     fn addresses(plan: &ServicePlan) -> Vec<String> {
@@ -290,6 +365,38 @@ mod tests {
         let alone = plan("a", [&web()].into_iter(), [&slice("web", json!([ending]))].into_iter());
         assert_eq!(addresses(&alone), ["10.0.0.2:8080"]);
         assert_eq!(alone.services[0].ports[0].node_port, Some(30080));
+    }
+
+    #[test]
+    fn endpoints_of_the_node_come_first_then_those_of_its_zone() {
+        let endpoint = |n: usize, node: &str, hints: Value| {
+            json!({
+                "addresses": [format!("10.0.0.{n}")], "nodeName": node, "conditions": {"ready": true}, "hints": hints,
+            })
+        };
+        let zone = |name: &str| json!({"forZones": [{"name": name}]});
+        let both =
+            |node: &str, zone: &str| json!({"forZones": [{"name": zone}], "forNodes": [{"name": node}]});
+        let chosen = |node: &str, endpoints: &[Value]| {
+            let slice = slice("web", json!(endpoints));
+            addresses(&plan(node, [&web()].into_iter(), [&slice].into_iter()))
+        };
+        let zones =
+            [endpoint(1, "a", zone("z1")), endpoint(2, "b", zone("z1")), endpoint(3, "c", zone("z2"))];
+        assert_eq!(chosen("a", &zones), ["10.0.0.1:8080 local", "10.0.0.2:8080"]);
+        assert_eq!(chosen("a", &zones[2..]), ["10.0.0.3:8080"], "none of the zone is left");
+        let nodes = [endpoint(1, "a", both("a", "z1")), endpoint(2, "b", both("b", "z1"))];
+        assert_eq!(chosen("a", &nodes), ["10.0.0.1:8080 local"]);
+        assert_eq!(chosen("x", &nodes), ["10.0.0.1:8080", "10.0.0.2:8080"], "by its zone");
+        let one_silent = [endpoint(1, "a", both("a", "z1")), endpoint(2, "b", Value::Null)];
+        assert_eq!(chosen("a", &one_silent), ["10.0.0.1:8080 local", "10.0.0.2:8080"]);
+
+        let mut here = web();
+        here.spec.external_traffic_policy = "Local".into();
+        let elsewhere = [endpoint(1, "a", zone("z2")), endpoint(2, "b", zone("z1"))];
+        let slice = slice("web", json!(elsewhere));
+        let plan = plan("a", [&here].into_iter(), [&slice].into_iter());
+        assert_eq!(addresses(&plan), ["10.0.0.1:8080 local", "10.0.0.2:8080"]);
     }
 
     #[test]

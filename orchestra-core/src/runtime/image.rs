@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::RuntimeError;
+use crate::image_name::{Fault, ImageName};
 
 /// The name of an image, checked, with its registry and tag filled in as Docker does.
 ///
@@ -16,36 +17,18 @@ pub struct ImageRef {
 }
 
 impl ImageRef {
-    /// Checks a name. `[registry[:port]/]path[:tag][@sha256:digest]`, the path in lower case.
+    /// Checks a name: `[registry[:port]/]path[:tag][@sha256:digest]`, the path in lower case.
+    ///
+    /// # Errors
+    /// [`RuntimeError::InvalidImageName`], in Docker's words.
     pub fn parse(written: &str) -> Result<Self, RuntimeError> {
-        let invalid = |message: &str| RuntimeError::InvalidImageName {
+        let invalid = |fault: Fault| RuntimeError::InvalidImageName {
             image: written.to_owned(),
-            message: message.to_owned(),
+            message: fault.to_string(),
         };
-        let (rest, digest) = match written.split_once('@') {
-            Some((rest, digest)) => (rest, Some(digest)),
-            None => (written, None),
-        };
-        if let Some(digest) = digest
-            && !valid_digest(digest)
-        {
-            return Err(invalid("invalid reference format"));
-        }
-        let after_slash = rest.rfind('/').map_or(0, |at| at + 1);
-        let (name, tag) = match rest[after_slash..].find(':') {
-            Some(colon) => (&rest[..after_slash + colon], Some(&rest[after_slash + colon + 1..])),
-            None => (rest, None),
-        };
-        if tag.is_some_and(|tag| !valid_tag(tag)) {
-            return Err(invalid("invalid reference format"));
-        }
-        let (registry, path) = split_registry(name);
-        if path.chars().any(|c| c.is_ascii_uppercase()) {
-            return Err(invalid("invalid reference format: repository name must be lowercase"));
-        }
-        if path.len() > 255 || !path.split('/').all(valid_component) {
-            return Err(invalid("invalid reference format"));
-        }
+        let name = ImageName::parse(written).map_err(invalid)?;
+        let ImageName { registry, path, tag, digest } = name;
+        let registry = registry.filter(|registry| *registry != "index.docker.io").unwrap_or(DOCKER_HUB);
         let official = registry == DOCKER_HUB && !path.contains('/');
         let mut full = format!("{registry}/{}{path}", if official { "library/" } else { "" });
         match (tag, digest) {
@@ -56,8 +39,8 @@ impl ImageRef {
         if let Some(digest) = digest {
             full.extend(["@", digest]);
         }
-        let tagged_latest = digest.is_none() && tag.is_none_or(|tag| tag == "latest");
-        Ok(Self { written: written.to_owned(), full, tagged_latest, registry_end: registry.len() })
+        let registry_end = registry.len();
+        Ok(Self { written: written.to_owned(), full, tagged_latest: name.is_latest(), registry_end })
     }
 
     /// As it was written.
@@ -88,36 +71,6 @@ impl fmt::Display for ImageRef {
 }
 
 const DOCKER_HUB: &str = "docker.io";
-
-fn split_registry(name: &str) -> (&str, &str) {
-    match name.split_once('/') {
-        Some(("index.docker.io", path)) => (DOCKER_HUB, path),
-        Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
-        _ => (DOCKER_HUB, name),
-    }
-}
-
-fn valid_component(part: &str) -> bool {
-    let alnum = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let bytes = part.as_bytes();
-    bytes.first().is_some_and(|&b| alnum(b))
-        && bytes.last().is_some_and(|&b| alnum(b))
-        && bytes.iter().all(|&b| alnum(b) || matches!(b, b'.' | b'_' | b'-'))
-        && !part.contains("..")
-}
-
-fn valid_tag(tag: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    (1..=128).contains(&tag.len())
-        && word(tag.as_bytes()[0])
-        && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
-}
-
-fn valid_digest(digest: &str) -> bool {
-    digest.split_once(':').is_some_and(|(algorithm, hex)| {
-        !algorithm.is_empty() && hex.len() >= 32 && hex.bytes().all(|b| b.is_ascii_hexdigit())
-    })
-}
 
 /// An image on the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -15,6 +15,7 @@
 //!
 //! [`fake`] is a whole runtime in memory and in virtual time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +27,7 @@ pub mod labels;
 mod machine;
 pub mod names;
 mod observed;
+mod progress;
 mod shared;
 mod spec;
 mod stream;
@@ -38,9 +40,11 @@ pub use observed::{
     Container, ContainerState, ContainerStats, EventKind, Exit, Filter, RunningSandbox, RuntimeEvent,
     Sandbox, SandboxState,
 };
+pub use progress::PullProgress;
 pub use spec::{
-    Capability, ContainerId, ContainerMeta, ContainerSpec, DnsConfig, HostPort, Mount, Namespaces, PodRef,
-    Propagation, Protocol, Resources, SandboxId, SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext,
+    APPARMOR_DEFAULT, Capability, ContainerId, ContainerMeta, ContainerSpec, Device, DnsConfig, HostPort,
+    Mount, Namespaces, PodRef, Propagation, Protocol, Resources, SandboxId, SandboxMeta, SandboxSpec,
+    SeccompProfile, SecurityContext,
 };
 pub use stream::{
     AttachOptions, ByteStream, Duplex, EventStream, ExecOptions, ExecOutput, LogOptions, Session,
@@ -82,6 +86,12 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes a sandbox with its containers and their logs, stopping them first where needed.
     async fn remove_sandbox(&self, id: &SandboxId) -> Result<()>;
 
+    /// Gives a sandbox that was made with [resources](SandboxSpec::resources) others, while its containers run.
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        let _ = (id, resources);
+        Err(RuntimeError::Unsupported { what: "the resize of a pod that runs" })
+    }
+
     /// Makes a container in a sandbox, without starting it. The image must be there already:
     /// [`RuntimeError::ImageNotFound`] otherwise, and no pull.
     async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId>;
@@ -117,11 +127,36 @@ pub trait Runtime: Send + Sync + 'static {
     /// Pulls an image and answers what it now is. Whether to pull at all is the agent's decision.
     async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image>;
 
+    /// As [`pull_image`](Self::pull_image), and tells meanwhile how far it has come, where the runtime knows that.
+    async fn pull_image_telling(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
+    ) -> Result<Image> {
+        let _ = progress;
+        self.pull_image(image, credentials).await
+    }
+
     /// Every image on this machine.
     async fn images(&self) -> Result<Vec<Image>>;
 
     /// Removes an image by any of its names. One that a container uses is [`RuntimeError::InUse`].
     async fn remove_image(&self, image: &ImageRef) -> Result<()>;
+
+    /// Shows the files of an image, by its id, at a folder of the machine, which cannot be written there. Where that is done
+    /// already nothing is done. Until [`release_images`](Self::release_images) the image is in use. Needs
+    /// [`SupportedFields::image_volumes`].
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        let _ = (image, pod, at);
+        Err(RuntimeError::Unsupported { what: "volumes that are images" })
+    }
+
+    /// Gives up what is kept of images that were shown to a pod. What was mounted has been taken away before.
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        let _ = pod_uid;
+        Ok(())
+    }
 
     /// What a container wrote, standard output and standard error in the order written. Works for a container that has
     /// ended, until it is removed. With [`LogOptions::follow`] the stream ends when the container does.

@@ -1,5 +1,6 @@
 //! A runtime that is shared is a runtime.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use async_trait::async_trait;
 use super::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeInfo, Sandbox, SandboxId, SandboxSpec,
-    Session,
+    PodRef, PullProgress, RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeInfo,
+    Sandbox, SandboxId, SandboxSpec, Session,
 };
 
 #[async_trait]
@@ -38,12 +39,20 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
         (**self).remove_sandbox(id).await
     }
 
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        (**self).update_sandbox(id, resources).await
+    }
+
     async fn create_container(&self, sandbox: &SandboxId, spec: &ContainerSpec) -> Result<ContainerId> {
         (**self).create_container(sandbox, spec).await
     }
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         (**self).start_container(id).await
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        (**self).update_container(id, resources).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
@@ -70,12 +79,29 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
         (**self).pull_image(image, credentials).await
     }
 
+    async fn pull_image_telling(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
+    ) -> Result<Image> {
+        (**self).pull_image_telling(image, credentials, progress).await
+    }
+
     async fn images(&self) -> Result<Vec<Image>> {
         (**self).images().await
     }
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         (**self).remove_image(image).await
+    }
+
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        (**self).mount_image(image, pod, at).await
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        (**self).release_images(pod_uid).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {

@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -126,6 +128,13 @@ pub struct SandboxSpec {
     pub log_directory: PathBuf,
     /// Parent cgroup, where the machine has one for pods.
     pub cgroup_parent: Option<String>,
+    /// What all of its containers may use together; `None` where only each for itself has limits. Needs
+    /// [`SupportedFields::pod_resources`](super::SupportedFields::pod_resources).
+    pub resources: Option<Resources>,
+    /// What runs it, by the runtime's own names: the handler of the pod's RuntimeClass. Empty for the usual.
+    pub handler: String,
+    /// Some container of it is [privileged](SecurityContext::privileged).
+    pub privileged: bool,
 }
 
 /// What a sandbox shares with the machine.
@@ -224,8 +233,8 @@ pub struct ContainerSpec {
     pub working_dir: Option<String>,
     /// What of the machine's files it sees, in order.
     pub mounts: Vec<Mount>,
-    /// Block devices of the machine, host path first.
-    pub devices: Vec<(PathBuf, String)>,
+    /// What of the machine's devices it has.
+    pub devices: Vec<Device>,
     /// What it may do.
     pub security: SecurityContext,
     /// What it may use.
@@ -249,6 +258,17 @@ pub struct ContainerSpec {
     pub log_path: PathBuf,
 }
 
+/// A device of the machine inside a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Where it is on the machine.
+    pub host_path: PathBuf,
+    /// Where it goes, absolute.
+    pub container_path: String,
+    /// What may be done with it: letters of `rwm`, for reading, writing and making its file.
+    pub permissions: String,
+}
+
 /// A piece of the machine's file system inside a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -258,6 +278,8 @@ pub struct Mount {
     pub container_path: String,
     /// It cannot be written.
     pub read_only: bool,
+    /// Nor can what is mounted below it.
+    pub recursive_read_only: bool,
     /// Whether mounts made later are seen on the other side.
     pub propagation: Propagation,
 }
@@ -283,6 +305,8 @@ pub struct SecurityContext {
     pub run_as_group: Option<i64>,
     /// More groups.
     pub supplemental_groups: Vec<i64>,
+    /// No others than these, whatever the image's list of groups says.
+    pub strict_groups: bool,
     /// Everything the machine's root may.
     pub privileged: bool,
     /// Its own file system cannot be written.
@@ -295,11 +319,14 @@ pub struct SecurityContext {
     pub drop_capabilities: Vec<Capability>,
     /// System call filter.
     pub seccomp: Option<SeccompProfile>,
-    /// AppArmor profile by name; `unconfined` for none.
+    /// AppArmor profile by name; `unconfined` for none, and [`APPARMOR_DEFAULT`] for the runtime's own.
     pub apparmor: Option<String>,
     /// Nothing of `/proc` is hidden from it or made read-only.
     pub unmasked_proc: bool,
 }
+
+/// The AppArmor profile that a runtime has of its own.
+pub const APPARMOR_DEFAULT: &str = "runtime/default";
 
 /// The name of a Linux capability without `CAP_`, such as `NET_ADMIN`.
 pub type Capability = String;

@@ -46,6 +46,10 @@ pub struct SupportedFields {
     pub share_process_namespace: bool,
     /// `recursiveReadOnly: Enabled` of a volume mount.
     pub recursive_read_only: bool,
+    /// Volumes that are images: [`Runtime::mount_image`](super::Runtime::mount_image).
+    pub image_volumes: bool,
+    /// `resources` of the pod as a whole: [`SandboxSpec::resources`](super::SandboxSpec::resources).
+    pub pod_resources: bool,
 }
 
 impl SupportedFields {
@@ -70,6 +74,8 @@ impl SupportedFields {
         user_namespaces: false,
         share_process_namespace: false,
         recursive_read_only: false,
+        image_volumes: false,
+        pod_resources: false,
     };
 
     /// All of them.
@@ -93,5 +99,7 @@ impl SupportedFields {
         user_namespaces: true,
         share_process_namespace: true,
         recursive_read_only: true,
+        image_volumes: true,
+        pod_resources: true,
     };
 }

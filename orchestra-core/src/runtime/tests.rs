@@ -73,3 +73,34 @@ fn credentials_do_not_print_their_password() {
     let shown = format!("{:?}", RegistryCredentials { password: "hunter2".into(), ..Default::default() });
     assert!(!shown.contains("hunter2"));
 }
+
+/// What has a body of its own in the port is passed on too.
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_is_shared_is_that_runtime() {
+    let fake = fake::FakeRuntime::new(crate::clock::TokioClock::simulated(1));
+    fake.on(fake::On::image("slow:1"), fake::Behaviour::new().pulled_in(Duration::from_secs(1)));
+    let shared = std::sync::Arc::new(fake.clone());
+    let progress = PullProgress::default();
+    let image = ImageRef::parse("slow:1").unwrap();
+    Runtime::pull_image_telling(&shared, &image, None, &progress).await.unwrap();
+    assert!(progress.read().is_some());
+    let spec = SandboxSpec {
+        meta: SandboxMeta { pod: pod(), attempt: 0, owner: "c/n".into() },
+        hostname: String::new(),
+        dns: None,
+        host_ports: Vec::new(),
+        namespaces: Namespaces::default(),
+        sysctls: Default::default(),
+        labels: Default::default(),
+        annotations: Default::default(),
+        log_directory: "/logs".into(),
+        cgroup_parent: None,
+        resources: None,
+        handler: String::new(),
+        privileged: false,
+    };
+    let made = Runtime::run_sandbox(&shared, &spec).await.unwrap();
+    let more = Resources { memory_bytes: Some(1), ..Resources::default() };
+    Runtime::update_sandbox(&shared, &made.id, &more).await.unwrap();
+    assert_eq!(fake.pod_resources("0c5a"), Some(more));
+}

@@ -9,10 +9,10 @@ use super::configuration::Configuration;
 use super::feeds::{Cursors, Feeds};
 use super::profile::{Profile, Profiles};
 use super::queue::BACKOFF;
-use super::state::{Decision, State};
+use super::state::{Decision, SetAside, State};
 use super::work::{Outcome, Worker};
 use crate::api::{Client, Status};
-use crate::meta::{ObjectName, Uid};
+use crate::meta::Uid;
 use crate::supervise::{Backoff, Ended, Supervisor};
 
 /// How many writes are under way at once. A store commits those that wait together in one go; more than this gain
@@ -113,8 +113,8 @@ struct Run {
 /// What is written, and about which pod. There is one write of a kind a pod at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Write {
-    /// With the claims that are bound before.
-    Binding(Uid, Vec<ObjectName>),
+    /// With what is set aside for it.
+    Binding(Uid, SetAside),
     Report(Uid),
 }
 
@@ -136,17 +136,22 @@ impl Run {
             let Some(decision) = self.state.decide(clock.now(), clock.random()) else { return };
             let worker = Arc::clone(&self.worker);
             let (write, waits) = match &decision {
-                Decision::Bind { pod, volumes, .. } => {
-                    let claims = volumes.iter().map(|binding| binding.claim().name.clone()).collect();
-                    (Write::Binding(pod.uid.clone(), claims), !volumes.is_empty())
+                Decision::Bind { pod, volumes, devices, .. } => {
+                    let held = SetAside::of(volumes, devices);
+                    (Write::Binding(pod.uid.clone(), held), !volumes.is_empty())
                 }
                 Decision::Wait { pod, .. } => (Write::Report(pod.uid.clone()), false),
             };
             let writes = if waits { &mut self.waiting } else { &mut self.writes };
             let begun = writes.run_once(write.clone(), async move {
                 match decision {
-                    Decision::Bind { pod, node, volumes } => worker.bind(&pod, &node, &volumes).await,
-                    Decision::Wait { pod, message, nominated, victims } => {
+                    Decision::Bind { pod, node, volumes, devices } => {
+                        worker.bind(&pod, &node, &volumes, &devices).await
+                    }
+                    Decision::Wait { pod, message, nominated, victims, giving_back } => {
+                        if let Some(claim) = giving_back {
+                            worker.give_back(&pod, &claim).await;
+                        }
                         worker.report(&pod, &message, nominated.as_deref(), &victims).await
                     }
                 }
@@ -210,7 +215,7 @@ impl Run {
     /// A write that nobody knows the outcome of: the pod is decided about anew, unless the caches tell otherwise.
     fn failed(&mut self, write: Write) {
         self.settle(match write {
-            Write::Binding(pod, claims) => Outcome::NotBound(pod, claims),
+            Write::Binding(pod, held) => Outcome::NotBound(pod, held),
             Write::Report(pod) => Outcome::NotReported(pod),
         });
     }
@@ -219,7 +224,7 @@ impl Run {
         let now = self.client.clock().now();
         match outcome {
             Outcome::Done => {}
-            Outcome::NotBound(uid, claims) => self.state.binding_failed(&uid, &claims, now),
+            Outcome::NotBound(uid, held) => self.state.binding_failed(&uid, &held, now),
             Outcome::NotReported(uid) => self.state.report_failed(&uid),
         }
     }

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Toleration;
+use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use super::diagnosis::Diagnosis;
 use super::filter::Demand;
+use super::filter::node_unschedulable::CORDONED;
 use super::filter::{Reason, Verdict};
 use super::node::NodeSpec;
 use super::plan::{Plan, plan};
@@ -96,8 +97,12 @@ pub enum Step {
 
 /// Explains a pod that is not counted in the snapshot, by the rules that hold where nothing else is configured.
 pub fn explain(snapshot: &Snapshot, pod: &PodInfo) -> Explanation {
-    let profile = Profile::default();
-    let demand = Demand::new(snapshot, pod, &profile);
+    explain_by(&Profile::default(), snapshot, pod)
+}
+
+/// Explains a pod that is not counted in the snapshot, by the rules of a profile.
+pub fn explain_by(profile: &Profile, snapshot: &Snapshot, pod: &PodInfo) -> Explanation {
+    let demand = Demand::new(snapshot, pod, profile);
     let mut explanation = Explanation {
         fits: Vec::new(),
         faults: BTreeMap::new(),
@@ -113,23 +118,35 @@ pub fn explain(snapshot: &Snapshot, pod: &PodInfo) -> Explanation {
     }
     if explanation.fits.is_empty() {
         explanation.summary = Diagnosis::of(&demand).to_string();
-        explanation.remedies = remedies(snapshot, pod, &explanation.faults);
+        explanation.remedies = remedies(profile, snapshot, pod, &explanation.faults);
     }
     explanation
 }
 
-fn remedies(snapshot: &Snapshot, pod: &PodInfo, faults: &BTreeMap<Arc<str>, Vec<Verdict>>) -> Vec<Remedy> {
+fn remedies(
+    profile: &Profile,
+    snapshot: &Snapshot,
+    pod: &PodInfo,
+    faults: &BTreeMap<Arc<str>, Vec<Verdict>>,
+) -> Vec<Remedy> {
     let mut promising: Vec<Remedy> = faults
         .iter()
         .filter_map(|(name, verdicts)| {
             let node = &snapshot.node_named(name)?.spec;
             let reasons = verdicts.iter().flat_map(|verdict| &verdict.reasons);
             let changes: Option<Vec<Vec<Step>>> = reasons.map(|reason| changes(reason, node, pod)).collect();
-            Some(Remedy { node: name.clone(), changes: changes?.concat() })
+            let mut needed: Vec<Step> = Vec::new();
+            for change in changes?.concat() {
+                // Several reasons may be lifted by one change.
+                if !needed.contains(&change) {
+                    needed.push(change);
+                }
+            }
+            Some(Remedy { node: name.clone(), changes: needed })
         })
         .collect();
     promising.sort_by(|a, b| a.size().total_cmp(&b.size()));
-    let tried = promising.into_iter().take(TRIALS).filter(|remedy| remedy.works(snapshot, pod));
+    let tried = promising.into_iter().take(TRIALS).filter(|remedy| remedy.works(profile, snapshot, pod));
     tried.take(REMEDIES).collect()
 }
 
@@ -151,22 +168,27 @@ fn changes(reason: &Reason, node: &NodeSpec, pod: &PodInfo) -> Option<Vec<Step>>
         Reason::PodAntiAffinity => Step::DropAntiAffinity,
         Reason::TooManyPods { .. } | Reason::Insufficient { .. } => return None,
         Reason::Claims { .. } | Reason::VolumeOutOfReach => return None,
-        Reason::NoVolume | Reason::VolumeGone => return None,
+        Reason::NoVolume | Reason::VolumeGone | Reason::NoRoomForVolume => return None,
+        Reason::DiskInUse | Reason::ClaimInUse | Reason::TooManyVolumes | Reason::OtherZone => return None,
+        Reason::NoDevices | Reason::DevicesElsewhere => return None,
         Reason::AddedAffinity | Reason::Own { .. } => return None,
         Reason::OtherNode | Reason::NotNamed | Reason::ExistingAntiAffinity => return None,
     }])
 }
 
-/// The reason names the first taint; all that are not tolerated have to be.
+/// The reason names the first taint; all that are not tolerated have to be, or taken away with what they stand for.
 fn untolerated(node: &NodeSpec, pod: &PodInfo) -> Vec<Step> {
     let hard = node.taints.iter().filter(|t| t.effect == "NoSchedule" || t.effect == "NoExecute");
     let bare = hard.filter(|taint| !pod.tolerations.iter().any(|t| super::filter::tolerates(t, taint)));
-    let tolerate = bare.map(|taint| Step::Tolerate {
-        key: taint.key.clone(),
-        value: taint.value.clone().unwrap_or_default(),
-        effect: taint.effect.clone(),
-    });
-    tolerate.collect()
+    let change = |taint: &Taint| match &*taint.key {
+        CORDONED => Step::Uncordon,
+        key => Step::Tolerate {
+            key: key.to_owned(),
+            value: taint.value.clone().unwrap_or_default(),
+            effect: taint.effect.clone(),
+        },
+    };
+    bare.map(change).collect()
 }
 
 /// The labels of the node selector that the node lacks; the whole rule, when it is not labels that are lacking.
@@ -193,7 +215,7 @@ impl Remedy {
     }
 
     /// Makes the changes in a copy of the cluster and plans.
-    fn works(&self, snapshot: &Snapshot, pod: &PodInfo) -> bool {
+    fn works(&self, profile: &Profile, snapshot: &Snapshot, pod: &PodInfo) -> bool {
         let (mut snapshot, mut pod) = (snapshot.clone(), pod.clone());
         let Some(mut node) = snapshot.node_named(&self.node).map(|node| node.spec.clone()) else {
             return false;
@@ -202,7 +224,7 @@ impl Remedy {
             change.apply(&mut node, &mut pod);
         }
         snapshot.set_node(node);
-        matches!(plan(&snapshot, &pod, &Profile::default(), 0), Plan::Place { node, .. } if node == self.node)
+        matches!(plan(&snapshot, &pod, profile, 0), Plan::Place { node, .. } if node == self.node)
     }
 }
 
@@ -221,7 +243,11 @@ impl Step {
 
     fn apply(&self, node: &mut NodeSpec, pod: &mut PodInfo) {
         match self {
-            Self::Uncordon => node.unschedulable = false,
+            Self::Uncordon => {
+                node.unschedulable = false;
+                // The node controller takes it away.
+                node.taints.retain(|taint| taint.key != CORDONED);
+            }
             Self::Tolerate { key, value, effect } => pod.tolerations.push(Toleration {
                 key: Some(key.clone()),
                 operator: Some("Equal".to_owned()),

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::future::select_all;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment};
 
 use super::budget::Budget;
+use super::devices::{DeviceClaim, DeviceClassInfo, SliceInfo};
 use super::node::NodeSpec;
 use super::pod::PodInfo;
 use super::profile::{Profile, Profiles};
@@ -14,8 +17,11 @@ use super::queue::BACKOFF;
 use super::snapshot::Snapshot;
 use super::state::State;
 use super::view::ServiceView;
-use super::volumes::{ClaimInfo, ClassInfo, VolumeInfo};
+use super::volumes::{
+    AttachmentInfo, CapacityInfo, ClaimInfo, ClassInfo, DriversOfNode, VolumeInfo, keeps_account,
+};
 use crate::api::{Client, Status};
+use crate::meta::Object;
 use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
 
 /// The state of a cluster as its caches show it now, to plan and [`explain`](super::explain) with.
@@ -29,126 +35,91 @@ pub async fn observe(client: &Client) -> Result<Snapshot, Status> {
     Ok(state.snapshot)
 }
 
-/// The caches that placing depends on.
+/// How what happened to an object of a kind is taken in.
+type Take = fn(&mut State, &Event);
+
+/// The caches that placing depends on. What a pod depends on comes before the pod.
 #[derive(Debug)]
-pub(super) struct Feeds {
-    namespaces: Cache,
-    services: Cache,
-    budgets: Cache,
-    classes: Cache,
-    volumes: Cache,
-    claims: Cache,
-    nodes: Cache,
-    pods: Cache,
-}
+pub(super) struct Feeds(Vec<(Take, Cache)>);
 
 /// What comes after the state that the caches were in.
 #[derive(Debug)]
-pub(super) struct Cursors {
-    namespaces: Cursor,
-    services: Cursor,
-    budgets: Cursor,
-    classes: Cursor,
-    volumes: Cursor,
-    claims: Cursor,
-    nodes: Cursor,
-    pods: Cursor,
-}
+pub(super) struct Cursors(Vec<(Take, Cursor)>);
 
 /// One change in one of the caches.
 #[derive(Debug)]
-pub(super) enum Fed {
-    Namespace(Event),
-    Service(Event),
-    Budget(Event),
-    Class(Event),
-    Volume(Event),
-    Claim(Event),
-    Node(Event),
-    Pod(Event),
+pub(super) struct Fed {
+    take: Take,
+    event: Event,
 }
 
 impl Feeds {
     pub(super) async fn open(client: &Client) -> Result<Self, Status> {
-        Ok(Self {
-            namespaces: client.cache::<Namespace>().await?,
-            services: client.cache::<Service>().await?,
-            budgets: client.cache::<PodDisruptionBudget>().await?,
-            classes: client.cache::<StorageClass>().await?,
-            volumes: client.cache::<PersistentVolume>().await?,
-            claims: client.cache::<PersistentVolumeClaim>().await?,
-            nodes: client.cache::<Node>().await?,
-            pods: client.cache::<Pod>().await?,
-        })
+        let mut feeds = Self(Vec::new());
+        feeds.add::<Namespace>(client, namespace).await?;
+        feeds.add::<Service>(client, service).await?;
+        feeds.add::<PodDisruptionBudget>(client, budget).await?;
+        feeds.add::<StorageClass>(client, class).await?;
+        feeds.add::<CSIDriver>(client, driver).await?;
+        feeds.add::<CSIStorageCapacity>(client, capacity).await?;
+        feeds.add::<CSINode>(client, drivers_of_node).await?;
+        feeds.add::<VolumeAttachment>(client, attachment).await?;
+        feeds.add::<PersistentVolume>(client, volume).await?;
+        feeds.add::<PersistentVolumeClaim>(client, claim).await?;
+        feeds.add_if_served::<DeviceClass>(client, device_class).await?;
+        feeds.add_if_served::<ResourceSlice>(client, slice).await?;
+        feeds.add_if_served::<ResourceClaim>(client, device_claim).await?;
+        feeds.add::<Node>(client, node).await?;
+        feeds.add::<Pod>(client, pod).await?;
+        Ok(feeds)
+    }
+
+    async fn add<K: Object>(&mut self, client: &Client, take: Take) -> Result<(), Status> {
+        self.0.push((take, client.cache::<K>().await?));
+        Ok(())
+    }
+
+    /// The same of a kind that not every API server has.
+    async fn add_if_served<K: Object>(&mut self, client: &Client, take: Take) -> Result<(), Status> {
+        match self.add::<K>(client, take).await {
+            Err(status) if status.is_not_found() => Ok(()),
+            done => done,
+        }
     }
 
     /// Fills the state, and gives what comes after.
     pub(super) fn follow(&self, state: &mut State) -> Cursors {
         state.reset();
         let all = Query::all();
-        let (found, namespaces) = self.namespaces.list_and_watch(&all);
-        found.iter().for_each(|entry| set_namespace(state, entry));
-        let (found, services) = self.services.list_and_watch(&all);
-        found.iter().for_each(|entry| set_service(state, entry));
-        let (found, budgets) = self.budgets.list_and_watch(&all);
-        found.iter().for_each(|entry| set_budget(state, entry));
-        let (found, classes) = self.classes.list_and_watch(&all);
-        found.iter().for_each(|entry| set_class(state, entry));
-        let (found, volumes) = self.volumes.list_and_watch(&all);
-        found.iter().for_each(|entry| set_volume(state, entry));
-        let (found, claims) = self.claims.list_and_watch(&all);
-        found.iter().for_each(|entry| set_claim(state, entry));
-        let (found, nodes) = self.nodes.list_and_watch(&all);
-        found.iter().for_each(|entry| set_node(state, entry));
-        let (found, pods) = self.pods.list_and_watch(&all);
-        found.iter().for_each(|entry| set_pod(state, entry));
+        let follow = |(take, cache): &(Take, Cache)| {
+            let (found, cursor) = cache.list_and_watch(&all);
+            for object in found {
+                take(state, &Event { kind: EventKind::Added, object });
+            }
+            (*take, cursor)
+        };
+        let cursors = Cursors(self.0.iter().map(follow).collect());
         state.filled();
-        Cursors { namespaces, services, budgets, classes, volumes, claims, nodes, pods }
+        cursors
     }
 }
 
 impl Cursors {
     /// Waits for the next change. Cancelling it loses nothing.
     pub(super) async fn next(&mut self) -> Result<Fed, TooOld> {
-        // What a pod depends on comes before the pod.
-        tokio::select! {
-            biased;
-            event = self.namespaces.next() => event.map(Fed::Namespace),
-            event = self.services.next() => event.map(Fed::Service),
-            event = self.budgets.next() => event.map(Fed::Budget),
-            event = self.classes.next() => event.map(Fed::Class),
-            event = self.volumes.next() => event.map(Fed::Volume),
-            event = self.claims.next() => event.map(Fed::Claim),
-            event = self.nodes.next() => event.map(Fed::Node),
-            event = self.pods.next() => event.map(Fed::Pod),
-        }
+        let waits = self.0.iter_mut().map(|(take, cursor)| {
+            let take = *take;
+            Box::pin(async move { cursor.next().await.map(|event| Fed { take, event }) })
+        });
+        select_all(waits).await.0
     }
 
     /// Takes in everything that has happened up to now.
     pub(super) fn drain(&mut self, state: &mut State) -> Result<(), TooOld> {
-        while let Some(event) = self.namespaces.try_next()? {
-            Fed::Namespace(event).apply(state);
-        }
-        while let Some(event) = self.services.try_next()? {
-            Fed::Service(event).apply(state);
-        }
-        while let Some(event) = self.budgets.try_next()? {
-            Fed::Budget(event).apply(state);
-        }
-        while let Some(event) = self.classes.try_next()? {
-            Fed::Class(event).apply(state);
-        }
-        while let Some(event) = self.volumes.try_next()? {
-            Fed::Volume(event).apply(state);
-        }
-        while let Some(event) = self.claims.try_next()? {
-            Fed::Claim(event).apply(state);
-        }
-        while let Some(event) = self.nodes.try_next()? {
-            Fed::Node(event).apply(state);
-        }
-        while let Some(event) = self.pods.try_next()? {
-            Fed::Pod(event).apply(state);
+        for (take, cursor) in &mut self.0 {
+            while let Some(event) = cursor.try_next()? {
+                take(state, &event);
+            }
         }
         Ok(())
     }
@@ -156,37 +127,26 @@ impl Cursors {
 
 impl Fed {
     pub(super) fn apply(self, state: &mut State) {
-        let gone = |event: &Event| matches!(event.kind, EventKind::Deleted);
-        match self {
-            Self::Namespace(event) if gone(&event) => state.set_namespace(event.object.name().name(), None),
-            Self::Namespace(event) => set_namespace(state, &event.object),
-            Self::Service(event) if gone(&event) => {
-                let name = event.object.name();
-                state.snapshot.set_service(name.namespace().unwrap_or_default(), name.name(), None);
-            }
-            Self::Service(event) => set_service(state, &event.object),
-            Self::Budget(event) if gone(&event) => state.snapshot.set_budget(event.object.name(), None),
-            Self::Budget(event) => set_budget(state, &event.object),
-            Self::Class(event) if gone(&event) => {
-                state.set_volumes(|all| all.set_class(event.object.name().name(), None));
-            }
-            Self::Class(event) => set_class(state, &event.object),
-            Self::Volume(event) if gone(&event) => {
-                state.set_volumes(|all| all.set_volume(event.object.name().name(), None));
-            }
-            Self::Volume(event) => set_volume(state, &event.object),
-            Self::Claim(event) if gone(&event) => {
-                state.set_volumes(|all| all.set_claim(event.object.name(), None));
-            }
-            Self::Claim(event) => set_claim(state, &event.object),
-            Self::Node(event) if gone(&event) => state.remove_node(event.object.name().name()),
-            Self::Node(event) => set_node(state, &event.object),
-            Self::Pod(event) if gone(&event) => state.remove_pod(event.object.uid()),
-            Self::Pod(Event { kind: EventKind::Modified(before), object })
-                if is_only_news(&before, &object) => {}
-            Self::Pod(event) => set_pod(state, &event.object),
-        }
+        (self.take)(state, &self.event);
     }
+}
+
+/// The object that something happened to, unless it is gone.
+fn held(event: &Event) -> Option<&Entry> {
+    (!matches!(event.kind, EventKind::Deleted)).then_some(&*event.object)
+}
+
+/// What an object says; nothing, and a word to people, when that cannot be read.
+fn read<T, E: std::fmt::Display>(
+    kind: &str,
+    entry: &Entry,
+    read: impl Fn(&Entry) -> Result<T, E>,
+) -> Option<T> {
+    read(entry)
+        .inspect_err(
+            |error| tracing::warn!(kind, object = %entry.name(), %error, "ignored: it cannot be read"),
+        )
+        .ok()
 }
 
 /// Whether a bound pod merely reports how it is doing, which is most of all that happens in a cluster.
@@ -201,61 +161,100 @@ fn is_only_news(before: &Entry, now: &Entry) -> bool {
         && before.uid() == now.uid()
 }
 
-fn set_namespace(state: &mut State, entry: &Entry) {
-    state.set_namespace(entry.name().name(), Some(entry.labels().to_labels()));
+fn namespace(state: &mut State, event: &Event) {
+    let labels = held(event).map(|entry| entry.labels().to_labels());
+    state.set_namespace(event.object.name().name(), labels);
 }
 
-fn set_service(state: &mut State, entry: &Entry) {
-    let name = entry.name();
-    match serde_json::from_slice::<ServiceView>(entry.bytes()) {
-        Ok(view) => {
-            let namespace = name.namespace().unwrap_or_default();
-            state.snapshot.set_service(namespace, name.name(), Some(view.spec.selector));
+fn service(state: &mut State, event: &Event) {
+    let view = |entry: &Entry| serde_json::from_slice::<ServiceView>(entry.bytes());
+    let name = event.object.name();
+    let selector = match held(event) {
+        Some(entry) => match read("Service", entry, view) {
+            Some(view) => Some(view.spec.selector),
+            None => return,
+        },
+        None => None,
+    };
+    state.snapshot.set_service(name.namespace().unwrap_or_default(), name.name(), selector);
+}
+
+fn budget(state: &mut State, event: &Event) {
+    let view = |entry: &Entry| Budget::from_json(entry.bytes());
+    let budget = held(event).and_then(|entry| read("PodDisruptionBudget", entry, view)).flatten();
+    state.snapshot.set_budget(event.object.name(), budget);
+}
+
+fn class(state: &mut State, event: &Event) {
+    let class = held(event).and_then(|entry| read("StorageClass", entry, ClassInfo::read));
+    state.set_volumes(|all| all.set_class(event.object.name().name(), class));
+}
+
+fn driver(state: &mut State, event: &Event) {
+    let accounts = held(event).and_then(|entry| read("CSIDriver", entry, keeps_account));
+    state.set_volumes(|all| all.room.set_driver(event.object.name().name(), accounts == Some(true)));
+}
+
+fn capacity(state: &mut State, event: &Event) {
+    let capacity = held(event).and_then(|entry| read("CSIStorageCapacity", entry, CapacityInfo::read));
+    state.set_volumes(|all| all.room.set_capacity(event.object.name(), capacity));
+}
+
+fn drivers_of_node(state: &mut State, event: &Event) {
+    let drivers = held(event).and_then(|entry| read("CSINode", entry, DriversOfNode::read));
+    state.set_volumes(|all| all.attached.set_node(event.object.name().name(), drivers));
+}
+
+fn attachment(state: &mut State, event: &Event) {
+    let attachment = held(event).and_then(|entry| read("VolumeAttachment", entry, AttachmentInfo::read));
+    state.set_volumes(|all| all.attached.set_attachment(event.object.name().name(), attachment));
+}
+
+fn volume(state: &mut State, event: &Event) {
+    let volume = held(event).and_then(|entry| read("PersistentVolume", entry, VolumeInfo::read));
+    state.set_volumes(|all| all.set_volume(event.object.name().name(), volume));
+}
+
+fn claim(state: &mut State, event: &Event) {
+    let claim = held(event).and_then(|entry| read("PersistentVolumeClaim", entry, ClaimInfo::read));
+    state.set_volumes(|all| all.set_claim(event.object.name(), claim));
+}
+
+fn device_class(state: &mut State, event: &Event) {
+    let class = held(event).and_then(|entry| read("DeviceClass", entry, DeviceClassInfo::read));
+    state.set_devices(|all| all.set_class(event.object.name().name(), class));
+}
+
+fn slice(state: &mut State, event: &Event) {
+    let slice = held(event).and_then(|entry| read("ResourceSlice", entry, SliceInfo::read));
+    state.set_devices(|all| all.set_slice(event.object.name().name(), slice));
+}
+
+fn device_claim(state: &mut State, event: &Event) {
+    let claim = held(event).and_then(|entry| read("ResourceClaim", entry, DeviceClaim::read));
+    state.set_devices(|all| all.set_claim(event.object.name(), claim));
+}
+
+fn node(state: &mut State, event: &Event) {
+    let view = |entry: &Entry| NodeSpec::from_json(entry.bytes());
+    match held(event) {
+        Some(entry) => {
+            if let Some(spec) = read("Node", entry, view) {
+                state.set_node(spec);
+            }
         }
-        Err(error) => tracing::warn!(service = %name, %error, "service ignored: it cannot be read"),
+        None => state.remove_node(event.object.name().name()),
     }
 }
 
-fn set_budget(state: &mut State, entry: &Entry) {
-    match Budget::from_json(entry.bytes()) {
-        Ok(budget) => state.snapshot.set_budget(entry.name(), budget),
-        Err(error) => {
-            tracing::warn!(budget = %entry.name(), %error, "disruption budget ignored: it cannot be read")
+fn pod(state: &mut State, event: &Event) {
+    match (&event.kind, held(event)) {
+        (EventKind::Modified(before), Some(now)) if is_only_news(before, now) => {}
+        (_, Some(entry)) => {
+            if let Some(pod) = read("Pod", entry, PodInfo::from_entry) {
+                state.set_pod(Arc::new(pod));
+            }
         }
-    }
-}
-
-fn set_class(state: &mut State, entry: &Entry) {
-    match ClassInfo::read(entry) {
-        Ok(class) => state.set_volumes(|all| all.set_class(entry.name().name(), Some(class))),
-        Err(error) => tracing::warn!(class = %entry.name(), %error, "class ignored: it cannot be read"),
-    }
-}
-
-fn set_volume(state: &mut State, entry: &Entry) {
-    match VolumeInfo::read(entry) {
-        Ok(volume) => state.set_volumes(|all| all.set_volume(entry.name().name(), Some(volume))),
-        Err(error) => tracing::warn!(volume = %entry.name(), %error, "volume ignored: it cannot be read"),
-    }
-}
-
-fn set_claim(state: &mut State, entry: &Entry) {
-    match ClaimInfo::read(entry) {
-        Ok(claim) => state.set_volumes(|all| all.set_claim(entry.name(), Some(claim))),
-        Err(error) => tracing::warn!(claim = %entry.name(), %error, "claim ignored: it cannot be read"),
-    }
-}
-
-fn set_node(state: &mut State, entry: &Entry) {
-    match NodeSpec::from_json(entry.bytes()) {
-        Ok(spec) => state.set_node(spec),
-        Err(error) => tracing::warn!(node = %entry.name(), %error, "node ignored: it cannot be read"),
-    }
-}
-
-fn set_pod(state: &mut State, entry: &Entry) {
-    match PodInfo::from_entry(entry) {
-        Ok(pod) => state.set_pod(Arc::new(pod)),
-        Err(error) => tracing::warn!(pod = %entry.name(), %error, "pod ignored: it cannot be read"),
+        (_, None) => state.remove_pod(event.object.uid()),
     }
 }

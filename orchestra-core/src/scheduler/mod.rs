@@ -10,7 +10,8 @@
 //!   [`Plugin`] is one that a program adds; a [`Configuration`] makes profiles of Kubernetes' file;
 //! - [`Budget`] is a disruption budget, which making room spares where it can;
 //! - [`Diagnosis`] says why no node can, in Kubernetes' words, and [`preempt`] which pods would have to go;
-//! - [`explain`] says it all: every rule that every node fails, and the smallest change that would place the pod;
+//! - [`explain`], and [`explain_by`] for a profile, says it all: every rule that every node fails, and the smallest change
+//!   that would place the pod;
 //! - `queue` holds the pods that wait, `relevance` says which change may help which of them, and `state` puts
 //!   these together: all of it synchronous, with the time as an argument;
 //! - [`Scheduler`] is the one part that waits: it feeds the state from the caches and does what it decides, through
@@ -19,7 +20,9 @@
 mod budget;
 mod class;
 mod configuration;
+pub(crate) mod devices;
 mod diagnosis;
+mod disk;
 mod driver;
 mod explain;
 mod feeds;
@@ -50,7 +53,7 @@ pub use budget::Budget;
 pub use configuration::{Configuration, ConfigurationError};
 pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
-pub use explain::{Explanation, Remedy, Step, explain};
+pub use explain::{Explanation, Remedy, Step, explain, explain_by};
 pub use feeds::observe;
 pub use filter::{Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};

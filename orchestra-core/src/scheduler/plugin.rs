@@ -23,29 +23,49 @@ pub enum Filter {
     NodePorts,
     /// Requests against what is free.
     NodeResourcesFit,
+    /// Disks that one pod of a node may have, and claims that one pod of the cluster may.
+    VolumeRestrictions,
+    /// How many volumes of a driver a node can have.
+    NodeVolumeLimits,
     /// Claims of volumes.
     VolumeBinding,
+    /// Zones of volumes.
+    VolumeZone,
     /// Spreading over zones, hosts and so on.
     PodTopologySpread,
     /// Pods next to or away from other pods.
     InterPodAffinity,
+    /// Claims of devices.
+    DynamicResources,
     /// A [`Plugin`] of this name.
     Own(&'static str),
 }
 
 impl Filter {
     /// All that the scheduler has, in the order in which Kubernetes asks them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::NodeUnschedulable,
         Self::NodeName,
         Self::TaintToleration,
         Self::NodeAffinity,
         Self::NodePorts,
         Self::NodeResourcesFit,
+        Self::VolumeRestrictions,
+        Self::NodeVolumeLimits,
         Self::VolumeBinding,
+        Self::VolumeZone,
         Self::PodTopologySpread,
         Self::InterPodAffinity,
+        Self::DynamicResources,
     ];
+
+    /// Whether it looks at claims and volumes.
+    pub(crate) fn is_of_volumes(&self) -> bool {
+        matches!(
+            self,
+            Self::VolumeRestrictions | Self::NodeVolumeLimits | Self::VolumeBinding | Self::VolumeZone
+        )
+    }
 }
 
 impl fmt::Display for Filter {

@@ -9,6 +9,7 @@ use crate::meta::{ObjectName, Revision, Uid};
 use crate::selector::LabelSet;
 use crate::watch::Entry;
 
+use super::disk::Disk;
 use super::resources::Requests;
 use super::rules::{InvalidRule, Rules};
 use super::view::{ContainerView, PodView, VolumeView};
@@ -63,10 +64,27 @@ pub struct PodInfo {
     pub images: Vec<String>,
     /// The claims of its volumes, and which of them are made of its own templates.
     pub claims: Vec<(Arc<str>, bool)>,
+    /// The disks that it names itself.
+    pub(crate) disks: Vec<Disk>,
+    /// The claims of devices that it has.
+    pub(crate) devices: Vec<Asked>,
     /// The taints it puts up with.
     pub tolerations: Vec<Toleration>,
     /// Where it may and would like to run.
     pub rules: Arc<Rules>,
+}
+
+/// A claim of devices that a pod has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// What the pod calls it.
+    pub(crate) name: Arc<str>,
+    /// The claim's name. `None`: it is still to be made, or need not be, as `settled` says.
+    pub(crate) claim: Option<Arc<str>>,
+    /// Whether it is made for this pod, by a template.
+    pub(crate) own: bool,
+    /// Whether it is known which claim it is, or that there is none.
+    pub(crate) settled: bool,
 }
 
 /// A port taken on a node.
@@ -146,6 +164,8 @@ impl PodInfo {
             ports: host_ports(view),
             images: spec.init_containers.iter().chain(&spec.containers).map(image_name).collect(),
             claims: claims(view),
+            devices: devices(view),
+            disks: spec.volumes.iter().filter_map(Disk::of).collect(),
             tolerations: spec.tolerations.clone(),
             rules: Arc::new(Rules::compile(metadata, spec)?),
         })
@@ -162,7 +182,13 @@ impl PodInfo {
             || self.requests != other.requests
             || self.tolerations != other.tolerations
             || self.gates != other.gates
+            || self.devices != other.devices
             || self.priority != other.priority
+    }
+
+    /// Whether one of its volumes is a claim of this name.
+    pub(crate) fn claims_volume(&self, name: &str) -> bool {
+        self.claims.iter().any(|(claim, _)| **claim == *name)
     }
 
     /// Whether it is all the same to other pods which of the two is on a node.
@@ -198,6 +224,20 @@ fn claims(view: &PodView) -> Vec<(Arc<str>, bool)> {
         }
     };
     spec.volumes.iter().filter_map(claim).collect()
+}
+
+/// A claim that is made by a template is called as the pod's status says, once that says so.
+fn devices(view: &PodView) -> Vec<Asked> {
+    let PodView { spec, status, .. } = view;
+    let asked = spec.resource_claims.iter().map(|asked| {
+        let named = asked.resource_claim_name.as_deref().map(Arc::from);
+        let own = named.is_none();
+        let made = status.resource_claim_statuses.iter().find(|made| own && made.name == asked.name);
+        let settled = !own || made.is_some();
+        let claim = named.or_else(|| made?.resource_claim_name.as_deref().map(Arc::from));
+        Asked { name: asked.name.as_str().into(), claim, own, settled }
+    });
+    asked.collect()
 }
 
 fn host_ports(view: &PodView) -> Vec<HostPort> {

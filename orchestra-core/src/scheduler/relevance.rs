@@ -25,6 +25,8 @@ pub(crate) enum ClusterEvent {
     PodGone { pod: Arc<PodInfo>, node: Arc<str> },
     /// A claim, a volume or a class of them came, went or changed.
     Volume,
+    /// A claim, a class or a slice of devices came, went or changed.
+    Devices,
     /// The labels of a namespace changed.
     Namespace,
 }
@@ -57,7 +59,8 @@ impl ClusterEvent {
                     || (inter_pod && !pod.rules.anti_affinity.is_empty())
                     || fits_by_itself(snapshot, pod, profile, node)
             }
-            Self::Volume => failed.contains(&Filter::VolumeBinding),
+            Self::Volume => failed.iter().any(Filter::is_of_volumes),
+            Self::Devices => failed.contains(&Filter::DynamicResources),
             Self::Namespace => inter_pod,
         }
     }

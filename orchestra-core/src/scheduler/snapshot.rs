@@ -16,6 +16,7 @@ use crate::selector::{CompiledSelector, LabelSet, Labels, Selector};
 
 use super::budget::{Budget, Budgets};
 use super::class::{ClassId, Classes};
+use super::devices::Devices;
 use super::node::{NodeId, NodeInfo, NodeSpec};
 use super::pod::PodInfo;
 use super::topology::Column;
@@ -56,6 +57,9 @@ pub struct Snapshot {
     images: HashMap<String, u32>,
     budgets: Budgets,
     pub(crate) volumes: Volumes,
+    pub(crate) devices: Devices,
+    /// How many pods on nodes have a claim of a volume.
+    users: HashMap<ObjectName, u32, FxBuildHasher>,
 }
 
 impl Default for Snapshot {
@@ -75,6 +79,8 @@ impl Default for Snapshot {
             images: HashMap::default(),
             budgets: Budgets::default(),
             volumes: Volumes::default(),
+            devices: Devices::default(),
+            users: HashMap::default(),
         }
     }
 }
@@ -155,6 +161,7 @@ impl Snapshot {
         self.track(&pod);
         let id = self.slot(name);
         let class = self.classes.add(&pod, id);
+        self.count_users(&pod, 1);
         self.placed.insert(pod.uid.clone(), Placed { node: id, class });
         self.nodes[id.index()].add(pod);
     }
@@ -166,6 +173,7 @@ impl Snapshot {
         let name = node.spec.name.clone();
         let pod = node.remove(uid)?;
         self.classes.remove(placed.class, &pod, placed.node);
+        self.count_users(&pod, -1);
         self.release(placed.node);
         Some((pod, name))
     }
@@ -316,6 +324,22 @@ impl Snapshot {
             column.set(*id, self.node(*id).spec.labels.get(key).map(String::as_str));
         }
         column
+    }
+
+    /// How many pods on nodes have a claim.
+    pub(crate) fn users_of(&self, claim: &ObjectName) -> u32 {
+        self.users.get(claim).copied().unwrap_or_default()
+    }
+
+    fn count_users(&mut self, pod: &PodInfo, change: i32) {
+        for (name, _) in &pod.claims {
+            let claim = ObjectName::namespaced(pod.namespace(), &**name);
+            let users = self.users.entry(claim.clone()).or_insert(0);
+            *users = users.saturating_add_signed(change);
+            if *users == 0 {
+                self.users.remove(&claim);
+            }
+        }
     }
 
     fn count_images(&mut self, spec: &NodeSpec, change: i32) {

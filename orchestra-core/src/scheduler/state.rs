@@ -7,8 +7,10 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use jiff::Timestamp;
 
+use super::devices::{self, Allocation, Devices, Wanted};
 use super::node::NodeSpec;
 use super::plan::{Plan, plan};
+use super::plugin::Filter;
 use super::pod::PodInfo;
 use super::preempt::{Preemption, preempt};
 use super::profile::Profiles;
@@ -23,9 +25,32 @@ use crate::supervise::Backoff;
 #[derive(Clone, Debug)]
 pub(crate) enum Decision {
     /// Bind it to the node, its volumes first. It is counted there already.
-    Bind { pod: Arc<PodInfo>, node: Arc<str>, volumes: Vec<Binding> },
+    Bind { pod: Arc<PodInfo>, node: Arc<str>, volumes: Vec<Binding>, devices: Vec<Allocation> },
     /// Tell people why it waits, and remove the victims to make room on the nominated node.
-    Wait { pod: Arc<PodInfo>, message: String, nominated: Option<Arc<str>>, victims: Vec<Arc<PodInfo>> },
+    Wait {
+        pod: Arc<PodInfo>,
+        message: String,
+        nominated: Option<Arc<str>>,
+        victims: Vec<Arc<PodInfo>>,
+        /// A claim of devices that may give them back, since the pod cannot use them.
+        giving_back: Option<ObjectName>,
+    },
+}
+
+/// What is set aside for a pod that is being bound: claims of volumes, and of devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SetAside {
+    pub(crate) volumes: Vec<ObjectName>,
+    pub(crate) devices: Vec<Uid>,
+}
+
+impl SetAside {
+    pub(crate) fn of(volumes: &[Binding], devices: &[Allocation]) -> Self {
+        Self {
+            volumes: volumes.iter().map(|binding| binding.claim().name.clone()).collect(),
+            devices: devices.iter().map(|allocation| allocation.claim.uid.clone()).collect(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -130,11 +155,13 @@ impl State {
         let mut diagnosis = match plan(&self.snapshot, &pod, &profile, seed) {
             Plan::Place { node, .. } => {
                 let volumes = self.volumes_for(&pod, &node);
+                let devices = self.devices_for(&pod, &node);
                 self.snapshot.volumes.assume(&volumes);
+                self.snapshot.devices.assume(&devices);
                 self.snapshot.set_pod(pod.clone(), Some(&node));
                 self.assumed.insert(pod.uid.clone(), node.clone());
                 self.changes.push(ClusterEvent::PodThere { pod: pod.clone() });
-                return Some(Decision::Bind { pod, node, volumes });
+                return Some(Decision::Bind { pod, node, volumes, devices });
             }
             Plan::Unschedulable(diagnosis) => diagnosis,
         };
@@ -153,8 +180,32 @@ impl State {
             Some(node) => self.snapshot.nominate(pod.clone(), node),
             None => self.withdraw(&pod.uid),
         }
-        self.queue.park(&pod.uid, diagnosis.filters(), now);
-        Some(Decision::Wait { message: diagnosis.to_string(), pod, nominated, victims })
+        let filters = diagnosis.filters();
+        let giving_back = filters
+            .contains(&Filter::DynamicResources)
+            .then(|| Wanted::of(&self.snapshot.devices, &pod).to_give_back(&pod));
+        self.queue.park(&pod.uid, filters, now);
+        let (message, giving_back) = (diagnosis.to_string(), giving_back.flatten());
+        Some(Decision::Wait { message, pod, nominated, victims, giving_back })
+    }
+
+    /// What is to be allocated for a pod on a node.
+    fn devices_for(&self, pod: &PodInfo, node: &str) -> Vec<Allocation> {
+        let Some(node) = self.snapshot.node_named(node).filter(|_| !pod.devices.is_empty()) else {
+            return Vec::new();
+        };
+        let at = At { name: &node.spec.name, labels: &node.labels };
+        let devices = &self.snapshot.devices;
+        match Wanted::of(devices, pod).allocate(devices, at) {
+            devices::OnNode::Fits(allocations) => allocations,
+            _ => Vec::new(),
+        }
+    }
+
+    /// A claim, a class or a slice of devices came, went or changed.
+    pub(crate) fn set_devices(&mut self, change: impl FnOnce(&mut Devices)) {
+        change(&mut self.snapshot.devices);
+        self.changes.push(ClusterEvent::Devices);
     }
 
     /// What is to be bound for a pod on a node.
@@ -189,8 +240,9 @@ impl State {
     }
 
     /// A binding was refused: the pod waits again, unless the cache has told otherwise.
-    pub(crate) fn binding_failed(&mut self, uid: &Uid, claims: &[ObjectName], now: Timestamp) {
-        self.snapshot.volumes.release(claims);
+    pub(crate) fn binding_failed(&mut self, uid: &Uid, held: &SetAside, now: Timestamp) {
+        self.snapshot.volumes.release(&held.volumes);
+        self.snapshot.devices.release(&held.devices);
         if self.assumed.remove(uid).is_none() {
             return;
         }

@@ -77,6 +77,15 @@ pub(crate) struct PodSpecView {
     pub(crate) host_network: Option<bool>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) volumes: Vec<VolumeView>,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) resource_claims: Vec<DeviceClaimView>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DeviceClaimView {
+    pub(crate) name: String,
+    pub(crate) resource_claim_name: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -85,6 +94,24 @@ pub(crate) struct VolumeView {
     pub(crate) name: String,
     pub(crate) persistent_volume_claim: Option<ClaimNameView>,
     pub(crate) ephemeral: Option<serde::de::IgnoredAny>,
+    pub(crate) gce_persistent_disk: Option<DiskView>,
+    pub(crate) aws_elastic_block_store: Option<DiskView>,
+    pub(crate) iscsi: Option<DiskView>,
+    pub(crate) rbd: Option<DiskView>,
+}
+
+/// A disk of one of the kinds that pods may name themselves; each kind has some of the fields.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct DiskView {
+    pub(crate) pd_name: String,
+    #[serde(rename = "volumeID")]
+    pub(crate) volume_id: String,
+    pub(crate) iqn: String,
+    pub(crate) monitors: Vec<String>,
+    pub(crate) pool: String,
+    pub(crate) image: String,
+    pub(crate) read_only: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,6 +166,8 @@ pub(crate) struct PodStatusView {
     pub(crate) phase: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) nominated_node_name: String,
+    #[serde(deserialize_with = "or_default")]
+    pub(crate) resource_claim_statuses: Vec<DeviceClaimView>,
     pub(crate) start_time: Option<Timestamp>,
     #[serde(deserialize_with = "or_default")]
     pub(crate) conditions: Vec<ConditionView>,

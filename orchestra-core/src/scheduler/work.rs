@@ -7,8 +7,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::{Value, json};
 
+use super::devices::{self, Allocation};
 use super::pod::PodInfo;
 use super::profile::{Profile, Profiles};
+use super::state::SetAside;
 use super::volumes::{Binding, bind_volumes};
 use crate::api::{Api, Client, DeleteOptions, Patch, Status};
 use crate::control::events::Recorder;
@@ -26,8 +28,8 @@ pub(super) struct Worker {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Done,
-    /// The pod was not bound; with the claims that were to be bound before.
-    NotBound(Uid, Vec<ObjectName>),
+    /// The pod was not bound; with what was set aside for it.
+    NotBound(Uid, SetAside),
     /// What was to be said about the pod was not said, or not all of the room was made for it.
     NotReported(Uid),
 }
@@ -58,12 +60,19 @@ impl Worker {
         self.recorders.get(&pod.scheduler)
     }
 
-    /// Binds a pod to a node, its volumes first.
-    pub(super) async fn bind(&self, pod: &PodInfo, node: &str, volumes: &[Binding]) -> Outcome {
-        let not_bound = || {
-            let claims = volumes.iter().map(|binding| binding.claim().name.clone()).collect();
-            Outcome::NotBound(pod.uid.clone(), claims)
-        };
+    /// Binds a pod to a node, its devices and volumes first.
+    pub(super) async fn bind(
+        &self,
+        pod: &PodInfo,
+        node: &str,
+        volumes: &[Binding],
+        devices: &[Allocation],
+    ) -> Outcome {
+        let not_bound = || Outcome::NotBound(pod.uid.clone(), SetAside::of(volumes, devices));
+        if let Err(status) = devices::reserve(&self.client, pod, devices).await {
+            tracing::debug!(pod = %pod.name, node, error = %status, "devices not allocated");
+            return not_bound();
+        }
         if let Err(status) = bind_volumes(&self.client, node, volumes, self.patience(pod)).await {
             if !status.is_conflict() {
                 tracing::warn!(pod = %pod.name, node, error = %status, "volumes not bound");
@@ -91,6 +100,13 @@ impl Worker {
                 }
                 not_bound()
             }
+        }
+    }
+
+    /// Has a claim give back devices that keep the pod from all nodes. It is tried anew when that fails.
+    pub(super) async fn give_back(&self, pod: &PodInfo, claim: &ObjectName) {
+        if let Err(status) = devices::release(&self.client, pod, claim).await {
+            tracing::debug!(pod = %pod.name, %claim, error = %status, "devices not given back");
         }
     }
 

@@ -76,9 +76,9 @@ impl fmt::Display for Fault {
                 "prefix part {SUBDOMAIN_RULE} (e.g. 'example.com', regex used for validation is '{SUBDOMAIN_FORMAT}')"
             ),
             Fault::NameEmpty(_) => write!(f, "name part must be non-empty"),
-            Fault::NameLong(_) => write!(f, "name part must be no more than {MAX_NAME} characters"),
+            Fault::NameLong(_) => write!(f, "name part must be no more than {MAX_NAME} bytes"),
             Fault::NameSyntax(_) => write!(f, "name part {name_examples}"),
-            Fault::ValueLong => write!(f, "must be no more than {MAX_NAME} characters"),
+            Fault::ValueLong => write!(f, "must be no more than {MAX_NAME} bytes"),
             Fault::ValueSyntax(_) => write!(
                 f,
                 "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \

@@ -21,6 +21,8 @@ pub struct Machine {
     pub runtime: FakeRuntime,
     /// What probes its pods and keeps their volumes.
     pub host: FakeHost,
+    /// What connects its pods, in name only.
+    pub network: FakeNetwork,
 }
 
 impl std::fmt::Debug for Machine {
@@ -49,20 +51,22 @@ pub struct Running {
 impl Machine {
     pub(super) fn new(number: usize, clock: &SharedClock) -> Self {
         let name = format!("fake-{number}");
-        Self { name, runtime: FakeRuntime::new(Arc::clone(clock)), host: FakeHost::new() }
+        let [.., high, low] = (number as u32).to_be_bytes();
+        let network = FakeNetwork::with_range(Ipv4Addr::new(10, 128 | high & 0x7f, low, 0), 24);
+        Self { name, runtime: FakeRuntime::new(Arc::clone(clock)), host: FakeHost::new(), network }
     }
 
     /// Adds the machine to a cluster.
-    pub(super) fn join(&self, number: usize, heartbeat: Option<Duration>, builder: Builder) -> Builder {
+    pub(super) fn join(&self, heartbeat: Option<Duration>, builder: Builder) -> Builder {
         let mut config = Config::default();
         if let Some(heartbeat) = heartbeat {
-            (config.heartbeat, config.lease) = (heartbeat, heartbeat * 4);
+            // As many times that as of a node that says it as nodes do: forty seconds, and five minutes.
+            (config.lease, config.status_period) = (heartbeat * 4, heartbeat * 30);
+            config.heartbeat = heartbeat;
         }
         let node = Node::new(self.name.clone()).config(config);
         let node = node.volumes(self.host.clone()).prober(self.host.clone());
-        let [.., high, low] = (number as u32).to_be_bytes();
-        let network = FakeNetwork::with_range(Ipv4Addr::new(10, 128 | high & 0x7f, low, 0), 24);
-        builder.node(node, self.runtime.clone(), network)
+        builder.node(node, self.runtime.clone(), self.network.clone())
     }
 
     /// What runs on it.

@@ -57,6 +57,7 @@
 //! | `prepared` | with what all lives of a scenario begin |
 //! | `world` | a simulated cluster that runs: what scripts and faults act on |
 //! | `machine` | its machines |
+//! | `names` | names and connections, as a pod has them |
 //! | `wire` | what lies between a client and the API: time, faults, the story |
 //! | `replica` | what a client sees that sees late, not all, or the past |
 //! | `skewed` | what time it is for a client |
@@ -71,6 +72,7 @@
 mod explore;
 mod fault;
 mod machine;
+mod names;
 mod prepared;
 mod replica;
 mod run;
@@ -87,6 +89,7 @@ mod world;
 pub use explore::{Explore, Explored, Found};
 pub use fault::{Fault, FaultKind, FaultPlan, PlanError};
 pub use machine::{Machine, Running};
+pub use names::Unreached;
 pub use run::{Outcome, Simulation};
 pub use scenario::Scenario;
 pub use state::State;

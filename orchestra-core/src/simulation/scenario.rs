@@ -79,9 +79,9 @@ impl Scenario {
         self
     }
 
-    /// Nodes say this often that they live, and count as lost after four times as long; without, every ten seconds and
-    /// after forty. For lives of days, of which heartbeats would be the most, and in which it does not matter how soon a
-    /// node is missed.
+    /// Nodes say this often that they live, and all of their status thirty times as rarely, and count as lost after four
+    /// times as long; without, every ten seconds, every five minutes and after forty seconds. For lives of days, of which
+    /// heartbeats would be the most, and in which it does not matter how soon a node is missed.
     #[must_use]
     pub fn heartbeat(mut self, every: Duration) -> Self {
         self.setting.heartbeat = Some(every);

@@ -79,8 +79,8 @@ impl World {
         }
         builder = builder.store(store.clone()).clock(Arc::clone(clock));
         builder = builder.layer(move |server| Tapped::new(server, tap));
-        for (number, machine) in machines.iter().enumerate() {
-            builder = machine.join(number, setting.heartbeat, builder);
+        for machine in &machines {
+            builder = machine.join(setting.heartbeat, builder);
         }
         let cluster = builder.start().await?;
         let inner = Inner { cluster, store, wire, machines, own_faults: setting.own_faults };

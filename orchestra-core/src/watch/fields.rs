@@ -171,7 +171,7 @@ impl FieldValues {
         };
         let value = |field: &IndexedField<Arc<str>>| {
             let given = at(&field.at).filter(|text| !text.is_empty());
-            given.or_else(|| at(&field.or_at))
+            given.or_else(|| if field.or_at.is_empty() { None } else { at(&field.or_at) })
         };
         Self { fields: indexed.clone(), values: indexed.iter().map(value).collect() }
     }

@@ -10,10 +10,10 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use orchestra_core::cluster::Cluster;
-//! use orchestra_core::what_if::{self, Change, Question};
+//! use orchestra_core::what_if::{self, Intervention, Question};
 //!
 //! let cluster = Cluster::builder().fake_nodes(2).start().await?;
-//! let question = Question::new([Change::LoseNode("fake-1".into())]);
+//! let question = Question::new([Intervention::LoseNode("fake-1".into())]);
 //! # let nodes = cluster.client().cluster::<k8s_openapi::api::core::v1::Node>();
 //! # nodes.until("fake-1", |node| node.is_some()).await?;
 //! let answer = what_if::ask(cluster.fork().await?, question).await?;
@@ -23,18 +23,20 @@
 //!
 //! | module | what |
 //! | --- | --- |
-//! | `change` | what may be changed, and how it is done in a fork |
+//! | `intervention` | what may be changed, and how it is done in a fork |
 //! | `rights` | what somebody has to be allowed to do who asks; pure |
 //! | `picture` | what of a cluster is compared |
 //! | `changes` | when it last changed, and how few pods were ready meanwhile |
 //! | `difference` | what is other in one picture than in another; pure |
 //! | `hollow` | nodes without machines |
+//! | `remedy` | which small change helps, tried in forks |
 
-mod change;
 mod changes;
 mod difference;
 mod hollow;
+mod intervention;
 mod picture;
+mod remedy;
 mod rights;
 
 use std::collections::BTreeMap;
@@ -44,11 +46,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use change::Change;
 pub use difference::{Difference, QuotaDifference, WorkloadDifference};
 pub(crate) use hollow::{Hollow, Spans};
-pub(crate) use picture::workload_of_value;
+pub use intervention::Intervention;
 pub use picture::{BudgetPicture, NodePicture, Picture, PodPicture};
+pub(crate) use picture::{is_ready, workload_of, workload_of_value};
+pub use remedy::{Remedy, remedy, remedy_here};
 pub use rights::shown;
 
 use crate::api::Status;
@@ -66,14 +69,14 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     /// What would be done, in this order.
-    pub changes: Vec<Change>,
+    pub changes: Vec<Intervention>,
     /// How long the fork may live, in its own time, if it does not come to rest.
     pub patience: Duration,
 }
 
 impl Question {
     /// What would happen within an hour, or until all is at rest.
-    pub fn new(changes: impl IntoIterator<Item = Change>) -> Self {
+    pub fn new(changes: impl IntoIterator<Item = Intervention>) -> Self {
         Self { changes: changes.into_iter().collect(), patience: Duration::from_secs(3600) }
     }
 }

@@ -65,13 +65,13 @@ pub struct BudgetPicture {
     pub wanted: i32,
 }
 
-pub(super) fn is_ready(pod: &Pod) -> bool {
+pub(crate) fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 /// What a pod belongs to: the Deployment behind its ReplicaSet, or what controls it, or itself.
-pub(super) fn workload_of(pod: &Pod) -> String {
+pub(crate) fn workload_of(pod: &Pod) -> String {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let Some(owner) = owner else {

@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
-use super::Change;
-use super::change::{kind_named, manifested};
+use super::Intervention;
+use super::intervention::{kind_named, manifested};
 use crate::api::{Kinds, Status, Target, Verb};
 
 /// What an answer tells of: it must be readable in all namespaces.
@@ -18,7 +18,7 @@ pub fn shown() -> [(Verb, Target); 4] {
     .map(|target| (Verb::List, target))
 }
 
-impl Change {
+impl Intervention {
     /// What would have to be allowed to make the change in earnest. That a node is lost needs nothing: nobody does it.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
     use crate::objects;
 
-    fn told(change: Change) -> Vec<String> {
+    fn told(change: Intervention) -> Vec<String> {
         let rights = change.rights(&objects::builtin()).unwrap();
         let text = |(verb, target): &(Verb, Target)| {
             let part = |part: &Option<_>| part.as_deref().unwrap_or("-").to_owned();
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn who_asks_must_be_allowed_to_do_it() {
-        let scale = |kind: &str| Change::Scale {
+        let scale = |kind: &str| Intervention::Scale {
             kind: kind.into(),
             namespace: "a".into(),
             name: "w".into(),
@@ -82,22 +82,27 @@ mod tests {
         let manifest = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
         for (change, expected) in [
             (scale("deploy"), &["patch deployments a w scale"][..]),
-            (Change::LoseNode("n".into()), &[]),
-            (Change::Cordon("n".into()), &["patch nodes - n -"]),
-            (Change::Upgrade("n".into()), &["patch nodes - n -", "create pods - - eviction"]),
+            (Intervention::LoseNode("n".into()), &[]),
+            (Intervention::Cordon("n".into()), &["patch nodes - n -"]),
+            (Intervention::Upgrade("n".into()), &["patch nodes - n -", "create pods - - eviction"]),
             (
-                Change::Delete { kind: "no".into(), namespace: "a".into(), name: "n".into() },
+                Intervention::Delete { kind: "no".into(), namespace: "a".into(), name: "n".into() },
                 &["delete nodes - n -"],
             ),
-            (Change::Replace(manifest.clone()), &["update configmaps default c -"]),
-            (Change::Apply(manifest), &["create configmaps default - -", "patch configmaps default c -"]),
+            (Intervention::Replace(manifest.clone()), &["update configmaps default c -"]),
+            (
+                Intervention::Apply(manifest),
+                &["create configmaps default - -", "patch configmaps default c -"],
+            ),
         ] {
             let text = change.to_string();
             assert_eq!(told(change), expected, "{text}");
         }
         assert!(scale("thing").rights(&objects::builtin()).is_err());
         assert!(
-            Change::Apply(json!({"kind": "Pod", "apiVersion": "v1"})).rights(&objects::builtin()).is_err()
+            Intervention::Apply(json!({"kind": "Pod", "apiVersion": "v1"}))
+                .rights(&objects::builtin())
+                .is_err()
         );
     }
 
@@ -107,8 +112,8 @@ mod tests {
             {"loseNode": "n"}, {"scale": {"kind": "deploy", "namespace": "a", "name": "w", "replicas": 2}},
             {"apply": {"kind": "Pod"}}, {"upgrade": "n"},
         ]);
-        let changes: Vec<Change> = serde_json::from_value(all.clone()).unwrap();
-        assert_eq!(changes[0], Change::LoseNode("n".into()));
+        let changes: Vec<Intervention> = serde_json::from_value(all.clone()).unwrap();
+        assert_eq!(changes[0], Intervention::LoseNode("n".into()));
         assert_eq!(serde_json::to_value(&changes).unwrap(), all);
     }
 }

@@ -38,6 +38,8 @@ struct Kubelet {
     ending: HashMap<String, i32>,
     /// Nodes that are alive. Pods go to them in turn; if there are none, pods run without.
     alive: Vec<String>,
+    /// Whether a scheduler says where pods go.
+    scheduled: bool,
 }
 
 impl Cluster {
@@ -90,6 +92,11 @@ impl Cluster {
     /// From now on pods of an image run to their end, with an exit code.
     pub fn ends(&self, image: &str, code: i32) {
         self.kubelet.lock().unwrap().ending.insert(image.to_owned(), code);
+    }
+
+    /// From now on pods go where a scheduler says.
+    pub fn is_scheduled(&self) {
+        self.kubelet.lock().unwrap().scheduled = true;
     }
 
     /// How often a controller has run.
@@ -224,6 +231,9 @@ async fn kubelet_for(client: Client, kubelet: Arc<Mutex<Kubelet>>) {
             let options =
                 DeleteOptions { grace_period: Some(0), uid: pod.metadata.uid, ..Default::default() };
             let _ = api.delete_with(&name, options).await;
+            continue;
+        }
+        if spec.node_name.is_none() && kubelet.lock().unwrap().scheduled {
             continue;
         }
         if spec.node_name.is_none() && !alive.is_empty() {

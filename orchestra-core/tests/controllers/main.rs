@@ -5,6 +5,7 @@ mod cluster;
 mod cron;
 mod daemons;
 mod deletion;
+mod devices;
 mod disruption;
 mod endpoints;
 mod jobs;

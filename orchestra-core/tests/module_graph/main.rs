@@ -30,6 +30,7 @@ const fn room(name: &'static str, uses: &'static [&'static str], because: &'stat
 const MAY_USE: &[Room] = &[
     room("selector", &[], "matching labels needs nothing but labels"),
     room("quantity", &[], "amounts are numbers and text"),
+    room("image_name", &[], "what is a name of an image is a matter of text"),
     room("meta", &["selector"], "an object's labels are the selector engine's"),
     room("clock", &["meta"], "random names and uids are identities"),
     room("cron", &[], "when something is due is a matter of calendars and text"),
@@ -59,7 +60,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "objects",
-        &["api", "cron", "expression", "meta", "quantity", "selector", "store", "watch"],
+        &["api", "cron", "expression", "image_name", "meta", "quantity", "selector", "store", "watch"],
         "the kinds are rows of the API's table; no row knows a controller",
     ),
     room(
@@ -95,12 +96,12 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "scheduler",
-        &["api", "clock", "control", "meta", "quantity", "selector", "supervise", "watch"],
-        "it chooses nodes and writes bindings; who made the pod is not its business",
+        &["api", "clock", "control", "expression", "meta", "quantity", "selector", "supervise", "watch"],
+        "it chooses nodes and devices, which expressions select, and writes bindings; who made the pod is not its business",
     ),
     room(
         "explain",
-        &["scheduler", "selector", "watch"],
+        &["quantity", "scheduler", "selector", "watch"],
         "why something is wrong follows from the objects that somebody may see, by pure functions",
     ),
     room(
@@ -111,7 +112,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "runtime",
-        &["clock", "stream", "supervise"],
+        &["clock", "image_name", "stream", "supervise"],
         "the port to containers: an implementation knows no API",
     ),
     room("network", &["runtime"], "the port to a node's network connects sandboxes"),
@@ -189,7 +190,7 @@ const MAY_USE: &[Room] = &[
     ),
     room(
         "what_if",
-        &["api", "clock", "cluster", "control", "meta", "quantity", "store", "supervise"],
+        &["api", "clock", "cluster", "control", "explain", "meta", "quantity", "store", "supervise", "watch"],
         "a fork of a cluster, changed, and compared with one that is not",
     ),
     room(
@@ -198,6 +199,7 @@ const MAY_USE: &[Room] = &[
             "api",
             "clock",
             "cluster",
+            "controllers",
             "meta",
             "network",
             "node",
@@ -258,8 +260,11 @@ fn modules_side_by_side_form_no_circle() {
         "orchestra-core",
         "orchestra-runtime",
         "orchestra-net",
+        "orchestra-net/ingress",
+        "orchestra-net/spdy",
         "hosts/dashboard",
         "hosts/http",
+        "hosts/machine",
         "hosts/master",
         "hosts/node",
         "hosts/orchestra",

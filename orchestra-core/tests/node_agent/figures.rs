@@ -7,7 +7,7 @@ use orchestra_core::cluster::{Cluster, Node};
 use orchestra_core::k8s_openapi::api::core::v1::{Namespace, Pod};
 use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::node::NodeService;
-use orchestra_core::node::figures::resource_metrics;
+use orchestra_core::node::figures::{cadvisor_metrics, resource_metrics};
 use orchestra_core::objects::metrics::{NodeMetrics, PodMetrics};
 use orchestra_core::runtime::RuntimeError;
 use orchestra_core::runtime::fake::{Behaviour, Call, FakeRuntime, On};
@@ -54,6 +54,14 @@ async fn a_node_tells_what_its_pods_use() {
         "pod_memory_working_set_bytes{namespace=\"default\",pod=\"web\"} 83886080 ",
         "node_memory_working_set_bytes 83886080 ",
         "resource_scrape_error 0\n",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let text = cadvisor_metrics(&summary);
+    for line in [
+        "# TYPE container_cpu_usage_seconds_total counter\n",
+        "container_memory_working_set_bytes{container=\"\",id=\"/\",image=\"\",name=\"\",namespace=\"\",pod=\"\"} 83886080 ",
+        "/app\",image=\"\",name=\"\",namespace=\"default\",pod=\"web\"} 67108864 ",
     ] {
         assert!(text.contains(line), "{line} in {text}");
     }

@@ -327,3 +327,29 @@ async fn a_deletion_waits_for_its_grace_and_no_longer() {
     world.until_empty().await;
     assert!(world.clock.now().duration_since(began).as_secs() <= 2, "a second, shorter grace counts");
 }
+
+/// A pull that takes long says how far it is: in the status, and less and less often in events.
+#[tokio::test(start_paused = true)]
+async fn how_far_a_pull_is_can_be_seen() {
+    let world = World::start().await;
+    world.runtime.on(On::image("slow:1"), Behaviour::new().pulled_in(Duration::from_secs(300)));
+    world.create("web", json!({"containers": [{"name": "app", "image": "slow:1"}]})).await;
+    let message = |pod: &Pod| {
+        let state = container(pod, "app")?.state.clone()?;
+        state.waiting.filter(|waiting| waiting.reason.as_deref() == Some("ContainerCreating"))?.message
+    };
+    world.sleep(9.0).await;
+    assert_eq!(message(&world.get("web").await), None, "it may be there any moment");
+    world.sleep(2.0).await;
+    let shown = world.get("web").await;
+    let said = message(&shown).unwrap();
+    assert!(said.starts_with("Pulling image \"slow:1\": ") && said.ends_with(" MiB"), "{said}");
+    world.sleep(200.0).await;
+    let later = world.get("web").await.metadata.resource_version;
+    assert_eq!(later, shown.metadata.resource_version, "nothing is written that is no news");
+    let events = world.events("web").await;
+    // After 30, 90 and 210 seconds.
+    assert_eq!(events.matches(&format!("Normal Pulling (x3) {said}")).count(), 1, "{events}");
+    let pod = world.until_ready("web").await;
+    assert_eq!(container(&pod, "app").unwrap().state.clone().unwrap().waiting, None);
+}

@@ -3,9 +3,12 @@
 
 mod adoption;
 mod configuration;
+mod devices;
 mod ephemeral;
 mod figures;
+mod garbage;
 mod lifecycle;
+mod pod_resources;
 mod pressure;
 mod registration;
 mod resize;

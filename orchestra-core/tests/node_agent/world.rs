@@ -15,7 +15,7 @@ use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::k8s_openapi;
 use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::node::fake::FakeHost;
-use orchestra_core::node::{Agent, Config, LocalNode, Manifests};
+use orchestra_core::node::{Agent, Config, DevicePlugins, LocalNode, Manifests};
 use orchestra_core::objects;
 use orchestra_core::runtime::fake::FakeRuntime;
 use orchestra_core::runtime::{
@@ -36,6 +36,10 @@ pub struct World {
     pub network: FakeNetwork,
     pub host: FakeHost,
     pub manifests: Vec<Arc<dyn Manifests>>,
+    pub plugins: Option<Arc<dyn DevicePlugins>>,
+    /// What is set of the next agent.
+    pub config: Config,
+    stop: CancellationToken,
     agent: Option<JoinHandle<()>>,
     server: Arc<Server>,
     _server: CancellationToken,
@@ -67,6 +71,9 @@ impl World {
             network: FakeNetwork::new(),
             host: FakeHost::new(),
             manifests: Vec::new(),
+            plugins: None,
+            config: Config { addresses: vec!["10.0.0.1".parse().unwrap()], ..Config::default() },
+            stop: CancellationToken::new(),
             clock,
             agent: None,
             server,
@@ -78,12 +85,9 @@ impl World {
         let host = Arc::new(self.host.clone());
         let (runtime, network) = (Arc::new(self.runtime.clone()), Arc::new(self.network.clone()));
         let agent = Agent::new(NODE, self.client.clone(), runtime, network);
+        let agent = self.plugins.iter().cloned().fold(agent, Agent::device_plugins);
         let manifests = self.manifests.iter().cloned();
-        manifests
-            .fold(agent, Agent::manifests)
-            .volumes(host.clone())
-            .prober(host)
-            .config(Config { addresses: vec!["10.0.0.1".parse().unwrap()], ..Config::default() })
+        manifests.fold(agent, Agent::manifests).volumes(host.clone()).prober(host).config(self.config.clone())
     }
 
     /// Takes the API away, or brings it back.
@@ -93,7 +97,14 @@ impl World {
 
     pub fn start_agent(&mut self) {
         let agent = self.new_agent();
-        self.agent = Some(tokio::spawn(agent.run(std::future::pending())));
+        self.stop = CancellationToken::new();
+        self.agent = Some(tokio::spawn(agent.run(self.stop.clone().cancelled_owned())));
+    }
+
+    /// Tells the agent to stop, as SIGTERM does; it has when what is answered ends.
+    pub fn stop_agent(&mut self) -> JoinHandle<()> {
+        self.stop.cancel();
+        self.agent.take().expect("an agent runs")
     }
 
     /// Kills the agent as `kill -9` would: in the middle of whatever it does.
@@ -275,6 +286,9 @@ pub fn sandbox_spec(pod: PodRef, owner: String) -> SandboxSpec {
         annotations: Default::default(),
         log_directory: "/x".into(),
         cgroup_parent: None,
+        resources: None,
+        handler: String::new(),
+        privileged: false,
     }
 }
 

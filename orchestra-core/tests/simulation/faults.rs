@@ -271,3 +271,29 @@ fn own_faults_happen() {
     assert_eq!(life.violation, None);
     assert_eq!(life.state.objects::<ConfigMap>().count(), 4 + 4 + 7);
 }
+
+/// A node whose last word on a pod met a conflict left it in the API for ever.
+#[test]
+fn a_pod_that_has_ended_leaves_the_api_whatever_its_node_meets() {
+    let scenario = Scenario::new("ending")
+        .nodes(2)
+        .script(|world| async move {
+            create::<Deployment>(&world.client(), of("web", 4)).await?;
+            world.sleep(Duration::from_secs(10)).await;
+            world.client().api::<Deployment>("default").scale("web", 0).await.map(drop)
+        })
+        .eventually("no pod is left", |state| match state.objects::<Pod>().count() {
+            0 => Ok(()),
+            count => Err(format!("{count} pods")),
+        });
+    let conflicts = Strategy::new("conflicts", |outline, _| {
+        let conflict = |node: &String| {
+            let fault = Fault::new(FaultKind::Conflict, format!("node/{node}")).amount(500);
+            fault.at(Duration::from_secs(10)).lasts(Duration::from_secs(20))
+        };
+        FaultPlan::of(outline.nodes().iter().map(conflict))
+    });
+    if let Err(found) = Explore::new(scenario).strategies([conflicts]).seeds(4).run() {
+        panic!("{found}");
+    }
+}

@@ -6,6 +6,7 @@
 mod determinism;
 mod faults;
 mod housekeeping;
+mod names;
 mod scenarios;
 mod trace;
 #[cfg(feature = "redb")]

@@ -141,3 +141,98 @@ fn a_job_takes_as_long_as_it_took() {
     assert!((8.0..14.0).contains(&again.figures.to_running.most), "{again:?}");
     assert!((310..420).contains(&again.seconds), "{again:?}");
 }
+
+fn trace(lines: &[Value]) -> Trace {
+    let at = json!({"trace": "orchestra", "version": 1, "at": "2026-01-01T00:00:00Z"});
+    let text: String = std::iter::once(&at).chain(lines).map(|line| format!("{line}\n")).collect();
+    Trace::read(text.as_bytes()).unwrap()
+}
+
+fn web(replicas: u32, cpu: &str) -> Value {
+    let container = json!({"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}});
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [container]}});
+    let spec =
+        json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    json!({"metadata": {"namespace": "default", "name": "web"}, "spec": spec})
+}
+
+/// Six pods of two cores come to nodes of four, and five go again after half an hour.
+#[test]
+fn groups_of_nodes_grow_and_shrink_as_pods_need_them() {
+    let trace = trace(&[
+        json!({"ms": 60_000, "kind": "deployments.apps", "put": web(6, "2")}),
+        json!({"ms": 1_800_000, "kind": "deployments.apps", "put": web(1, "2")}),
+        json!({"ms": 7_200_000, "kind": "end"}),
+    ]);
+    let of = |count: &str| {
+        let mut group = nodes(1, "4");
+        group[0]["metadata"]["annotations"] = json!({"orchestra.dev/count": count, "orchestra.dev/boot-seconds": "90", "orchestra.dev/idle-seconds": "600"});
+        let lived = Replay::new().nodes(group).unwrap().run(&trace).unwrap();
+        assert_eq!(lived.refused, Vec::<String>::new());
+        lived.figures
+    };
+    let fixed = of("3");
+    assert_eq!((fixed.pods_pending, fixed.nodes), (0, (3, 3)), "{fixed:?}");
+    assert!((5.9..6.1).contains(&fixed.node_hours), "{fixed:?}");
+    let grown = of("1-5");
+    assert_eq!((grown.pods_pending, grown.nodes), (0, (3, 3)), "no more than are needed: {grown:?}");
+    assert!((90.0..130.0).contains(&grown.to_node.most), "four pods wait for their nodes: {grown:?}");
+    // One for two hours, and two for half an hour and what it takes to see that they are not needed.
+    assert!((3.0..3.8).contains(&grown.node_hours), "{grown:?}");
+    let bounded = of("1-2");
+    assert_eq!((bounded.nodes.0, bounded.pods_placed), (2, 4), "{bounded:?}");
+    for wrong in ["5-1", "many", "0"] {
+        let mut group = nodes(1, "4");
+        group[0]["metadata"]["annotations"]["orchestra.dev/count"] = json!(wrong);
+        let error = Replay::new().nodes(group).unwrap_err().to_string();
+        assert!(error.contains("orchestra.dev/count of the node large"), "{error}");
+    }
+}
+
+/// Four pods that were half busy, and then busy altogether, share what they had to do with as many as another autoscaler
+/// wants.
+#[test]
+fn another_autoscaler_is_compared() {
+    let scaler = |target: u32| {
+        let metric = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": target}}});
+        let of = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"scaleTargetRef": of, "minReplicas": 1, "maxReplicas": 20, "metrics": [metric]},
+        })
+    };
+    let recorded = |ms: u64, each: &str| {
+        let mut put = scaler(80);
+        let metric =
+            json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageValue": each}}});
+        put["status"] = json!({"currentReplicas": 4, "currentMetrics": [metric]});
+        json!({"ms": ms, "kind": "horizontalpodautoscalers.autoscaling", "put": put})
+    };
+    let trace = trace(&[
+        json!({"ms": 0, "kind": "deployments.apps", "put": web(4, "1")}),
+        recorded(0, "500m"),
+        recorded(1_200_000, "1"),
+        // What the recorded one wrote is not lived again beside another.
+        json!({"ms": 1_260_000, "kind": "deployments.apps", "put": web(5, "1")}),
+        json!({"ms": 2_400_000, "kind": "end"}),
+    ]);
+    let replay = || Replay::new().nodes(nodes(1, "20")).unwrap();
+    let as_it_was = replay().run(&trace).unwrap().figures;
+    assert_eq!((as_it_was.pods, as_it_was.cpu.most), (5, 25.0), "{as_it_was:?}");
+    let with = |target: u32| {
+        let lived = replay().autoscalers(vec![scaler(target)]).unwrap().run(&trace).unwrap();
+        assert_eq!(lived.refused, Vec::<String>::new());
+        lived.figures
+    };
+    // Two cores and then four, of pods that ask for one each.
+    let half = with(50);
+    assert_eq!(half.cpu.most, 40.0, "eight pods: {half:?}");
+    let full = with(100);
+    assert!(full.cpu.most <= 20.0 && full.cpu.mean < 17.0, "two, and then four pods: {full:?}");
+    let mut other = scaler(50);
+    other["spec"]["scaleTargetRef"]["name"] = json!("api");
+    let error = replay().autoscalers(vec![other]).unwrap().run(&trace).unwrap_err().to_string();
+    assert!(error.contains("how much default/deployment/api had to do"), "{error}");
+    assert!(replay().autoscalers(vec![json!({"kind": "Node"})]).is_err());
+}

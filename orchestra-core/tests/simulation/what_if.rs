@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
+use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use orchestra_core::api::Patch;
 use orchestra_core::clock::run_virtual;
 use orchestra_core::cluster::{Cluster, Fork};
+use orchestra_core::explain::About;
+use orchestra_core::scheduler::{Configuration, Filter, Profile};
 use orchestra_core::simulation::{FaultPlan, Scenario, Simulation};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_core::store::redb::RedbStore;
 use orchestra_core::store::{KeyRange, Store};
-use orchestra_core::what_if::{Answer, AskError, Change, NodePicture, Question, ask_here};
+use orchestra_core::what_if::{
+    Answer, AskError, Intervention, NodePicture, Question, Remedy, ask_here, remedy_here,
+};
 use serde_json::{Value, json};
 
 use super::scenarios::{create, of};
@@ -49,7 +54,7 @@ fn cluster() -> Fork {
     alive.unwrap()
 }
 
-fn asked(changes: impl IntoIterator<Item = Change>) -> Answer {
+fn asked(changes: impl IntoIterator<Item = Intervention>) -> Answer {
     ask_here(&cluster(), &Question::new(changes)).unwrap()
 }
 
@@ -66,7 +71,7 @@ fn nothing_done_changes_nothing() {
 
 #[test]
 fn a_node_that_is_lost_sends_its_pods_elsewhere() {
-    let answer = asked([Change::LoseNode("fake-1".into())]);
+    let answer = asked([Intervention::LoseNode("fake-1".into())]);
     let web =
         answer.difference.workloads.iter().find(|one| one.workload == "default/deployment/web").unwrap();
     assert_eq!(web.before, counts(&[("fake-0", 2), ("fake-1", 2), ("fake-2", 2)]), "{answer}");
@@ -83,7 +88,7 @@ fn a_node_that_is_lost_sends_its_pods_elsewhere() {
 
 #[test]
 fn a_drain_keeps_the_budget() {
-    let answer = asked([Change::Drain("fake-2".into())]);
+    let answer = asked([Intervention::Drain("fake-2".into())]);
     let web = &answer.difference.workloads[0];
     assert_eq!(web.after, counts(&[("fake-0", 3), ("fake-1", 3)]), "{answer}");
     assert_eq!(answer.fewest_ready.get("default/deployment/web"), Some(&5), "one at a time: {answer}");
@@ -93,7 +98,7 @@ fn a_drain_keeps_the_budget() {
 
 #[test]
 fn too_many_pods_wait_and_say_why() {
-    let scale = |replicas| Change::Scale {
+    let scale = |replicas| Intervention::Scale {
         kind: "deploy".into(),
         namespace: "default".into(),
         name: "web".into(),
@@ -113,12 +118,15 @@ fn what_is_applied_is_rolled_out_and_what_is_wrong_is_refused() {
     let mut newer = web(6, "500m");
     newer["apiVersion"] = json!("apps/v1");
     newer["kind"] = json!("Deployment");
-    let answer = asked([Change::Apply(newer.clone())]);
+    let answer = asked([Intervention::Apply(newer.clone())]);
     let web = &answer.difference.workloads[0];
     assert_eq!((web.replaced, web.ready), (6, (6, 6)), "{answer}");
     newer["spec"]["replicas"] = json!(-1);
-    for wrong in [Change::Apply(newer), Change::Cordon("nowhere".into()), Change::LoseNode("nowhere".into())]
-    {
+    for wrong in [
+        Intervention::Apply(newer),
+        Intervention::Cordon("nowhere".into()),
+        Intervention::LoseNode("nowhere".into()),
+    ] {
         let refused = ask_here(&cluster(), &Question::new([wrong])).unwrap_err();
         assert!(matches!(refused, AskError::Refused { .. }), "{refused}");
     }
@@ -127,7 +135,7 @@ fn what_is_applied_is_rolled_out_and_what_is_wrong_is_refused() {
 /// What was foretold of a node's loss, and what comes of it with agents and machines.
 #[test]
 fn what_is_foretold_is_what_happens() {
-    let answer = asked([Change::LoseNode("fake-1".into())]);
+    let answer = asked([Intervention::LoseNode("fake-1".into())]);
     let scenario = Scenario::new("the same").nodes(3).script(|world| async move {
         create::<Deployment>(&world.client(), web(6, "1")).await?;
         world.sleep(Duration::from_secs(500)).await;
@@ -168,7 +176,7 @@ async fn a_store_on_disk_is_copied_and_one_in_memory_forked() {
 
 #[test]
 fn an_upgrade_goes_from_node_to_node_and_keeps_the_budget() {
-    let upgrade = |node: &str| Change::Upgrade(node.into());
+    let upgrade = |node: &str| Intervention::Upgrade(node.into());
     let answer = asked(["fake-0", "fake-1", "fake-2"].map(upgrade));
     assert!(answer.undone.is_empty() && answer.difference.broken_budgets.is_empty(), "{answer}");
     // One pod at a time, as the budget says.
@@ -186,11 +194,92 @@ fn what_is_not_written_any_more_is_gone() {
     web["apiVersion"] = json!("apps/v1");
     web["kind"] = json!("Deployment");
     web["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap().remove("resources");
-    let answer = asked([Change::Replace(web)]);
+    let answer = asked([Intervention::Replace(web)]);
     let web =
         answer.difference.workloads.iter().find(|one| one.workload == "default/deployment/web").unwrap();
     assert_eq!(web.replaced, 6, "{answer}");
     let missing = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "none"}});
-    let refused = ask_here(&cluster(), &Question::new([Change::Replace(missing)]));
+    let refused = ask_here(&cluster(), &Question::new([Intervention::Replace(missing)]));
     assert!(matches!(refused, Err(AskError::Refused { .. })), "{refused:?}");
+}
+
+/// What is found to help a Deployment of a cluster of two nodes with four cores each, made and left alone for two minutes.
+fn helped(quota: Option<Value>, web: Value, cordoned: &'static [&'static str]) -> Option<Remedy> {
+    let fork = run_virtual(1, None, move |clock| async move {
+        let cluster = Cluster::builder().clock(clock.clone()).fake_nodes(2).start().await.unwrap();
+        let client = cluster.client();
+        clock.sleep(Duration::from_secs(5)).await;
+        for node in cordoned {
+            let patch = Patch::Merge(json!({"spec": {"unschedulable": true}}));
+            client.cluster::<Node>().patch(node, patch).await.unwrap();
+        }
+        if let Some(hard) = quota {
+            let quota = json!({"metadata": {"name": "few"}, "spec": {"hard": hard}});
+            create::<ResourceQuota>(&client, quota).await.unwrap();
+            clock.sleep(Duration::from_secs(2)).await;
+        }
+        create::<Deployment>(&client, web).await.unwrap();
+        clock.sleep(Duration::from_secs(120)).await;
+        let fork = cluster.fork().await.unwrap();
+        cluster.shutdown().await;
+        fork
+    });
+    remedy_here(&fork.unwrap(), &About::new("apps", "deployments", "default", "web")).unwrap()
+}
+
+#[test]
+fn what_helps_was_tried() {
+    let quota = json!({"pods": "2", "requests.cpu": "3"});
+    let raised = helped(Some(quota), web(5, "500m"), &[]).unwrap();
+    assert_eq!((&*raised.does, &raised.left), ("raise pods to 5 of the quota few", &None));
+    assert!(raised.seconds < 60, "{raised}");
+    let uncordoned = helped(None, web(2, "3"), &["fake-1"]).unwrap();
+    assert_eq!(uncordoned.change, Intervention::Uncordon("fake-1".into()), "{uncordoned}");
+    assert_eq!(uncordoned.left, None);
+    let less = helped(None, web(1, "6"), &[]).unwrap();
+    assert_eq!(less.does, "have the container main of Deployment web ask for 4 of cpu");
+    assert!(less.to_string().contains("nothing is the matter any more"), "{less}");
+    let mut paused = web(2, "1");
+    paused["spec"]["paused"] = json!(true);
+    let resumed = helped(None, paused, &[]);
+    assert!(resumed.is_none_or(|resumed| resumed.does == "resume the roll-out of Deployment web"));
+    assert_eq!(helped(None, web(2, "1"), &[]), None, "nothing is the matter");
+}
+
+#[test]
+fn a_fork_places_pods_as_the_cluster_was_told_to() {
+    let fork = |filters: bool| {
+        let fork = run_virtual(1, None, move |clock| async move {
+            let mut profile = Profile::default();
+            if !filters {
+                let of_cordons = [Filter::NodeUnschedulable, Filter::TaintToleration];
+                profile.filters.retain(|filter| !of_cordons.contains(filter));
+            }
+            let file =
+                br#"{"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}"#;
+            let mut configuration = Configuration::parse(file).unwrap();
+            configuration.profiles = vec![profile];
+            let cluster = Cluster::builder().clock(clock.clone()).fake_nodes(1).scheduler(configuration);
+            let cluster = cluster.start().await.unwrap();
+            clock.sleep(Duration::from_secs(5)).await;
+            create::<Deployment>(&cluster.client(), web(1, "1")).await.unwrap();
+            clock.sleep(Duration::from_secs(30)).await;
+            let fork = cluster.fork().await.unwrap();
+            cluster.shutdown().await;
+            fork
+        });
+        fork.unwrap()
+    };
+    let scaled = Intervention::Scale {
+        kind: "deploy".into(),
+        namespace: "default".into(),
+        name: "web".into(),
+        replicas: 2,
+    };
+    let cordoned = [Intervention::Cordon("fake-0".into()), scaled];
+    let waiting = |filters| {
+        let answer = ask_here(&fork(filters), &Question::new(cordoned.clone())).unwrap();
+        answer.difference.waiting.len()
+    };
+    assert_eq!((waiting(true), waiting(false)), (1, 0));
 }

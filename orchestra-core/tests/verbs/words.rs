@@ -1,8 +1,11 @@
 //! What Kubernetes asks of a request beside its body, and what it says of it: by the version that is served, of what is
 //! not there, and of what stands twice.
 
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Secret, Service};
+use k8s_openapi::api::resource::v1::ResourceSlice;
 use orchestra_core::api::{
     Body, ListOptions, Operation, Reason, Reply, Response, Status, Target, WriteOptions,
 };
@@ -50,6 +53,65 @@ async fn events_are_selected_by_the_fields_of_the_version_that_is_asked() {
         let (field, _) = fields.split_once('=').unwrap();
         assert_eq!(refused.message(), format!("field label not supported: {field}"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_say_in_words_of_their_own_by_which_fields_they_are_not_selected() {
+    let server = server().await;
+    for (target, field, told) in [
+        (
+            Target::of::<Deployment>(None),
+            "a",
+            "\"a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        ),
+        (
+            Target::of::<ReplicaSet>(None),
+            "status.replicas",
+            "\"status.replicas\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+        ),
+        (Target::of::<Job>(None), "a", "field label \"a\" not supported for Job"),
+        (
+            Target::of::<ResourceSlice>(None),
+            "a",
+            "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: a",
+        ),
+        (Target::of::<Node>(None), "metadata.namespace", "field label not supported: metadata.namespace"),
+    ] {
+        let fields = Some(FieldSelector::parse(&format!("{field}=x")).unwrap());
+        let list = Operation::List(ListOptions { fields, ..ListOptions::default() });
+        let refused = server.client().call(target, list).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (400, told));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_empty_and_what_is_unknown_is_told_as_it_was_sent() {
+    let server = server().await;
+    let text = json!({"metadata": {"name": "a"}, "spec": {
+        "selector": {"matchLabels": {"app": "a"}},
+        "template": {"metadata": {"labels": {}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+    }});
+    let body = Body::Json(text.to_string().into());
+    let create_text = Operation::Create { body, options: WriteOptions::default() };
+    let refused =
+        server.client().call(Target::of::<Deployment>(Some("default")), create_text).await.unwrap_err();
+    assert_eq!(
+        refused.message(),
+        "Deployment.apps \"a\" is invalid: spec.template.metadata.labels: Invalid value: {}: `selector` does not match \
+         template `labels`"
+    );
+    // A field that there is in the stored version only is unknown in the other.
+    let mut target = Target::of::<Event>(Some("default"));
+    target.group = "events.k8s.io".into();
+    let event = json!({"metadata": {"name": "e"}, "regarding": {"nosuch": 1}, "involvedObject": {},
+        "eventTime": "2024-01-01T00:00:00.000000Z", "reportingController": "a/b", "reportingInstance": "i",
+        "action": "a", "reason": "r", "type": "Normal"});
+    let made = create(&server, target, event).await;
+    let warnings = match &made {
+        Ok(made) => &made.warnings[..],
+        Err(status) => status.warnings(),
+    };
+    assert_eq!(warnings, ["unknown field \"involvedObject\"", "unknown field \"regarding.nosuch\""]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,6 +178,10 @@ async fn a_binding_by_itself_binds_the_pod_that_it_is_named_after() {
     assert_eq!(refused(to("a")).await, (409, again.to_owned()));
     assert_eq!(refused(to("c")).await, (404, "pods \"c\" not found".to_owned()));
     assert_eq!(refused(to("")).await.0, 400);
+    // Whether it says where to is looked at first.
+    let nowhere = json!({"metadata": {"name": "c"}, "target": {"kind": "Pod"}});
+    let told = "[target.kind: Unsupported value: \"Pod\": supported values: \"Node\", \"<empty>\", target.name: Required value]";
+    assert_eq!(refused(nowhere).await, (500, told.to_owned()));
     let list = Operation::List(ListOptions::default());
     assert_eq!(server.client().call(bindings(), list).await.unwrap_err().code(), 405);
 }
@@ -141,4 +207,28 @@ async fn a_condition_without_a_time_is_kept_without_one() {
     let update = Operation::Update { body: Body::Value(object), options: WriteOptions::default() };
     server.client().call(target.clone().sub("status"), update).await.unwrap();
     assert_eq!(read().await["status"]["conditions"], json!([condition]));
+}
+
+/// As of any object, the name in the body is that of the path.
+#[tokio::test(start_paused = true)]
+async fn a_scale_is_of_the_object_that_the_path_names() {
+    let server = server().await;
+    let labels = json!({"app": "web"});
+    let template =
+        json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "nginx"}]}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": labels}, "template": template});
+    server.create::<Deployment>(json!({"metadata": {"name": "web"}, "spec": spec})).await;
+    let scale = async |name: &str| {
+        let body = json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": {"name": name}, "spec": {"replicas": 2},
+        });
+        let update = Operation::Update { body: Body::Value(body), options: WriteOptions::default() };
+        let target = Target::of::<Deployment>(Some("default")).named("web").scale();
+        server.client().call(target, update).await.map(drop).map_err(|status| status.message().to_owned())
+    };
+    let other = "the name of the object (api) does not match the name on the URL (web)";
+    assert_eq!(scale("api").await, Err(other.to_owned()));
+    let none = "the name of the object (web based on URL) was undeterminable: name must be provided";
+    assert_eq!(scale("").await, Err(none.to_owned()));
+    assert_eq!(scale("web").await, Ok(()));
 }

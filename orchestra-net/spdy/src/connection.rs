@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use super::frame::{self, Frame, FrameError};
@@ -45,6 +45,9 @@ pub struct SpdyStream {
     pub incoming: DuplexStream,
     /// Where to write what it is sent.
     pub outgoing: DuplexStream,
+    /// Cancelled when the stream ends both ways before its time: the other side has given it up, or the connection has
+    /// ended. What was read to its end is whole if it is not.
+    pub reset: CancellationToken,
 }
 
 impl SpdyStream {
@@ -103,6 +106,14 @@ enum Order {
     Open(u32, DuplexStream, CancellationToken),
 }
 
+impl Order {
+    fn send(frame: &Frame) -> Self {
+        let mut bytes = BytesMut::new();
+        frame::encode(frame, &mut bytes);
+        Self::Send(bytes.freeze())
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
     /// A connection, and the streams that are begun on it. When `finished` is cancelled, it ends as soon as its streams
     /// have.
@@ -123,10 +134,10 @@ impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
                 Frame::SynStream { stream: number, fin, unidirectional, priority: 0, associated: 0, block };
             let mut bytes = BytesMut::new();
             frame::encode(&frame, &mut bytes);
-            let (held, pipe, incoming, outgoing) = Held::new(false);
-            opened.push(Opened { number, frame: bytes.freeze(), held, pipe });
             let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            streams.push(SpdyStream { headers: headers.collect(), incoming, outgoing });
+            let (held, pipe, stream) = Held::new(false, headers.collect());
+            opened.push(Opened { number, frame: bytes.freeze(), held, pipe });
+            streams.push(stream);
         }
         let finished = CancellationToken::new();
         finished.cancel();
@@ -183,18 +194,23 @@ impl<S: AsyncRead + AsyncWrite + Send> Spdy<S> {
 
 /// A stream, as far as it is still open.
 struct Held {
-    /// Where what comes is written; none, once the client has ended it.
-    pipe: Option<DuplexStream>,
-    /// Cancelled when it is given up.
+    /// Where what comes is written; none, once the client has ended it. Before the pipe is dropped for another reason, it
+    /// is told by the guard that this is no end of what comes.
+    pipe: Option<(DropGuard, DuplexStream)>,
+    /// Cancelled when it ends before its time.
+    reset: CancellationToken,
+    /// Cancelled then as well, and when it is sent nothing any more.
     given_up: CancellationToken,
 }
 
 impl Held {
     /// A stream: as it is held, what is written to it, and both as its user has them.
-    fn new(fin: bool) -> (Self, DuplexStream, DuplexStream, DuplexStream) {
+    fn new(fin: bool, headers: Headers) -> (Self, DuplexStream, SpdyStream) {
         let ((ours, incoming), (theirs, outgoing)) = (duplex(WAITING), duplex(PIPE));
-        let pipe = (!fin).then_some(ours);
-        (Self { pipe, given_up: CancellationToken::new() }, theirs, incoming, outgoing)
+        let reset = CancellationToken::new();
+        let stream = SpdyStream { headers, incoming, outgoing, reset: reset.clone() };
+        let pipe = (!fin).then(|| (reset.clone().drop_guard(), ours));
+        (Self { pipe, given_up: reset.child_token(), reset }, theirs, stream)
     }
 }
 
@@ -257,13 +273,14 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             }
             Frame::Rst { stream, .. } => {
                 if let Some(held) = self.streams.remove(&stream) {
-                    held.given_up.cancel();
+                    held.reset.cancel();
                 }
                 Ok(())
             }
-            // Only who began it is answered: clients have odd numbers, and servers even ones.
+            // Only who began it is answered: clients have odd numbers, and servers even ones. Who does not read is not
+            // waited for: what it writes would wait too.
             Frame::Ping(number) if (number % 2 == 1) == self.begun.is_some() => {
-                self.order(&Frame::Ping(number)).await;
+                let _ = self.orders.try_send(Order::send(&Frame::Ping(number)));
                 Ok(())
             }
             // The headers of streams build upon those of the streams before, also on those that nobody needs.
@@ -287,33 +304,32 @@ impl<R: AsyncRead + Unpin> Incoming<R> {
             self.order(&Frame::Rst { stream, status: status::REFUSED_STREAM }).await;
             return Ok(());
         }
-        let (held, pipe, incoming, outgoing) = Held::new(fin);
+        let (held, pipe, begun) = Held::new(fin, headers);
         let given_up = held.given_up.clone();
         self.streams.insert(stream, held);
         let reply = Frame::SynReply { stream, fin: false, block: self.pack.write(&[]) };
         self.order(&reply).await;
         let _ = self.orders.send(Order::Open(stream, pipe, given_up)).await;
-        if let Some(begun) = &self.begun {
+        if let Some(streams) = &self.begun {
             // When nobody takes streams any more, what comes on them is passed over.
-            let _ = begun.send(SpdyStream { headers, incoming, outgoing }).await;
+            let _ = streams.send(begun).await;
         }
         Ok(())
     }
 
     async fn data(&mut self, stream: u32, fin: bool, data: &[u8]) {
         let Some(held) = self.streams.get_mut(&stream) else { return };
-        if let Some(pipe) = &mut held.pipe
+        if let Some((_, pipe)) = &mut held.pipe
             && (pipe.write_all(data).await.is_err() || fin)
+            && let Some((early, _pipe)) = held.pipe.take()
         {
             // Either has ended, and what still comes is passed over.
-            held.pipe = None;
+            early.disarm();
         }
     }
 
     async fn order(&mut self, frame: &Frame) {
-        let mut bytes = BytesMut::new();
-        frame::encode(frame, &mut bytes);
-        let _ = self.orders.send(Order::Send(bytes.freeze())).await;
+        let _ = self.orders.send(Order::send(frame)).await;
     }
 }
 

@@ -6,6 +6,8 @@
 //! | `frame` | frames as bytes and back; pure |
 //! | `headers` | the headers of streams, compressed over the whole connection; pure |
 //! | `connection` | the streams of a connection: [`Spdy::new`] for a server, [`Spdy::begin`] for a client |
+//!
+//! It starts no task: a connection is carried for as long as its future is polled.
 
 mod connection;
 mod frame;

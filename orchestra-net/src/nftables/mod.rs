@@ -79,7 +79,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     wanted: Wanted,
-    host_ports: BTreeMap<SandboxId, (IpAddr, Vec<HostPort>)>,
+    host_ports: BTreeMap<SandboxId, (Vec<IpAddr>, Vec<HostPort>)>,
     /// Whether the kernel holds what is wanted, as far as is known.
     is_held: bool,
     /// The number of the kernel's state in which that was last seen to be so.
@@ -151,6 +151,9 @@ impl NftablesNetwork {
         let ranges = |ranges: &[(IpAddr, u8)]| {
             ranges.iter().map(|(address, prefix)| Cidr { address: *address, prefix: *prefix }).collect()
         };
+        if own.iter().any(|(address, _)| address.is_ipv6()) {
+            forward_v6().map_err(not_permitted)?;
+        }
         let mut state = self.inner.state.lock().await;
         let host_ports = state.wanted.node.host_ports.clone();
         let node = Node { pods: ranges(own), cluster: ranges(cluster), host_ports };
@@ -185,7 +188,10 @@ fn table(owner: &str) -> String {
 impl State {
     /// What is known of the node now that the pods with ports of the machine are others.
     fn node(&self) -> News<'static> {
-        let host_ports = self.host_ports.values().cloned().collect();
+        let of_pod = |(ips, ports): &(Vec<IpAddr>, Vec<HostPort>)| {
+            ips.iter().map(|ip| (*ip, ports.clone())).collect::<Vec<_>>()
+        };
+        let host_ports = self.host_ports.values().flat_map(of_pod).collect();
         News::Node(Node { host_ports, ..self.wanted.node.clone() })
     }
 
@@ -321,14 +327,34 @@ async fn forget_datagrams(before: &conntrack::Ways, now: &conntrack::Ways) {
 
 /// Has the machine pass on packets between its devices. Pods and services need it, and Kubernetes asks for it.
 fn forward_packets(plan: &ServicePlan) -> io::Result<()> {
-    let is_v6 = plan.services.iter().any(|service| service.cluster_ips.iter().any(IpAddr::is_ipv6));
-    let v6 = is_v6.then_some("/proc/sys/net/ipv6/conf/all/forwarding");
-    for path in ["/proc/sys/net/ipv4/ip_forward"].into_iter().chain(v6) {
-        if std::fs::read_to_string(path)?.trim() == "0" {
-            std::fs::write(path, "1")?;
+    switch_on("/proc/sys/net/ipv4/ip_forward")?;
+    match plan.services.iter().any(|service| service.cluster_ips.iter().any(IpAddr::is_ipv6)) {
+        true => forward_v6(),
+        false => Ok(()),
+    }
+}
+
+/// The same of version 6. A machine that passes on such packets learns its own ways from routers no more unless it is told
+/// to go on.
+fn forward_v6() -> io::Result<()> {
+    for device in std::fs::read_dir("/proc/sys/net/ipv6/conf")? {
+        let learns = device?.path().join("accept_ra");
+        if std::fs::read_to_string(&learns).is_ok_and(|text| text.trim() == "1") {
+            std::fs::write(learns, "2")?;
         }
     }
-    Ok(())
+    switch_on("/proc/sys/net/ipv6/conf/all/forwarding")
+}
+
+fn switch_on(path: &str) -> io::Result<()> {
+    match std::fs::read_to_string(path)?.trim() {
+        "0" => std::fs::write(path, "1"),
+        _ => Ok(()),
+    }
+}
+
+fn not_permitted(error: io::Error) -> NetworkError {
+    NetworkError::NotPermitted { message: format!("forwarding packets: {error}") }
 }
 
 /// The part of a plan that is done in user space: node ports at loopback addresses, and health checks.
@@ -356,12 +382,10 @@ fn at_loopback(plan: &ServicePlan) -> ServicePlan {
 impl Network for NftablesNetwork {
     async fn attach(&self, request: &AttachRequest) -> Result<Attachment> {
         let attachment = self.inner.userspace.attach(request).await?;
-        if self.inner.serves_host_ports
-            && !request.host_ports.is_empty()
-            && let Some(ip) = request.runtime_ips.first()
-        {
+        if self.inner.serves_host_ports && !request.host_ports.is_empty() && !attachment.ips.is_empty() {
             let mut state = self.inner.state.lock().await;
-            state.host_ports.insert(request.sandbox.clone(), (*ip, request.host_ports.clone()));
+            let of_pod = (attachment.ips.clone(), request.host_ports.clone());
+            state.host_ports.insert(request.sandbox.clone(), of_pod);
             let node = state.node();
             self.inner.settle(&mut state, node).await?;
         }
@@ -379,10 +403,7 @@ impl Network for NftablesNetwork {
 
     async fn apply(&self, plan: &ServicePlan) -> Result<Applied> {
         let mut state = self.inner.state.lock().await;
-        let forwards = forward_packets(plan);
-        forwards.map_err(|error| NetworkError::NotPermitted {
-            message: format!("forwarding packets: {error}"),
-        })?;
+        forward_packets(plan).map_err(not_permitted)?;
         let before = conntrack::ways(&state.wanted.plan);
         state.planned = true;
         self.inner.settle(&mut state, News::Services(plan)).await?;

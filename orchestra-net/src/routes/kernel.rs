@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use super::plan::{Own, Ways};
+use super::plan::{Own, Range, Way, Ways};
 use super::tunnel;
 
 /// Who made a route, as the kernel keeps it: a number that nobody else uses for theirs.
@@ -18,7 +18,7 @@ const OURS: RouteProtocol = RouteProtocol::Other(0x6f);
 /// How a range is reached: by an address of the segment, or by that of a node's end of a tunnel.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
-    by: Ipv4Addr,
+    by: IpAddr,
     /// The device it is on: that of the tunnels, and of a segment whichever the kernel finds.
     device: Option<u32>,
 }
@@ -31,7 +31,7 @@ impl Hop {
 }
 
 /// What could not be reached, and why.
-type Failed = BTreeMap<(Ipv4Addr, u8), String>;
+type Failed = BTreeMap<Range, String>;
 
 /// Gives the machine these routes and takes away others of this owner. What could not be added is in the answer.
 pub(super) async fn set(owner: u32, own: Option<Own>, wanted: &Ways) -> io::Result<Failed> {
@@ -45,9 +45,7 @@ pub(super) async fn set(owner: u32, own: Option<Own>, wanted: &Ways) -> io::Resu
 async fn set_with(handle: &Handle, owner: u32, own: Option<Own>, wanted: &Ways) -> io::Result<Failed> {
     let mut failed = Failed::new();
     let mut missing = hops(handle, owner, own, wanted, &mut failed).await;
-    let all = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    let held: Vec<RouteMessage> = all.try_collect().await.map_err(io::Error::other)?;
-    for route in held.into_iter().filter(|route| is_owners(route, owner)) {
+    for route in all(handle).await?.into_iter().filter(|route| is_owners(route, owner)) {
         let way = way(&route);
         let wanted = way.is_some_and(|(range, held)| missing.get(&range).is_some_and(|hop| hop.is(held)));
         match way.filter(|_| wanted) {
@@ -55,22 +53,34 @@ async fn set_with(handle: &Handle, owner: u32, own: Option<Own>, wanted: &Ways) 
             None => handle.route().del(route).execute().await.map_err(io::Error::other)?,
         }
     }
-    for ((range, prefix), Hop { by, device }) in missing {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(range, prefix)
-            .gateway(by)
-            .priority(owner)
-            .protocol(OURS);
-        let route = match device {
-            // The other end is on no segment of this machine: where it is stands in the tunnel.
-            Some(device) => route.output_interface(device).onlink(),
-            None => route,
-        };
-        if let Err(error) = handle.route().add(route.build()).execute().await {
-            failed.insert((range, prefix), format!("by {by}: {error}"));
+    for (range, hop) in missing {
+        if let Err(error) = handle.route().add(route(owner, range, hop)?).execute().await {
+            failed.insert(range, format!("by {}: {error}", hop.by));
         }
     }
     Ok(failed)
+}
+
+/// A route of an owner.
+fn route(owner: u32, (range, prefix): Range, hop: Hop) -> io::Result<RouteMessage> {
+    let to = RouteMessageBuilder::<IpAddr>::new().destination_prefix(range, prefix);
+    let route = to.and_then(|to| to.gateway(hop.by)).map_err(io::Error::other)?;
+    let route = route.priority(owner).protocol(OURS);
+    Ok(match hop.device {
+        // The other end is on no segment of this machine: where it is stands in the tunnel.
+        Some(device) => route.output_interface(device).onlink(),
+        None => route,
+    }
+    .build())
+}
+
+/// The routes of this machine, of both families; of version 4 alone where the kernel has no other.
+async fn all(handle: &Handle) -> io::Result<Vec<RouteMessage>> {
+    let v4 = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+    let mut routes: Vec<RouteMessage> = v4.try_collect().await.map_err(io::Error::other)?;
+    let v6 = handle.route().get(RouteMessageBuilder::<Ipv6Addr>::new().build()).execute();
+    routes.extend(v6.try_collect::<Vec<_>>().await.unwrap_or_default());
+    Ok(routes)
 }
 
 /// How each range is reached. Without a range of its own a node has no end of a tunnel.
@@ -80,39 +90,50 @@ async fn hops(
     own: Option<Own>,
     wanted: &Ways,
     failed: &mut Failed,
-) -> BTreeMap<(Ipv4Addr, u8), Hop> {
-    let (mut hops, mut far) = (BTreeMap::new(), Ways::new());
-    for (range, by) in wanted {
-        if own.is_some() && is_behind_a_router(handle, *by).await {
-            far.insert(*range, *by);
-        } else {
-            hops.insert(*range, Hop { by: *by, device: None });
+) -> BTreeMap<Range, Hop> {
+    let (mut hops, mut far) = (BTreeMap::new(), BTreeMap::new());
+    for (range, Way { by, end }) in wanted {
+        let end = end.filter(|_| own.is_some());
+        match (by, end) {
+            (Some(by), None) => drop(hops.insert(*range, Hop { by: *by, device: None })),
+            (Some(by), Some(_)) if !is_behind_a_router(handle, *by).await => {
+                hops.insert(*range, Hop { by: *by, device: None });
+            }
+            (_, Some(end)) => drop(far.insert(*range, end)),
+            (None, None) => drop(failed.insert(*range, "as the node has no address of this family".into())),
         }
     }
-    match tunnel::set(handle, owner, own, &far).await {
+    let ends: Vec<Own> = far.values().copied().collect();
+    match tunnel::set(handle, owner, own, &ends).await {
         Ok(device) => {
-            hops.extend(far.into_keys().map(|range| (range, Hop { by: range.0, device })));
+            let hop = |(range, end): (Range, Own)| {
+                (range, Hop { by: tunnel::hop(range.0.is_ipv6(), &end), device })
+            };
+            hops.extend(far.into_iter().map(hop));
         }
         Err(error) => {
-            failed
-                .extend(far.into_iter().map(|(range, by)| (range, format!("by a tunnel to {by}: {error}"))));
+            let why =
+                |(range, end): (Range, Own)| (range, format!("by a tunnel to {}: {error}", end.address));
+            failed.extend(far.into_iter().map(why));
         }
     }
     hops
 }
 
 /// Whether what is sent to an address goes to a router first. What is not reached at all is said when the route is made.
-async fn is_behind_a_router(handle: &Handle, address: Ipv4Addr) -> bool {
-    let ask = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
-    let mut answers = std::pin::pin!(handle.route().get(ask).execute());
+async fn is_behind_a_router(handle: &Handle, address: IpAddr) -> bool {
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    let Ok(ask) = RouteMessageBuilder::<IpAddr>::new().destination_prefix(address, bits) else {
+        return false;
+    };
+    let mut answers = std::pin::pin!(handle.route().get(ask.build()).execute());
     let route = answers.try_next().await.ok().flatten();
     route.is_some_and(|route| route.attributes.iter().any(|it| matches!(it, RouteAttribute::Gateway(_))))
 }
 
 /// The routes of an owner, and how they are read.
 pub(crate) async fn owned(handle: &Handle, owner: u32) -> io::Result<Vec<(String, RouteMessage)>> {
-    let all = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
-    let held: Vec<RouteMessage> = all.try_collect().await.map_err(io::Error::other)?;
+    let held = all(handle).await?;
     let shown = |route: RouteMessage| {
         let ((range, prefix), Hop { by, .. }) = way(&route)?;
         Some((format!("{range}/{prefix} by {by}"), route))
@@ -128,15 +149,23 @@ fn is_owners(route: &RouteMessage, owner: u32) -> bool {
             .any(|it| matches!(it, RouteAttribute::Priority(metric) if *metric == owner))
 }
 
-fn way(route: &RouteMessage) -> Option<((Ipv4Addr, u8), Hop)> {
+fn way(route: &RouteMessage) -> Option<(Range, Hop)> {
     let (mut range, mut by, mut device) = (None, None, None);
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(ip)) => range = Some(*ip),
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => by = Some(*ip),
+            RouteAttribute::Destination(to) => range = ip(to),
+            RouteAttribute::Gateway(gateway) => by = ip(gateway),
             RouteAttribute::Oif(index) => device = Some(*index),
             _ => {}
         }
     }
     Some(((range?, route.header.destination_prefix_length), Hop { by: by?, device }))
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! From the nodes of a cluster to what one of them must know. Pure.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
@@ -55,10 +55,19 @@ pub struct Pods {
     pub cluster: Vec<Range>,
 }
 
-/// Which node a range is reached by.
-pub(super) type Ways = BTreeMap<(Ipv4Addr, u8), Ipv4Addr>;
+/// How each range is reached.
+pub(super) type Ways = BTreeMap<Range, Way>;
 
-/// What tunnels from a node say of it: its address, and the addresses of its pods.
+/// How a range of another node's pods is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Way {
+    /// The node's address of the same family, if it has one.
+    pub(super) by: Option<IpAddr>,
+    /// Its end of a tunnel, if it has one.
+    pub(super) end: Option<Own>,
+}
+
+/// What tunnels say of a node: its address, and the addresses of its pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) address: Ipv4Addr,
@@ -71,24 +80,34 @@ pub(super) fn plan<'v>(node: &str, nodes: impl Iterator<Item = &'v NodeView>) ->
     for view in nodes {
         let ranges: Vec<Range> = view.spec.ranges().collect();
         pods.cluster.extend(&ranges);
+        let end = view.end();
         if view.metadata.name == node {
             pods.own.extend(&ranges);
-            let range = ranges.iter().find_map(|(address, prefix)| match address {
-                IpAddr::V4(address) => Some((*address, *prefix)),
-                IpAddr::V6(_) => None,
-            });
-            own = view.status.internal().zip(range).map(|(address, range)| Own { address, range });
+            own = end;
             continue;
         }
-        let Some(by) = view.status.internal() else { continue };
-        ways.extend(ranges.into_iter().filter_map(|(address, prefix)| match address {
-            IpAddr::V4(address) => Some(((address, prefix), by)),
-            IpAddr::V6(_) => None,
+        ways.extend(ranges.into_iter().filter_map(|range| {
+            let by = match range.0 {
+                IpAddr::V4(_) => view.status.internal().map(IpAddr::V4),
+                IpAddr::V6(_) => view.status.internal_v6().map(IpAddr::V6),
+            };
+            (by.is_some() || end.is_some()).then_some((range, Way { by, end }))
         }));
     }
     pods.cluster.sort_unstable();
     pods.cluster.dedup();
     (pods, ways, own)
+}
+
+impl NodeView {
+    /// Its end of tunnels.
+    fn end(&self) -> Option<Own> {
+        let range = self.spec.ranges().find_map(|(address, prefix)| match address {
+            IpAddr::V4(address) => Some((address, prefix)),
+            IpAddr::V6(_) => None,
+        });
+        self.status.internal().zip(range).map(|(address, range)| Own { address, range })
+    }
 }
 
 impl Spec {
@@ -105,8 +124,16 @@ impl Spec {
 
 impl Status {
     fn internal(&self) -> Option<Ipv4Addr> {
+        self.all_internal().find(|ip: &Ipv4Addr| !ip.is_loopback())
+    }
+
+    fn internal_v6(&self) -> Option<Ipv6Addr> {
+        self.all_internal().find(|ip: &Ipv6Addr| !ip.is_loopback())
+    }
+
+    fn all_internal<A: std::str::FromStr>(&self) -> impl Iterator<Item = A> {
         let internal = self.addresses.iter().filter(|address| address.kind == "InternalIP");
-        internal.filter_map(|address| address.address.parse().ok()).find(|ip: &Ipv4Addr| !ip.is_loopback())
+        internal.filter_map(|address| address.address.parse().ok())
     }
 }
 
@@ -131,7 +158,11 @@ mod tests {
     fn each_other_nodes_pods_are_reached_by_its_address() {
         let nodes = [
             node("a", &["10.244.0.0/24", "fd00::/64"], &[("InternalIP", "192.0.2.1")]),
-            node("b", &["10.244.1.0/24"], &[("Hostname", "b"), ("InternalIP", "192.0.2.2")]),
+            node(
+                "b",
+                &["10.244.1.0/24", "fd00:0:0:1::/64"],
+                &[("Hostname", "b"), ("InternalIP", "192.0.2.2")],
+            ),
             node("c", &["10.244.2.0/24"], &[("Hostname", "c")]),
             node("d", &[], &[("InternalIP", "192.0.2.4")]),
             node("e", &["10.244.4.0/24"], &[("InternalIP", "127.0.0.1")]),
@@ -144,10 +175,29 @@ mod tests {
         assert_eq!(shown(&pods.own), ["10.244.0.0/24", "fd00::/64"]);
         assert_eq!(
             shown(&pods.cluster),
-            ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24", "10.244.4.0/24", "fd00::/64"]
+            [
+                "10.244.0.0/24",
+                "10.244.1.0/24",
+                "10.244.2.0/24",
+                "10.244.4.0/24",
+                "fd00::/64",
+                "fd00:0:0:1::/64"
+            ]
         );
-        assert_eq!(ways, Ways::from([(("10.244.1.0".parse().unwrap(), 24), "192.0.2.2".parse().unwrap())]));
+        let end = Some(Own { address: ip("192.0.2.2"), range: (ip("10.244.1.0"), 24) });
+        let first = Way { by: Some("192.0.2.2".parse().unwrap()), end };
+        let expected = [
+            (("10.244.1.0".parse().unwrap(), 24), first),
+            // It has no address of version 6: by a tunnel.
+            (("fd00:0:0:1::".parse().unwrap(), 64), Way { by: None, end }),
+        ];
+        assert_eq!(ways, Ways::from(expected));
         let (pods, ways, own) = plan("d", nodes.iter());
-        assert!(pods.own.is_empty() && own.is_none() && ways.len() == 2, "{ways:?}");
+        assert!(pods.own.is_empty() && own.is_none() && ways.len() == 4, "{ways:?}");
+
+        let both = [("InternalIP", "192.0.2.6"), ("InternalIP", "::1"), ("InternalIP", "2001:db8::6")];
+        let (_, ways, _) = plan("a", [node("g", &["fd00:0:0:6::/64"], &both)].iter());
+        let way = Way { by: Some("2001:db8::6".parse().unwrap()), end: None };
+        assert_eq!(ways, Ways::from([(("fd00:0:0:6::".parse().unwrap(), 64), way)]));
     }
 }

@@ -1,11 +1,11 @@
 //! Routes in a kernel: two nodes with a router between them that knows nothing of pods, and one on a segment of the first.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::kernel;
-use super::plan::{Own, Ways};
+use super::plan::{Own, Way, Ways};
 use crate::Leftovers;
 use crate::address::metric;
 use crate::lab::Lab;
@@ -22,8 +22,19 @@ fn pod(node: u8, n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 244, node, n)
 }
 
+/// The same of version 6.
+fn pod_v6(node: u8, n: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x10, 0x244, node.into(), 0, 0, 0, n)
+}
+
+/// Nodes have addresses of version 4 alone, and their pods of both.
 fn ways(to: &[(u8, Ipv4Addr)]) -> Ways {
-    to.iter().map(|(node, by)| ((pod(*node, 0), 24), *by)).collect()
+    let of = |(node, by): &(u8, Ipv4Addr)| {
+        let end = Some(Own { address: *by, range: (pod(*node, 0), 24) });
+        let v4 = ((pod(*node, 0).into(), 24), Way { by: Some((*by).into()), end });
+        [v4, ((pod_v6(*node, 0).into(), 64), Way { by: None, end })]
+    };
+    to.iter().flat_map(of).collect()
 }
 
 fn lab() -> Option<Lab> {
@@ -42,6 +53,10 @@ fn lab() -> Option<Lab> {
     for (node, place, n) in [("a", "pod-a", 0), ("b", "pod-b", 1)] {
         lab.wire((node, "pods", pod(n, 1)), (place, "eth0", pod(n, 2)));
         lab.ip(place, &format!("route add default via {}", pod(n, 1)));
+        lab.within(node, || std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap());
+        lab.ip(node, &format!("addr add {}/64 dev pods nodad", pod_v6(n, 1)));
+        lab.ip(place, &format!("addr add {}/64 dev eth0 nodad", pod_v6(n, 2)));
+        lab.ip(place, &format!("-6 route add default via {}", pod_v6(n, 1)));
     }
     Some(lab)
 }
@@ -55,29 +70,38 @@ fn set(lab: &Lab, place: &str, address: Ipv4Addr, node: u8, to: &[(u8, Ipv4Addr)
 
 /// Reads much from the pod of the second node, and says whom that saw.
 fn read(lab: &Lab, place: &str) -> String {
+    read_from(lab, place, pod(1, 2).into())
+}
+
+fn read_from(lab: &Lab, place: &str, pod: IpAddr) -> String {
     lab.within(place, || {
-        let mut stream = TcpStream::connect_timeout(&(pod(1, 2), 80).into(), WAIT).unwrap();
+        let mut stream = TcpStream::connect_timeout(&(pod, 80).into(), WAIT).unwrap();
         stream.set_read_timeout(Some(WAIT)).unwrap();
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();
-        assert_eq!(said.matches('.').count(), MUCH + 3);
-        said.trim_end_matches('.').to_owned()
+        let client = said.trim_end_matches('.');
+        assert_eq!(said.len() - client.len(), MUCH);
+        client.to_owned()
     })
 }
 
 #[test]
 fn pods_reach_each_other_through_a_router_that_knows_nothing_of_them() {
     let Some(lab) = lab() else { return };
-    let listener = lab.within("pod-b", || TcpListener::bind((pod(1, 2), 80)).unwrap());
-    std::thread::spawn(move || {
-        while let Ok((mut stream, client)) = listener.accept() {
-            let _ = stream.write_all(format!("{}{}", client.ip(), ".".repeat(MUCH)).as_bytes());
-        }
-    });
+    for own in [IpAddr::from(pod(1, 2)), pod_v6(1, 2).into()] {
+        let listener = lab.within("pod-b", || TcpListener::bind((own, 80)).unwrap());
+        std::thread::spawn(move || {
+            while let Ok((mut stream, client)) = listener.accept() {
+                let _ = stream.write_all(format!("{}{}", client.ip(), ".".repeat(MUCH)).as_bytes());
+            }
+        });
+    }
     set(&lab, "a", A, 0, &[(1, B), (2, C)]);
     set(&lab, "b", B, 1, &[(0, A)]);
     assert_eq!(read(&lab, "pod-a"), pod(0, 2).to_string(), "the pod's own address is seen");
     assert_eq!(read(&lab, "a"), pod(0, 0).to_string(), "a node is seen by its end of the tunnel");
+    let of_v6 = read_from(&lab, "pod-a", pod_v6(1, 2).into());
+    assert_eq!(of_v6, pod_v6(0, 2).to_string(), "by the tunnel too, between nodes without such addresses");
     let routes = lab.ip("a", "route");
     assert!(routes.contains("10.244.2.0/24 via 203.0.113.2 dev eth1"), "no tunnel on a segment: {routes}");
     let links = lab.ip("a", "link");
@@ -102,6 +126,7 @@ fn pods_reach_each_other_through_a_router_that_knows_nothing_of_them() {
     assert!(found.lines().iter().any(|line| line.starts_with("tunnel orx")), "{:?}", found.lines());
     lab.run_at("a", async move || found.remove().await.unwrap());
     assert!(!lab.ip("a", "link").contains("orx") && !lab.ip("a", "route").contains("10.244.1.0"));
+    assert!(!lab.ip("a", "-6 route").contains("fd00:10:244:1::"));
 
     set(&lab, "b", moved, 1, &[]);
     assert!(!lab.ip("b", "link").contains("orx"), "a device that leads nowhere goes");

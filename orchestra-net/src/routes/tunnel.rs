@@ -5,9 +5,8 @@
 //! range of its pods, which is a node's alone, so that clusters of one machine have different ones. Nothing is learned
 //! from what arrives. The kernel makes the device's packets as much smaller as the tunnel needs.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt as _;
 use rtnetlink::packet_route::AddressFamily;
@@ -16,9 +15,10 @@ use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
+use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVxlan};
 
-use super::plan::{Own, Ways};
+use super::plan::Own;
 use crate::announce::kernel::address_of;
 
 /// Where nodes take each other's packets: the port that is meant for it.
@@ -42,12 +42,26 @@ fn number(range: Ipv4Addr) -> u32 {
     (bits >> 8) ^ ((bits & 0xff) << 16)
 }
 
-/// Gives the machine tunnels to the nodes of these ways, and no others. The answer is their device, if there are any.
+/// By which address a node's end is reached from this one's.
+pub(super) fn hop(is_v6: bool, end: &Own) -> IpAddr {
+    match is_v6 {
+        true => on_link(end.address).into(),
+        false => end.range.0.into(),
+    }
+}
+
+/// The address of a node's end on the link that all ends are on.
+fn on_link(node: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = node.octets().map(u16::from);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x6f, 0, a << 8 | b, c << 8 | d)
+}
+
+/// Gives the machine tunnels to these ends, and no others. The answer is their device, if there are any.
 pub(super) async fn set(
     handle: &Handle,
     owner: u32,
     own: Option<Own>,
-    far: &Ways,
+    far: &[Own],
 ) -> io::Result<Option<u32>> {
     let held = find(handle, &name(owner)).await?;
     let Some(own) = own.filter(|_| !far.is_empty()) else {
@@ -113,42 +127,59 @@ fn is_of(device: &LinkMessage, own: Own) -> bool {
 }
 
 /// Where the other ends are: each by its address, which has a hardware address, which is at a node.
-async fn lead(handle: &Handle, device: u32, far: &Ways) -> io::Result<()> {
-    let ends: BTreeMap<Ipv4Addr, Ipv4Addr> = far.iter().map(|((range, _), node)| (*range, *node)).collect();
-    for family in [AddressFamily::Inet, AddressFamily::Bridge] {
+async fn lead(handle: &Handle, device: u32, far: &[Own]) -> io::Result<()> {
+    for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Bridge] {
         let all = handle.neighbours().get().set_address_family(family).execute();
-        let held: Vec<NeighbourMessage> = all.try_collect().await.map_err(other)?;
+        // A kernel may have no version 6.
+        let held: Vec<NeighbourMessage> = match all.try_collect().await {
+            Err(_) if family == AddressFamily::Inet6 => continue,
+            held => held.map_err(other)?,
+        };
         for entry in held.into_iter().filter(|entry| entry.header.ifindex == device) {
-            let wanted = ends.iter().any(|(range, node)| {
-                let at = if family == AddressFamily::Inet { range } else { node };
-                leads(&entry, *at, &hardware(*node))
+            let wanted = far.iter().any(|end| {
+                let at = match family {
+                    AddressFamily::Inet => hop(false, end),
+                    AddressFamily::Inet6 => hop(true, end),
+                    _ => end.address.into(),
+                };
+                leads(&entry, at, &hardware(end.address))
             });
-            if !wanted {
+            // What the kernel made of groups by itself goes with the device.
+            let is_group = entry.header.kind == RouteType::Multicast;
+            if !wanted && !is_group {
                 removed(handle.neighbours().del(entry).execute().await)?;
             }
         }
     }
-    for (range, node) in ends {
-        let hardware = hardware(node);
+    for end in far {
+        let hardware = hardware(end.address);
         let mut at_node = handle
             .neighbours()
             .add_bridge(device, &hardware)
-            .destination(node.into())
+            .destination(end.address.into())
             .flags(NeighbourFlags::Own)
             .replace();
-        at_node.message_mut().attributes.push(NeighbourAttribute::Vni(number(range)));
+        at_node.message_mut().attributes.push(NeighbourAttribute::Vni(number(end.range.0)));
         at_node.execute().await.map_err(other)?;
-        let at_end =
-            handle.neighbours().add(device, IpAddr::V4(range)).link_layer_address(&hardware).replace();
-        at_end.execute().await.map_err(other)?;
+        let entry = |is_v6: bool| {
+            let at_end = handle.neighbours().add(device, hop(is_v6, end)).link_layer_address(&hardware);
+            at_end.replace().execute()
+        };
+        entry(false).await.map_err(other)?;
+        if let Err(error) = entry(true).await {
+            tracing::debug!(%error, node = %end.address, "a tunnel leads packets of version 4 alone");
+        }
     }
     Ok(())
 }
 
-fn leads(entry: &NeighbourMessage, to: Ipv4Addr, hardware: &[u8]) -> bool {
+fn leads(entry: &NeighbourMessage, to: IpAddr, hardware: &[u8]) -> bool {
     let has = |wanted: &NeighbourAttribute| entry.attributes.contains(wanted);
-    has(&NeighbourAttribute::Destination(NeighbourAddress::Inet(to)))
-        && has(&NeighbourAttribute::LinkLayerAddress(hardware.to_vec()))
+    let to = match to {
+        IpAddr::V4(to) => NeighbourAddress::Inet(to),
+        IpAddr::V6(to) => NeighbourAddress::Inet6(to),
+    };
+    has(&NeighbourAttribute::Destination(to)) && has(&NeighbourAttribute::LinkLayerAddress(hardware.to_vec()))
 }
 
 /// That an entry went by itself is no error.

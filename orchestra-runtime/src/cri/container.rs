@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::proto::{
     ContainerFilter, ContainerStats as Shown, ContainerStatsFilter, ContainerStatus, ContainerStatusRequest,
     CreateContainerRequest, ExecSyncRequest, ListContainerStatsRequest, RemoveContainerRequest,
-    StartContainerRequest, StopContainerRequest,
+    StartContainerRequest, StopContainerRequest, UpdateContainerResourcesRequest,
 };
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerId, ContainerSpec, ContainerStats, ExecOutput, Filter, ImageRef, Result, RuntimeError,
-    SandboxId, SandboxMeta, labels, names,
+    ContainerId, ContainerSpec, ContainerStats, ExecOutput, Filter, ImageRef, Resources, Result,
+    RuntimeError, SandboxId, SandboxMeta, labels, names,
 };
 
 use super::error::{self, About};
@@ -89,6 +89,15 @@ impl CriRuntime {
         }
     }
 
+    pub(super) async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        let request = UpdateContainerResourcesRequest {
+            container_id: id.to_string(),
+            linux: Some(translate::resources(resources)),
+        };
+        let updated = self.ask(request).await;
+        updated.map(drop).map_err(|status| error::of(About::Container(id.as_str()), status))
+    }
+
     pub(super) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
         let timeout = i64::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout };
@@ -104,12 +113,12 @@ impl CriRuntime {
         if shown.finished_at == 0 {
             self.stop_container(id, Duration::ZERO).await?;
         }
-        error::unless_gone(self.ask(request).await)
-            .map_err(|status| error::of(About::Container(id), status))?;
+        let removed = error::unless_gone(self.ask(request).await);
+        // Whatever the answer is: if it is lost, nobody knows the next time where its log was.
         if !shown.log_path.is_empty() {
             cri_log::remove(Path::new(&shown.log_path));
         }
-        Ok(())
+        removed.map_err(|status| error::of(About::Container(id), status))
     }
 
     pub(super) async fn container_status(&self, id: &str) -> Result<ContainerStatus> {

@@ -16,7 +16,7 @@ impl CriRuntime {
 
     /// An image by its full name or its id.
     pub(super) async fn image_by(&self, name: &str) -> Result<Option<Image>> {
-        let request = ImageStatusRequest { image: Some(named(name)) };
+        let request = ImageStatusRequest { image: Some(named(name)), verbose: false };
         match self.ask(request).await {
             Ok(shown) => Ok(shown.image.map(read)),
             Err(status) if error::is_not_found(&status) => Ok(None),
@@ -49,14 +49,22 @@ impl CriRuntime {
 
     pub(super) async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         // What a container uses may be removed by the CRI, and only its name is then gone.
-        if let Some(found) = self.image(image).await? {
+        let found = match image.as_str().starts_with("sha256:") {
+            true => self.image_by(image.as_str()).await?,
+            false => self.image(image).await?,
+        };
+        if let Some(found) = found {
             let used = self.containers(Default::default()).await?;
             let is_used = |id: &String| !id.is_empty() && (*id == found.id || found.digests.contains(id));
-            if used.iter().any(|one| is_used(&one.image_ref) || is_used(&one.image_id)) {
+            let is_used = used.iter().any(|one| is_used(&one.image_ref) || is_used(&one.image_id));
+            if is_used || self.is_shown(&found.id).await? {
                 return Err(RuntimeError::InUse { what: "image", id: image.as_str().to_owned() });
             }
         }
-        let request = RemoveImageRequest { image: Some(named(image.full())) };
+        // An id reads as the name of an image that nobody has.
+        let is_id = image.as_str().starts_with("sha256:");
+        let name = if is_id { image.as_str() } else { image.full() };
+        let request = RemoveImageRequest { image: Some(named(name)) };
         error::unless_gone(self.ask(request).await)
             .map_err(|status| error::of(About::Image(image.as_str()), status))
     }

@@ -6,7 +6,7 @@
 //!
 //! [`proto`] has the messages. [`translate`] and [`status`] are pure and turn the port's types into the CRI's and back; the rest calls the runtime:
 //! [`sandbox`](mod@sandbox) and [`container`](mod@container) for lives, [`images`], [`logs`] for what containers wrote
-//! into files, [`sessions`] for exec and attach, [`events`] for what happens.
+//! into files, [`snapshots`] for images that are volumes, [`sessions`] for exec and attach, [`events`] for what happens.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,16 +16,17 @@ use async_trait::async_trait;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
-    SandboxSpec, Session,
+    PodRef, RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo,
+    Sandbox, SandboxId, SandboxSpec, Session,
 };
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use crate::machine;
+use crate::{machine, pod_group};
 
 mod container;
 mod error;
@@ -35,6 +36,7 @@ mod logs;
 mod proto;
 mod sandbox;
 mod sessions;
+mod snapshots;
 mod status;
 mod translate;
 
@@ -42,7 +44,7 @@ mod translate;
 mod tests;
 
 use error::About;
-use proto::{Call, RuntimeCondition, StatusRequest, VersionRequest, VersionResponse};
+use proto::{Call, RuntimeCondition, StatusRequest, StatusResponse, VersionRequest, VersionResponse};
 
 /// Where runtimes listen when nothing else is said.
 const USUAL: [&str; 2] = ["/run/containerd/containerd.sock", "/run/crio/crio.sock"];
@@ -58,6 +60,10 @@ const LONGEST: usize = 36 << 20;
 pub struct CriRuntime {
     channel: Channel,
     endpoint: Arc<str>,
+    /// It is containerd, which has snapshots of images.
+    snapshots: bool,
+    /// Containers can be put into control groups that were made here.
+    pod_groups: bool,
 }
 
 impl CriRuntime {
@@ -93,9 +99,26 @@ impl CriRuntime {
         let channel = Endpoint::from_shared(format!("unix://{path}"))
             .map_err(|error| RuntimeError::InvalidSpec { message: format!("{endpoint:?}: {error}") })?
             .connect_lazy();
-        let runtime = Self { channel, endpoint: path.into() };
-        runtime.version().await?;
+        let mut runtime = Self { channel, endpoint: path.into(), snapshots: false, pod_groups: false };
+        runtime.snapshots = runtime.version().await?.runtime_name == "containerd";
+        runtime.pod_groups = runtime.has_pod_groups().await;
         Ok(runtime)
+    }
+
+    /// Whether containers can be put into control groups that were made here: those of systemd are systemd's to make.
+    async fn has_pod_groups(&self) -> bool {
+        let by_systemd = |said: &StatusResponse| {
+            let mut words = said.info.values().map(|text| text.replace(' ', ""));
+            words.any(|text| {
+                text.contains("\"systemdCgroup\":true") || text.contains("\"SystemdCgroup\":true")
+            })
+        };
+        match self.ask(StatusRequest { verbose: true }).await {
+            Ok(said) if !by_systemd(&said) => {
+                tokio::task::spawn_blocking(pod_group::are_possible).await.unwrap_or_default()
+            }
+            _ => false,
+        }
     }
 
     /// Where it listens.
@@ -105,14 +128,28 @@ impl CriRuntime {
 
     /// What the runtime answers to a question.
     async fn ask<Q: Call>(&self, question: Q) -> Result<Q::Answer, Status> {
+        self.ask_in(question, None).await
+    }
+
+    /// The same with a word beside the question.
+    async fn ask_in<Q: Call>(&self, question: Q, word: Option<Word>) -> Result<Q::Answer, Status> {
         let (mut grpc, path) = (self.ready().await?, PathAndQuery::from_static(Q::PATH));
-        Ok(grpc.unary(Request::new(question), path, ProstCodec::default()).await?.into_inner())
+        Ok(grpc.unary(with(question, word), path, ProstCodec::default()).await?.into_inner())
     }
 
     /// What the runtime tells from then on. It may begin to answer only with the first that it has to tell.
     async fn listen<Q: Call>(&self, question: Q) -> Result<Streaming<Q::Answer>, Status> {
+        self.listen_to(question, None).await
+    }
+
+    /// The same with a word beside the question.
+    async fn listen_to<Q: Call>(
+        &self,
+        question: Q,
+        word: Option<Word>,
+    ) -> Result<Streaming<Q::Answer>, Status> {
         let (mut grpc, path) = (self.ready().await?, PathAndQuery::from_static(Q::PATH));
-        Ok(grpc.server_streaming(Request::new(question), path, ProstCodec::default()).await?.into_inner())
+        Ok(grpc.server_streaming(with(question, word), path, ProstCodec::default()).await?.into_inner())
     }
 
     async fn ready(&self) -> Result<Grpc<Channel>, Status> {
@@ -123,7 +160,10 @@ impl CriRuntime {
 
     /// That it takes pods: it is well, and has a network for them.
     async fn check_ready(&self) -> Result<()> {
-        let said = self.ask(StatusRequest {}).await.map_err(|status| error::of(About::Runtime, status))?;
+        let said = self
+            .ask(StatusRequest { verbose: false })
+            .await
+            .map_err(|status| error::of(About::Runtime, status))?;
         let conditions = said.status.unwrap_or_default().conditions;
         match conditions.into_iter().find(|condition| !condition.status) {
             None => Ok(()),
@@ -144,6 +184,17 @@ impl CriRuntime {
     }
 }
 
+/// A name and what it says.
+type Word = (&'static str, &'static str);
+
+fn with<Q>(question: Q, word: Option<Word>) -> Request<Q> {
+    let mut request = Request::new(question);
+    if let Some((name, value)) = word {
+        request.metadata_mut().insert(name, MetadataValue::from_static(value));
+    }
+    request
+}
+
 // What a method does is in the module of its subject, under the same name.
 #[async_trait]
 impl Runtime for CriRuntime {
@@ -154,9 +205,8 @@ impl Runtime for CriRuntime {
         all.fields.apparmor = machine::has_apparmor();
         all.fields.strict_groups = false;
         all.fields.recursive_read_only = false;
-        // A sandbox would have to be made for it, and is made before it is known.
-        all.fields.privileged = false;
-        all.fields.unmasked_proc = false;
+        all.fields.pod_resources = self.pod_groups;
+        all.fields.image_volumes = self.snapshots && rustix::process::geteuid().is_root();
         all
     }
 
@@ -176,6 +226,10 @@ impl Runtime for CriRuntime {
         self.run_sandbox(spec).await
     }
 
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        self.update_sandbox(id, resources).await
+    }
+
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         self.stop_sandbox(id).await
     }
@@ -190,6 +244,10 @@ impl Runtime for CriRuntime {
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         self.start_container(id).await
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        self.update_container(id, resources).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
@@ -223,6 +281,17 @@ impl Runtime for CriRuntime {
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         self.remove_image(image).await
+    }
+
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        self.mount_image(image, pod, at).await
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        match self.snapshots {
+            true => self.release_images(pod_uid).await,
+            false => Ok(()),
+        }
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {

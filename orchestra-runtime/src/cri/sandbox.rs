@@ -10,13 +10,13 @@ use super::proto::{
 };
 use futures::stream::{self, StreamExt, TryStreamExt};
 use orchestra_core::runtime::{
-    Container, Duplex, Filter, HostPort, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId,
+    Container, Duplex, Filter, HostPort, Resources, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId,
     SandboxSpec, labels, names,
 };
 
 use super::error::{self, About};
 use super::{CriRuntime, status, translate};
-use crate::cri_log;
+use crate::{cri_log, pod_group};
 
 /// How many things are asked about at the same time.
 const QUESTIONS: usize = 8;
@@ -26,8 +26,14 @@ impl CriRuntime {
         if let Some(port) = self.taken_port(&spec.host_ports).await? {
             return Err(RuntimeError::PortInUse { port });
         }
+        let spec = pod_group::with(spec).await?;
+        pod_group::kept_if(self.make_sandbox(&spec).await, &spec).await
+    }
+
+    /// Makes and starts a sandbox, whose control group is there.
+    async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         let config = Some(translate::sandbox(spec));
-        let request = RunPodSandboxRequest { config, runtime_handler: String::new() };
+        let request = RunPodSandboxRequest { config, runtime_handler: spec.handler.clone() };
         let made = match self.ask(request).await {
             Ok(made) => made.pod_sandbox_id,
             Err(status) => return Err(self.not_made(spec, status).await),
@@ -69,6 +75,11 @@ impl CriRuntime {
         shown.map_err(|status| error::of(About::Sandbox(id), status))
     }
 
+    pub(super) async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        let shown = self.sandbox_status(id.as_str(), false).await?.status.unwrap_or_default();
+        pod_group::set(shown.annotations.get(translate::CGROUP_PARENT).map(String::as_str), resources).await
+    }
+
     pub(super) async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         let request = StopPodSandboxRequest { pod_sandbox_id: id.to_string() };
         error::unless_gone(self.ask(request).await)
@@ -86,15 +97,14 @@ impl CriRuntime {
             self.remove_container(&member.id).await?;
         }
         let request = RemovePodSandboxRequest { pod_sandbox_id: id.to_string() };
-        error::unless_gone(self.ask(request).await)
-            .map_err(|status| error::of(About::Sandbox(id.as_str()), status))?;
-        let status = shown.and_then(|shown| shown.status);
-        if let Some(folder) =
-            status.and_then(|mut status| status.annotations.remove(translate::LOG_DIRECTORY))
-        {
-            cri_log::remove_folder(Path::new(&folder));
+        let removed = error::unless_gone(self.ask(request).await);
+        // Whatever the answer is: if it is lost, nobody knows the next time where these were.
+        let annotations = shown.and_then(|shown| shown.status).unwrap_or_default().annotations;
+        if let Some(folder) = annotations.get(translate::LOG_DIRECTORY) {
+            cri_log::remove_folder(Path::new(folder));
         }
-        Ok(())
+        pod_group::without(annotations.get(translate::CGROUP_PARENT).map(String::as_str)).await?;
+        removed.map_err(|status| error::of(About::Sandbox(id.as_str()), status))
     }
 
     pub(super) async fn sandboxes(&self, filter: &Filter) -> Result<Vec<PodSandbox>> {

@@ -37,6 +37,9 @@ fn sandbox() -> SandboxSpec {
         annotations: [("note".to_owned(), "x".to_owned())].into(),
         log_directory: "/logs/web".into(),
         cgroup_parent: Some("/pods".into()),
+        resources: None,
+        handler: "kata".into(),
+        privileged: true,
     }
 }
 
@@ -53,6 +56,7 @@ fn container() -> ContainerSpec {
             host_path: "/host".into(),
             container_path: "/in".into(),
             read_only: true,
+            recursive_read_only: false,
             propagation: Propagation::HostToContainer,
         }],
         devices: vec![],
@@ -114,7 +118,8 @@ fn what_a_container_needs_of_its_sandbox_is_remembered_by_the_runtime() {
     let remembered = translate::remembered(&shown(&config));
     assert_eq!(remembered.metadata, config.metadata);
     assert_eq!((remembered.hostname.as_str(), remembered.log_directory.as_str()), ("web", "/logs/web"));
-    assert_eq!(remembered.linux.unwrap().cgroup_parent, "/pods");
+    let linux = remembered.linux.unwrap();
+    assert_eq!((linux.cgroup_parent.as_str(), linux.security_context.unwrap().privileged), ("/pods", true));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use super::proto::{
     Protocol as CriProtocol, SecurityProfile,
 };
 use orchestra_core::runtime::{
-    ContainerSpec, HostPort, Mount, Namespaces, Propagation, Protocol, Resources, SandboxMeta, SandboxSpec,
-    SeccompProfile, SecurityContext, labels,
+    APPARMOR_DEFAULT, ContainerSpec, HostPort, Mount, Namespaces, Propagation, Protocol, Resources,
+    SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext, labels,
 };
 
 /// On a sandbox: where its containers' logs go.
@@ -23,9 +23,11 @@ pub(super) const LOG_DIRECTORY: &str = "io.orchestra.sandbox.log-directory";
 /// On a sandbox: the name that its containers see, which they are told in their environment too.
 const HOSTNAME: &str = "io.orchestra.sandbox.hostname";
 /// On a sandbox: its parent cgroup.
-const CGROUP_PARENT: &str = "io.orchestra.sandbox.cgroup-parent";
+pub(super) const CGROUP_PARENT: &str = "io.orchestra.sandbox.cgroup-parent";
 /// On a sandbox: its ports of the machine, as `8080/TCP` with blanks between.
 const HOST_PORTS: &str = "io.orchestra.sandbox.host-ports";
+/// On a sandbox: that a container of it may do all that the machine's root may.
+const PRIVILEGED: &str = "io.orchestra.sandbox.privileged";
 /// On a container: the file that is its log.
 pub(super) const LOG: &str = "io.orchestra.log";
 /// On a container: the image as the pod names it.
@@ -62,6 +64,9 @@ pub(super) fn sandbox(spec: &SandboxSpec) -> PodSandboxConfig {
         let ports: Vec<String> = spec.host_ports.iter().map(named).collect();
         annotations.insert(HOST_PORTS.into(), ports.join(" "));
     }
+    if spec.privileged {
+        annotations.insert(PRIVILEGED.into(), "true".into());
+    }
     let mut all = map(&spec.labels);
     all.extend(labels::of_sandbox(&spec.meta));
     let own_network = !spec.namespaces.host_network;
@@ -82,7 +87,7 @@ pub(super) fn sandbox(spec: &SandboxSpec) -> PodSandboxConfig {
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces(&spec.namespaces)),
                 seccomp: Some(profile(ProfileType::RuntimeDefault, "")),
-                privileged: false,
+                privileged: spec.privileged,
             }),
             sysctls: map(&spec.sysctls),
         }),
@@ -103,6 +108,7 @@ pub(super) fn remembered(shown: &PodSandboxStatus) -> PodSandboxConfig {
             cgroup_parent: noted(CGROUP_PARENT),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: namespaces,
+                privileged: noted(PRIVILEGED) == "true",
                 ..Default::default()
             }),
             ..Default::default()
@@ -200,7 +206,7 @@ pub(super) fn container(
     }
 }
 
-fn resources(wanted: &Resources) -> LinuxContainerResources {
+pub(super) fn resources(wanted: &Resources) -> LinuxContainerResources {
     LinuxContainerResources {
         cpu_period: if wanted.cpu_quota.is_some() { wanted.cpu_period as i64 } else { 0 },
         cpu_quota: wanted.cpu_quota.unwrap_or_default(),
@@ -235,7 +241,7 @@ fn security(wanted: &SecurityContext, namespaces: NamespaceOption) -> LinuxConta
         }),
         apparmor: wanted.apparmor.as_deref().map(|name| match name {
             "unconfined" => profile(ProfileType::Unconfined, ""),
-            "runtime/default" => profile(ProfileType::RuntimeDefault, ""),
+            APPARMOR_DEFAULT => profile(ProfileType::RuntimeDefault, ""),
             name => profile(ProfileType::Localhost, name.strip_prefix("localhost/").unwrap_or(name)),
         }),
     }
@@ -259,11 +265,12 @@ fn mount(mount: &Mount) -> CriMount {
     }
 }
 
-fn device((host, inside): &(std::path::PathBuf, String)) -> Device {
+fn device(device: &orchestra_core::runtime::Device) -> Device {
+    let all = device.permissions.is_empty();
     Device {
-        container_path: inside.clone(),
-        host_path: host.to_string_lossy().into_owned(),
-        permissions: "mrw".into(),
+        container_path: device.container_path.clone(),
+        host_path: device.host_path.to_string_lossy().into_owned(),
+        permissions: if all { "mrw" } else { &device.permissions }.into(),
     }
 }
 

@@ -18,6 +18,11 @@ use super::error::{self, About};
 use super::translate::{self, Facts, Joined};
 use super::{DockerRuntime, sandbox, status};
 
+/// What a label of a container says.
+fn labelled(shown: &ContainerInspectResponse, label: &str) -> Option<String> {
+    shown.config.as_ref()?.labels.as_ref()?.get(label).cloned()
+}
+
 impl DockerRuntime {
     pub(super) async fn create_container(
         &self,
@@ -34,6 +39,8 @@ impl DockerRuntime {
                 .map(str::to_owned)
                 .or_else(|| spec.processes_of.as_ref().map(|other| format!("container:{other}")))
                 .or_else(|| shares_processes(&shown, sandbox)),
+            handler: labelled(&shown, translate::HANDLER_LABEL).unwrap_or_default(),
+            group: status::group(&shown).map(str::to_owned),
         };
         let facts = Facts {
             lowest_oom_score: self.lowest_oom_score().await,

@@ -3,12 +3,12 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use bollard::models::SystemInfo;
+use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum};
 use orchestra_core::runtime::{MachineInfo, MachineStats, Result, RuntimeError, RuntimeInfo};
 
 use super::DockerRuntime;
 use super::error::{self, About};
-use crate::machine;
+use crate::{machine, pod_group};
 
 /// The bit of `CAP_SYS_RESOURCE` in a capability set.
 const SYS_RESOURCE: u64 = 1 << 24;
@@ -20,20 +20,29 @@ pub(super) struct Security {
     pub(super) apparmor: bool,
     /// Every container is in a user namespace of its own.
     pub(super) user_namespaces: bool,
+    /// Containers can be put into control groups that were made here.
+    pub(super) pod_groups: bool,
 }
 
 impl Security {
     /// From the daemon's words, such as `name=seccomp,profile=default`.
     fn read(options: &[String]) -> Self {
         let has = |name: &str| options.iter().any(|option| option.split(',').next() == Some(name));
-        Self { apparmor: has("name=apparmor"), user_namespaces: has("name=userns") }
+        Self { apparmor: has("name=apparmor"), user_namespaces: has("name=userns"), pod_groups: false }
     }
 }
 
 impl DockerRuntime {
-    pub(super) async fn daemon_security(&self) -> Result<Security> {
+    /// What the daemon's machine enforces, and whether its images are in layers that can be mounted from here.
+    pub(super) async fn daemon_security(&self) -> Result<(Security, bool)> {
         let info = self.docker.info().await.map_err(|error| error::of(About::Daemon, error))?;
-        Ok(Security::read(&info.security_options.unwrap_or_default()))
+        let layers = info.driver.as_deref() == Some("overlay2")
+            && info.docker_root_dir.is_some_and(|root| Path::new(&root).join("overlay2").is_dir());
+        let mut security = Security::read(&info.security_options.unwrap_or_default());
+        // Those of systemd are systemd's to make.
+        let by_files = info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS);
+        security.pod_groups = by_files && pod_group::are_possible();
+        Ok((security, layers))
     }
 
     pub(super) async fn info(&self) -> Result<RuntimeInfo> {
@@ -105,7 +114,11 @@ mod tests {
             (&["name=seccomp,profile=name=apparmor", "name=userns"], false, true),
         ] {
             let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-            assert_eq!(Security::read(&options), Security { apparmor, user_namespaces }, "{options:?}");
+            assert_eq!(
+                Security::read(&options),
+                Security { apparmor, user_namespaces, pod_groups: false },
+                "{options:?}"
+            );
         }
     }
 }

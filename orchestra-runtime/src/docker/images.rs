@@ -1,11 +1,12 @@
 //! Images: looked up, pulled, listed, removed; and the one we make ourselves.
 
 use bollard::auth::DockerCredentials;
-use bollard::models::{ImageInspect, ImageSummary};
+use bollard::models::{CreateImageInfo, ImageInspect, ImageSummary};
 use bollard::query_parameters::{CreateImageOptions, ListImagesOptions, RemoveImageOptions};
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use orchestra_core::runtime::{Image, ImageRef, RegistryCredentials, Result, RuntimeError};
+use orchestra_core::runtime::{Image, ImageRef, PullProgress, RegistryCredentials, Result, RuntimeError};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::error::{self, About};
@@ -30,6 +31,7 @@ impl DockerRuntime {
         &self,
         image: &ImageRef,
         credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
     ) -> Result<Image> {
         // With the tag filled in: Docker takes a name without one to mean every tag.
         let options = CreateImageOptions { from_image: Some(image.full().to_owned()), ..Default::default() };
@@ -42,9 +44,12 @@ impl DockerRuntime {
             ..Default::default()
         });
         let patient = self.docker.clone().with_timeout(PULL_BEGINS);
-        exhaust(patient.create_image(Some(options), None, credentials))
-            .await
-            .map_err(|error| error::of_pull(image.as_str(), error))?;
+        let mut layers = Layers::default();
+        let told = patient.create_image(Some(options), None, credentials).inspect_ok(|told| {
+            layers.take(told);
+            progress.set(layers.done(), layers.total());
+        });
+        exhaust(told).await.map_err(|error| error::of_pull(image.as_str(), error))?;
         self.image(image)
             .await?
             .ok_or_else(|| RuntimeError::ImageNotFound { image: image.as_str().to_owned() })
@@ -85,6 +90,39 @@ impl DockerRuntime {
         exhaust(self.docker.create_image(Some(options), Some(bollard::body_full(Bytes::from(root))), None))
             .await
             .map_err(|error| error::of(About::Daemon, error))
+    }
+}
+
+/// The layers of an image that is pulled, as far as the daemon has told of them: how much has come, of how much.
+#[derive(Debug, Default)]
+struct Layers(BTreeMap<String, (u64, u64)>);
+
+impl Layers {
+    fn take(&mut self, told: &CreateImageInfo) {
+        let Some(layer) = &told.id else { return };
+        let detail = told.progress_detail.as_ref();
+        let figure = |figure: Option<i64>| figure.map_or(0, size);
+        match told.status.as_deref() {
+            Some("Downloading") => {
+                let (current, total) = (detail.and_then(|d| d.current), detail.and_then(|d| d.total));
+                self.0.insert(layer.clone(), (figure(current), figure(total)));
+            }
+            // What is unpacked has come.
+            Some("Verifying Checksum" | "Download complete" | "Extracting" | "Pull complete") => {
+                if let Some((done, total)) = self.0.get_mut(layer) {
+                    *done = *total;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn done(&self) -> u64 {
+        self.0.values().map(|(done, _)| done).sum()
+    }
+
+    fn total(&self) -> u64 {
+        self.0.values().map(|(_, total)| total).sum()
     }
 }
 
@@ -134,6 +172,24 @@ fn split_user(user: &str) -> (Option<i64>, Option<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_come_of_an_image_is_added_up() {
+        let mut layers = Layers::default();
+        let mut told = |id: &str, status: &str, detail: &str| {
+            let text = format!(r#"{{"id":"{id}","status":"{status}","progressDetail":{detail}}}"#);
+            layers.take(&serde_json::from_str(&text).unwrap());
+            (layers.done(), layers.total())
+        };
+        assert_eq!(told("1.36", "Pulling from library/busybox", "{}"), (0, 0));
+        assert_eq!(told("a", "Pulling fs layer", "{}"), (0, 0));
+        assert_eq!(told("a", "Downloading", r#"{"current":10,"total":100}"#), (10, 100));
+        assert_eq!(told("b", "Downloading", r#"{"current":5,"total":50}"#), (15, 150));
+        assert_eq!(told("c", "Already exists", "{}"), (15, 150));
+        assert_eq!(told("a", "Download complete", "{}"), (105, 150));
+        assert_eq!(told("a", "Extracting", r#"{"current":1,"total":100}"#), (105, 150));
+        assert_eq!(told("b", "Pull complete", "{}"), (150, 150));
+    }
 
     #[test]
     fn users_of_images() {

@@ -17,14 +17,15 @@ use bollard::Docker;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox,
-    SandboxId, SandboxSpec, Session,
+    PodRef, PullProgress, RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError,
+    RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session,
 };
 
 mod container;
 mod daemon;
 mod error;
 mod events;
+mod image_volumes;
 mod images;
 mod pause;
 mod sandbox;
@@ -46,6 +47,8 @@ pub struct DockerRuntime {
     docker: Docker,
     socket: Arc<Path>,
     security: daemon::Security,
+    /// The layers of its images can be mounted from here.
+    layers: bool,
 }
 
 impl DockerRuntime {
@@ -72,9 +75,9 @@ impl DockerRuntime {
         let docker = Docker::connect_with_unix(host, 120, bollard::API_DEFAULT_VERSION)
             .map_err(|error| error::of(error::About::Daemon, error))?;
         let mut runtime =
-            Self { docker, socket: PathBuf::from(path).into(), security: daemon::Security::default() };
+            Self { docker, socket: PathBuf::from(path).into(), security: Default::default(), layers: false };
         runtime.ping().await?;
-        runtime.security = runtime.daemon_security().await?;
+        (runtime.security, runtime.layers) = runtime.daemon_security().await?;
         Ok(runtime)
     }
 
@@ -101,6 +104,8 @@ impl Runtime for DockerRuntime {
         all.fields.selinux = crate::machine::has_no_selinux();
         all.fields.strict_groups = false;
         all.fields.recursive_read_only = false;
+        all.fields.pod_resources = self.security.pod_groups;
+        all.fields.image_volumes = self.layers && rustix::process::geteuid().is_root();
         all
     }
 
@@ -114,6 +119,10 @@ impl Runtime for DockerRuntime {
 
     async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         self.run_sandbox(spec).await
+    }
+
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        self.update_sandbox(id, resources).await
     }
 
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
@@ -160,7 +169,16 @@ impl Runtime for DockerRuntime {
     }
 
     async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image> {
-        self.pull_image(image, credentials).await
+        self.pull_image_telling(image, credentials, &PullProgress::default()).await
+    }
+
+    async fn pull_image_telling(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
+    ) -> Result<Image> {
+        self.pull_image(image, credentials, progress).await
     }
 
     async fn images(&self) -> Result<Vec<Image>> {
@@ -169,6 +187,17 @@ impl Runtime for DockerRuntime {
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         self.remove_image(image).await
+    }
+
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        self.mount_image(image, pod, at).await
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        match self.layers {
+            true => self.release_images(pod_uid).await,
+            false => Ok(()),
+        }
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {

@@ -6,12 +6,13 @@ use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions, StartContainerOptions};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use orchestra_core::runtime::{
-    Duplex, Filter, HostPort, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId, SandboxSpec, labels,
-    names,
+    Duplex, Filter, HostPort, Resources, Result, RunningSandbox, RuntimeError, Sandbox, SandboxId,
+    SandboxSpec, labels, names,
 };
 
 use super::error::{self, About};
 use super::{DockerRuntime, pause, status, translate};
+use crate::pod_group;
 
 /// How many containers are asked about at the same time.
 const INSPECTIONS: usize = 8;
@@ -19,6 +20,12 @@ const INSPECTIONS: usize = 8;
 impl DockerRuntime {
     pub(super) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         self.have_pause_image().await?;
+        let spec = pod_group::with(spec).await?;
+        pod_group::kept_if(self.make_sandbox(&spec).await, &spec).await
+    }
+
+    /// Makes and starts a sandbox, whose control group is there.
+    async fn make_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
         let name = names::sandbox(&spec.meta);
         let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
         let body = translate::sandbox(spec, pause::IMAGE);
@@ -42,6 +49,11 @@ impl DockerRuntime {
             netns: status::netns(&shown),
             id: SandboxId::from(made.id),
         })
+    }
+
+    pub(super) async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        let shown = self.inspect_sandbox(id.as_str()).await?;
+        pod_group::set(status::group(&shown), resources).await
     }
 
     pub(super) async fn inspect_sandbox(&self, id: &str) -> Result<ContainerInspectResponse> {
@@ -71,8 +83,15 @@ impl DockerRuntime {
     }
 
     pub(super) async fn remove_sandbox(&self, id: &SandboxId) -> Result<()> {
+        let group = match self.inspect_sandbox(id.as_str()).await {
+            Err(error) if !error.is_not_found() => return Err(error),
+            shown => shown.ok().and_then(|shown| status::group(&shown).map(str::to_owned)),
+        };
         self.each_container(id, |container| async move { self.remove(&container).await }).await?;
-        self.remove(id.as_str()).await
+        let removed = self.remove(id.as_str()).await;
+        // Whatever the answer is: if it is lost, nobody knows the next time which group it was.
+        pod_group::without(group.as_deref()).await?;
+        removed
     }
 
     async fn each_container<F>(&self, sandbox: &SandboxId, action: impl Fn(String) -> F) -> Result<()>

@@ -91,6 +91,11 @@ pub(super) fn pid_mode(shown: &ContainerInspectResponse) -> Option<&str> {
     shown.host_config.as_ref()?.pid_mode.as_deref().filter(|mode| !mode.is_empty())
 }
 
+/// The control group that holds this sandbox, if it was put into one.
+pub(super) fn group(shown: &ContainerInspectResponse) -> Option<&str> {
+    shown.host_config.as_ref()?.cgroup_parent.as_deref().filter(|group| !group.is_empty())
+}
+
 fn network_mode(shown: &ContainerInspectResponse) -> Option<&str> {
     shown.host_config.as_ref()?.network_mode.as_deref()
 }

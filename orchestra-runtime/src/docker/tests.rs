@@ -24,6 +24,9 @@ fn sandbox_spec() -> SandboxSpec {
         annotations: BTreeMap::from([("note".into(), "hi".into())]),
         log_directory: "/var/log/pods/default_web_u1".into(),
         cgroup_parent: None,
+        resources: None,
+        handler: String::new(),
+        privileged: false,
     }
 }
 
@@ -52,7 +55,7 @@ fn container_spec() -> ContainerSpec {
 }
 
 fn joined() -> Joined {
-    Joined { id: "s1".into(), meta: sandbox_spec().meta, pid_mode: None }
+    Joined { id: "s1".into(), meta: sandbox_spec().meta, pid_mode: None, handler: String::new(), group: None }
 }
 
 /// As JSON with sorted keys and without what is absent.
@@ -119,9 +122,14 @@ fn a_container_with_everything() {
             host_path: "/data:odd".into(),
             container_path: "/data".into(),
             read_only: true,
+            recursive_read_only: false,
             propagation: Propagation::HostToContainer,
         }],
-        devices: vec![("/dev/sda".into(), "/dev/xvda".into())],
+        devices: vec![Device {
+            host_path: "/dev/sda".into(),
+            container_path: "/dev/xvda".into(),
+            permissions: "mrw".into(),
+        }],
         security: SecurityContext {
             run_as_user: Some(1000),
             run_as_group: Some(3000),

@@ -11,8 +11,8 @@ use bollard::models::{
     Mount as DockerMount, MountBindOptions, MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use orchestra_core::runtime::{
-    ContainerSpec, DnsConfig, HostPort, Mount, Propagation, Resources, RuntimeError, SandboxId, SandboxMeta,
-    SandboxSpec, SeccompProfile, SecurityContext, labels,
+    APPARMOR_DEFAULT, ContainerSpec, Device, DnsConfig, HostPort, Mount, Propagation, Resources,
+    RuntimeError, SandboxId, SandboxMeta, SandboxSpec, SeccompProfile, SecurityContext, labels,
 };
 
 /// What annotations are called among Docker's labels, which are all it has.
@@ -40,6 +40,7 @@ pub(super) fn sandbox(spec: &SandboxSpec, pause_image: &str) -> ContainerCreateB
         sysctls: non_empty_map(spec.sysctls.clone()),
         cgroup_parent: spec.cgroup_parent.clone(),
         log_config: Some(log_config()),
+        runtime: handler(&spec.handler),
         cpu_shares: Some(2),
         ..HostConfig::default()
     };
@@ -49,6 +50,9 @@ pub(super) fn sandbox(spec: &SandboxSpec, pause_image: &str) -> ContainerCreateB
     let mut all = spec.labels.clone();
     all.extend(annotation_labels(&spec.annotations));
     all.extend(labels::of_sandbox(&spec.meta));
+    if !spec.handler.is_empty() {
+        all.insert(HANDLER_LABEL.into(), spec.handler.clone());
+    }
     if spec.namespaces.share_process_namespace {
         all.insert(SHARED_PROCESSES_LABEL.into(), "true".into());
     }
@@ -65,6 +69,13 @@ pub(super) fn sandbox(spec: &SandboxSpec, pause_image: &str) -> ContainerCreateB
 /// On a sandbox: its containers see each other's processes.
 pub(super) const SHARED_PROCESSES_LABEL: &str = "io.orchestra.sandbox.shared-processes";
 
+/// On a sandbox: which of the daemon's runtimes runs it.
+pub(super) const HANDLER_LABEL: &str = "io.orchestra.sandbox.handler";
+
+fn handler(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 /// How a container joins the namespaces of its sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Joined {
@@ -74,6 +85,10 @@ pub(super) struct Joined {
     pub(super) meta: SandboxMeta,
     /// What processes it sees: `None` its own, else Docker's `PidMode` (`host` or `container:<id>`).
     pub(super) pid_mode: Option<String>,
+    /// Which of the daemon's runtimes runs it; empty for the usual.
+    pub(super) handler: String,
+    /// The control group that holds the pod, if one does.
+    pub(super) group: Option<String>,
 }
 
 /// A container of a sandbox. Fails for what Docker could not honour.
@@ -87,6 +102,8 @@ pub(super) fn container(
         network_mode: Some(namespace.clone()),
         ipc_mode: Some(namespace),
         pid_mode: sandbox.pid_mode.clone(),
+        runtime: handler(&sandbox.handler),
+        cgroup_parent: sandbox.group.clone(),
         mounts: non_empty(spec.mounts.iter().map(mount).collect()),
         devices: non_empty(spec.devices.iter().map(device).collect()),
         log_config: Some(log_config()),
@@ -174,7 +191,7 @@ fn set_security(
     if security.no_new_privileges {
         options.push("no-new-privileges".to_owned());
     }
-    if let Some(profile) = &security.apparmor {
+    if let Some(profile) = security.apparmor.as_ref().filter(|profile| *profile != APPARMOR_DEFAULT) {
         options.push(format!("apparmor={profile}"));
     }
     config.security_opt = non_empty(options);
@@ -220,11 +237,12 @@ fn mount(mount: &Mount) -> DockerMount {
     }
 }
 
-fn device((host, inside): &(std::path::PathBuf, String)) -> DeviceMapping {
+fn device(device: &Device) -> DeviceMapping {
+    let all = device.permissions.is_empty();
     DeviceMapping {
-        path_on_host: Some(host.to_string_lossy().into_owned()),
-        path_in_container: Some(inside.clone()),
-        cgroup_permissions: Some("mrw".into()),
+        path_on_host: Some(device.host_path.to_string_lossy().into_owned()),
+        path_in_container: Some(device.container_path.clone()),
+        cgroup_permissions: Some(if all { "mrw" } else { &device.permissions }.into()),
     }
 }
 

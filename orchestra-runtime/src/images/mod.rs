@@ -25,6 +25,7 @@ mod archive;
 mod challenge;
 mod digest;
 mod error;
+mod frames;
 mod guarded;
 mod index;
 mod manifest;

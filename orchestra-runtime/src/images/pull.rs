@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use orchestra_core::runtime::PullProgress;
 
 use super::digest::Digest;
 use super::error::{Result, invalid};
@@ -20,6 +21,16 @@ impl Store {
     /// Pulls the image of a full name, and answers what it now is. What was fetched of one that could not be had altogether
     /// is there for the next attempt.
     pub async fn pull(&self, full: &str, credentials: Option<&Credentials>) -> Result<Stored> {
+        self.pull_telling(full, credentials, &PullProgress::default()).await
+    }
+
+    /// The same, and tells how much has come of the layers that were not here.
+    pub async fn pull_telling(
+        &self,
+        full: &str,
+        credentials: Option<&Credentials>,
+        progress: &PullProgress,
+    ) -> Result<Stored> {
         let reference = Reference::parse(full)
             .ok_or_else(|| invalid(format!("{full} is not the name of an image that can be pulled")))?;
         let store = self.clone();
@@ -38,7 +49,20 @@ impl Store {
             return Err(invalid(message));
         }
         let chain = manifest::chain(&diffs);
-        let size = self.fetch_layers(&registry, &layers, &diffs, &chain).await?;
+        let absent = {
+            let (store, layers, chain) = (self.clone(), layers.clone(), chain.clone());
+            let absent = move || {
+                layers
+                    .iter()
+                    .zip(&chain)
+                    .filter(|(_, chain)| store.has_layer(chain).is_none())
+                    .map(|(layer, _)| layer.size)
+                    .sum()
+            };
+            blocking(move || Ok(absent())).await?
+        };
+        progress.set(0, absent);
+        let size = self.fetch_layers(&registry, &layers, (&diffs, &chain), progress).await?;
         let record = Record {
             names: reference.name().into_iter().collect(),
             digests: BTreeSet::from([reference.with_digest(&digest)]),
@@ -86,11 +110,12 @@ impl Store {
         &self,
         registry: &Registry,
         layers: &[Descriptor],
-        diffs: &[Digest],
-        chain: &[Digest],
+        (diffs, chain): (&[Digest], &[Digest]),
+        progress: &PullProgress,
     ) -> Result<u64> {
         let wanted = layers.iter().cloned().zip(chain.iter().cloned());
-        let fetched = stream::iter(wanted).map(|(layer, chain)| self.have(registry, layer, chain).boxed());
+        let fetched =
+            stream::iter(wanted).map(|(layer, chain)| self.have(registry, layer, chain, progress).boxed());
         let mut fetched = std::pin::pin!(fetched.buffered(AT_A_TIME));
         let (mut size, mut place) = (0, 0);
         while let Some(layer) = fetched.try_next().await? {
@@ -107,13 +132,19 @@ impl Store {
         Ok(size)
     }
 
-    async fn have(&self, registry: &Registry, layer: Descriptor, chain: Digest) -> Result<Fetched> {
+    async fn have(
+        &self,
+        registry: &Registry,
+        layer: Descriptor,
+        chain: Digest,
+        progress: &PullProgress,
+    ) -> Result<Fetched> {
         let store = self.clone();
         if let Some(size) = blocking(move || Ok(store.has_layer(&chain))).await? {
             return Ok(Fetched::Here(size));
         }
         let draft = Draft(self.draft("blob"));
-        registry.blob(&layer, &draft.0).await?;
+        registry.blob(&layer, &draft.0, progress).await?;
         Ok(Fetched::Blob(draft))
     }
 }

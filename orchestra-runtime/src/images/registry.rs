@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use orchestra_core::runtime::PullProgress;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
@@ -143,7 +144,7 @@ impl Registry {
     }
 
     /// Writes a blob to a file. It is no more and no less than was said, and what it is called.
-    pub(super) async fn blob(&self, of: &Descriptor, path: &Path) -> Result<()> {
+    pub(super) async fn blob(&self, of: &Descriptor, path: &Path, progress: &PullProgress) -> Result<()> {
         let digest = of.digest()?;
         let answer = self.get(&format!("blobs/{digest}"), "*/*").await?;
         let mut body = self.good(answer, digest.as_str()).await?.into_body();
@@ -159,6 +160,7 @@ impl Registry {
             }
             hasher.update(&data);
             file.write_all(&data).await?;
+            progress.came(data.len() as u64);
         }
         file.flush().await?;
         let found = hasher.finish();

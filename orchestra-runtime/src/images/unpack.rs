@@ -15,6 +15,7 @@ use tar::{Entry, EntryType};
 
 use super::digest::{Digest, Hashing};
 use super::error::{ImageError, Result, invalid, too_large};
+use super::frames::{self, Frames};
 use super::guarded::Guarded;
 use super::manifest::Limits;
 use super::tree::{Meta, Tree};
@@ -44,9 +45,7 @@ pub(crate) fn layer(
 ) -> Result<Unpacked> {
     let tar: Box<dyn Read + '_> = match blob.fill_buf()? {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(blob)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            return Err(invalid("layers that are compressed by zstd cannot be read"));
-        }
+        first if frames::begins(first) => Box::new(Frames::new(blob)),
         _ => Box::new(blob),
     };
     let mut tar = Hashing::new(tar, digest.hasher());

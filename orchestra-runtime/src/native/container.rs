@@ -88,6 +88,8 @@ fn made(id: &str, spec: &ContainerSpec, image: &Defaults, shared: &Shared) -> Re
     Ok(Bundle {
         image: String::new(),
         layers: Vec::new(),
+        shared: bundle::shared(spec),
+        pod_group: shared.group.clone(),
         runc: PathBuf::new(),
         state: PathBuf::new(),
         log: PathBuf::new(),
@@ -135,5 +137,6 @@ fn shared(inner: &Inner, id: &str, owner: &SandboxRecord) -> Result<Shared> {
         resolv_conf: resolv_conf.or_else(machines),
         hostname_file,
         hostname: owner.hostname.clone(),
+        group: owner.group.clone(),
     })
 }

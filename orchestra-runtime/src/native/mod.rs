@@ -13,15 +13,15 @@
 //! the machine however shim and container end. All that is known of a container is in its folder, as in the process runtime:
 //! whoever opens the same folder has the same containers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use orchestra_core::runtime::{
     AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerStats, Duplex,
     EventStream, ExecOptions, ExecOutput, Filter, Image, ImageRef, LogOptions, MachineInfo, MachineStats,
-    RegistryCredentials, Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId,
-    SandboxSpec, Session, SupportedFields,
+    PodRef, PullProgress, RegistryCredentials, Resources, Result, RunningSandbox, Runtime, RuntimeError,
+    RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, SupportedFields,
 };
 
 mod container;
@@ -118,12 +118,9 @@ impl NativeRuntime {
 /// What is done of a pod's fields.
 fn fields() -> SupportedFields {
     let mut fields = SupportedFields::ALL;
-    // The image's own list says which groups its users have.
-    fields.strict_groups = false;
-    fields.apparmor = false;
+    fields.apparmor = crate::machine::has_apparmor();
     fields.selinux = crate::machine::has_no_selinux();
     fields.user_namespaces = false;
-    fields.recursive_read_only = false;
     fields
 }
 
@@ -136,6 +133,7 @@ impl Runtime for NativeRuntime {
         all.stats = limits;
         all.limits = limits;
         all.fields = fields();
+        all.fields.pod_resources = limits;
         all
     }
 
@@ -154,6 +152,10 @@ impl Runtime for NativeRuntime {
         self.processes.run_sandbox(spec).await
     }
 
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        self.processes.update_sandbox(id, resources).await
+    }
+
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         self.processes.stop_sandbox(id.as_str()).await
     }
@@ -168,6 +170,11 @@ impl Runtime for NativeRuntime {
 
     async fn start_container(&self, id: &ContainerId) -> Result<()> {
         self.processes.start_container(id).await
+    }
+
+    async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
+        // Its control groups are called as those of processes are.
+        self.processes.update_container(id, resources).await
     }
 
     async fn stop_container(&self, id: &ContainerId, grace: Duration) -> Result<()> {
@@ -191,7 +198,16 @@ impl Runtime for NativeRuntime {
     }
 
     async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image> {
-        self.images.pull(image, credentials).await
+        self.pull_image_telling(image, credentials, &PullProgress::default()).await
+    }
+
+    async fn pull_image_telling(
+        &self,
+        image: &ImageRef,
+        credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
+    ) -> Result<Image> {
+        self.images.pull(image, credentials, progress).await
     }
 
     async fn images(&self) -> Result<Vec<Image>> {
@@ -200,6 +216,14 @@ impl Runtime for NativeRuntime {
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
         self.images.remove(image).await
+    }
+
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        self.images.show(image, pod, at).await
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        self.images.release(pod_uid).await
     }
 
     async fn logs(&self, id: &ContainerId, options: &LogOptions) -> Result<ByteStream> {

@@ -2,11 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use orchestra_core::runtime::{Image, ImageRef, PullFailure, RegistryCredentials, Result, RuntimeError};
+use orchestra_core::runtime::{
+    Image, ImageRef, PodRef, PullFailure, PullProgress, RegistryCredentials, Result, RuntimeError,
+};
 
 use crate::images::{Credentials, ImageError, Store, Stored};
 use crate::process::blocking;
-use crate::process::record::{Disk, How};
+use crate::process::record::{self, Disk, How};
+use crate::{image_mount, private};
+
+/// The folder in which it is noted which images are shown to which pods.
+const SHOWN: &str = "shown";
 
 /// The images of a native runtime, whether it runs or not. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -69,10 +75,11 @@ impl Images {
         &self,
         image: &ImageRef,
         credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
     ) -> Result<Image> {
         let credentials = credentials
             .map(|given| Credentials { username: given.username.clone(), password: given.password.clone() });
-        let pulled = self.store.pull(image.full(), credentials.as_ref()).await;
+        let pulled = self.store.pull_telling(image.full(), credentials.as_ref(), progress).await;
         let pulled = pulled.map_err(|error| not_pulled(image.as_str(), error))?;
         let images = self.clone();
         blocking(move || images.shown(pulled)).await
@@ -90,8 +97,48 @@ impl Images {
         .await
     }
 
-    /// Whether a container is of an image.
+    /// Shows the files of an image at a folder. It is in use until it is released.
+    pub(super) async fn show(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        let (images, image, place) = (self.clone(), image.to_owned(), self.shown_to(&pod.uid)?);
+        let at = at.to_owned();
+        blocking(move || {
+            let held = images.store.hold(&image).map_err(|error| failed(&image, error))?;
+            let held = held.ok_or_else(|| RuntimeError::ImageNotFound { image: image.clone() })?;
+            let noted = private::folders(&place, 0o700)
+                .and_then(|()| std::fs::write(place.join(held.id.replacen(':', "-", 1)), ""));
+            noted.and_then(|()| image_mount::mount(&held.layers, &at)).map_err(|error| RuntimeError::Failed {
+                message: format!("the image was not mounted: {error}"),
+            })
+        })
+        .await
+    }
+
+    /// Notes that nothing is shown to a pod any more.
+    pub(super) async fn release(&self, pod_uid: &str) -> Result<()> {
+        let place = self.shown_to(pod_uid)?;
+        blocking(move || match std::fs::remove_dir_all(place) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(record::failed(error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    /// Where it is noted which images are shown to a pod.
+    fn shown_to(&self, pod_uid: &str) -> Result<PathBuf> {
+        let is_name = Path::new(pod_uid).file_name().is_some_and(|name| name == pod_uid);
+        match is_name {
+            true => Ok(self.root.join(SHOWN).join(pod_uid)),
+            false => Err(RuntimeError::InvalidSpec { message: format!("{pod_uid:?} is no uid of a pod") }),
+        }
+    }
+
+    /// Whether a container is of an image, or a pod is shown it.
     fn in_use(&self, id: &str) -> Result<bool, ImageError> {
+        let note = id.replacen(':', "-", 1);
+        let pods = std::fs::read_dir(self.root.join(SHOWN)).into_iter().flatten().flatten();
+        if pods.into_iter().any(|pod| pod.path().join(&note).exists()) {
+            return Ok(true);
+        }
         if !self.root.join("containers").is_dir() {
             return Ok(false);
         }

@@ -4,19 +4,27 @@
 //! What is known only when the container starts (which number its user has, by the image's own list of users) is filled in
 //! then, by [`Bundle::finish`].
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use orchestra_core::runtime::{ContainerSpec, Mount, Propagation, Resources, Result, SecurityContext};
+use orchestra_core::runtime::{
+    APPARMOR_DEFAULT, ContainerSpec, Mount, Propagation, Resources, Result, SecurityContext,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::rootfs::SHARED;
 use super::runc::Runc;
 use super::user::{Found, Wanted};
 use super::{capabilities, invalid, machine::Machine};
+use crate::cgroup;
 use crate::images::Defaults;
 
 /// Where programs are looked for when neither pod nor image says.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What other runtimes of this machine load as their default, the first before the others.
+const USUAL_PROFILES: [&str; 3] = ["cri-containerd.apparmor.d", "containers-default", "docker-default"];
 
 /// What of `/proc` and `/sys` containers do not see, as the kubelet has it.
 const MASKED: [&str; 12] = [
@@ -43,6 +51,9 @@ pub(crate) struct Bundle {
     pub(crate) image: String,
     /// The folders of its layers, the uppermost first.
     pub(crate) layers: Vec<PathBuf>,
+    /// The folders of the machine that it shares with it, mounts and all.
+    #[serde(default)]
+    pub(crate) shared: Vec<PathBuf>,
     /// The program that runs it, and where that keeps what it knows.
     pub(crate) runc: PathBuf,
     pub(crate) state: PathBuf,
@@ -50,6 +61,9 @@ pub(crate) struct Bundle {
     pub(crate) stdin: bool,
     pub(crate) stdin_once: bool,
     pub(crate) tty: bool,
+    /// The control group of its pod, if that has one.
+    #[serde(default)]
+    pub(crate) pod_group: Option<String>,
     /// Whom it runs as.
     pub(crate) user: Wanted,
     /// All else that runc is told.
@@ -70,6 +84,8 @@ pub(crate) struct Shared {
     /// The file that holds the pod's name.
     pub(crate) hostname_file: Option<PathBuf>,
     pub(crate) hostname: String,
+    /// The pod's control group, if it has one.
+    pub(crate) group: Option<String>,
 }
 
 /// Which processes a container sees.
@@ -104,6 +120,12 @@ impl Bundle {
     }
 }
 
+/// The folders that a container shares with the machine, in the order of its mounts.
+pub(crate) fn shared(spec: &ContainerSpec) -> Vec<PathBuf> {
+    let passed_on = spec.mounts.iter().filter(|mount| mount.propagation == Propagation::Bidirectional);
+    passed_on.map(|mount| mount.host_path.clone()).collect()
+}
+
 /// All that runc is told but the user.
 pub(crate) fn config(
     id: &str,
@@ -116,7 +138,12 @@ pub(crate) fn config(
     let hides = !security.unmasked_proc && !security.privileged;
     let paths = |paths: &[&str]| if hides { json!(paths) } else { json!([]) };
     let process = process(spec, image, shared, machine)?;
-    let receives = spec.mounts.iter().any(|mount| mount.propagation != Propagation::Private);
+    let any = |wanted: Propagation| spec.mounts.iter().any(|mount| mount.propagation == wanted);
+    let propagation = match () {
+        () if any(Propagation::Bidirectional) => "rshared",
+        () if any(Propagation::HostToContainer) => "rslave",
+        () => "rprivate",
+    };
     let mut config = json!({
         "ociVersion": "1.0.2",
         "process": process,
@@ -125,11 +152,11 @@ pub(crate) fn config(
         "linux": {
             "namespaces": namespaces(shared, machine),
             "resources": resources(spec, machine)?,
-            "cgroupsPath": format!("/orchestra/{id}"),
+            "cgroupsPath": cgroup::path(&cgroup::of(shared.group.as_deref(), OsStr::new(id))),
             "devices": devices(spec, machine)?,
             "maskedPaths": paths(&MASKED),
             "readonlyPaths": paths(&READ_ONLY),
-            "rootfsPropagation": if receives { "rslave" } else { "rprivate" },
+            "rootfsPropagation": propagation,
         },
     });
     if let Some(filter) = super::seccomp::filter(security, &capabilities::of(security, machine)?)? {
@@ -140,7 +167,7 @@ pub(crate) fn config(
 
 fn process(spec: &ContainerSpec, image: &Defaults, shared: &Shared, machine: &Machine) -> Result<Value> {
     let capabilities = capabilities::of(&spec.security, machine)?;
-    Ok(json!({
+    let mut process = json!({
         "terminal": spec.tty,
         "args": arguments(spec, image)?,
         "env": environment(spec, image, shared),
@@ -152,7 +179,26 @@ fn process(spec: &ContainerSpec, image: &Defaults, shared: &Shared, machine: &Ma
             "effective": &capabilities,
             "permitted": &capabilities,
         },
-    }))
+    });
+    if let Some(profile) = apparmor(&spec.security, machine)? {
+        process["apparmorProfile"] = profile.into();
+    }
+    Ok(process)
+}
+
+/// The AppArmor profile of a container, where the kernel has AppArmor: one that is loaded, since there is none of our own.
+fn apparmor(security: &SecurityContext, machine: &Machine) -> Result<Option<String>> {
+    let Some(loaded) = machine.apparmor.as_ref().filter(|_| !security.privileged) else { return Ok(None) };
+    let usual = || USUAL_PROFILES.into_iter().find(|name| loaded.iter().any(|one| one == name));
+    match security.apparmor.as_deref() {
+        None => Ok(usual().map(str::to_owned)),
+        Some("unconfined") => Ok(None),
+        Some(APPARMOR_DEFAULT) => usual().map(str::to_owned).map(Some).ok_or_else(|| {
+            invalid(format!("no default AppArmor profile is loaded: none of {}", USUAL_PROFILES.join(", ")))
+        }),
+        Some(name) if loaded.iter().any(|one| one == name) => Ok(Some(name.to_owned())),
+        Some(name) => Err(invalid(format!("the AppArmor profile {name} is not loaded on this machine"))),
+    }
 }
 
 /// What runs: a command of the pod's takes the place of all that the image says, arguments only that of the image's own.
@@ -245,14 +291,21 @@ fn mounts(spec: &ContainerSpec, shared: &Shared, machine: &Machine) -> Result<Va
             all.push(json!({"destination": to, "type": "bind", "source": from, "options": ["rbind", "rprivate", "rw"]}));
         }
     }
+    let mut passed_on = 0;
     for mount in &spec.mounts {
-        all.push(bind(mount)?);
+        let mut bound = bind(mount)?;
+        if mount.propagation == Propagation::Bidirectional {
+            // From where it stays together with the machine's.
+            bound["source"] = format!("{SHARED}/{passed_on}").into();
+            passed_on += 1;
+        }
+        all.push(bound);
     }
     Ok(all.into())
 }
 
 fn bind(mount: &Mount) -> Result<Value> {
-    let Mount { host_path, container_path, read_only, propagation } = mount;
+    let Mount { host_path, container_path, read_only, recursive_read_only, propagation } = mount;
     let plain = Path::new(container_path);
     if !plain.is_absolute() || plain.components().any(|part| part == std::path::Component::ParentDir) {
         return Err(invalid(format!("mount {container_path}: it must be an absolute path without '..'")));
@@ -260,13 +313,13 @@ fn bind(mount: &Mount) -> Result<Value> {
     let propagation = match propagation {
         Propagation::Private => "rprivate",
         Propagation::HostToContainer => "rslave",
-        Propagation::Bidirectional => {
-            return Err(invalid(format!(
-                "mount {container_path}: mounts cannot be passed on to the machine"
-            )));
-        }
+        Propagation::Bidirectional => "rshared",
     };
-    let write = if *read_only { "ro" } else { "rw" };
+    let write = match (*read_only, *recursive_read_only) {
+        (true, true) => "rro",
+        (true, false) => "ro",
+        (false, _) => "rw",
+    };
     Ok(json!({
         "destination": container_path,
         "type": "bind",
@@ -281,8 +334,9 @@ fn devices(spec: &ContainerSpec, machine: &Machine) -> Result<Value> {
     for device in every {
         all.push(device.at(&device.path));
     }
-    for (host, inside) in &spec.devices {
-        all.push(super::machine::device(host)?.at(inside));
+    for given in &spec.devices {
+        let found = super::machine::given(&given.host_path, &given.container_path)?;
+        all.extend(found.into_iter().map(|(device, inside)| device.at(&inside)));
     }
     Ok(all.into())
 }
@@ -308,8 +362,9 @@ fn resources(spec: &ContainerSpec, machine: &Machine) -> Result<Value> {
         true => vec![json!({"allow": true, "access": "rwm"})],
         false => {
             let mut all = vec![json!({"allow": false, "access": "rwm"})];
-            for (host, _) in &spec.devices {
-                all.push(super::machine::device(host)?.allowed());
+            for given in &spec.devices {
+                let found = super::machine::given(&given.host_path, &given.container_path)?;
+                all.extend(found.into_iter().map(|(device, _)| device.allowed(&given.permissions)));
             }
             all
         }
@@ -325,6 +380,7 @@ pub(crate) fn user(security: &SecurityContext, image: &Defaults) -> Result<Wante
         uid: security.run_as_user.map(number).transpose()?,
         gid: security.run_as_group.map(number).transpose()?,
         groups: security.supplemental_groups.iter().map(|group| number(*group)).collect::<Result<_>>()?,
+        strict: security.strict_groups,
     })
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) capabilities: u64,
     /// How willingly the kernel ends this program.
     pub(crate) own_oom_score_adj: i32,
+    /// The AppArmor profiles that are loaded, where the kernel has AppArmor.
+    pub(crate) apparmor: Option<Vec<String>>,
     /// Its devices, for those who get all of them.
     pub(crate) devices: Vec<Device>,
 }
@@ -43,6 +45,13 @@ pub(crate) struct Device {
 }
 
 const CGROUPS: &str = "/sys/fs/cgroup";
+const PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+
+/// The profiles in a list, such as `docker-default (enforce)`.
+fn profiles(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| Some(line.rsplit_once(" (")?.0.to_owned())).collect()
+}
 
 impl Machine {
     pub(crate) fn look() -> Self {
@@ -66,6 +75,7 @@ impl Machine {
             cpu_quota: has("cpu") || there("cpu/cpu.cfs_quota_us"),
             capabilities: capabilities.bits(),
             own_oom_score_adj: own.trim().parse().unwrap_or_default(),
+            apparmor: crate::machine::has_apparmor().then(|| profiles(PROFILES)),
             devices: devices(Path::new("/dev")),
         }
     }
@@ -87,9 +97,10 @@ impl Device {
         })
     }
 
-    /// That a container may use it.
-    pub(crate) fn allowed(&self) -> Value {
-        json!({"allow": true, "type": self.kind(), "major": self.major, "minor": self.minor, "access": "rwm"})
+    /// That a container may do with it what these letters say; everything, if none do.
+    pub(crate) fn allowed(&self, permissions: &str) -> Value {
+        let access = if permissions.is_empty() { "rwm" } else { permissions };
+        json!({"allow": true, "type": self.kind(), "major": self.major, "minor": self.minor, "access": access})
     }
 
     fn kind(&self) -> &'static str {
@@ -113,6 +124,18 @@ pub(crate) fn device(path: &Path) -> Result<Device> {
         uid: found.uid(),
         gid: found.gid(),
     })
+}
+
+/// A device of the machine, or all in a folder, with where they are in a container.
+pub(crate) fn given(path: &Path, inside: &str) -> Result<Vec<(Device, String)>> {
+    if !path.is_dir() {
+        return Ok(vec![(device(path)?, inside.to_owned())]);
+    }
+    let place = |device: Device| {
+        let below = Path::new(&device.path).strip_prefix(path).ok()?.to_str()?.to_owned();
+        Some((device, format!("{}/{below}", inside.trim_end_matches('/'))))
+    };
+    Ok(devices(path).into_iter().filter_map(place).collect())
 }
 
 /// The devices in a folder, but those that each container has of its own.
@@ -149,6 +172,8 @@ mod tests {
         assert_eq!((null.major, null.minor, null.kind()), (1, 3, "c"));
         assert!(device(Path::new("/etc")).is_err() && device(Path::new("/no/such")).is_err());
         assert!(devices(Path::new("/dev")).contains(&null));
+        let all = given(Path::new("/dev"), "/of/machine/").unwrap();
+        assert!(all.contains(&(null, "/of/machine/null".to_owned())), "{all:?}");
     }
 
     #[test]

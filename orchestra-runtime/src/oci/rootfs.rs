@@ -5,13 +5,14 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags,
 };
-use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 
 use crate::namespaces::unshare;
@@ -19,11 +20,23 @@ use crate::namespaces::unshare;
 /// How much of an image's list of users is read.
 const LIST: u64 = 4 << 20;
 
-/// Makes the root in a container's folder, and takes this process, which has one thread, where it alone sees it.
-pub(crate) fn make(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
+/// Where in a container's folder the folders are that it shares with the machine, by number.
+pub(crate) const SHARED: &str = "shared";
+
+/// Makes the root in a container's folder, and takes this process, which has one thread, where it alone sees it. What is
+/// mounted in `shared` folders later, by the container too, is seen on both sides.
+pub(crate) fn make(dir: &Path, layers: &[PathBuf], shared: &[PathBuf]) -> io::Result<PathBuf> {
+    // Whatever becomes of the mounts of this place, these stay together with the machine's.
+    let shared = shared.iter().map(|path| together(path)).collect::<io::Result<Vec<_>>>()?;
     unshare(UnshareFlags::NEWNS)?;
     // What the machine mounts later is still seen here; what is mounted here is not seen there.
     rustix::mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+    for (number, tree) in shared.iter().enumerate() {
+        let place = dir.join(SHARED).join(number.to_string());
+        fs::create_dir_all(&place)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(tree, "", CWD, &place, flags)?;
+    }
     let root = dir.join("rootfs");
     for folder in ["rootfs", "upper", "work", "lower"] {
         fs::create_dir_all(dir.join(folder))?;
@@ -49,6 +62,17 @@ pub(crate) fn make(dir: &Path, layers: &[PathBuf]) -> io::Result<PathBuf> {
         }
     }
     Ok(root)
+}
+
+/// A folder of the machine with what is mounted in it, to be put elsewhere.
+fn together(path: &Path) -> io::Result<OwnedFd> {
+    if !path.is_dir() {
+        let message = format!("{} is shared with the machine, and no folder", path.display());
+        return Err(io::Error::other(message));
+    }
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    Ok(rustix::mount::open_tree(CWD, path, flags)?)
 }
 
 /// The layers by short names relative to the folder we are in: the kernel takes a page of options and no more.

@@ -38,7 +38,8 @@ pub(crate) fn prepare(dir: &Path, bundle: &Bundle) -> Result<(), Refused> {
     };
     // What a shim before us has left, which was killed before the container ran.
     bundle.runc().delete(dir.file_name().unwrap_or(OsStr::new("")));
-    let root = rootfs::make(dir, &bundle.layers).map_err(|error| failed("making the root", &error))?;
+    let root = rootfs::make(dir, &bundle.layers, &bundle.shared)
+        .map_err(|error| failed("making the root", &error))?;
     let list = |path: &str| rootfs::read(&root, path).map_err(|error| failed(path, &error));
     let user = bundle.user.find(&list("/etc/passwd")?, &list("/etc/group")?);
     let user = user.map_err(|message| Refused { code: 128, message })?;

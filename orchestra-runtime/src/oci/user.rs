@@ -12,6 +12,9 @@ pub(crate) struct Wanted {
     pub(crate) gid: Option<u32>,
     /// Groups besides.
     pub(crate) groups: Vec<u32>,
+    /// No others, whatever the image's list says.
+    #[serde(default)]
+    pub(crate) strict: bool,
 }
 
 /// Who it is.
@@ -62,7 +65,8 @@ impl Wanted {
             (None, None) => listed.as_ref().map_or(0, |listed| listed.gid),
         };
         let mut groups = self.groups.clone();
-        groups.extend(listed.iter().flat_map(|listed| memberships(group, listed.name)));
+        let lists = listed.iter().filter(|_| !self.strict);
+        groups.extend(lists.flat_map(|listed| memberships(group, listed.name)));
         groups.sort_unstable();
         groups.dedup();
         groups.retain(|group| *group != gid);
@@ -115,13 +119,16 @@ mod tests {
             ("bob", None, None, vec![], Err("unable to find user bob")),
             ("ann:nobody", None, None, vec![], Err("unable to find group nobody")),
         ] {
-            let wanted = Wanted { image: image.into(), uid, gid, groups };
+            let wanted = Wanted { image: image.into(), uid, gid, groups, strict: false };
             match (wanted.find(PASSWD, GROUP), found) {
                 (Ok(is), Ok((uid, gid, groups, home))) => {
                     assert_eq!(is, Found { uid, gid, groups, home: home.into() }, "{image}");
                 }
                 (Err(is), Err(says)) => assert!(is.contains(says), "{is}"),
                 (is, expected) => panic!("{image}: {is:?}, and not {expected:?}"),
+            }
+            if let Ok(found) = (Wanted { strict: true, ..wanted.clone() }).find(PASSWD, GROUP) {
+                assert!(found.groups.iter().all(|group| wanted.groups.contains(group)), "{image}");
             }
         }
         assert_eq!(Wanted::default().find("", "").unwrap().home, "/");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use orchestra_core::runtime::{Result, RuntimeError};
@@ -15,11 +15,12 @@ use rustix::fs::FlockOperation;
 
 use super::record::failed;
 
-/// A range of addresses, such as `10.85.0.0/16`.
+/// A range of addresses, such as `10.85.0.0/16`; with one of version 6 beside it, pods have an address of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Range {
     network: Ipv4Addr,
     prefix: u8,
+    second: Option<(Ipv6Addr, u8)>,
 }
 
 impl Range {
@@ -30,10 +31,20 @@ impl Range {
         (8..=30).contains(&prefix).then(|| Self::new(address, prefix))
     }
 
+    /// The same with a range of version 6 beside it, such as `fd00:85::/64`; `None` if that is no larger than this one.
+    pub fn and(self, text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix) = (address.parse::<Ipv6Addr>().ok()?, prefix.parse::<u8>().ok()?);
+        let network = |prefix: u8| Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - prefix)));
+        (8..=96 + self.prefix)
+            .contains(&prefix)
+            .then(|| Self { second: Some((network(prefix), prefix)), ..self })
+    }
+
     /// The range of this prefix that an address is in; a prefix from 8 to 30.
     pub(super) const fn new(address: Ipv4Addr, prefix: u8) -> Self {
         let mask = u32::MAX << (32 - prefix);
-        Self { network: Ipv4Addr::from_bits(address.to_bits() & mask), prefix }
+        Self { network: Ipv4Addr::from_bits(address.to_bits() & mask), prefix, second: None }
     }
 
     /// How many leading bits its addresses share.
@@ -44,6 +55,19 @@ impl Range {
     /// Its first address that a machine can have: the bridge's, where there is one.
     pub fn gateway(&self) -> Ipv4Addr {
         Ipv4Addr::from_bits(self.network.to_bits() + 1)
+    }
+
+    /// The range of version 6 beside it, by its gateway and how many leading bits its addresses share.
+    pub fn second(&self) -> Option<(Ipv6Addr, u8)> {
+        self.second.map(|(network, prefix)| (Ipv6Addr::from_bits(network.to_bits() + 1), prefix))
+    }
+
+    /// The address of version 6 that goes with one of this range: it is as far into the second range, so whoever has the
+    /// one has the other.
+    pub(super) fn beside(&self, address: Ipv4Addr) -> Option<Ipv6Addr> {
+        let (network, _) = self.second?;
+        let offset = address.to_bits().wrapping_sub(self.network.to_bits());
+        Some(Ipv6Addr::from_bits(network.to_bits() + u128::from(offset)))
     }
 
     /// How many pods fit: all but the network, the gateway and broadcast.
@@ -58,9 +82,16 @@ impl Range {
 
 impl std::fmt::Display for Range {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.network, self.prefix)
+        write!(f, "{}/{}", self.network, self.prefix)?;
+        match self.second {
+            Some((network, prefix)) => write!(f, ",{network}/{prefix}"),
+            None => Ok(()),
+        }
     }
 }
+
+/// The folder of sandboxes whose addresses others give.
+const OTHERS: &str = "others";
 
 /// Gives out addresses, of one range or another.
 #[derive(Debug, Clone)]
@@ -143,6 +174,24 @@ impl Addresses {
         Ok(())
     }
 
+    /// Notes a sandbox whose addresses others give, so that its network is known to be somebody's.
+    pub(super) fn note(&self, sandbox: &Path) -> io::Result<()> {
+        let (folder, name) = (self.folder.join(OTHERS), sandbox.file_name().unwrap_or_default());
+        fs::create_dir_all(&folder)?;
+        match std::os::unix::fs::symlink(sandbox, folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets such a sandbox. That it was not noted is no error.
+    pub(super) fn forget(&self, sandbox: &str) -> io::Result<()> {
+        match fs::remove_file(self.folder.join(OTHERS).join(sandbox)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn folders(&self) -> io::Result<Vec<PathBuf>> {
         fs::read_dir(&self.folder)?.map(|entry| Ok(entry?.path())).collect()
     }
@@ -152,7 +201,14 @@ impl Addresses {
         let mut owners = BTreeSet::new();
         for range in fs::read_dir(run.join("addresses"))? {
             for link in fs::read_dir(range?.path())? {
-                let owner = fs::read_link(link?.path()).ok();
+                let link = link?.path();
+                let owner = fs::read_link(&link).ok();
+                let is_others = link.parent().is_some_and(|folder| folder.ends_with(OTHERS));
+                if is_others && !link.exists() {
+                    // Nobody gives back what is no address.
+                    let _ = fs::remove_file(link);
+                    continue;
+                }
                 owners.extend(owner.and_then(|owner| owner.file_name().map(OsStr::to_owned)));
             }
         }
@@ -179,6 +235,11 @@ mod tests {
         );
         assert_eq!(range.nth(0), Ipv4Addr::new(10, 85, 0, 2));
         assert_eq!(range.nth(range.room() - 1), Ipv4Addr::new(10, 85, 255, 254));
+        let both = range.and("fd00:85::9/64").unwrap();
+        assert_eq!(both.to_string(), "10.85.0.0/16,fd00:85::/64");
+        assert_eq!(both.second().unwrap().0, "fd00:85::1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(both.beside(both.nth(300)), Some("fd00:85::12e".parse().unwrap()));
+        assert!(range.and("fd00:85::/113").is_none() && range.and("10.0.0.0/8").is_none());
         for bad in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/7", "x/24", "::/64"] {
             assert_eq!(Range::parse(bad), None, "{bad:?}");
         }
@@ -223,7 +284,15 @@ mod tests {
         );
         fs::remove_dir(sandbox(10)).unwrap();
         again.free(taken[1]).unwrap();
+        again.note(&sandbox(20)).unwrap();
+        again.note(&sandbox(21)).unwrap();
+        fs::remove_dir(sandbox(21)).unwrap();
         let owners = Addresses::owners(folder.path()).unwrap();
+        assert!(owners.contains(OsStr::new("s20")) && !owners.contains(OsStr::new("s21")), "{owners:?}");
+        again.forget("s20").unwrap();
+        again.forget("s20").unwrap();
+        let owners = Addresses::owners(folder.path()).unwrap();
+        assert!(!owners.contains(OsStr::new("s20")));
         assert!(owners.contains(OsStr::new("s9")) && !owners.contains(OsStr::new("s10")), "{owners:?}");
     }
 }

@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    Container, ContainerId, ContainerSpec, ContainerState, ContainerStats, EventKind, Exit, Filter,
+    Container, ContainerId, ContainerSpec, ContainerState, ContainerStats, Device, EventKind, Exit, Filter,
     Propagation, Result, RuntimeError, RuntimeEvent, SandboxId, names,
 };
 use rustix::fs::OFlags;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::cgroup::Limits;
 use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, SandboxRecord, failed, id};
 use super::rootfs::MountRecord;
 use super::supervise::Report;
-use super::{ProcessRuntime, blocking, capabilities, cgroup, home, watch};
+use super::{ProcessRuntime, blocking, capabilities, home, watch};
+use crate::cgroup::{self, Limits};
 use crate::cri_log;
 
 /// Where programs are looked for when the container does not say.
@@ -110,14 +110,13 @@ impl ProcessRuntime {
         if let Some(stdout) = shim.stdout.take() {
             BufReader::new(stdout).read_line(&mut line).await.map_err(failed)?;
         }
-        // Taken in when it ends, as it is our child for as long as we live.
-        tokio::spawn(async move { shim.wait().await });
+        // Where nobody waits for it, tokio takes it in when it ends.
         match serde_json::from_str(&line) {
             Ok(Report::Started) => {
                 let pod = self.inner.disk.sandbox(&record.sandbox).map(|sandbox| sandbox.meta().pod)?;
                 let started = RuntimeEvent { pod: pod.clone(), kind: EventKind::Started(id.clone()) };
                 let _ = self.inner.events.send(started);
-                self.watch(id.clone(), dir, pod);
+                self.watch(id.clone(), dir, pod, Some(shim));
                 Ok(())
             }
             Ok(Report::Failed { code, message }) => {
@@ -191,9 +190,9 @@ impl ProcessRuntime {
             let mut all = Vec::new();
             for sandbox in sandboxes {
                 for container in sandbox.containers.into_iter().filter(|one| one.state.is_running()) {
-                    let usage = cgroup::usage(OsStr::new(container.id.as_str()));
-                    let Some((cpu_nanos, memory_working_set_bytes)) = usage else { continue };
                     let Ok((dir, record)) = disk.container(container.id.as_str()) else { continue };
+                    let usage = cgroup::usage(&record.how.group(OsStr::new(container.id.as_str())));
+                    let Some((cpu_nanos, memory_working_set_bytes)) = usage else { continue };
                     all.push(ContainerStats {
                         pod: sandbox.meta.pod.clone(),
                         container: container.meta.name,
@@ -253,9 +252,11 @@ fn state(dir: &ContainerDir) -> io::Result<ContainerState> {
     };
     // In a namespace of the shim's nothing can be left; elsewhere the control group tells what is.
     let id = dir.0.file_name().unwrap_or(OsStr::new(""));
-    cgroup::kill(id);
-    if let Ok(ContainerRecord { how: How::Bundle(bundle), .. }) = dir.record() {
-        bundle.runc().delete(id);
+    if let Ok(ContainerRecord { how, .. }) = dir.record() {
+        cgroup::kill(&how.group(id));
+        if let How::Bundle(bundle) = how {
+            bundle.runc().delete(id);
+        }
     }
     dir.write_exit(&exit)?;
     Ok(ContainerState::Exited(ended(exit)))
@@ -340,6 +341,13 @@ fn launch(
             mount.to
         ));
     }
+    let elsewhere = |device: &&Device| device.host_path.as_os_str() != device.container_path.as_str();
+    if let Some(Device { host_path, container_path, .. }) = spec.devices.iter().find(elsewhere) {
+        return invalid(format!(
+            "device {container_path}: a process sees the devices of the machine where they are, this one at {}",
+            host_path.display()
+        ));
+    }
     let security = &spec.security;
     if security.read_only_root_filesystem && !can.mounts {
         return invalid(
@@ -363,6 +371,7 @@ fn launch(
         no_new_privileges: spec.security.no_new_privileges || (!can.users && without_capabilities != 0),
         oom_score_adj: spec.resources.oom_score_adj,
         limits: Limits::new(&spec.resources),
+        pod_group: sandbox.group.clone(),
         log: sandbox.log_directory.join(&spec.log_path),
         rootless: !can.users,
         own_processes: can.processes && !sandbox.shared_processes,

@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use orchestra_core::runtime::{Result, RuntimeError};
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::namespaces::unshare;
 
 use super::record::ContainerDir;
-use super::{cgroup, exec, launch, pause, supervise};
+use super::{exec, launch, pause, supervise};
 
 /// What the helper is called as; nobody would call a program that by accident.
 const NAME: &str = "orchestra-container-helper";

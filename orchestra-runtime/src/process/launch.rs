@@ -16,9 +16,9 @@ use rustix::process::{Gid, Uid, WaitOptions};
 use rustix::thread::{CapabilitySet, LinkNameSpaceType, UnshareFlags};
 use serde::{Deserialize, Serialize};
 
-use super::cgroup::{Cgroups, Limits};
 use super::fork::{Fork, fork};
 use super::rootfs::{self, MountRecord};
+use crate::cgroup::{self, Cgroups, Limits};
 use crate::namespaces::unshare;
 
 /// What a process gets. Written into the container's record when it is made.
@@ -37,6 +37,9 @@ pub(crate) struct Launch {
     pub(super) no_new_privileges: bool,
     pub(super) oom_score_adj: i32,
     pub(super) limits: Limits,
+    /// The control group of its pod, if that has one.
+    #[serde(default)]
+    pub(super) pod_group: Option<String>,
     pub(super) log: PathBuf,
     /// Whether namespaces are made with rights of our own, or in a user namespace first.
     pub(super) rootless: bool,
@@ -120,6 +123,11 @@ impl Launch {
         Ok(())
     }
 
+    /// The control group of its container.
+    pub(super) fn group(&self, container: &OsStr) -> PathBuf {
+        cgroup::of(self.pod_group.as_deref(), container)
+    }
+
     /// The command to run, in the root and with the rights that this says. It is killed when this program dies. Its
     /// standard input may be its `terminal`.
     pub(super) fn command(
@@ -138,7 +146,7 @@ impl Launch {
         let mut command = Command::new(program);
         command.args(args).env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
         let become_it = Become {
-            cgroups: Cgroups::open(dir.file_name().unwrap_or(OsStr::new("")))?,
+            cgroups: Cgroups::open(&self.group(dir.file_name().unwrap_or(OsStr::new(""))))?,
             root,
             cwd: PathBuf::from(&self.working_dir),
             user: self.user.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid))),
@@ -268,6 +276,7 @@ pub(super) fn can_mount(as_root: bool, scratch: &Path) -> io::Result<()> {
         no_new_privileges: false,
         oom_score_adj: 0,
         limits: Limits::default(),
+        pod_group: None,
         log: PathBuf::new(),
         rootless: !as_root,
         own_processes: false,

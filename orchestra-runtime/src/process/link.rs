@@ -11,12 +11,13 @@
 use std::fs::{self, File};
 use std::future::Future;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
 use futures::TryStreamExt;
 use orchestra_core::runtime::{Result, RuntimeError};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::mount::UnmountFlags;
@@ -28,6 +29,8 @@ use crate::netns;
 
 /// What a pod's own device is called within it.
 const INSIDE: &str = "eth0";
+/// Where a pod's cable ends at the machine, for version 6: each cable has it, as addresses of a link are the link's own.
+const CABLE_END: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Makes the bridge if it is not there, with the gateway's address.
 pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
@@ -37,9 +40,26 @@ pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
     let bridge = index(&handle, name).await.map_err(|error| failed("finding the bridge", error))?;
     let added = handle.address().add(bridge, range.gateway().into(), range.prefix()).execute().await;
     ignore_existing(added).map_err(|error| failed("giving the bridge its address", error))?;
+    if let Some((gateway, prefix)) = range.second() {
+        let given = give_v6(&handle, (name, bridge), gateway, prefix).await;
+        given.map_err(|error| failed("giving the bridge its IPv6 address", error))?;
+    }
     set(&handle, LinkUnspec::new_with_index(bridge).up())
         .await
         .map_err(|error| failed("switching the bridge on", error))
+}
+
+/// Gives a device of this thread's network an address of version 6, which is good at once: nobody else has it.
+async fn give_v6(
+    handle: &Handle,
+    (name, index): (&str, u32),
+    address: Ipv6Addr,
+    prefix: u8,
+) -> io::Result<()> {
+    fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+    let mut request = handle.address().add(index, IpAddr::V6(address), prefix);
+    request.message_mut().attributes.push(AddressAttribute::Flags(AddressFlags::Nodad));
+    ignore_existing(request.execute().await).map_err(io::Error::other)
 }
 
 /// How a pod is to be connected.
@@ -47,6 +67,7 @@ pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
 pub(super) struct Connection {
     pub(super) bridge: String,
     pub(super) address: Ipv4Addr,
+    pub(super) second: Option<Ipv6Addr>,
     pub(super) range: Range,
     /// Whether it reaches other pods by way of the machine only.
     pub(super) routed: bool,
@@ -54,12 +75,7 @@ pub(super) struct Connection {
 
 /// Makes a namespace, pins it at `pin`, and connects it.
 pub(super) async fn attach(pin: &Path, outside: &str, connection: &Connection) -> Result<()> {
-    let file = pin.to_owned();
-    let pinned = tokio::task::spawn_blocking(move || make_namespace(&file)).await;
-    pinned
-        .map_err(io::Error::other)
-        .flatten()
-        .map_err(|error| failed("making a network namespace", error))?;
+    make(pin).await?;
     let namespace = File::open(pin).map_err(|error| failed("opening the network namespace", error))?;
     cable(outside, connection, namespace.as_raw_fd())
         .await
@@ -73,6 +89,13 @@ pub(super) async fn attach(pin: &Path, outside: &str, connection: &Connection) -
         .map_err(io::Error::other)
         .flatten()
         .map_err(|error| failed("giving the pod its address", error))
+}
+
+/// Makes a namespace with nothing in it but loopback, and pins it.
+pub(super) async fn make(pin: &Path) -> Result<()> {
+    let file = pin.to_owned();
+    let pinned = tokio::task::spawn_blocking(move || make_namespace(&file)).await;
+    pinned.map_err(io::Error::other).flatten().map_err(|error| failed("making a network namespace", error))
 }
 
 /// Lets go of a namespace and its cable. What is not there any more is no error.
@@ -138,7 +161,8 @@ async fn cable(outside: &str, connection: &Connection, namespace: RawFd) -> io::
     let (bridge, inside) = (index(&handle, &connection.bridge).await?, peer(outside));
     let made = handle.link().add(LinkVeth::new(outside, &inside).build()).execute().await;
     ignore_existing(made).map_err(io::Error::other)?;
-    let (outside, inside) = (index(&handle, outside).await?, index(&handle, &inside).await?);
+    let (name, inside) = (outside, index(&handle, &inside).await?);
+    let outside = index(&handle, name).await?;
     set(&handle, LinkUnspec::new_with_index(inside).setns_by_fd(namespace)).await?;
     let outside_up = LinkUnspec::new_with_index(outside);
     if !connection.routed {
@@ -151,11 +175,21 @@ async fn cable(outside: &str, connection: &Connection, namespace: RawFd) -> io::
         .scope(RouteScope::Link)
         .pref_source(connection.range.gateway())
         .build();
+    ignore_existing(handle.route().add(way).execute().await).map_err(io::Error::other)?;
+    let Some((second, (gateway, _))) = connection.second.zip(connection.range.second()) else {
+        return Ok(());
+    };
+    give_v6(&handle, (name, outside), CABLE_END, 64).await?;
+    let way = RouteMessageBuilder::<Ipv6Addr>::new()
+        .destination_prefix(second, 128)
+        .output_interface(outside)
+        .pref_source(gateway)
+        .build();
     ignore_existing(handle.route().add(way).execute().await).map_err(io::Error::other)
 }
 
 async fn configure(temporary: String, connection: Connection) -> io::Result<()> {
-    let Connection { address, range, routed, .. } = connection;
+    let Connection { address, second, range, routed, .. } = connection;
     let handle = connect()?;
     let device = index(&handle, &temporary).await?;
     set(&handle, LinkUnspec::new_with_index(device).name(INSIDE.to_owned())).await?;
@@ -173,6 +207,11 @@ async fn configure(temporary: String, connection: Connection) -> io::Result<()> 
         ignore_existing(handle.route().add(gateway).execute().await).map_err(io::Error::other)?;
     }
     let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(range.gateway()).build();
+    ignore_existing(handle.route().add(route).execute().await).map_err(io::Error::other)?;
+    let Some((second, (gateway, prefix))) = second.zip(range.second()) else { return Ok(()) };
+    let (gateway, prefix) = if routed { (CABLE_END, 128) } else { (gateway, prefix) };
+    give_v6(&handle, (INSIDE, device), second, prefix).await?;
+    let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(device).build();
     ignore_existing(handle.route().add(route).execute().await).map_err(io::Error::other)
 }
 
@@ -180,6 +219,8 @@ async fn configure(temporary: String, connection: Connection) -> io::Result<()> 
 fn listen_to_no_redirects() -> io::Result<()> {
     for device in ["all", INSIDE] {
         fs::write(format!("/proc/sys/net/ipv4/conf/{device}/accept_redirects"), "0")?;
+        // A kernel may have no version 6.
+        let _ = fs::write(format!("/proc/sys/net/ipv6/conf/{device}/accept_redirects"), "0");
     }
     Ok(())
 }

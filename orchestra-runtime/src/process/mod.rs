@@ -17,7 +17,7 @@
 //! whatever of the machine's files a container's user may read. The containers of a pod share nothing but their address;
 //! with `shareProcessNamespace` or `hostPID` they see the machine's processes.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,6 @@ use tokio::sync::broadcast;
 mod address;
 mod attach;
 mod capabilities;
-mod cgroup;
 mod container;
 mod exec;
 mod fork;
@@ -58,9 +57,11 @@ pub use address::Range;
 pub use helper::init;
 pub(crate) use watch::readable;
 
-use cgroup::Limits;
 use helper::{Abilities, Helper};
 use record::Disk;
+
+use crate::cgroup::{self, Limits};
+use crate::pod_group;
 
 /// Where a [`ProcessRuntime`] keeps things and what it gives out.
 #[derive(Debug, Clone)]
@@ -70,6 +71,8 @@ pub struct Config {
     /// `None` until the cluster says.
     pods: Option<Range>,
     routed: bool,
+    /// Whether others give pods their addresses.
+    bare: bool,
     loopback: Range,
     bridge: String,
     helper: Option<PathBuf>,
@@ -86,6 +89,7 @@ impl Config {
             run: run_folder(),
             pods: Some(range(10, 85)),
             routed: false,
+            bare: false,
             loopback: range(127, 85),
             bridge: "orchestra0".into(),
             helper: None,
@@ -97,6 +101,11 @@ impl Config {
     pub(crate) fn separate(mut self) -> Self {
         self.separate = true;
         self
+    }
+
+    /// What can be asked for to run a pod: where containers are separate it is runc, and may be called so.
+    pub(crate) fn handlers(&self) -> &'static [&'static str] {
+        if self.separate { &["", "runc"] } else { &[""] }
     }
 
     /// Addresses of pods that have a network namespace; `10.85.0.0/16` unless said otherwise. Runtimes of one machine
@@ -119,6 +128,13 @@ impl Config {
     /// `orchestra-net`'s `NftablesNetwork` makes it.
     pub fn routed(mut self, routed: bool) -> Self {
         self.routed = routed;
+        self
+    }
+
+    /// Gives pods a network namespace with nothing in it but loopback, for others to connect, as plugins of CNI do. Without
+    /// root it changes nothing.
+    pub fn bare(mut self, bare: bool) -> Self {
+        self.bare = bare;
         self
     }
 
@@ -171,7 +187,7 @@ pub(crate) struct Inner {
     boot_id: String,
     events: broadcast::Sender<RuntimeEvent>,
     /// Containers whose end somebody waits for already.
-    watched: Mutex<HashSet<String>>,
+    watched: Mutex<HashMap<String, watch::Watching>>,
 }
 
 impl Inner {
@@ -268,6 +284,7 @@ fn fields(found: Abilities) -> SupportedFields {
     fields.host_ipc = true;
     fields.share_process_namespace = true;
     fields.selinux = crate::machine::has_no_selinux();
+    fields.pod_resources = found.limits;
     fields
 }
 
@@ -298,6 +315,15 @@ impl Runtime for ProcessRuntime {
         self.run_sandbox(spec).await
     }
 
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        let (disk, id, resources) = (self.inner.disk.clone(), id.clone(), *resources);
+        blocking(move || match disk.sandbox(id.as_str())?.group {
+            Some(group) => pod_group::update(&group, &resources),
+            None => Err(RuntimeError::Unsupported { what: "the resize of a pod without a control group" }),
+        })
+        .await
+    }
+
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         self.stop_sandbox(id.as_str()).await
     }
@@ -317,8 +343,8 @@ impl Runtime for ProcessRuntime {
     async fn update_container(&self, id: &ContainerId, resources: &Resources) -> Result<()> {
         let (disk, id, limits) = (self.inner.disk.clone(), id.clone(), Limits::new(resources));
         blocking(move || {
-            disk.container(id.as_str())?;
-            match cgroup::update(OsStr::new(id.as_str()), &limits) {
+            let (_, record) = disk.container(id.as_str())?;
+            match cgroup::update(&record.how.group(OsStr::new(id.as_str())), &limits) {
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => Err(RuntimeError::Unsupported {
                     what: "the resize of a container without control groups",
                 }),

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -29,11 +29,11 @@ use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cgroup;
 use super::launch::Launch;
 use super::pins::{Pins, is_namespace};
+use crate::cgroup;
 use crate::oci::bundle::Bundle;
-use crate::private;
+use crate::{pod_group, private};
 
 /// A sandbox, as `sandbox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,6 +50,9 @@ pub(crate) struct SandboxRecord {
     pub(super) boot_id: String,
     pub(crate) log_directory: PathBuf,
     pub(super) ip: Option<Ipv4Addr>,
+    /// The one of version 6 beside it.
+    #[serde(default)]
+    pub(super) second_ip: Option<Ipv6Addr>,
     pub(crate) netns: Option<PathBuf>,
     pub(super) ready: bool,
     /// Its containers see the machine's processes, and so each other's.
@@ -61,6 +64,9 @@ pub(crate) struct SandboxRecord {
     /// What its containers share besides the network, where they are separate from the machine.
     #[serde(default)]
     pub(crate) shared: Option<Pins>,
+    /// The control group that holds all of its containers, if one does.
+    #[serde(default)]
+    pub(crate) group: Option<String>,
 }
 
 impl SandboxRecord {
@@ -78,11 +84,13 @@ impl SandboxRecord {
             boot_id: boot_id.to_owned(),
             log_directory: spec.log_directory.clone(),
             ip: None,
+            second_ip: None,
             netns: None,
             ready: false,
             shared_processes: spec.namespaces.host_pid || spec.namespaces.share_process_namespace,
             resolv_conf: spec.dns.as_ref().map(resolv_conf),
             shared: None,
+            group: spec.resources.map(|_| pod_group::name(&spec.meta)),
         }
     }
 
@@ -143,7 +151,15 @@ impl How {
         if let Self::Bundle(bundle) = self {
             bundle.runc().delete(id);
         }
-        cgroup::remove(id);
+        cgroup::remove(&self.group(id));
+    }
+
+    /// Its control group.
+    pub(super) fn group(&self, id: &OsStr) -> PathBuf {
+        match self {
+            Self::Process(launch) => launch.group(id),
+            Self::Bundle(bundle) => cgroup::of(bundle.pod_group.as_deref(), id),
+        }
     }
 
     /// The file that is its log.

@@ -15,9 +15,15 @@ use super::link::{self, Connection};
 use super::pins::{self, Pins};
 use super::record::{SandboxRecord, failed, id};
 use super::{ProcessRuntime, blocking, container, pause};
+use crate::pod_group;
 
 impl ProcessRuntime {
     pub(crate) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
+        // What runs a container here is one program, or none.
+        if !self.inner.config.handlers().contains(&spec.handler.as_str()) {
+            let message = format!("no runtime for {:?} is configured", spec.handler);
+            return Err(RuntimeError::InvalidSpec { message });
+        }
         for port in &spec.host_ports {
             if port.protocol == Protocol::Sctp {
                 return Err(RuntimeError::Unsupported { what: "host ports of SCTP" });
@@ -26,7 +32,7 @@ impl ProcessRuntime {
                 return Err(RuntimeError::PortInUse { port: port.host_port });
             }
         }
-        if !spec.namespaces.host_network {
+        if !spec.namespaces.host_network && !self.is_bare() {
             // Nothing is made of a sandbox that could have no address.
             self.range()?;
         }
@@ -42,7 +48,11 @@ impl ProcessRuntime {
         if !added {
             return Err(RuntimeError::AlreadyExists { what: "sandbox", name: names::sandbox(meta) });
         }
-        if let Err(error) = self.connect_sandbox(&id, &mut record, spec).await {
+        let connected = match self.hold(&record, spec).await {
+            Ok(()) => self.connect_sandbox(&id, &mut record, spec).await,
+            refused => refused,
+        };
+        if let Err(error) = connected {
             // What cannot be taken back now shows in a list as a sandbox that is not ready.
             let _ = self.remove_sandbox(&id).await;
             return Err(error);
@@ -50,14 +60,29 @@ impl ProcessRuntime {
         Ok(RunningSandbox { ips: ips(&record), netns: record.netns.clone(), id: SandboxId::from(id) })
     }
 
+    /// Makes the control group of a sandbox that is to have one.
+    async fn hold(&self, record: &SandboxRecord, spec: &SandboxSpec) -> Result<()> {
+        let (Some(group), Some(resources)) = (record.group.clone(), spec.resources) else { return Ok(()) };
+        blocking(move || pod_group::make(&group, &resources)).await
+    }
+
     async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
-        if !record.host_network {
+        if !record.host_network && self.is_bare() {
+            let (addresses, folder, pin) =
+                (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?, self.pin(id));
+            blocking(move || addresses.note(&folder).map_err(failed)).await?;
+            record.netns = Some(pin.clone());
+            self.save(id, record).await?;
+            link::release(&pin)?;
+            link::make(&pin).await?;
+        } else if !record.host_network {
             let (addresses, folder) = (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?);
             let range = self.range()?;
             let address = blocking(move || addresses.take(range, &folder)).await?;
             record.ip = Some(address);
             if self.inner.abilities.networks {
                 record.netns = Some(self.pin(id));
+                record.second_ip = range.beside(address);
             }
             // Before anything is made that has to be taken away again.
             self.save(id, record).await?;
@@ -66,7 +91,12 @@ impl ProcessRuntime {
                 link::have_bridge(&config.bridge, range).await?;
                 link::detach(pin, &device).await?;
                 let (bridge, routed) = (config.bridge.clone(), config.routed);
-                link::attach(pin, &device, &Connection { bridge, address, range, routed }).await?;
+                link::attach(
+                    pin,
+                    &device,
+                    &Connection { bridge, address, second: record.second_ip, range, routed },
+                )
+                .await?;
             }
         }
         self.separate(id, record, spec).await?;
@@ -140,6 +170,11 @@ impl ProcessRuntime {
         blocking(move || disk.write_sandbox(&id, &record)).await
     }
 
+    /// Whether pods have networks that others connect.
+    fn is_bare(&self) -> bool {
+        self.inner.config.bare && self.inner.abilities.networks
+    }
+
     fn pin(&self, id: &str) -> PathBuf {
         self.inner.config.run.join("netns").join(id)
     }
@@ -163,8 +198,10 @@ impl ProcessRuntime {
         for container in self.members(id).await? {
             self.stop_container(&container, std::time::Duration::ZERO).await?;
         }
-        if let (Some(pin), Some(address)) = (&record.netns, record.ip) {
-            link::detach(pin, &link::device(address)).await?;
+        match (&record.netns, record.ip) {
+            (Some(pin), Some(address)) => link::detach(pin, &link::device(address)).await?,
+            (Some(pin), None) => link::release(pin)?,
+            (None, _) => {}
         }
         if let Some(pins) = record.shared.clone() {
             blocking(move || pins.release().map_err(failed)).await?;
@@ -182,8 +219,12 @@ impl ProcessRuntime {
         }
         let (inner, id) = (self.inner.clone(), id.to_owned());
         blocking(move || {
-            if let Some(address) = record.ip {
-                inner.addresses.give_back(address, &inner.disk.sandbox_dir(&id)?)?;
+            match record.ip {
+                Some(address) => inner.addresses.give_back(address, &inner.disk.sandbox_dir(&id)?)?,
+                None => inner.addresses.forget(&id).map_err(failed)?,
+            }
+            if let Some(group) = &record.group {
+                pod_group::remove(group);
             }
             // Another sandbox of the pod may still have logs in it.
             let _ = std::fs::remove_dir(&record.log_directory);
@@ -241,7 +282,7 @@ impl ProcessRuntime {
 }
 
 fn ips(record: &SandboxRecord) -> Vec<IpAddr> {
-    record.ip.map(IpAddr::V4).into_iter().collect()
+    record.ip.map(IpAddr::V4).into_iter().chain(record.second_ip.map(IpAddr::V6)).collect()
 }
 
 fn observed(id: String, record: &SandboxRecord, boot_id: &str) -> Sandbox {

@@ -13,6 +13,7 @@
 use std::ffi::OsStr;
 use std::io::{self, PipeReader, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -26,11 +27,11 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::attach::{Audience, Door, Input};
-use super::cgroup;
 use super::fork::{Fork, fork};
 use super::launch::Launch;
 use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, StateRecord};
 use super::terminal::Terminal;
+use crate::cgroup;
 use crate::cri_log::{self, Stream, Writer};
 use crate::oci::bundle::Bundle;
 use crate::oci::start;
@@ -126,13 +127,14 @@ fn report(report: &Report) {
 
 fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Result<()> {
     let how = &record.how;
+    let group = how.group(id);
     let mut log = Writer::open(how.log(), cri_log::MAX_SIZE)?;
     let door = Door::open(dir)?;
     match how {
         How::Process(launch) => {
             if !launch.rootless {
                 // Where groups cannot be made there are no limits; the runtime's capabilities have said so.
-                let _ = cgroup::make(id, &launch.limits);
+                let _ = cgroup::make(&group, &launch.limits);
             }
             launch.enter(&dir.0)?;
         }
@@ -147,7 +149,7 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
             How::Bundle(bundle) => run(dir, bundle)?,
         };
         let started_at = Timestamp::now();
-        let process = Process { pid, group: id };
+        let process = Process { pid, group: &group };
         let state = StateRecord {
             shim: own_number()?,
             // The only child so far.
@@ -165,7 +167,7 @@ fn supervise(dir: &ContainerDir, record: &ContainerRecord, id: &OsStr) -> io::Re
         };
         let exit = ExitRecord {
             code: code(status),
-            oom_killed: cgroup::killed_for_memory(id),
+            oom_killed: cgroup::killed_for_memory(&group),
             started_at: Some(started_at),
             finished_at: Timestamp::now(),
             reason: String::new(),
@@ -269,7 +271,7 @@ fn own_number() -> io::Result<i32> {
 /// The container's main process, and what else is in the container.
 struct Process<'a> {
     pid: Pid,
-    group: &'a OsStr,
+    group: &'a Path,
 }
 
 impl Process<'_> {

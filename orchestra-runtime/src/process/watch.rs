@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -12,7 +13,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::process::Child;
 use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
 
 use super::ProcessRuntime;
 use super::record::{ContainerDir, failed};
@@ -25,7 +28,7 @@ impl ProcessRuntime {
             for container in sandbox.containers {
                 if matches!(container.state, ContainerState::Running { .. }) {
                     let (dir, _) = self.inner.disk.container(container.id.as_str())?;
-                    self.watch(container.id, dir, sandbox.meta.pod.clone());
+                    self.watch(container.id, dir, sandbox.meta.pod.clone(), None);
                 }
             }
         }
@@ -43,23 +46,38 @@ impl ProcessRuntime {
         Ok(events.boxed())
     }
 
-    /// Tells of a container's end, once.
-    pub(super) fn watch(&self, id: ContainerId, dir: ContainerDir, pod: PodRef) {
-        let lock = || self.inner.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !lock().insert(id.to_string()) {
+    /// Tells of a container's end, once. `shim` is what holds it, if it is our child.
+    pub(super) fn watch(&self, id: ContainerId, dir: ContainerDir, pod: PodRef, shim: Option<Child>) {
+        let mut watched = self.inner.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.contains_key(id.as_str()) {
             return;
         }
+        let name = id.to_string();
         // Not the runtime itself: a task must not keep alive what nobody uses any more.
         let inner = std::sync::Arc::downgrade(&self.inner);
-        tokio::spawn(async move {
+        let watching = tokio::spawn(async move {
             if let Err(error) = ended(&dir).await {
                 tracing::warn!(container = %id, %error, "cannot wait for a container");
             }
+            if let Some(mut shim) = shim {
+                let _ = shim.wait().await;
+            }
             let Some(inner) = inner.upgrade() else { return };
             let kind = EventKind::Exited(id.clone());
-            inner.watched.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(id.as_str());
             let _ = inner.events.send(RuntimeEvent { pod, kind });
+            inner.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(id.as_str());
         });
+        watched.insert(name, Watching(watching.abort_handle()));
+    }
+}
+
+/// A task that waits for a container's end, for as long as somebody may be told of it.
+#[derive(Debug)]
+pub(super) struct Watching(AbortHandle);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -5,11 +5,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use orchestra_core::runtime::{Filter, ImageRef, Runtime as _};
 use orchestra_runtime::cri::CriRuntime;
 
+use crate::support::daemons::{answers, make_busybox};
 use crate::support::holds;
 
 /// The image that tests run: busybox.
@@ -63,18 +63,12 @@ impl Daemon {
 
     /// Waits until it takes pods: its network is read after it answers.
     async fn answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let ready = match CriRuntime::connect_to(&self.socket()).await {
-                Ok(runtime) => runtime.list(&Filter::default()).await.map(drop),
-                Err(error) => Err(error),
-            };
-            let Err(error) = ready else { return };
-            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(5).collect();
-            assert!(Instant::now() < deadline, "containerd does not answer: {error}\n{last:#?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let socket = self.socket();
+        let lists = move || {
+            let socket = socket.clone();
+            async move { CriRuntime::connect_to(&socket).await?.list(&Filter::default()).await.map(drop) }
+        };
+        answers("containerd", &self.path("log"), lists).await;
     }
 
     /// What is imported is known to the CRI a moment later.
@@ -90,16 +84,8 @@ impl Daemon {
     /// Both images are of one layer, in an archive as `docker save` writes it.
     fn load_images(&self) {
         let (root, archive) = (self.path("root-of-image"), self.path("archive"));
-        std::fs::create_dir_all(root.join("bin")).unwrap();
         std::fs::create_dir_all(&archive).unwrap();
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        std::fs::copy(busybox.expect("busybox of busybox-static"), root.join("bin/busybox")).unwrap();
-        for applet in ["sh", "sleep", "echo", "cat", "true", "id", "hostname", "env", "stty", "httpd", "ls"] {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        for folder in ["tmp", "etc", "proc", "dev", "sys"] {
-            std::fs::create_dir(root.join(folder)).unwrap();
-        }
+        make_busybox(&root);
         let layer = archive.join("layer.tar");
         run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&layer).arg("."));
         let sum = run(Command::new("sha256sum").arg(&layer));

@@ -10,10 +10,13 @@ use orchestra_runtime::cri::CriRuntime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod daemon;
+#[path = "../support/devices.rs"]
+mod devices;
 #[path = "../support/mod.rs"]
 mod support;
 
 use daemon::{Daemon, IMAGE};
+use support::pods::{Mortal, bears_a_daemon_that_is_killed, bears_bad_pods};
 use support::{ended, holds, output, started};
 
 fn sandbox(daemon: &Daemon, pod: &str) -> SandboxSpec {
@@ -54,6 +57,11 @@ async fn pods_on_a_real_containerd() {
     what_a_container_gets(&daemon, &runtime).await;
     failures_have_kinds(&daemon, &runtime).await;
     ports_lead_into_pods(&daemon, &runtime).await;
+    the_whole_machine(&daemon, &runtime).await;
+    support::resizes(&runtime, &sandbox(&daemon, "resized"), IMAGE).await;
+    support::holds_pods(&runtime, &sandbox(&daemon, "held-cri"), IMAGE).await;
+    support::refuses_handlers(&runtime, &sandbox(&daemon, "odd")).await;
+    support::shows_images(&runtime, &sandbox(&daemon, "images"), IMAGE, daemon.path("volumes/image")).await;
     long_logs_are_put_aside(&daemon, &runtime).await;
     the_daemon_goes_and_comes_back(&mut daemon, &runtime).await;
 }
@@ -72,6 +80,7 @@ async fn what_a_container_gets(daemon: &Daemon, runtime: &CriRuntime) {
         host_path: volume,
         container_path: "/v".into(),
         read_only: true,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     }];
     spec.security.run_as_user = Some(1000);
@@ -134,6 +143,22 @@ async fn ports_lead_into_pods(daemon: &Daemon, runtime: &CriRuntime) {
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
+async fn the_whole_machine(daemon: &Daemon, runtime: &CriRuntime) {
+    let mut pod = sandbox(daemon, "privileged");
+    pod.privileged = true;
+    let made = runtime.run_sandbox(&pod).await.unwrap();
+    let mut spec = container("all", "/bin/busybox mount -t tmpfs none /tmp && echo mounted");
+    spec.security.privileged = true;
+    assert_eq!(output(runtime, &made.id, &spec).await, "mounted\n");
+    let script = "test -n \"$(/bin/busybox head -c 5 /proc/timer_list)\" && echo timers; \
+                  (: > /proc/sys/kernel/domainname) 2>/dev/null && echo sys";
+    assert_eq!(output(runtime, &made.id, &container("usual", script)).await, "");
+    let mut spec = container("open", script);
+    spec.security.unmasked_proc = true;
+    assert_eq!(output(runtime, &made.id, &spec).await, "timers\nsys\n");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
 async fn the_daemon_goes_and_comes_back(daemon: &mut Daemon, runtime: &CriRuntime) {
     let made = runtime.run_sandbox(&sandbox(daemon, "stays")).await.unwrap();
     let id = started(runtime, &made.id, &container("app", "sleep 600")).await;
@@ -167,4 +192,31 @@ async fn long_logs_are_put_aside(daemon: &Daemon, runtime: &CriRuntime) {
     assert_eq!(pieces.concat(), b"last\n");
     runtime.remove_sandbox(&made.id).await.unwrap();
     assert!(!folder.exists(), "what was put aside is removed too");
+}
+
+#[async_trait::async_trait]
+impl Mortal for Daemon {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    async fn restart(&mut self) {
+        self.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_bears_bad_pods_and_a_daemon_that_is_killed() {
+    let Some(mut daemon) = Daemon::start().await else { return };
+    let runtime: Arc<dyn Runtime> = Arc::new(CriRuntime::connect_to(&daemon.socket()).await.unwrap());
+    let (one, two) = (daemon.path("one"), daemon.path("two"));
+    bears_bad_pods(Arc::clone(&runtime), IMAGE, &one).await;
+    bears_a_daemon_that_is_killed(&mut daemon, runtime, IMAGE, &two).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_have_the_devices_of_plugins() {
+    let Some(daemon) = Daemon::start().await else { return };
+    let runtime = CriRuntime::connect_to(&daemon.socket()).await.unwrap();
+    devices::gives_devices(Arc::new(runtime), IMAGE, &daemon.path("node")).await;
 }

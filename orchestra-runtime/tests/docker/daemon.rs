@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use orchestra_runtime::docker::DockerRuntime;
 
+use crate::support::daemons::{answers, make_busybox};
+
 /// The image that tests run: busybox, as `orchestra-test/busybox:1`.
 pub(crate) const IMAGE: &str = "orchestra-test/busybox:1";
 
@@ -60,28 +62,17 @@ impl Daemon {
     }
 
     async fn answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while let Err(error) = DockerRuntime::connect_to(&self.host()).await {
-            let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-            let last: Vec<&str> = log.lines().rev().take(5).collect();
-            assert!(Instant::now() < deadline, "dockerd does not answer: {error}\n{last:#?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+        let host = self.host();
+        let connects = move || {
+            let host = host.clone();
+            async move { DockerRuntime::connect_to(&host).await.map(drop) }
+        };
+        answers("dockerd", &self.path("log"), connects).await;
     }
 
     fn load_image(&self) {
         let root = self.path("image");
-        std::fs::create_dir_all(root.join("bin")).unwrap();
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-        std::fs::copy(busybox.expect("busybox of busybox-static"), root.join("bin/busybox")).unwrap();
-        for applet in
-            ["sh", "sleep", "echo", "cat", "true", "id", "hostname", "env", "wget", "httpd", "tail", "ls"]
-        {
-            std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
-        }
-        for folder in ["tmp", "etc", "proc", "dev"] {
-            std::fs::create_dir(root.join(folder)).unwrap();
-        }
+        make_busybox(&root);
         let tar = Command::new("tar").arg("-C").arg(&root).args(["-c", "."]).output().expect("tar").stdout;
         let mut import = Command::new("docker")
             .args(["-H", &self.host(), "import", "-", IMAGE])

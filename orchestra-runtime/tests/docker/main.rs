@@ -12,10 +12,13 @@ use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::Volumes;
 
 mod daemon;
+#[path = "../support/devices.rs"]
+mod devices;
 #[path = "../support/mod.rs"]
 mod support;
 
 use daemon::{Daemon, IMAGE};
+use support::pods::{Mortal, bears_a_daemon_that_is_killed, bears_bad_pods};
 use support::{ended, holds, output, read, started};
 
 fn sandbox(pod: &str) -> SandboxSpec {
@@ -56,6 +59,10 @@ async fn pods_on_a_real_daemon() {
     failures_have_kinds(&runtime).await;
     sessions(&runtime).await;
     the_whole_machine(&runtime).await;
+    support::resizes(&runtime, &sandbox("resized"), IMAGE).await;
+    support::holds_pods(&runtime, &sandbox("held-docker"), IMAGE).await;
+    support::refuses_handlers(&runtime, &sandbox("odd")).await;
+    support::shows_images(&runtime, &sandbox("images"), IMAGE, daemon.path("volumes/image")).await;
     sub_paths(&daemon, &runtime).await;
     lost_sandbox(&daemon, &runtime).await;
     the_daemon_goes_and_comes_back(&mut daemon, &runtime).await;
@@ -90,6 +97,7 @@ async fn what_a_container_gets(daemon: &Daemon, runtime: &DockerRuntime) {
         host_path: volume,
         container_path: "/v".into(),
         read_only: true,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     }];
     spec.security.run_as_user = Some(1000);
@@ -122,6 +130,7 @@ async fn the_whole_machine(runtime: &DockerRuntime) {
         host_path: "/".into(),
         container_path: "/machine".into(),
         read_only: true,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     }];
     assert_eq!(output(runtime, &made.id, &spec).await, "seen\n");
@@ -159,6 +168,7 @@ async fn sub_paths(daemon: &Daemon, runtime: &DockerRuntime) {
             host_path: place,
             container_path: "/v".into(),
             read_only: false,
+            recursive_read_only: false,
             propagation: Propagation::Private,
         }];
         assert_eq!(output(runtime, &made.id, &spec).await, "harmless\n", "round {round}");
@@ -261,4 +271,31 @@ async fn the_daemon_goes_and_comes_back(daemon: &mut Daemon, runtime: &DockerRun
     let found = runtime.list(&Filter::owner("test/node")).await.unwrap();
     assert_eq!((found.len(), found[0].state, &found[0].ips), (1, SandboxState::Ready, &made.ips));
     runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+#[async_trait::async_trait]
+impl Mortal for Daemon {
+    fn kill(&mut self) {
+        self.kill();
+    }
+
+    async fn restart(&mut self) {
+        self.restart().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_bears_bad_pods_and_a_daemon_that_is_killed() {
+    let Some(mut daemon) = Daemon::start().await else { return };
+    let runtime: Arc<dyn Runtime> = Arc::new(DockerRuntime::connect_to(&daemon.host()).await.unwrap());
+    let (one, two) = (daemon.path("one"), daemon.path("two"));
+    bears_bad_pods(Arc::clone(&runtime), IMAGE, &one).await;
+    bears_a_daemon_that_is_killed(&mut daemon, runtime, IMAGE, &two).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_have_the_devices_of_plugins() {
+    let Some(daemon) = Daemon::start().await else { return };
+    let runtime = DockerRuntime::connect_to(&daemon.host()).await.unwrap();
+    devices::gives_devices(Arc::new(runtime), IMAGE, &daemon.path("node")).await;
 }

@@ -9,6 +9,8 @@ use orchestra_runtime::native::NativeRuntime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod archive;
+#[path = "../support/devices.rs"]
+mod devices;
 mod place;
 #[path = "../support/mod.rs"]
 mod support;
@@ -52,7 +54,13 @@ async fn pods_without_a_daemon() {
     let runtime = place.open().await;
     what_a_container_gets(&place, &runtime).await;
     what_a_container_may_not(&place, &runtime).await;
+    what_is_strict(&place, &runtime).await;
+    mounts_are_passed_on(&place, &runtime).await;
     what_a_pod_asks_for(&place, &runtime).await;
+    support::resizes(&runtime, &place.sandbox("resized"), IMAGE).await;
+    support::holds_pods(&runtime, &place.sandbox("held-native"), IMAGE).await;
+    support::refuses_handlers(&runtime, &place.sandbox("odd")).await;
+    support::shows_images(&runtime, &place.sandbox("images"), IMAGE, place.path("volumes/image")).await;
     memory_has_a_limit(&place, &runtime).await;
     processes_are_shared(&place, &runtime).await;
     images_in_use_stay(&place, &runtime).await;
@@ -91,6 +99,7 @@ async fn what_a_container_gets(place: &Place, runtime: &NativeRuntime) {
         host_path: volume.clone(),
         container_path: to.into(),
         read_only: true,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     };
     spec.mounts = vec![mount("/v")];
@@ -137,6 +146,61 @@ async fn what_a_container_may_not(place: &Place, runtime: &NativeRuntime) {
     spec.security.privileged = true;
     assert_eq!(output(runtime, &made.id, &spec).await, "mounted\ndevices\n1\n");
     runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// What is mounted below a volume is as little written as the volume, and a pod's groups are no more than it says.
+async fn what_is_strict(place: &Place, runtime: &NativeRuntime) {
+    let made = runtime.run_sandbox(&place.sandbox("strict")).await.unwrap();
+    let volume = place.path("above");
+    std::fs::create_dir_all(volume.join("below")).unwrap();
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "none"]).arg(volume.join("below")).status();
+    assert!(mounted.unwrap().success());
+    for (recursive, says) in [(false, "written\n"), (true, "")] {
+        let mut spec =
+            container(if recursive { "all" } else { "top" }, "(: > /v/below/x) 2>/dev/null && echo written");
+        spec.mounts = vec![Mount { recursive_read_only: recursive, ..support::shown(volume.clone()) }];
+        assert_eq!(output(runtime, &made.id, &spec).await, says);
+    }
+    rustix::mount::unmount(volume.join("below"), rustix::mount::UnmountFlags::DETACH).unwrap();
+    let mut spec = container("groups", "id -G");
+    spec.security =
+        SecurityContext { strict_groups: true, supplemental_groups: vec![9], ..SecurityContext::default() };
+    assert_eq!(output(runtime, &made.id, &spec).await, "1000 9\n");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// What a container mounts in a folder that it shares is seen on the machine, and what the machine mounts there in it.
+async fn mounts_are_passed_on(place: &Place, runtime: &NativeRuntime) {
+    let volume = place.path("both");
+    for folder in ["ours", "theirs"] {
+        std::fs::create_dir_all(volume.join(folder)).unwrap();
+    }
+    let run = |args: &[&str], to: &std::path::Path| {
+        assert!(std::process::Command::new("mount").args(args).arg(to).status().unwrap().success());
+    };
+    run(&["--bind", volume.to_str().unwrap()], &volume);
+    run(&["--make-shared"], &volume);
+    let made = runtime.run_sandbox(&place.sandbox("both")).await.unwrap();
+    let script = "mount -t tmpfs none /v/theirs && echo theirs > /v/theirs/f; echo up; \
+                  while ! cat /v/ours/f 2>/dev/null; do sleep 0.1; done; exec sleep 600";
+    let mut spec = container("app", script);
+    spec.security.privileged = true;
+    let propagation = Propagation::Bidirectional;
+    spec.mounts = vec![Mount { read_only: false, propagation, ..support::shown(volume.clone()) }];
+    let id = started(runtime, &made.id, &spec).await;
+    says(runtime, &id, "up").await;
+    assert_eq!(std::fs::read_to_string(volume.join("theirs/f")).unwrap(), "theirs\n");
+    run(&["-t", "tmpfs", "none"], &volume.join("ours"));
+    std::fs::write(volume.join("ours/f"), "ours\n").unwrap();
+    says(runtime, &id, "ours").await;
+    let root = place.path("data/containers").join(id.as_str()).join("rootfs/bin");
+    assert!(!root.exists(), "the root of the container is not seen");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+    assert!(volume.join("theirs/f").exists(), "it is the machine's from then on");
+    for mounted in ["ours", "theirs", ""] {
+        rustix::mount::unmount(volume.join(mounted), rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
 }
 
 async fn what_a_pod_asks_for(place: &Place, runtime: &NativeRuntime) {
@@ -271,6 +335,21 @@ async fn nothing_is_left_of_what_does_not_want_to_end() {
     assert_eq!(processes_with("48131"), 0);
     without_group(&id).await;
     runtime.remove_sandbox(&made.id).await.unwrap();
+    assert_eq!(place.mounts(), [""; 0], "nothing is left mounted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_bears_bad_pods() {
+    let Some(place) = Place::new().await else { return };
+    support::pods::bears_bad_pods(Arc::new(place.open().await), IMAGE, &place.path("node")).await;
+    assert_eq!(processes_with("48150") + processes_with("48151"), 0);
+    assert_eq!(place.mounts(), [""; 0], "nothing is left mounted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_have_the_devices_of_plugins() {
+    let Some(place) = Place::new().await else { return };
+    devices::gives_devices(Arc::new(place.open().await), IMAGE, &place.path("node")).await;
     assert_eq!(place.mounts(), [""; 0], "nothing is left mounted");
 }
 

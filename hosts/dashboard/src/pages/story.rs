@@ -3,10 +3,10 @@
 use maud::{Markup, html};
 use orchestra_core::explain::{Severity, Step, Story};
 
-use super::parts::link;
-use crate::api::Asker;
+use super::parts::{guard, hidden, link};
 use crate::explained::{self, spot};
 use crate::route::Spot;
+use crate::visit::Visit;
 
 /// The steps from an object to the cause.
 pub(super) fn chain(story: &Story) -> Markup {
@@ -38,11 +38,20 @@ fn told_step(step: &Step) -> Markup {
 }
 
 /// What is the matter with the object of a page, if anything is.
-pub(crate) async fn why(asker: &Asker<'_>, object: &Spot) -> Markup {
-    match explained::story(asker, object).await {
+pub(crate) async fn why(visit: &Visit<'_>, object: &Spot) -> Markup {
+    match explained::story(&visit.asker, object).await {
         Some(story) => {
             let class = if story.severity == Severity::Critical { "bad" } else { "busy" };
-            html! { section class={ "why " (class) } aria-label="What is the matter" { h2 { "Why" } (chain(&story)) } }
+            html! {
+                section class={ "why " (class) } aria-label="What is the matter" {
+                    h2 { "Why" }
+                    (chain(&story))
+                    form method="post" action="what-if" {
+                        (guard(visit)) (hidden(&object.query()))
+                        button.quiet name="what" value="help" { "What would help?" }
+                    }
+                }
+            }
         }
         None => html! {},
     }

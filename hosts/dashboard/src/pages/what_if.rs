@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::parts::{guard, hidden};
 use super::{View, notice};
 use crate::api::{Failure, Write};
+use crate::explained;
 use crate::route::{self, Query, Spot};
 use crate::tell::{self, Tone, list, text};
 use crate::visit::Visit;
@@ -18,6 +19,9 @@ pub(crate) async fn page(visit: &Visit<'_>, form: &Query) -> Result<View, Failur
     let spot = Spot::of(form);
     if !spot.is_sound() {
         return Err(Failure::new(400, "No object is named."));
+    }
+    if form.get("what") == "help" {
+        return Ok(help(visit, &spot).await);
     }
     let change = change(form, &spot)?;
     let asked = visit.asker.write(Write::json(Method::POST, PATH, &json!({"changes": [change]}))).await;
@@ -36,6 +40,39 @@ pub(crate) async fn page(visit: &Visit<'_>, form: &Query) -> Result<View, Failur
         }
     };
     Ok(View::new(title, body))
+}
+
+/// Which small change helps the object.
+async fn help(visit: &Visit<'_>, spot: &Spot) -> View {
+    let helps = explained::helps(&visit.asker, spot).await;
+    let body = html! {
+        nav.crumbs { a href=(spot.link()) { (spot.name) } }
+        h1 { "What would help" }
+        @match &helps {
+            Ok(Value::Null) => p.notice { "None of the small changes that were tried in a copy of the cluster helps." },
+            Ok(remedy) => (told_remedy(remedy)),
+            Err(failure) if failure.code == 404 => p.notice { "Only orchestra's own API server can tell." },
+            Err(failure) => (notice(failure)),
+        }
+        div.bar-below { a.button href=(spot.link()) { "Back to it" } }
+    };
+    View::new(format!("What would help: {}", spot.name), body)
+}
+
+fn told_remedy(remedy: &Value) -> Markup {
+    let when = match remedy["seconds"].as_i64() {
+        None | Some(0) => "at once".to_owned(),
+        Some(seconds) => format!("{} later", tell::span(seconds)),
+    };
+    html! {
+        p.notice.good { "To " strong { (text(remedy, "/does")) } ": "
+            @match remedy["left"].as_str() {
+                None => { "nothing was the matter any more " (when) "." },
+                Some(left) => { (when) " there was less the matter: " (left) },
+            }
+        }
+        p.quiet { "It was tried in a copy of the cluster, in a time of its own; nothing was changed here." }
+    }
 }
 
 /// What is asked about, as the API takes it.
@@ -276,6 +313,23 @@ mod tests {
         ] {
             assert_eq!(asked(&form), expected, "{form}");
         }
+    }
+
+    #[test]
+    fn what_helps_is_told_escaped() {
+        let mut remedy =
+            json!({"does": "raise pods to 5 of the quota <few>", "change": {}, "seconds": 3, "left": null});
+        let told = told_remedy(&remedy).into_string();
+        assert!(
+            told.contains("the quota &lt;few&gt;</strong>: nothing was the matter any more 3s later."),
+            "{told}"
+        );
+        remedy["left"] = json!("Deployment web has <2> of its 5 pods available.");
+        let told = told_remedy(&remedy).into_string();
+        assert!(
+            told.contains("3s later there was less the matter: Deployment web has &lt;2&gt; of"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::{Aggregation, Api, Shared, apis};
 
 /// How often each service is asked, as in Kubernetes when it answers, and as soon as that when it does not.
-const AGAIN: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(5);
 /// How long it may take, as in Kubernetes.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How large what it says of itself may be.
@@ -77,7 +77,7 @@ pub(super) async fn run(aggregator: Weak<Shared>, clock: SharedClock, aggregatio
         shared.forget(&all);
         join_all(all.iter().map(|api| shared.look(api))).await;
         drop(shared);
-        clock.sleep(AGAIN).await;
+        clock.sleep(PERIOD).await;
     }
 }
 

@@ -23,6 +23,7 @@ use tracing::debug;
 
 use super::{Aggregator, Api};
 use crate::reply::{self, Body};
+use crate::streams::relay::relay;
 
 /// How long the head of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -161,9 +162,8 @@ fn switched(answer: Response<Incoming>, client: OnUpgrade, closing: &Cancellatio
             Ok((client, service)) => (client, service),
             Err(error) => return debug!(%error, "a connection was not upgraded"),
         };
-        let (mut client, mut service) = (TokioIo::new(client), TokioIo::new(service));
-        let copying = tokio::io::copy_bidirectional(&mut client, &mut service);
-        if let Some(Err(error)) = closing.run_until_cancelled(copying).await {
+        let relaying = relay(TokioIo::new(client), TokioIo::new(service));
+        if let Some(Err(error)) = closing.run_until_cancelled(relaying).await {
             debug!(%error, "an upgraded connection ended");
         }
     });

@@ -22,7 +22,7 @@ use crate::streams::handshake::Handshake;
 use crate::streams::session::{both, forward_streams, report};
 use crate::streams::tunnel::Tunnel;
 use crate::streams::upgrade::Upgrade;
-use crate::streams::{options, port_forward};
+use crate::streams::{FORWARD, TUNNEL, options, port_forward};
 
 /// What a request connects to, if anything.
 pub(crate) fn asked_for(resource: &Resource, target: &Target) -> Option<Stream> {
@@ -160,11 +160,9 @@ impl Frontend {
         target: &Target,
         query: &QueryString,
     ) -> Result<Response<Body>, Status> {
-        const SPDY: &str = "portforward.k8s.io";
-        const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
         let channels = Version::V4.name();
         let websocket_protocols = [(TUNNEL, TUNNEL), (channels, channels)];
-        let handshake = Handshake::of(&asking.head().headers, &websocket_protocols, &[(SPDY, SPDY)])?;
+        let handshake = Handshake::of(&asking.head().headers, &websocket_protocols, &[(FORWARD, FORWARD)])?;
         let upgrade = Upgrade::of(&asking.head().extensions)?;
         let ports = match &handshake {
             Handshake::WebSocket { protocol, .. } if *protocol == channels => port_forward::ports(query)?,

@@ -2,9 +2,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use http_body_util::Full;
 use orchestra_core::api::User;
 use orchestra_dashboard::{Api, Dashboard};
@@ -55,10 +54,7 @@ impl Frontend {
             }
             Err(status) => reply::failed(&status),
         };
-        if payload.is_left() && version < Version::HTTP_2 {
-            // What follows on this connection would be read as the next request.
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        payload.settle(version, &mut answer).await;
         reply::finish(&mut answer, id);
         answer
     }

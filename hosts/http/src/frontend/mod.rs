@@ -34,6 +34,7 @@ use orchestra_core::api::openapi::Documents;
 use orchestra_core::api::{Server, Service as _, User};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::node::Directory;
+use orchestra_core::scheduler::Configuration;
 use orchestra_dashboard::Dashboard;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
@@ -95,6 +96,8 @@ pub struct Frontend {
     proxy: Option<FrontProxy>,
     aggregator: Option<Aggregator>,
     dashboard: Option<Dashboard>,
+    /// How the cluster's scheduler was told to place pods.
+    scheduler: Option<Configuration>,
     /// How many forks of the cluster may live at a time.
     forks: Arc<Semaphore>,
 }
@@ -108,7 +111,8 @@ impl fmt::Debug for Frontend {
 impl Frontend {
     /// The face of a cluster's API, for those who have a certificate of the authority that its TLS believes.
     pub fn new(cluster: &Cluster) -> Self {
-        Self::of(Arc::clone(cluster.server()), cluster.directory().clone())
+        let scheduler = cluster.scheduler().cloned();
+        Self { scheduler, ..Self::of(Arc::clone(cluster.server()), cluster.directory().clone()) }
     }
 
     /// The face of a server, whose nodes are reached by `directory`.
@@ -135,6 +139,7 @@ impl Frontend {
             proxy,
             aggregator,
             dashboard: None,
+            scheduler: None,
             forks: Arc::new(Semaphore::new(what_if::FORKS)),
         }
     }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, Version};
+use http::{HeaderMap, Request, Response};
 use orchestra_core::api::{Refusal, Service as _, Status, User, Verb};
 use tokio_util::sync::CancellationToken;
 
@@ -63,10 +63,7 @@ impl Frontend {
         let id = reply::audit_id(&head.headers);
         let outcome = self.known(sender, &head, &call, id.as_ref(), &mut payload, closing).await;
         let mut answer = outcome.unwrap_or_else(|status| reply::failure(&status, call.wanted()));
-        if payload.is_left() && head.version < Version::HTTP_2 {
-            // What follows on this connection would be read as the next request.
-            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
+        payload.settle(head.version, &mut answer).await;
         let took = (!call.is_watch()).then(|| began.elapsed());
         self.metrics.answered(&call.counted(), answer.status().as_u16(), took);
         reply::finish(&mut answer, id);

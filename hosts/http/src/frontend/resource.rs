@@ -109,7 +109,7 @@ impl Frontend {
         match &answer.reply {
             Reply::Object(entry) => writer.object(entry, &mut out)?,
             Reply::List(list) => writer.list(list, &mut out)?,
-            Reply::Value(value) => out = value.to_string().into_bytes(),
+            Reply::Value(value) => writer.value(value, &mut out),
         }
         record.answers(&out);
         let code = if answer.created { 201 } else { 200 };

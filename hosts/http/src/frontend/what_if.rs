@@ -12,9 +12,10 @@ use http::{Method, Response};
 use orchestra_core::api::access::AccessRequest;
 use orchestra_core::api::{Reason, Status, User};
 use orchestra_core::cluster::Fork;
-use orchestra_core::what_if::{AskError, Change, Question, ask_here, shown};
+use orchestra_core::what_if::{AskError, Intervention, Question, ask_here, shown};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Frontend;
 use crate::body::{Bounds, Payload};
@@ -28,7 +29,7 @@ const MOST: usize = 200;
 
 #[derive(Deserialize)]
 struct Asked {
-    changes: Vec<Change>,
+    changes: Vec<Intervention>,
 }
 
 impl Frontend {
@@ -59,10 +60,8 @@ impl Frontend {
         for (verb, target) in &rights {
             self.server.authorize(user, AccessRequest::resource(verb.as_str(), target)).await?;
         }
-        let busy =
-            |_| Status::new(Reason::TooManyRequests, "others are asking what would happen; ask again later");
-        let turn = self.forks.clone().try_acquire_owned().map_err(busy)?;
-        let fork = Fork::of_server(&self.server).await?;
+        let turn = self.turn()?;
+        let fork = self.fork().await?;
         let question = Question::new(changes);
         // It goes on to its end when nobody waits for it any more, and has its turn until then.
         let asked = tokio::task::spawn_blocking(move || {
@@ -77,9 +76,25 @@ impl Frontend {
         }
         call.wanted().json(200, answer.to_string()).await
     }
+
+    /// What the cluster holds now, with its scheduler.
+    pub(super) async fn fork(&self) -> Result<Fork, Status> {
+        let fork = Fork::of_server(&self.server).await?;
+        Ok(self.scheduler.iter().cloned().fold(fork, Fork::scheduler))
+    }
+
+    /// Leave to have a fork live.
+    ///
+    /// # Errors
+    /// 429 while as many live as may.
+    pub(super) fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let busy =
+            |_| Status::new(Reason::TooManyRequests, "others are asking what would happen; ask again later");
+        self.forks.clone().try_acquire_owned().map_err(busy)
+    }
 }
 
-fn read(body: &[u8]) -> Result<Vec<Change>, Status> {
+fn read(body: &[u8]) -> Result<Vec<Intervention>, Status> {
     let asked: Asked = serde_json::from_slice(body)
         .map_err(|error| Status::bad_request(format!("the question cannot be read: {error}")))?;
     match asked.changes.len() {
@@ -89,7 +104,7 @@ fn read(body: &[u8]) -> Result<Vec<Change>, Status> {
     }
 }
 
-fn refused(error: AskError) -> Status {
+pub(super) fn refused(error: AskError) -> Status {
     match error {
         AskError::Refused { .. } => Status::new(Reason::Invalid, error.to_string()),
         other => Status::internal(other),

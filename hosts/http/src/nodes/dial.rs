@@ -17,8 +17,7 @@ use rustls::pki_types::ServerName;
 use super::sessions::{self, SessionRequest};
 use super::{MASTER, figures, logs};
 use crate::pki::{Authority, PkiError, node_host};
-use crate::remote::session;
-use crate::remote::{Call, Channel};
+use crate::remote::{Call, Channel, forward, session};
 use crate::tls::ClientTls;
 
 /// Reaches the agents of nodes where the nodes say that they are, as the master.
@@ -99,6 +98,11 @@ impl NodeService for DialedNode {
         figures::read(&body)
     }
 
+    async fn probe_metrics(&self) -> Result<String, Status> {
+        let (_, _, body) = self.channel.call(Call::get(figures::PROBES.to_owned()), "text/plain").await?;
+        String::from_utf8(body.into()).map_err(Status::internal)
+    }
+
     async fn exec(&self, pod: &PodRef, container: &str, options: &ExecOptions) -> Result<Session, Status> {
         let (pod, container, options) = (pod.clone(), container.to_owned(), options.clone());
         let path = sessions::write(&SessionRequest::Exec { pod, container, options: options.clone() });
@@ -118,7 +122,7 @@ impl NodeService for DialedNode {
 
     async fn port_forward(&self, pod: &PodRef, port: u16) -> Result<Box<dyn Duplex>, Status> {
         let request = SessionRequest::Port { pod: pod.clone(), port };
-        session::plain(&self.channel, sessions::write(&request)).await
+        forward::port_of_agent(&self.channel, sessions::write(&request), port).await
     }
 }
 

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use orchestra_core::api::represent::Format;
@@ -11,31 +12,36 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::sessions::{self, SessionRequest};
-use super::{MASTER, read};
+use super::submitted::Submitted;
+use super::{MASTER, MASTERS, read};
+use crate::body::{Bounds, Payload};
 use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
+use crate::streams::FORWARD;
 use crate::streams::channels::Version;
-use crate::streams::handshake::{self, Handshake, Named};
-use crate::streams::session::websocket_session;
+use crate::streams::handshake::{Handshake, Named};
+use crate::streams::session::{forward_one, websocket_session};
 use crate::streams::upgrade::Upgrade;
 
-/// The agent of a node is asked by masters alone, which do not speak it.
+/// Commands are begun by masters alone, which do not speak it.
 const NO_SPDY: [Named<Version>; 0] = [];
 
-/// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`.
+/// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`. To whoever is in the group
+/// `system:masters` it serves the manifests that are `submitted`.
 pub async fn serve_node(
     listener: TcpListener,
     tls: ServerTls,
-    service: Arc<dyn NodeService>,
+    (service, submitted): (Arc<dyn NodeService>, Arc<Submitted>),
     shutdown: CancellationToken,
 ) {
-    let door = Door { service, closing: shutdown.clone() };
+    let door = Door { service, submitted, closing: shutdown.clone() };
     accept(listener, tls, Arc::new(door), Limits::default(), shutdown).await;
 }
 
 struct Door {
     service: Arc<dyn NodeService>,
+    submitted: Arc<Submitted>,
     closing: CancellationToken,
 }
 
@@ -43,9 +49,19 @@ struct Door {
 impl Answer for Door {
     async fn answer(&self, request: Request<Incoming>, origin: &Origin) -> Response<Body> {
         let user = origin.certificate.as_ref().map(|certificate| &certificate.user);
-        let outcome = self.respond(&request, user).await;
         let plain = Wanted::of(Format::Json, request.headers(), None);
-        outcome.unwrap_or_else(|status| reply::failure(&status, plain))
+        if !Submitted::serves(request.uri().path()) {
+            return self
+                .respond(&request, user)
+                .await
+                .unwrap_or_else(|status| reply::failure(&status, plain));
+        }
+        let (head, body) = request.into_parts();
+        let mut payload = Payload::new(body);
+        let outcome = self.manifests(&head, &mut payload, user).await;
+        let mut answer = outcome.unwrap_or_else(|status| reply::failure(&status, plain));
+        payload.settle(head.version, &mut answer).await;
+        answer
     }
 }
 
@@ -74,6 +90,21 @@ impl Door {
         }
     }
 
+    async fn manifests(
+        &self,
+        head: &Parts,
+        payload: &mut Payload<Incoming>,
+        user: Option<&User>,
+    ) -> Result<Response<Body>, Status> {
+        let user = user.ok_or_else(|| Status::new(Reason::Unauthorized, "Unauthorized"))?;
+        if !user.groups.iter().any(|group| group == MASTERS) {
+            let message = format!("the user {} may not submit manifests; who is in {MASTERS} may", user.name);
+            return Err(Status::new(Reason::Forbidden, message));
+        }
+        let body = payload.read(Bounds::API).await?;
+        self.submitted.answer(&head.method, head.uri.path(), &body).await
+    }
+
     /// Begins a session before it agrees to another protocol, so that what stands against it is said in HTTP.
     async fn connect(
         &self,
@@ -82,17 +113,14 @@ impl Door {
     ) -> Result<Response<Body>, Status> {
         let upgrade = Upgrade::of(request.extensions())?;
         if let SessionRequest::Port { pod, port } = wanted {
-            let answer = handshake::plain(request.headers())?;
-            let mut to = self.service.port_forward(&pod, port).await?;
-            upgrade.then(move |mut connection| async move {
-                // Whichever breaks off, both have ended.
-                let _ = tokio::io::copy_bidirectional(&mut connection, &mut to).await;
-            });
-            return Ok(answer);
+            let handshake = Handshake::<(), ()>::of(request.headers(), &[], &[(FORWARD, ())])?;
+            let to = self.service.port_forward(&pod, port).await?;
+            upgrade.then(move |connection| forward_one(connection, to));
+            return Ok(handshake.answer(|()| "", |()| FORWARD));
         }
         let handshake = Handshake::of(request.headers(), &Version::SERVED, &NO_SPDY)?;
         let Handshake::WebSocket { protocol, .. } = handshake else {
-            return Err(Status::bad_request("the agent of a node speaks WebSocket"));
+            return Err(Status::bad_request("the agent of a node runs commands by WebSocket alone"));
         };
         let (streams, session) = self.begin(wanted).await?;
         upgrade.then(move |connection| websocket_session(connection, protocol, streams, session));

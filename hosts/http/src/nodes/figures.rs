@@ -3,7 +3,7 @@
 use http::Response;
 use orchestra_core::api::Status;
 use orchestra_core::node::NodeService;
-use orchestra_core::node::figures::{Summary, resource_metrics};
+use orchestra_core::node::figures::{Summary, cadvisor_metrics, resource_metrics};
 
 use crate::reply::{self, Body};
 
@@ -11,6 +11,11 @@ use crate::reply::{self, Body};
 pub(super) const SUMMARY: &str = "/stats/summary";
 /// The figures of processors and memory, for Prometheus.
 const RESOURCE: &str = "/metrics/resource";
+
+/// The same and more by the names of cAdvisor.
+const CADVISOR: &str = "/metrics/cadvisor";
+/// How probes came out.
+pub(super) const PROBES: &str = "/metrics/probes";
 
 /// How Prometheus calls the form of its text.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -22,6 +27,10 @@ pub(crate) async fn answer(service: &dyn NodeService, path: &str) -> Option<Resu
         RESOURCE => Some(
             service.summary().await.map(|summary| reply::bytes(200, PROMETHEUS, resource_metrics(&summary))),
         ),
+        CADVISOR => Some(
+            service.summary().await.map(|summary| reply::bytes(200, PROMETHEUS, cadvisor_metrics(&summary))),
+        ),
+        PROBES => Some(service.probe_metrics().await.map(|text| reply::bytes(200, PROMETHEUS, text))),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@
 //! agent answers the master's client certificate and nobody else, and the master believes only the node that it means.
 //!
 //! The paths are the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`, and `/exec/…`, `/attach/…`
-//! and `/portForward/NAMESPACE/POD`, whose connections become WebSockets or plain bytes. The pod's uid is a
+//! and `/portForward/NAMESPACE/POD`, whose connections become WebSockets or, for ports, SPDY. The pod's uid is a
 //! parameter too, so that a pod of the same name that came later is not mistaken for it. `/stats/summary` and
 //! `/metrics/resource` tell what the node and its pods use.
 
@@ -14,10 +14,14 @@ mod figures;
 mod logs;
 mod read;
 mod sessions;
+mod submitted;
 
 pub use dial::HttpDialer;
 pub use door::serve_node;
 pub(crate) use read::read;
+pub use submitted::Submitted;
 
+/// Whose members may submit manifests.
+const MASTERS: &str = "system:masters";
 /// Whom the agents answer.
 const MASTER: &str = "kube-apiserver-kubelet-client";

@@ -9,6 +9,7 @@ use orchestra_core::runtime;
 use orchestra_core::stream::Session;
 
 use super::Connection;
+use super::forward;
 use super::request::{Call, escape, path};
 use super::session;
 
@@ -36,7 +37,7 @@ impl Connection {
             }
             Connect::PortForward(port) => {
                 let path = within(None, vec![format!("ports={port}")]);
-                Ok(Reached::Port(session::port(&self.channel, path).await?))
+                Ok(Reached::Port(forward::port(&self.channel, path, port).await?))
             }
             _ => Err(Status::method_not_allowed()),
         }

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | `request`, `answer` | to HTTP and back; pure |
 //! | `connect` | connections to what runs behind objects |
+//! | `session`, `forward` | commands and ports, on connections that have stopped being HTTP's |
 //! | `upgrade` | connections that stop being HTTP's |
 //! | `channel` | connections, and what becomes of it when they fail |
 //! | `events` | the lines of a watch |
@@ -18,6 +19,7 @@ mod answer;
 mod channel;
 mod connect;
 mod events;
+pub(crate) mod forward;
 mod reflector;
 mod request;
 pub(crate) mod session;
@@ -35,8 +37,8 @@ use http::HeaderMap;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use orchestra_core::api::{
-    Client, Connect, Connection as Reached, Kind, Kinds, Operation, Response, Service, Status, Target, User,
-    WatchOptions, WatchStream,
+    Client, Connect, Connection as Reached, Kind, Kinds, Operation, Resource, Response, Service, Status,
+    Target, User, WatchOptions, WatchStream,
 };
 use orchestra_core::clock::{SharedClock, TokioClock};
 use orchestra_core::meta::{GroupResource, Scope};
@@ -138,6 +140,20 @@ impl Remote {
     /// # Errors
     /// When the address or the certificates are not what they should be.
     pub fn connect(config: RemoteConfig) -> Result<Arc<Self>, ConnectError> {
+        Self::with_kinds(config, [])
+    }
+
+    /// The same, for a program that has kinds of its own: by their rows caches know by which fields their objects are
+    /// selected. Of a kind that is known to the master alone, caches know names and namespaces, and refuse other fields.
+    ///
+    /// # Errors
+    /// As [`Remote::connect`].
+    pub fn with_kinds(
+        config: RemoteConfig,
+        own: impl IntoIterator<Item = Resource>,
+    ) -> Result<Arc<Self>, ConnectError> {
+        let mut kinds = objects::builtin();
+        kinds.add_all(own);
         let (identity, token) = match &config.credential {
             Credential::Token(token) => (None, Some(token.as_str())),
             Credential::Certificate(identity) => (Some(identity), None),
@@ -146,7 +162,7 @@ impl Remote {
         let channel = Channel::new(&config.url, &tls, None, token)?;
         let stop = CancellationToken::new();
         Ok(Arc::new(Self {
-            connection: Connection { channel, kinds: Arc::new(objects::builtin()) },
+            connection: Connection { channel, kinds: Arc::new(kinds) },
             clock: TokioClock::system(),
             caches: Mutex::default(),
             _stop_with_this: stop.clone().drop_guard(),

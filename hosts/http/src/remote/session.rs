@@ -1,8 +1,4 @@
-//! The client's side of [streams](crate::streams): a session or a connection to a port, of a server elsewhere.
-
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+//! The client's side of [streams](crate::streams): a session of a server elsewhere.
 
 use futures::FutureExt as _;
 use http::header::{
@@ -10,19 +6,19 @@ use http::header::{
     SEC_WEBSOCKET_VERSION,
 };
 use orchestra_core::api::{Reason, Status};
-use orchestra_core::runtime::{AttachOptions, Duplex, RuntimeError, Session, TerminalSize};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use orchestra_core::runtime::{AttachOptions, RuntimeError, Session, TerminalSize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::debug;
 
 use super::{Call, Channel, escape};
 use crate::streams::channels::{Channels, Version, websocket};
 use crate::streams::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use crate::streams::handshake::{accept_of, key};
+use crate::streams::outcome;
+use crate::streams::session::report;
 use crate::streams::upgrade::Raw;
-use crate::streams::{PIPE, PLAIN, outcome};
 
 /// How much may be said of why a command did not end as it should.
 const LONGEST_OUTCOME: u64 = 64 * 1024;
@@ -64,11 +60,7 @@ pub(crate) async fn begin(
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            carried = carried => {
-                if let Err(error) = carried {
-                    debug!(%error, "a session broke off");
-                }
-            }
+            carried = carried => report(carried),
             () = telling => {}
         }
     };
@@ -104,7 +96,7 @@ async fn tell_sizes(mut changes: mpsc::Receiver<TerminalSize>, to: Option<Duplex
 }
 
 /// Agrees with the server on one of these protocols.
-async fn open<P: Copy>(
+pub(super) async fn open<P: Copy>(
     channel: &Channel,
     path: String,
     protocols: &[(&'static str, P)],
@@ -128,85 +120,4 @@ async fn open<P: Copy>(
     let chosen = protocols.iter().find(|(name, _)| said(SEC_WEBSOCKET_PROTOCOL) == Some(name));
     let (_, protocol) = chosen.ok_or_else(|| failed("speaks none of the protocols"))?;
     Ok((*protocol, connection))
-}
-
-/// Opens a connection of plain bytes to what a path leads to.
-///
-/// # Errors
-/// What the server says.
-pub(crate) async fn plain(channel: &Channel, path: String) -> Result<Box<dyn Duplex>, Status> {
-    let (_, connection) = channel.upgrade(Call::get(path), PLAIN, HeaderMap::new()).await?;
-    Ok(Box::new(connection))
-}
-
-/// Opens a connection to a port by the path of a pod's `portforward`. When the server says that it cannot be made, the
-/// connection ends.
-///
-/// # Errors
-/// What the server says.
-pub(crate) async fn port(channel: &Channel, path: String) -> Result<Box<dyn Duplex>, Status> {
-    let (_, connection) = open(channel, path, &[(Version::V4.name(), ())]).await?;
-    let mut channels = Channels::new(Version::V4, 2);
-    let (mut incoming, outgoing) = (channels.incoming(0), channels.outgoing(0));
-    let mut errors = channels.incoming(1);
-    let (ours, mut theirs) = tokio::io::duplex(PIPE);
-    let copying = async move {
-        // Each begins with the number of the port.
-        incoming.read_u16_le().await?;
-        errors.read_u16_le().await?;
-        let mut both = tokio::io::join(incoming, outgoing);
-        let mut errors = errors.take(LONGEST_OUTCOME);
-        let mut why = String::new();
-        tokio::select! {
-            copied = tokio::io::copy_bidirectional(&mut theirs, &mut both) => drop(copied?),
-            _ = errors.read_to_string(&mut why) => {
-                debug!(why, "a port is not connected to any more");
-                // What came before it is still to be read.
-                tokio::io::copy(&mut both, &mut theirs).await?;
-            }
-        }
-        io::Result::Ok(())
-    };
-    let carrying = async move {
-        let carried = channels.run(websocket(connection, Role::Client).await, Role::Client);
-        tokio::select! {
-            _ = copying => {}
-            _ = carried => {}
-        }
-    };
-    Ok(Box::new(Carried { pipe: ours, _carrier: AbortOnDropHandle::new(tokio::spawn(carrying)) }))
-}
-
-/// A pipe whose other end is carried by a task, which ends with it.
-struct Carried {
-    pipe: DuplexStream,
-    _carrier: AbortOnDropHandle<()>,
-}
-
-impl AsyncRead for Carried {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Carried {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.pipe).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.pipe).poll_shutdown(context)
-    }
 }

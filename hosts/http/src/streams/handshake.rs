@@ -10,11 +10,10 @@ use http::header::{
 use http::{HeaderMap, Response, StatusCode};
 use orchestra_core::api::{Reason, Status};
 
-use super::PLAIN;
 use crate::reply::{self, Body};
 
 /// What tells which streams a client of SPDY knows.
-const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+pub(crate) const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
 /// How a protocol begins that is a token.
 const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 /// What is added to a key, by RFC 6455.
@@ -114,21 +113,6 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
         }
         response
     }
-}
-
-/// The answer that agrees to plain bytes.
-///
-/// # Errors
-/// 400 when they are not proposed.
-pub(crate) fn plain(headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    if !tokens(headers, &UPGRADE).any(|token| token == PLAIN) {
-        return Err(Status::bad_request(format!("Upgrade request required, to {PLAIN}")));
-    }
-    let mut response = reply::text(101, "");
-    response.headers_mut().clear();
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    response.headers_mut().insert(UPGRADE, HeaderValue::from_static(PLAIN));
-    Ok(response)
 }
 
 /// The answer to the key of a WebSocket.

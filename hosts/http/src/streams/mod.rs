@@ -14,11 +14,12 @@
 //! | [`tunnel`] | a WebSocket in which something else is spoken |
 //! | [`port_forward`] | connections to ports, many by one connection |
 //! | [`command`] | the streams of a command: to and fro until it ends, and then its exit code |
+//! | [`relay`] | what is proxied, once it has been upgraded to something that is not looked at |
 //! | [`session`] | a session or a forward over one connection, until either ends |
 //! | [`outcome`] | how the end of a command is told; pure |
 //!
-//! `frontend::connect` leads from a permitted request here; `remote::session` is the client's side: of this server to its
-//! nodes, and of Rust programs.
+//! `frontend::connect` leads from a permitted request here; `remote::session` and `remote::forward` are the client's side:
+//! of this server to its nodes, and of Rust programs.
 //!
 //! Whatever ends first ends the rest: who drops the connection drops the session, and a session that is dropped ends its
 //! command.
@@ -30,6 +31,7 @@ pub(crate) mod messages;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod port_forward;
+pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod tunnel;
 pub(crate) mod upgrade;
@@ -43,8 +45,10 @@ pub(crate) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 /// What is written to.
 pub(crate) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// What is asked for when the bytes of a connection are to be those of a port and nothing else.
-pub(crate) const PLAIN: &str = "orchestra.tcp";
+/// As what ports are forwarded by SPDY.
+pub(crate) const FORWARD: &str = "portforward.k8s.io";
+/// A WebSocket in which ports are forwarded as by SPDY.
+pub(crate) const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// How many bytes wait in a pipe for their reader.
 pub(crate) const PIPE: usize = 64 * 1024;

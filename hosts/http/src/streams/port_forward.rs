@@ -5,6 +5,7 @@
 //! is sent.
 
 use std::collections::HashMap;
+use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use orchestra_core::api::Status;
 use orchestra_core::node::PodPlace;
+use orchestra_core::runtime::Duplex;
 use orchestra_spdy::SpdyStream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::mpsc;
@@ -60,6 +62,26 @@ pub(crate) async fn run(place: &PodPlace, mut streams: mpsc::Receiver<SpdyStream
     }
 }
 
+/// Connects the first pair of streams to a port that is open already.
+pub(crate) async fn run_one(port: Box<dyn Duplex>, mut streams: mpsc::Receiver<SpdyStream>) {
+    let mut pairs = HashMap::new();
+    let first = async {
+        loop {
+            if let Some(pair) = joined(&mut pairs, streams.recv().await?) {
+                return Some(pair);
+            }
+        }
+    };
+    let Ok(Some((mut data, error))) = timeout(PAIRING, first).await else { return };
+    let stream = tokio::io::join(&mut data.incoming, &mut data.outgoing);
+    let outcome = tokio::select! {
+        exchanged = exchange(stream, port) => told(exchanged),
+        () = data.reset.cancelled() => Ok(()),
+    };
+    tell(error.outgoing, outcome.map_err(|why| why.to_string())).await;
+    drop(data);
+}
+
 /// Both streams of a pair, when the second has come.
 fn joined(
     pairs: &mut HashMap<String, (Instant, Pair)>,
@@ -84,13 +106,22 @@ fn joined(
     pair.data.zip(pair.error)
 }
 
-async fn forward(place: &PodPlace, (data, error): (SpdyStream, SpdyStream)) {
+async fn forward(place: &PodPlace, (mut data, error): (SpdyStream, SpdyStream)) {
     let port = data.header("port").parse::<u16>().ok().filter(|port| *port > 0);
     let outcome = match port {
-        Some(port) => copy(place, port, tokio::io::join(data.incoming, data.outgoing)).await,
+        Some(port) => {
+            let stream = tokio::io::join(&mut data.incoming, &mut data.outgoing);
+            tokio::select! {
+                copied = copy(place, port, stream) => copied,
+                // Whoever has given it up hears nothing any more, and the port need not wait for that to show.
+                () = data.reset.cancelled() => Ok(()),
+            }
+        }
         None => Err(format!("port {:?} is no port", data.header("port"))),
     };
+    // Before the stream ends, so that who reads its end knows why.
     tell(error.outgoing, outcome).await;
+    drop(data);
 }
 
 async fn tell(mut error: DuplexStream, outcome: Result<(), String>) {
@@ -109,19 +140,17 @@ where
         format!("error forwarding port {port} to pod {}, uid {}: {why}", pod.name, pod.uid)
     };
     let to = node.port_forward(pod, port).await.map_err(|status| failed(&status.message()))?;
-    match exchange(stream, to).await {
-        // Whoever left has no use for it.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(failed(&error)),
-        _ => Ok(()),
-    }
+    told(exchange(stream, to).await).map_err(|error| failed(&error))
+}
+
+/// How bytes were exchanged, as far as it is told: whoever left has no use for it.
+fn told(exchanged: io::Result<()>) -> io::Result<()> {
+    exchanged.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }
 
 /// Copies both ways. When the client has sent all, the port may still answer; when the port has, it is over soon: a client
 /// keeps its side open until it is told so.
-async fn exchange(
-    client: impl AsyncRead + AsyncWrite,
-    port: impl AsyncRead + AsyncWrite,
-) -> std::io::Result<()> {
+async fn exchange(client: impl AsyncRead + AsyncWrite, port: impl AsyncRead + AsyncWrite) -> io::Result<()> {
     let ((mut asked, mut told), (mut answers, mut questions)) =
         (tokio::io::split(client), tokio::io::split(port));
     let mut asking = pin!(async {

@@ -1,7 +1,7 @@
 //! What is carried over one connection until it or the session ends.
 
 use orchestra_core::node::PodPlace;
-use orchestra_core::runtime::{AttachOptions, Session};
+use orchestra_core::runtime::{AttachOptions, Duplex, Session};
 use orchestra_spdy::Spdy;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -20,6 +20,17 @@ pub(crate) async fn forward_streams<S: AsyncRead + AsyncWrite + Send>(connection
     let forwarding = async {
         let _finish = finished.drop_guard();
         port_forward::run(&place, streams).await;
+    };
+    report(both(spdy.run(), forwarding).await);
+}
+
+/// Connects the one pair of streams of a connection to a port that is open already.
+pub(crate) async fn forward_one<S: AsyncRead + AsyncWrite + Send>(connection: S, port: Box<dyn Duplex>) {
+    let finished = CancellationToken::new();
+    let (spdy, streams) = Spdy::new(connection, finished.clone());
+    let forwarding = async {
+        let _finish = finished.drop_guard();
+        port_forward::run_one(port, streams).await;
     };
     report(both(spdy.run(), forwarding).await);
 }

@@ -67,6 +67,7 @@ async fn a_person_finds_their_way() {
     flow!(failed, walk, more::what_if_it_is_scaled);
     flow!(failed, walk, more::what_if_it_is_edited);
     flow!(failed, walk, more::what_if_it_is_deleted);
+    flow!(failed, walk, more::what_would_help);
     flow!(failed, walk, cordoning_and_draining);
     flow!(failed, walk, deleting);
     flow!(failed, walk, custom_kinds);

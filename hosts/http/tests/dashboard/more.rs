@@ -176,6 +176,21 @@ pub async fn what_if_it_is_deleted(walk: &mut Walk<'_>) {
     walk.browser.until("document.querySelector('h1').textContent === 'web'").await;
 }
 
+pub async fn what_would_help(walk: &mut Walk<'_>) {
+    walk.shop.few().await;
+    walk.at("object?r=deployments&g=apps&in=few&n=web").await;
+    let browser = &mut walk.browser;
+    browser.sees("may not make its pods").await;
+    browser.click("What would help?").await;
+    browser.sees("raise pods to 2 of the quota small").await;
+    browser.sees("nothing was the matter any more").await;
+    fine(walk, "what-would-help").await;
+    walk.browser.click("Back to it").await;
+    walk.browser.until("document.querySelector('h1').textContent === 'web'").await;
+    let quota = walk.object("/api/v1/namespaces/few/resourcequotas/small").await;
+    assert_eq!(quota["spec"]["hard"]["pods"], "1", "nothing of it happened");
+}
+
 /// axe-core finds nothing serious, if it can be had: `ORCHESTRA_AXE` names its file, which is not part of this repository.
 /// What every page must have is looked at in any case.
 pub async fn nobody_is_shut_out(walk: &mut Walk<'_>) {

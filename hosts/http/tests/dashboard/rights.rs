@@ -104,4 +104,22 @@ async fn what_is_wrong_is_told_of_what_one_may_see() {
     let one = "/orchestra/v1/explain?namespace=default&group=&resource=pods&name=waits";
     assert_eq!(shop.get(one, &[someone]).await.code, 403);
     assert_eq!(shop.get(one, &[]).await.json()["items"][0]["steps"][0]["says"], "fits on no node");
+    // What a change would do may be told only to whoever may see all that it could do.
+    let tried = "/orchestra/v1/explain?namespace=theirs&group=&resource=pods&name=waits&try=true";
+    assert_eq!(shop.get(tried, &[someone]).await.code, 403);
+    assert_eq!(shop.get(tried, &[]).await.json()["helps"], json!(null), "there is no node to have it");
+}
+
+#[tokio::test]
+async fn what_helps_was_tried_and_nothing_of_it_happened() {
+    let shop = shop::open().await;
+    shop.few().await;
+    let asked = "/orchestra/v1/explain?namespace=few&group=apps&resource=deployments&name=web&try=true";
+    let helps = shop.get(asked, &[]).await.json()["helps"].clone();
+    assert_eq!(helps["does"], "raise pods to 2 of the quota small", "{helps:#}");
+    assert_eq!(helps["left"], json!(null), "{helps:#}");
+    let quota = shop.get("/api/v1/namespaces/few/resourcequotas/small", &[]).await.json();
+    assert_eq!(quota["spec"]["hard"]["pods"], "1");
+    let unnamed = shop.get("/orchestra/v1/explain?namespace=few&try=true", &[]).await;
+    assert_eq!(unnamed.code, 400, "{}", unnamed.text());
 }

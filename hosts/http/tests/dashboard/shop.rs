@@ -1,6 +1,6 @@
 //! A small cluster in which something runs, something crashes, and something cannot be had.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
@@ -10,6 +10,7 @@ use orchestra_core::network::fake::FakeNetwork;
 use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
 use orchestra_core::runtime::{ExecOutput, PullFailure};
 use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::testing::until;
 use orchestra_dashboard::Dashboard;
 use orchestra_http::{Console, Credential, Remote, RemoteConfig};
 use serde_json::{Value, json};
@@ -125,6 +126,24 @@ impl Served {
         assert_eq!(answer.code, 201, "{path}: {}", answer.text());
     }
 
+    /// Adds a namespace whose quota allows one pod of the two that are wanted there.
+    pub async fn few(&self) {
+        self.make("/api/v1/namespaces", json!({"metadata": {"name": "few"}})).await;
+        let quota = json!({"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}});
+        self.make("/api/v1/namespaces/few/resourcequotas", quota).await;
+        self.until("/api/v1/namespaces/few/resourcequotas/small", |quota| {
+            quota["status"]["hard"].is_object()
+        })
+        .await;
+        self.make("/apis/apps/v1/namespaces/few/deployments", deployment("web", "shop:1", 2)).await;
+        self.until("/apis/apps/v1/namespaces/few/deployments/web", |web| {
+            let conditions = web["status"]["conditions"].as_array().into_iter().flatten();
+            let mut kinds = conditions.map(|condition| &condition["type"]);
+            web["status"]["availableReplicas"] == 1 && kinds.any(|kind| kind == "ReplicaFailure")
+        })
+        .await;
+    }
+
     /// A page of the dashboard, as whom a cookie names.
     pub async fn page(&self, page: &str, cookie: (&'static str, &'static str)) -> Answer {
         self.get(&format!("/ui/{page}"), &[BARE, cookie]).await
@@ -139,16 +158,15 @@ impl Served {
 
     /// Waits until an object is as it should be.
     pub async fn until(&self, path: &str, is: impl Fn(&Value) -> bool) {
-        let waiting = async {
+        let last = Mutex::new(Value::Null);
+        let stays = std::fmt::from_fn(|f| write!(f, "{path} changes from {}", last.lock().unwrap()));
+        until(&stays, PATIENCE, async || {
             // What is not served yet is answered with a text.
-            while !is(&serde_json::from_slice(&self.get(path, &[]).await.body).unwrap_or_default()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
-        if waited.is_err() {
-            panic!("{path} stays {}", self.get(path, &[]).await.text());
-        }
+            *last.lock().unwrap() =
+                serde_json::from_slice(&self.get(path, &[]).await.body).unwrap_or_default();
+            is(&last.lock().unwrap()).then_some(())
+        })
+        .await;
     }
 
     /// The cluster as another program sees it, as its administrator.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use orchestra_core::testing;
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client};
@@ -94,10 +95,10 @@ async fn make_namespace(client: &mut Client<'_>, unique: &str) {
     let body = json!({ "metadata": { "name": format!("t-{unique}") } }).to_string();
     client.send("POST", "/api/v1/namespaces", &[], Some(body), None).await;
     let account = format!("/api/v1/namespaces/t-{unique}/serviceaccounts/default");
-    let end = Instant::now() + Duration::from_secs(5);
-    while client.send("GET", &account, &[], None, None).await.code != 200 && Instant::now() < end {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    testing::until(&account, Duration::from_secs(60), async || {
+        (client.send("GET", &account, &[], None, None).await.code == 200).then_some(())
+    })
+    .await;
 }
 
 fn path_of(step: &Step, known: &Known) -> String {

@@ -1,14 +1,18 @@
 //! A cluster of three machines that are network namespaces on one switch: addresses of pods are unique, a Service leads
 //! to pods of every machine in turn, from everywhere, and pods find it by its name. It needs root, `ip` and `nft`.
 
+mod dual;
+mod failures;
+mod plugins;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -17,10 +21,12 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use orchestra_core::api::{Client, LogQuery};
+use orchestra_core::testing;
 use orchestra_master::{Master, Options};
+use rustix::mount::{UnmountFlags, unmount};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::{DEADLINE, condition, host, name, ready, until};
 
@@ -40,7 +46,17 @@ struct Segment {
     name: String,
     places: Vec<String>,
     children: Mutex<Vec<(&'static str, Child)>>,
+    /// Where the nodes keep what they have.
+    folders: Mutex<BTreeSet<PathBuf>>,
+    /// Whether its machines have addresses of both families.
+    dual: bool,
+    /// What leads to pods and services, as their nodes are told.
+    network: Vec<String>,
+    /// Tests of several machines wait for each other: each has the whole machine busy, and they have the same names.
+    _turn: MutexGuard<'static, ()>,
 }
+
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Segment {
     /// `None` without the rights. Where daemons are asked for it fails then.
@@ -50,10 +66,15 @@ impl Segment {
             assert!(!asked, "several machines are tested as root");
             return None;
         }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut segment = Self {
             name: format!("orcm{}", std::process::id()),
             places: Vec::new(),
             children: Mutex::default(),
+            folders: Mutex::default(),
+            dual: false,
+            network: vec!["--network=nftables".into()],
+            _turn: turn,
         };
         segment.place("switch");
         segment.ip("switch", "link add sw type bridge");
@@ -96,16 +117,33 @@ impl Segment {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-node"));
         command
             .args(["--join", master.url(), "--token", &master.token().to_string(), "--name", machine])
-            .args(["--runtime=process", "--network=nftables", "-v", "--heartbeat=1s"])
+            .args(["--runtime=process", "-v", "--heartbeat=1s"])
+            .args(&self.network)
             // The disk of the machine that runs tests may be as full as it likes.
             .arg("--eviction-hard=")
-            .args([format!("--listen={address}:10250"), format!("--address={address}")])
+            .args([format!("--listen={address}:10250"), format!("--address={}", self.addresses(address))])
             .arg("--data-dir")
             .arg(directory.join(machine))
             .stdout(Stdio::null())
             .stderr(File::create(directory.join(format!("{machine}.log"))).unwrap());
         let child = self.within(machine, || command.spawn().unwrap());
         self.children.lock().unwrap().push((machine, child));
+        self.folders.lock().unwrap().insert(directory.to_owned());
+    }
+
+    /// Gives every machine an address of version 6 too.
+    fn both_families(mut self) -> Self {
+        self.dual = true;
+        for (place, address) in MACHINES.into_iter().chain([("master", MASTER)]) {
+            self.ip(place, &format!("addr add {}/64 dev eth0 nodad", second(address)));
+            self.ip(place, &format!("-6 route add default via {}", second(Ipv4Addr::new(192, 0, 2, 254))));
+        }
+        self
+    }
+
+    /// The addresses of a machine, for its node.
+    fn addresses(&self, address: Ipv4Addr) -> String {
+        if self.dual { format!("{address},{}", second(address)) } else { address.to_string() }
     }
 
     /// Has the program of a node end at once, as if it were killed; what its machine has stays.
@@ -128,14 +166,7 @@ impl Segment {
 
     /// Who answers at an address, asked from a place.
     fn ask(&self, place: &str, at: SocketAddr) -> std::io::Result<String> {
-        self.within(place, move || {
-            let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer.rsplit("\r\n").next().unwrap_or_default().trim().to_owned())
-        })
+        self.within(place, move || request(at))
     }
 }
 
@@ -145,10 +176,47 @@ impl Drop for Segment {
             let _ = child.kill();
             let _ = child.wait();
         }
+        for folder in self.folders.get_mut().unwrap().iter() {
+            end_pods_of(folder);
+        }
         for place in &self.places {
             let _ = Command::new("ip").args(["netns", "del", &format!("{}-{place}", self.name)]).status();
         }
     }
+}
+
+/// Ends the pods that live on without their node, and unmounts what they had.
+fn end_pods_of(folder: &Path) {
+    let within = |path: &str| Path::new(path).starts_with(folder);
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| line.split('\0').any(within)) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    for place in places.filter(|place| within(place)).collect::<Vec<_>>().into_iter().rev() {
+        let _ = unmount(place, UnmountFlags::DETACH);
+    }
+}
+
+/// Who answers at an address.
+fn request(at: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.rsplit("\r\n").next().unwrap_or_default().trim().to_owned())
+}
+
+/// The address of version 6 of a machine.
+fn second(address: Ipv4Addr) -> Ipv6Addr {
+    Ipv6Addr::new(0xfd00, 0x192, 0, 0, 0, 0, 0, address.octets()[3].into())
 }
 
 fn run(command: &str) {
@@ -166,12 +234,17 @@ async fn create<K: orchestra_core::meta::Object + serde::de::DeserializeOwned>(
 
 /// Three pods that say their names, one a machine, and the Service before them.
 async fn deploy(client: &Client) {
+    deploy_with(client, 3, json!({})).await;
+}
+
+/// The same with so many pods, and with more in the Service.
+async fn deploy_with(client: &Client, replicas: usize, more: Value) {
     let serve = "hostname > /www/index.html; exec busybox httpd -f -p 8080 -h /www";
     let labels = json!({"app": "web"});
     create::<Deployment>(
         client,
         json!({"metadata": {"name": "web"}, "spec": {
-            "replicas": 3,
+            "replicas": replicas,
             "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": {
                 "terminationGracePeriodSeconds": 1,
@@ -188,14 +261,12 @@ async fn deploy(client: &Client) {
         }}),
     )
     .await;
-    create::<Service>(
-        client,
-        json!({"metadata": {"name": "web"}, "spec": {
-            "type": "NodePort", "selector": labels,
-            "ports": [{"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}],
-        }}),
-    )
-    .await;
+    let mut service = json!({"metadata": {"name": "web"}, "spec": {
+        "type": "NodePort", "selector": labels,
+        "ports": [{"port": 80, "targetPort": 8080, "nodePort": NODE_PORT}],
+    }});
+    service["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    create::<Service>(client, service).await;
 }
 
 fn ip(pod: &Pod) -> Ipv4Addr {
@@ -226,39 +297,48 @@ async fn script(master: &Master, client: &Client, (pod, machine): (&str, &str), 
 #[test]
 fn pods_of_three_machines_reach_each_other_by_address_service_and_name() {
     let Some(segment) = Segment::new() else { return };
+    lived(&segment, &MACHINES, &[], story);
+}
+
+/// Has machines be nodes of a master with these options, and a story happen to them. Where it does not end well, what the
+/// nodes said of it is shown.
+fn lived(
+    segment: &Segment,
+    machines: &[Machine],
+    options: &[&str],
+    story: impl AsyncFn(&Segment, &Master, &Path) + Sync,
+) {
     let directory = tempfile::tempdir().unwrap();
     // The master's threads are begun in its namespace, so that its sockets are there.
     let runtime = segment.within("master", || {
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
     });
-    let master = segment.within("master", || runtime.block_on(start(directory.path().join("master"))));
-    for machine in MACHINES {
-        segment.node(machine, directory.path(), &master);
+    let master =
+        segment.within("master", || runtime.block_on(start(directory.path().join("master"), options)));
+    for machine in machines {
+        segment.node(*machine, directory.path(), &master);
     }
-    let told = |text: &str| {
-        for (machine, _) in MACHINES {
-            let log = std::fs::read_to_string(directory.path().join(format!("{machine}.log")));
-            eprintln!("{text} {machine}: {}", log.unwrap_or_default());
-        }
-    };
-    let told_by_master = std::panic::AssertUnwindSafe(|| {
-        segment.within("master", || runtime.block_on(story(&segment, &master, directory.path())));
+    let told = std::panic::AssertUnwindSafe(|| {
+        segment.within("master", || runtime.block_on(story(segment, &master, directory.path())));
     });
-    let outcome = std::panic::catch_unwind(told_by_master);
-    if let Err(panic) = outcome {
-        told("the log of");
+    if let Err(panic) = std::panic::catch_unwind(told) {
+        for (machine, _) in machines {
+            let log = std::fs::read_to_string(directory.path().join(format!("{machine}.log")));
+            eprintln!("the log of {machine}: {}", log.unwrap_or_default());
+        }
         std::panic::resume_unwind(panic);
     }
     runtime.block_on(master.stop());
 }
 
-async fn start(directory: std::path::PathBuf) -> Master {
-    let mut options = Options::parse_from([
+async fn start(directory: std::path::PathBuf, more: &[&str]) -> Master {
+    let usual = [
         "orchestra-master",
         "--listen=192.0.2.100:6443",
         "--node-monitor-grace-period=15s",
         "--load-balancer-pool=192.0.2.240-192.0.2.241",
-    ]);
+    ];
+    let mut options = Options::parse_from(usual.iter().chain(more));
     options.data_dir = directory;
     Master::start(&options).await.unwrap()
 }
@@ -328,12 +408,7 @@ async fn story(segment: &Segment, master: &Master, directory: &Path) {
 
 /// Looks until it is so. Nothing tells when the kernel of a machine has what it is to have.
 async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
-    let looking = async {
-        while !so() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    assert!(timeout(DEADLINE, looking).await.is_ok(), "never: {what}");
+    testing::until(what, DEADLINE, async || so().then_some(())).await;
 }
 
 /// A Service has an address of the segment, which one machine answers for, and another when the first one's program is

@@ -16,6 +16,7 @@ use orchestra_core::api::LogQuery;
 use orchestra_core::api::{Api, Client};
 use orchestra_core::meta::Object;
 use orchestra_core::runtime::{AttachOptions, ExecOptions, PodRef};
+use orchestra_core::testing;
 use orchestra_core::watch::Query;
 use orchestra_master::{Master, Options};
 use serde_json::json;
@@ -180,6 +181,66 @@ async fn a_wrong_token_is_told_and_the_program_ends() {
     master.stop().await;
 }
 
+/// A manifest is submitted by who may, kept over a restart, and taken back.
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_submitted_to_a_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = || {
+        Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
+            .args(["--standalone", "--name=alone", "--runtime=fake", "--eviction-hard="])
+            .arg(format!("--listen=127.0.0.1:{port}"))
+            .arg("--data-dir")
+            .arg(&data)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    let ask = async |args: &[&str], path: &str, certificate: bool| {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "10", "--cacert"]).arg(data.join("pki/ca.crt"));
+        if certificate {
+            curl.arg("--cert").arg(data.join("pki/admin.crt")).arg("--key").arg(data.join("pki/admin.key"));
+        }
+        let url = format!("https://localhost:{port}{path}");
+        let output = curl.args(args).args(["--write-out", " %{http_code}"]).arg(url).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let until = async |path: &str, holds: &dyn Fn(&str) -> bool| {
+        let mut last = String::new();
+        let waiting = async {
+            loop {
+                last = ask(&[], path, true).await;
+                if holds(&last) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        assert!(timeout(DEADLINE, waiting).await.is_ok(), "{path}: {last:?}");
+    };
+    let manifest =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: main, image: web}]}\n";
+    let mut program = start();
+    until("/manifests", &|said| said == "[]\n 200").await;
+    let put = ["--request", "PUT", "--data-binary", manifest];
+    let stranger = ask(&put, "/manifests/web", false).await;
+    assert!(stranger.ends_with(" 401"), "{stranger}");
+    let refused = ask(&["--request", "PUT", "--data-binary", "kind: Pod"], "/manifests/web", true).await;
+    assert!(refused.contains("manifest") && refused.ends_with(" 422"), "{refused}");
+    let said = ask(&put, "/manifests/web", true).await;
+    assert_eq!(said, "the node runs default/web-alone\n 201");
+    program.kill().await.unwrap();
+    let mut program = start();
+    until("/manifests", &|said| said == "[\"web\"]\n 200").await;
+    let taken = ask(&["--request", "DELETE"], "/manifests/web", true).await;
+    assert!(taken.ends_with(" 200"), "{taken}");
+    until("/manifests", &|said| said == "[]\n 200").await;
+    program.kill().await.unwrap();
+}
+
 /// Pods of manifests and nothing else: there is no master whom anybody could ask, so the files that a pod writes tell.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_without_a_master_runs_the_pods_of_its_manifests() {
@@ -209,13 +270,9 @@ async fn a_node_without_a_master_runs_the_pods_of_its_manifests() {
         .to_string()
     };
     let until_said = async |words: &str| {
-        let waiting = async {
-            while std::fs::read_to_string(&said).unwrap_or_default() != words {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let seen = timeout(DEADLINE, waiting).await;
-        assert!(seen.is_ok(), "{words:?}, but {:?}", std::fs::read_to_string(&said));
+        let now = || std::fs::read_to_string(&said).unwrap_or_default();
+        let what = std::fmt::from_fn(|f| write!(f, "{words:?}, but {:?}", now()));
+        testing::until(&what, DEADLINE, async || (now() == words).then_some(())).await;
     };
     let mut program = start();
     std::fs::write(manifests.join("web.yaml"), manifest("one")).unwrap();
@@ -226,16 +283,12 @@ async fn a_node_without_a_master_runs_the_pods_of_its_manifests() {
     std::fs::write(manifests.join("web.yaml"), manifest("two")).unwrap();
     until_said("one\ntwo\n").await;
     std::fs::remove_file(manifests.join("web.yaml")).unwrap();
-    let ended = async {
-        let running = || {
-            let all = std::fs::read_dir("/proc").unwrap().flatten();
-            all.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok())
-                .any(|line| line == format!("sleep\0{mark}\0"))
-        };
-        while running() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let running = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        all.filter_map(|process| std::fs::read_to_string(process.path().join("cmdline")).ok())
+            .any(|line| line == format!("sleep\0{mark}\0"))
     };
-    assert!(timeout(DEADLINE, ended).await.is_ok(), "a pod without a manifest ends");
+    let ended = async || (!running()).then_some(());
+    testing::until("a pod without a manifest ends", DEADLINE, ended).await;
     program.kill().await.unwrap();
 }

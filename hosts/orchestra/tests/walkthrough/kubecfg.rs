@@ -2,13 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{Up, manifest_of_the_seeds};
-
-const PATIENCE: Duration = Duration::from_secs(90);
+use crate::support::{Up, manifest_of_the_seeds, until};
 
 /// A directory as the seed's reader had it: a checkout with `cluster/kubecfg.sh` and `bin/kubecfg`.
 struct Checkout {
@@ -55,15 +52,10 @@ impl Checkout {
     }
 
     fn until(&self, line: &str, done: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until(line, || {
             let said = self.ok(line);
-            if done(&said) {
-                return said;
-            }
-            assert!(Instant::now() < deadline, "{line} never came right:\n{said}");
-            std::thread::yield_now();
-        }
+            if done(&said) { Ok(said) } else { Err(said) }
+        })
     }
 
     fn server(&self) -> String {

@@ -1,5 +1,8 @@
 //! A cluster as a person starts it, and `kubectl` as a person types it.
 
+#[path = "../../../../orchestra-runtime/tests/support/daemons.rs"]
+pub(crate) mod daemons;
+
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -257,15 +260,22 @@ impl Kubectl {
 
     /// Runs a command line again and again until what it prints is as it should be.
     pub(crate) fn until(&self, line: &str, done: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let said = self.run(line);
-            if said.success && done(&said.out) {
-                return said.out;
-            }
-            assert!(Instant::now() < deadline, "{line} never came right:\n{}{}", said.out, said.err);
-            std::thread::yield_now();
+        until(line, || match self.run(line) {
+            said if said.success && done(&said.out) => Ok(said.out),
+            said => Err(format!("{}{}", said.out, said.err)),
+        })
+    }
+}
+
+/// Runs a command line again and again until it comes right, and tells what it came to last if it never does.
+pub(crate) fn until<T>(line: &str, mut run: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match run() {
+            Ok(said) => return said,
+            Err(said) => assert!(Instant::now() < deadline, "{line} never came right:\n{said}"),
         }
+        std::thread::yield_now();
     }
 }
 

@@ -140,6 +140,42 @@ pub(super) fn check_metadata<K: Object>(object: &K, namespaced: bool, errors: &m
     }
     if meta != json!({}) {
         let why = if namespaced { "must be empty except for namespace" } else { "must be empty" };
-        errors.invalid(&Path::new("metadata"), json!(object.meta()), why);
+        errors.invalid_object(&Path::new("metadata"), shown_metadata(&json!(object.meta())), why);
     }
+}
+
+/// Metadata as an error shows them, with the fields in Kubernetes' order.
+fn shown_metadata(meta: &Value) -> Shown {
+    const ORDER: [&str; 15] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    const OF_ENTRY: [&str; 7] =
+        ["manager", "operation", "apiVersion", "time", "fieldsType", "fieldsV1", "subresource"];
+    let entry = |entry: &Value| {
+        let given = OF_ENTRY.iter().filter_map(|field| Some((*field, entry.get(field)?.clone().into())));
+        Shown::object(given)
+    };
+    let field = |field: &'static str| -> Option<(&'static str, Shown)> {
+        let held = meta.get(field)?;
+        let shown = match (field, held) {
+            ("managedFields", Value::Array(entries)) => Shown::list(entries.iter().map(entry)),
+            (_, held) => held.clone().into(),
+        };
+        Some((field, shown))
+    };
+    Shown::object(ORDER.into_iter().filter_map(field))
 }

@@ -142,8 +142,16 @@ fn with_path_parameters(mut path: Value, namespaced: bool, named: bool, dialect:
     let namespace = ("namespace", "string", "The namespace of the object.");
     let name = ("name", "string", "The name of the object.");
     let there = [(namespace, namespaced), (name, named)].into_iter().filter(|(_, there)| *there);
-    path["parameters"] = there.map(|(parameter, _)| document(&parameter, "path", dialect)).collect();
+    let parameters = there.map(|(parameter, _)| document(&parameter, "path", dialect));
+    put_parameters(&mut path, parameters.collect());
     path
+}
+
+/// Nothing is said where there are none, as in Kubernetes' documents.
+fn put_parameters(of: &mut Value, parameters: Vec<Value>) {
+    if !parameters.is_empty() {
+        of["parameters"] = parameters.into();
+    }
 }
 
 fn document((name, kind, description): &Parameter, place: &str, dialect: Dialect) -> Value {
@@ -192,15 +200,14 @@ impl Operation<'_> {
             Some(body) => json!({"group": body.group, "version": body.version, "kind": body.kind}),
             None => row.group_version_kind(),
         };
-        let query = parameters.iter().map(|parameter| document(parameter, "query", self.dialect));
+        let query = parameters.iter().map(|parameter| document(parameter, "query", self.dialect)).collect();
         let mut operation = json!({
             "operationId": id,
             "tags": [format!("{group}_{}", row.version)],
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": kind,
-            "parameters": query.collect::<Vec<_>>(),
         });
-        self.contents(&mut operation, action);
+        self.contents(&mut operation, action, query);
         operation
     }
 
@@ -213,8 +220,8 @@ impl Operation<'_> {
         }
     }
 
-    /// What is sent and what is answered, and in which formats.
-    fn contents(self, operation: &mut Value, action: &str) {
+    /// What is sent, with which parameters, and what is answered, and in which formats.
+    fn contents(self, operation: &mut Value, action: &str, mut parameters: Vec<Value>) {
         let reads: Vec<&str> = match action {
             "patch" => {
                 PatchKind::accepted(self.row.resource).into_iter().map(PatchKind::content_type).collect()
@@ -233,11 +240,9 @@ impl Operation<'_> {
                 operation["responses"] = json!({"200": {"description": "OK", "schema": answer}});
                 if let Some(body) = body {
                     operation["consumes"] = json!(reads);
-                    let sent =
-                        json!({"name": "body", "in": "body", "required": action != "delete", "schema": body});
-                    if let Some(parameters) = operation["parameters"].as_array_mut() {
-                        parameters.push(sent);
-                    }
+                    parameters.push(
+                        json!({"name": "body", "in": "body", "required": action != "delete", "schema": body}),
+                    );
                 }
             }
             Dialect::V3 => {
@@ -251,6 +256,7 @@ impl Operation<'_> {
                 }
             }
         }
+        put_parameters(operation, parameters);
     }
 }
 

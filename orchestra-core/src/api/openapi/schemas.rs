@@ -141,6 +141,9 @@ fn add_kind(schemas: &mut Map<String, Value>, row: &Row<'_>, mut schema: Value) 
     }
     if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
         required.retain(|field| field != "metadata");
+        if required.is_empty() {
+            schema.as_object_mut().map(|fields| fields.remove("required"));
+        }
     }
     schema[KIND] = json!([row.group_version_kind()]);
     let kind = &row.resource.kind;

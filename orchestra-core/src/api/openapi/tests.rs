@@ -59,6 +59,19 @@ fn writes_declare_field_validation_and_the_patches_they_take() {
     assert!(patches.contains_key(PatchKind::Strategic.content_type()));
 }
 
+#[test]
+fn what_is_empty_is_left_out() {
+    let openapi = OpenApi::new(builtin());
+    let mut documents = vec![openapi.v2().bytes];
+    documents.extend(openapi.versions.keys().map(|path| openapi.group_version(path).unwrap().bytes));
+    for document in documents {
+        let text = String::from_utf8_lossy(&document);
+        for empty in ["\"required\":[]", "\"parameters\":[]"] {
+            assert!(!text.contains(empty), "{empty}");
+        }
+    }
+}
+
 /// Every reference leads somewhere, and every kind that is served can be found by its group, version and kind.
 #[test]
 fn documents_are_whole() {

@@ -10,7 +10,7 @@ use super::element::{Element, push_escaped, push_text};
 use super::kind::{Author, Ignored, Kind, unowned};
 use super::managers::Operation;
 use super::set::{FieldSet, SetNode};
-use super::types::{List, Map, NodeId, Relation, Schema, Shape};
+use super::types::{Field, List, Map, NodeId, Relation, Schema, Shape};
 use super::walk::{element_of, unfit};
 
 /// `managedFields` of a new object as a text in JSON, its keys in any order; `None` where [`update`](super::update()) has to
@@ -153,9 +153,11 @@ impl<'s> Walk<'s> {
         let mut hint = 0;
         for (name, value) in new {
             let element = Element::field(name);
-            let of = map.type_after(&mut hint, name).unwrap_or(NodeId::DEDUCED);
+            let field = map.fields.get_after(&mut hint, name);
+            let of = field.map(|field| field.of).or(map.element).unwrap_or(NodeId::DEDUCED);
             let before = old.and_then(|old| old.get(name));
-            self.element(&element, of, before, value, exempt)?;
+            let is_word = field.is_some_and(Field::is_word);
+            self.element(Key { element: &element, is_word }, of, before, value, exempt)?;
         }
         Ok(())
     }
@@ -174,33 +176,41 @@ impl<'s> Walk<'s> {
             }
         }
         for (element, item) in &found {
-            self.element(element, list.element, None, item, exempt)?;
+            self.element(Key { element, is_word: false }, list.element, None, item, exempt)?;
         }
         Ok(())
     }
 
     fn element(
         &mut self,
-        element: &Element<'_>,
+        key: Key<'_>,
         of: NodeId,
         old: Option<&Value>,
         new: &'s Value,
         exempt: Exempt<'_>,
     ) -> Result<(), Unclear> {
-        let node = if exempt.is_nothing() { ExemptNode::default() } else { exempt.at(element) };
+        let node = if exempt.is_nothing() { ExemptNode::default() } else { exempt.at(key.element) };
         if node.ignored.is_some_and(|node| node.member) {
             return Ok(());
         }
         let unowned = node.unowned.is_some_and(|node| node.member);
-        let place = Place { key: element, unowned };
+        let place = Place { key, unowned };
         let below = if exempt.is_nothing() { Exempt::NOTHING } else { node.below() };
         self.value(of, old, new, below, Some(place))
     }
 }
 
+/// By what a value stands where it does.
+#[derive(Clone, Copy)]
+struct Key<'e> {
+    element: &'e Element<'e>,
+    /// Whether nothing in it needs an escape: [`Field::is_word`].
+    is_word: bool,
+}
+
 /// Where a value stands.
 struct Place<'e> {
-    key: &'e Element<'e>,
+    key: Key<'e>,
     /// Whether nobody owns the place itself.
     unowned: bool,
 }
@@ -233,12 +243,18 @@ impl Text {
     }
 
     /// Begins the object of an element, and says where.
-    fn begin(&mut self, element: &Element<'_>) -> usize {
+    fn begin(&mut self, key: Key<'_>) -> usize {
         let start = self.0.len();
         if !self.0.ends_with('{') {
             self.0.push(',');
         }
-        match element {
+        match key.element {
+            Element::Field(name) if key.is_word => {
+                self.0.push_str("\"f:");
+                self.0.push_str(name);
+                self.0.push_str("\":{");
+                return start;
+            }
             Element::Field(name) => {
                 self.0.push_str("\"f:");
                 push_escaped(name, &mut self.0);

@@ -114,6 +114,14 @@ pub struct Field {
     pub default: Option<Box<Value>>,
 }
 
+impl Field {
+    /// Whether its name is one of the program's own, and so a word in which nothing needs an escape. Those of custom kinds
+    /// are made while it runs, and may be any text.
+    pub(super) fn is_word(&self) -> bool {
+        matches!(self.name, Cow::Borrowed(_))
+    }
+}
+
 impl Named for Field {
     fn name(&self) -> &str {
         &self.name
@@ -129,11 +137,6 @@ impl Map {
     /// The shape of the field or entry of that name.
     pub(super) fn type_of(&self, name: &str) -> Option<NodeId> {
         self.field(name).map(|field| field.of).or(self.element)
-    }
-
-    /// The same of names that are asked for in their order. `hint` begins at zero.
-    pub(super) fn type_after(&self, hint: &mut usize, name: &str) -> Option<NodeId> {
-        self.fields.get_after(hint, name).map(|field| field.of).or(self.element)
     }
 }
 

@@ -101,6 +101,12 @@ fn merge_field(target: &mut Object, key: String, value: Value, place: &Place) ->
             *held = merged;
             Ok(())
         }
+        // What replaces a list or an object that is there already is taken as it is, directives included.
+        (Some(held @ Value::Array(_)), value @ Value::Array(_))
+        | (Some(held @ Value::Object(_)), value @ Value::Object(_)) => {
+            *held = value;
+            Ok(())
+        }
         (_, value) => {
             target.insert(key, without_directives(value)?);
             Ok(())

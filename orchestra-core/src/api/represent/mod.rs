@@ -4,8 +4,12 @@
 //! the events of a watch; lists can be written in pieces, so that a long one need not be in memory as a whole. The
 //! bytes at rest are sent as they are wherever the version is the stored one.
 
+mod form;
+mod scale;
 #[cfg(test)]
 mod tests;
+
+pub use form::{Form, Format, IncludeObject, MetaVersion};
 
 use std::io::Write as _;
 
@@ -14,143 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{ObjectList, Reason, Resource, Status, WatchEvent, api_version};
+use super::{Column, ObjectList, Resource, Status, WatchEvent, api_version};
 use crate::meta::Revision;
 use crate::watch::Entry;
-
-/// What of the object a row of a table carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IncludeObject {
-    /// Nothing.
-    None,
-    /// Its metadata.
-    #[default]
-    Metadata,
-    /// All of it.
-    Object,
-}
-
-impl IncludeObject {
-    /// Reads the `includeObject` parameter of a query.
-    ///
-    /// # Errors
-    /// When it is none of the three.
-    pub fn parse(parameter: &str) -> Result<Self, Status> {
-        match parameter {
-            "" | "Metadata" => Ok(Self::Metadata),
-            "None" => Ok(Self::None),
-            "Object" => Ok(Self::Object),
-            other => Err(Status::bad_request(format!(
-                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
-                 'Object', 'None', or empty"
-            ))),
-        }
-    }
-}
-
-/// The version of `meta.k8s.io` that a client asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetaVersion {
-    /// `v1`.
-    V1,
-    /// `v1beta1`, in which only the name differs.
-    V1Beta1,
-}
-
-impl MetaVersion {
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "meta.k8s.io/v1",
-            Self::V1Beta1 => "meta.k8s.io/v1beta1",
-        }
-    }
-}
-
-/// The form of objects in an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As they are.
-    Object,
-    /// `PartialObjectMetadata`.
-    Metadata(MetaVersion),
-    /// Rows of a `Table`.
-    Table(MetaVersion),
-}
-
-/// The text format of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// JSON.
-    Json,
-    /// YAML, made of the JSON.
-    Yaml,
-}
-
-impl Form {
-    /// The first form and format of an `Accept` header that there is. No header is JSON. `tables` is whether what is
-    /// answered can be shown as a table at all.
-    ///
-    /// # Errors
-    /// 406 when there is none that both know.
-    pub fn negotiate(accept: &str, tables: bool) -> Result<(Self, Format), Status> {
-        if accept.trim().is_empty() {
-            return Ok((Self::Object, Format::Json));
-        }
-        let mut known = accept.split(',').filter_map(Self::of_media_type);
-        known.find(|(form, _)| tables || !matches!(form, Self::Table(_))).ok_or_else(|| {
-            let types: Vec<&str> = accept.split(',').map(media_type).collect();
-            if types.iter().any(|media| format(media).is_some()) {
-                let message = "only the following media types are accepted: application/json, application/yaml, \
-                               application/vnd.kubernetes.protobuf";
-                return Status::new(Reason::NotAcceptable, message);
-            }
-            if types.contains(&PROTOBUF) {
-                // It is read here and not written.
-                let message =
-                    "only the following media types are accepted: application/json, application/yaml";
-                return Status::new(Reason::NotAcceptable, message);
-            }
-            Status::not_acceptable()
-        })
-    }
-
-    fn of_media_type(media: &str) -> Option<(Self, Format)> {
-        let mut parts = media.split(';').map(str::trim);
-        let format = format(parts.next()?)?;
-        let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-        let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-        let version = match parameter("v") {
-            None | Some("v1") => Some(MetaVersion::V1),
-            Some("v1beta1") => Some(MetaVersion::V1Beta1),
-            Some(_) => None,
-        };
-        match (parameter("as"), parameter("g"), version) {
-            (None, ..) => Some((Self::Object, format)),
-            (Some("Table"), Some("meta.k8s.io"), Some(version)) => Some((Self::Table(version), format)),
-            (
-                Some("PartialObjectMetadata" | "PartialObjectMetadataList"),
-                Some("meta.k8s.io"),
-                Some(version),
-            ) => Some((Self::Metadata(version), format)),
-            _ => None,
-        }
-    }
-}
-
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-
-/// A media type without its parameters.
-fn media_type(media: &str) -> &str {
-    media.split(';').next().unwrap_or_default().trim()
-}
-
-fn format(media_type: &str) -> Option<Format> {
-    match media_type {
-        "application/json" | "application/*" | "*/*" => Some(Format::Json),
-        "application/yaml" => Some(Format::Yaml),
-        _ => None,
-    }
-}
 
 /// Writes objects of one kind, as one version of it and in one form.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +75,7 @@ impl<'r> Writer<'r> {
         for (index, entry) in list.objects.iter().enumerate() {
             self.list_item(entry, index == 0, out)?;
         }
-        self.list_tail(out);
+        self.list_tail(list, out);
         Ok(())
     }
 
@@ -214,7 +84,10 @@ impl<'r> Writer<'r> {
         // A list of custom objects as they are says it also when it ends here.
         let always = self.resource.custom && self.form == Form::Object;
         let meta = ListMeta {
-            resource_version: list.revision.to_string(),
+            resource_version: match self.resource.made_up {
+                Some(_) => String::new(),
+                None => list.revision.to_string(),
+            },
             continue_token: list.continue_token.as_deref().or(always.then_some("")),
             remaining_item_count: list.remaining,
         };
@@ -226,10 +99,24 @@ impl<'r> Writer<'r> {
         head(&kind, &api_version, &meta, out);
         if let Form::Table(_) = self.form {
             self.columns(out);
-            out.extend_from_slice(b",\"rows\":[");
+            out.extend_from_slice(b",\"rows\":");
         } else {
-            out.extend_from_slice(b",\"items\":[");
+            out.extend_from_slice(b",\"items\":");
         }
+        out.extend_from_slice(if self.is_null(list) { b"null" } else { b"[" });
+    }
+
+    /// Whether a list without objects is told as none at all, as Kubernetes tells those of which it makes the form for every
+    /// kind in the same way.
+    fn is_null(&self, list: &ObjectList) -> bool {
+        let has_usual_columns =
+            || self.resource.columns.get(1).is_some_and(|column| &*column.name == Column::CREATED_AT.name);
+        list.objects.is_empty()
+            && match self.form {
+                Form::Object => false,
+                Form::Metadata(_) => true,
+                Form::Table(_) => has_usual_columns() && !self.resource.custom,
+            }
     }
 
     /// Appends one object of a list.
@@ -249,8 +136,8 @@ impl<'r> Writer<'r> {
     }
 
     /// Appends what comes after the objects of a list.
-    pub fn list_tail(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"]}\n");
+    pub fn list_tail(&self, list: &ObjectList, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.is_null(list) { b"}\n" } else { b"]}\n" });
     }
 
     /// Appends an event of a watch, as one line. The first event of a table carries its columns.

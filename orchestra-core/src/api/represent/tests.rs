@@ -45,6 +45,28 @@ fn written(
 const TABLE: Form = Form::Table(MetaVersion::V1);
 
 #[test]
+fn a_scale_has_a_table_of_its_own_and_what_else_is_answered_has_none() {
+    let metadata = json!({"name": "web", "namespace": "a", "resourceVersion": "7"});
+    let scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": 3}, "status": {"replicas": 2},
+    });
+    let write = |value: &Value, form| {
+        written("apps", form, IncludeObject::default(), |writer, out| writer.value(value, out))
+    };
+    let table = write(&scale, TABLE);
+    let columns: Vec<_> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|of| &of["name"]).collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"], json!(["web", 3, 2, "<unknown>"]));
+    assert_eq!(table["rows"][0]["object"]["metadata"], metadata);
+    assert_eq!(write(&scale, Form::Metadata(MetaVersion::V1))["kind"], "PartialObjectMetadata");
+    assert_eq!(write(&scale, Form::Object), scale);
+    let status = json!({"kind": "Status", "apiVersion": "v1"});
+    assert_eq!(write(&status, TABLE), status);
+}
+
+#[test]
 fn lists_have_their_metadata_in_every_form() {
     for (form, kind, items) in [
         (Form::Object, "DeploymentList", "items"),
@@ -59,6 +81,33 @@ fn lists_have_their_metadata_in_every_form() {
         assert_eq!(list["metadata"], metadata);
         assert_eq!(list[items].as_array().map(Vec::len), Some(2));
     }
+}
+
+#[test]
+fn a_list_of_nothing_is_null_where_kubernetes_makes_the_form_alike_for_all() {
+    let kinds = builtin();
+    for (resource, form, items, told) in [
+        ("deployments", Form::Object, "items", json!([])),
+        ("deployments", Form::Metadata(MetaVersion::V1), "items", Value::Null),
+        ("deployments", TABLE, "rows", json!([])),
+        ("limitranges", TABLE, "rows", Value::Null),
+    ] {
+        let group = if resource == "deployments" { "apps" } else { "" };
+        let row = kinds.served(group, "v1", resource).unwrap();
+        let writer = Writer::new(row, (group, "v1"), form, Timestamp::UNIX_EPOCH);
+        let mut out = Vec::new();
+        writer.list(&ObjectList { objects: Vec::new(), ..list() }, &mut out).unwrap();
+        let list: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(list.get(items), Some(&told), "{resource}");
+    }
+    // What is made up when it is asked for has no revision.
+    let row = kinds.served("", "v1", "componentstatuses").unwrap();
+    let writer = Writer::new(row, ("", "v1"), Form::Object, Timestamp::UNIX_EPOCH);
+    let (mut out, list) =
+        (Vec::new(), ObjectList { objects: Vec::new(), continue_token: None, remaining: None, ..list() });
+    writer.list(&list, &mut out).unwrap();
+    let told: Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(told["metadata"], json!({}));
 }
 
 #[test]

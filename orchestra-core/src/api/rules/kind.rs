@@ -169,6 +169,14 @@ pub trait KindRules: Send + Sync + 'static {
         false
     }
 
+    /// Checks what a subresource is created with.
+    ///
+    /// # Errors
+    /// What the caller is told of what is wrong with it.
+    fn check_body(&self, _subresource: &str, _body: &Value) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// Changes the object as the creation of a subresource asks.
     ///
     /// # Errors
@@ -277,6 +285,10 @@ impl<R: Rules> KindRules for Typed<R> {
 
     fn holds(&self, object: &Value) -> bool {
         R::holds(object)
+    }
+
+    fn check_body(&self, subresource: &str, body: &Value) -> Result<(), Status> {
+        R::check_body(subresource, body)
     }
 
     fn edit(

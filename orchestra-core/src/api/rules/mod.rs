@@ -64,6 +64,9 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether a forbidden change of metadata has one cause, and not two as with most kinds: one that Kubernetes finds
     /// for all kinds, and one of the kind's own.
     const METADATA_CHECKED_ONCE: bool = false;
+    /// Whether the metadata of a new object are looked at only when nothing else is wrong with it. A version that has a
+    /// validation of its own sees to them there.
+    const METADATA_LAST: bool = false;
     /// How long a write must live.
     const DURABILITY: Durability = Durability::Durable;
     /// The fields that field selectors may ask for, beside name and namespace.
@@ -80,6 +83,14 @@ pub trait Rules: Send + Sync + 'static {
     const CREATED_BY_UPDATE: bool = false;
     /// What everyone is told who uses the kind, as of a version that is deprecated.
     const DEPRECATED: Option<&'static str> = None;
+
+    /// What errors call an object of a kind whose objects are made up when they are asked for; lists of them have no
+    /// revision. Objects of other kinds are kept, and called by the plural.
+    const MADE_UP: Option<&'static str> = None;
+
+    /// What is said of a field by which objects of the kind cannot be selected, with `{field}` in its place. A kind without
+    /// fields of its own says so otherwise.
+    const UNKNOWN_FIELD: &'static str = "field label not supported: {field}";
 
     /// Fills in what the user left out. Called on everything that is read from a request, and idempotent. Of a kind of
     /// Kubernetes' own, what is empty was dropped before; of any other, this is where values that have many spellings
@@ -159,6 +170,14 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether an object that is being deleted must stay for a reason of its kind, beside finalizers in its metadata.
     fn holds(_object: &Value) -> bool {
         false
+    }
+
+    /// Checks what a subresource is created with, before anything is known of the object.
+    ///
+    /// # Errors
+    /// What the caller is told of what is wrong with it.
+    fn check_body(_subresource: &str, _body: &Value) -> Result<(), Status> {
+        Ok(())
     }
 
     /// Changes the object as the creation of a subresource asks, such as a pod's `binding`.

@@ -9,8 +9,11 @@ use std::sync::Arc;
 pub enum NameRule {
     /// A DNS subdomain (RFC 1123): at most 253 characters, labels joined by dots. What most kinds have.
     Subdomain,
-    /// The same, of which Kubernetes 1.36 says in newer words what is wrong: ReplicationControllers.
+    /// The same, of which Kubernetes 1.36 says in newer words what is wrong, and not before the name is whole:
+    /// ReplicationControllers.
     LongName,
+    /// The same, of which Kubernetes 1.36 does not say what is wrong before the name is whole: DeviceClasses.
+    WholeName,
     /// A DNS label (RFC 1123): at most 63 characters, no dots.
     Label,
     /// A DNS label of the older form (RFC 1035), which does not begin with a digit: Services.

@@ -81,30 +81,12 @@ impl Fitting {
     }
 
     fn single(&mut self, of: Kind, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {
-        match (of, &mut *value) {
-            (Kind::Message(of), value) => return self.message(of.get(), value, at),
-            (Kind::Either(of, other), value) => return self.either(of.get(), other, value, at),
-            (Kind::Raw, _)
-            | (Kind::Bool, Value::Bool(_))
-            | (Kind::Float64 | Kind::Quantity, Value::Number(_))
-            | (
-                Kind::String
-                | Kind::Bytes
-                | Kind::Quantity
-                | Kind::IntOrString
-                | Kind::Time
-                | Kind::MicroTime,
-                Value::String(_),
-            ) => return Ok(()),
-            (Kind::Int64, Value::Number(number)) if number.is_i64() => return Ok(()),
-            (Kind::Int32 | Kind::IntOrString, Value::Number(number))
-                if number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) =>
-            {
-                return Ok(());
-            }
-            _ => {}
+        match of {
+            Kind::Message(of) => self.message(of.get(), value, at),
+            Kind::Either(of, other) => self.either(of.get(), other, value, at),
+            of if of.holds(value) => Ok(()),
+            _ => Err(self.misfit(value, at)),
         }
-        Err(self.misfit(value, at))
     }
 
     fn either(&mut self, of: &Type, other: Other, value: &mut Value, at: &Spot<'_>) -> Result<(), String> {

@@ -36,6 +36,8 @@ pub struct Field {
     pub(crate) of: Kind,
     /// Whether Go leaves it out when it is empty.
     omitted_when_empty: bool,
+    /// Whether a list that is empty means something else than a missing one, for which there is a default.
+    pub(crate) meant_when_empty: bool,
     /// Whether a strategic merge patch merges the list rather than replacing it.
     pub merge: bool,
     /// Whether a strategic merge patch replaces the map as a whole rather than merging it.
@@ -96,6 +98,32 @@ pub(crate) enum Other {
     Bool,
     Messages,
     Strings,
+}
+
+impl Kind {
+    /// Whether a value is of this kind, which is none of messages.
+    pub(crate) fn holds(self, value: &serde_json::Value) -> bool {
+        use serde_json::Value;
+        match (self, value) {
+            (Self::Raw, _)
+            | (Self::Bool, Value::Bool(_))
+            | (Self::Float64 | Self::Quantity, Value::Number(_))
+            | (
+                Self::String
+                | Self::Bytes
+                | Self::Quantity
+                | Self::IntOrString
+                | Self::Time
+                | Self::MicroTime,
+                Value::String(_),
+            ) => true,
+            (Self::Int64, Value::Number(number)) => number.is_i64(),
+            (Self::Int32 | Self::IntOrString, Value::Number(number)) => {
+                number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Field {

@@ -43,7 +43,7 @@ impl Server {
         let request = Request { kind, target, part, name: &name, config: &config, patch, options: &options };
         let mut make = |current: Option<&Current>| {
             if part.is_some() {
-                existing(kind, &name, current)?;
+                existing(target, &name, current)?;
             } else if current.is_none() && !may_create {
                 return Err(Status::modified(&kind.id, name.name()));
             }

@@ -84,7 +84,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let write_options = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
         let mut make =
-            |current: Option<&Current>| existing(kind, name, current).map(|_| Next::Delete(options));
+            |current: Option<&Current>| existing(target, name, current).map(|_| Next::Delete(options));
         let options = &write_options;
         let write = Write { part, owned: false, ..Write::new(user, kind, target, Verb::Delete, options) };
         self.write(write, name, &mut make).await

@@ -1,11 +1,13 @@
 //! From what a request carries to an object that may be stored: the steps that creation and update share.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
+use super::given::Given;
 use super::meta::{metadata, put_managed, take_managed};
 use crate::api::decode;
 use crate::api::document::Decoded;
@@ -13,7 +15,7 @@ use crate::api::field::{Errors, Path};
 use crate::api::metadata as meta_rules;
 use crate::api::ownership::Owners;
 use crate::api::request::{Body, FieldValidation, Target};
-use crate::api::schema::{Place, canonical};
+use crate::api::schema::{Place, canonical, fit};
 use crate::api::{Conversion, Resource, Status, Subresource};
 use crate::meta::ObjectName;
 
@@ -33,6 +35,8 @@ pub(super) struct Draft {
     pub(super) owners: Option<Owners>,
     /// The version in which the request speaks, if it is not the stored one.
     pub(super) spoken: Option<String>,
+    /// What it was read from, if that is still known.
+    pub(super) given: Option<Box<Given>>,
 }
 
 impl Draft {
@@ -45,6 +49,7 @@ impl Draft {
             managed: None,
             owners: None,
             spoken: None,
+            given: None,
         }
     }
 
@@ -70,7 +75,7 @@ impl Draft {
         };
         let expected = crate::api::api_version(&target.group, &target.version);
         if resource.custom {
-            let checked = check_custom_kind(resource, &decoded.value, &expected);
+            let checked = check_custom_kind(resource, (&decoded.value, text.as_deref()), &expected);
             checked.map_err(|status| match validation {
                 FieldValidation::Warn => status.warned(&unknown_to_all(resource, &decoded.value)),
                 _ => status,
@@ -83,7 +88,8 @@ impl Draft {
                 Other::Kind(why) => refuse(&why),
             })?;
         }
-        Self::of(resource, target, decoded, (validation, text.as_deref()), &refuse)
+        let draft = Self::of(resource, target, decoded, (validation, text.as_deref()), &refuse)?;
+        Ok(Self { given: text.map(|text| Box::new(Given::Text(text))), ..draft })
     }
 
     /// The same for a value that has been read, as after a patch, and is of the kind. `refuse` says that it does not fit
@@ -102,15 +108,22 @@ impl Draft {
             put_managed(&mut object, Some(managed.clone()));
         }
         let served = resource.conversion(&target.group, &target.version).unwrap_or(Conversion::NONE);
-        (served.to_stored)(&mut object);
         let stored = resource.api_version();
         let spoken = Some(crate::api::api_version(&target.group, &target.version));
         let spoken = spoken.filter(|spoken| *spoken != stored);
+        let mut unknown = Vec::new();
+        if let Some(place) = spoken.as_ref().and_then(|spoken| Place::of_kind(spoken, &resource.kind)) {
+            // What is mistyped and what is unknown is told by the types of the version that is spoken.
+            unknown = fit::fit(place, &mut object).map_err(|why| refuse(&why))?;
+        }
+        (served.to_stored)(&mut object);
         object["apiVersion"] = stored.into();
         object["kind"] = (*resource.kind).into();
         let place = place(resource);
-        canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
-        let unknown = resource.rules.check(&mut object).map_err(|why| refuse(&why))?;
+        let fits = canonical::reduce(place, &mut object).map_err(|refusal| refuse(&refusal.to_string()))?;
+        if !fits {
+            unknown.extend(resource.rules.check(&mut object).map_err(|why| refuse(&why))?);
+        }
         let pruned = resource.rules.prune(&mut object).map_err(|why| refuse(&why))?;
         resource.rules.default(&mut object);
         canonical::complete(place, &mut object);
@@ -131,7 +144,7 @@ impl Draft {
             FieldValidation::Warn => faults,
             _ => Vec::new(),
         };
-        let mut draft = Self { object, warnings, served, managed, owners: None, spoken };
+        let mut draft = Self { object, warnings, served, managed, owners: None, spoken, given: None };
         let repeated = draft.drop_repeated_owners();
         draft.warnings.extend(repeated);
         Ok(draft)
@@ -139,7 +152,7 @@ impl Draft {
 
     /// Drops owner references that stand there more than once, and says so.
     fn drop_repeated_owners(&mut self) -> Option<String> {
-        let owners = self.object.pointer_mut("/metadata/ownerReferences")?.as_array_mut()?;
+        let owners = self.object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
         let (mut kept, mut repeated): (Vec<Value>, Vec<String>) = (Vec::new(), Vec::new());
         for owner in std::mem::take(owners) {
             match kept.contains(&owner) {
@@ -231,18 +244,26 @@ impl Draft {
                 checked.map_err(undecodable)?;
             }
             None if self.served.validate.is_none() => {
-                let metadata =
-                    |meta: &ObjectMeta, errors: &mut Errors| check_new_metadata(resource, meta, errors);
+                let last = RefCell::new(Errors::new());
+                let metadata = |meta: &ObjectMeta, errors: &mut Errors| match resource.metadata_last {
+                    true => check_new_metadata(resource, meta, &mut last.borrow_mut()),
+                    false => check_new_metadata(resource, meta, errors),
+                };
                 let warnings = resource.rules.validate_new(&self.object, &metadata, &mut errors);
                 self.warnings.extend(warnings.map_err(undecodable)?);
+                if errors.is_empty() {
+                    errors.extend(last.into_inner());
+                }
             }
             _ => {
-                check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
+                if old.is_some() || !resource.metadata_last {
+                    check_metadata(resource, &self.object, old, &mut errors).map_err(undecodable)?;
+                }
                 if let Some(validate) = self.served.validate {
                     validate(&self.object, old, &mut errors).map_err(undecodable)?;
-                    return refused(resource, name, &errors);
+                    return self.refused(resource, name, errors);
                 }
-                let Some(old) = old else { return refused(resource, name, &errors) };
+                let Some(old) = old else { return self.refused(resource, name, errors) };
                 let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
                 if resource.rules.warns_of_change(&self.object, old) {
                     self.warnings.extend(warnings);
@@ -253,15 +274,22 @@ impl Draft {
                 }
             }
         }
-        refused(resource, name, &errors)
+        if resource.custom {
+            // As Go writes them: what its schema says of numbers holds for how they came.
+            canonical::write_whole_numbers(&mut self.object);
+        }
+        self.refused(resource, name, errors)
     }
-}
 
-fn refused(resource: &Resource, name: &ObjectName, errors: &Errors) -> Result<(), Status> {
-    if errors.is_empty() {
-        return Ok(());
+    fn refused(&self, resource: &Resource, name: &ObjectName, mut errors: Errors) -> Result<(), Status> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        if let Some(given) = &self.given {
+            given.show(place(resource), &mut errors);
+        }
+        Err(Status::invalid(&resource.id.group, &resource.kind, name.name(), &errors))
     }
-    Err(Status::invalid(&resource.id.group, &resource.kind, name.name(), errors))
 }
 
 /// The name that an object gives itself is that of the request.
@@ -298,7 +326,8 @@ fn check_metadata(
 
 fn check_new_metadata(resource: &Resource, meta: &ObjectMeta, errors: &mut Errors) {
     meta_rules::validate(meta, resource.scope, resource.name_rule, errors);
-    if !resource.any_finalizer {
+    // Of custom kinds, any name will do: what others may choose too is warned of.
+    if !resource.any_finalizer && !resource.custom {
         meta_rules::validate_finalizers(meta, errors);
     }
 }
@@ -363,15 +392,25 @@ fn is_managed(value: &Value) -> bool {
     Option::<Vec<ManagedFieldsEntry>>::deserialize(value).is_ok()
 }
 
-/// An object of a custom kind must say what it is.
-fn check_custom_kind(resource: &Resource, object: &Value, expected: &str) -> Result<(), Status> {
-    let text = |field: &str| object[field].as_str().unwrap_or_default();
-    let (kind, api_version) = (text("kind"), text("apiVersion"));
+/// Says that an object is none of a custom kind.
+pub(super) fn another_kind(resource: &Resource, kind: &str, name: &str) -> Status {
+    let mut errors = Errors::new();
+    errors.invalid(&Path::new("kind"), kind, format!("must be {}", resource.kind));
+    Status::invalid(&resource.id.group, kind, name, &errors)
+}
+
+/// An object of a custom kind must say what it is. It is shown as the text that it was read from, if there is one.
+fn check_custom_kind(
+    resource: &Resource,
+    (object, text): (&Value, Option<&[u8]>),
+    expected: &str,
+) -> Result<(), Status> {
+    let field = |field: &str| object[field].as_str().unwrap_or_default();
+    let (kind, api_version) = (field("kind"), field("apiVersion"));
     if kind.is_empty() {
-        return Err(Status::bad_request(format!(
-            "Object 'Kind' is missing in '{}'",
-            object.to_string().chars().take(256).collect::<String>()
-        )));
+        let shown = text.map_or_else(|| object.to_string().into(), String::from_utf8_lossy);
+        let why = format!("Object 'Kind' is missing in '{}'", shown.chars().take(256).collect::<String>());
+        return Err(decode::unrecognized(&resource.kind, &why, shown.as_bytes()));
     }
     if api_version != expected {
         return Err(Status::bad_request(format!(
@@ -379,10 +418,7 @@ fn check_custom_kind(resource: &Resource, object: &Value, expected: &str) -> Res
         )));
     }
     if kind != &*resource.kind {
-        let mut errors = Errors::new();
-        errors.invalid(&Path::new("kind"), kind, format!("must be {}", resource.kind));
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        return Err(Status::invalid(&resource.id.group, kind, name, &errors));
+        return Err(another_kind(resource, kind, object["metadata"]["name"].as_str().unwrap_or_default()));
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ mod delete;
 mod draft;
 mod feeder;
 mod fence;
+mod given;
 mod held;
 mod meta;
 mod owners;

@@ -6,16 +6,23 @@ use super::current::Current;
 use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Conversion, Resource, Status};
-use crate::meta::{ObjectName, Revision};
+use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::selector::{CompiledSelector, FieldSelector};
 use crate::store::StoreError;
 use crate::watch::{Cache, Entry, Query, UnknownField};
 
 impl Server {
     /// The latest state of an object, or why there is none.
-    pub(super) fn current(&self, resource: &Open, name: &ObjectName) -> Result<Arc<Entry>, Status> {
-        let found = resource.cache().get(name);
-        found.ok_or_else(|| Status::not_found(&resource.id, name.name()))
+    pub(super) fn current(
+        &self,
+        resource: &Open,
+        target: &Target,
+        name: &ObjectName,
+    ) -> Result<Arc<Entry>, Status> {
+        resource.cache().get(name).ok_or_else(|| match &resource.made_up {
+            Some(called) => Status::not_found(&GroupResource::new(&*target.group, &**called), name.name()),
+            None => missing(target, name),
+        })
     }
 
     pub(super) async fn get(
@@ -28,13 +35,13 @@ impl Server {
         let name = object_name(target)?;
         if let (Some(revision), Some(RevisionMatch::Exact)) = (revision, revision_match) {
             let record = self.store()?.get(&resource.key(&name), Some(revision)).await?;
-            let record = record.ok_or_else(|| Status::not_found(&resource.id, name.name()))?;
+            let record = record.ok_or_else(|| missing(target, &name))?;
             let entry =
                 Entry::read(record.value, record.modified, &resource.fields).map_err(Status::internal)?;
             return Ok(Response::new(Reply::Object(Arc::new(entry))));
         }
         self.at_least(revision).await?;
-        Ok(Response::new(Reply::Object(self.current(resource, &name)?)))
+        Ok(Response::new(Reply::Object(self.current(resource, target, &name)?)))
     }
 
     /// Waits until the caches are fit to answer for a revision: all that is acknowledged, if none is given.
@@ -196,14 +203,22 @@ pub(super) fn query(
         Some(conversion) => fields.map(|fields| stored_fields(conversion, &fields)).transpose()?,
         None => fields,
     };
+    let unknown = |path: &str| {
+        Status::bad_request(match resource.fields.is_empty() {
+            true => format!(
+                "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+            ),
+            false => resource.unknown_field.replace("{field}", path),
+        })
+    };
+    // Of kinds without namespaces those that say by which fields they are selected say nothing of a namespace.
+    let nowhere = !resource.is_namespaced() && !resource.fields.is_empty();
+    let by_namespace = fields.iter().flat_map(FieldSelector::requirements);
+    if nowhere && by_namespace.into_iter().any(|requirement| requirement.path == "metadata.namespace") {
+        return Err(unknown("metadata.namespace"));
+    }
     let known = fields.map(|fields| resource.fields.known(fields)).transpose();
-    let fields = known.map_err(|unknown| match resource.fields.is_empty() {
-        true => Status::bad_request(format!(
-            "{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
-            unknown.path
-        )),
-        false => Status::bad_request(unknown.to_string()),
-    })?;
+    let fields = known.map_err(|field| unknown(&field.path))?;
     Ok(Query { namespace: target.namespace.clone(), labels, fields })
 }
 
@@ -219,11 +234,16 @@ pub(super) fn object_name(target: &Target) -> Result<ObjectName, Status> {
     target.object_name().ok_or_else(|| Status::bad_request("this needs the name of one object"))
 }
 
+/// That there is no such object, in the words of the group that the request speaks.
+pub(super) fn missing(target: &Target, name: &ObjectName) -> Status {
+    Status::not_found(&GroupResource::new(&*target.group, &*target.resource), name.name())
+}
+
 /// The object that must be there for a verb.
 pub(super) fn existing<'e>(
-    resource: &Resource,
+    target: &Target,
     name: &ObjectName,
     current: Option<&'e Current>,
 ) -> Result<&'e Current, Status> {
-    current.ok_or_else(|| Status::not_found(&resource.id, name.name()))
+    current.ok_or_else(|| missing(target, name))
 }

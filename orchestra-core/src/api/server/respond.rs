@@ -4,9 +4,16 @@ use serde_json::Value;
 
 use super::Server;
 use super::caches::Open;
+use super::current::Write;
 use super::draft::Draft;
-use crate::api::request::{Body, Operation, Reply, Response, Target, User, WriteOptions};
+use super::meta::put_managed;
+use super::owners;
+use crate::api::request::{Body, Operation, Reply, Response, Target, User, Verb, WriteOptions};
 use crate::api::{Question, Relay, Status, Subresource};
+
+/// The fields of metadata that only a server sets.
+const OF_THE_SERVER: &[&str] =
+    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"];
 
 impl Server {
     /// Has an object answered that is of a kind whose objects are not kept.
@@ -23,7 +30,18 @@ impl Server {
         if let Some(relay) = &kind.relay {
             return self.relay(user, relay, draft, options).await;
         }
+        // What only a server says of an object is not taken from whoever asks.
+        for field in OF_THE_SERVER {
+            draft.meta().remove(*field);
+        }
         let responder = self.responders.find(&kind.id, None).ok_or_else(Status::method_not_allowed)?;
+        // It is nobody's that is kept, and yet says who made it.
+        let write = Write::new(user, kind, target, Verb::Create, options);
+        let owners = owners::after(write, None, &mut draft, self.clock.now()).await?;
+        let (managed, _) = owners::settle(owners, None);
+        if let Some(text) = managed.put_into(&mut draft.object) {
+            put_managed(&mut draft.object, serde_json::from_str(&text).ok());
+        }
         let question = Question { user, resource: kind, target, dry_run: options.dry_run };
         let mut response = created(responder.respond(&question, draft.object).await?);
         response.warnings = draft.warnings;
@@ -38,13 +56,14 @@ impl Server {
         draft: Draft,
         options: &WriteOptions,
     ) -> Result<Response, Status> {
-        if !draft.is_named() {
-            return Err(Status::bad_request("Name parameter required."));
-        }
         let name = draft.name();
         let target = Target::collection((&relay.group, &relay.version, &relay.resource), name.namespace());
         let target = target.named(name.name()).sub(&*relay.subresource);
         let kind = self.kind(&target)?;
+        kind.rules.check_body(&relay.subresource, &draft.object)?;
+        if !draft.is_named() {
+            return Err(Status::bad_request("Name parameter required."));
+        }
         let part = kind.subresource(&relay.subresource).ok_or_else(Status::no_such_resource)?;
         let (warnings, body) = (draft.warnings, Body::Value(draft.object));
         let operation = Operation::Create { body, options: options.clone() };

@@ -9,7 +9,7 @@ use super::apply;
 use super::caches::Open;
 use super::convert;
 use super::current::{Current, Write};
-use super::draft::Draft;
+use super::draft::{Draft, check_name};
 use super::owners::Signature;
 use super::read::{existing, object_name};
 use super::write::Next;
@@ -46,12 +46,16 @@ impl Server {
         let (wanted, options): (Wanted, WriteOptions) = match operation {
             Operation::Get { revision, .. } => {
                 self.at_least(revision).await?;
-                let entry = convert::spoken(resource, self.current(resource, &name)?).await?;
+                let entry = convert::spoken(resource, self.current(resource, target, &name)?).await?;
                 let object = entry.to_value().map_err(Status::internal)?;
                 check_scaled(&object, paths)?;
                 return Ok(Response::new(Reply::Value(scale_of(&object, paths))));
             }
-            Operation::Update { body, options } => (Wanted::Scale(body.read("Scale")?), options),
+            Operation::Update { body, options } => {
+                let scale = body.read("Scale")?;
+                check_name(scale["metadata"]["name"].as_str().unwrap_or_default(), name.name())?;
+                (Wanted::Scale(scale), options)
+            }
             Operation::Patch { kind: PatchKind::Apply, patch, force, options } => {
                 (Wanted::Applied { config: apply::read(&patch)?, patch, force }, options)
             }
@@ -68,7 +72,7 @@ impl Server {
         let signature = Signature::of(user, Some(part), &options, self.clock.now());
         let spoken = api_version(&target.group, &target.version);
         let mut make = |current: Option<&Current>| {
-            let current = existing(resource, &name, current)?;
+            let current = existing(target, &name, current)?;
             let live = scale_of(&current.shown(), paths);
             let (scale, owners, warning) =
                 wanted_of(&wanted, &live, current, (resource, paths), &signature, options.field_validation)?;

@@ -40,6 +40,7 @@ impl Server {
             (Action::Edit { .. }, Operation::Create { body, options }) => {
                 let mut body = body.read(body_kind(resource, part))?;
                 check_created_name(body_kind(resource, part), target, &body)?;
+                resource.rules.check_body(&part.name, &body)?;
                 let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
                 let (part, options, verb) = (Some(part), &options, Verb::Create);
                 let write = Write { part, owned: false, ..Write::new(user, resource, target, verb, options) };
@@ -139,7 +140,7 @@ impl Server {
         let kind = body_kind(resource, part);
         let now = self.clock.now();
         let mut make = |current: Option<&Current>| {
-            let current = existing(resource, &name, current)?;
+            let current = existing(target, &name, current)?;
             let given = body["metadata"]["resourceVersion"].as_str().unwrap_or_default();
             if !given.is_empty() && given != current.entry.revision().to_string() {
                 return Err(Status::modified(&resource.id, name.name()));

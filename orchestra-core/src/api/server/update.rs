@@ -4,7 +4,8 @@ use super::Server;
 use super::caches::Open;
 use super::current::{Current, Write};
 use super::draft::{self, Draft, Other, Part};
-use super::read::{existing, object_name};
+use super::given::Given;
+use super::read::{existing, missing, object_name};
 use super::write::{Next, another_uid};
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
@@ -47,7 +48,7 @@ impl Server {
                         .map_err(|status| status.warned(&draft.warnings))?;
                 }
                 None if creates => drop(draft.meta().remove("resourceVersion")),
-                None => return Err(Status::not_found(&kind.id, name.name())),
+                None => return Err(missing(target, &name)),
             }
             Ok(Next::Put(draft))
         };
@@ -69,7 +70,7 @@ impl Server {
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
         let mut make = |current: Option<&Current>| {
-            let current = existing(kind, &name, current)?;
+            let current = existing(target, &name, current)?;
             patched(kind, target, current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
@@ -157,6 +158,7 @@ fn patched(
         }
     }
     draft.check_name(name.name())?;
+    draft.given = Some(Box::new(Given::Value(value)));
     Ok(draft)
 }
 
@@ -188,6 +190,9 @@ fn check_patched(
         };
     }
     let version = if text("apiVersion").is_empty() { &expected } else { text("apiVersion") };
+    if resource.custom && *version == *expected && *kind != *resource.kind {
+        return Err(draft::another_kind(resource, kind, name));
+    }
     draft::check_kind(resource, (&expected, version), kind, patched).map_err(|other| match other {
         Other::Version => Status::bad_request(format!(
             "the API version in the data ({version}) does not match the expected API version ({expected})"

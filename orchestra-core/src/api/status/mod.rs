@@ -2,7 +2,6 @@
 
 mod wire;
 
-use std::collections::HashSet;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1 as metav1;
@@ -227,16 +226,8 @@ impl Status {
 
     /// The object is well-formed but breaks rules. Each broken rule is a cause, with the path of its field.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &Errors) -> Self {
-        // What is said twice stands there once, though it has two causes.
-        let mut said = HashSet::new();
-        let list: Vec<String> =
-            errors.iter().map(ToString::to_string).filter(|text| said.insert(text.clone())).collect();
-        let list = match &list[..] {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut status = Self::new(Reason::Invalid, format!("{qualified} \"{name}\" is invalid: {list}"));
+        let mut status = Self::new(Reason::Invalid, format!("{qualified} \"{name}\" is invalid: {errors}"));
         status.0.details = Some(metav1::StatusDetails {
             name: filled(name),
             group: filled(group),
@@ -245,6 +236,11 @@ impl Status {
             ..Default::default()
         });
         status
+    }
+
+    /// Broken rules that are told without a reason, as Kubernetes tells those of a binding.
+    pub(crate) fn broken(errors: &Errors) -> Self {
+        Self::new(Reason::Unknown, errors.to_string())
     }
 
     /// The request is not one that can be understood.

@@ -42,12 +42,18 @@ pub(super) fn check(schema: &Schema, values: &Values, given: &Number, at: &Spot<
     let float = given.as_f64().unwrap_or(0.0);
     // A bound of a whole number is a whole number too, as Kubernetes has it.
     let bound = |bound: f64| if whole.is_some() { bound.trunc() } else { bound };
+    if let Some(factor) = values.multiple_of.filter(|factor| whole.is_some() && factor.trunc() < 1.0) {
+        // The factor is made a whole number for a value that is one, and may be none then.
+        let (name, factor) = (at.text(), go(factor.trunc()));
+        let message = format!("factor MultipleOf declared for {name} must be positive: {factor}");
+        out.fault(name, 0.into(), Reason::Other, message);
+    }
     let mut say = |what: String| {
         let name = at.text();
         let message = format!("{name} in body should be {what}");
         out.fault(name, Value::Number(given.clone()), Reason::Other, message);
     };
-    if let Some(factor) = values.multiple_of
+    if let Some(factor) = values.multiple_of.filter(|factor| whole.is_none() || factor.trunc() >= 1.0)
         && !is_multiple(whole, float, factor)
     {
         say(format!("a multiple of {}", go(bound(factor))));
@@ -68,11 +74,7 @@ pub(super) fn check(schema: &Schema, values: &Values, given: &Number, at: &Spot<
 
 fn is_multiple(whole: Option<i64>, float: f64, factor: f64) -> bool {
     match whole {
-        Some(value) => match factor.trunc() {
-            // A factor that is no whole number, or none, divides no whole number here: Kubernetes refuses it so.
-            factor if factor < 1.0 => false,
-            factor => value % (factor as i64) == 0,
-        },
+        Some(value) => value % (factor.trunc() as i64) == 0,
         None if factor <= 0.0 => false,
         None if factor < 1.0 => is_whole(1.0 / factor * float),
         None => is_whole(float / factor),

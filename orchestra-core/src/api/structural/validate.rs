@@ -46,7 +46,12 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, at: &Spot<'_>, out
         }
         _ => {}
     }
-    check_enum(values, value, at, out);
+    // A number with a fraction where a whole one must be is told of once.
+    let is_fraction = schema.kind == Some(Type::Integer)
+        && value.as_f64().is_some_and(|float| value.is_f64() && float.fract() != 0.0);
+    if !is_fraction {
+        check_enum(values, value, at, out);
+    }
     out.met += 1;
     if let Value::Object(fields) = value {
         check_object(schema, fields, old.and_then(Value::as_object), at, out);

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,7 @@ use crate::admission::ServiceRanges;
 use crate::api::access::{Authorizer, Chain, Masters, standard};
 use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Service, Status};
 use crate::clock::SharedClock;
+use crate::control::{Controller, Reconciler};
 use crate::controllers;
 use crate::network::Network;
 use crate::node::Config as NodeConfig;
@@ -225,6 +227,45 @@ impl Builder {
     {
         self.own.push((name.into(), Box::new(move |client, stop| Box::pin(run(client, stop)))));
         self
+    }
+
+    /// Adds a controller of one's own, as a [part](Self::part) of that name: `make` says what it follows, each time that it is
+    /// started, and `reconciler` does the work.
+    ///
+    /// ```
+    /// # use orchestra_core::cluster::Cluster;
+    /// # use orchestra_core::control::{Action, Context, Controller, Error};
+    /// # use orchestra_core::k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+    /// async fn reconcile(context: Context) -> Result<Action, Error> {
+    ///     // … bring what there is closer to what the ConfigMap wants …
+    ///     # let _ = context;
+    ///     Ok(Action::Done)
+    /// }
+    ///
+    /// let builder = Cluster::builder().controller(
+    ///     "deployer",
+    ///     |client| Controller::new::<ConfigMap>(client).owns::<Deployment>(),
+    ///     reconcile,
+    /// );
+    /// ```
+    #[must_use]
+    pub fn controller(
+        self,
+        name: impl Into<String>,
+        make: impl Fn(Client) -> Controller + Send + Sync + 'static,
+        reconciler: impl Reconciler,
+    ) -> Self {
+        let (name, reconciler): (String, Arc<dyn Reconciler>) = (name.into(), Arc::new(reconciler));
+        self.part(name.clone(), move |client, stop| {
+            let stopped = stop.cancelled_owned().boxed();
+            let running = make(client).run_boxed(Arc::clone(&reconciler), stopped);
+            let name = name.clone();
+            async move {
+                if let Err(status) = running.await {
+                    tracing::error!(name, %status, "a controller has ended");
+                }
+            }
+        })
     }
 
     /// How long nodes may be silent that have reported, and how long those that never have.

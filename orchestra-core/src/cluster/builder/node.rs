@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::network::Network;
-use crate::node::{self, Manifests, Prober, VolumeHost};
+use crate::node::{self, DevicePlugins, Manifests, Prober, VolumeHost};
 use crate::runtime::Runtime;
 
 /// A node that runs in this process: its name, and what its agent needs beside a runtime and a network.
@@ -12,6 +12,7 @@ pub struct Node {
     pub(super) config: node::Config,
     pub(super) volumes: Option<Arc<dyn VolumeHost>>,
     pub(super) prober: Option<Arc<dyn Prober>>,
+    pub(super) plugins: Option<Arc<dyn DevicePlugins>>,
     pub(super) manifests: Vec<Arc<dyn Manifests>>,
 }
 
@@ -33,6 +34,7 @@ impl Node {
             config: node::Config::default(),
             volumes: None,
             prober: None,
+            plugins: None,
             manifests: Vec::new(),
         }
     }
@@ -55,6 +57,13 @@ impl Node {
     #[must_use]
     pub fn manifests(mut self, manifests: Arc<dyn Manifests>) -> Self {
         self.manifests.push(manifests);
+        self
+    }
+
+    /// What knows the devices that its containers can be given as extended resources.
+    #[must_use]
+    pub fn device_plugins(mut self, plugins: Arc<dyn DevicePlugins>) -> Self {
+        self.plugins = Some(plugins);
         self
     }
 

@@ -79,6 +79,7 @@ impl Builder {
         server.connect_by(Arc::new(Connections::new(&server, directory.clone())));
         let metrics = self.controllers.metrics.clone();
         let access = self.access(&server);
+        let scheduler = self.scheduler.clone();
         let parts = self.parts(&server, &access, &directory, &clock);
         for part in parts.values() {
             part.start();
@@ -89,6 +90,7 @@ impl Builder {
             directory,
             webhooks,
             metrics,
+            scheduler,
             stop,
             _forgetting: forgetting,
             following,
@@ -319,6 +321,9 @@ fn add_node(
             }
             if let Some(prober) = &node.prober {
                 agent = agent.prober(Arc::clone(prober));
+            }
+            if let Some(plugins) = &node.plugins {
+                agent = agent.device_plugins(Arc::clone(plugins));
             }
             for manifests in &node.manifests {
                 agent = agent.manifests(Arc::clone(manifests));

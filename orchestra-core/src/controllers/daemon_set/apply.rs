@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::json;
 
 use super::model::{Observed, Plan, Why, node_of};
@@ -13,8 +13,8 @@ use crate::api::Status;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::owner_reference;
 use crate::control::write;
-use crate::control::{Action, Context, Error};
-use crate::controllers::create_pod::create_pod;
+use crate::control::{Context, Error};
+use crate::controllers::of_pods::{create_pod, delete_pod};
 use crate::controllers::replicas::member::Member;
 use crate::watch::Entry;
 
@@ -27,15 +27,6 @@ pub(super) struct Run<'r> {
 impl Run<'_> {
     fn about(&self) -> ObjectReference {
         reference_to::<DaemonSet>(self.set)
-    }
-
-    /// Notes that the name of a revision is taken by another, which gives the next one another name.
-    pub(super) async fn count_collision(&self, held: &DaemonSetStatus) -> Result<Action, Error> {
-        let count = held.collision_count.unwrap_or_default().saturating_add(1);
-        let patch = json!({ "collisionCount": count });
-        let written = write::patch_status::<DaemonSet>(self.context.client(), self.set, patch).await;
-        write::unless_gone(written)?;
-        Ok(Action::Done)
     }
 
     pub(super) async fn carry_out(
@@ -93,18 +84,7 @@ impl Run<'_> {
             }
             Why::Superfluous | Why::Old => {}
         }
-        match write::delete::<Pod>(self.context.client(), name, member.entry.uid()).await {
-            Ok(true) => {
-                let message = format!("Deleted pod: {}", name.name());
-                self.recorder.normal(&self.about(), "SuccessfulDelete", message);
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(status) => {
-                self.recorder.warning(&self.about(), "FailedDelete", format!("Error deleting: {status}"));
-                Err(status.into())
-            }
-        }
+        Ok(delete_pod(self.context, self.recorder, self.about(), &member.entry).await?)
     }
 
     pub(super) async fn report(&self, held: &DaemonSetStatus, next: &DaemonSetStatus) -> Result<(), Error> {

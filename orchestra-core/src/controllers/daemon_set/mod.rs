@@ -127,11 +127,14 @@ impl Reconciler for DaemonSets {
         let members = pods.into_iter().map(Member::new).collect::<Result<Vec<_>, _>>()?;
         let run = Run { context: &context, recorder: &self.recorder, set: &entry };
         let held = set.status.clone().unwrap_or_default();
-        let present =
-            match revisions::present::<DaemonSet>(&context, &entry, &history, held.collision_count).await? {
-                Present::Is(revision) => revision,
-                Present::Taken => return run.count_collision(&held).await,
-            };
+        let present = match revisions::present::<DaemonSet>(&context, &entry, &history, held.collision_count)
+            .await?
+        {
+            Present::Is(revision) => revision,
+            Present::Taken => {
+                return revisions::count_collision::<DaemonSet>(&context, &entry, held.collision_count).await;
+            }
+        };
         let wanted = Wanted::new(&set, spec, hash_of(&present));
         let observed = self.observe(&context, &entry, wanted, &members).await?;
         let plan = plan::plan(&observed, &held, entry.generation());

@@ -2,8 +2,9 @@
 //!
 //! One run makes one kind of step: it creates the ReplicaSet of a new template, or scales up, or scales down, or
 //! tidies up; what follows from it is decided when it can be seen. So at every moment in between, however long it
-//! lasts and wherever the process dies, no more than `maxSurge` pods are too many and no more than `maxUnavailable`
-//! of those that should be available are not.
+//! lasts and wherever the process dies, the ReplicaSets ask for no more than `maxSurge` pods too many, and no more than
+//! `maxUnavailable` of those that should be available are not. It is their sizes that count, as in Kubernetes: one that is
+//! made smaller while it makes its pods may have more for a moment.
 
 use std::collections::BTreeMap;
 

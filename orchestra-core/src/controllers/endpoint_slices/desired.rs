@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, ForNode, ForZone};
 
 use super::plan::Desired;
-use crate::controllers::endpoints::service::{Backend, Family, HEADLESS, Port, Service};
+use crate::controllers::endpoints::service::{Backend, Distribution, Family, HEADLESS, Port, Service};
 use crate::selector::Labels;
 use crate::watch::Entry;
 
@@ -56,20 +56,37 @@ fn endpoint(
 ) -> Endpoint {
     let serving = backend.pod.is_ready();
     let terminating = backend.entry.is_deleting();
+    let ready = service.spec.publish_not_ready_addresses || (serving && !terminating);
     let node = backend.pod.node().map(str::to_owned);
+    let zone = node.as_deref().and_then(zone);
     Endpoint {
         addresses: vec![address.to_owned()],
         conditions: Some(EndpointConditions {
-            ready: Some(service.spec.publish_not_ready_addresses || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: backend.hostname(entry),
-        zone: node.as_deref().and_then(zone),
+        hints: hints(service.spec.traffic_distribution.filter(|_| ready), node.as_deref(), zone.as_deref()),
+        zone,
         node_name: node,
         target_ref: Some(backend.reference()),
         ..Endpoint::default()
     }
+}
+
+/// For whom an endpoint is: those of its zone, and those of its node before them.
+fn hints(wanted: Option<Distribution>, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let zone = || zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    let hints = match wanted? {
+        Distribution::PreferSameZone => EndpointHints { for_zones: zone(), for_nodes: None },
+        Distribution::PreferSameNode => {
+            let for_nodes = node.map(|name| vec![ForNode { name: name.to_owned() }]);
+            EndpointHints { for_zones: zone(), for_nodes }
+        }
+        Distribution::Other => return None,
+    };
+    (hints.for_zones.is_some() || hints.for_nodes.is_some()).then_some(hints)
 }
 
 /// The labels of the owner, and those that say whose a slice is.

@@ -45,6 +45,18 @@ pub(crate) struct Spec {
     #[serde(rename = "clusterIP")]
     pub(crate) cluster_ip: Option<Box<str>>,
     pub(crate) ip_families: Vec<Family>,
+    pub(crate) traffic_distribution: Option<Distribution>,
+}
+
+/// Which endpoints are to be preferred by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) enum Distribution {
+    #[serde(alias = "PreferClose")]
+    PreferSameZone,
+    PreferSameNode,
+    /// One that is not known here.
+    #[serde(other)]
+    Other,
 }
 
 /// A headless Service may have no ports, and says so in any of three ways: not at all, `[]` or `null`.

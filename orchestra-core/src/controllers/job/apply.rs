@@ -17,7 +17,7 @@ use crate::control::events::{Recorder, reference_to};
 use crate::control::owner_reference;
 use crate::control::write;
 use crate::control::{Action, Context, Error};
-use crate::controllers::create_pod::create_pod;
+use crate::controllers::of_pods::{create_pod, delete_pod};
 use crate::controllers::replicas::member::Member;
 use crate::watch::Entry;
 
@@ -77,18 +77,7 @@ impl Run<'_> {
         if uncounted && member.pod.has_finalizer(TRACKING) {
             write::remove_finalizer::<Pod>(client, entry, TRACKING).await?;
         }
-        match write::delete::<Pod>(client, entry.name(), entry.uid()).await {
-            Ok(true) => {
-                let message = format!("Deleted pod: {}", entry.name().name());
-                self.recorder.normal(&self.about(), "SuccessfulDelete", message);
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(status) => {
-                self.recorder.warning(&self.about(), "FailedDelete", format!("Error deleting: {status}"));
-                Err(status)
-            }
-        }
+        delete_pod(self.context, self.recorder, self.about(), entry).await
     }
 
     async fn create(&self, pods: &[NewPod], outcome: &mut Outcome) -> Result<(), Status> {

@@ -25,7 +25,7 @@ use self::member::Member;
 use self::plan::{Plan, Wanted};
 use self::status::{Failure, Status as SetStatus};
 use super::Host;
-use super::create_pod::create_pod;
+use super::of_pods::{create_pod, delete_pod};
 use crate::api::Status;
 use crate::control::claim::Claim;
 use crate::control::events::{Recorder, reference_to};
@@ -236,18 +236,7 @@ impl<A: Adapter> Run<'_, A> {
     }
 
     async fn delete(&self, pod: &Entry) -> Result<(), Status> {
-        match write::delete::<Pod>(self.context.client(), pod.name(), pod.uid()).await {
-            Ok(true) => {
-                let message = format!("Deleted pod: {}", pod.name().name());
-                self.recorder.normal(&self.about(), "SuccessfulDelete", message);
-                Ok(())
-            }
-            Ok(false) => Ok(()),
-            Err(status) => {
-                self.recorder.warning(&self.about(), "FailedDelete", format!("Error deleting: {status}"));
-                Err(status)
-            }
-        }
+        delete_pod(self.context, self.recorder, self.about(), pod).await
     }
 
     async fn report(

@@ -94,7 +94,7 @@ async fn look(context: &Context, ranges: Option<&ServiceRanges>) -> Result<Actio
         (None, Some(ranges)) if context.name().name() == DEFAULT => {
             let object = json!({
                 "metadata": { "name": DEFAULT },
-                "spec": { "cidrs": [ranges.to_string()] },
+                "spec": { "cidrs": ranges.cidrs() },
             });
             match write::create::<ServiceCIDR>(context.client(), "", object).await {
                 // Another master made it.

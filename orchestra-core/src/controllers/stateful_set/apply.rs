@@ -14,7 +14,7 @@ use crate::api::Status;
 use crate::control::events::{Recorder, reference_to};
 use crate::control::owner_reference;
 use crate::control::write;
-use crate::control::{Action, Context, Error};
+use crate::control::{Context, Error};
 use crate::controllers::revisions::Revision;
 use crate::watch::Entry;
 
@@ -34,15 +34,6 @@ struct Means<'m> {
 }
 
 impl Run<'_> {
-    /// Notes that the name of a revision is taken by another, which gives the next one another name.
-    pub(super) async fn count_collision(&self, held: &StatefulSetStatus) -> Result<Action, Error> {
-        let count = held.collision_count.unwrap_or_default().saturating_add(1);
-        let patch = json!({ "collisionCount": count });
-        let written = write::patch_status::<StatefulSet>(self.context.client(), self.set, patch).await;
-        write::unless_gone(written)?;
-        Ok(Action::Done)
-    }
-
     /// One step after the other, until one fails; in parallel, batches of 1, 2, 4, ….
     pub(super) async fn carry_out(
         &self,

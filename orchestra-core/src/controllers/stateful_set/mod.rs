@@ -100,7 +100,10 @@ impl Reconciler for StatefulSets {
         } else {
             match revisions::present::<StatefulSet>(&context, &entry, &history, held.collision_count).await? {
                 Present::Is(revision) => Some(revision),
-                Present::Taken => return run.count_collision(&held).await,
+                Present::Taken => {
+                    return revisions::count_collision::<StatefulSet>(&context, &entry, held.collision_count)
+                        .await;
+                }
             }
         };
         // Its history went before it: nothing true could be said of it.

@@ -38,7 +38,7 @@ const OLD_PROVISIONER: &str = "volume.beta.kubernetes.io/storage-provisioner";
 /// By which a class says that claims without one are of it.
 pub(super) const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// How soon a volume is looked at again whose claim is not bound to it yet.
-const AGAIN: Duration = Duration::from_secs(15);
+const RETRY: Duration = Duration::from_secs(15);
 
 /// Runs the controller of claims.
 pub(super) async fn run_claims(host: Host) -> Result<(), Status> {
@@ -330,7 +330,7 @@ async fn volume(context: Context, recorder: Recorder) -> Result<Action, Error> {
         VolumeStep::Nudge(claim) => {
             // The claim's own controller looks at it too, when it sees the volume; it may have missed it.
             tracing::debug!(volume = %entry.name(), %claim, "a volume waits for its claim");
-            return Ok(Action::Again(AGAIN));
+            return Ok(Action::Again(RETRY));
         }
         VolumeStep::Unbind => unbind(&context, &entry, &view).await?,
         VolumeStep::Reclaim => {

@@ -43,7 +43,7 @@ impl Checker {
             self.fault(at, format!("undeclared reference to '{ty}' (in container '')"));
             return anything(1);
         };
-        let (mut codes, mut cost) = (Vec::with_capacity(fields.len()), OBJECT);
+        let (mut codes, mut cost, mut wrong) = (Vec::with_capacity(fields.len()), OBJECT, None);
         for (name, place, value, optional) in fields {
             let value = self.expr(value);
             let held = match (&value.ty, optional) {
@@ -51,13 +51,20 @@ impl Checker {
                 (other, _) => other.clone(),
             };
             match known.field(name) {
-                None => self.fault(*place, format!("undefined field '{name}'")),
-                Some(Type::Dyn) if matches!(&held, Type::Made(given) if **given != format!("{ty}.{name}")) => {
-                    let message = format!(
+                None => {
+                    let message =
+                        format!("expected type of field '{name}' is '' but provided type is '{held}'");
+                    self.fault(*place, message);
+                }
+                Some(Type::Dyn)
+                    if known.is_open()
+                        && matches!(&held, Type::Made(given) if **given != format!("{ty}.{name}")) =>
+                {
+                    // It compiles, and has no value.
+                    wrong = Some(format!(
                         "unexpected type name \"{held}\", expected \"{ty}.{name}\", which matches field name path from root \
                          Object type"
-                    );
-                    self.fault(*place, message);
+                    ));
                 }
                 Some(wanted) if !wanted.agrees(&held) => {
                     let message = format!(
@@ -71,6 +78,7 @@ impl Checker {
             codes.push((Arc::clone(name), value.code, *optional));
         }
         let estimate = Estimate { cost, size: 1, declared: None };
-        Checked { code: Code::Object(codes), ty: Type::Made(Arc::clone(ty)), estimate }
+        let code = wrong.map_or(Code::Object(codes), |why| Code::Fail(why.into()));
+        Checked { code, ty: Type::Made(Arc::clone(ty)), estimate }
     }
 }

@@ -62,7 +62,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::of("semver", &[(&[Text], SEMVER), (&[Text, Bool], SEMVER)], |args| {
         match Semver::parse(text_at(args, 0)?, is_loose(args)) {
             Some(version) => Ok(Val::special(Special::Semver(version))),
-            None => failed(format!("invalid semantic version {:?}", text_at(args, 0)?)),
+            None => failed(why_no_version(text_at(args, 0)?)),
         }
     })
     .price(Price::Text(0)),
@@ -129,4 +129,21 @@ fn number<'v>(args: &[Val<'v>], index: usize) -> Outcome<'v> {
         },
         _ => mismatch(),
     }
+}
+
+/// Why a text is no version, in the words of Kubernetes' library.
+fn why_no_version(text: &str) -> String {
+    let parts: Vec<&str> = text.splitn(3, '.').collect();
+    let [major, minor, _] = parts[..] else { return "No Major.Minor.Patch elements found".to_owned() };
+    let number = |which: &str, part: &str| {
+        if part.is_empty() || part.bytes().any(|byte| !byte.is_ascii_digit()) {
+            return Some(format!("Invalid character(s) found in {which} number {part:?}"));
+        }
+        (part.len() > 1 && part.starts_with('0'))
+            .then(|| format!("{which} number must not contain leading zeroes {part:?}"))
+    };
+    let major = number("major", major).map(|why| why.replacen("major number must", "Major number must", 1));
+    let minor =
+        || number("minor", minor).map(|why| why.replacen("minor number must", "Minor number must", 1));
+    major.or_else(minor).unwrap_or_else(|| format!("invalid semantic version {text:?}"))
 }

@@ -24,7 +24,7 @@ macro_rules! formats {
                 let found = NAMES.iter().find(|name| **name == wanted);
                 Ok(found.map_or(Val::Optional(None), |name| Val::some(Val::special(Special::Format(name)))))
             }),
-            Function::member("validate", &[(&[FORMAT, Text], OptionalListText)], validate).price(Price::Text(1)),
+            Function::member("validate", &[(&[FORMAT, Text], OptionalListText)], validate).price(Price::Format),
         ];
     };
 }

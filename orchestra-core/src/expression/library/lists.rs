@@ -1,6 +1,6 @@
 //! Functions of lists and sets.
 
-use super::P::{A, Bool, Int, List, ListA, ListInt};
+use super::P::{A, Bool, Int, List, ListA, ListInt, ListListA, ListOrdered, ListSummed, OptionalA};
 use super::{Function, failed, int_at, mismatch};
 use crate::expression::cost::{Price, Size};
 use crate::expression::error::EvalError;
@@ -12,7 +12,7 @@ type Outcome<'v> = Result<Val<'v>, EvalError>;
 const MAX_RANGE: i64 = 100_000;
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function::member("isSorted", &[(&[ListA], Bool)], |args| {
+    Function::member("isSorted", &[(&[ListOrdered], Bool)], |args| {
         let elements = elements(&args[0])?;
         let sorted = elements.windows(2).try_fold(true, |sorted, two| match two[0].compare(&two[1]) {
             Some(order) => Ok(sorted && order.is_le()),
@@ -20,10 +20,22 @@ pub(super) const FUNCTIONS: &[Function] = &[
         });
         sorted.map(Val::Bool)
     })
-    .price(Price::Elements(0)),
-    Function::member("sum", &[(&[ListA], A)], sum).price(Price::Elements(0)).size(Size::One),
-    Function::member("min", &[(&[ListA], A)], |args| extreme(args, false)).price(Price::Elements(0)),
-    Function::member("max", &[(&[ListA], A)], |args| extreme(args, true)).price(Price::Elements(0)),
+    .price(Price::Search),
+    Function::member("sum", &[(&[ListSummed], A)], sum).price(Price::Search).size(Size::One),
+    Function::member("min", &[(&[ListOrdered], A)], |args| extreme(args, false)).price(Price::Search),
+    Function::member("max", &[(&[ListOrdered], A)], |args| extreme(args, true)).price(Price::Search),
+    Function::member("first", &[(&[ListA], OptionalA)], |args| {
+        Ok(args[0].element(0).map_or(Val::Optional(None), Val::some))
+    }),
+    Function::member("last", &[(&[ListA], OptionalA)], |args| {
+        let last = args[0].size().and_then(|size| args[0].element(size.checked_sub(1)?));
+        Ok(last.map_or(Val::Optional(None), Val::some))
+    }),
+    Function::member("reverse", &[(&[ListA], ListA)], |args| {
+        Ok(Val::list(elements(&args[0])?.into_iter().rev().collect()))
+    })
+    .price(Price::Copy)
+    .size(Size::Like(0)),
     Function::member("distinct", &[(&[ListA], ListA)], |args| {
         let mut kept: Vec<Val<'_>> = Vec::new();
         for element in elements(&args[0])? {
@@ -33,7 +45,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         }
         Ok(Val::list(kept))
     })
-    .price(Price::Product)
+    .price(Price::Distinct)
     .size(Size::Like(0)),
     Function::member("slice", &[(&[ListA, Int, Int], ListA)], |args| {
         let (all, from, to) = (elements(&args[0])?, int_at(args, 1)?, int_at(args, 2)?);
@@ -43,9 +55,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
             None => failed(format!("cannot slice({from}, {to}), list is length {}", all.len())),
         }
     })
-    .price(Price::Elements(0))
+    .price(Price::Copy)
     .size(Size::Like(0)),
-    Function::member("sort", &[(&[ListA], ListA)], |args| {
+    Function::member("sort", &[(&[ListOrdered], ListOrdered)], |args| {
         let mut all = elements(&args[0])?;
         if all.windows(2).any(|two| two[0].compare(&two[1]).is_none()) {
             return mismatch();
@@ -53,15 +65,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         all.sort_by(|one, other| one.compare(other).unwrap_or(std::cmp::Ordering::Equal));
         Ok(Val::list(all))
     })
-    .price(Price::Elements(0))
+    .price(Price::Sort)
     .size(Size::Like(0)),
-    Function::member("flatten", &[(&[List], List), (&[List, Int], List)], |args| {
+    Function::member("flatten", &[(&[ListListA], ListA), (&[List, Int], List)], |args| {
         let depth = if args.len() > 1 { int_at(args, 1)? } else { 1 };
         let mut flat = Vec::new();
         flatten(&args[0], depth.clamp(0, 32), &mut flat)?;
         Ok(Val::list(flat))
     })
-    .price(Price::Elements(0)),
+    .price(Price::Copy),
     Function::of("lists.range", &[(&[Int], ListInt)], |args| {
         let count = int_at(args, 0)?;
         if !(0..=MAX_RANGE).contains(&count) {

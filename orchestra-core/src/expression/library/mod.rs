@@ -65,6 +65,12 @@ pub(super) enum P {
     ListInt,
     /// A list of anything.
     List,
+    /// A list of what can be added up, of the type `A`.
+    ListSummed,
+    /// A list of what has an order, of the type `A`.
+    ListOrdered,
+    /// A list of lists of the type `A`.
+    ListListA,
     /// A map from the type `A`.
     MapA,
     Map,
@@ -133,7 +139,9 @@ fn fits(param: P, ty: &Type, a: &mut Option<Type>) -> bool {
     };
     if *ty == Type::Dyn {
         return match param {
-            P::A | P::ListA | P::OptionalA => unify(&Type::Dyn),
+            P::A | P::ListA | P::OptionalA | P::ListSummed | P::ListOrdered | P::ListListA => {
+                unify(&Type::Dyn)
+            }
             _ => true,
         };
     }
@@ -152,6 +160,12 @@ fn fits(param: P, ty: &Type, a: &mut Option<Type>) -> bool {
         | (P::List, Type::List(_))
         | (P::Map | P::MapTextLists, Type::Map(..)) => true,
         (P::ListA, Type::List(of)) | (P::OptionalA, Type::Optional(of)) => unify(of),
+        (P::ListSummed, Type::List(of)) => is_summed(of) && unify(of),
+        (P::ListOrdered, Type::List(of)) => (is_summed(of) || is_ordered(of)) && unify(of),
+        (P::ListListA, Type::List(of)) => match &**of {
+            Type::List(of) => unify(of),
+            other => *other == Type::Dyn && unify(&Type::Dyn),
+        },
         (P::ListText, Type::List(of)) => of.agrees(&Type::String),
         (P::ListInt, Type::List(of)) => of.agrees(&Type::Int),
         (P::MapA, Type::Map(key, _)) => unify(key),
@@ -159,6 +173,14 @@ fn fits(param: P, ty: &Type, a: &mut Option<Type>) -> bool {
         (P::Of(wanted), Type::Opaque(held)) => wanted == *held,
         _ => false,
     }
+}
+
+fn is_summed(ty: &Type) -> bool {
+    matches!(ty, Type::Dyn | Type::Int | Type::Uint | Type::Double | Type::Duration)
+}
+
+fn is_ordered(ty: &Type) -> bool {
+    matches!(ty, Type::Bool | Type::String | Type::Bytes | Type::Timestamp)
 }
 
 fn type_of(result: P, a: Option<Type>) -> Type {
@@ -175,7 +197,8 @@ fn type_of(result: P, a: Option<Type>) -> Type {
         P::Duration => Type::Duration,
         P::Time => Type::Timestamp,
         P::Kind => Type::Type,
-        P::ListA => Type::list(a()),
+        P::ListA | P::ListSummed | P::ListOrdered => Type::list(a()),
+        P::ListListA => Type::list(Type::list(a())),
         P::ListText => Type::list(Type::String),
         P::ListInt => Type::list(Type::Int),
         P::List => Type::list(Type::Dyn),

@@ -77,7 +77,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     Function::of("cidr", &[(&[Text], CIDR)], |args| match parse_cidr(text_at(args, 0)?) {
         Some((ip, bits)) => Ok(Val::special(Special::Cidr(ip, bits))),
-        None => failed("network address parse error during conversion from string: invalid CIDR address"),
+        None => {
+            let why = "network address parse error during conversion from string: ";
+            failed(format!("{why}{why}{}", why_no_cidr(text_at(args, 0)?)))
+        }
     })
     .price(Price::Text(0)),
     Function::of("isCIDR", &[(&[Text], Bool)], |args| Ok(Val::Bool(parse_cidr(text_at(args, 0)?).is_some())))
@@ -145,6 +148,19 @@ fn parse_ip(text: &str) -> Result<IpAddr, String> {
             "IP Address {text:?} parse error during conversion from string: ParseAddr({text:?}): unable to parse IP"
         )),
     }
+}
+
+/// Why a text is no range of addresses, in Go's words.
+fn why_no_cidr(text: &str) -> String {
+    let why = match text.rsplit_once('/') {
+        None => "no '/'".to_owned(),
+        Some((ip, _)) if ip.parse::<IpAddr>().is_err() => format!("ParseAddr({ip:?}): unable to parse IP"),
+        Some((_, bits)) if bits.is_empty() || bits.bytes().any(|byte| !byte.is_ascii_digit()) => {
+            format!("bad bits after slash: {bits:?}")
+        }
+        Some(_) => "prefix length out of range".to_owned(),
+    };
+    format!("netip.ParsePrefix({text:?}): {why}")
 }
 
 fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {

@@ -96,6 +96,8 @@ fn explain(pattern: &str, error: &regex::Error) -> String {
     } else if says("repetition operator missing expression") {
         let operator = pattern.chars().find(|c| matches!(c, '*' | '+' | '?')).unwrap_or('*');
         format!("missing argument to repetition operator: `{operator}`")
+    } else if let Some(at) = ["(?=", "(?!"].iter().filter_map(|look| pattern.find(look)).min() {
+        format!("invalid or unsupported Perl syntax: `{}`", &pattern[at..at + 3])
     } else if says("unrecognized escape sequence") {
         "invalid escape sequence".to_owned()
     } else {

@@ -36,9 +36,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     Function::member("trim", &[(&[Text], Text)], |args| Ok(Val::text(text_at(args, 0)?.trim())))
         .price(Price::Text(0))
         .size(Size::Like(0)),
-    Function::member("reverse", &[(&[Text], Text), (&[super::P::ListA], super::P::ListA)], reverse)
-        .price(Price::Elements(0))
-        .size(Size::Like(0)),
     Function::member("charAt", &[(&[Text, Int], Text)], |args| {
         let (text, at) = (text_at(args, 0)?, int_at(args, 1)?);
         let length = text.chars().count();
@@ -57,14 +54,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
         .price(Price::Text(0))
         .size(Size::Like(0)),
     Function::member("replace", &[(&[Text, Text, Text], Text), (&[Text, Text, Text, Int], Text)], replace)
-        .price(Price::Text(0)),
+        .price(Price::Rewrite),
     Function::member("split", &[(&[Text, Text], ListText), (&[Text, Text, Int], ListText)], split)
-        .price(Price::Text(0))
+        .price(Price::Rewrite)
         .size(Size::Like(0)),
     Function::member("join", &[(&[ListText], Text), (&[ListText, Text], Text)], join)
-        .price(Price::Elements(0))
+        .price(Price::Join)
         .size(Size::Joined),
     Function::member("format", &[(&[Text, List], Text)], format).price(Price::Text(0)),
+    Function::of("jsonpatch.escapeKey", &[(&[Text], Text)], |args| {
+        Ok(Val::text(text_at(args, 0)?.replace('~', "~0").replace('/', "~1")))
+    })
+    .price(Price::Text(0)),
     Function::of("strings.quote", &[(&[Text], Text)], |args| {
         Ok(Val::text(format!("{:?}", text_at(args, 0)?)))
     })
@@ -83,13 +84,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         &[(&[Text, Text], Int), (&[Text, Text, Int], Int), (&[super::P::ListA, super::P::A], Int)],
         |args| index_of(args, false),
     )
-    .price(Price::Elements(0)),
+    .price(Price::Search),
     Function::member(
         "lastIndexOf",
         &[(&[Text, Text], Int), (&[Text, Text, Int], Int), (&[super::P::ListA, super::P::A], Int)],
         |args| index_of(args, true),
     )
-    .price(Price::Elements(0)),
+    .price(Price::Search),
 ];
 
 fn compiled(text: &str) -> Result<regex::Regex, EvalError> {
@@ -99,15 +100,6 @@ fn compiled(text: &str) -> Result<regex::Regex, EvalError> {
 fn matches<'v>(args: &[Val<'v>]) -> Outcome<'v> {
     let regex = compiled(text_at(args, 1)?)?;
     Ok(Val::Bool(regex.is_match(text_at(args, 0)?)))
-}
-
-fn reverse<'v>(args: &[Val<'v>]) -> Outcome<'v> {
-    if let Some(text) = args[0].as_str() {
-        return Ok(Val::text(text.chars().rev().collect::<String>()));
-    }
-    let mut elements: Vec<Val<'v>> = args[0].elements().ok_or_else(EvalError::no_overload)?.collect();
-    elements.reverse();
-    Ok(Val::list(elements))
 }
 
 fn substring<'v>(args: &[Val<'v>]) -> Outcome<'v> {

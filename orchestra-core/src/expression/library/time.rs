@@ -22,7 +22,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Val::Duration(nanos) => Ok(Val::Duration(*nanos)),
         _ => match parse_duration(text_at(args, 0)?) {
             Some(nanos) => Ok(Val::Duration(nanos)),
-            None => failed(format!("time: invalid duration {:?}", text_at(args, 0)?)),
+            None => failed("type conversion error from 'string' to 'google.protobuf.Duration'"),
         },
     }),
     Function::of("timestamp", &[(&[Text], Time), (&[Time], Time), (&[Int], Time)], |args| match &args[0] {
@@ -33,7 +33,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         },
         _ => match text_at(args, 0)?.parse() {
             Ok(time) => Ok(Val::Time(time)),
-            Err(_) => failed(format!("cannot parse {:?} as a timestamp", text_at(args, 0)?)),
+            Err(_) => failed("type conversion error from 'string' to 'google.protobuf.Timestamp'"),
         },
     }),
     Function::member("getFullYear", PART, |args| part(args, |time| time.year().into())),

@@ -8,13 +8,15 @@
 //! | `collect` | looks, and remembers the last look |
 //! | `rates` | from processor time to use; pure |
 //! | `summary` | the figures as they are written and read |
-//! | `text` | the same for Prometheus; pure |
+//! | `text`, `cadvisor` | the same for Prometheus, by two sets of names; pure |
 
+mod cadvisor;
 mod collect;
 mod rates;
 mod summary;
 mod text;
 
+pub use cadvisor::cadvisor_metrics;
 pub(super) use collect::Figures;
 pub use summary::{
     ContainerFigures, CpuStats, FsStats, MemoryStats, NodeStats, PodReference, PodStats, RlimitStats,

@@ -194,6 +194,48 @@ fn a_crash_waits_and_old_lives_are_forgotten() {
 }
 
 #[test]
+fn a_sandbox_goes_when_nothing_of_it_is_kept() {
+    let pod = pod(json!({"containers": [{"name": "a"}]}));
+    let seen = |before: &[&str]| {
+        let all = [(1, before), (2, &["a#4 0", "a#5 running"][..])];
+        Observed::new(
+            all.into_iter()
+                .map(|(attempt, lives)| {
+                    let state = if attempt == 2 { SandboxState::Ready } else { SandboxState::NotReady };
+                    sandbox(attempt, state, lives)
+                })
+                .collect(),
+        )
+    };
+    let settled = Memory { attached: Some(("s2".into(), Vec::new())), ..settled() };
+    assert_eq!(planned(&pod, &seen(&["a#3 0"]), &settled), "forget s1-0\n");
+    assert_eq!(planned(&pod, &seen(&[]), &settled), "forget sandbox s1\n");
+}
+
+#[test]
+fn what_a_pod_has_left_goes_when_the_disk_is_full() {
+    let mut pod = pod(json!({"restartPolicy": "Never", "containers": [{"name": "a"}]}));
+    let seen = Observed::new(vec![sandbox(0, SandboxState::NotReady, &["a 0"])]);
+    let full = Memory { room_is_needed: true, ..settled() };
+    assert_eq!(planned(&pod, &seen, &full), "", "the API does not know yet that it has ended");
+    pod.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+    assert_eq!(planned(&pod, &seen, &settled()), "");
+    assert_eq!(planned(&pod, &seen, &full), "forget sandbox s0\n");
+    assert_eq!(planned(&pod, &Observed::default(), &full), "");
+}
+
+#[test]
+fn a_failure_may_give_less_time() {
+    let pod = pod(json!({"terminationGracePeriodSeconds": 20, "containers": [{"name": "a"}]}));
+    for (grace, expected) in [(None, 20), (Some(60), 20), (Some(5), 5), (Some(0), 2)] {
+        let grace = grace.map(Duration::from_secs);
+        let failure = Some(Failure { reason: "Evicted".into(), message: String::new(), grace });
+        let memory = Memory { failure, ..settled() };
+        assert_eq!(planned(&pod, &ready(&["a running"]), &memory), format!("terminate within {expected}s\n"));
+    }
+}
+
+#[test]
 fn init_containers_in_order() {
     let pod = pod(
         json!({"initContainers": [{"name": "i"}, {"name": "s", "restartPolicy": "Always"}, {"name": "j"}],

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
 use super::{Reporter, condition};
-use crate::node::model::{Role, containers};
+use crate::node::model::{Role, TERMINATED, containers};
 use crate::node::pressure::EVICTED;
 use crate::node::resize;
 
@@ -71,9 +71,13 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
     pending
 }
 
-/// That the pod ends because the node has no room for it, and not for what it did.
+/// That the pod ends because the node has no room for it or goes itself, and not for what it did.
 fn disrupted(of: &Reporter<'_>) -> Option<PodCondition> {
-    let evicted = of.memory.failure.as_ref().filter(|failure| failure.reason == EVICTED)?;
+    let evicted = of
+        .memory
+        .failure
+        .as_ref()
+        .filter(|failure| [EVICTED, TERMINATED].contains(&failure.reason.as_str()))?;
     Some(made(DISRUPTED, true, Some("TerminationByKubelet"), Some(evicted.message.clone())))
 }
 

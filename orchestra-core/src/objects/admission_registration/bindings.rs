@@ -31,6 +31,7 @@ impl Rules for ValidatingBindingRules {
 
     const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
@@ -59,6 +60,7 @@ impl Rules for MutatingBindingRules {
 
     const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;

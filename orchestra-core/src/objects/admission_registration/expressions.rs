@@ -33,7 +33,7 @@ impl Wanted {
             Self::Anything => true,
             Self::Object => *ty == Type::Made("Object".into()),
             Self::Patches => match ty {
-                Type::List(of) => matches!(&**of, Type::Dyn) || **of == Type::Made("JSONPatch".into()),
+                Type::List(of) => **of == Type::Made("JSONPatch".into()),
                 _ => false,
             },
         }

@@ -83,10 +83,11 @@ fn mutation(mutation: &Mutation, compiler: &Compiler, path: &Path, errors: &mut 
         ),
         ("JSONPatch", "jsonPatch", given(mutation.json_patch.as_ref().map(|form| &form.expression))),
     ];
-    if !forms.iter().any(|(form, ..)| *form == kind) {
+    let (own, other): (Vec<_>, Vec<_>) = forms.into_iter().partition(|(form, ..)| *form == kind);
+    if own.is_empty() {
         return;
     }
-    for (form, field, text) in forms {
+    for (form, field, text) in own.into_iter().chain(other) {
         let at = path.child(field);
         match text {
             None if form == kind => {

@@ -12,6 +12,7 @@ use super::expressions::{Compiler, Wanted, Whose};
 use super::{FAILURE_POLICIES, names, rules};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
+use crate::expression::is_reserved;
 use crate::objects::json::{Fields, keep_metadata};
 
 /// The most notes that a policy adds to the audit log, and the most bytes of the expression of one.
@@ -154,33 +155,10 @@ pub(super) fn variables(variables: &[Variable], compiler: &mut Compiler, path: &
 }
 
 fn is_identifier(name: &str) -> bool {
-    const RESERVED: &[&str] = &[
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let letter = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
     name.starts_with(letter)
         && name.chars().all(|each| letter(each) || each.is_ascii_digit())
-        && !RESERVED.contains(&name)
+        && !is_reserved(name)
 }
 
 fn validation(validation: &Validation, compiler: &Compiler, path: &Path, errors: &mut Errors) {

@@ -33,6 +33,7 @@ impl Rules for ValidatingWebhookRules {
 
     const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;
@@ -65,6 +66,7 @@ impl Rules for MutatingWebhookRules {
 
     const UNCONDITIONAL_UPDATE: bool = false;
     const METADATA_CHECKED_ONCE: bool = true;
+    const ANY_FINALIZER: bool = true;
     const GENERATION: bool = true;
     const CATEGORIES: &'static [&'static str] = &["api-extensions"];
     const COLUMNS: &'static [Column] = COLUMNS;

@@ -3,6 +3,7 @@ use std::collections::HashSet;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
 };
+use serde_json::Value;
 
 use super::check::{self, shown};
 use super::{DECISIONS, names, pem};
@@ -46,7 +47,8 @@ const USAGES: [&str; 23] = [
 pub(super) fn request(object: &CertificateSigningRequest, errors: &mut Errors) {
     let (spec, path) = (&object.spec, Path::new("spec"));
     if let Some(fault) = pem::fault_of_request(&spec.request.0) {
-        errors.invalid(&path.child("request"), shown(&spec.request), fault);
+        let given = if spec.request.0.is_empty() { Value::Null } else { shown(&spec.request) };
+        errors.invalid(&path.child("request"), given, fault);
     }
     usages(spec, &path.child("usages"), errors);
     signer(&spec.signer_name, &path.child("signerName"), errors);

@@ -6,6 +6,7 @@
 
 mod approval;
 mod kind;
+mod of_type;
 mod show;
 mod validate;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 pub(crate) use self::approval::{Approval, is_protected};
 pub(crate) use self::kind::kind_of;
+pub use self::of_type::definition_of;
 use super::json::{Fields, at};
 use crate::api::field::Errors;
 use crate::api::structural::{Schema, unrecognized_formats};

@@ -25,6 +25,7 @@ impl Rules for EventRules {
     const NAME: NameRule = NameRule::PathSegment;
     const ANY_FINALIZER: bool = true;
     const METADATA_CHECKED_ONCE: bool = true;
+    const METADATA_LAST: bool = true;
     const FIELDS: &'static [IndexedField] = &[
         IndexedField::new("involvedObject.kind"),
         IndexedField::new("involvedObject.namespace"),

@@ -1,13 +1,14 @@
 //! What is wrong with an event. The older version of the API asks little; the newer asks all of it, also where it is the
 //! older one in which the event is stored.
 
-use k8s_openapi::api::core::v1::Event;
-use serde::{Deserialize as _, Serialize};
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::api::check::{self, say};
-use crate::api::field::{Errors, Path};
-use crate::api::{metadata, names};
+use crate::api::check::{self, say, shown};
+use crate::api::field::{Errors, Path, Shown};
+use crate::api::{NameRule, metadata, names};
+use crate::meta::Scope;
 
 /// What both versions ask for. `controller` is what the version calls the field of who reports.
 pub(super) fn event(event: &Event, controller: &str, errors: &mut Errors) {
@@ -66,9 +67,9 @@ pub(super) fn strictly(
 ) -> Result<(), serde_json::Error> {
     let new = Event::deserialize(new)?;
     event(&new, "reportingController", errors);
-    metadata::validate_finalizers(&new.metadata, errors);
     match old {
         Some(old) => {
+            metadata::validate_finalizers(&new.metadata, errors);
             let old = Event::deserialize(old)?;
             metadata::validate_update(&new.metadata, &old.metadata, errors);
             unchanged(&new, &old, errors);
@@ -79,10 +80,8 @@ pub(super) fn strictly(
 }
 
 fn created(event: &Event, errors: &mut Errors) {
-    let name = event.metadata.name.as_deref().unwrap_or_default();
-    if !name.is_empty() {
-        say(errors, &Path::new("metadata.name"), name, names::subdomain(name));
-    }
+    metadata::validate(&event.metadata, Scope::Namespaced, NameRule::Subdomain, errors);
+    metadata::validate_finalizers(&event.metadata, errors);
     series(event, errors);
     if event.event_time.is_none() {
         errors.required(&Path::new("eventTime"), "");
@@ -121,25 +120,52 @@ fn unchanged(new: &Event, old: &Event, errors: &mut Errors) {
         series(new, errors);
     }
     let mut same = Same(errors);
-    same.field("involvedObject", &new.involved_object, &old.involved_object);
-    same.field("reason", &new.reason, &old.reason);
-    same.field("message", &new.message, &old.message);
-    same.field("source", &new.source, &old.source);
-    same.field("firstTimestamp", &new.first_timestamp, &old.first_timestamp);
-    same.field("lastTimestamp", &new.last_timestamp, &old.last_timestamp);
-    same.field("count", &new.count, &old.count);
-    same.field("type", &new.type_, &old.type_);
-    same.field("eventTime", &new.event_time, &old.event_time);
-    same.field("action", &new.action, &old.action);
-    same.field("related", &new.related, &old.related);
-    same.field("reportingController", &new.reporting_component, &old.reporting_component);
-    same.field("reportingInstance", &new.reporting_instance, &old.reporting_instance);
+    let reference = |held: &ObjectReference| {
+        let ObjectReference { kind, namespace, name, uid, api_version, resource_version, field_path } = held;
+        Shown::object([
+            ("Kind", text(kind)),
+            ("Namespace", text(namespace)),
+            ("Name", text(name)),
+            ("UID", text(uid)),
+            ("APIVersion", text(api_version)),
+            ("ResourceVersion", text(resource_version)),
+            ("FieldPath", text(field_path)),
+        ])
+    };
+    let source = |held: &Option<EventSource>| {
+        let held = held.clone().unwrap_or_default();
+        Shown::object([("Component", text(&held.component)), ("Host", text(&held.host))])
+    };
+    let json = |held: Value| Shown::from(held);
+    same.field("involvedObject", &new.involved_object, &old.involved_object, reference);
+    same.field("reason", &new.reason, &old.reason, text);
+    same.field("message", &new.message, &old.message, text);
+    same.field("source", &new.source, &old.source, source);
+    same.field("firstTimestamp", &new.first_timestamp, &old.first_timestamp, |time| json(shown(time)));
+    same.field("lastTimestamp", &new.last_timestamp, &old.last_timestamp, |time| json(shown(time)));
+    same.field("count", &new.count, &old.count, |count| json(count.unwrap_or_default().into()));
+    // Kubernetes asks that one twice.
+    same.field("reason", &new.reason, &old.reason, text);
+    same.field("type", &new.type_, &old.type_, text);
+    same.field("eventTime", &new.event_time, &old.event_time, |time| json(shown(time)));
+    same.field("action", &new.action, &old.action, text);
+    same.field("related", &new.related, &old.related, |related| {
+        related.as_ref().map_or_else(|| json(Value::Null), reference)
+    });
+    same.field("reportingController", &new.reporting_component, &old.reporting_component, text);
+    same.field("reportingInstance", &new.reporting_instance, &old.reporting_instance, text);
+}
+
+fn text(held: &Option<String>) -> Shown {
+    Value::from(held.as_deref().unwrap_or_default()).into()
 }
 
 struct Same<'e>(&'e mut Errors);
 
 impl Same<'_> {
-    fn field<T: PartialEq + Serialize>(&mut self, name: &str, new: &T, old: &T) {
-        check::unchanged(self.0, &Path::new(name), new, old);
+    fn field<T: PartialEq>(&mut self, name: &str, new: &T, old: &T, show: impl FnOnce(&T) -> Shown) {
+        if new != old {
+            self.0.invalid_object(&Path::new(name), show(new), check::IMMUTABLE);
+        }
     }
 }

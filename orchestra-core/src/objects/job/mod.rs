@@ -37,6 +37,7 @@ impl Rules for JobRules {
 
     const CATEGORIES: &'static [&'static str] = &["all"];
     const STATUS: bool = true;
+    const UNKNOWN_FIELD: &'static str = "field label \"{field}\" not supported for Job";
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::or("status.successful", "0").at("status.succeeded")];
     const COLUMNS: &'static [Column] = print::COLUMNS;

@@ -183,7 +183,12 @@ pub(super) fn shown_success(policy: &SuccessPolicy) -> Shown {
             ("SucceededCount", shown(&rule.succeeded_count).into()),
         ])
     });
-    Shown::object([("Rules", Shown::list(rules))])
+    Shown::object([("Rules", some(rules))])
+}
+
+/// A list as errors show it: one of nothing is most often one that is not there.
+fn some(items: impl ExactSizeIterator<Item = Shown>) -> Shown {
+    if items.len() == 0 { Value::Null.into() } else { Shown::list(items) }
 }
 
 /// A policy as errors show it.
@@ -211,5 +216,5 @@ pub(super) fn shown_failure(policy: &PodFailurePolicy) -> Shown {
             ("OnPodConditions", conditions),
         ])
     });
-    Shown::object([("Rules", Shown::list(rules))])
+    Shown::object([("Rules", some(rules))])
 }

@@ -23,7 +23,7 @@ fn is_finished(status: &JobStatus) -> bool {
 }
 
 /// A status, the one before it, and what they are the status of.
-struct Change<'j> {
+struct StatusUpdate<'j> {
     new: &'j JobStatus,
     old: &'j JobStatus,
     spec: &'j JobSpec,
@@ -33,7 +33,7 @@ struct Change<'j> {
 /// Says what is wrong with a new status.
 pub(super) fn validate(new: &Job, old: &Job, errors: &mut Errors) {
     let (none, nothing) = (JobStatus::default(), JobSpec::default());
-    let change = Change {
+    let change = StatusUpdate {
         new: new.status.as_ref().unwrap_or(&none),
         old: old.status.as_ref().unwrap_or(&none),
         spec: new.spec.as_ref().unwrap_or(&nothing),
@@ -49,7 +49,7 @@ pub(super) fn validate(new: &Job, old: &Job, errors: &mut Errors) {
     change.indexes(errors);
 }
 
-impl Change<'_> {
+impl StatusUpdate<'_> {
     /// Whether a condition is true now and was not, or the other way.
     fn turned(&self, condition: &str) -> bool {
         is_true(self.new, condition) != is_true(self.old, condition)

@@ -27,42 +27,26 @@ impl Rules for ServiceCidrRules {
         keep_metadata(new, old);
     }
 
-    fn validate(object: &ServiceCIDR, errors: &mut Errors) {
-        let path = Path::new("spec.cidrs");
-        let cidrs = ranges(object);
-        if cidrs.is_empty() {
-            errors.required(&path, "at least one CIDR required");
-            return;
-        }
-        if cidrs.len() > 2 {
-            errors.invalid(&path, shown(&json!({ "CIDRs": cidrs })), "may only hold up to 2 values");
-            return;
-        }
-        for (index, cidr) in cidrs.iter().enumerate() {
-            address::canonical_range(errors, &path.index(index), cidr);
-        }
-        if let [first, second] = cidrs
-            && let (Some(first), Some(second)) = (address::family(first), address::family(second))
-            && first == second
-        {
-            let detail =
-                "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
-            errors.invalid(&path, shown(&cidrs), detail);
-        }
+    fn validate_create(object: &ServiceCIDR, errors: &mut Errors) {
+        whole(object, errors);
     }
 
     fn validate_update(new: &ServiceCIDR, old: &ServiceCIDR, errors: &mut Errors) {
         let path = Path::new("spec.cidrs");
         let (now, before) = (ranges(new), ranges(old));
         // A second family may be added.
-        if now.len() != before.len() && (before.len(), now.len()) != (1, 2) {
-            errors.invalid(&path, shown(&now), IMMUTABLE);
+        let grows = (before.len(), now.len()) == (1, 2);
+        if now.len() != before.len() && !grows {
+            errors.invalid(&path, shown(&Some(now).filter(|now| !now.is_empty())), IMMUTABLE);
             return;
         }
         for (index, (now, before)) in now.iter().zip(before).enumerate() {
             if now != before {
                 errors.invalid(&path.index(index), now.as_str(), IMMUTABLE);
             }
+        }
+        if grows {
+            whole(new, errors);
         }
     }
 
@@ -72,6 +56,31 @@ impl Rules for ServiceCidrRules {
             ranges(object).join(",").into(),
             table::age(&object.metadata, now).into(),
         ]
+    }
+}
+
+/// Says what is wrong with the ranges, which are looked into when they are new.
+fn whole(object: &ServiceCIDR, errors: &mut Errors) {
+    let path = Path::new("spec.cidrs");
+    let cidrs = ranges(object);
+    if cidrs.is_empty() {
+        errors.required(&path, "at least one CIDR required");
+        return;
+    }
+    if cidrs.len() > 2 {
+        errors.invalid(&path, shown(&json!({ "CIDRs": cidrs })), "may only hold up to 2 values");
+        return;
+    }
+    for (index, cidr) in cidrs.iter().enumerate() {
+        address::canonical_range(errors, &path.index(index), cidr);
+    }
+    if let [first, second] = cidrs
+        && let (Some(first), Some(second)) = (address::family(first), address::family(second))
+        && first == second
+    {
+        let detail =
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.invalid(&path, shown(&cidrs), detail);
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec};
 use serde_json::{Value, json};
 
-pub(super) use source::{driver_name, inline as validate_inline};
+pub(super) use source::inline as validate_inline;
 
 use super::check::{self, say, shown};
 use super::claim::{VOLUME_MODES, access_modes};
@@ -217,13 +217,7 @@ fn warnings(object: &PersistentVolume) -> Vec<String> {
     let nodes = spec.node_affinity.as_ref().and_then(|affinity| affinity.required.as_ref());
     let path = Path::new("spec.nodeAffinity.required.nodeSelectorTerms");
     for (index, term) in nodes.into_iter().flat_map(|nodes| &nodes.node_selector_terms).enumerate() {
-        let path = path.index(index).child("matchExpressions");
-        for (index, requirement) in term.match_expressions.iter().flatten().enumerate() {
-            if let Some(said) = pod::old_node_label(&requirement.key) {
-                let path = path.index(index).child("key");
-                warnings.push(format!("{path}: {} is {said}", requirement.key));
-            }
-        }
+        pod::warn_of_node_term(term, false, &path.index(index), &mut warnings);
     }
     warnings.extend(source::warnings(&spec));
     warnings

@@ -1,11 +1,9 @@
-use k8s_openapi::api::core::v1::{
-    NodeSelectorRequirement, PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity,
-};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity};
 use serde_json::Value;
 
 use super::source;
 use crate::api::field::{Errors, Path, Shown};
-use crate::objects::check::{self, shown};
+use crate::objects::check;
 use crate::objects::pod;
 
 /// Says what is wrong with a change of a volume: it stays where it is.
@@ -65,25 +63,10 @@ fn current(affinity: Option<&VolumeNodeAffinity>) -> Option<VolumeNodeAffinity> 
 
 fn shown_affinity(affinity: &VolumeNodeAffinity) -> Shown {
     let null = || Shown::from(Value::Null);
-    let requirements = |list: Option<&Vec<NodeSelectorRequirement>>| {
-        list.map_or_else(null, |list| {
-            Shown::list(list.iter().map(|requirement| {
-                Shown::object([
-                    ("Key", shown(&requirement.key).into()),
-                    ("Operator", shown(&requirement.operator).into()),
-                    ("Values", shown(&requirement.values).into()),
-                ])
-            }))
-        })
-    };
     let required = affinity.required.as_ref().map_or_else(null, |nodes| {
-        let terms = nodes.node_selector_terms.iter().map(|term| {
-            Shown::object([
-                ("MatchExpressions", requirements(term.match_expressions.as_ref())),
-                ("MatchFields", requirements(term.match_fields.as_ref())),
-            ])
-        });
-        Shown::object([("NodeSelectorTerms", Shown::list(terms))])
+        let terms = nodes.node_selector_terms.iter().map(pod::shown_node_term);
+        let terms = if terms.len() == 0 { null() } else { Shown::list(terms) };
+        Shown::object([("NodeSelectorTerms", terms)])
     });
     Shown::object([("Required", required)])
 }

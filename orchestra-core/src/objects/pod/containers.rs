@@ -210,7 +210,7 @@ fn read_only(mount: &VolumeMount, path: &Path, errors: &mut Errors) {
                     .forbidden(path, "may only be specified when mountPropagation is None or not specified");
             }
         }
-        other => errors.not_supported(path, other, &["Disabled", "IfPossible", "Enabled"]),
+        other => errors.not_supported(path, other, &["Disabled", "Enabled", "IfPossible"]),
     }
 }
 
@@ -271,7 +271,7 @@ fn resize(container: &Container, spec: &PodSpec, path: &Path, errors: &mut Error
 }
 
 fn restart_policy(container: &Container, path: &Path, errors: &mut Errors) {
-    let supported = ["Always", "OnFailure", "Never"];
+    let supported = ["Always", "Never", "OnFailure"];
     if let Some(policy) = container.restart_policy.as_deref().filter(|policy| !supported.contains(policy)) {
         errors.not_supported(&path.child("restartPolicy"), policy, &supported);
     }
@@ -348,7 +348,7 @@ fn ephemeral<'a>(
 }
 
 /// The part of an ephemeral container that every container has.
-fn as_container(container: &EphemeralContainer) -> Container {
+pub(super) fn as_container(container: &EphemeralContainer) -> Container {
     let own = container.clone();
     Container {
         name: own.name,

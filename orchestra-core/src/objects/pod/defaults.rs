@@ -6,7 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::CONTAINERS;
-use crate::objects::json::{Fields, at};
+use crate::image_name::ImageName;
+use crate::objects::json::Fields;
 use crate::objects::quantities;
 
 /// The mode of files in volumes made of objects: `rw-r--r--`.
@@ -14,7 +15,8 @@ const FILE_MODE: i32 = 0o644;
 
 /// Fills in a pod.
 pub(super) fn pod(object: &mut Value) {
-    let Some(fields) = at(object, &["spec"]) else { return };
+    // A pod has a specification though its manifest has none.
+    let Some(fields) = object.as_object_mut().and_then(|pod| pod.object_or_new("spec")) else { return };
     spec(fields);
     // A pod that was to end in less than no time ends after a second; a template is kept as it is written.
     if fields.get("terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0)
@@ -119,15 +121,9 @@ fn sources(source: &mut Map<String, Value>) {
     }
 }
 
-/// An image is always asked for again when its tag is, or is understood to be, `latest`.
+/// The policy for an image whose container names none. What is no name of an image has no tag, and so not the newest.
 fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').unwrap_or((image, ""));
-    let last = name.rsplit('/').next().unwrap_or_default();
-    let latest = match last.split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => !last.is_empty() && digest.is_empty(),
-    };
-    if latest { "Always" } else { "IfNotPresent" }
+    if ImageName::parse(image).is_ok_and(|name| name.is_latest()) { "Always" } else { "IfNotPresent" }
 }
 
 fn volume(volume: &mut Map<String, Value>) {
@@ -214,15 +210,13 @@ mod tests {
     use super::pull_policy;
 
     #[test]
-    fn the_tag_says_when_to_pull() {
+    fn the_name_says_when_to_pull() {
         for (image, policy) in [
             ("nginx", "Always"),
-            ("nginx:latest", "Always"),
-            ("nginx:1.25", "IfNotPresent"),
-            ("host:5000/nginx", "Always"),
+            ("host:5000/nginx:latest", "Always"),
             ("host:5000/nginx:1", "IfNotPresent"),
-            ("nginx@sha256:abc", "IfNotPresent"),
-            ("nginx:latest@sha256:abc", "Always"),
+            ("nginx:latest@sha256:abc", "IfNotPresent"),
+            ("Nginx", "IfNotPresent"),
             ("", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), policy, "{image}");

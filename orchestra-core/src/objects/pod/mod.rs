@@ -2,17 +2,20 @@
 //!
 //! | file | what it says |
 //! | --- | --- |
-//! | `defaults` | what a manifest may leave out |
+//! | `defaults`, `app_armor` | what a manifest may leave out; what annotations say instead of fields |
 //! | `validate` | what is wrong with a specification; `containers`, `env`, `probes`, `resources`, `volumes`, `security` and `scheduling` with its parts |
-//! | `update`, `ephemeral`, `resize` | what may change; the containers that may be added; what containers ask for |
+//! | `update`, `narrowed`, `ephemeral`, `resize` | what may change, where a pod that waits may run; the containers that may be added; what containers ask for |
 //! | `status` | the status a pod begins with, and binding |
 //! | `warnings` | what is accepted, but not good |
 //! | `print` | the row in a table |
 
+mod app_armor;
 mod containers;
 mod defaults;
 mod env;
 mod ephemeral;
+mod narrowed;
+mod place;
 mod print;
 mod probes;
 mod resize;
@@ -30,13 +33,17 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 
 pub(super) use defaults::{network_volume as default_network_volume, spec as default_spec};
+pub(super) use narrowed::shown_term as shown_node_term;
+pub(super) use place::Place;
 pub(super) use resources::{amounts as validate_amounts, resource_name as container_resource_name};
 pub(super) use scheduling::{
     EFFECTS, node_selector as validate_node_selector, tolerations as validate_tolerations,
 };
-pub(super) use validate::{Place, annotations as validate_annotations, spec as validate_spec};
+pub(super) use validate::{annotations as validate_annotations, spec as validate_spec};
 pub(super) use volumes::host_path as validate_host_path;
-pub(super) use warnings::{current_node_label, of as warnings_of, old_node_label};
+pub(super) use warnings::{
+    current_node_label, node_term as warn_of_node_term, of as warnings_of, old_node_label,
+};
 
 use super::json::keep;
 use super::print as print_shared;
@@ -91,6 +98,7 @@ impl Rules for PodRules {
 
     fn prepare_create(object: &mut Value) {
         status::prepare(object);
+        object.as_object_mut().into_iter().for_each(app_armor::take_over);
     }
 
     fn validate(object: &Pod, errors: &mut Errors) {
@@ -161,6 +169,13 @@ impl Rules for PodRules {
         }
         let seconds = requested.or_else(|| spec?.termination_grace_period_seconds).unwrap_or_default();
         Some(if seconds < 0 { 1 } else { seconds })
+    }
+
+    fn check_body(subresource: &str, body: &Value) -> Result<(), Status> {
+        match subresource {
+            "binding" => status::target(body).map(drop),
+            _ => Ok(()),
+        }
     }
 
     fn edit(subresource: &str, object: &mut Value, body: &Value, now: Timestamp) -> Result<(), Status> {

@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use serde::Deserialize;
 
 use crate::api::field::{Errors, Path};
-use crate::objects::check::{NEGATIVE, say};
-use crate::objects::names;
+use crate::objects::check::NEGATIVE;
+use crate::objects::{names, quantities};
 use crate::quantity::Quantity;
 
 type Amounts = BTreeMap<String, Text>;
@@ -111,16 +111,16 @@ fn huge_pages(requests: &Amounts, limits: &Amounts, path: &Path, errors: &mut Er
 
 /// Says what is wrong with the name of a resource that a container asks for.
 pub(in crate::objects) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
-    let faults = names::qualified(name);
-    let sound = faults.is_empty();
-    say(errors, path, name, faults);
+    quantities::resource_name(name, path, errors);
     let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    if sound && !name.contains('/') && !standard {
-        errors.invalid(path, name, "must be a standard resource for containers");
-    }
-    if let Some((domain, _)) = name.split_once('/')
-        && sound
-        && (domain == "kubernetes.io" || domain.ends_with(".kubernetes.io") || name.starts_with("requests."))
+    // A quota has it under this name.
+    let in_quota = format!("requests.{name}");
+    if !name.contains('/') {
+        if !standard {
+            errors.invalid(path, name, "must be a standard resource for containers");
+        }
+    } else if !name.contains("kubernetes.io/")
+        && (name.starts_with("requests.") || !names::qualified(&in_quota).is_empty())
     {
         errors.invalid(path, name, "doesn't follow extended resource name standard");
     }

@@ -11,8 +11,8 @@ use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, say};
 use crate::objects::names;
 
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
 /// The effects of taints, and of what tolerates them.
 pub(in crate::objects) const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -198,8 +198,8 @@ fn gates(gates: &[PodSchedulingGate], path: &Path, errors: &mut Errors) {
 }
 
 fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Errors) {
-    let mut seen = HashSet::new();
     for (index, constraint) in constraints.iter().enumerate() {
+        let later = &constraints[index + 1..];
         let path = path.index(index);
         if constraint.max_skew <= 0 {
             errors.invalid(&path.child("maxSkew"), constraint.max_skew, "must be greater than zero");
@@ -210,7 +210,10 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Er
         if !supported.contains(&when) {
             errors.not_supported(&path.child("whenUnsatisfiable"), when, &supported);
         }
-        if !seen.insert((constraint.topology_key.as_str(), when)) {
+        let is_again = |other: &TopologySpreadConstraint| {
+            other.topology_key == constraint.topology_key && other.when_unsatisfiable == when
+        };
+        if later.iter().any(is_again) {
             let pair = format!("{{{}, {when}}}", constraint.topology_key);
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), pair);
         }

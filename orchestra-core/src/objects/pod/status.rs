@@ -100,22 +100,21 @@ pub(super) fn bind(object: &mut Value, binding: &Value, now: Timestamp) -> Resul
 }
 
 /// The name of the node that a binding is to.
-fn target(binding: &Value) -> Result<&str, Status> {
+///
+/// # Errors
+/// What is wrong with it, in Kubernetes without a reason.
+pub(super) fn target(binding: &Value) -> Result<&str, Status> {
     let mut errors = Errors::new();
     let path = Path::new("target");
     let kind = text(binding, "/target/kind");
     if !matches!(kind, "" | "Node") {
-        errors.not_supported(&path.child("kind"), kind, &["<empty>", "Node"]);
+        errors.not_supported(&path.child("kind"), kind, &["Node", "<empty>"]);
     }
     let node = text(binding, "/target/name");
     if node.is_empty() {
         errors.required(&path.child("name"), "");
     }
-    if errors.is_empty() {
-        Ok(node)
-    } else {
-        Err(Status::invalid("", "Binding", text(binding, "/metadata/name"), &errors))
-    }
+    if errors.is_empty() { Ok(node) } else { Err(Status::broken(&errors)) }
 }
 
 /// Sets the condition `PodScheduled`.

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, Toleration};
 use serde_json::Value;
 
+use super::{containers, narrowed, scheduling};
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, shown};
 
@@ -28,14 +29,16 @@ pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
     let none = PodSpec::default();
     let (new, old) = (new.spec.as_ref().unwrap_or(&none), old.spec.as_ref().unwrap_or(&none));
     let path = Path::new("spec");
-    let counts = [
-        ("containers", new.containers.len(), old.containers.len()),
-        ("initContainers", count(&new.init_containers), count(&old.init_containers)),
-    ];
-    for (list, new, old) in counts {
-        if new != old {
+    fn init(spec: &PodSpec) -> &[Container] {
+        spec.init_containers.as_deref().unwrap_or_default()
+    }
+    let lists =
+        [("containers", &*new.containers, &*old.containers), ("initContainers", init(new), init(old))];
+    for (list, new, old) in lists {
+        if new.len() != old.len() {
             return errors.forbidden(&path.child(list), "pod updates may not add or remove containers");
         }
+        images(new, &path.child(list), errors);
     }
     if !deadline(new.active_deadline_seconds, old.active_deadline_seconds, &path, errors) {
         return;
@@ -53,8 +56,16 @@ pub(super) fn validate(new: &Pod, old: &Pod, errors: &mut Errors) {
     }
 }
 
-fn count<T>(list: &Option<Vec<T>>) -> usize {
-    list.as_ref().map_or(0, Vec::len)
+/// Images may change, so what is wrong with them is said once more.
+fn images(containers: &[Container], path: &Path, errors: &mut Errors) {
+    for (index, container) in containers.iter().enumerate() {
+        let image = container.image.as_deref().unwrap_or_default();
+        let path = path.index(index);
+        if image.is_empty() {
+            errors.required(&path.child("image"), "");
+        }
+        containers::trimmed_image(image, &path, errors);
+    }
 }
 
 /// A deadline may be set, and be brought nearer.
@@ -82,8 +93,10 @@ fn tolerations(new: &[Toleration], old: &[Toleration], path: &Path, errors: &mut
         (&a.key, &a.operator, &a.value, &a.effect) == (&b.key, &b.operator, &b.value, &b.effect)
     };
     if !old.iter().all(|old| new.iter().any(|new| same(new, old))) {
-        errors.forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
+        return errors
+            .forbidden(path, "existing toleration can not be modified except its tolerationSeconds");
     }
+    scheduling::tolerations(new, path, errors);
 }
 
 fn gates(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
@@ -120,31 +133,9 @@ fn with_mutable_fields_of(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mu
         spec.termination_grace_period_seconds = old.termination_grace_period_seconds;
     }
     if old.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
-        narrowed(&mut spec, old, path, errors);
+        narrowed::take_back(&mut spec, old, path, errors);
     }
     spec
-}
-
-/// A pod that waits at a gate may yet be told to run on fewer nodes.
-fn narrowed(spec: &mut PodSpec, old: &PodSpec, path: &Path, errors: &mut Errors) {
-    let lost = old.node_selector.iter().flatten().any(|(key, value)| {
-        spec.node_selector.as_ref().and_then(|selector| selector.get(key)) != Some(value)
-    });
-    if lost {
-        errors.invalid(
-            &path.child("nodeSelector"),
-            shown(&spec.node_selector),
-            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
-        );
-    }
-    spec.node_selector.clone_from(&old.node_selector);
-    let had_affinity = old.affinity.as_ref().is_some_and(|affinity| affinity.node_affinity.is_some());
-    if !had_affinity && let Some(affinity) = &mut spec.affinity {
-        affinity.node_affinity = None;
-        if affinity.pod_affinity.is_none() && affinity.pod_anti_affinity.is_none() {
-            spec.affinity.clone_from(&old.affinity);
-        }
-    }
 }
 
 /// The paths at which two values differ, with both values. Missing and empty are the same.

@@ -3,19 +3,11 @@
 use k8s_openapi::api::core::v1::{Pod, PodDNSConfig, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::place::Place;
 use super::{containers, resources, scheduling, security, volumes};
 use crate::api::field::{Errors, Path};
 use crate::objects::check::{self, say, shown};
 use crate::objects::names;
-
-/// Where a specification stands. A pod itself is held to a few more rules than a template of one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::objects) enum Place {
-    /// In a pod.
-    Pod,
-    /// In a template.
-    Template,
-}
 
 /// Says what is wrong with a pod.
 pub(super) fn pod(pod: &Pod, errors: &mut Errors) {
@@ -34,7 +26,7 @@ pub(super) fn pod(pod: &Pod, errors: &mut Errors) {
         );
     }
     annotations(&pod.metadata, &Path::new("metadata.annotations"), errors);
-    spec(given, &path, Place::Pod, errors);
+    spec(given, &path, Place::Pod(&pod.metadata), errors);
     volumes::tokens(given, &path, errors);
     let lists = [("containers", Some(&given.containers)), ("initContainers", given.init_containers.as_ref())];
     for (list, held) in lists {
@@ -68,11 +60,11 @@ pub(in crate::objects) fn annotations(meta: &ObjectMeta, path: &Path, errors: &m
 }
 
 /// Says what is wrong with the specification of a pod.
-pub(in crate::objects) fn spec(spec: &PodSpec, path: &Path, place: Place, errors: &mut Errors) {
+pub(in crate::objects) fn spec(spec: &PodSpec, path: &Path, place: Place<'_>, errors: &mut Errors) {
     if spec.termination_grace_period_seconds.is_none() {
         errors.required(&path.child("terminationGracePeriodSeconds"), "");
     }
-    let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), path, errors);
+    let volumes = volumes::validate(spec.volumes.as_deref().unwrap_or_default(), place, path, errors);
     containers::all(spec, &volumes, path, errors);
     if let Some(own) = &spec.resources {
         resources::of_pod(spec, own, &path.child("resources"), errors);
@@ -100,14 +92,14 @@ pub(in crate::objects) fn spec(spec: &PodSpec, path: &Path, place: Place, errors
     host_aliases(spec, &path.child("hostAliases"), errors);
 }
 
-fn host_ports(spec: &PodSpec, path: &Path, place: Place, errors: &mut Errors) {
+fn host_ports(spec: &PodSpec, path: &Path, place: Place<'_>, errors: &mut Errors) {
     if spec.host_network != Some(true) {
         return;
     }
     for (index, container) in spec.containers.iter().enumerate() {
         for (at, port) in container.ports.iter().flatten().enumerate() {
             let host = port.host_port.unwrap_or_default();
-            if (place == Place::Pod || host != 0) && host != port.container_port {
+            if (matches!(place, Place::Pod(_)) || host != 0) && host != port.container_port {
                 let path = path.child("containers").index(index).child("ports").index(at).child("hostPort");
                 errors.invalid(&path, host, "must match `containerPort` when `hostNetwork` is true");
             }

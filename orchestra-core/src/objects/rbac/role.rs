@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, NameRule, Rules, check};
 
-const COLUMNS: &[Column] =
-    &[Column::NAME, Column { kind: "date", ..Column::new("Created At", "When the object was created.") }];
+const COLUMNS: &[Column] = &[Column::NAME, Column::CREATED_AT];
 
 /// The rules of Role objects.
 pub(in crate::objects) struct RoleRules;

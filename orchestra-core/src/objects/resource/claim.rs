@@ -88,7 +88,7 @@ impl Rules for ResourceClaimTemplateRules {
         }
     }
 
-    fn validate_create(object: &ResourceClaimTemplate, errors: &mut Errors) {
+    fn validate(object: &ResourceClaimTemplate, errors: &mut Errors) {
         let path = Path::new("spec");
         let none = ObjectMeta::default();
         let made = object.spec.metadata.as_ref().unwrap_or(&none);

@@ -2,7 +2,7 @@ use k8s_openapi::api::resource::v1::DeviceClass;
 
 use super::{MAX_CONFIGURATIONS, bounded, configuration, names, requests};
 use crate::api::field::{Errors, Path};
-use crate::api::{Deletion, Rules};
+use crate::api::{Deletion, NameRule, Rules};
 
 /// The rules of DeviceClass objects.
 pub(in crate::objects) struct DeviceClassRules;
@@ -12,6 +12,7 @@ impl Rules for DeviceClassRules {
 
     const DELETION: Deletion = Deletion::Object;
     const GENERATION: bool = true;
+    const NAME: NameRule = NameRule::WholeName;
 
     fn validate(object: &DeviceClass, errors: &mut Errors) {
         let (spec, path) = (&object.spec, Path::new("spec"));

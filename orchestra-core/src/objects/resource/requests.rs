@@ -1,7 +1,6 @@
 //! What a claim asks for.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::resource::v1::{
     DeviceClaim, DeviceConstraint, DeviceRequest, DeviceSelector, DeviceSubRequest, DeviceToleration,
@@ -14,7 +13,7 @@ use super::{
     MAX_CONFIGURATIONS, MAX_EXPRESSION, MAX_SELECTORS, bounded, configuration, fully_qualified, names, set,
 };
 use crate::api::field::{Errors, Path, Problem};
-use crate::expression::{Declared, DeclaredField, DeclaredKind, Environment};
+use crate::expression::device_environment;
 use crate::objects::admission_registration::expressions::{Wanted, compile};
 use crate::objects::json::Fields;
 
@@ -22,8 +21,6 @@ use crate::objects::json::Fields;
 pub(super) const MAX_REQUESTS: usize = 32;
 const MAX_ALTERNATIVES: usize = 8;
 const MAX_CONSTRAINTS: usize = 32;
-/// The most attributes and capacities of a device.
-const MAX_ATTRIBUTES: u64 = 32;
 const EXACT: &str = "ExactCount";
 
 /// Fills in how many devices are meant.
@@ -172,30 +169,6 @@ pub(super) fn selectors(selectors: Option<&[DeviceSelector]>, path: &Path, error
             }
         }
     });
-}
-
-/// What a selector of devices may use: the variable `device`.
-fn device_environment() -> Environment {
-    static DEVICE: LazyLock<Arc<Declared>> = LazyLock::new(|| {
-        let value = |kind, most| Arc::new(Declared { kind, most, least_bytes: 1 });
-        let any = || value(DeclaredKind::Dyn, u64::MAX);
-        let by_domain = || {
-            let by_name = value(DeclaredKind::Map(any()), MAX_ATTRIBUTES);
-            value(DeclaredKind::Map(by_name), MAX_ATTRIBUTES)
-        };
-        let fields = [
-            ("driver", value(DeclaredKind::String, u64::from(u8::MAX))),
-            ("allowMultipleAllocations", value(DeclaredKind::Bool, 1)),
-            ("attributes", by_domain()),
-            ("capacity", by_domain()),
-        ];
-        let fields = fields.into_iter().map(|(name, of)| {
-            let name: Arc<str> = name.into();
-            (Arc::clone(&name), DeclaredField { name, of })
-        });
-        value(DeclaredKind::Object(fields.collect()), 1)
-    });
-    Environment::new().declared("device", &DEVICE)
 }
 
 fn constraint(constraint: &DeviceConstraint, known: &RequestNames<'_>, path: &Path, errors: &mut Errors) {

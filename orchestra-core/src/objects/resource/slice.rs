@@ -22,6 +22,8 @@ impl Rules for ResourceSliceRules {
 
     const DELETION: Deletion = Deletion::Object;
     const GENERATION: bool = true;
+    const UNKNOWN_FIELD: &'static str =
+        "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}";
     const FIELDS: &'static [IndexedField] =
         &[IndexedField::new("spec.nodeName"), IndexedField::new("spec.driver")];
     const COLUMNS: &'static [Column] = &[

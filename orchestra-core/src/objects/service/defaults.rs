@@ -8,7 +8,8 @@ use crate::objects::json::{Fields, at};
 const AFFINITY_SECONDS: i32 = 10_800;
 
 pub(super) fn service(object: &mut Value) {
-    let Some(spec) = at(object, &["spec"]) else { return };
+    // A service has a specification though its manifest has none.
+    let Some(spec) = object.as_object_mut().and_then(|service| service.object_or_new("spec")) else { return };
     affinity(spec);
     spec.or_text("type", "ClusterIP");
     for port in spec.each("ports") {

@@ -151,16 +151,22 @@ fn families(spec: &mut Spec, old: Option<&Spec>) {
     let before = old.map(|old| old.text("ipFamilyPolicy")).filter(|policy| !policy.is_empty());
     spec.or("ipFamilyPolicy", before.unwrap_or(if bare { "RequireDualStack" } else { "SingleStack" }));
     let single = spec.text("ipFamilyPolicy") == "SingleStack";
+    if single {
+        // Who takes the second family away by the policy alone means its address too.
+        for field in ["clusterIPs", "ipFamilies"] {
+            if old.is_some_and(|old| old.get(field) == spec.get(field))
+                && let Some(list) = spec.get_mut(field).and_then(Value::as_array_mut)
+            {
+                list.truncate(1);
+            }
+        }
+    }
     let ips = spec.get("clusterIPs").and_then(Value::as_array).into_iter().flatten();
     if ips.filter_map(Value::as_str).any(|ip| ip.contains(':')) {
         return;
     }
     spec.or("ipFamilies", json!(["IPv4"]));
-    let unchanged = old.is_some_and(|old| old.get("ipFamilies") == spec.get("ipFamilies"));
     let Some(families) = spec.get_mut("ipFamilies").and_then(Value::as_array_mut) else { return };
-    if single && unchanged {
-        families.truncate(1);
-    }
     if bare && !single && families.len() == 1 {
         let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
         families.push(other.into());

@@ -8,7 +8,7 @@ use crate::api::field::{Errors, Path, Problem, Shown};
 use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{IMMUTABLE, say, shown};
 use crate::objects::json::{keep, set};
-use crate::objects::{names, persistent_volume};
+use crate::objects::{names, persistent_volume, volume_source};
 
 /// The most bytes that what the driver tells of an attachment has together, and that an error has.
 const MAX_METADATA: usize = 256 * 1024;
@@ -51,7 +51,7 @@ impl Rules for VolumeAttachmentRules {
     fn validate(object: &VolumeAttachment, errors: &mut Errors) {
         let spec = &object.spec;
         let path = Path::new("spec");
-        persistent_volume::driver_name(&spec.attacher, &path.child("attacher"), errors);
+        volume_source::driver_name(&spec.attacher, &path.child("attacher"), errors);
         source(&spec.source, &path.child("source"), errors);
         say(errors, &path.child("nodeName"), &spec.node_name, names::subdomain(&spec.node_name));
         status(object.status.as_ref(), &Path::new("status"), errors);

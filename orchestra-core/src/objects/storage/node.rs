@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::api::field::{Errors, Path, Shown};
 use crate::api::{Column, Deletion, Rules, table};
 use crate::objects::check::{self, IMMUTABLE, say, shown};
-use crate::objects::{names, persistent_volume};
+use crate::objects::{names, volume_source};
 
 /// The longest name that a driver may have for a node, in bytes.
 const MAX_NODE_ID: usize = 256;
@@ -62,7 +62,7 @@ impl Rules for CsiNodeRules {
 }
 
 fn driver(driver: &CSINodeDriver, path: &Path, errors: &mut Errors) {
-    persistent_volume::driver_name(&driver.name, &path.child("name"), errors);
+    volume_source::driver_name(&driver.name, &path.child("name"), errors);
     let at = path.child("nodeID");
     if driver.node_id.is_empty() {
         errors.required(&at, "");

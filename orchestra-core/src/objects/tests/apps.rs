@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{change, merge, printed, refused, refused_changes, status_faults, stored};
+use super::{change, merge, printed, refused, refused_changes, row, status_faults, stored};
 
 fn controller(kind: &str, fields: Value) -> Value {
     let mut object = json!({
@@ -56,6 +56,25 @@ fn a_daemon_set_counts_its_templates() {
     assert_eq!(generation(&change(&new, &object).0), "2");
     let on_delete = stored(&daemon_set(json!({ "updateStrategy": { "type": "OnDelete" } })));
     assert_eq!(on_delete["spec"]["updateStrategy"], json!({ "type": "OnDelete" }));
+}
+
+/// What a template is warned of is said when it is carried out anew.
+#[test]
+fn a_change_is_warned_of_when_there_is_something_new_to_do() {
+    let warns = |object: &Value, edit: fn(&mut Value)| {
+        let mut new = object.clone();
+        edit(&mut new);
+        row(object).rules.warns_of_change(&new, object)
+    };
+    let noted = |object: &mut Value| object["metadata"]["annotations"] = json!({ "a": "b" });
+    let paced = |object: &mut Value| object["spec"]["minReadySeconds"] = json!(5);
+    let imaged = |object: &mut Value| {
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("other");
+    };
+    let deployment = stored(&controller("Deployment", json!({})));
+    assert_eq!([noted, paced, imaged].map(|edit| warns(&deployment, edit)), [true, true, true]);
+    let daemon_set = stored(&daemon_set(json!({})));
+    assert_eq!([noted, paced, imaged].map(|edit| warns(&daemon_set, edit)), [false, false, true]);
 }
 
 #[test]

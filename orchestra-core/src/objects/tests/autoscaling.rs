@@ -47,6 +47,14 @@ fn an_autoscaler_measures_cpus_and_changes_at_a_known_pace() {
 }
 
 #[test]
+fn a_list_without_policies_is_not_the_same_as_none() {
+    refused([(
+        autoscaler(json!({ "behavior": { "scaleUp": { "policies": [] } } })),
+        vec!["spec.behavior.scaleUp.policies: Required value: must specify at least one Policy"],
+    )]);
+}
+
+#[test]
 fn the_older_version_is_served_from_the_same_row() {
     let kinds = builtin();
     let row = kinds.served("autoscaling", "v1", "horizontalpodautoscalers").unwrap();

@@ -202,6 +202,14 @@ fn what_may_not_change_is_shown_as_kubernetes_has_it() {
              \"Parameters\":{{\"a\":1}}}}}}]}}}}: field is immutable"
         )]
     );
+    // Of a template it is looked into once more what was changed to.
+    let inner = json!({ "devices": { "requests": requests() } });
+    let template = stored(&object("ResourceClaimTemplate", json!({ "spec": inner })));
+    let (_, faults) = changed(&template, |template| {
+        template["spec"]["spec"]["devices"]["requests"][0]["exactly"]["deviceClassName"] = json!("");
+    });
+    let class = "spec.spec.devices.requests[0].exactly.deviceClassName: Required value";
+    assert_eq!((faults.len(), faults.iter().any(|fault| fault == class)), (2, true), "{faults:?}");
     let (_, faults) =
         changed(&stored(&slice(json!({}))), |slice| slice["spec"]["driver"] = json!("e.example.com"));
     assert_eq!(faults, ["spec.driver: Invalid value: \"e.example.com\": field is immutable"]);

@@ -10,7 +10,9 @@ mod devices;
 mod fitting;
 mod flowcontrol;
 mod invalid;
+mod invalid_pods;
 mod networking;
+mod pod_warnings;
 mod policy;
 mod properties;
 mod quotas;
@@ -19,6 +21,7 @@ mod registration;
 mod storage;
 mod table;
 mod updates;
+mod volume_sources;
 mod volumes;
 
 use std::sync::Arc;
@@ -37,7 +40,7 @@ fn row(manifest: &Value) -> Arc<Resource> {
 }
 
 /// A manifest without what says nothing, as defaulting sees it.
-fn reduce(row: &Resource, object: &mut Value) -> Result<(), canonical::Refusal> {
+fn reduce(row: &Resource, object: &mut Value) -> Result<bool, canonical::Refusal> {
     canonical::reduce(Place::of(row).expect("a built-in kind"), object)
 }
 

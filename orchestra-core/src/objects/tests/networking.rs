@@ -233,9 +233,20 @@ fn what_may_not_change() {
     for (cidrs, fault) in [
         (json!(["10.0.0.0/24", "fd00::/112"]), None),
         (json!(["10.0.1.0/24"]), Some("spec.cidrs[0]: Invalid value: \"10.0.1.0/24\": field is immutable")),
+        (json!([]), Some("spec.cidrs: Invalid value: null: field is immutable")),
+        (
+            json!(["10.0.0.0/24", "10.0.1.0/24"]),
+            Some(
+                "spec.cidrs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one IP for each IP \
+                 family, i.e 192.168.0.0/24 and 2001:db8::/64",
+            ),
+        ),
     ] {
         let (_, faults) = changed(&range, |range| range["spec"]["cidrs"] = cidrs);
-        assert_eq!(faults.first().map(String::as_str), fault);
+        assert_eq!(
+            faults.iter().map(String::as_str).collect::<Vec<_>>(),
+            fault.into_iter().collect::<Vec<_>>()
+        );
     }
 }
 

@@ -47,6 +47,17 @@ fn pods() {
             ],
         ),
         (
+            pod(json!({ "topologySpreadConstraints": [
+                { "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule" },
+                { "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway" },
+                { "maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule" },
+            ] })),
+            vec![
+                "spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: \"{zone, \
+                 DoNotSchedule}\"",
+            ],
+        ),
+        (
             limits(json!({ "hugepages-2Mi": "3Mi" })),
             vec![
                 "spec.containers[0].resources: Invalid value: \"3Mi\": 3Mi is not positive integer multiple of hugepages-2Mi",

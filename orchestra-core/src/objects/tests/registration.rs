@@ -86,6 +86,8 @@ fn api_services_are_refused_by_field() {
         super::merge(&mut all, fields);
         service(all)
     };
+    let mut named = service(json!({}));
+    named["metadata"]["generateName"] = json!("v");
     refused([
         (service(json!({})), vec![]),
         (
@@ -95,6 +97,12 @@ fn api_services_are_refused_by_field() {
                  \"v2.example.com\"",
                 "spec.groupPriorityMinimum: Invalid value: 20001: must be positive and less than 20000",
                 "spec.versionPriority: Invalid value: 0: must be positive and less than 1000",
+            ],
+        ),
+        (
+            named,
+            vec![
+                "metadata.generateName: Invalid value: \"v\": must be `spec.version+\".\"+spec.group`: \"v1.example.com\"",
             ],
         ),
         (
@@ -257,9 +265,9 @@ fn policies_are_refused_by_field() {
         (
             mutating(json!({ "patchType": "JSONPatch", "applyConfiguration": apply("Object{}") })),
             vec![
+                "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
                 "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified \
                  when patchType is JSONPatch",
-                "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
             ],
         ),
         (

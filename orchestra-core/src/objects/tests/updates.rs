@@ -38,6 +38,48 @@ fn of_a_pod_only_a_few_fields_may_change() {
 }
 
 #[test]
+fn images_and_tolerations_may_change_and_are_looked_into_again() {
+    let old = stored(&pod(json!({ "tolerations": [{ "key": "a", "operator": "Exists" }] })));
+    let (_, faults) = changed(&old, |pod| pod["spec"]["containers"][0]["image"] = json!(" i"));
+    let padded =
+        "spec.containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace";
+    assert_eq!(faults, [padded, padded]);
+    let (_, faults) = changed(&old, |pod| {
+        pod["spec"]["tolerations"].as_array_mut().unwrap().push(json!({ "key": "b", "operator": "x" }));
+    });
+    let operator =
+        "spec.tolerations[1].operator: Unsupported value: \"x\": supported values: \"Equal\", \"Exists\"";
+    assert_eq!(faults, [operator, operator]);
+}
+
+#[test]
+fn a_pod_that_waits_at_a_gate_may_be_told_to_run_on_fewer_nodes() {
+    let asks = |key: &str| json!({ "key": key, "operator": "Exists" });
+    let required = |terms: Value| json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": terms } } });
+    let terms = required(json!([{ "matchExpressions": [asks("a")] }]));
+    let old = stored(&pod(json!({ "schedulingGates": [{ "name": "g" }], "affinity": terms.clone() })));
+    let at = "spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+    let count = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+    let instead = format!(
+        "{at}[0]: Invalid value: {{\"MatchExpressions\":[{{\"Key\":\"b\",\"Operator\":\"Exists\",\"Values\":null}}],\
+         \"MatchFields\":null}}: only additions are allowed (no mutations or deletions)"
+    );
+    let fewer = format!("{at}: Invalid value: null: {count}");
+    for (affinity, fault) in [
+        (required(json!([{ "matchExpressions": [asks("a"), asks("b")] }])), None),
+        (required(json!([{ "matchExpressions": [asks("b")] }])), Some(instead)),
+        (Value::Null, Some(fewer)),
+    ] {
+        let (_, faults) = changed(&old, |pod| pod["spec"]["affinity"] = affinity);
+        assert_eq!(faults, Vec::from_iter(fault));
+    }
+    // One that asks for no node may ask for any.
+    let old = stored(&pod(json!({ "schedulingGates": [{ "name": "g" }] })));
+    let (_, faults) = changed(&old, |pod| pod["spec"]["affinity"] = terms);
+    assert_eq!(faults, Vec::<String>::new());
+}
+
+#[test]
 fn a_deadline_only_comes_nearer() {
     let old = stored(&pod(json!({ "activeDeadlineSeconds": 10 })));
     for (seconds, fault) in [
@@ -136,7 +178,7 @@ fn binding_a_pod_names_its_node_once() {
         (409, "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n\"",)
     );
     let nowhere = bind(&json!({ "target": {} }), &mut stored(&pod(json!({})))).unwrap_err();
-    assert_eq!(nowhere.code(), 422);
+    assert_eq!(nowhere.code(), 500);
     let mut gated = stored(&pod(json!({ "schedulingGates": [{ "name": "g" }] })));
     assert_eq!(gated["status"]["conditions"][0]["reason"], "SchedulingGated");
     assert_eq!(bind(&binding, &mut gated).unwrap_err().code(), 409);

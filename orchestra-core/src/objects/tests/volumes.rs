@@ -85,9 +85,9 @@ fn volumes_are_refused() {
             ),
             vec![
                 "spec.nodeAffinity.required: Required value: must specify required node constraints",
-                "spec.csi: Forbidden: may not specify more than 1 volume type",
                 "spec.nfs.server: Required value",
                 "spec.nfs.path: Invalid value: \"p\": must be an absolute path",
+                "spec.csi: Forbidden: may not specify more than 1 volume type",
             ],
         ),
         (

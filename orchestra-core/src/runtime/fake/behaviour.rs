@@ -120,7 +120,7 @@ impl Behaviour {
     }
 
     /// An executed command whose streams are connected says first what it answers, and then what is written to it, until
-    /// that ends.
+    /// that ends, and it with that. Who attaches hears what is written as well.
     pub fn exec_echoes(mut self) -> Self {
         self.echoes = true;
         self

@@ -7,6 +7,7 @@
 //!
 //! A container that runs for ever costs no task and no timer.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::supervise::Task;
 mod behaviour;
 mod logs;
 mod port;
+mod sessions;
 mod state;
 
 pub use behaviour::{Behaviour, ExecFn};
@@ -52,6 +54,7 @@ pub enum Call {
     RunSandbox,
     StopSandbox,
     RemoveSandbox,
+    UpdateSandbox,
     CreateContainer,
     StartContainer,
     UpdateContainer,
@@ -59,11 +62,14 @@ pub enum Call {
     RemoveContainer,
     List,
     PullImage,
+    RemoveImage,
+    MountImage,
     Logs,
     ExecSync,
     Stats,
     MachineStats,
     PortForward,
+    Attach,
 }
 
 /// Which containers a [`Behaviour`] is for.
@@ -117,6 +123,23 @@ impl FakeRuntime {
     /// Says what some containers do from their next start on. Of several that match, the last said counts.
     pub fn on(&self, which: On, behaviour: Behaviour) {
         self.inner.lock().scripts.push((which, Arc::new(behaviour)));
+    }
+
+    /// The images that were pulled and not removed, by name.
+    pub fn present_images(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.inner.lock().images.keys().cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// How many sandboxes there are.
+    pub fn sandbox_count(&self) -> usize {
+        self.inner.lock().sandboxes.len()
+    }
+
+    /// The images that are shown to pods: whose, by uid, which, by id, and where.
+    pub fn shown_images(&self) -> Vec<(String, String, PathBuf)> {
+        self.inner.lock().shown_images.clone()
     }
 
     /// Says which fields of a pod it carries out; all of them until it is told otherwise.
@@ -193,6 +216,13 @@ impl FakeRuntime {
     /// What a container may use, if there is one of the id.
     pub fn resources(&self, id: &ContainerId) -> Option<Resources> {
         self.inner.lock().container(id).ok().map(|container| container.resources)
+    }
+
+    /// What the containers of a pod may use together, if that was said.
+    pub fn pod_resources(&self, uid: &str) -> Option<Resources> {
+        let state = self.inner.lock();
+        let newest = state.of_pod(uid).last()?.1;
+        newest.resources.as_deref().copied()
     }
 
     /// How often a method of the port was called.

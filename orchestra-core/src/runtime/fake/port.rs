@@ -1,26 +1,21 @@
-//! The fake's side of the port.
+//! The fake's side of the port; `sessions` has what is said and heard in sessions.
 
-use std::io::Cursor;
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt};
-use tokio::io::AsyncReadExt as _;
+use futures::StreamExt;
 
 use super::behaviour::{Behaviour, OnStop};
 use super::state::{FakeContainer, FakeSandbox, number_of};
 use super::{Call, FakeRuntime, Inner, On, State, invented, logs};
 use crate::runtime::{
-    ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState, ContainerStats,
-    DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image, ImageRef,
-    LogOptions, MachineInfo, MachineStats, RegistryCredentials, Resources, Result, RunningSandbox, Runtime,
-    RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session, names,
+    AttachOptions, ByteStream, Capabilities, Container, ContainerId, ContainerSpec, ContainerState,
+    ContainerStats, DiskStats, Duplex, EventKind, EventStream, ExecOptions, ExecOutput, Exit, Filter, Image,
+    ImageRef, LogOptions, MachineInfo, MachineStats, PodRef, PullProgress, RegistryCredentials, Resources,
+    Result, RunningSandbox, Runtime, RuntimeError, RuntimeInfo, Sandbox, SandboxId, SandboxSpec, Session,
+    names,
 };
-
-/// How many bytes wait in a stream for their reader.
-const PIPE: usize = 16 * 1024;
-/// How long a session may take.
-const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[async_trait]
 impl Runtime for FakeRuntime {
@@ -36,6 +31,7 @@ impl Runtime for FakeRuntime {
             stats: true,
             simulated: true,
             exec: true,
+            attach: true,
             port_forward,
             fields,
             ..Capabilities::default()
@@ -62,6 +58,7 @@ impl Runtime for FakeRuntime {
             ready: true,
             created_at: now,
             host_network: spec.namespaces.host_network,
+            resources: spec.resources.map(Box::new),
             containers: Vec::new(),
         });
         Ok(RunningSandbox { id, ips: Vec::new(), netns: None })
@@ -81,6 +78,11 @@ impl Runtime for FakeRuntime {
         state.remove_sandbox(id);
         drop(state);
         self.inner.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn update_sandbox(&self, id: &SandboxId, resources: &Resources) -> Result<()> {
+        self.inner.enter(Call::UpdateSandbox)?.sandbox(id)?.resources = Some(Box::new(*resources));
         Ok(())
     }
 
@@ -204,13 +206,21 @@ impl Runtime for FakeRuntime {
         Ok((!absent).then(|| invented(image.as_str())))
     }
 
-    async fn pull_image(
+    async fn pull_image(&self, image: &ImageRef, credentials: Option<&RegistryCredentials>) -> Result<Image> {
+        self.pull_image_telling(image, credentials, &PullProgress::default()).await
+    }
+
+    async fn pull_image_telling(
         &self,
         image: &ImageRef,
         _credentials: Option<&RegistryCredentials>,
+        progress: &PullProgress,
     ) -> Result<Image> {
         let pull = scripted_pull(&*self.inner.enter(Call::PullImage)?, image.as_str()).unwrap_or_default();
         if !pull.delay.is_zero() {
+            // Half of it comes at once, and the rest at the end.
+            let size = invented(image.as_str()).size_bytes;
+            progress.set(size / 2, size);
             self.inner.clock.sleep(pull.delay).await;
         }
         if let Some((why, message)) = pull.failure {
@@ -228,12 +238,28 @@ impl Runtime for FakeRuntime {
     }
 
     async fn remove_image(&self, image: &ImageRef) -> Result<()> {
-        let mut state = self.inner.enter(Call::Info)?;
+        let mut state = self.inner.enter(Call::RemoveImage)?;
         let used = |sandbox: &FakeSandbox| sandbox.containers.iter().any(|c| *c.image == *image.as_str());
-        if state.sandboxes.values().any(used) {
+        let shown = |id: &str| state.shown_images.iter().any(|(_, shown, _)| shown == id);
+        let is_shown = state.images.get(image.as_str()).is_some_and(|held| shown(&held.id));
+        if is_shown || state.sandboxes.values().any(used) {
             return Err(RuntimeError::InUse { what: "image", id: image.to_string() });
         }
         state.images.remove(image.as_str());
+        Ok(())
+    }
+
+    async fn mount_image(&self, image: &str, pod: &PodRef, at: &Path) -> Result<()> {
+        let mut state = self.inner.enter(Call::MountImage)?;
+        let shown = (pod.uid.clone(), image.to_owned(), at.to_owned());
+        if !state.shown_images.contains(&shown) {
+            state.shown_images.push(shown);
+        }
+        Ok(())
+    }
+
+    async fn release_images(&self, pod_uid: &str) -> Result<()> {
+        self.inner.enter(Call::MountImage)?.shown_images.retain(|(uid, ..)| uid != pod_uid);
         Ok(())
     }
 
@@ -264,50 +290,16 @@ impl Runtime for FakeRuntime {
         Ok(behaviour.exec.as_ref().map_or_else(ExecOutput::default, |answer| answer(command)))
     }
 
-    /// What a script says is known when the session begins. What is written to it is read by nobody.
     async fn exec(&self, id: &ContainerId, options: &ExecOptions) -> Result<Session> {
-        let ExecOutput { exit_code, mut stdout, stderr } =
-            self.exec_sync(id, &options.command, UNLIMITED).await?;
-        let streams = &options.streams;
-        if streams.tty {
-            stdout.extend_from_slice(&stderr);
-        }
-        let resize = || streams.tty.then(|| tokio::sync::mpsc::channel(1).0);
-        if streams.stdin && streams.stdout && self.echoes(id)? {
-            let (written, echoed) = tokio::io::duplex(PIPE);
-            let (runtime, id) = (self.clone(), id.clone());
-            let exit = async move {
-                runtime.gone(&id).await;
-                Ok(exit_code)
-            };
-            return Ok(Session {
-                stdin: Some(Box::new(written)),
-                stdout: Some(Box::new(Cursor::new(stdout).chain(echoed))),
-                stderr: None,
-                resize: resize(),
-                exit: exit.boxed(),
-            });
-        }
-        let reader = |wanted: bool, bytes: Vec<u8>| wanted.then(|| Box::new(Cursor::new(bytes)) as _);
-        Ok(Session {
-            stdin: streams.stdin.then(|| Box::new(tokio::io::sink()) as _),
-            stdout: reader(streams.stdout, stdout),
-            stderr: reader(streams.stderr, stderr),
-            resize: resize(),
-            exit: std::future::ready(Ok(exit_code)).boxed(),
-        })
+        self.exec(id, options).await
+    }
+
+    async fn attach(&self, id: &ContainerId, options: &AttachOptions) -> Result<Session> {
+        self.attach(id, options)
     }
 
     async fn port_forward(&self, sandbox: &SandboxId, port: u16) -> Result<Box<dyn Duplex>> {
-        let mut state = self.inner.enter(Call::PortForward)?;
-        state.sandbox(sandbox)?;
-        let Some(listen) = state.ports.get(&port).cloned() else {
-            return Err(RuntimeError::Failed { message: format!("nothing listens at port {port}") });
-        };
-        drop(state);
-        let (ours, theirs) = tokio::io::duplex(PIPE);
-        listen(theirs);
-        Ok(Box::new(ours))
+        self.port_forward(sandbox, port)
     }
 
     async fn stats(&self, filter: &Filter) -> Result<Vec<ContainerStats>> {
@@ -340,8 +332,12 @@ impl Runtime for FakeRuntime {
             processes: running,
             most_processes: 1 << 15,
         };
-        if let Some(change) = &mut state.machine {
+        // Not while the state is held: what is left may depend on what the runtime has.
+        let change = state.machine.take();
+        drop(state);
+        if let Some(mut change) = change {
             change(&mut stats);
+            self.inner.lock().machine.get_or_insert(change);
         }
         Ok(stats)
     }
@@ -357,13 +353,8 @@ impl Runtime for FakeRuntime {
 }
 
 impl FakeRuntime {
-    fn echoes(&self, id: &ContainerId) -> Result<bool> {
-        let mut state = self.inner.lock();
-        Ok(state.container(id)?.behaviour.as_ref().is_some_and(|behaviour| behaviour.echoes))
-    }
-
     /// Resolves once a container no longer runs.
-    async fn gone(&self, id: &ContainerId) {
+    pub(super) async fn gone(&self, id: &ContainerId) {
         loop {
             let changed = self.inner.changed.notified();
             let running = self.inner.lock().container(id).is_ok_and(|container| container.state.is_running());

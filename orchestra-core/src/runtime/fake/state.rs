@@ -4,6 +4,7 @@
 //! 150,000 pods must fit beside everything else.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +27,8 @@ pub(in crate::runtime) struct State {
     by_uid: FxHashMap<String, Vec<u32>>,
     next: u32,
     pub(super) images: FxHashMap<String, Image>,
+    /// Images that are shown to pods: whose, which, and where.
+    pub(super) shown_images: Vec<(String, String, PathBuf)>,
     pub(super) away: bool,
     pub(super) fields: SupportedFields,
     pub(super) failures: VecDeque<(Call, RuntimeError)>,
@@ -47,6 +50,7 @@ pub(super) struct FakeSandbox {
     pub(super) ready: bool,
     pub(super) created_at: Timestamp,
     pub(super) host_network: bool,
+    pub(super) resources: Option<Box<Resources>>,
     pub(super) containers: Vec<FakeContainer>,
 }
 

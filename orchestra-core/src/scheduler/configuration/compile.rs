@@ -160,27 +160,35 @@ impl Compiling<'_> {
     fn whole(&mut self) {
         const TOGETHER: &[(&str, &[Point])] = &[
             ("VolumeBinding", &[Point::PreFilter, Point::Filter, Point::Reserve, Point::PreBind]),
+            ("DynamicResources", &[Point::PreFilter, Point::Filter, Point::Reserve, Point::PreBind]),
             ("SchedulingGates", &[Point::PreEnqueue]),
         ];
         for (name, points) in TOGETHER {
             let missing: Vec<Point> =
                 points.iter().filter(|point| !self.stands(name, **point)).copied().collect();
-            if missing.is_empty() || (*name == "VolumeBinding" && missing.len() == points.len()) {
+            if missing.is_empty() || (*name != "SchedulingGates" && missing.len() == points.len()) {
                 continue;
             }
             let why = match *name {
-                "SchedulingGates" => "pods with gates cannot be bound: SchedulingGates cannot be disabled",
-                _ => {
-                    "VolumeBinding is either enabled at preFilter, filter, reserve and preBind, or at none of them"
+                "SchedulingGates" => {
+                    "pods with gates cannot be bound: SchedulingGates cannot be disabled".to_owned()
                 }
+                _ => format!(
+                    "{name} is either enabled at preFilter, filter, reserve and preBind, or at none of them"
+                ),
             };
-            self.refuse(missing[0], why);
+            self.refuse(missing[0], &why);
+        }
+        let scoring = at(self.expanded, Point::Score).iter().find(|plugin| plugin.name == "DynamicResources");
+        let usual = ROWS.iter().find(|row| row.name == "DynamicResources").and_then(|row| row.weight);
+        if scoring.is_some_and(|plugin| Some(plugin.weight) != usual) {
+            self.refuse(Point::Score, "DynamicResources gives no points here");
         }
         for (before, after) in [(Point::PreFilter, Point::Filter), (Point::PreScore, Point::Score)] {
             for row in ROWS.iter().filter(|row| row.here && row.points.contains(&before)) {
                 if self.stands(row.name, after)
                     && !self.stands(row.name, before)
-                    && row.name != "VolumeBinding"
+                    && !matches!(row.name, "VolumeBinding" | "DynamicResources")
                 {
                     let why = format!("{} cannot be enabled at {} and not here", row.name, after.field());
                     self.refuse(before, &why);
@@ -213,7 +221,10 @@ impl Compiling<'_> {
             let path = self.path.child("pluginConfig").index(at);
             match &config.args {
                 Args::DynamicResources(args) if *args != DynamicResourcesArgs::default() => {
-                    self.unsupported.forbidden(&path.child("args"), "this scheduler has no DynamicResources");
+                    self.unsupported.forbidden(
+                        &path.child("args"),
+                        "how long devices are looked for is not said by time",
+                    );
                 }
                 Args::Unknown(args) if !args.is_null() => {
                     let why = format!("{} takes no arguments here", config.name);

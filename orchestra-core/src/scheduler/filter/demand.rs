@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{InterPod, Reason, Rule, SpreadState, Verdict};
+use super::{Exclusive, InterPod, Reason, Rule, SpreadState, Verdict};
+use crate::scheduler::devices::Wanted;
 use crate::scheduler::node::{NodeId, NodeInfo};
 use crate::scheduler::plugin::{Filter, Plugin};
 use crate::scheduler::pod::PodInfo;
@@ -18,6 +19,8 @@ pub(crate) struct Demand<'s> {
     pub(crate) spread: SpreadState<'s>,
     pub(crate) inter_pod: Option<InterPod<'s>>,
     pub(crate) claims: Claims,
+    pub(crate) exclusive: Exclusive,
+    pub(crate) devices: Wanted,
     rules: Vec<&'static Rule>,
     /// The profile's own rules that nodes must pass; they are asked last.
     own: Vec<&'s dyn Plugin>,
@@ -33,18 +36,32 @@ impl<'s> Demand<'s> {
             demand.inter_pod = InterPod::new(snapshot, pod);
         }
         demand.claims = Claims::of(&snapshot.volumes, pod.namespace(), &pod.claims);
+        demand.exclusive = Exclusive::of(snapshot, pod);
+        if profile.filters_by(Filter::DynamicResources) {
+            demand.devices = Wanted::of(&snapshot.devices, pod);
+        }
         demand.rules = super::applying(&demand);
         demand
     }
 
     /// With only the rules that look at nothing but the node. Much cheaper.
     pub(crate) fn local(snapshot: &'s Snapshot, pod: &'s PodInfo, profile: &'s Profile) -> Self {
-        let (spread, claims) = (SpreadState::default(), Claims::default());
+        let (spread, claims, exclusive, devices) = Default::default();
         let own = profile.own.iter().map(|(plugin, _)| &**plugin);
         let own = own.filter(|plugin| profile.filters_by(Filter::Own(plugin.name())));
         let own = own.collect();
-        let mut demand =
-            Self { snapshot, pod, profile, spread, inter_pod: None, claims, rules: Vec::new(), own };
+        let mut demand = Self {
+            snapshot,
+            pod,
+            profile,
+            spread,
+            inter_pod: None,
+            claims,
+            exclusive,
+            devices,
+            rules: Vec::new(),
+            own,
+        };
         demand.rules = super::applying(&demand);
         demand
     }
@@ -52,6 +69,7 @@ impl<'s> Demand<'s> {
     /// Counts a pod in (1) or out (-1), as if it came to the node or left it.
     pub(crate) fn adjust(&mut self, other: &'s PodInfo, node: NodeId, change: i64) {
         self.spread.adjust(self.pod, other, node, change);
+        self.exclusive.adjust(self.pod, other, change);
         if let Some(inter_pod) = &mut self.inter_pod {
             inter_pod.adjust(self.pod, other, node, change);
         }

@@ -5,15 +5,19 @@
 //! reasons are those of the first rule it fails.
 
 mod demand;
+mod devices;
 mod inter_pod;
 mod node_affinity;
 mod node_name;
 mod node_ports;
 mod node_resources;
-mod node_unschedulable;
+pub(super) mod node_unschedulable;
 mod reason;
 mod spread;
 mod taints;
+mod volume_limits;
+mod volume_restrictions;
+mod volume_zone;
 mod volumes;
 
 use super::node::NodeId;
@@ -25,6 +29,7 @@ pub(crate) use inter_pod::InterPod;
 pub use reason::{Reason, Verdict};
 pub(crate) use spread::{SpreadState, is_eligible};
 pub(crate) use taints::{tolerated, tolerates, untolerated_with};
+pub(crate) use volume_restrictions::Exclusive;
 
 /// One rule.
 pub(crate) struct Rule {
@@ -36,16 +41,20 @@ pub(crate) struct Rule {
 }
 
 /// All rules.
-static RULES: [Rule; 9] = [
+static RULES: [Rule; 13] = [
     node_unschedulable::RULE,
     node_name::RULE,
     taints::RULE,
     node_affinity::RULE,
     node_ports::RULE,
     node_resources::RULE,
+    volume_restrictions::RULE,
+    volume_limits::RULE,
     volumes::RULE,
+    volume_zone::RULE,
     spread::RULE,
     inter_pod::RULE,
+    devices::RULE,
 ];
 
 /// The rules that matter for a pod, in the order in which its profile asks them.

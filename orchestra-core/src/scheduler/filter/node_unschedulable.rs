@@ -12,12 +12,11 @@ pub(super) const RULE: Rule = Rule {
     reasons: |_, _, _| vec![Reason::Cordoned],
 };
 
+/// The key of the taint that the node controller puts on a node while it is cordoned.
+pub(in crate::scheduler) const CORDONED: &str = "node.kubernetes.io/unschedulable";
+
 /// Cordoning acts like this taint, whether or not the node has it yet.
 fn is_at_home(demand: &Demand<'_>) -> bool {
-    let taint = Taint {
-        key: "node.kubernetes.io/unschedulable".to_owned(),
-        effect: "NoSchedule".to_owned(),
-        ..Taint::default()
-    };
+    let taint = Taint { key: CORDONED.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
     demand.pod.tolerations.iter().any(|t| tolerates(t, &taint))
 }

@@ -58,6 +58,20 @@ pub enum Reason {
     NoVolume,
     /// A volume that the pod has is not there any more.
     VolumeGone,
+    /// A volume could be made there for a claim of the pod, if its driver had room.
+    NoRoomForVolume,
+    /// A disk that the pod names is had there by another pod.
+    DiskInUse,
+    /// A claim of the pod may be had by one pod only, and is.
+    ClaimInUse,
+    /// It has as many volumes of a driver as it can have.
+    TooManyVolumes,
+    /// A volume that the pod has is in another zone or region.
+    OtherZone,
+    /// There are not the devices there that the pod's claims ask for.
+    NoDevices,
+    /// The devices that a claim of the pod has cannot be used there.
+    DevicesElsewhere,
     /// It has not the label that pods are to be spread by.
     SpreadLabel {
         /// The label's key.
@@ -97,6 +111,9 @@ impl Reason {
             }
             Self::AddedAffinity => true,
             Self::Claims { .. } | Self::VolumeOutOfReach | Self::NoVolume | Self::VolumeGone => true,
+            Self::NoRoomForVolume | Self::OtherZone => true,
+            Self::NoDevices | Self::DevicesElsewhere => true,
+            Self::DiskInUse | Self::ClaimInUse | Self::TooManyVolumes => false,
             Self::SpreadLabel { .. } | Self::PodAffinity => true,
             Self::Ports | Self::TooManyPods { .. } | Self::Spread { .. } => false,
             Self::PodAntiAffinity | Self::ExistingAntiAffinity | Self::Own { .. } => false,
@@ -120,6 +137,15 @@ impl fmt::Display for Reason {
             Self::VolumeOutOfReach => "node(s) didn't match PersistentVolume's node affinity",
             Self::NoVolume => "node(s) didn't find available persistent volumes to bind",
             Self::VolumeGone => "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",
+            Self::NoRoomForVolume => "node(s) did not have enough free storage",
+            Self::DiskInUse => "node(s) had no available disk",
+            Self::ClaimInUse => {
+                "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
+            }
+            Self::TooManyVolumes => "node(s) exceed max volume count",
+            Self::NoDevices => "cannot allocate all claims",
+            Self::DevicesElsewhere => "resourceclaim not available on the node",
+            Self::OtherZone => "node(s) had no available volume zone",
             Self::SpreadLabel { .. } => {
                 "node(s) didn't match pod topology spread constraints (missing required label)"
             }

@@ -15,6 +15,7 @@ pub(super) const RULE: Rule = Rule {
             OnNode::Fits(_) => Vec::new(),
             OnNode::OutOfReach => vec![Reason::VolumeOutOfReach],
             OnNode::NoVolume => vec![Reason::NoVolume],
+            OnNode::NoRoom => vec![Reason::NoRoomForVolume],
             OnNode::Gone => vec![Reason::VolumeGone],
         }
     },

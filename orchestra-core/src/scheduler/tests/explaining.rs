@@ -48,6 +48,13 @@ fn every_rule_that_a_node_fails_is_named_and_lifted() {
 }
 
 #[test]
+fn the_taint_of_a_cordon_goes_with_it() {
+    let taint = json!({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"});
+    let snapshot = cluster([node("a", json!({"spec": {"unschedulable": true, "taints": [taint]}}))]);
+    assert_eq!(remedies(&snapshot, &asking("web", "1")), ["a: uncordon the node"]);
+}
+
+#[test]
 fn a_pod_that_fits_needs_no_remedy() {
     let snapshot = cluster([node("a", json!({})), node("b", dedicated(json!({})))]);
     let explanation = explain(&snapshot, &asking("web", "1"));

@@ -1,6 +1,8 @@
 //! The pure parts of the scheduler, on clusters written down as JSON.
 
 mod affinity;
+mod attaching;
+mod devices;
 mod explaining;
 mod messages;
 mod placing;

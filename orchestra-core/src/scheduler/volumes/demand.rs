@@ -64,6 +64,8 @@ pub(crate) enum OnNode {
     OutOfReach,
     /// There is no volume for a claim there, and none is made.
     NoVolume,
+    /// One would be made, if there were room.
+    NoRoom,
     /// A volume that a claim is bound to is not there at all.
     Gone,
 }
@@ -128,6 +130,11 @@ impl Claims {
         Err(ClaimFault::Unbound)
     }
 
+    /// Where the volumes that are bound are, by their labels.
+    pub(crate) fn zones(&self) -> impl Iterator<Item = &(&'static str, Vec<String>)> {
+        self.bound.iter().flatten().flat_map(|volume| &volume.zones)
+    }
+
     /// Whether there are any that matter.
     pub(crate) fn is_empty(&self) -> bool {
         self.bound.is_empty() && self.waiting.is_empty() && self.fault.is_none()
@@ -147,17 +154,25 @@ impl Claims {
         let mut waiting: Vec<_> = self.waiting.iter().collect();
         waiting.sort_by_key(|claim| claim.request);
         for claim in waiting {
-            let Some(binding) = choose(volumes, claim, at, &chosen) else { return OnNode::NoVolume };
-            chosen.push(binding);
+            match choose(volumes, claim, at, &chosen) {
+                Ok(binding) => chosen.push(binding),
+                Err(lacking) => return lacking,
+            }
         }
         OnNode::Fits(chosen)
     }
 }
 
-fn choose(volumes: &Volumes, claim: &Arc<ClaimInfo>, at: At<'_>, chosen: &[Binding]) -> Option<Binding> {
+fn choose(
+    volumes: &Volumes,
+    claim: &Arc<ClaimInfo>,
+    at: At<'_>,
+    chosen: &[Binding],
+) -> Result<Binding, OnNode> {
+    let new = || Binding::New { claim: Arc::clone(claim) };
     // A volume is being made for it on a node.
     if let Some(node) = &claim.selected_node {
-        return (**node == *at.name).then(|| Binding::New { claim: Arc::clone(claim) });
+        return if **node == *at.name { Ok(new()) } else { Err(OnNode::NoVolume) };
     }
     let taken = |volume: &VolumeInfo| {
         let by_pod = chosen.iter().any(
@@ -167,9 +182,14 @@ fn choose(volumes: &Volumes, claim: &Arc<ClaimInfo>, at: At<'_>, chosen: &[Bindi
     };
     let all = volumes.volumes.values().map(|volume| &**volume);
     if let Some(found) = best(claim, all, true, Some(at), taken) {
-        let volume = Arc::clone(volumes.volumes.get(&found.name)?);
-        return Some(Binding::Volume { claim: Arc::clone(claim), volume });
+        let volume = volumes.volumes.get(&found.name).map(Arc::clone).ok_or(OnNode::NoVolume)?;
+        return Ok(Binding::Volume { claim: Arc::clone(claim), volume });
     }
-    let class = volumes.classes.get(claim.class.as_deref()?)?;
-    class.provisions_on(at.labels).then(|| Binding::New { claim: Arc::clone(claim) })
+    let name = claim.class.as_deref().unwrap_or_default();
+    let class = volumes.classes.get(name).filter(|class| class.provisions_on(at.labels));
+    let class = class.ok_or(OnNode::NoVolume)?;
+    match volumes.room.is_enough(&class.provisioner, name, claim.request, at.labels) {
+        true => Ok(new()),
+        false => Err(OnNode::NoRoom),
+    }
 }

@@ -3,8 +3,10 @@
 //! Who binds what is one rule for both: the controller binds claims that need not wait, the scheduler those that wait for
 //! the node of their first pod, and both choose by [`best`].
 
+mod attached;
 mod bind;
 mod demand;
+mod room;
 mod view;
 
 use std::collections::BTreeMap;
@@ -12,10 +14,14 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use self::attached::Attached;
+pub(crate) use self::attached::{AttachmentInfo, DriversOfNode};
 pub(crate) use self::bind::{BOUND_BY_CONTROLLER, bind_volumes, reference};
 pub(crate) use self::demand::{Binding, Claims, OnNode};
+use self::room::Room;
+pub(crate) use self::room::{CapacityInfo, keeps_account};
 pub(crate) use self::view::{
-    BIND_COMPLETED, ClaimInfo, ClassInfo, HeldBy, SELECTED_NODE, VolumeInfo, on_node,
+    BIND_COMPLETED, ClaimInfo, ClassInfo, HeldBy, SELECTED_NODE, Source, VolumeInfo, ZONES, on_node,
 };
 use crate::meta::ObjectName;
 use crate::selector::LabelSet;
@@ -66,6 +72,8 @@ pub(crate) struct Volumes {
     pub(crate) claims: HashMap<ObjectName, Arc<ClaimInfo>>,
     pub(crate) volumes: BTreeMap<Arc<str>, Arc<VolumeInfo>>,
     pub(crate) classes: HashMap<Arc<str>, ClassInfo>,
+    pub(crate) attached: Attached,
+    pub(crate) room: Room,
     /// Volumes that are being bound to a claim, before they say so themselves.
     assumed: HashMap<Arc<str>, ObjectName>,
 }
@@ -120,5 +128,22 @@ impl Volumes {
     /// Whether a claim waits for the node of its first pod, as its class says.
     fn waits(&self, claim: &ClaimInfo) -> bool {
         claim.class.as_ref().and_then(|class| self.classes.get(class)).is_some_and(|class| class.waits)
+    }
+
+    /// What a claim is to the driver that attaches it: its volume, or that which is still to be made. `None` for one that
+    /// no driver attaches.
+    pub(crate) fn attachable(&self, claim: &ObjectName) -> Option<Source> {
+        let held = self.claims.get(claim)?;
+        if let Some(volume) = held.volume.as_ref().and_then(|name| self.volumes.get(name)) {
+            return volume.source.clone();
+        }
+        let class = self.classes.get(held.class.as_deref()?)?;
+        Some(Source { driver: class.provisioner.as_str().into(), handle: format!("{claim} to be made") })
+    }
+
+    /// Whether only one pod at a time may have a claim.
+    pub(crate) fn is_for_one_pod(&self, claim: &ObjectName) -> bool {
+        let modes = self.claims.get(claim).map(|claim| &claim.modes);
+        modes.is_some_and(|modes| modes.iter().any(|mode| mode == "ReadWriteOncePod"))
     }
 }

@@ -21,6 +21,21 @@ const CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 /// The label that nodes have their name in, by which volumes on one of them say where they are.
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
+/// The labels by which volumes and nodes say where they are: each with that which has come to be used in its place.
+pub(crate) const ZONES: [(&str, &str); 4] = [
+    ("topology.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+];
+
+/// A volume as its driver knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Source {
+    pub(crate) driver: Arc<str>,
+    pub(crate) handle: String,
+}
+
 /// A claim.
 #[derive(Clone, Debug)]
 pub(crate) struct ClaimInfo {
@@ -63,6 +78,10 @@ pub(crate) struct VolumeInfo {
     pub(crate) block: bool,
     pub(crate) class: String,
     pub(crate) attributes: String,
+    /// What the driver that attaches it calls it, if one does.
+    pub(crate) source: Option<Source>,
+    /// Where it is, by its labels.
+    pub(crate) zones: Vec<(&'static str, Vec<String>)>,
     labels: LabelSet,
     affinity: Option<CompiledNodeSelector>,
     available: bool,
@@ -147,11 +166,25 @@ struct VolumeSpec {
     storage_class_name: String,
     volume_attributes_class_name: Option<String>,
     node_affinity: Option<Required>,
+    csi: Option<CsiSource>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct CsiSource {
+    driver: String,
+    volume_handle: String,
 }
 
 #[derive(Deserialize)]
 struct Required {
     required: Option<Affinity>,
+}
+
+/// Several places of one volume are parted by two underscores.
+fn zones(labels: &LabelSet) -> Vec<(&'static str, Vec<String>)> {
+    let values = |value: &str| value.split("__").map(str::to_owned).collect();
+    ZONES.iter().filter_map(|(key, _)| Some((*key, values(&labels.get(key)?)))).collect()
 }
 
 fn storage(amounts: &BTreeMap<String, Quantity>) -> Quantity {
@@ -203,6 +236,10 @@ impl VolumeInfo {
             block: spec.volume_mode == "Block",
             class: metadata.annotations.get(CLASS).cloned().unwrap_or(spec.storage_class_name),
             attributes: spec.volume_attributes_class_name.unwrap_or_default(),
+            source: spec
+                .csi
+                .map(|csi| Source { driver: csi.driver.as_str().into(), handle: csi.volume_handle }),
+            zones: zones(entry.labels()),
             labels: entry.labels().clone(),
             affinity: affinity.map(|affinity| affinity.compile()),
             available: status.phase == "Available",

@@ -38,6 +38,8 @@ pub struct Figures {
     pub memory: Share,
     /// How many nodes there were at most, and how many of them had a pod at most.
     pub nodes: (usize, usize),
+    /// For how many hours there were nodes, all of them together.
+    pub node_hours: f64,
 }
 
 /// How long something took, of many times.
@@ -87,7 +89,7 @@ impl Figures {
     /// A table of several, a column each.
     pub fn table(columns: &[(&str, &Self)]) -> String {
         type Told = fn(&Figures) -> String;
-        let rows: [(&str, Told); 10] = [
+        let rows: [(&str, Told); 11] = [
             ("pods", |it| it.pods.to_string()),
             ("placed", |it| it.pods_placed.to_string()),
             ("run", |it| it.pods_run.to_string()),
@@ -98,6 +100,7 @@ impl Figures {
             ("CPU asked for", |it| it.cpu.to_string()),
             ("memory asked for", |it| it.memory.to_string()),
             ("nodes, and those with pods", |it| format!("{}, {}", it.nodes.0, it.nodes.1)),
+            ("hours of nodes", |it| format!("{:.1}", it.node_hours)),
         ];
         let mut text = format!("{:<32}", "");
         columns.iter().for_each(|(name, _)| text.push_str(&format!("{name:<26}")));
@@ -143,6 +146,8 @@ pub(super) struct Observed {
     room: [f64; 2],
     most: [f64; 2],
     most_nodes: (usize, usize),
+    /// How long there were nodes, in milliseconds of one.
+    there: f64,
     /// What runs now: kept beside the pods, so that an event costs no walk over all of them.
     now: Amounts,
     used: BTreeMap<String, usize>,
@@ -184,6 +189,7 @@ impl Observed {
         let ms = self.ends.map_or(ms, |ends| ms.min(ends));
         let passed = ms.saturating_sub(self.until) as f64;
         self.until = self.until.max(ms);
+        self.there += passed * self.nodes.len() as f64;
         for at in 0..2 {
             let room: i64 = self.nodes.values().map(|amounts| amounts[at]).sum();
             self.asked[at] += passed * self.now[at] as f64;
@@ -274,6 +280,7 @@ impl Observed {
             cpu: share(0),
             memory: share(1),
             nodes: self.most_nodes,
+            node_hours: self.there / 3_600_000.0,
         }
     }
 

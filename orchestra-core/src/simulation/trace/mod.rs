@@ -22,9 +22,16 @@
 //! | `trim` | what of an object is kept; pure |
 //! | `record` | a trace of a cluster that runs |
 //! | `figures` | how well pods were placed; pure |
-//! | `replay`, `watched` | a trace, lived again |
+//! | `replay`, `again`, `watched` | a trace, lived again |
+//! | `groups` | nodes of which there are more or fewer, as pods need them |
+//! | `error` | why it cannot be |
+//! | `load` | what pods had to do, for autoscalers of theirs |
 
+mod again;
+mod error;
 mod figures;
+mod groups;
+mod load;
 mod record;
 mod replay;
 mod trim;
@@ -36,14 +43,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use error::ReplayError;
 pub use figures::{Figures, Share, Times};
 pub use record::record;
-pub use replay::{Replay, ReplayError, Replayed};
+pub use replay::{Replay, Replayed};
 
 /// The version of the format.
 const VERSION: u32 = 1;
 /// What its first line calls it.
 const NAME: &str = "orchestra";
+/// The kind of autoscalers of pods.
+const HPA: &str = "horizontalpodautoscalers.autoscaling";
 /// What is written in the place of a kind when the recording ends, so that it is as long as it was.
 const END: &str = "end";
 

@@ -6,22 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::batch::v1::CronJob;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::again::Again;
+use super::error::ReplayError;
 use super::figures::{Figures, Observed};
-use super::trim::{is_bare, kind, text, trimmed};
+use super::groups::{Group, Growing};
+use super::load::{self, Loads, Shared};
+use super::trim::{text, trimmed};
 use super::watched::Watched;
-use super::{Trace, TraceEvent};
-use crate::api::history::restored;
-use crate::api::{Client, DeleteOptions, Objects, Patch, Status, WriteOptions};
-use crate::clock::{SharedClock, Stuck, run_virtual};
+use super::{HPA, Trace};
+use crate::api::Client;
+use crate::clock::{SharedClock, run_virtual};
 use crate::cluster::{Builder, Cluster, Component, StartError};
-use crate::objects;
+use crate::controllers::{self, autoscaler::MetricsSource};
 use crate::scheduler::{Profile, Scheduler};
 use crate::store::memory::MemoryStore;
+use crate::supervise::Task;
 use crate::what_if::{Hollow, Spans, workload_of_value};
 
 /// How long a replay goes on after the last event until nothing changes any more, at most.
@@ -30,10 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 const LOOK: Duration = Duration::from_secs(5);
 /// How long what was there at the beginning has to come to rest before the first event.
 const SETTLING: Duration = Duration::from_secs(120);
-/// How many refusals are kept.
-const REFUSALS: usize = 50;
-/// Says of a node in a file how many of it there are.
-const COUNT: &str = "orchestra.dev/count";
 
 type Describe = dyn Fn(Builder) -> Builder + Send + Sync;
 
@@ -41,6 +40,8 @@ type Describe = dyn Fn(Builder) -> Builder + Send + Sync;
 #[derive(Clone, Default)]
 pub struct Replay {
     nodes: Option<Vec<Value>>,
+    groups: Vec<Group>,
+    autoscalers: Vec<Value>,
     scheduler: Profile,
     describe: Option<Arc<Describe>>,
     seed: u64,
@@ -63,24 +64,6 @@ pub struct Replayed {
     pub seconds: u64,
 }
 
-/// Why a trace cannot be lived again.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReplayError {
-    /// The cluster does not start.
-    #[error("the simulated cluster does not start")]
-    Start(#[from] StartError),
-    /// The cluster cannot be looked at.
-    #[error("the simulated cluster cannot be looked at: {0}")]
-    Api(#[from] Status),
-    /// Nothing can happen any more.
-    #[error("the simulated cluster stands still")]
-    Stuck(#[from] Stuck),
-    /// A node of the file is none.
-    #[error("{0}")]
-    Node(String),
-}
-
 impl Replay {
     /// On the nodes of the trace, with the scheduler as it is.
     pub fn new() -> Self {
@@ -88,40 +71,54 @@ impl Replay {
     }
 
     /// On these nodes instead, which are there from the beginning to the end. One with the annotation
-    /// `orchestra.dev/count: "3"` stands for three, of its name with a number behind it.
+    /// `orchestra.dev/count: "3"` stands for three, of its name with a number behind it. One with `"2-10"` is a group that
+    /// grows while pods wait which a node of it could take, and shrinks when one is not needed, within these bounds: its
+    /// nodes are ready after `orchestra.dev/boot-seconds` (60 without), and go when for `orchestra.dev/idle-seconds` (600)
+    /// less than half of them was asked for and others could take their pods.
     ///
     /// # Errors
     /// When one is no node with a name and something to allocate.
     pub fn nodes(self, nodes: Vec<Value>) -> Result<Self, ReplayError> {
-        let mut all = Vec::new();
-        for node in nodes {
+        let (mut all, mut groups) = (Vec::new(), Vec::new());
+        for mut node in nodes {
             let name = text(&node, "/metadata/name");
             if node["kind"] != "Node" || name.is_empty() || !node["status"]["allocatable"].is_object() {
                 return Err(ReplayError::Node(format!(
                     "{name:?} is no Node with a name and status.allocatable"
                 )));
             }
-            let count = &node["metadata"]["annotations"][COUNT];
-            let number: usize = match count.as_str().map(str::parse) {
-                None => 1,
-                Some(Ok(number @ 1..=10_000)) => number,
-                Some(_) => {
-                    return Err(ReplayError::Node(format!(
-                        "{COUNT} of the node {name} is {count}, not 1 to 10000"
-                    )));
+            node["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+            let Some(kept) = trimmed("nodes", &node) else { continue };
+            match Group::of(&node, &kept)? {
+                None => all.push(kept),
+                Some(group) => {
+                    all.extend((0..group.least).map(|number| group.node(number)));
+                    groups.extend(Some(group).filter(Group::grows));
                 }
-            };
-            for at in 0..number {
-                let mut one = node.clone();
-                if count.is_string() {
-                    one["metadata"]["name"] = json!(format!("{name}-{at}"));
-                    one["metadata"]["labels"]["kubernetes.io/hostname"] = one["metadata"]["name"].clone();
-                }
-                one["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
-                all.extend(trimmed("nodes", &one));
             }
         }
-        Ok(Self { nodes: Some(all), ..self })
+        Ok(Self { nodes: Some(all), groups, ..self })
+    }
+
+    /// With these HorizontalPodAutoscalers, in place of those of the trace that are for the same workloads. What the pods of
+    /// these have to do is what the recorded autoscalers measured of all of them together, and how many there are is not
+    /// what was recorded but what these say.
+    ///
+    /// # Errors
+    /// When one is no HorizontalPodAutoscaler of a workload.
+    pub fn autoscalers(self, autoscalers: Vec<Value>) -> Result<Self, ReplayError> {
+        for scaler in &autoscalers {
+            let named = ["/metadata/name", "/spec/scaleTargetRef/kind", "/spec/scaleTargetRef/name"];
+            if scaler["kind"] != "HorizontalPodAutoscaler"
+                || named.iter().any(|path| text(scaler, path).is_empty())
+            {
+                let name = text(scaler, "/metadata/name");
+                return Err(ReplayError::Autoscaler(format!(
+                    "{name:?} is no HorizontalPodAutoscaler with a name and spec.scaleTargetRef"
+                )));
+            }
+        }
+        Ok(Self { autoscalers, ..self })
     }
 
     /// With a scheduler that plans otherwise.
@@ -149,17 +146,34 @@ impl Replay {
     /// See [`ReplayError`].
     pub fn run(&self, trace: &Trace) -> Result<Replayed, ReplayError> {
         let (replay, trace) = (self.clone(), trace.clone());
+        let loads = Loads::of(&trace.events);
+        let mut scaled = self.autoscalers.iter().map(load::target);
+        if let Some(workload) = scaled.find(|workload| !loads.knows(workload)) {
+            return Err(ReplayError::Autoscaler(format!(
+                "the trace does not say how much {workload} had to do: no autoscaler of it was recorded that measures a resource"
+            )));
+        }
         // What was there has come to rest when the time of day is that of the trace.
         let start = trace.at.checked_sub(SETTLING).unwrap_or(trace.at);
-        run_virtual(self.seed, Some(start), move |clock| async move { replay.live(&trace, clock).await })?
+        run_virtual(
+            self.seed,
+            Some(start),
+            move |clock| async move { replay.live(&trace, loads, clock).await },
+        )?
     }
 
-    async fn live(&self, trace: &Trace, clock: SharedClock) -> Result<Replayed, ReplayError> {
+    async fn live(&self, trace: &Trace, loads: Loads, clock: SharedClock) -> Result<Replayed, ReplayError> {
         let hollow = Hollow::new(spans(trace), Arc::clone(&clock));
-        let cluster = self.start(&hollow, &clock).await?;
+        let measured = Shared::new(loads, Arc::clone(&clock));
+        let cluster = self.start(&hollow, &measured, &clock).await?;
         let watched = Watched::follow(&cluster).await?;
         let (client, made) = (cluster.client(), BTreeSet::new());
-        let mut again = Again { client, hollow, made, refused: Vec::new() };
+        measured.measure(client.clone());
+        let growing =
+            Growing::new(client.clone(), Arc::clone(&hollow), self.scheduler.clone(), self.groups.clone());
+        let _growing = (!self.groups.is_empty()).then(|| Task::once(growing.run()));
+        let scaled = self.autoscalers.iter().map(load::target).collect();
+        let mut again = Again { client, hollow, made, scaled, refused: Vec::new() };
         let started = clock.elapsed();
         for node in self.nodes.iter().flatten() {
             again.put("nodes", node).await;
@@ -169,9 +183,13 @@ impl Replay {
         for event in there {
             again.take(event).await;
         }
+        for scaler in &self.autoscalers {
+            again.put(HPA, scaler).await;
+        }
         clock.sleep(SETTLING.saturating_sub(clock.elapsed().saturating_sub(started))).await;
         let began = clock.elapsed();
         watched.begin(began, trace.length());
+        measured.begin();
         for event in later {
             let due = Duration::from_millis(event.ms);
             clock.sleep(due.saturating_sub(clock.elapsed().saturating_sub(began))).await;
@@ -190,9 +208,17 @@ impl Replay {
         Ok(Replayed { figures, refused: again.refused, seconds: lived.as_secs() })
     }
 
-    async fn start(&self, hollow: &Arc<Hollow>, clock: &SharedClock) -> Result<Cluster, StartError> {
+    async fn start(
+        &self,
+        hollow: &Arc<Hollow>,
+        measured: &Arc<Shared>,
+        clock: &SharedClock,
+    ) -> Result<Cluster, StartError> {
+        let figures = Some(Arc::clone(measured) as Arc<dyn MetricsSource>);
+        let controllers = controllers::Config { figures, ..controllers::Config::default() };
         let (hollow, profile) = (Arc::clone(hollow), self.scheduler.clone());
         let builder = Cluster::builder().store(MemoryStore::new()).clock(Arc::clone(clock));
+        let builder = builder.controllers(controllers);
         let builder = builder.part("hollow-nodes", move |client, stop| Arc::clone(&hollow).run(client, stop));
         let builder = builder
             .without(Component::Scheduler)
@@ -241,139 +267,4 @@ fn spans(trace: &Trace) -> Spans {
         spans.collect()
     };
     Spans { starts: middle(starts), ends: middle(ends) }
-}
-
-/// What does the events of a trace again.
-struct Again {
-    client: Client,
-    hollow: Arc<Hollow>,
-    /// The pods that were made here by hand.
-    made: BTreeSet<(String, String)>,
-    refused: Vec<String>,
-}
-
-impl Again {
-    async fn take(&mut self, event: &TraceEvent) {
-        let object = event.object();
-        if event.kind == "pods" {
-            // Others are made by what makes pods here, and what becomes of each is for this cluster to say.
-            let name =
-                (text(object, "/metadata/namespace").to_owned(), text(object, "/metadata/name").to_owned());
-            let is_over = matches!(text(object, "/status/phase"), "Succeeded" | "Failed");
-            let concerns = match event.put {
-                Some(_) => !is_over && is_bare(object) && self.made.insert(name),
-                None => self.made.remove(&name),
-            };
-            if !concerns {
-                return;
-            }
-        }
-        match &event.put {
-            Some(object) => self.put(&event.kind, object).await,
-            None => self.remove(&event.kind, object).await,
-        }
-    }
-
-    fn objects(&self, name: &str, object: &Value) -> Option<Objects> {
-        let (group, version, resource) = kind(name)?;
-        let row = objects::builtin().served(group, version, resource)?.info();
-        let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str);
-        Some(self.client.objects(&row, namespace))
-    }
-
-    async fn put(&mut self, name: &str, object: &Value) {
-        let Some(objects) = self.objects(name, object) else { return };
-        let called = text(object, "/metadata/name");
-        let outcome = write(&objects, name, called, object).await;
-        if name == "nodes" {
-            self.node(&objects, called, object).await;
-        }
-        self.note(name, called, outcome);
-    }
-
-    async fn node(&mut self, objects: &Objects, name: &str, node: &Value) {
-        let ready = node.pointer("/status/conditions/0/status").is_some_and(|status| status == "True");
-        self.hollow.set(name, ready);
-        if ready {
-            let status = json!({"status": node["status"]});
-            let outcome = objects.patch_status(name, Patch::Merge(status), WriteOptions::default()).await;
-            self.note("nodes", name, outcome.map(drop));
-        }
-    }
-
-    async fn remove(&mut self, name: &str, object: &Value) {
-        let Some(objects) = self.objects(name, object) else { return };
-        let called = text(object, "/metadata/name");
-        if name == "nodes" {
-            self.hollow.set(called, false);
-        }
-        let outcome = match objects.delete(called, DeleteOptions::default()).await {
-            Err(status) if status.is_not_found() => Ok(()),
-            outcome => outcome,
-        };
-        self.note(name, called, outcome);
-    }
-
-    /// Has nothing come any more that only the time asks for: after its end the trace says nothing of it, and a cluster with
-    /// a CronJob would never come to rest.
-    async fn ask_no_more(&mut self) {
-        let all = match self.client.cluster::<CronJob>().list().await {
-            Ok(all) => all,
-            Err(status) => return self.note("cronjobs.batch", "", Err(status)),
-        };
-        for cron in all.iter() {
-            let (namespace, name) = (cron.metadata.namespace.as_deref(), cron.metadata.name.as_deref());
-            let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
-            let jobs = self.client.api::<CronJob>(namespace);
-            let outcome = jobs.patch(name, Patch::Merge(json!({"spec": {"suspend": true}}))).await;
-            self.note("cronjobs.batch", name, outcome.map(drop));
-        }
-    }
-
-    fn note(&mut self, kind: &str, name: &str, outcome: Result<(), Status>) {
-        if let Err(status) = outcome
-            && self.refused.len() < REFUSALS
-        {
-            self.refused.push(format!("{kind} {name}: {}", status.message()));
-        }
-    }
-}
-
-/// Makes an object as it is said to be, or changes it into that.
-async fn write(objects: &Objects, kind: &str, name: &str, object: &Value) -> Result<(), Status> {
-    let options = WriteOptions::default;
-    let object = if kind == "pods" { fresh(object) } else { object.clone() };
-    let now = match objects.get(name).await {
-        Ok(now) => now.to_value().map_err(Status::internal)?,
-        Err(status) if status.is_not_found() => return objects.create(object, options()).await.map(drop),
-        Err(status) => return Err(status),
-    };
-    match kind {
-        // Of a pod, nothing that matters can be changed.
-        "pods" => Ok(()),
-        "jobs.batch" => {
-            let spec = &object["spec"];
-            let change = json!({"spec": {"parallelism": spec["parallelism"], "suspend": spec["suspend"]}});
-            objects.patch(name, Patch::Merge(change), options()).await.map(drop)
-        }
-        "namespaces" | "services" => {
-            let change = json!({"metadata": {"labels": object["metadata"]["labels"]}});
-            objects.patch(name, Patch::Merge(change), options()).await.map(drop)
-        }
-        _ => objects.update(name, restored(&object, Some(&now)), options()).await.map(drop),
-    }
-}
-
-/// A pod as somebody would make it.
-fn fresh(pod: &Value) -> Value {
-    let meta = &pod["metadata"];
-    let mut made =
-        json!({"metadata": {"name": meta["name"], "namespace": meta["namespace"]}, "spec": pod["spec"]});
-    if meta["labels"].is_object() {
-        made["metadata"]["labels"] = meta["labels"].clone();
-    }
-    if let Some(spec) = made["spec"].as_object_mut() {
-        spec.remove("nodeName");
-    }
-    made
 }

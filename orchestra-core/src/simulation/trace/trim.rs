@@ -9,7 +9,7 @@ use crate::selector::Labels;
 pub(super) type Followed = (&'static str, &'static str, &'static str);
 
 /// The kinds that are followed, in the order in which they can be made.
-pub(super) const KINDS: [Followed; 14] = [
+pub(super) const KINDS: [Followed; 15] = [
     ("", "v1", "namespaces"),
     ("scheduling.k8s.io", "v1", "priorityclasses"),
     ("", "v1", "nodes"),
@@ -23,6 +23,7 @@ pub(super) const KINDS: [Followed; 14] = [
     ("apps", "v1", "daemonsets"),
     ("batch", "v1", "cronjobs"),
     ("batch", "v1", "jobs"),
+    ("autoscaling", "v2", "horizontalpodautoscalers"),
     ("", "v1", "pods"),
 ];
 
@@ -72,6 +73,10 @@ pub(super) fn trimmed(kind: &str, object: &Value) -> Option<Value> {
             for field in ["value", "globalDefault", "preemptionPolicy"] {
                 copy(object, &mut kept, field);
             }
+        }
+        "horizontalpodautoscalers.autoscaling" => {
+            copy(object, &mut kept, "spec");
+            kept["status"] = scaler_status(&object["status"]);
         }
         "services" => {
             let spec = &object["spec"];
@@ -141,6 +146,20 @@ fn node_status(node: &Value) -> Value {
     let ready = json!([{"type": "Ready", "status": if ready { "True" } else { "False" }}]);
     let status = &node["status"];
     json!({"allocatable": status["allocatable"], "capacity": status["capacity"], "conditions": ready})
+}
+
+/// What an autoscaler measured of how many pods.
+fn scaler_status(status: &Value) -> Value {
+    let metrics = status["currentMetrics"].as_array().into_iter().flatten();
+    let measured: Vec<Value> = metrics
+        .filter(|metric| metric["type"] == "Resource")
+        .map(|metric| {
+            let resource = &metric["resource"];
+            let current = json!({"averageValue": resource["current"]["averageValue"]});
+            json!({"type": "Resource", "resource": {"name": resource["name"], "current": current}})
+        })
+        .collect();
+    json!({"currentReplicas": status["currentReplicas"], "currentMetrics": measured})
 }
 
 fn pod_status(status: &Value) -> Value {

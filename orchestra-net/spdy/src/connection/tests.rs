@@ -133,11 +133,56 @@ async fn a_stream_that_is_given_up_ends_both_ways() {
         client.send(&Frame::Rst { stream: 1, status: 5 }).await;
         let mut rest = Vec::new();
         assert_eq!(stream.incoming.read_to_end(&mut rest).await.unwrap(), 0);
+        assert!(stream.reset.is_cancelled());
         while stream.outgoing.write_all(&[0; PIECE]).await.is_ok() {}
         drop(client);
     };
     let ((), ended) = tokio::join!(talk, spdy.run());
     ended.unwrap();
+}
+
+/// What was ended and what only stopped with the connection are told apart.
+#[tokio::test]
+async fn a_stream_that_was_not_ended_is_known() {
+    let (mut client, spdy, mut streams, _finished) = connect();
+    let talk = async {
+        client.begin(1, "error").await;
+        client.begin(3, "data").await;
+        client.send(&data(1, true, b"why")).await;
+        client.send(&data(3, false, b"not all")).await;
+        let (mut whole, mut part) = (streams.recv().await.unwrap(), streams.recv().await.unwrap());
+        drop(client);
+        let (mut why, mut said) = (String::new(), String::new());
+        whole.incoming.read_to_string(&mut why).await.unwrap();
+        part.incoming.read_to_string(&mut said).await.unwrap();
+        assert_eq!((why.as_str(), whole.reset.is_cancelled()), ("why", false));
+        assert_eq!((said.as_str(), part.reset.is_cancelled()), ("not all", true));
+    };
+    let ((), ended) = tokio::join!(talk, spdy.run());
+    ended.unwrap();
+}
+
+/// Who asks again and again whether somebody is there, and does not read the answers, is heard all the same.
+#[tokio::test]
+async fn pings_of_who_does_not_read_hold_nothing_up() {
+    let (connection, server) = duplex(256);
+    let (spdy, mut streams) = Spdy::new(server, CancellationToken::new());
+    let mut client = Client { connection, bytes: BytesMut::new(), pack: HeaderWriter::new() };
+    let talk = async {
+        client.begin(1, "data").await;
+        let mut stream = streams.recv().await.unwrap();
+        for number in 0..100 {
+            client.send(&Frame::Ping(2 * number + 1)).await;
+        }
+        client.send(&data(1, true, b"hello")).await;
+        let mut said = String::new();
+        stream.incoming.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "hello");
+        drop(client);
+    };
+    let ((), ended) = tokio::join!(talk, spdy.run());
+    // What could not be sent to it any more.
+    assert!(matches!(ended, Ok(()) | Err(SpdyError::Io(_))), "{ended:?}");
 }
 
 #[tokio::test]

@@ -188,6 +188,15 @@ pub(crate) struct StartContainerRequest {
     pub(crate) container_id: String,
 }
 
+/// Gives a running container other resources.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct UpdateContainerResourcesRequest {
+    #[prost(string, tag = "1")]
+    pub(crate) container_id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) linux: Option<LinuxContainerResources>,
+}
+
 /// Asks a container to end, and kills it after so many seconds.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct StopContainerRequest {

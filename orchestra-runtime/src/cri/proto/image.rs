@@ -51,6 +51,8 @@ pub(crate) struct ListImagesResponse {
 pub(crate) struct ImageStatusRequest {
     #[prost(message, optional, tag = "1")]
     pub(crate) image: Option<ImageSpec>,
+    #[prost(bool, tag = "2")]
+    pub(crate) verbose: bool,
 }
 
 /// An image, if it is there.
@@ -58,6 +60,8 @@ pub(crate) struct ImageStatusRequest {
 pub(crate) struct ImageStatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) image: Option<Image>,
+    #[prost(map = "string, string", tag = "2")]
+    pub(crate) info: HashMap<String, String>,
 }
 
 /// What to show a registry.
@@ -209,7 +213,10 @@ pub(crate) struct VersionResponse {
 
 /// Asks how the runtime is.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct StatusRequest {}
+pub(crate) struct StatusRequest {
+    #[prost(bool, tag = "1")]
+    pub(crate) verbose: bool,
+}
 
 /// What holds of the runtime.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -236,4 +243,6 @@ pub(crate) struct RuntimeStatus {
 pub(crate) struct StatusResponse {
     #[prost(message, optional, tag = "1")]
     pub(crate) status: Option<RuntimeStatus>,
+    #[prost(map = "string, string", tag = "2")]
+    pub(crate) info: HashMap<String, String>,
 }

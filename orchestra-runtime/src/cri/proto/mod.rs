@@ -6,12 +6,14 @@
 mod container;
 mod image;
 mod sandbox;
+mod snapshot;
 
 use prost::Message;
 
 pub(super) use container::*;
 pub(super) use image::*;
 pub(super) use sandbox::*;
+pub(super) use snapshot::*;
 
 /// A question that a runtime answers.
 pub(super) trait Call: Message + 'static {
@@ -28,13 +30,13 @@ pub(super) struct Empty {}
 macro_rules! calls {
     ($service:literal: $($name:literal $call:ident -> $answer:ident),* $(,)?) => {
         $(impl Call for $call {
-            const PATH: &'static str = concat!("/runtime.v1.", $service, "/", $name);
+            const PATH: &'static str = concat!("/", $service, "/", $name);
             type Answer = $answer;
         })*
     };
 }
 
-calls! { "RuntimeService":
+calls! { "runtime.v1.RuntimeService":
     "RunPodSandbox" RunPodSandboxRequest -> RunPodSandboxResponse,
     "StopPodSandbox" StopPodSandboxRequest -> Empty,
     "RemovePodSandbox" RemovePodSandboxRequest -> Empty,
@@ -42,6 +44,7 @@ calls! { "RuntimeService":
     "ListPodSandbox" ListPodSandboxRequest -> ListPodSandboxResponse,
     "CreateContainer" CreateContainerRequest -> CreateContainerResponse,
     "StartContainer" StartContainerRequest -> Empty,
+    "UpdateContainerResources" UpdateContainerResourcesRequest -> Empty,
     "StopContainer" StopContainerRequest -> Empty,
     "RemoveContainer" RemoveContainerRequest -> Empty,
     "ReopenContainerLog" ReopenContainerLogRequest -> Empty,
@@ -56,10 +59,18 @@ calls! { "RuntimeService":
     "Status" StatusRequest -> StatusResponse,
 }
 
-calls! { "ImageService":
+calls! { "runtime.v1.ImageService":
     "ListImages" ListImagesRequest -> ListImagesResponse,
     "ImageStatus" ImageStatusRequest -> ImageStatusResponse,
     "PullImage" PullImageRequest -> PullImageResponse,
     "RemoveImage" RemoveImageRequest -> Empty,
     "ImageFsInfo" ImageFsInfoRequest -> ImageFsInfoResponse,
+}
+
+// What the CRI has no call for, of containerd alone.
+calls! { "containerd.services.snapshots.v1.Snapshots":
+    "View" ViewSnapshotRequest -> ViewSnapshotResponse,
+    "Mounts" MountsRequest -> ViewSnapshotResponse,
+    "Remove" RemoveSnapshotRequest -> Empty,
+    "List" ListSnapshotsRequest -> ListSnapshotsResponse,
 }

@@ -18,12 +18,18 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
-use orchestra_core::node::{EmptyDir, FileSet, HostError, PodFile, SubPath, VolumeHost, VolumeUsage};
+#[cfg(feature = "csi")]
+use orchestra_core::node::Csi;
+use orchestra_core::node::{EmptyDir, FileSet, HostError, Nfs, PodFile, SubPath, VolumeHost, VolumeUsage};
 use orchestra_core::runtime::PodRef;
 use rustix::mount::MountFlags;
 
+#[cfg(feature = "csi")]
+use crate::host::csi;
 use crate::{mounts, private};
 
+mod group;
+mod nfs;
 mod sets;
 mod sub_path;
 mod usage;
@@ -38,12 +44,40 @@ const PRIVATE: u32 = 0o750;
 pub struct Volumes {
     root: PathBuf,
     own_rights: bool,
+    /// Where drivers register.
+    #[cfg(feature = "csi")]
+    drivers: PathBuf,
 }
 
 impl Volumes {
     /// Keeps everything below this folder, which is made when it is first needed.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), own_rights: false }
+        Self {
+            root: root.into(),
+            own_rights: false,
+            #[cfg(feature = "csi")]
+            drivers: csi::REGISTRY.into(),
+        }
+    }
+
+    /// Looks for the sockets of CSI drivers in another folder than Kubernetes'.
+    #[cfg(feature = "csi")]
+    #[must_use]
+    pub fn drivers(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.drivers = folder.into();
+        self
+    }
+
+    /// Has drivers take back what they show to a pod.
+    #[cfg(feature = "csi")]
+    async fn take_back(&self, uid: &str) -> Result<(), HostError> {
+        let folder = self.pod(uid)?.join(csi::FOLDER);
+        let noted = csi::noted(&folder).map_err(|error| io_error(&folder, error))?;
+        for (note, shown) in noted {
+            csi::take_back(&self.drivers, &shown, !shown.is_shared(&self.root)).await?;
+            fs::remove_file(&note).map_err(|error| io_error(&note, error))?;
+        }
+        Ok(())
     }
 
     /// Says that containers have no more rights than this program: processes without root.
@@ -103,6 +137,60 @@ impl VolumeHost for Volumes {
     async fn host_path(&self, path: &Path, kind: &str) -> Result<PathBuf, HostError> {
         let (path, kind) = (path.to_owned(), kind.to_owned());
         blocking(move || check_host_path(&path, &kind)).await
+    }
+
+    async fn nfs(&self, pod: &PodRef, volume: &str, nfs: &Nfs) -> Result<PathBuf, HostError> {
+        let (this, pod, name) = (self.clone(), pod.clone(), volume.to_owned());
+        let place = blocking(move || {
+            let path = this.volume(&pod, &name)?;
+            let made = private::folder(&path, PRIVATE).and_then(|()| mounts::is_mounted(&path));
+            made.map(|mounted| (path.clone(), mounted)).map_err(|error| io_error(&path, error))
+        });
+        let (path, mounted) = place.await?;
+        if !mounted {
+            nfs::mount(nfs, &path).await?;
+        }
+        Ok(path)
+    }
+
+    #[cfg(feature = "csi")]
+    async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
+        let place = {
+            let (this, pod, name) = (self.clone(), pod.clone(), volume.to_owned());
+            blocking(move || this.volume(&pod, &name)).await?
+        };
+        // Beside the pods, as it is for all of them.
+        let shown = csi::Shown::new(csi, &self.root.with_file_name("csi"), &place);
+        let folder = self.pod(&pod.uid)?.join(csi::FOLDER);
+        csi::show(&self.drivers, csi, &shown, || shown.note(&folder, volume)).await?;
+        Ok(place)
+    }
+
+    async fn give_to_group(
+        &self,
+        directory: &Path,
+        group: u32,
+        unless_root_is: bool,
+    ) -> Result<(), HostError> {
+        let directory = directory.to_owned();
+        blocking(move || {
+            group::give(&directory, group, unless_root_is).map_err(|error| io_error(&directory, error))
+        })
+        .await
+    }
+
+    async fn image_place(&self, pod: &PodRef, volume: &str) -> Result<PathBuf, HostError> {
+        let (this, pod, name) = (self.clone(), pod.clone(), volume.to_owned());
+        blocking(move || {
+            let path = this.volume(&pod, &name)?;
+            let made = match path.is_dir() {
+                // Something may be shown there, which cannot be written.
+                true => Ok(()),
+                false => private::folder(&path, 0o755),
+            };
+            made.map(|()| path.clone()).map_err(|error| io_error(&path, error))
+        })
+        .await
     }
 
     async fn files(&self, pod: &PodRef, volume: &str, set: &FileSet<'_>) -> Result<PathBuf, HostError> {
@@ -192,6 +280,8 @@ impl VolumeHost for Volumes {
 
     /// What is mounted below goes first; while something of it stays, nothing is removed.
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {
+        #[cfg(feature = "csi")]
+        self.take_back(uid).await?;
         let path = self.pod(uid)?;
         blocking(move || {
             let removed = match fs::canonicalize(&path) {

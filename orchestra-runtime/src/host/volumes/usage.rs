@@ -55,7 +55,10 @@ fn present<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What each volume of a pod takes, whose folders are in this one.
+/// How the kernel calls a file system that is in memory.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+
+/// What each volume of a pod takes, whose folders are in this one. What is on another disk or machine takes nothing of this one.
 pub(super) fn of_volumes(folder: &Path) -> io::Result<Vec<VolumeUsage>> {
     let mut volumes = Vec::new();
     for entry in present(fs::read_dir(folder))?.into_iter().flatten() {
@@ -65,8 +68,11 @@ pub(super) fn of_volumes(folder: &Path) -> io::Result<Vec<VolumeUsage>> {
         if volume.starts_with('.') || !path.is_dir() {
             continue;
         }
+        let memory = match mounts::is_mounted(&fs::canonicalize(&path)?)? {
+            true if !path.is_symlink() && rustix::fs::statfs(&path)?.f_type != TMPFS => continue,
+            mounted => mounted,
+        };
         let Size { bytes, inodes } = of(&path)?;
-        let memory = mounts::is_mounted(&fs::canonicalize(&path)?)?;
         volumes.push(VolumeUsage { volume: volume.to_owned(), bytes, inodes, memory });
     }
     volumes.sort_by(|a, b| a.volume.cmp(&b.volume));

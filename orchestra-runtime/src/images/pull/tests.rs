@@ -139,7 +139,10 @@ fn own() -> String {
 async fn an_image_is_pulled_by_tag_and_by_digest_and_each_layer_once() {
     let (fake, (_folder, store)) = (Fake::start().await, store());
     let digest = Digest::of(fake.image(&own()).as_bytes());
-    let pulled = store.pull(&fake.name(":1"), None).await.unwrap();
+    let progress = PullProgress::default();
+    let pulled = store.pull_telling(&fake.name(":1"), None, &progress).await.unwrap();
+    let (done, total) = progress.read().unwrap();
+    assert!(done == total && total > 0, "{done} of {total}");
     assert_eq!(
         (&pulled.names, &pulled.digests),
         (&vec![fake.name(":1")], &vec![fake.name(&format!("@{digest}"))])
@@ -149,7 +152,9 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_each_layer_once() {
     assert_eq!(std::fs::read_to_string(held.layers[0].join("two")).unwrap(), "2");
     drop(held);
     let before = fake.asked("/blobs/");
-    let again = store.pull(&fake.name(&format!("@{digest}")), None).await.unwrap();
+    let progress = PullProgress::default();
+    let again = store.pull_telling(&fake.name(&format!("@{digest}")), None, &progress).await.unwrap();
+    assert_eq!(progress.read(), None, "there is nothing to come");
     assert_eq!(again, pulled, "the same image, with the names it had");
     assert_eq!(fake.asked("/blobs/"), before + 1, "of which only the configuration is asked for again");
 }

@@ -1,4 +1,4 @@
-use orchestra_core::runtime::{ContainerMeta, SeccompProfile};
+use orchestra_core::runtime::{ContainerMeta, Device, SeccompProfile};
 
 use super::*;
 
@@ -159,6 +159,7 @@ fn mounts_go_where_they_should() {
         host_path: "/data".into(),
         container_path: to.into(),
         read_only: true,
+        recursive_read_only: to == "/r",
         propagation,
     };
     let shared = Shared { resolv_conf: Some("/r".into()), shm: Some("/s".into()), ..Shared::default() };
@@ -174,18 +175,55 @@ fn mounts_go_where_they_should() {
     };
     assert_eq!(to("/etc/resolv.conf").len(), 1, "what the pod mounts takes the place of the sandbox's");
     assert_eq!(to("/dev/shm")[0]["source"], "/s");
-    for bad in [
-        mount("v", Propagation::Private),
-        mount("/v/../x", Propagation::Private),
-        mount("/v", Propagation::Bidirectional),
-    ] {
+    assert_eq!(bind(&mount("/r", Propagation::Private)).unwrap()["options"][2], "rro");
+    let both = ContainerSpec { mounts: vec![mount("/v", Propagation::Bidirectional)], ..spec() };
+    let passed_on = super::config("app-1", &both, &image(), &Shared::default(), &machine()).unwrap();
+    let last = passed_on["mounts"].as_array().unwrap().last().unwrap();
+    assert_eq!((&last["source"], &last["options"][1]), (&json!("shared/0"), &json!("rshared")));
+    assert_eq!(passed_on["linux"]["rootfsPropagation"], "rshared");
+    assert_eq!(super::shared(&both), [PathBuf::from("/data")]);
+    for bad in [mount("v", Propagation::Private), mount("/v/../x", Propagation::Private)] {
         let spec = ContainerSpec { mounts: vec![bad], ..spec() };
         assert!(config("app-1", &spec, &image(), &shared, &machine()).is_err());
     }
-    let devices = ContainerSpec { devices: vec![("/dev/null".into(), "/dev/mine".into())], ..spec() };
+    let devices = ContainerSpec {
+        devices: vec![Device {
+            host_path: "/dev/null".into(),
+            container_path: "/dev/mine".into(),
+            permissions: "r".into(),
+        }],
+        ..spec()
+    };
     let made = super::config("app-1", &devices, &image(), &shared, &machine()).unwrap();
     assert_eq!(made["linux"]["devices"][0]["path"], "/dev/mine");
-    assert_eq!(made["linux"]["resources"]["devices"][1]["minor"], 3);
+    let allowed = &made["linux"]["resources"]["devices"][1];
+    assert_eq!((&allowed["minor"], &allowed["access"]), (&json!(3), &json!("r")));
+}
+
+#[test]
+fn profiles_of_apparmor_are_those_that_are_loaded() {
+    let with = |loaded: &[&str]| Machine { apparmor: Some(words(loaded)), ..machine() };
+    let of = |name: Option<&str>, machine: &Machine| {
+        let security = SecurityContext { apparmor: name.map(str::to_owned), ..SecurityContext::default() };
+        apparmor(&security, machine)
+    };
+    let loaded = with(&["mine", "docker-default"]);
+    for (asked, profile) in [
+        (None, Some("docker-default")),
+        (Some(APPARMOR_DEFAULT), Some("docker-default")),
+        (Some("mine"), Some("mine")),
+        (Some("unconfined"), None),
+    ] {
+        assert_eq!(of(asked, &loaded).unwrap().as_deref(), profile, "{asked:?}");
+    }
+    assert!(of(Some("other"), &loaded).unwrap_err().to_string().contains("other is not loaded"));
+    assert!(of(Some(APPARMOR_DEFAULT), &with(&[])).is_err());
+    assert_eq!(of(None, &with(&[])).unwrap(), None);
+    assert_eq!(of(Some("mine"), &machine()).unwrap(), None, "this kernel has none");
+    let mut privileged = spec();
+    privileged.security.privileged = true;
+    assert!(made(&privileged, &Shared::default(), &loaded)["process"].get("apparmorProfile").is_none());
+    assert_eq!(made(&spec(), &Shared::default(), &loaded)["process"]["apparmorProfile"], "docker-default");
 }
 
 #[test]
@@ -195,12 +233,14 @@ fn users_are_filled_in_when_it_starts() {
     let bundle = Bundle {
         image: String::new(),
         layers: vec![],
+        shared: vec![],
         runc: "/runc".into(),
         state: "/state".into(),
         log: "/log".into(),
         stdin: false,
         stdin_once: false,
         tty: false,
+        pod_group: None,
         user: wanted,
         config: made(&spec(), &Shared::default(), &machine()),
     };

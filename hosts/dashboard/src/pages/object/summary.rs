@@ -31,7 +31,7 @@ fn on_node(shown: &Shown<'_>) -> String {
 pub(super) async fn page(shown: &Shown<'_>) -> Markup {
     let events_path = shown.events_path();
     let (why, pods, events) = futures::join!(
-        story::why(&shown.visit.asker, &shown.spot),
+        story::why(shown.visit, &shown.spot),
         members(shown),
         shown.visit.asker.get(&events_path)
     );

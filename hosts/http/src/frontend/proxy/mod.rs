@@ -40,6 +40,7 @@ use crate::aggregate::passed;
 use crate::body::Payload;
 use crate::nodes;
 use crate::reply::{self, Body};
+use crate::streams::relay::relay;
 use crate::streams::upgrade::Upgrade;
 use crate::tls::ClientTls;
 
@@ -160,10 +161,10 @@ fn slash_added(head: &Parts) -> Response<Body> {
 fn switched(head: &Parts, answer: Response<Incoming>) -> Result<Response<Body>, Status> {
     let upgrade = Upgrade::of(&head.extensions)?;
     let headers = answer.headers().clone();
-    upgrade.then(move |mut connection| async move {
+    upgrade.then(move |connection| async move {
         if let Ok(service) = hyper::upgrade::on(answer).await {
             // Whichever breaks off, both have ended.
-            let _ = tokio::io::copy_bidirectional(&mut connection, &mut TokioIo::new(service)).await;
+            let _ = relay(connection, TokioIo::new(service)).await;
         }
     });
     let mut response = reply::text(101, "");

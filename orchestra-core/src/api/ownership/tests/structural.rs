@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::properties::sorted;
 use super::*;
 use crate::api::structural;
 

@@ -40,26 +40,55 @@ pub(crate) fn form(place: Place, made: &impl Serialize) -> Option<Value> {
     Some(value)
 }
 
-/// Drops what is empty, and brings what has many spellings into the one that is stored.
-///
-/// # Errors
-/// A text that is to be a quantity, a time or bytes, and is none.
-pub(crate) fn reduce(place: Place, value: &mut Value) -> Result<(), Refusal> {
-    match (place, value) {
-        (Place::Type(of), Value::Object(fields)) => message(of, fields),
-        (Place::Object, Value::Object(fields)) => match fields.get_mut("metadata") {
-            Some(meta) => reduce(Place::metadata(), meta),
-            None => Ok(()),
-        },
-        _ => Ok(()),
+/// Writes whole numbers as such, however they were written: Go's encoder knows no point without a fraction.
+pub(crate) fn write_whole_numbers(value: &mut Value) {
+    /// From here on Go writes an exponent.
+    const LARGE: f64 = 1e21;
+    match value {
+        Value::Number(number) => {
+            let whole = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < LARGE);
+            if let Some(whole) = whole.filter(|_| number.is_f64())
+                && let Ok(text) = format!("{whole}").parse()
+            {
+                *number = text;
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(write_whole_numbers),
+        _ => {}
     }
 }
 
-fn message(of: &Type, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+/// Drops what is empty, and brings what has many spellings into the one that is stored. Answers whether everything in the
+/// document was seen to be of its type: what was not, [`fit`](super::fit) has to look at.
+///
+/// # Errors
+/// A text that is to be a quantity, a time or bytes, and is none.
+pub(crate) fn reduce(place: Place, value: &mut Value) -> Result<bool, Refusal> {
+    match (place, value) {
+        (Place::Type(of), Value::Object(fields)) => {
+            let mut fits = true;
+            message(of, fields, &mut fits)?;
+            Ok(fits)
+        }
+        (Place::Object, Value::Object(fields)) => match fields.get_mut("metadata") {
+            Some(meta) => reduce(Place::metadata(), meta).map(|_| false),
+            None => Ok(false),
+        },
+        _ => Ok(false),
+    }
+}
+
+/// Reduces the fields of a message. `fits` turns false with the first that is not seen to be of its type, here as in all
+/// that is below.
+fn message(of: &Type, fields: &mut Map<String, Value>, fits: &mut bool) -> Result<(), Refusal> {
     let (mut hint, mut idle, mut outcome) = (0, Vec::new(), Ok(()));
     for (name, value) in fields.iter_mut() {
-        let Some(field) = of.field_after(&mut hint, name) else { continue };
-        match reduced(field, value) {
+        let Some(field) = of.field_after(&mut hint, name) else {
+            *fits &= matches!(name.as_str(), "apiVersion" | "kind") && value.is_string() && of.is_kind();
+            continue;
+        };
+        match reduced(field, value, fits) {
             Ok(true) => {}
             Ok(false) => idle.push(field.name),
             Err(refusal) => outcome = Err(refusal),
@@ -73,36 +102,41 @@ fn message(of: &Type, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
 }
 
 /// Reduces the value of a field, and says whether it says anything.
-fn reduced(field: &Field, value: &mut Value) -> Result<bool, Refusal> {
+fn reduced(field: &Field, value: &mut Value, fits: &mut bool) -> Result<bool, Refusal> {
     match (field.shape, &mut *value) {
         (_, Value::Null) => return Ok(false),
         (Shape::List, Value::Array(items)) => {
-            items.iter_mut().try_for_each(|item| element(field.of, item))?;
-            return Ok(!items.is_empty());
+            items.iter_mut().try_for_each(|item| element(field.of, item, fits))?;
+            return Ok(!items.is_empty() || field.meant_when_empty);
         }
         (Shape::Map, Value::Object(entries)) => {
-            entries.values_mut().try_for_each(|entry| element(field.of, entry))?;
+            entries.values_mut().try_for_each(|entry| element(field.of, entry, fits))?;
             return Ok(!entries.is_empty());
         }
         (Shape::MapOfLists, Value::Object(entries)) => {
             for list in entries.values_mut() {
                 match list {
                     Value::Null => *list = Value::Array(Vec::new()),
-                    Value::Array(items) => items.iter_mut().try_for_each(|item| element(field.of, item))?,
-                    _ => {}
+                    Value::Array(items) => {
+                        items.iter_mut().try_for_each(|item| element(field.of, item, fits))?;
+                    }
+                    _ => *fits = false,
                 }
             }
             return Ok(!entries.is_empty());
         }
-        (Shape::List | Shape::Map | Shape::MapOfLists, _) => return Ok(true),
+        (Shape::List | Shape::Map | Shape::MapOfLists, _) => {
+            *fits = false;
+            return Ok(true);
+        }
         (Shape::Plain | Shape::Pointer, _) => {}
     }
-    single(field.of, value)?;
+    single(field.of, value, fits)?;
     Ok(field.shape == Shape::Pointer || !says_nothing(field.of, value))
 }
 
 /// An element of a list or an entry of a map, where null stands for zero.
-fn element(of: Kind, value: &mut Value) -> Result<(), Refusal> {
+fn element(of: Kind, value: &mut Value, fits: &mut bool) -> Result<(), Refusal> {
     if value.is_null() {
         *value = match of {
             // In a list and in a map bytes are there, if only none.
@@ -110,21 +144,30 @@ fn element(of: Kind, value: &mut Value) -> Result<(), Refusal> {
             of => zero(of),
         };
     }
-    single(of, value)
+    single(of, value, fits)
 }
 
 /// Reduces one value. What is not of the type is left for the decoder to complain of.
-fn single(of: Kind, value: &mut Value) -> Result<(), Refusal> {
+fn single(of: Kind, value: &mut Value, fits: &mut bool) -> Result<(), Refusal> {
+    if let (Kind::Message(of), Value::Object(fields)) = (of, &mut *value) {
+        return message(of.get(), fields, fits);
+    }
+    // Of what may be several things nothing is seen here.
+    *fits &= of.holds(value);
     match (of, &mut *value) {
-        (Kind::Message(of), Value::Object(fields)) | (Kind::Either(of, _), Value::Object(fields)) => {
-            message(of.get(), fields)
-        }
-        (Kind::Either(of, _), Value::Array(items)) => {
-            items.iter_mut().filter_map(Value::as_object_mut).try_for_each(|fields| message(of.get(), fields))
-        }
+        (Kind::Either(of, _), Value::Object(fields)) => message(of.get(), fields, fits),
+        (Kind::Either(of, _), Value::Array(items)) => items
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .try_for_each(|fields| message(of.get(), fields, fits)),
         (Kind::Quantity, Value::String(text)) => rewrite(text, quantity::respelled(text)?),
         (Kind::Quantity, Value::Number(number)) => {
             *value = Value::String(quantity::canonicalize(&number.to_string())?);
+            Ok(())
+        }
+        (Kind::Quantity, Value::Bool(_) | Value::Object(_) | Value::Array(_)) => {
+            // Go's type of quantities reads any JSON, and refuses it as a text.
+            quantity::canonicalize(&value.to_string())?;
             Ok(())
         }
         (Kind::Time, Value::String(text)) => rewrite(text, time::respelled(text, time::SECONDS)?),
@@ -170,16 +213,12 @@ pub(crate) fn complete(place: Place, value: &mut Value) {
 
 fn fill(of: &Type, fields: &mut Map<String, Value>) {
     let (mut hint, mut idle) = (0, Vec::new());
-    // Both the document and the type are in the order of names, so that what is missing is found on the way.
-    let (mut always, mut missing) = (of.always(), Vec::new());
     for (name, value) in fields.iter_mut() {
-        let Some(field) = of.field_after(&mut hint, name) else { continue };
-        let before = always.iter().take_while(|place| **place + 1 < hint).count();
-        missing.extend_from_slice(&always[..before]);
-        always = &always[before..];
-        if always.first().is_some_and(|place| *place + 1 == hint) {
-            always = &always[1..];
+        // In what holds nothing else nothing is missing, and most values are such.
+        if !matches!(value, Value::Object(_) | Value::Array(_) | Value::Null) {
+            continue;
         }
+        let Some(field) = of.field_after(&mut hint, name) else { continue };
         if let Kind::Message(of) | Kind::Either(of, _) = field.of {
             fill_within(field.shape, of.get(), value);
         }
@@ -191,9 +230,10 @@ fn fill(of: &Type, fields: &mut Map<String, Value>) {
     for name in idle {
         fields.remove(name);
     }
-    missing.extend_from_slice(always);
-    for field in missing.into_iter().filter_map(|place| of.fields().get(place)) {
-        fields.insert(field.name.to_owned(), empty(field));
+    for field in of.always().iter().filter_map(|place| of.fields().get(*place)) {
+        if !fields.contains_key(field.name) {
+            fields.insert(field.name.to_owned(), empty(field));
+        }
     }
 }
 

@@ -160,6 +160,27 @@ fn of_another_kind_only_metadata_are_touched() {
     assert_eq!(canonical(Place::Plain, &given), given);
 }
 
+/// Only then need nobody look at it again.
+#[test]
+fn what_is_seen_to_fit_is_said() {
+    for (spec, fits) in [
+        (
+            json!({"containers": [{"name": "c", "ports": [{"containerPort": 1}], "env": []}], "hostNetwork": true}),
+            true,
+        ),
+        (json!({"overhead": {"cpu": 1}, "priority": null, "nodeSelector": {"a": null}}), true),
+        (json!({"imagee": ""}), false),
+        (json!({"containers": [{"name": 1}]}), false),
+        (json!({"containers": {}}), false),
+        (json!({"priority": 3_000_000_000_i64}), false),
+    ] {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        assert_eq!(reduce(of("v1", "Pod"), &mut pod), Ok(fits), "{pod}");
+    }
+    let mut other = json!({"metadata": {"name": "o"}});
+    assert_eq!(reduce(Place::Object, &mut other), Ok(false), "of others nothing is known");
+}
+
 #[test]
 fn what_has_the_wrong_type_is_left_for_the_decoder() {
     for given in [
@@ -315,4 +336,14 @@ proptest! {
             complete(of(kind.0, kind.1), &mut value);
         }
     }
+}
+
+#[test]
+fn whole_numbers_have_no_point_and_others_keep_theirs() {
+    let mut value: Value = serde_json::from_str(
+        r#"{"a": 1.0, "b": [2.0, -3.0, 1e3, 0.5], "c": {"d": 7, "e": "1.0"}, "f": 1e21}"#,
+    )
+    .unwrap();
+    write_whole_numbers(&mut value);
+    assert_eq!(value.to_string(), r#"{"a":1,"b":[2,-3,1000,0.5],"c":{"d":7,"e":"1.0"},"f":1e+21}"#);
 }

@@ -53,9 +53,10 @@ fn check_client(given: &Value, path: &Path, errors: &mut Errors) {
 }
 
 fn check_service(service: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["name", "namespace"] {
+    // Kubernetes tells of each that the other is missing.
+    for (field, told) in [("namespace", "name"), ("name", "namespace")] {
         if text(service, field).is_empty() {
-            errors.required(&path.child(field), "");
+            errors.required(&path.child(told), "");
         }
     }
     let port = service["port"].as_i64().and_then(|port| i32::try_from(port).ok()).unwrap_or_default();

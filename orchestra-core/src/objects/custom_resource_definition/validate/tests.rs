@@ -98,7 +98,7 @@ fn a_conversion_by_webhook_says_where_it_is() {
             ".url",
             "Invalid value: \"x=1\": query parameters are not permitted in the URL",
         ),
-        (json!({"service": {"name": "s", "port": 443}}), ".service.namespace", "Required value"),
+        (json!({"service": {"name": "s", "port": 443}}), ".service.name", "Required value"),
         (
             json!({"service": {"name": "s", "namespace": "n", "port": 0}}),
             ".service.port",

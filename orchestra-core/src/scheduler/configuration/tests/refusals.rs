@@ -230,12 +230,12 @@ fn what_this_scheduler_cannot_do_is_refused_and_not_ignored() {
         ("clientConnection: {kubeconfig: /etc/kc}".to_owned(), "clientConnection: Forbidden"),
         ("leaderElection: {leaseDuration: 30s}".to_owned(), "leaderElection: Forbidden"),
         (
-            of_profile("plugins: {filter: {enabled: [{name: VolumeZone}]}}"),
-            "profiles[0].plugins.filter: Forbidden: this scheduler has no VolumeZone",
+            of_profile("plugins: {filter: {enabled: [{name: NodeDeclaredFeatures}]}}"),
+            "profiles[0].plugins.filter: Forbidden: this scheduler has no NodeDeclaredFeatures",
         ),
         (
             of_profile("plugins: {multiPoint: {enabled: [{name: DynamicResources, weight: 9}]}}"),
-            "profiles[0].plugins.multiPoint: Forbidden: this scheduler has no DynamicResources",
+            "profiles[0].plugins.score: Forbidden: DynamicResources gives no points here",
         ),
         (
             of_profile("plugins: {permit: {enabled: [{name: GangScheduling}]}}"),

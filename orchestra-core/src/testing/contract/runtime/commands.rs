@@ -17,7 +17,8 @@ pub(super) async fn check(s: &Subject) {
     ends_in_time(s, &id).await;
     if s.runtime.capabilities().exec {
         connects_streams(s, &id).await;
-        if s.runtime.capabilities().attach {
+        // What runs in name only does not read.
+        if s.runtime.capabilities().attach && !s.runtime.capabilities().simulated {
             passes_input(s, &id).await;
             gives_a_terminal(s, &id).await;
             ends_with_its_session(s, &id).await;

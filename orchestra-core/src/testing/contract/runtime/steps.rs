@@ -27,6 +27,9 @@ impl Subject {
             annotations: Default::default(),
             log_directory: self.log_root.join(pod),
             cgroup_parent: None,
+            resources: None,
+            handler: String::new(),
+            privileged: false,
         }
     }
 

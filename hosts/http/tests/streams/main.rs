@@ -1,0 +1,10 @@
+//! Streams between clients and containers: many at once, slow ones, and those that somebody leaves.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod agent;
+mod leaving;
+mod many;
+mod slow;
+mod world;

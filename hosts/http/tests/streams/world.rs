@@ -1,0 +1,178 @@
+//! A master with one node, which is in its own process or elsewhere, and those who step into the node's one pod.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
+use http_body_util::Empty;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use orchestra_core::api::{Api, Patch, Status};
+use orchestra_core::cluster::{Cluster, Component};
+use orchestra_core::k8s_openapi::api::core::v1::{Node, Pod};
+use orchestra_core::stream::{AttachOptions, ExecOptions, Session};
+use orchestra_core::testing::until;
+use orchestra_http::{Credential, HttpDialer, Remote, RemoteConfig, ServerTls, Submitted, serve_node};
+use orchestra_spdy::{Spdy, SpdyStream};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::agent::{Agent, Does};
+use crate::support::{Served, TOKEN};
+
+pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const POD: &str = "/api/v1/namespaces/default/pods/a";
+const NODE: &str = "far";
+
+/// Where the node is.
+#[derive(Clone, Copy, Debug)]
+pub enum Where {
+    Here,
+    Elsewhere,
+}
+
+pub struct World {
+    pub served: Served,
+    pub agent: Arc<Agent>,
+    /// The pods, as a client elsewhere has them.
+    pub pods: Api<Pod>,
+    /// How many tasks there are when nobody does anything.
+    idle: usize,
+    _node: Option<(DropGuard, tempfile::TempDir)>,
+}
+
+impl World {
+    pub async fn start(place: Where) -> Self {
+        let builder = Cluster::builder().without(Component::ControllerManager).without(Component::Scheduler);
+        let served = Served::with(builder, |face| face).await;
+        let agent = Arc::new(Agent::default());
+        let near = served.cluster.client();
+        let node = json!({"metadata": {"name": NODE}});
+        near.cluster::<Node>().create(&serde_json::from_value(node).unwrap()).await.unwrap();
+        let node = match place {
+            Where::Here => {
+                served.cluster.directory().insert(NODE, Arc::clone(&agent) as _);
+                None
+            }
+            Where::Elsewhere => Some(elsewhere(&served, &agent).await),
+        };
+        let containers: Vec<_> =
+            Does::ALL.iter().map(|does| json!({"name": does.name(), "image": "any"})).collect();
+        let pod = json!({"metadata": {"name": "a"}, "spec": {"nodeName": NODE, "containers": containers}})
+            .to_string();
+        let made = served.send(Method::POST, "/api/v1/namespaces/default/pods", &[], pod).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+        let config = RemoteConfig {
+            url: format!("https://{}", served.api.address()),
+            authority: served.authority.certificate().to_owned(),
+            credential: Credential::Token(TOKEN.trim_start_matches("Bearer ").to_owned()),
+        };
+        let pods = Remote::connect(config).unwrap().client().api::<Pod>("default");
+        let mut world = Self { served, agent, pods, idle: usize::MAX, _node: node };
+        // What is made for the first session and stays is made now.
+        world.pods.get("a").await.unwrap();
+        drop(world.exec(Does::Nothing).await);
+        world.until_nothing_is_left().await;
+        world.idle = tasks();
+        world
+    }
+
+    /// A command, by WebSocket.
+    pub async fn exec(&self, does: Does) -> Session<Status> {
+        let options = ExecOptions { command: vec!["any".into()], streams: streams() };
+        self.pods.exec("a", Some(does.name()), options).await.unwrap()
+    }
+
+    /// What runs anyway, by WebSocket.
+    pub async fn attach(&self, does: Does) -> Session<Status> {
+        self.pods.attach("a", Some(does.name()), streams()).await.unwrap()
+    }
+
+    /// A command or what runs anyway, by SPDY: what it hears, what it says, and how it ended.
+    pub async fn by_spdy(&self, how: &str, does: Does) -> OldSession {
+        let path = format!("{POD}/{how}?container={}&command=any&stdin=true&stdout=true", does.name());
+        let kinds = ["error", "stdin", "stdout"].map(|kind| [("streamtype", kind)]);
+        let wanted: Vec<&[(&str, &str)]> = kinds.iter().map(|headers| headers.as_slice()).collect();
+        let (carrier, begun) = self.spdy(&path, "v4.channel.k8s.io", &wanted).await;
+        let [error, stdin, stdout] = begun.try_into().unwrap();
+        OldSession { error, stdin, stdout, carrier }
+    }
+
+    /// A connection of SPDY, and its streams.
+    pub async fn spdy(
+        &self,
+        path: &str,
+        protocol: &str,
+        wanted: &[&[(&str, &str)]],
+    ) -> (AbortOnDropHandle<()>, Vec<SpdyStream>) {
+        let stream = self.served.connect().await;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let request = Request::post(path)
+            .header(HOST, "localhost")
+            .header(AUTHORIZATION, TOKEN)
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "SPDY/3.1")
+            .header("x-stream-protocol-version", protocol)
+            .body(Empty::<Bytes>::new())
+            .unwrap();
+        let answered = async {
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 101);
+            hyper::upgrade::on(answer).await.unwrap()
+        };
+        let (_, upgraded) = tokio::join!(connection.with_upgrades(), answered);
+        let (spdy, begun) = Spdy::begin(TokioIo::new(upgraded), wanted);
+        let carrier = tokio::spawn(async move { drop(spdy.run().await) });
+        (AbortOnDropHandle::new(carrier), begun)
+    }
+
+    /// Waits until no session is left: nothing that runs, and no task here, at the master or at the node, of which each
+    /// has one for a connection.
+    pub async fn until_nothing_is_left(&self) {
+        until("the end of all sessions", DEADLINE, async || (self.agent.open() == 0).then_some(())).await;
+        until("the end of all tasks", DEADLINE, async || (tasks() <= self.idle).then_some(())).await;
+    }
+}
+
+/// A session by SPDY.
+pub struct OldSession {
+    pub error: SpdyStream,
+    pub stdin: SpdyStream,
+    pub stdout: SpdyStream,
+    pub carrier: AbortOnDropHandle<()>,
+}
+
+fn streams() -> AttachOptions {
+    AttachOptions { stdin: true, stdout: true, ..AttachOptions::default() }
+}
+
+fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+/// Serves the agent at a port of its own, where its node says that it is.
+async fn elsewhere(served: &Served, agent: &Arc<Agent>) -> (DropGuard, tempfile::TempDir) {
+    let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let identity = served.authority.issue_server(&[format!("{NODE}.nodes.orchestra.internal")], &[]).unwrap();
+    let tls = ServerTls::new(&identity, served.authority.certificate()).unwrap();
+    let listener = TcpListener::bind((address, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let submitted = Arc::new(Submitted::open(folder.path().join("manifests"), NODE).unwrap());
+    let closing = CancellationToken::new();
+    tokio::spawn(serve_node(listener, tls, (Arc::clone(agent) as _, submitted), closing.clone()));
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": address}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+    }});
+    served.cluster.client().cluster::<Node>().patch_status(NODE, Patch::Merge(status)).await.unwrap();
+    served.cluster.directory().dial_with(Arc::new(HttpDialer::new(&served.authority).unwrap()));
+    (closing.drop_guard(), folder)
+}

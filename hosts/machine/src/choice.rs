@@ -1,0 +1,93 @@
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use orchestra_runtime::host::DevicePlugins;
+
+/// What runs containers, and what leads to services, as the command line says it.
+#[derive(Args, Clone, Debug)]
+pub struct Choice {
+    /// What runs containers; auto is Docker if a daemon answers, else containerd or CRI-O if one is ready, else native as root
+    /// where runc is installed, else processes of this machine
+    #[arg(long, value_enum, default_value_t = Runtime::Auto)]
+    pub runtime: Runtime,
+    /// The socket of --runtime containerd, which it implies [default: that of containerd or CRI-O, where it usually is]
+    #[arg(long, value_name = "SOCK")]
+    pub runtime_endpoint: Option<String>,
+    /// What leads to services: rules of the kernel or a proxy in user space; auto is the kernel for containers without a
+    /// daemon, as root, where other machines are nodes too
+    #[arg(long, value_enum, default_value_t = Network::Auto)]
+    pub network: Network,
+    /// Where device plugins register, as with a kubelet; takes root
+    #[arg(long, value_name = "DIR", default_value = DevicePlugins::USUAL)]
+    pub device_plugins: Option<PathBuf>,
+    /// Where --network cni finds its configuration: the first one by name
+    #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
+    pub cni_conf_dir: PathBuf,
+    /// Where it finds plugins
+    #[arg(long, value_name = "DIR,…", value_delimiter = ',', default_value = "/opt/cni/bin,/usr/lib/cni")]
+    pub cni_bin_dir: Vec<PathBuf>,
+}
+
+/// What runs containers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Runtime {
+    /// Docker if a daemon answers, else containerd or CRI-O, else native, else processes
+    Auto,
+    /// Containers by Docker
+    Docker,
+    /// Containers by containerd, CRI-O or another that speaks the CRI
+    #[value(alias = "cri")]
+    Containerd,
+    /// Containers of images without any daemon, by runc: takes root
+    Native,
+    /// Containers as process groups of this machine: no daemon, no root, no image
+    Process,
+    /// Containers in name only
+    Fake,
+}
+
+impl Runtime {
+    /// What it is called on the command line and in a data directory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Docker => "docker",
+            Self::Containerd => "containerd",
+            Self::Native => "native",
+            Self::Process => "process",
+            Self::Fake => "fake",
+        }
+    }
+
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|runtime| runtime.name() == name)
+    }
+}
+
+/// What leads to services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Network {
+    /// The kernel, where that is possible and other machines are nodes too, else user space
+    Auto,
+    /// A proxy in user space
+    Userspace,
+    /// Rules of the kernel, by nftables
+    Nftables,
+    /// Pods connected by plugins of CNI, for containers without a daemon; services by the kernel where that is possible
+    Cni,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runtime_is_called_the_same_everywhere() {
+        for runtime in Runtime::value_variants() {
+            assert_eq!(Runtime::from_str(runtime.name(), false), Ok(*runtime));
+            assert_eq!(Runtime::of_name(runtime.name()), Some(*runtime));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+use orchestra_macros::Object;
+
+#[derive(Object)]
+#[object(plural = "sites")]
+struct Website {
+    metadata: u8,
+}
+
+fn main() {}

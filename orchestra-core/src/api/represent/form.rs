@@ -1,0 +1,137 @@
+//! What of objects a client wants, and in which text.
+
+use crate::api::{Reason, Status};
+
+/// What of the object a row of a table carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IncludeObject {
+    /// Nothing.
+    None,
+    /// Its metadata.
+    #[default]
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl IncludeObject {
+    /// Reads the `includeObject` parameter of a query.
+    ///
+    /// # Errors
+    /// When it is none of the three.
+    pub fn parse(parameter: &str) -> Result<Self, Status> {
+        match parameter {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::None),
+            "Object" => Ok(Self::Object),
+            other => Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', \
+                 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+/// The version of `meta.k8s.io` that a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaVersion {
+    /// `v1`.
+    V1,
+    /// `v1beta1`, in which only the name differs.
+    V1Beta1,
+}
+
+impl MetaVersion {
+    pub(super) fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "meta.k8s.io/v1",
+            Self::V1Beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// The form of objects in an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As they are.
+    Object,
+    /// `PartialObjectMetadata`.
+    Metadata(MetaVersion),
+    /// Rows of a `Table`.
+    Table(MetaVersion),
+}
+
+/// The text format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON.
+    Json,
+    /// YAML, made of the JSON.
+    Yaml,
+}
+
+impl Form {
+    /// The first form and format of an `Accept` header that there is. No header is JSON. `tables` is whether what is
+    /// answered can be shown as a table at all.
+    ///
+    /// # Errors
+    /// 406 when there is none that both know.
+    pub fn negotiate(accept: &str, tables: bool) -> Result<(Self, Format), Status> {
+        if accept.trim().is_empty() {
+            return Ok((Self::Object, Format::Json));
+        }
+        let mut known = accept.split(',').filter_map(Self::of_media_type);
+        known.find(|(form, _)| tables || !matches!(form, Self::Table(_))).ok_or_else(|| {
+            let types: Vec<&str> = accept.split(',').map(media_type).collect();
+            if types.iter().any(|media| format(media).is_some()) {
+                let message = "only the following media types are accepted: application/json, application/yaml, \
+                               application/vnd.kubernetes.protobuf";
+                return Status::new(Reason::NotAcceptable, message);
+            }
+            if types.contains(&PROTOBUF) {
+                // It is read here and not written.
+                let message =
+                    "only the following media types are accepted: application/json, application/yaml";
+                return Status::new(Reason::NotAcceptable, message);
+            }
+            Status::not_acceptable()
+        })
+    }
+
+    fn of_media_type(media: &str) -> Option<(Self, Format)> {
+        let mut parts = media.split(';').map(str::trim);
+        let format = format(parts.next()?)?;
+        let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+        let parameter = |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let version = match parameter("v") {
+            None | Some("v1") => Some(MetaVersion::V1),
+            Some("v1beta1") => Some(MetaVersion::V1Beta1),
+            Some(_) => None,
+        };
+        match (parameter("as"), parameter("g"), version) {
+            (None, ..) => Some((Self::Object, format)),
+            (Some("Table"), Some("meta.k8s.io"), Some(version)) => Some((Self::Table(version), format)),
+            (
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList"),
+                Some("meta.k8s.io"),
+                Some(version),
+            ) => Some((Self::Metadata(version), format)),
+            _ => None,
+        }
+    }
+}
+
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// A media type without its parameters.
+fn media_type(media: &str) -> &str {
+    media.split(';').next().unwrap_or_default().trim()
+}
+
+fn format(media_type: &str) -> Option<Format> {
+    match media_type {
+        "application/json" | "application/*" | "*/*" => Some(Format::Json),
+        "application/yaml" => Some(Format::Yaml),
+        _ => None,
+    }
+}

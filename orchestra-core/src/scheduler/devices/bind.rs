@@ -1,0 +1,99 @@
+//! What is written into claims before a pod is bound, and when it is given back.
+
+use k8s_openapi::api::resource::v1::ResourceClaim;
+use serde_json::{Value, json};
+
+use super::Allocation;
+use crate::api::{Client, Patch, Reason, Status};
+use crate::meta::ObjectName;
+use crate::scheduler::pod::PodInfo;
+
+/// Keeps a claim that has devices until they are given back.
+const PROTECTION: &str = "resource.kubernetes.io/delete-protection";
+/// How often it is tried when somebody else writes at the same time.
+const TRIES: usize = 5;
+
+/// Gives the claims of a pod what was chosen, and says that the pod uses them.
+///
+/// # Errors
+/// When a claim is gone, or has something else by now.
+pub(crate) async fn reserve(
+    client: &Client,
+    pod: &PodInfo,
+    allocations: &[Allocation],
+) -> Result<(), Status> {
+    for allocation in allocations {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match once(client, pod, allocation).await {
+                Err(status) if status.is_conflict() && tried < TRIES => {}
+                done => break done?,
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn once(client: &Client, pod: &PodInfo, allocation: &Allocation) -> Result<(), Status> {
+    let name = allocation.claim.name.name();
+    let claims = client.api::<ResourceClaim>(pod.namespace());
+    let mut claim = claims.get(name).await?;
+    let other = |why: &str| Status::new(Reason::Conflict, format!("claim {}: {why}", allocation.claim.name));
+    if claim.metadata.uid.as_deref() != Some(allocation.claim.uid.as_str())
+        || claim.metadata.deletion_timestamp.is_some()
+    {
+        return Err(Status::new(
+            Reason::NotFound,
+            format!("the claim {} is not there any more", allocation.claim.name),
+        ));
+    }
+    let status = claim.status.clone().unwrap_or_default();
+    let mut change = json!({});
+    if let Some(result) = &allocation.result {
+        if status.allocation.is_some() {
+            return Err(Status::new(Reason::AlreadyExists, "the claim was allocated by somebody else"));
+        }
+        let mut finalizers = claim.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == PROTECTION) {
+            finalizers.push(PROTECTION.to_owned());
+            let patch = json!({"metadata": {
+                "resourceVersion": claim.metadata.resource_version, "finalizers": finalizers,
+            }});
+            claim = claims.patch(name, Patch::Merge(patch)).await?;
+        }
+        change["allocation"] = result.clone();
+    } else if status.allocation.is_none() {
+        return Err(other("it has nothing any more"));
+    }
+    let mut users: Vec<Value> = status.reserved_for.iter().flatten().map(|user| json!(user)).collect();
+    if !users.iter().any(|user| user["uid"] == pod.uid.as_str()) {
+        users.push(json!({"resource": "pods", "name": pod.name.name(), "uid": pod.uid.as_str()}));
+        change["reservedFor"] = users.into();
+    }
+    if change == json!({}) {
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": claim.metadata.resource_version}, "status": change,
+    });
+    claims.patch_status(name, Patch::Merge(patch)).await.map(drop)
+}
+
+/// Has a claim give its devices back, which nobody but a pod that cannot use them uses.
+///
+/// # Errors
+/// What the API says.
+pub(crate) async fn release(client: &Client, pod: &PodInfo, name: &ObjectName) -> Result<(), Status> {
+    let claims = client.api::<ResourceClaim>(pod.namespace());
+    let claim = claims.get(name.name()).await?;
+    let users = claim.status.iter().flat_map(|status| status.reserved_for.iter().flatten());
+    if users.into_iter().any(|user| user.uid != pod.uid.as_str()) {
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"resourceVersion": claim.metadata.resource_version},
+        "status": {"allocation": null, "reservedFor": null, "devices": null},
+    });
+    claims.patch_status(name.name(), Patch::Merge(patch)).await.map(drop)
+}

@@ -1,0 +1,139 @@
+//! The messages of the Container Storage Interface, as far as a node calls its drivers, and of the kubelet's registration of
+//! plugins; with the numbers that their definitions give their fields.
+
+use std::collections::HashMap;
+
+use crate::host::calls::calls;
+
+calls! {
+    "/pluginregistration.Registration/GetInfo" InfoRequest -> PluginInfo,
+    "/csi.v1.Node/NodeGetCapabilities" CapabilitiesRequest -> CapabilitiesResponse,
+    "/csi.v1.Node/NodeStageVolume" StageRequest -> Empty,
+    "/csi.v1.Node/NodeUnstageVolume" UnstageRequest -> Empty,
+    "/csi.v1.Node/NodePublishVolume" PublishRequest -> Empty,
+    "/csi.v1.Node/NodeUnpublishVolume" UnpublishRequest -> Empty,
+}
+
+/// An answer that says nothing but that it was done.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Empty {}
+
+/// Asks a plugin who it is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct InfoRequest {}
+
+/// Who a plugin is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PluginInfo {
+    #[prost(string, tag = "1")]
+    pub(super) r#type: String,
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(string, tag = "3")]
+    pub(super) endpoint: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(super) supported_versions: Vec<String>,
+}
+
+/// Asks what a driver can do on a node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CapabilitiesRequest {}
+
+/// What it can do.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CapabilitiesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) capabilities: Vec<Capability>,
+}
+
+/// One thing that it can do.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Capability {
+    #[prost(message, optional, tag = "1")]
+    pub(super) rpc: Option<Rpc>,
+}
+
+/// A call that it takes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Rpc {
+    #[prost(int32, tag = "1")]
+    pub(super) r#type: i32,
+}
+
+impl Rpc {
+    /// Volumes are made ready once a node, and then for each pod.
+    pub(super) const STAGES: i32 = 1;
+}
+
+/// How a volume is used: as files.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct VolumeCapability {
+    #[prost(message, optional, tag = "2")]
+    pub(super) mount: Option<MountVolume>,
+    #[prost(message, optional, tag = "3")]
+    pub(super) access_mode: Option<AccessMode>,
+}
+
+/// What kind of files.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct MountVolume {
+    #[prost(string, tag = "1")]
+    pub(super) fs_type: String,
+    #[prost(string, repeated, tag = "2")]
+    pub(super) mount_flags: Vec<String>,
+}
+
+/// By how many nodes, and whether they write.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct AccessMode {
+    #[prost(int32, tag = "1")]
+    pub(super) mode: i32,
+}
+
+/// Makes a volume ready on a node.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct StageRequest {
+    #[prost(string, tag = "1")]
+    pub(super) volume_id: String,
+    #[prost(string, tag = "3")]
+    pub(super) staging_target_path: String,
+    #[prost(message, optional, tag = "4")]
+    pub(super) volume_capability: Option<VolumeCapability>,
+    #[prost(map = "string, string", tag = "6")]
+    pub(super) volume_context: HashMap<String, String>,
+}
+
+/// The opposite.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct UnstageRequest {
+    #[prost(string, tag = "1")]
+    pub(super) volume_id: String,
+    #[prost(string, tag = "2")]
+    pub(super) staging_target_path: String,
+}
+
+/// Shows a volume to a pod.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PublishRequest {
+    #[prost(string, tag = "1")]
+    pub(super) volume_id: String,
+    #[prost(string, tag = "3")]
+    pub(super) staging_target_path: String,
+    #[prost(string, tag = "4")]
+    pub(super) target_path: String,
+    #[prost(message, optional, tag = "5")]
+    pub(super) volume_capability: Option<VolumeCapability>,
+    #[prost(bool, tag = "6")]
+    pub(super) readonly: bool,
+    #[prost(map = "string, string", tag = "8")]
+    pub(super) volume_context: HashMap<String, String>,
+}
+
+/// The opposite.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct UnpublishRequest {
+    #[prost(string, tag = "1")]
+    pub(super) volume_id: String,
+    #[prost(string, tag = "2")]
+    pub(super) target_path: String,
+}

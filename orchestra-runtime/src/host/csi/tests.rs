@@ -1,0 +1,149 @@
+//! A driver that shows folders, and what a node asks of it.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use orchestra_core::node::VolumeHost;
+use orchestra_core::runtime::PodRef;
+use prost::Message as _;
+use tokio::net::UnixListener;
+
+use super::proto::{CapabilitiesResponse, Capability, Empty, PluginInfo};
+use super::*;
+use crate::host::Volumes;
+
+/// What the driver was asked, in order.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// Answers at a socket, as one driver that is its own registrar.
+fn serve(socket: &Path, asked: &Asked) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let asked = Arc::clone(asked);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let asked = Arc::clone(&asked);
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let asked = Arc::clone(&asked);
+                async move {
+                    let path = request.uri().path().to_owned();
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    Ok::<_, Infallible>(reply(&answer(&path, &body[5..], &asked)))
+                }
+            });
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+}
+
+fn answer(path: &str, message: &[u8], asked: &Asked) -> Vec<u8> {
+    let call = path.rsplit('/').next().unwrap();
+    let note = |text: String| asked.lock().unwrap().push(text);
+    match call {
+        "GetInfo" => {
+            PluginInfo { r#type: "CSIPlugin".into(), name: "folders.test".into(), ..PluginInfo::default() }
+                .encode_to_vec()
+        }
+        "NodeGetCapabilities" => {
+            let rpc = Some(Rpc { r#type: Rpc::STAGES });
+            CapabilitiesResponse { capabilities: vec![Capability { rpc }] }.encode_to_vec()
+        }
+        "NodeStageVolume" => {
+            let request = StageRequest::decode(message).unwrap();
+            fs::write(Path::new(&request.staging_target_path).join("data"), &request.volume_id).unwrap();
+            note(format!("stage {} {:?}", request.volume_id, request.volume_context.get("size")));
+            Empty {}.encode_to_vec()
+        }
+        "NodePublishVolume" => {
+            let request = PublishRequest::decode(message).unwrap();
+            let staged = fs::read(Path::new(&request.staging_target_path).join("data")).unwrap();
+            fs::create_dir_all(&request.target_path).unwrap();
+            fs::write(Path::new(&request.target_path).join("data"), staged).unwrap();
+            let mode = request.volume_capability.unwrap().access_mode.unwrap().mode;
+            note(format!("publish {} {mode} {}", request.volume_id, request.readonly));
+            Empty {}.encode_to_vec()
+        }
+        "NodeUnpublishVolume" => {
+            let request = UnpublishRequest::decode(message).unwrap();
+            let _ = fs::remove_dir_all(&request.target_path);
+            note(format!("unpublish {}", request.volume_id));
+            Empty {}.encode_to_vec()
+        }
+        "NodeUnstageVolume" => {
+            let request = UnstageRequest::decode(message).unwrap();
+            fs::remove_file(Path::new(&request.staging_target_path).join("data")).unwrap();
+            note(format!("unstage {}", request.volume_id));
+            Empty {}.encode_to_vec()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+type Body = StreamBody<futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+fn reply(message: &[u8]) -> Response<Body> {
+    let mut framed = vec![0];
+    framed.extend((message.len() as u32).to_be_bytes());
+    framed.extend(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    let frames = vec![Ok(Frame::data(framed.into())), Ok(Frame::trailers(trailers))];
+    let mut response = Response::new(StreamBody::new(futures::stream::iter(frames)));
+    response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response
+}
+
+#[tokio::test]
+async fn a_driver_shows_a_volume_and_takes_it_back() {
+    let place = tempfile::tempdir().unwrap();
+    let (registry, asked) = (place.path().join("registry"), Asked::default());
+    fs::create_dir(&registry).unwrap();
+    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let pod = |name: &str| PodRef { namespace: "n".into(), name: name.into(), uid: format!("u-{name}") };
+    let csi = Csi {
+        driver: "folders.test".into(),
+        handle: "vol/1".into(),
+        access_mode: "ReadWriteMany".into(),
+        attributes: [("size".to_owned(), "1Gi".to_owned())].into(),
+        ..Csi::default()
+    };
+    let missing = volumes.csi(&pod("a"), "v", &csi).await.unwrap_err().to_string();
+    assert!(missing.contains("folders.test not found in the list of registered CSI drivers"), "{missing}");
+    // One that does not answer is passed over.
+    drop(UnixListener::bind(registry.join("dead.sock")).unwrap());
+    serve(&registry.join("folders.sock"), &asked);
+    let path = volumes.csi(&pod("a"), "v", &csi).await.unwrap();
+    assert_eq!(fs::read_to_string(path.join("data")).unwrap(), "vol/1");
+    volumes.csi(&pod("b"), "v", &csi).await.unwrap();
+    let taken = || std::mem::take(&mut *asked.lock().unwrap());
+    let once = ["stage vol/1 Some(\"1Gi\")", "publish vol/1 5 false"];
+    assert_eq!(taken(), [once, once].concat());
+    volumes.remove_pod("u-a").await.unwrap();
+    assert_eq!(taken(), ["unpublish vol/1"], "another pod has it too");
+    // Whoever is started again finds what there is to take back.
+    let again = Volumes::new(place.path().join("pods")).drivers(&registry);
+    again.remove_pod("u-b").await.unwrap();
+    assert_eq!(taken(), ["unpublish vol/1", "unstage vol/1"]);
+    assert_eq!(again.pods().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_driver_still_shows_is_kept_until_it_takes_it_back() {
+    let place = tempfile::tempdir().unwrap();
+    let registry = place.path().join("registry");
+    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let csi = Csi { driver: "away.test".into(), handle: "1".into(), ..Csi::default() };
+    let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+    volumes.csi(&pod, "v", &csi).await.unwrap_err();
+    let own = place.path().join("pods/u");
+    let shown = Shown::new(&csi, &place.path().join("csi"), &own.join("volumes/v"));
+    shown.note(&own.join(FOLDER), "v").unwrap();
+    assert!(volumes.remove_pod("u").await.is_err(), "its driver is away");
+    assert_eq!(volumes.pods().await.unwrap(), ["u"]);
+}

@@ -169,6 +169,9 @@ async fn replaced(segment: &Segment, client: &Client, at: SocketAddr) {
     deployments.patch("web", Patch::Strategic(change)).await.unwrap();
     settled("the pods that wait before they end are there").await;
     let by_port = SocketAddr::from((MACHINES[1].1, NODE_PORT));
+    // A machine may have yet to hear that the pods are gone which ended at once.
+    answered_in_turn(segment, "m1", at, "m1 leads to nobody who is gone").await;
+    answered_in_turn(segment, "master", by_port, "m2 leads to nobody who is gone").await;
     let loads = [Load::begin(segment, "m1", at), Load::begin(segment, "master", by_port)];
     let again = json!({"spec": {"template": {"metadata": {"annotations": {"version": "3"}}}}});
     deployments.patch("web", Patch::Merge(again)).await.unwrap();
@@ -177,6 +180,16 @@ async fn replaced(segment: &Segment, client: &Client, at: SocketAddr) {
         let (_, failed) = load.end(&format!("a rolling update, by the {way}"));
         assert!(failed.is_empty(), "by the {way}: {failed:?}");
     }
+}
+
+/// Waits until so many requests in turn are answered that each of three pods has been asked several times.
+async fn answered_in_turn(segment: &Segment, place: &str, at: SocketAddr, what: &str) {
+    let mut in_turn = 0;
+    eventually(what, || {
+        in_turn = if segment.ask(place, at).is_ok() { in_turn + 1 } else { 0 };
+        in_turn == 12
+    })
+    .await;
 }
 
 /// A machine hears and is not heard: it counts as lost, its pod is asked no more, and all is well when it is heard again.
@@ -201,12 +214,7 @@ async fn cut_one_way(segment: &Segment, client: &Client, at: SocketAddr) {
     until::<Pod>(client, "its pods are not ready", |pods| ready(pods).iter().all(|pod| host(pod) != "m3"))
         .await;
     if !client.api::<Pod>("default").list().await.unwrap().iter().all(|pod| host(pod) == "m3") {
-        let mut in_turn = 0;
-        eventually("nobody is led there", || {
-            in_turn = if segment.ask("m1", at).is_ok() { in_turn + 1 } else { 0 };
-            in_turn == 12
-        })
-        .await;
+        answered_in_turn(segment, "m1", at, "nobody is led there").await;
     }
     nft("delete table bridge cut");
     until::<Node>(client, "m3 is heard again", |nodes| of_m3(nodes, |ready| ready == "True")).await;

@@ -28,6 +28,7 @@
 
 pub mod access;
 pub mod admission;
+mod base64;
 mod by_name;
 pub(crate) mod check;
 mod client;

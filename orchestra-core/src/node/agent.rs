@@ -23,6 +23,7 @@ use super::probe_counts::ProbeCounts;
 use super::pulling::Pulling;
 use super::register::Registrar;
 use super::residents::Residents;
+use super::room::Room;
 use super::service::LocalNode;
 use super::shutdown::end_pods;
 use super::status::NodeFacts;
@@ -211,6 +212,7 @@ impl Agent {
         let prober = self
             .prober
             .unwrap_or_else(|| if simulated { Arc::new(FakeHost::new()) } else { Arc::new(NoHost) });
+        let room = Room::of_node(&machine, &self.config);
         let facts = NodeFacts { host_ips: self.config.addresses.clone(), runtime: info.name.clone() };
         let ctx = Context {
             name: self.name,
@@ -220,6 +222,7 @@ impl Agent {
             prober,
             plugins: self.plugins,
             ledger: Ledger::default(),
+            room,
             manifests: self.manifests,
             recorder,
             config: self.config,

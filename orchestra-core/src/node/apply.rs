@@ -3,6 +3,8 @@
 //! The executor decides nothing about the pod: it does what a step says, remembers what the next plan has to know (a
 //! container that waits, and until when), and tells people in events. Whatever it is doing can be given up.
 
+mod resize;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,24 +16,19 @@ use super::backoff::{add, go_duration};
 use super::context::{Context, about};
 use super::devices;
 use super::kill::{Ending, Killing};
-use super::model::Unresized;
 use super::model::{
     CONFIG_ERROR, FailedProbe, Failure, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
 };
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
-use super::resize;
-use super::resources::{for_runtime, of_pod};
+use super::resize::asked_of_pod;
 use super::start::Starting;
 use super::stop::Stop;
 use super::translate::{self, pod_ref};
-use crate::runtime::{ContainerId, Resources, RuntimeError, SandboxId};
+use crate::runtime::{ContainerId, RuntimeError, SandboxId};
 
 /// How soon a failed preparation is tried again: doubling from the first to the second, as the kubelet mounts volumes.
 const PREPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
-
-/// How soon it is tried again to give a container what it could not be given.
-const RESIZE_RETRY: Duration = Duration::from_secs(30);
 
 /// What came of a plan.
 pub(super) enum Applied {
@@ -70,6 +67,7 @@ impl Executor<'_> {
                     | Step::BackOff { .. }
                     | Step::Kill { .. }
                     | Step::Resize { .. }
+                    | Step::ResizePod(_)
                     | Step::Forget(_)
                     | Step::ForgetSandbox(_)
             );
@@ -112,6 +110,7 @@ impl Executor<'_> {
             }
             Step::Kill { container, id, why } => self.kill(&container, &id, why).await?,
             Step::Resize { container, id } => self.resize(&container, &id).await?,
+            Step::ResizePod(id) => self.resize_pod(&id).await?,
             Step::Forget(id) => self.ctx.runtime.remove_container(&id).await?,
             Step::ForgetSandbox(id) => {
                 self.ctx.runtime.remove_sandbox(&id).await?;
@@ -214,8 +213,9 @@ impl Executor<'_> {
             spec.resources = None;
         }
         match self.ctx.runtime.run_sandbox(&spec).await {
-            Ok(_) => {
+            Ok(made) => {
                 self.memory.prepare_failures = 0;
+                self.memory.given_pod = Some((made.id, asked_of_pod(self.spec()?)));
                 Ok(())
             }
             Err(error @ RuntimeError::Unavailable { .. }) => Err(error.into()),
@@ -282,6 +282,9 @@ impl Executor<'_> {
 
     async fn kill(&mut self, name: &str, id: &ContainerId, why: KillReason) -> Result<(), Stop> {
         let wanted = &self.wanted(name)?;
+        if why == KillReason::Resized && !self.has_room_for(wanted, id) {
+            return Ok(());
+        }
         let (message, probe) = match why {
             KillReason::Probe(FailedProbe::Liveness) => {
                 ("failed liveness probe", wanted.liveness_probe.as_ref())
@@ -307,50 +310,10 @@ impl Executor<'_> {
         killing.run(Duration::from_secs(grace.max(0).unsigned_abs()).max(LEAST_GRACE)).await
     }
 
-    /// Gives a running container what its pod asks for by now.
-    async fn resize(&mut self, name: &str, id: &ContainerId) -> Result<(), Stop> {
-        let wanted = self.wanted(name)?;
-        let figures = for_runtime(self.pod, &wanted, self.ctx.machine.memory_bytes);
-        let (asked, about) = (resize::asked(&wanted), about(self.pod, Some(name)));
-        match self.update(id, &figures).await {
-            Ok(()) => {
-                self.memory.unresized.remove(id);
-                self.memory.given.insert(id.clone(), asked);
-                self.ctx.normal(&about, "ResizeCompleted", "Container resized");
-                Ok(())
-            }
-            Err(error @ RuntimeError::Unavailable { .. }) => Err(error.into()),
-            Err(error) => {
-                let never = matches!(error, RuntimeError::Unsupported { .. });
-                let retry = (!never).then(|| add(self.ctx.now(), RESIZE_RETRY));
-                let message = error.to_string();
-                self.ctx.warning(&about, "ResizeError", message.clone());
-                self.memory.unresized.insert(id.clone(), Unresized { asked, message, retry });
-                Ok(())
-            }
-        }
-    }
-
-    /// Gives a container other figures, and the pod those that follow from them.
-    async fn update(&self, id: &ContainerId, figures: &Resources) -> Result<(), RuntimeError> {
-        let runtime = &self.ctx.runtime;
-        let whole = self.pod.spec.as_ref().and_then(of_pod);
-        let whole = whole.filter(|_| runtime.capabilities().fields.pod_resources);
-        let (Some(whole), Some(sandbox)) = (whole, self.seen.ready_sandbox()) else {
-            return runtime.update_container(id, figures).await;
-        };
-        // No container has more than its pod: of more the pod is given it first, of less it comes last.
-        let first = runtime.update_sandbox(&sandbox.id, &whole).await;
-        runtime.update_container(id, figures).await?;
-        match first {
-            Ok(()) => Ok(()),
-            Err(_) => runtime.update_sandbox(&sandbox.id, &whole).await,
-        }
-    }
-
     /// Removes everything that is left of the pod on this node.
     async fn release(&mut self) -> Result<(), Stop> {
         self.ctx.ledger.free(&pod_ref(self.pod).uid);
+        self.ctx.room.free(&pod_ref(self.pod).uid);
         for sandbox in &self.seen.sandboxes {
             self.ctx.runtime.remove_sandbox(&sandbox.id).await?;
             detach(self.ctx, self.pod, &sandbox.id, self.memory).await;

@@ -20,6 +20,7 @@ use super::ports::{Manifests, Prober, VolumeHost};
 use super::probe_counts::ProbeCounts;
 use super::pulling::Pulling;
 use super::residents::Residents;
+use super::room::Room;
 use super::sources::{Needs, Sources};
 use super::status::NodeFacts;
 use super::translate::ClusterDns;
@@ -46,6 +47,8 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) machine: MachineInfo,
     pub(super) facts: NodeFacts,
+    /// How much of the node its pods have.
+    pub(super) room: Room,
     /// What the pods refer to.
     pub(super) followed: Followed,
     /// The pods that have a loop.

@@ -15,6 +15,8 @@
 //!   between any two steps.
 //! * Nothing is kept on disk but which devices a pod has (`ledger`), which is a file of the pod's. What an agent must know
 //!   after it restarted is in the labels of the runtime's objects; the rest (`model::Memory`) it can do without.
+//! * `room` is how much of the node its pods have: a pod that is bound to it and does not fit is rejected before anything of it
+//!   begins, and one that asks for more waits until there is so much.
 //! * The world beside runtime and network is behind [`VolumeHost`], [`Prober`], [`Manifests`] and [`DevicePlugins`].
 //!
 //! What runs until the end, all of it owned by the agent and begun again after a panic:
@@ -76,6 +78,7 @@ mod report;
 mod residents;
 mod resize;
 mod resources;
+mod room;
 mod service;
 mod shutdown;
 mod sources;

@@ -248,14 +248,16 @@ impl fmt::Debug for HeldToken {
 /// Tokens by the name of their volume and their path in it.
 pub type HeldTokens = BTreeMap<(String, String), HeldToken>;
 
-/// Why a running container does not have what its pod asks for by now.
+/// Why a running container, or a pod as a whole, does not have what is asked for by now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unresized {
     /// What was asked for.
     pub asked: ResourceRequirements,
+    /// What kind of reason there is: one of those of [`resize`](super::resize).
+    pub reason: &'static str,
     /// Why not.
     pub message: String,
-    /// When it is tried again; never, if the runtime cannot do it at all.
+    /// When it is tried again; never, if it cannot be done at all.
     pub retry: Option<Timestamp>,
 }
 
@@ -266,6 +268,8 @@ pub struct Memory {
     pub gone: bool,
     /// When the agent first saw the pod; its status says so from then on.
     pub first_seen: Option<Timestamp>,
+    /// There is room for it on the node.
+    pub admitted: bool,
     /// Its volumes are on disk.
     pub volumes_ready: bool,
     /// Where they are, by name.
@@ -304,6 +308,10 @@ pub struct Memory {
     pub given: BTreeMap<ContainerId, ResourceRequirements>,
     /// Running containers that could not be given what their pod asks for by now.
     pub unresized: BTreeMap<ContainerId, Unresized>,
+    /// What the pod was given as a whole, in which sandbox.
+    pub given_pod: Option<(SandboxId, ResourceRequirements)>,
+    /// That the pod could not be given what it asks for as a whole by now.
+    pub unresized_pod: Option<Unresized>,
     /// What ended containers left in their termination message files.
     pub messages: BTreeMap<ContainerId, String>,
     /// The pod has failed as a whole.

@@ -4,6 +4,8 @@
 //! step fails or the list ends; then the runtime is observed again and a new plan made. So each step has to be right
 //! only for what was observed, and an agent that dies between two of them loses nothing.
 
+mod resize;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use super::model::{
     FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
     crash_key, ephemeral, is_terminal, reported, start_time, volumes_are_outdated,
 };
-use super::resize::{self, Resize};
+use super::resize::Resize;
 use crate::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, SandboxState};
 
 /// One thing to do.
@@ -57,6 +59,8 @@ pub enum Step {
         /// Its id.
         id: ContainerId,
     },
+    /// Give a pod as a whole, and what its limits hold, what it asks for by now.
+    ResizePod(SandboxId),
     /// Remove a life of a container that nobody will ask for again.
     Forget(ContainerId),
     /// Remove a sandbox that nothing will run in again, with what is left in it.
@@ -192,6 +196,7 @@ impl<'a> Planner<'a> {
                 }
                 self.refresh_volumes();
                 self.added(&sandbox);
+                self.resize_pod(&sandbox);
                 if self.init(&sandbox) {
                     self.apps(&sandbox);
                 }
@@ -370,23 +375,6 @@ impl<'a> Planner<'a> {
         self.step(Step::Kill { container: wanted.name.clone(), id: life.id.clone(), why });
     }
 
-    /// How a running container comes to what its pod asks for by now, if it is time.
-    fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Resize> {
-        let given = resize::given(self.pod, self.memory, wanted, &life.id);
-        let change = resize::change(&given, wanted)?;
-        let failed =
-            self.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
-        match failed.map(|failed| failed.retry) {
-            Some(None) => return None,
-            Some(Some(retry)) if retry > self.now => {
-                self.plan.wake_at(retry);
-                return None;
-            }
-            _ => {}
-        }
-        Some(change)
-    }
-
     /// Starts a container, or waits until it may be.
     fn start(&mut self, role: Role, wanted: &Wanted, life: Option<&Container>) {
         if let Some(at) = self.memory.not_before.get(&wanted.name).copied().filter(|at| *at > self.now) {
@@ -461,6 +449,7 @@ impl fmt::Display for Step {
             Self::BackOff { container, wait } => write!(f, "back off {container} for {wait:?}"),
             Self::Kill { container, id, why } => write!(f, "kill {container} ({id}): {why:?}"),
             Self::Resize { container, id } => write!(f, "resize {container} ({id})"),
+            Self::ResizePod(id) => write!(f, "resize the pod ({id})"),
             Self::Forget(id) => write!(f, "forget {id}"),
             Self::ForgetSandbox(id) => write!(f, "forget sandbox {id}"),
             Self::Refuse(why) => write!(f, "refuse: {why}"),

@@ -20,7 +20,7 @@ use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::{devices, mirror, pulling, shutdown, static_pods, storage, unsupported};
+use super::{devices, mirror, pulling, room, shutdown, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
@@ -111,14 +111,16 @@ impl PodLoop {
         if self.ctx.ending.is_cancelled() && seen.sandboxes.is_empty() && !is_terminal(&pod) {
             self.evict(shutdown::rejection());
         }
+        self.admit(&pod, &seen);
         let now = self.ctx.now();
         let plan = plan(&pod, &seen, &self.memory, now);
         tracing::trace!(pod = %self.entry.name(), %plan, "planned");
         let current = status(&pod, &seen, &self.memory, &self.ctx.facts, now);
         let has_ended = matches!(current.phase.as_deref(), Some("Succeeded" | "Failed"));
         if (has_ended || plan.steps == [Step::Finish]) && !seen.is_up() {
-            // Before anybody is told: whoever takes its place may want its devices.
+            // Before anybody is told: whoever takes its place may want its devices, and its room.
             self.ctx.ledger.free(self.entry.uid().as_str());
+            self.ctx.room.free(self.entry.uid().as_str());
         }
         match plan.steps.as_slice() {
             [] => match self.tell(&pod, current).await {
@@ -151,6 +153,23 @@ impl PodLoop {
         self.memory.refused = unsupported::field(pod, &supported)
             .map(|field| unsupported::refusal(&field, &self.ctx.facts.runtime));
         Ok(seen)
+    }
+
+    /// Sees that there is room for a pod before anything of it begins. One that has begun has what it has.
+    fn admit(&mut self, pod: &Pod, seen: &Observed) {
+        let ends = self.memory.failure.is_some() || self.entry.is_deleting();
+        let is_over = self.memory.gone || is_terminal(pod) || ends && seen.sandboxes.is_empty();
+        if self.memory.admitted || is_over {
+            return;
+        }
+        let uid = self.entry.uid().as_str();
+        let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if has_begun || !seen.sandboxes.is_empty() {
+            self.ctx.room.note(uid, room::held(pod));
+        } else if let Err(why) = self.ctx.room.admit(uid, room::asked(pod)) {
+            return self.evict(why);
+        }
+        self.memory.admitted = true;
     }
 
     /// The pod has to go, unless it is on its way already.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
 use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -15,8 +16,9 @@ use super::context::Context;
 use super::leftovers::{self, Leftover};
 use super::mailbox::Mailbox;
 use super::manifests::{Found, Wanted, read_all};
+use super::model::is_terminal;
 use super::pod_loop::PodLoop;
-use super::{mirror, static_pods};
+use super::{mirror, room, static_pods};
 use crate::api::WatchEvent;
 use crate::runtime::{EventKind, EventStream, RuntimeEvent};
 use crate::supervise::Supervisor;
@@ -36,6 +38,8 @@ pub(super) struct Pods {
     changes: BoxStream<'static, PodUpdate>,
     /// The pods that the API has told of since its watch began, until it has told of all.
     listing: Option<BTreeSet<String>>,
+    /// Those of them that have not begun: they wait until it is known what the others have.
+    newcomers: Vec<Arc<Entry>>,
     manifests: BoxStream<'static, Found>,
     /// The static pods that are to be.
     wanted: Wanted,
@@ -63,6 +67,7 @@ impl Pods {
             unsettled: Vec::new(),
             removing: FuturesUnordered::new(),
             listed: false,
+            newcomers: Vec::new(),
             looking: None,
             freed_addresses: false,
             ctx,
@@ -92,7 +97,10 @@ impl Pods {
 
     fn changed(&mut self, change: PodUpdate) {
         match change {
-            PodUpdate::Began => self.listing = Some(BTreeSet::new()),
+            PodUpdate::Began => {
+                self.listing = Some(BTreeSet::new());
+                self.newcomers.clear();
+            }
             PodUpdate::Told(WatchEvent::Added(entry) | WatchEvent::Modified(entry)) => {
                 if let Some(listed) = &mut self.listing {
                     listed.insert(entry.uid().to_string());
@@ -106,6 +114,8 @@ impl Pods {
                 Some(of) => self.poke(&of),
                 None => {
                     if let Some(mailbox) = self.loops.get(entry.uid().as_str()) {
+                        // Whoever takes its place comes after it.
+                        self.ctx.room.free(entry.uid().as_str());
                         mailbox.put_gone(Some(entry));
                     }
                 }
@@ -113,6 +123,9 @@ impl Pods {
             PodUpdate::Told(WatchEvent::Bookmark { initial_events_end: true, .. }) => {
                 if let Some(listed) = self.listing.take() {
                     self.drop_others(&listed);
+                    for entry in std::mem::take(&mut self.newcomers) {
+                        self.put(entry);
+                    }
                 }
             }
             PodUpdate::Told(WatchEvent::Bookmark { .. }) => {}
@@ -167,7 +180,10 @@ impl Pods {
             if !wanted.iter().any(|entry| entry.uid().as_str() == uid) && !entry.is_deleting() {
                 match static_pods::ending(&entry, self.ctx.now()) {
                     Some(ending) => mailbox.put(ending),
-                    None => mailbox.put_gone(None),
+                    None => {
+                        self.ctx.room.free(uid);
+                        mailbox.put_gone(None);
+                    }
                 }
             }
         }
@@ -181,8 +197,20 @@ impl Pods {
     fn put(&mut self, entry: Arc<Entry>) {
         match self.loops.get(entry.uid().as_str()) {
             Some(mailbox) => mailbox.put(entry),
+            // Who is here already has its room before newcomers are given theirs.
+            None if self.listing.is_some() && !self.is_here(&entry) => self.newcomers.push(entry),
             None => self.start(entry.uid().to_string(), Mailbox::new(entry)),
         }
+    }
+
+    /// Whether a pod has begun, and keeps the room that it has.
+    fn is_here(&self, entry: &Entry) -> bool {
+        let Ok(pod) = entry.decode::<Pod>() else { return true };
+        let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+        if has_begun && !is_terminal(&pod) {
+            self.ctx.room.note(entry.uid().as_str(), room::held(&pod));
+        }
+        has_begun
     }
 
     fn start(&mut self, uid: String, mailbox: Mailbox) {
@@ -201,6 +229,7 @@ impl Pods {
     fn drop_others(&mut self, listed: &BTreeSet<String>) {
         for (uid, mailbox) in &self.loops {
             if !listed.contains(uid) && !static_pods::is_static(&mailbox.entry()) {
+                self.ctx.room.free(uid);
                 mailbox.put_gone(None);
             }
         }

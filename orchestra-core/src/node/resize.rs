@@ -1,12 +1,20 @@
-//! What running containers have of processors and memory, beside what their pod asks for by now. Pure.
+//! What running containers, and their pod as a whole, have of processors and memory, beside what is asked for by now. Pure.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec, ResourceRequirements};
 
 use super::model::{Memory, reported};
-use super::resources::quantity;
-use crate::runtime::ContainerId;
+use super::resources::{held_by, limit, quantity};
+use crate::runtime::{ContainerId, SandboxId};
+
+/// The condition of a pod that cannot be given what it asks for by now.
+pub const PENDING: &str = "PodResizePending";
+
+/// The reasons why a pod does not have what it asks for by now: something went wrong, the node has no room now, it cannot be.
+pub const ERROR: &str = "Error";
+pub const DEFERRED: &str = "Deferred";
+pub const INFEASIBLE: &str = "Infeasible";
 
 /// What can be had more or less of while a container runs.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
@@ -40,13 +48,48 @@ pub fn given(pod: &Pod, memory: &Memory, wanted: &Wanted, id: &ContainerId) -> R
 /// How a running container is brought to what its pod asks for; `None` when it has that.
 pub fn change(given: &ResourceRequirements, wanted: &Wanted) -> Option<Resize> {
     let asked = asked(wanted);
-    let mut changed = RESIZABLE.into_iter().filter(|what| differ(given, &asked, what)).peekable();
+    let mut changed = changed(given, &asked).peekable();
     changed.peek()?;
-    let restarts = |what: &str| {
-        let mut policies = wanted.resize_policy.iter().flatten();
-        policies.any(|policy| policy.resource_name == what && policy.restart_policy == "RestartContainer")
-    };
-    Some(if changed.any(restarts) { Resize::Restart } else { Resize::InPlace })
+    Some(if changed.any(|what| restarts(wanted, what)) { Resize::Restart } else { Resize::InPlace })
+}
+
+/// Of what there is another amount now.
+pub fn changed(
+    given: &ResourceRequirements,
+    asked: &ResourceRequirements,
+) -> impl Iterator<Item = &'static str> {
+    RESIZABLE.into_iter().filter(|what| differ(given, asked, what))
+}
+
+/// Whether a container is to have another amount from its start.
+pub fn restarts(wanted: &Wanted, what: &str) -> bool {
+    let mut policies = wanted.resize_policy.iter().flatten();
+    policies.any(|policy| policy.resource_name == what && policy.restart_policy == "RestartContainer")
+}
+
+/// What a pod asks for as a whole.
+pub fn asked_of_pod(spec: &PodSpec) -> ResourceRequirements {
+    spec.resources.clone().unwrap_or_default()
+}
+
+/// What a pod has as a whole in a sandbox: what this agent gave it, else what was reported of it, else what it asked for all
+/// the time.
+pub fn given_to_pod(pod: &Pod, memory: &Memory, sandbox: &SandboxId) -> ResourceRequirements {
+    if let Some((_, given)) = memory.given_pod.as_ref().filter(|(of, _)| of == sandbox) {
+        return given.clone();
+    }
+    let shown = pod.status.as_ref().and_then(|status| status.resources.clone());
+    shown.or_else(|| pod.spec.as_ref()?.resources.clone()).unwrap_or_default()
+}
+
+/// Whether the limit of a pod for something is what holds a container.
+pub fn is_held_by_pod(spec: &PodSpec, wanted: &Wanted, what: &str) -> bool {
+    limit(wanted, what).is_none() && held_by(spec, wanted, what).is_some()
+}
+
+/// Whether a container has anything of its limits from its pod.
+pub fn inherits(spec: &PodSpec, wanted: &Wanted) -> bool {
+    RESIZABLE.into_iter().any(|what| is_held_by_pod(spec, wanted, what))
 }
 
 fn differ(a: &ResourceRequirements, b: &ResourceRequirements, what: &str) -> bool {

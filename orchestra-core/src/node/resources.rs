@@ -115,31 +115,42 @@ fn together(spec: &PodSpec, each: impl Fn(&Container) -> Option<i64>) -> Option<
     Some(running.max(starting))
 }
 
+/// Thousandths of a core, or bytes.
+fn count(what: &str, amount: Quantity) -> i64 {
+    match what {
+        "cpu" => amount.milli_value(),
+        _ => amount.value(),
+    }
+}
+
+/// What a pod takes beside its containers.
+fn overhead(spec: &PodSpec, what: &str) -> i64 {
+    let amount = spec.overhead.as_ref().and_then(|overhead| quantity(overhead, what));
+    amount.map_or(0, |amount| count(what, amount))
+}
+
+/// What a pod asks for in all, with its overhead, in thousandths of a core or in bytes. `each`: what its containers do, where
+/// it does not itself.
+pub fn requested_by(spec: &PodSpec, what: &str, each: &dyn Fn(&Container) -> Option<Quantity>) -> i64 {
+    let whole = request_of_whole(spec, what).map(|amount| count(what, amount));
+    let each = |container: &Container| Some(each(container).map_or(0, |amount| count(what, amount)));
+    whole.or_else(|| together(spec, each)).unwrap_or_default().saturating_add(overhead(spec, what))
+}
+
 /// What all containers of a pod may use together, with its overhead; `None` where nothing is said of that, and each is held
 /// for itself.
 pub fn of_pod(spec: &PodSpec) -> Option<Resources> {
-    let overhead = spec.overhead.as_ref().filter(|overhead| !overhead.is_empty());
-    if of_whole(spec).is_none() && overhead.is_none() {
+    if of_whole(spec).is_none() && spec.overhead.as_ref().is_none_or(BTreeMap::is_empty) {
         return None;
     }
-    let count = |what: &str, amount: Quantity| match what {
-        "cpu" => amount.milli_value(),
-        _ => amount.value(),
-    };
-    let more = |what: &str| overhead.and_then(|map| quantity(map, what)).map_or(0, |more| count(what, more));
-    let asked = |what: &str| {
-        let whole = request_of_whole(spec, what).map(|amount| count(what, amount));
-        let each =
-            |container: &Container| Some(request(container, what).map_or(0, |amount| count(what, amount)));
-        whole.or_else(|| together(spec, each)).unwrap_or_default().saturating_add(more(what))
-    };
+    let asked = |what: &str| requested_by(spec, what, &|container| request(container, what));
     let most = |what: &str| {
         let whole = limit_of_whole(spec, what).map(|amount| count(what, amount));
         let each = |container: &Container| {
             limit(container, what).map(|amount| count(what, amount)).filter(|amount| *amount > 0)
         };
         let most = whole.or_else(|| together(spec, each)).filter(|amount| *amount > 0)?;
-        Some(most.saturating_add(more(what)))
+        Some(most.saturating_add(overhead(spec, what)))
     };
     Some(Resources {
         cpu_shares: shares(asked("cpu")),

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Wanted, ContainerState as ApiState, ContainerStateRunning, ContainerStateTerminated,
     ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
+    ResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -68,6 +69,8 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
         init_container_statuses: some(init),
         ephemeral_container_statuses: some(reporter.added()),
         container_statuses: some(apps),
+        resources: spec.resources.as_ref().and(reporter.whole()),
+        allocated_resources: spec.resources.as_ref().and_then(|whole| whole.requests.clone()),
         ..old
     };
     if !pod_ips.is_empty() {
@@ -111,6 +114,12 @@ impl Reporter<'_> {
         }
         apps.sort_by(|a: &ContainerStatus, b| a.name.cmp(&b.name));
         (init, apps)
+    }
+
+    /// What the pod has as a whole, once it has a sandbox.
+    fn whole(&self) -> Option<ResourceRequirements> {
+        let sandbox = self.seen.ready_sandbox()?;
+        Some(resize::given_to_pod(self.pod, self.memory, &sandbox.id))
     }
 
     /// The statuses of the containers that were added to look into the pod.

@@ -36,6 +36,7 @@ mod preempt;
 mod profile;
 mod queue;
 mod relevance;
+mod resizing;
 mod resources;
 mod rules;
 mod score;

@@ -10,6 +10,7 @@ use crate::selector::LabelSet;
 use crate::watch::Entry;
 
 use super::disk::Disk;
+use super::resizing;
 use super::resources::Requests;
 use super::rules::{InvalidRule, Rules};
 use super::view::{ContainerView, PodView, VolumeView};
@@ -126,7 +127,9 @@ impl PodInfo {
     /// # Errors
     /// The JSON is not a pod's, or holds a quantity or a selector that validation would have refused.
     pub fn from_json(json: &[u8]) -> Result<Self, InvalidInput> {
-        Self::from_view(&serde_json::from_slice(json)?)
+        let mut view: PodView = serde_json::from_slice(json)?;
+        resizing::count(&mut view, json)?;
+        Self::from_view(&view)
     }
 
     /// Reads a pod as it is stored.

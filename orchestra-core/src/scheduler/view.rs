@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 use crate::quantity::Quantity;
 
 /// Reads a JSON `null` as the default, as Kubernetes does.
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
+pub(super) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    d: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 
@@ -182,6 +184,13 @@ pub(crate) struct ConditionView {
     pub(crate) reason: String,
     #[serde(deserialize_with = "or_default")]
     pub(crate) message: String,
+}
+
+impl ConditionView {
+    /// Whether it says that something can never be.
+    pub(crate) fn is_infeasible(&self) -> bool {
+        self.reason == "Infeasible"
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -12,6 +12,7 @@ mod pod_resources;
 mod pressure;
 mod registration;
 mod resize;
+mod room;
 mod security;
 mod static_pods;
 mod supervision;

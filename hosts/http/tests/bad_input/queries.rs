@@ -58,8 +58,15 @@ async fn lists_that_cannot_be() {
                 ),
                 &["resourceVersionMatch"],
             ),
-            list("no base64", "continue=made.up").bad(format!("{key}Invalid symbol 46, offset 4.")),
-            list("no token", &token("{}")).bad(format!("{key}missing field `v` at line 1 column 2")),
+            list("no base64", "continue=made.up").bad(format!("{key}illegal base64 data at input byte 4")),
+            list("no token", &token("{}"))
+                .bad(format!("{key}server does not recognize this encoded version ")),
+            list("a token cut off", &token("{")).bad(format!("{key}unexpected end of JSON input")),
+            list("a token of another type", &token(r#"{"v":1}"#)).bad(format!(
+                "{key}json: cannot unmarshal number into Go struct field continueToken.v of type string"
+            )),
+            list("a token that leads elsewhere", &token(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#))
+                .bad(format!("{key}../secrets/a")),
             list("another token", &token(r#"{"v":"v7","rv":1,"start":"a"}"#))
                 .bad(format!("{key}server does not recognize this encoded version v7")),
             list("a token of no time", &token(r#"{"v":"meta.k8s.io/v1","rv":0,"start":"a"}"#))

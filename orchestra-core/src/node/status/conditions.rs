@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
 use super::{Reporter, condition};
-use crate::node::model::{Role, TERMINATED, containers};
+use crate::node::model::{Role, TERMINATED, Unresized, containers};
 use crate::node::pressure::EVICTED;
 use crate::node::resize;
 
@@ -11,7 +11,7 @@ use crate::node::resize;
 const OURS: [&str; 5] =
     ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 /// Those of a pod whose containers do not have yet, or cannot have, what it asks for by now.
-const RESIZING: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
+const RESIZING: [&str; 2] = [resize::PENDING, "PodResizeInProgress"];
 /// The condition of a pod that has to make room.
 const DISRUPTED: &str = "DisruptionTarget";
 
@@ -46,9 +46,32 @@ pub(super) fn conditions(of: &Reporter<'_>, status: &PodStatus) -> Vec<PodCondit
     ours.chain(foreign).chain(resizing).chain(disrupted).collect()
 }
 
-/// That running containers are to have other amounts than they have, and why they cannot, if that is known.
+/// That running containers, or the pod as a whole, are to have other amounts than they have, and why they cannot, if that is
+/// known.
 fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
     let mut pending = None;
+    let mut note = |failed: Option<&Unresized>| {
+        let Some(failed) = failed else {
+            pending = pending.take().or_else(|| Some(made(RESIZING[1], true, None, None)));
+            return None;
+        };
+        let waits = failed.reason != resize::ERROR;
+        let kind = if waits { RESIZING[0] } else { RESIZING[1] };
+        let told = made(kind, true, Some(failed.reason), Some(failed.message.clone()));
+        if waits {
+            return Some(told);
+        }
+        pending = Some(told);
+        None
+    };
+    let asked = resize::asked_of_pod(of.spec);
+    let whole = of.whole().filter(|given| resize::changed(given, &asked).next().is_some());
+    if whole.is_some() {
+        let failed = of.memory.unresized_pod.as_ref().filter(|failed| failed.asked == asked);
+        if let Some(waits) = note(failed) {
+            return Some(waits);
+        }
+    }
     for (_, wanted) in containers(of.spec) {
         let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else {
             continue;
@@ -58,14 +81,8 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
             continue;
         }
         let failed = of.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
-        match failed {
-            Some(failed) if failed.retry.is_none() => {
-                return Some(made(RESIZING[0], true, Some("Infeasible"), Some(failed.message.clone())));
-            }
-            Some(failed) => {
-                pending = Some(made(RESIZING[1], true, Some("Error"), Some(failed.message.clone())));
-            }
-            None => pending = pending.or_else(|| Some(made(RESIZING[1], true, None, None))),
+        if let Some(waits) = note(failed) {
+            return Some(waits);
         }
     }
     pending

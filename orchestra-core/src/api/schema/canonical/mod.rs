@@ -8,7 +8,6 @@
 //!
 //! What the table does not know is not touched, and neither is a value of the wrong type, which the decoder refuses.
 
-mod base64;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -19,6 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Field, Kind, Place, Shape, Type};
+use crate::api::base64;
 use crate::quantity::{self, ParseQuantityError};
 
 /// A value that Go's decoder refuses, though its JSON type is right, in Go's words.

@@ -1,4 +1,4 @@
-//! Bytes as Go's decoder reads them: base64 with line breaks anywhere, and written back without.
+//! Base64 as Go's decoder reads it: with line breaks anywhere, and with bits after the last byte.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -8,8 +8,61 @@ use base64::prelude::BASE64_STANDARD;
 #[error("illegal base64 data at input byte {0}")]
 pub(crate) struct CorruptInput(usize);
 
+/// The bytes of a text in the alphabet for URLs, without padding.
+///
+/// # Errors
+/// Where it stops being such a text.
+pub(crate) fn decode_url(text: &str) -> Result<Vec<u8>, CorruptInput> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let mut group = Group::default();
+    for (at, byte) in text.bytes().enumerate().filter(|(_, byte)| !is_break(*byte)) {
+        let standard = match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            b'+' | b'/' => return Err(CorruptInput(at)),
+            byte => byte,
+        };
+        group.push(value(standard).ok_or(CorruptInput(at))?, &mut bytes);
+    }
+    match group.held {
+        1 => Err(CorruptInput(text.len() - 1)),
+        _ => {
+            group.end(&mut bytes);
+            Ok(bytes)
+        }
+    }
+}
+
+/// Up to four digits, which are three bytes.
+#[derive(Default)]
+struct Group {
+    bits: u32,
+    held: usize,
+}
+
+impl Group {
+    /// Takes a digit, and gives the bytes of four.
+    fn push(&mut self, digit: u8, bytes: &mut Vec<u8>) {
+        self.bits = self.bits << 6 | u32::from(digit);
+        self.held += 1;
+        if self.held == 4 {
+            bytes.extend_from_slice(&self.bits.to_be_bytes()[1..]);
+            *self = Self::default();
+        }
+    }
+
+    /// Gives the bytes of two or three digits, after which there are none.
+    fn end(self, bytes: &mut Vec<u8>) {
+        let whole = self.bits << (6 * (4 - self.held));
+        bytes.extend_from_slice(&whole.to_be_bytes()[1..self.held.max(1)]);
+    }
+}
+
 /// The text as it is stored, if that is another one.
-pub(super) fn respelled(text: &str) -> Result<Option<String>, CorruptInput> {
+///
+/// # Errors
+/// Where it stops being base64.
+pub(crate) fn respelled(text: &str) -> Result<Option<String>, CorruptInput> {
     if is_canonical(text.as_bytes()) {
         return Ok(None);
     }
@@ -46,28 +99,20 @@ fn is_break(byte: u8) -> bool {
 
 fn decode(text: &[u8]) -> Result<Vec<u8>, CorruptInput> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0_u32, 0_usize);
+    let mut group = Group::default();
     for (at, byte) in text.iter().enumerate().filter(|(_, byte)| !is_break(**byte)) {
         match value(*byte) {
-            Some(digit) => {
-                bits = bits << 6 | u32::from(digit);
-                held += 1;
-            }
-            None if *byte == b'=' && held >= 2 => {
-                check_padding(text, at, held)?;
-                let whole = bits << (6 * (4 - held));
-                bytes.extend_from_slice(&whole.to_be_bytes()[1..held]);
+            Some(digit) => group.push(digit, &mut bytes),
+            None if *byte == b'=' && group.held >= 2 => {
+                check_padding(text, at, group.held)?;
+                group.end(&mut bytes);
                 return Ok(bytes);
             }
             None => return Err(CorruptInput(at)),
         }
-        if held == 4 {
-            bytes.extend_from_slice(&bits.to_be_bytes()[1..]);
-            (bits, held) = (0, 0);
-        }
     }
     // Go counts back by the digits that it has, whether or not line breaks are between them.
-    if held == 0 { Ok(bytes) } else { Err(CorruptInput(text.len() - held)) }
+    if group.held == 0 { Ok(bytes) } else { Err(CorruptInput(text.len() - group.held)) }
 }
 
 /// Sees that from the first `=` on there is nothing but padding.
@@ -123,5 +168,17 @@ mod tests {
             assert_eq!(respelled(text), Err(CorruptInput(at)), "{text:?}");
         }
         assert_eq!(CorruptInput(4).to_string(), "illegal base64 data at input byte 4");
+    }
+
+    #[test]
+    fn in_urls_there_is_no_padding() {
+        for (text, bytes) in
+            [("", ""), ("eA", "x"), ("eB", "x"), ("eHk", "xy"), ("e\nHl6", "xyz"), ("Pz8_", "???")]
+        {
+            assert_eq!(decode_url(text).as_deref(), Ok(bytes.as_bytes()), "{text:?}");
+        }
+        for (text, at) in [("e", 0), ("eHl6e", 4), ("eA==", 2), ("made.up", 4), ("Pz8/", 3), ("e\n", 1)] {
+            assert_eq!(decode_url(text), Err(CorruptInput(at)), "{text:?}");
+        }
     }
 }

@@ -115,13 +115,14 @@ impl<'r> Call<'r> {
         Asked::of(counted_verb(self.method, self.verb), row, target.subresource.as_deref())
     }
 
-    /// Whether what is answered goes on: a watch, or what connects to a part of an object.
+    /// Whether what is answered goes on: a watch, what connects to a part of an object, or a connection that is held.
     pub(crate) fn goes_on(&self) -> bool {
         let connects = |sub: &str| matches!(sub, "attach" | "exec" | "log" | "portforward" | "proxy");
         match &self.route {
             Route::Resource { target, .. } => {
                 self.is_watch() || target.subresource.as_deref().is_some_and(connects)
             }
+            Route::NodeConnection => true,
             _ => false,
         }
     }

@@ -29,6 +29,7 @@
 //! | `remote` | a master elsewhere, as a service of the core |
 //! | `webhook` | webhooks, asked over HTTPS |
 //! | `nodes` | the agents of nodes elsewhere, served and asked |
+//! | `line` | connections within a connection that whoever is asked holds |
 //!
 //! # What runs
 //!
@@ -38,6 +39,7 @@
 //! | audit | the frontend | events | a file, or batches to a server |
 //! | looker, one a cluster with aggregation | the frontend | APIServices, time | their conditions, and the groups of others in discovery |
 //! | reflector, one a kind that is asked for | [`Remote`] | a master's list and watch | a cache |
+//! | holder, one a master | who polls [`hold_node`] | the master's requests | answers, and a connection again when it ends |
 //! | carrier, one a session (a command, a port, a WebSocket) | the session | bytes both ways | bytes both ways |
 //! | connection, one to a webhook, an endpoint or a node | who sends through it | requests | answers |
 
@@ -62,6 +64,7 @@ mod join;
 mod keys;
 mod kubeconfig;
 mod layout;
+mod line;
 mod local;
 mod logs;
 mod manifest_url;
@@ -102,13 +105,13 @@ pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use local::LocalService;
 pub use manifest_url::{ManifestUrl, ManifestUrlError};
 pub use measured::AggregatedMetrics;
-pub use nodes::{HttpDialer, Submitted, serve_node};
+pub use nodes::{HeldNodes, HttpDialer, Submitted, hold_node, serve_node};
 #[cfg(feature = "flags")]
 pub use options::{
     ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError, SchedulerOptions,
 };
 pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
-pub use remote::{AddressError, ConnectError, Credential, Remote, RemoteConfig};
+pub use remote::{AddressError, ConnectError, Credential, Masters, Remote, RemoteConfig};
 pub use reply::Body;
 pub use serve::Limits;
 pub use webhook::WebhookCaller;

@@ -46,6 +46,8 @@ pub(crate) enum Route {
     Explain,
     /// `/orchestra/v1/what-if`: what would happen, which is orchestra's own.
     WhatIf,
+    /// `/orchestra/v1/node-connection`: nodes hold connections to be asked by, which is orchestra's own.
+    NodeConnection,
     /// `/openapi/v2`.
     OpenApiV2,
     /// `/openapi/v3`.
@@ -106,6 +108,7 @@ impl Route {
             ["orchestra", "v1", "backup"] => Self::Backup,
             ["orchestra", "v1", "explain"] => Self::Explain,
             ["orchestra", "v1", "what-if"] => Self::WhatIf,
+            ["orchestra", "v1", "node-connection"] => Self::NodeConnection,
             ["openapi", "v2"] => Self::OpenApiV2,
             ["openapi", "v3"] => Self::OpenApiIndex,
             ["openapi", "v3", rest @ ..] => Self::OpenApiV3(rest.join("/")),

@@ -18,8 +18,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use orchestra_core::api::access::Certificate;
+use orchestra_core::runtime::Duplex;
 use rustls::pki_types::CertificateDer;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -117,7 +118,12 @@ pub(crate) async fn accept(
         };
         let (acceptor, answerer, shutdown) = (acceptor.clone(), Arc::clone(&answerer), shutdown.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, acceptor, answerer, limits, shutdown).await {
+            let peer = stream.peer_addr().ok().map(|address| address.ip());
+            let served = match stream.set_nodelay(true) {
+                Ok(()) => connection((stream, peer), acceptor, answerer, limits, shutdown).await,
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = served {
                 debug!(%error, "a connection ended");
             }
         });
@@ -129,14 +135,14 @@ pub(crate) async fn accept(
     }
 }
 
-async fn connection(
-    stream: TcpStream,
+/// Answers what comes by one connection, of which it is said from where it is.
+pub(crate) async fn connection(
+    (stream, peer): (impl Duplex + 'static, Option<IpAddr>),
     acceptor: TlsAcceptor,
     answerer: Arc<impl Answer>,
     limits: Limits,
     shutdown: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
     let handshake = tokio::time::timeout(limits.handshake, acceptor.accept(stream));
     let stream = tokio::select! {
         stream = handshake => stream??,
@@ -144,7 +150,6 @@ async fn connection(
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let (certificate, proxied) = answerer.whose(chain);
-    let peer = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
     let origin = Arc::new(Origin { certificate, proxied, peer, closing: shutdown.clone() });
     let activity = Activity::new();
     let under_way = activity.clone();

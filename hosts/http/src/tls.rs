@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
+use orchestra_core::runtime::Duplex;
 use rustls::ClientConfig;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::pki::{Issued, PkiError, roots};
@@ -122,13 +122,22 @@ impl ServerCertVerifier for Credulous {
 }
 
 /// A TLS connection that tells the pool which version of HTTP was agreed on.
-pub(crate) struct TlsPipe(pub(crate) TokioIo<TlsStream<TcpStream>>);
+pub(crate) struct TlsPipe {
+    stream: TokioIo<Box<dyn Duplex>>,
+    speaks_http2: bool,
+}
+
+impl TlsPipe {
+    pub(crate) fn new<S: Duplex + 'static>(stream: TlsStream<S>) -> Self {
+        let speaks_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Self { stream: TokioIo::new(Box::new(stream)), speaks_http2 }
+    }
+}
 
 impl Connection for TlsPipe {
     fn connected(&self) -> Connected {
-        let (_, session) = self.0.inner().get_ref();
         let connected = Connected::new();
-        if session.alpn_protocol() == Some(b"h2") { connected.negotiated_h2() } else { connected }
+        if self.speaks_http2 { connected.negotiated_h2() } else { connected }
     }
 }
 
@@ -138,20 +147,20 @@ impl Read for TlsPipe {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
 impl Write for TlsPipe {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -106,11 +106,14 @@ impl Master {
         Kubeconfig::ensure(&kubeconfig, &url, &authority)
             .with_context(|| format!("the kubeconfig {} cannot be written", kubeconfig.display()))?;
         let cluster = builder.api_address(address.ip(), address.port()).start().await?;
-        cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
+        let dialer = HttpDialer::new(&authority)?;
+        let held = dialer.held();
+        cluster.directory().dial_with(Arc::new(dialer));
         let token = enrolment.token().clone();
         let frontend = Frontend::new(&cluster)
             .enrolling(enrolment)
             .issuing(keys, issuer_url(address))
+            .holding(held)
             .dashboard(Dashboard::default());
         let front = Authority::open(&options.pki(directory).join("front-proxy"))?;
         let frontend = options.api.apply(frontend)?.aggregating(Aggregation {

@@ -2,11 +2,12 @@
 //! foreground, until a signal; or runs only its own, without a master. Containers run on when it stops, and are found again
 //! when it starts.
 //!
-//! It starts no task of its own: the agent, what carries services, the names, the ways to other nodes' pods and the answers
-//! for load balancers are polled together, each begun again when it fails, until the signal.
+//! It starts no task of its own: the agent, what carries services, the names, the ways to other nodes' pods, the answers
+//! for load balancers and the connections to masters are polled together, each begun again when it fails, until the signal.
 
 mod backend;
 mod directory;
+mod masters;
 mod options;
 mod own;
 mod standalone;
@@ -21,10 +22,11 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
 use orchestra_core::api::Status;
-use orchestra_core::node::{Agent, Config, Manifests};
+use orchestra_core::node::{Agent, Config, Manifests, NodeService};
 use orchestra_core::proxy;
 use orchestra_http::{
-    Credential, Identity, Issued, ManifestUrl, Remote, RemoteConfig, ServerTls, Submitted, join, serve_node,
+    Credential, Identity, Issued, ManifestUrl, Masters, Remote, ServerTls, Submitted, hold_node, join,
+    serve_node,
 };
 use orchestra_machine::Machine;
 use orchestra_net::{Announcer, Dns, Routes, announce};
@@ -35,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
+use masters::Kept;
 use options::Options;
 
 /// Where the agent of a node is asked when nothing else is said.
@@ -83,31 +86,30 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let name = options.name.clone().unwrap_or_else(machine_name);
     let directory = std::path::absolute(&options.data_dir)?;
     let _own = directory::take(&directory, &name)?;
-    match options.join.clone() {
-        Some(master) => joined(&options, &master, (name, directory), stop).await,
-        None => standalone::run(&options, (name, directory), stop).await,
+    match options.standalone {
+        true => standalone::run(&options, (name, directory), stop).await,
+        false => joined(&options, (name, directory), stop).await,
     }
 }
 
 /// A node of a master's cluster.
 async fn joined(
     options: &Options,
-    master: &str,
     (name, directory): (String, PathBuf),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(identity) = stop.run_until_cancelled(identify(options, master, &directory, &name)).await else {
+    let kept = Kept::new(&directory);
+    let masters = kept.masters(&options.join)?;
+    let Some(identity) = stop.run_until_cancelled(identify(options, &masters, &directory, &name)).await
+    else {
         return Ok(());
     };
     let identity = identity?;
     let listener = listen(options.listen.unwrap_or(LISTEN)).await?;
     let submitted = submitted(&directory, &name)?;
     let reached_as = |issued: &Issued| {
-        Remote::connect(RemoteConfig {
-            url: master.to_owned(),
-            authority: identity.authority.clone(),
-            credential: Credential::Certificate(issued.clone()),
-        })
+        let credential = Credential::Certificate(issued.clone());
+        Remote::of_any(masters.clone(), &identity.authority, &credential)
     };
     let (node, carrier) = (reached_as(&identity.issued)?, reached_as(&identity.proxy)?);
     let (client, carrier) = (node.client(), carrier.client());
@@ -117,7 +119,7 @@ async fn joined(
     let config = Config {
         annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
         addresses: match &options.address[..] {
-            [] => vec![own_address(master)?],
+            [] => vec![own_address(&masters)?],
             given => given.to_vec(),
         },
         cluster: name.clone(),
@@ -140,7 +142,7 @@ async fn joined(
         agent = agent.manifests(place);
     }
     let tls = ServerTls::new(&identity.issued, &identity.authority)?;
-    println!("{name} is a node of the cluster at {master}");
+    println!("{name} is a node of the cluster at {masters:?}");
     // What pods live with goes on until they have ended.
     let closing = CancellationToken::new();
     let stopped = || closing.clone().cancelled_owned();
@@ -171,8 +173,19 @@ async fn joined(
     let services = lasting(&closing, "services are not carried", || {
         proxy::run(carrier.clone(), name.clone(), Arc::clone(&backend.network), stopped())
     });
+    let known = lasting(&closing, "the masters of the cluster are not followed", || {
+        masters::follow(&carrier, &masters, &kept)
+    });
+    let service: Arc<dyn NodeService> = Arc::new(agent.service());
+    let held = async {
+        let asked = (Arc::clone(&service), Arc::clone(&submitted));
+        if let Err(error) = hold_node(masters.clone(), &identity, asked, closing.clone()).await {
+            warn!(%error, "masters have to reach this node's port");
+        }
+    };
     tokio::join!(
-        serve_node(listener, tls, (Arc::new(agent.service()), submitted), closing.clone()),
+        serve_node(listener, tls, (Arc::clone(&service), Arc::clone(&submitted)), closing.clone()),
+        held,
         async {
             agent.run(stop.cancelled()).await;
             closing.cancel();
@@ -181,6 +194,7 @@ async fn joined(
         names,
         pods,
         balancers,
+        known,
     );
     Ok(())
 }
@@ -223,7 +237,12 @@ fn manifests(options: &Options, submitted: &Arc<Submitted>) -> anyhow::Result<Ve
 }
 
 /// The certificate that the node has, or one that it gets by joining. Waits for a master that is away.
-async fn identify(options: &Options, master: &str, directory: &Path, name: &str) -> anyhow::Result<Identity> {
+async fn identify(
+    options: &Options,
+    masters: &Masters,
+    directory: &Path,
+    name: &str,
+) -> anyhow::Result<Identity> {
     let pki = directory.join("pki");
     if let Some(identity) = Identity::load(&pki, options.token.as_ref(), name) {
         return Ok(identity);
@@ -232,7 +251,7 @@ async fn identify(options: &Options, master: &str, directory: &Path, name: &str)
         bail!("this node has not joined yet; give it the --token that the master prints");
     };
     let identity = loop {
-        match join(master, token, name).await {
+        match join(masters, token, name).await {
             Ok(identity) => break identity,
             Err(error) if error.is_transient() => warn!(%error, "trying again"),
             Err(error) => return Err(error.into()),
@@ -248,16 +267,17 @@ fn machine_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()
 }
 
-/// The address from which this machine reaches the master. Nothing is sent.
-fn own_address(master: &str) -> anyhow::Result<IpAddr> {
-    let host = master.trim_start_matches("https://").trim_end_matches('/');
-    let probe = || {
-        let socket = UdpSocket::bind(if host.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" })?;
-        socket.connect(host)?;
-        Ok::<_, std::io::Error>(socket.local_addr()?.ip())
+/// The address from which this machine reaches a master. Nothing is sent.
+fn own_address(masters: &Masters) -> anyhow::Result<IpAddr> {
+    let probe = |url: &String| {
+        let host = url.trim_start_matches("https://");
+        let socket = UdpSocket::bind(if host.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" }).ok()?;
+        socket.connect(host).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
     };
-    probe()
-        .with_context(|| format!("no way leads to {master}; say with --address which address this node has"))
+    masters.urls().iter().find_map(probe).with_context(|| {
+        format!("no way leads to {masters:?}; say with --address which address this node has")
+    })
 }
 
 fn log_to_stderr(verbose: u8) {

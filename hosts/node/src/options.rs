@@ -13,9 +13,9 @@ use crate::own::{Own, duration};
 #[derive(Clone, Debug, Parser)]
 #[command(name = "orchestra-node", version)]
 pub(crate) struct Options {
-    /// The master, as https://10.0.0.1:6443
-    #[arg(long, value_name = "URL", required_unless_present = "standalone")]
-    pub(crate) join: Option<String>,
+    /// The master, as https://10.0.0.1:6443; of several, any or all of them, with commas between. The others are learned from it
+    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present = "standalone")]
+    pub(crate) join: Vec<String>,
     /// Run the pods of manifests without any master
     #[arg(long, conflicts_with_all = ["join", "token"])]
     pub(crate) standalone: bool,

@@ -153,9 +153,12 @@ async fn serve(
     let builder = options.without.iter().cloned().fold(builder, Builder::without);
     let (builder, ingress) = ingress::add_to(builder, options)?;
     let cluster = Arc::new(backend.add_to(builder).await?.start().await?);
-    cluster.directory().dial_with(Arc::new(HttpDialer::new(&authority)?));
+    let dialer = HttpDialer::new(&authority)?;
+    let held = dialer.held();
+    cluster.directory().dial_with(Arc::new(dialer));
     let frontend = Frontend::new(&cluster)
         .issuing(keys, orchestra_http::issuer_url(reached))
+        .holding(held)
         .dashboard(Dashboard::default());
     let frontend = match enrolment {
         Some(enrolment) => frontend.enrolling(enrolment),

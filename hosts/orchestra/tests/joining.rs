@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use orchestra_http::{JoinToken, join};
+use orchestra_http::{JoinToken, Masters, join};
 
 struct Running(Child);
 
@@ -43,7 +43,7 @@ async fn the_line_that_is_printed_lets_a_node_in() {
     let line = printed.iter().find_map(|line| line.trim().strip_prefix("orchestra-node --join "));
     let (url, token) = line.unwrap_or_else(|| panic!("{printed:?}")).split_once(" --token ").unwrap();
     let token: JoinToken = token.parse().unwrap();
-    let identity = join(url, &token, "another").await.unwrap();
+    let identity = join(&Masters::new([url]).unwrap(), &token, "another").await.unwrap();
     assert!(token.knows(&identity.authority));
     drop(running);
 

@@ -53,6 +53,8 @@ pub struct Cluster {
     /// Ends what follows the definitions of custom kinds, before the caches close.
     following: CancellationToken,
     extensions: Mutex<Option<Task>>,
+    /// What says that this master lives, if there are others, and what ends it.
+    announced: Mutex<Option<(CancellationToken, Task)>>,
 }
 
 impl fmt::Debug for Cluster {
@@ -151,6 +153,11 @@ impl Cluster {
     /// [`Cluster::shutdown`] for one that is shared. What is asked of it afterwards is refused.
     pub async fn stop_all(&self) {
         futures::future::join_all(self.parts.values().map(Part::stop)).await;
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((stop, announcing)) = announced {
+            stop.cancel();
+            announcing.ended().await;
+        }
         self.following.cancel();
         let extensions = self.extensions.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(extensions) = extensions {

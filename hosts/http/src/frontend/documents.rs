@@ -31,7 +31,8 @@ impl Frontend {
             | Route::CoreVersions
             | Route::Groups
             | Route::Group(_)
-            | Route::Resources { .. } => *call.method == Method::GET,
+            | Route::Resources { .. }
+            | Route::NodeConnection => *call.method == Method::GET,
             _ => matches!(*call.method, Method::GET | Method::HEAD),
         };
         if !reads {
@@ -45,6 +46,9 @@ impl Frontend {
             Route::Metrics => Ok(Some(self.metrics.answer())),
             Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
             Route::Backup => self.backup(closing).map(Some),
+            Route::NodeConnection => {
+                self.held.as_ref().map(|held| held.hold(asking.head, asking.user)).transpose()
+            }
             Route::Issuer => Ok(self.issuer.as_ref().map(Issuer::configuration)),
             Route::IssuerKeys => Ok(self.issuer.as_ref().map(Issuer::keys)),
             _ => self.document(asking).await,

@@ -48,6 +48,7 @@ use crate::call::Call;
 use crate::issuer::Issuer;
 use crate::join::Enrolment;
 use crate::metrics::Metrics;
+use crate::nodes::HeldNodes;
 use crate::reply::{self, Body};
 use crate::serve::{self, Limits, Origin};
 
@@ -96,6 +97,7 @@ pub struct Frontend {
     proxy: Option<FrontProxy>,
     aggregator: Option<Aggregator>,
     dashboard: Option<Dashboard>,
+    held: Option<HeldNodes>,
     /// How the cluster's scheduler was told to place pods.
     scheduler: Option<Configuration>,
     /// How many forks of the cluster may live at a time.
@@ -139,6 +141,7 @@ impl Frontend {
             proxy,
             aggregator,
             dashboard: None,
+            held: None,
             scheduler: None,
             forks: Arc::new(Semaphore::new(what_if::FORKS)),
         }
@@ -184,6 +187,12 @@ impl Frontend {
     #[must_use]
     pub fn enrolling(self, enrolment: Arc<Enrolment>) -> Self {
         Self { enrolment: Some(enrolment), ..self }
+    }
+
+    /// Lets nodes hold connections, by which a [dialer](crate::HttpDialer::held) reaches them.
+    #[must_use]
+    pub fn holding(self, held: HeldNodes) -> Self {
+        Self { held: Some(held), ..self }
     }
 
     /// Writes down who did what.

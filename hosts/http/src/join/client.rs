@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{AUTHORITY_PATH, Answer, JOIN_PATH, JoinToken, Request};
 use crate::pki::{Issued, PkiError, make_private_directory, write_private};
-use crate::remote::{Call, Channel, ConnectError};
+use crate::remote::{Call, Channel, ConnectError, Masters};
 use crate::tls::ClientTls;
 
 /// A certificate that ends sooner is not used any more.
@@ -69,19 +69,20 @@ pub struct Identity {
     pub proxy: Issued,
 }
 
-/// Joins the cluster of a master at a URL as the node of a name.
+/// Joins the cluster of these masters as the node of a name.
 ///
 /// # Errors
-/// When the master is not the one that the token is for, does not accept it, or is away.
-pub async fn join(url: &str, token: &JoinToken, name: &str) -> Result<Identity, JoinError> {
-    let refused = |status| JoinError::Refused { url: url.to_owned(), status };
-    let stranger = channel(url, &ClientTls::credulous()?)?;
+/// When the master that answers is not the one that the token is for, or does not accept it, or all are away.
+pub async fn join(masters: &Masters, token: &JoinToken, name: &str) -> Result<Identity, JoinError> {
+    let url = || format!("{masters:?}");
+    let refused = |status| JoinError::Refused { url: url(), status };
+    let stranger = channel(masters, &ClientTls::credulous()?)?;
     let (_, _, body) = stranger.call(Call::get(AUTHORITY_PATH), "*/*").await.map_err(refused)?;
     let authority = String::from_utf8_lossy(&body).into_owned();
     if !token.knows(&authority) {
-        return Err(JoinError::Impostor { url: url.to_owned() });
+        return Err(JoinError::Impostor { url: url() });
     }
-    let master = channel(url, &ClientTls::new(&authority, None)?)?;
+    let master = channel(masters, &ClientTls::new(&authority, None)?)?;
     let key = KeyPair::generate().map_err(PkiError::from)?;
     let request =
         Request { token: token.to_string(), name: name.to_owned(), public_key: key.public_key_pem() };
@@ -102,8 +103,8 @@ pub async fn join(url: &str, token: &JoinToken, name: &str) -> Result<Identity, 
     })
 }
 
-fn channel(url: &str, tls: &ClientTls) -> Result<Channel, JoinError> {
-    Channel::new(url, tls, None, None).map_err(|error| JoinError::Connect(error.into()))
+fn channel(masters: &Masters, tls: &ClientTls) -> Result<Channel, JoinError> {
+    Channel::to(masters.clone(), tls, None, None).map_err(|error| JoinError::Connect(error.into()))
 }
 
 impl Identity {

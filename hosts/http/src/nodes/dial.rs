@@ -14,15 +14,17 @@ use orchestra_core::runtime::{
 };
 use rustls::pki_types::ServerName;
 
+use super::held::HeldNodes;
 use super::sessions::{self, SessionRequest};
 use super::{MASTER, figures, logs};
 use crate::pki::{Authority, PkiError, node_host};
 use crate::remote::{Call, Channel, forward, session};
 use crate::tls::ClientTls;
 
-/// Reaches the agents of nodes where the nodes say that they are, as the master.
+/// Reaches the agents of nodes as the master: by the connections that they hold, or else where the nodes say that they are.
 pub struct HttpDialer {
     tls: ClientTls,
+    held: HeldNodes,
 }
 
 impl fmt::Debug for HttpDialer {
@@ -38,7 +40,13 @@ impl HttpDialer {
     /// When no certificate can be made.
     pub fn new(authority: &Authority) -> Result<Self, PkiError> {
         let identity = authority.issue_client(MASTER, &["system:masters"])?;
-        Ok(Self { tls: ClientTls::new(authority.certificate(), Some(&identity))? })
+        let tls = ClientTls::new(authority.certificate(), Some(&identity))?;
+        Ok(Self { tls, held: HeldNodes::default() })
+    }
+
+    /// The connections that nodes hold, for the [`Frontend`](crate::Frontend) that lets them.
+    pub fn held(&self) -> HeldNodes {
+        self.held.clone()
     }
 }
 
@@ -46,6 +54,10 @@ impl HttpDialer {
 impl Dialer for HttpDialer {
     async fn dial(&self, node: &Node) -> Result<Arc<dyn NodeService>, Status> {
         let name = node.metadata.name.as_deref().unwrap_or_default();
+        if let Some(line) = self.held.of(name) {
+            let channel = Channel::over(line, &self.tls, node_host(name));
+            return Ok(Arc::new(DialedNode { channel: channel.map_err(Status::internal)? }));
+        }
         let address = address(node).ok_or_else(|| {
             let message = format!("the node {name} does not say where its agent answers");
             Status::new(Reason::ServiceUnavailable, message)

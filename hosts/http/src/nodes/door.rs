@@ -35,14 +35,26 @@ pub async fn serve_node(
     (service, submitted): (Arc<dyn NodeService>, Arc<Submitted>),
     shutdown: CancellationToken,
 ) {
-    let door = Door { service, submitted, closing: shutdown.clone() };
+    let door = Door::new(service, submitted, shutdown.clone());
     accept(listener, tls, Arc::new(door), Limits::default(), shutdown).await;
 }
 
-struct Door {
+/// What answers at a node's port.
+pub(super) struct Door {
     service: Arc<dyn NodeService>,
     submitted: Arc<Submitted>,
     closing: CancellationToken,
+}
+
+impl Door {
+    /// One that is to close at `closing`.
+    pub(super) fn new(
+        service: Arc<dyn NodeService>,
+        submitted: Arc<Submitted>,
+        closing: CancellationToken,
+    ) -> Self {
+        Self { service, submitted, closing }
+    }
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 //!
 //! [`serve_node`] is the node's side, [`HttpDialer`] the master's. Both have certificates of the cluster's authority: the
 //! agent answers the master's client certificate and nobody else, and the master believes only the node that it means.
+//! The master connects to the node's port, or by a connection that the node [holds](held).
 //!
 //! The paths are the kubelet's: `/containerLogs/NAMESPACE/POD/CONTAINER?follow=…&tailLines=…`, and `/exec/…`, `/attach/…`
 //! and `/portForward/NAMESPACE/POD`, whose connections become WebSockets or, for ports, SPDY. The pod's uid is a
@@ -11,6 +12,8 @@
 mod dial;
 mod door;
 mod figures;
+mod held;
+mod hold;
 mod logs;
 mod read;
 mod sessions;
@@ -18,6 +21,8 @@ mod submitted;
 
 pub use dial::HttpDialer;
 pub use door::serve_node;
+pub use held::HeldNodes;
+pub use hold::hold_node;
 pub(crate) use read::read;
 pub use submitted::Submitted;
 

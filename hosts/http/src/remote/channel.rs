@@ -13,38 +13,29 @@ use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orchestra_core::api::{Reason, Status};
+use orchestra_core::runtime::Duplex;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer;
+use super::masters::{AddressError, Masters};
 use super::request::Call;
 use crate::body::Bounds;
+use crate::line::Line;
 use crate::tls::{ClientTls, TlsPipe};
 
-/// How long a connection may take to be made.
+/// How long a connection may take to be made over a line.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
 /// How often a connection that carries a watch is tried, and how long the other side may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
-/// A server that is not one to send requests to.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddressError {
-    /// The URL is none, or not one of HTTPS.
-    #[error("{0:?} is not the address of a server; it should be as https://10.0.0.1:6443")]
-    Url(String),
-    /// The token cannot be sent.
-    #[error("the token has letters that no token has")]
-    Token,
-}
-
-/// A server, and what this program proves itself to it with. Cheap to clone; clones share connections.
+/// A server, or several that are as one, and what this program proves itself to it with. Cheap to clone; clones share
+/// connections.
 #[derive(Clone)]
 pub(crate) struct Channel {
     client: Client<Connector, Full<Bytes>>,
@@ -57,7 +48,10 @@ pub(crate) struct Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.base)
+        match &self.upgrading.way {
+            Way::Masters(masters, _) => fmt::Debug::fmt(masters, f),
+            Way::Line(..) => f.write_str(&self.base),
+        }
     }
 }
 
@@ -69,27 +63,43 @@ impl Channel {
         name: Option<ServerName<'static>>,
         token: Option<&str>,
     ) -> Result<Self, AddressError> {
-        let wrong = || AddressError::Url(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let (Some("https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(wrong());
-        };
+        Self::to(Masters::new([url])?, tls, name, token)
+    }
+
+    /// Whichever of these can be reached.
+    pub(crate) fn to(
+        masters: Masters,
+        tls: &ClientTls,
+        name: Option<ServerName<'static>>,
+        token: Option<&str>,
+    ) -> Result<Self, AddressError> {
         let authorization = token.map(|token| {
             let mut value =
                 HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| AddressError::Token)?;
             value.set_sensitive(true);
             Ok(value)
         });
-        let upgrading = Connector { tls: TlsConnector::from(tls.of_http1()), name: name.clone() };
-        let connector = Connector { tls: TlsConnector::from(tls.0.clone()), name };
+        let base = masters.base();
+        Ok(Self::by(Way::Masters(masters, name), base, tls, authorization.transpose()?))
+    }
+
+    /// Whoever is at the other end of a line, whose certificate must be for `host`.
+    pub(crate) fn over(line: Line, tls: &ClientTls, host: String) -> Result<Self, AddressError> {
+        let base = format!("https://{host}");
+        let name = ServerName::try_from(host).map_err(|_| AddressError::Url(base.clone()))?;
+        Ok(Self::by(Way::Line(line, name), base, tls, None))
+    }
+
+    fn by(way: Way, base: String, tls: &ClientTls, authorization: Option<HeaderValue>) -> Self {
+        let upgrading = Connector { tls: TlsConnector::from(tls.of_http1()), way: way.clone() };
+        let connector = Connector { tls: TlsConnector::from(tls.0.clone()), way };
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        let base = format!("https://{authority}");
-        Ok(Self { client, upgrading, base, authorization: authorization.transpose()? })
+        Self { client, upgrading, base, authorization }
     }
 
     /// Sends a request, and waits for the head of the answer. A failure that was answered is an error too.
@@ -147,10 +157,10 @@ impl Channel {
         match timeout(bounds.time, answered).await {
             Ok(answered) => answered,
             Err(_) => {
-                let (base, time) = (&self.base, bounds.time);
+                let time = bounds.time;
                 Err(Status::new(
                     Reason::Timeout,
-                    format!("the server at {base} did not answer within {time:?}"),
+                    format!("the server at {self:?} did not answer within {time:?}"),
                 ))
             }
         }
@@ -185,15 +195,12 @@ impl Channel {
         while let Some(source) = cause.source() {
             cause = source;
         }
-        Status::new(
-            Reason::ServiceUnavailable,
-            format!("the server at {} cannot be reached: {cause}", self.base),
-        )
+        Status::new(Reason::ServiceUnavailable, format!("the server at {self:?} cannot be reached: {cause}"))
     }
 
     pub(super) fn silent(&self) -> Status {
         let seconds = ANSWER.as_secs();
-        Status::new(Reason::Timeout, format!("the server at {} did not answer within {seconds} s", self.base))
+        Status::new(Reason::Timeout, format!("the server at {self:?} did not answer within {seconds} s"))
     }
 }
 
@@ -201,8 +208,37 @@ impl Channel {
 #[derive(Clone)]
 pub(super) struct Connector {
     tls: TlsConnector,
-    /// Whom the certificate must name, if not the host that is connected to.
-    name: Option<ServerName<'static>>,
+    way: Way,
+}
+
+/// What connections are made over.
+#[derive(Clone)]
+enum Way {
+    /// TCP, to one of these; and whom its certificate must name, if not the host that is connected to.
+    Masters(Masters, Option<ServerName<'static>>),
+    /// A connection that whoever is asked holds itself; and whom its certificate must name.
+    Line(Line, ServerName<'static>),
+}
+
+impl Connector {
+    async fn connect(&self) -> io::Result<TlsPipe> {
+        match &self.way {
+            Way::Masters(masters, name) => {
+                let stream = masters.connect(&self.tls, name.as_ref()).await?;
+                Ok(TlsPipe::new(stream))
+            }
+            Way::Line(line, name) => {
+                let connecting = async {
+                    let stream: Box<dyn Duplex> = Box::new(line.open().await?);
+                    self.tls.connect(name.clone(), stream).await
+                };
+                match timeout(CONNECT, connecting).await {
+                    Ok(connected) => Ok(TlsPipe::new(connected?)),
+                    Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection was made in time")),
+                }
+            }
+        }
+    }
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -214,24 +250,8 @@ impl tower_service::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let Self { tls, name } = self.clone();
-        Box::pin(async move {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-            let named = |_| io::Error::new(io::ErrorKind::InvalidInput, "the host is no name and no address");
-            let name = match name {
-                Some(name) => name,
-                None => ServerName::try_from(host.clone()).map_err(named)?,
-            };
-            let connecting = async {
-                let stream = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or(443))).await?;
-                stream.set_nodelay(true)?;
-                tls.connect(name, stream).await
-            };
-            match timeout(CONNECT, connecting).await {
-                Ok(connected) => Ok(TlsPipe(TokioIo::new(connected?))),
-                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection was made in time")),
-            }
-        })
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await })
     }
 }

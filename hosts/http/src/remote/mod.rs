@@ -12,6 +12,7 @@
 //! | `session`, `forward` | commands and ports, on connections that have stopped being HTTP's |
 //! | `upgrade` | connections that stop being HTTP's |
 //! | `channel` | connections, and what becomes of it when they fail |
+//! | `masters` | where the masters are, and which of them is spoken to |
 //! | `events` | the lines of a watch |
 //! | `reflector` | the caches |
 
@@ -20,6 +21,7 @@ mod channel;
 mod connect;
 mod events;
 pub(crate) mod forward;
+mod masters;
 mod reflector;
 mod request;
 pub(crate) mod session;
@@ -55,8 +57,8 @@ use crate::streams::upgrade::Raw;
 use crate::tls::ClientTls;
 use answer::Reader;
 pub(crate) use answer::failure;
-pub use channel::AddressError;
 pub(crate) use channel::Channel;
+pub use masters::{AddressError, Masters};
 use reflector::Reflector;
 pub(crate) use request::{Call, escape};
 
@@ -152,14 +154,36 @@ impl Remote {
         config: RemoteConfig,
         own: impl IntoIterator<Item = Resource>,
     ) -> Result<Arc<Self>, ConnectError> {
+        Self::to(Masters::new([&config.url])?, &config.authority, &config.credential, own)
+    }
+
+    /// The masters of one cluster as if they were one: see [`Masters`]. What was being asked when the one that was spoken to
+    /// goes fails, and may be asked again; caches go on with another from where they were.
+    ///
+    /// # Errors
+    /// As [`Remote::connect`].
+    pub fn of_any(
+        masters: Masters,
+        authority: &str,
+        credential: &Credential,
+    ) -> Result<Arc<Self>, ConnectError> {
+        Self::to(masters, authority, credential, [])
+    }
+
+    fn to(
+        masters: Masters,
+        authority: &str,
+        credential: &Credential,
+        own: impl IntoIterator<Item = Resource>,
+    ) -> Result<Arc<Self>, ConnectError> {
         let mut kinds = objects::builtin();
         kinds.add_all(own);
-        let (identity, token) = match &config.credential {
+        let (identity, token) = match credential {
             Credential::Token(token) => (None, Some(token.as_str())),
             Credential::Certificate(identity) => (Some(identity), None),
         };
-        let tls = ClientTls::new(&config.authority, identity)?;
-        let channel = Channel::new(&config.url, &tls, None, token)?;
+        let tls = ClientTls::new(authority, identity)?;
+        let channel = Channel::to(masters, &tls, None, token)?;
         let stop = CancellationToken::new();
         Ok(Arc::new(Self {
             connection: Connection { channel, kinds: Arc::new(kinds) },

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Uri;
-use hyper_util::rt::TokioIo;
 use orchestra_core::webhook::Connect;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -58,7 +57,7 @@ impl tower_service::Service<Uri> for Connector {
                 tls.connect(name, stream).await
             };
             match timeout(CONNECT, connecting).await {
-                Ok(connected) => Ok(TlsPipe(TokioIo::new(connected?))),
+                Ok(connected) => Ok(TlsPipe::new(connected?)),
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no connection was made in time")),
             }
         })

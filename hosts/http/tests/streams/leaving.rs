@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::agent::Does;
-use crate::support::{TOKEN, TlsStream};
+use crate::support::{SOMEONE, TOKEN, TlsStream};
 use crate::world::{DEADLINE, POD, Where, World};
 
 /// A connection on which something was said and heard, so that all of it is there.
@@ -50,6 +50,11 @@ async fn clients_of_a_node_elsewhere_go() {
     clients_go(Where::Elsewhere).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_of_a_node_that_holds_a_connection_go() {
+    clients_go(Where::Held).await;
+}
+
 async fn containers_end(place: Where) {
     let world = World::start(place).await;
     let sessions = [world.exec(Does::Echo).await, world.attach(Does::Nothing).await];
@@ -87,17 +92,45 @@ async fn containers_of_a_node_elsewhere_end() {
     containers_end(Where::Elsewhere).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_of_a_node_that_holds_a_connection_end() {
+    containers_end(Where::Held).await;
+}
+
+/// Whose name a connection is held in is whose certificate it has: an administrator has none of a node.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_no_node_holds_nothing() {
+    let world = World::start(Where::Held).await;
+    let upgrade = [("connection", "Upgrade"), ("upgrade", "orchestra-node/1")];
+    let answer = world.served.get("/orchestra/v1/node-connection", &upgrade).await;
+    assert_eq!((answer.code, answer.text().contains("admin is no node")), (403, true), "{}", answer.text());
+    let answer = world.served.get("/orchestra/v1/node-connection", &[upgrade[0], upgrade[1], SOMEONE]).await;
+    assert_eq!((answer.code, answer.text().contains("is no node")), (403, false), "{}", answer.text());
+}
+
 /// What is cut off is not taken for what has ended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_goes_is_missed() {
-    let world = World::start(Where::Elsewhere).await;
+    missed(Where::Elsewhere).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_goes_is_missed_by_who_holds_a_connection() {
+    missed(Where::Held).await;
+}
+
+async fn missed(place: Where) {
+    let world = World::start(place).await;
     let session = world.exec(Does::Echo).await;
     let mut port = open_port(&world).await;
     world.served.api.stop().await;
     let missed = async {
         let error = session.exit.await.unwrap_err();
         assert!(error.message().contains("the connection ended before the command"), "{error}");
-        assert_eq!(port.read(&mut [0]).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        let why = port.read(&mut [0]).await.unwrap_err();
+        // Who holds a connection goes before the session does, which can still tell of it.
+        let is_told = matches!(place, Where::Held) && why.to_string().contains("error forwarding port");
+        assert!(is_told || why.kind() == ErrorKind::ConnectionReset, "{why:?}");
     };
     timeout(DEADLINE, missed).await.unwrap();
     drop(port);
@@ -131,7 +164,7 @@ async fn open_proxy(world: &World) -> TlsStream {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_proxied_and_upgraded_ends_with_either_side() {
-    for place in [Where::Here, Where::Elsewhere] {
+    for place in [Where::Here, Where::Elsewhere, Where::Held] {
         let world = World::start(place).await;
         // One goes without a word, and one says that it has said all, and hears the rest.
         drop(open_proxy(&world).await);
@@ -151,7 +184,7 @@ async fn what_is_proxied_and_upgraded_ends_with_either_side() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_reads_a_port_at_which_nobody_listens_is_told() {
-    for place in [Where::Here, Where::Elsewhere] {
+    for place in [Where::Here, Where::Elsewhere, Where::Held] {
         let world = World::start(place).await;
         let mut port = world.pods.port_forward("a", 1).await.unwrap();
         let read = timeout(DEADLINE, port.read(&mut [0])).await.unwrap();

@@ -81,6 +81,11 @@ async fn ports_of_a_node_elsewhere() {
     ports(Where::Elsewhere).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_of_a_node_that_holds_a_connection() {
+    ports(Where::Held).await;
+}
+
 /// As `kubectl port-forward` has them: all by one connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ports_by_one_connection() {
@@ -136,6 +141,11 @@ async fn commands_of_a_node_here_by_websocket() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_of_a_node_elsewhere_by_websocket() {
     commands(Where::Elsewhere).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_a_node_that_holds_a_connection_by_websocket() {
+    commands(Where::Held).await;
 }
 
 async fn old_commands(place: Where) {

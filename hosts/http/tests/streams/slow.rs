@@ -126,3 +126,8 @@ async fn who_reads_slowly_slows_a_writer_here() {
 async fn who_reads_slowly_slows_a_writer_elsewhere() {
     each(Where::Elsewhere).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_slowly_slows_a_writer_that_holds_a_connection() {
+    each(Where::Held).await;
+}

@@ -1,5 +1,6 @@
 //! A master with one node, which is in its own process or elsewhere, and those who step into the node's one pod.
 
+use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,10 @@ use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::k8s_openapi::api::core::v1::{Node, Pod};
 use orchestra_core::stream::{AttachOptions, ExecOptions, Session};
 use orchestra_core::testing::until;
-use orchestra_http::{Credential, HttpDialer, Remote, RemoteConfig, ServerTls, Submitted, serve_node};
+use orchestra_http::{
+    Authority, Credential, Enrolment, Frontend, HttpDialer, Masters, Remote, RemoteConfig, ServerTls,
+    Submitted, hold_node, join, serve_node,
+};
 use orchestra_spdy::{Spdy, SpdyStream};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -35,6 +39,8 @@ const NODE: &str = "far";
 pub enum Where {
     Here,
     Elsewhere,
+    /// Elsewhere, at no port that anybody reaches: it holds a connection to the master.
+    Held,
 }
 
 pub struct World {
@@ -50,7 +56,21 @@ pub struct World {
 impl World {
     pub async fn start(place: Where) -> Self {
         let builder = Cluster::builder().without(Component::ControllerManager).without(Component::Scheduler);
-        let served = Served::with(builder, |face| face).await;
+        let master = OnceCell::new();
+        let known = |authority: &Arc<Authority>| {
+            let dialer = HttpDialer::new(authority).unwrap();
+            let enrolment = Enrolment::new(Arc::clone(authority), "0123456789abcdef").unwrap();
+            let _ = master.set((dialer, Arc::new(enrolment)));
+            // Who may hold a connection is a matter of roles.
+            if let Where::Held = place { builder.rbac() } else { builder }
+        };
+        let face = |face: Frontend| {
+            let (dialer, enrolment) = master.get().unwrap();
+            face.holding(dialer.held()).enrolling(Arc::clone(enrolment))
+        };
+        let served = Served::of(known, face).await;
+        let (dialer, enrolment) = master.into_inner().unwrap();
+        served.cluster.directory().dial_with(Arc::new(dialer));
         let agent = Arc::new(Agent::default());
         let near = served.cluster.client();
         let node = json!({"metadata": {"name": NODE}});
@@ -61,6 +81,7 @@ impl World {
                 None
             }
             Where::Elsewhere => Some(elsewhere(&served, &agent).await),
+            Where::Held => Some(held(&served, &enrolment, &agent).await),
         };
         let containers: Vec<_> =
             Does::ALL.iter().map(|does| json!({"name": does.name(), "image": "any"})).collect();
@@ -173,6 +194,22 @@ async fn elsewhere(served: &Served, agent: &Arc<Agent>) -> (DropGuard, tempfile:
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
     }});
     served.cluster.client().cluster::<Node>().patch_status(NODE, Patch::Merge(status)).await.unwrap();
-    served.cluster.directory().dial_with(Arc::new(HttpDialer::new(&served.authority).unwrap()));
+    (closing.drop_guard(), folder)
+}
+
+/// Has the agent hold a connection to the master, and waits until it is asked by it.
+async fn held(served: &Served, enrolment: &Enrolment, agent: &Arc<Agent>) -> (DropGuard, tempfile::TempDir) {
+    let masters = Masters::new([format!("https://{}", served.api.address())]).unwrap();
+    let identity = join(&masters, enrolment.token(), NODE).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let submitted = Arc::new(Submitted::open(folder.path().join("manifests"), NODE).unwrap());
+    let (service, closing) = (Arc::clone(agent), CancellationToken::new());
+    let closed = closing.clone();
+    tokio::spawn(async move {
+        hold_node(masters, &identity, (service, submitted), closed).await.unwrap();
+    });
+    let client = served.cluster.client();
+    let reached = async || served.cluster.directory().find(&client, NODE).await.ok();
+    until("the node holds a connection", DEADLINE, reached).await;
     (closing.drop_guard(), folder)
 }

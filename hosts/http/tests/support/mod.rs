@@ -29,7 +29,7 @@ pub const SOMEONE: (&str, &str) = ("authorization", "Bearer of-someone");
 pub struct Served {
     pub cluster: Cluster,
     pub api: ApiHost,
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
 }
 
 /// What came back.
@@ -70,10 +70,10 @@ impl Served {
 
     /// The same of a cluster that knows its authority.
     pub async fn of(
-        builder: impl FnOnce(&Authority) -> Builder,
+        builder: impl FnOnce(&Arc<Authority>) -> Builder,
         face: impl FnOnce(Frontend) -> Frontend,
     ) -> Self {
-        let authority = Authority::new().unwrap();
+        let authority = Arc::new(Authority::new().unwrap());
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
         let identity = authority.issue_server(&[], &[address]).unwrap();
         let tls = ServerTls::new(&identity, authority.certificate()).unwrap();

@@ -4,6 +4,7 @@
 mod dual;
 mod failures;
 mod plugins;
+mod walled;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -80,15 +81,20 @@ impl Segment {
         segment.ip("switch", "link add sw type bridge");
         segment.ip("switch", "link set sw up");
         for (place, address) in MACHINES.into_iter().chain([("master", MASTER)]) {
-            segment.place(place);
-            let other = format!("{}-{place}", segment.name);
-            segment.ip("switch", &format!("link add name {place} type veth peer name eth0 netns {other}"));
-            segment.ip("switch", &format!("link set dev {place} master sw up"));
-            segment.ip(place, &format!("addr add {address}/24 dev eth0"));
-            segment.ip(place, "link set eth0 up");
-            segment.ip(place, &format!("route add default via {}", Ipv4Addr::new(192, 0, 2, 254)));
+            segment.plug(place, address);
         }
         Some(segment)
+    }
+
+    /// Adds a place on the switch.
+    fn plug(&mut self, place: &str, address: Ipv4Addr) {
+        self.place(place);
+        let other = format!("{}-{place}", self.name);
+        self.ip("switch", &format!("link add name {place} type veth peer name eth0 netns {other}"));
+        self.ip("switch", &format!("link set dev {place} master sw up"));
+        self.ip(place, &format!("addr add {address}/24 dev eth0"));
+        self.ip(place, "link set eth0 up");
+        self.ip(place, &format!("route add default via {}", Ipv4Addr::new(192, 0, 2, 254)));
     }
 
     fn place(&mut self, place: &str) {

@@ -26,7 +26,7 @@ const PREFIX: &str = "system:node:";
 const LEASES: &str = "kube-node-lease";
 
 /// The name of the node that a user is; empty for one that does not say which. `None` if the user is no node.
-fn node_of(user: &User) -> Option<&str> {
+pub fn node_of(user: &User) -> Option<&str> {
     user.name.strip_prefix(PREFIX).filter(|_| is_in(user, NODES))
 }
 

@@ -1,7 +1,7 @@
 //! From what was said of a cluster to one that runs.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::node::Setup;
-use super::{Builder, Node, StartError};
+use super::{Builder, Node, Standing, StartError};
 use crate::access::node::NodeRestriction;
 use crate::access::rbac::NoEscalation;
 use crate::access::tokens::{ServiceAccountTokens, TokenRequests};
@@ -25,7 +25,7 @@ use crate::cluster::part::{Component, Part};
 use crate::cluster::{Cluster, bootstrap};
 use crate::control::Metrics;
 use crate::control::leader::{Candidate, lead};
-use crate::controllers::{self, ApiService};
+use crate::controllers::{self, ApiService, announce};
 use crate::extensions;
 use crate::meta::GroupResource;
 use crate::network::fake::FakeNetwork;
@@ -74,9 +74,10 @@ impl Builder {
             access::bootstrap::reconcile(&client, self.figures).await?;
         }
         if self.standing.is_none() {
-            self.api_service().ensure(&client).await?;
+            self.api_service().ensure(&client, &BTreeSet::new()).await?;
         }
         server.connect_by(Arc::new(Connections::new(&server, directory.clone())));
+        let announced = self.announced(&client, stop.child_token());
         let metrics = self.controllers.metrics.clone();
         let access = self.access(&server);
         let scheduler = self.scheduler.clone();
@@ -94,6 +95,7 @@ impl Builder {
             stop,
             _forgetting: forgetting,
             following,
+            announced: Mutex::new(announced),
             extensions: Mutex::new(Some(extensions)),
         })
     }
@@ -214,9 +216,22 @@ impl Builder {
         Part::new(component, clock, Box::new(stand))
     }
 
-    /// The service through which pods reach the API: of several masters, the one whose controllers run.
+    /// The service through which pods reach the API.
     fn api_service(&self) -> ApiService {
         ApiService { ranges: self.ranges.clone(), address: self.address }
+    }
+
+    /// Says of one of several masters that it lives, and where it serves.
+    fn announced(&self, client: &Client, stop: CancellationToken) -> Option<(CancellationToken, Task)> {
+        let (Standing { identity, term }, (ip, port)) = self.standing.as_ref().zip(self.address)?;
+        let (client, own) = (client.clone(), (identity.clone(), SocketAddr::new(ip, port), *term));
+        let clock = Arc::clone(client.clock());
+        let ends = stop.clone();
+        let work = move || {
+            let shutdown = ends.clone().cancelled_owned();
+            announce(client.clone(), own.clone(), shutdown)
+        };
+        Some((stop, Task::start("apiserver-lease", clock, work)))
     }
 
     /// The nodes that were given, and the fake ones.

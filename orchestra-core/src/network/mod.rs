@@ -30,6 +30,10 @@ pub trait Network: Send + Sync + 'static {
     ///
     /// Called once a sandbox is made and before any container of it, and again for each sandbox that an agent adopts.
     /// Safe to repeat: an attached sandbox keeps the addresses it has. Never called for a pod on the host's network.
+    ///
+    /// A network that [holds to policies](Self::holds_to_policies) holds to those of the pod when this returns, so that
+    /// none of its containers ever sends or receives what a policy forbids. While the plan does not
+    /// [know](PolicyPlan::knows) the pod it is waited for; after that the pod may be connected to nothing until it does.
     async fn attach(&self, request: &AttachRequest) -> Result<Attachment>;
 
     /// Takes a sandbox's addresses back, so that they can be given out again. One that is not attached is no error.
@@ -46,7 +50,8 @@ pub trait Network: Send + Sync + 'static {
         false
     }
 
-    /// Lets pods receive and send what the plan says, and those that are not in it everything.
+    /// Lets pods receive and send what the plan says, those that it knows and are not in it everything, and those that it
+    /// does not know nothing.
     async fn apply_policies(&self, plan: &PolicyPlan) -> Result<()> {
         let _ = plan;
         Ok(())

@@ -1,16 +1,28 @@
 //! Who may reach whom: the policies of the cluster as one node should hold to them.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::Protocol;
 
 /// What the pods of one node may receive and send, as one value. Two plans that are equal ask for the same.
 ///
-/// Pods that no policy selects are not in it: they receive and send what they like.
+/// Pods that no policy selects are not in it: they receive and send what they like. Of pods that it has not been made for it is
+/// not known which policies select them, so they receive and send nothing yet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PolicyPlan {
     /// The pods that some policy selects, in order of namespace and name.
     pub pods: Vec<PodPolicy>,
+    /// The uids of the pods that it has been made for, by which a network is asked to connect them; `None` when it is for
+    /// whichever pods there are, also later.
+    pub known: Option<BTreeSet<String>>,
+}
+
+impl PolicyPlan {
+    /// Whether it has been made for a pod.
+    pub fn knows(&self, uid: &str) -> bool {
+        self.known.as_ref().is_none_or(|known| known.contains(uid))
+    }
 }
 
 /// What one pod may receive and send.
@@ -18,7 +30,9 @@ pub struct PolicyPlan {
 pub struct PodPolicy {
     /// `namespace/name`.
     pub pod: String,
-    /// Its addresses.
+    /// The uid by which a network is asked to connect it.
+    pub uid: String,
+    /// Its addresses as far as the cluster knows them. A network that has connected it knows them before.
     pub ips: Vec<IpAddr>,
     /// What it may receive; `None` is everything.
     pub ingress: Option<Vec<Allowed>>,

@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use crate::api::{Client, Status};
 use crate::control::events::{Recorder, reference_to};
 use crate::meta::ObjectName;
-use crate::network::{Network, PortFailure, ServicePlan};
+use crate::network::{Network, PolicyPlan, PortFailure, ServicePlan};
 use crate::watch::{Cache, Cursor, Query};
 use plan::{Place, ServiceView, Slice};
 
@@ -55,12 +55,16 @@ pub async fn run(
     Ok(())
 }
 
-/// Keeps the policies too, where the network can. Services go on without them if they may not be read.
+/// Keeps the policies too, where the network can. Services, and pods, go on without them if they may not be read.
 async fn policies(client: &Client, node: &str, network: &dyn Network) {
     if network.holds_to_policies()
         && let Err(error) = policies::follow(client, node, network).await
     {
         error!(%error, "network policies cannot be followed: pods receive and send what they like");
+        while let Err(error) = network.apply_policies(&PolicyPlan::default()).await {
+            warn!(%error, "the network is not told that there are no policies; trying again");
+            client.clock().sleep(RETRY).await;
+        }
     }
     std::future::pending().await
 }

@@ -9,6 +9,10 @@
 //! Everything is in tables named after their owner, so clusters on one machine leave each other alone. Should somebody
 //! remove or empty a table, it is put right within [`LOOK`].
 //!
+//! Nothing is loaded before both services and policies are known, so that what an earlier life left holds until then. A pod
+//! is connected when the kernel has the rules for its addresses: [`Network::attach`] waits for a plan that knows it, and until
+//! then nobody reaches it and it reaches nobody (`attached.rs`).
+//!
 //! What the kernel does not do is done by a [`UserspaceNetwork`] beside it: ports of the machine reached at its own
 //! loopback addresses, whose packets cannot leave that device, and health checks.
 //!
@@ -26,14 +30,17 @@ use orchestra_core::network::{
     Applied, AttachRequest, Attachment, HostPort, Network, NetworkError, PodRef, PolicyPlan, Result,
     SandboxId, ServicePlan, ServicePort,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
+mod attached;
 mod attributes;
 mod cidr;
 mod conntrack;
 mod expression;
 mod family;
+mod forward;
 mod message;
 mod narrow;
 mod netfilter;
@@ -47,8 +54,10 @@ mod tests;
 mod wanted;
 
 use crate::UserspaceNetwork;
+use attached::Attached;
 use cidr::Cidr;
 use family::Family;
+use forward::{forward_packets, forward_v6, not_permitted};
 use message::Batch;
 use netfilter::Filter;
 use render::Node;
@@ -57,6 +66,9 @@ use wanted::{News, Wanted};
 
 /// How often it is looked whether the tables are still there.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a pod waits for a plan of policies that knows it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How many bytes of changes the kernel takes at once without being asked for more room.
 const LARGEST_BATCH: usize = 128 << 10;
@@ -74,17 +86,22 @@ struct Inner {
     userspace: UserspaceNetwork,
     serves_host_ports: bool,
     state: Mutex<State>,
+    /// The plan of policies that the kernel holds.
+    held: watch::Sender<Option<PolicyPlan>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     wanted: Wanted,
     host_ports: BTreeMap<SandboxId, (Vec<IpAddr>, Vec<HostPort>)>,
+    attached: Attached,
+    /// The policies as they were told last.
+    policies: Option<PolicyPlan>,
     /// Whether the kernel holds what is wanted, as far as is known.
     is_held: bool,
     /// The number of the kernel's state in which that was last seen to be so.
     seen: Option<u32>,
-    /// Whether there was a plan: nothing is touched before.
+    /// Whether there was a plan of services.
     planned: bool,
     filter: Option<Filter>,
 }
@@ -105,8 +122,9 @@ impl NftablesNetwork {
             .node_addresses([IpAddr::V4(Ipv4Addr::LOCALHOST)])
             .host_ports(host_ports);
         let (table, state) = (table(owner), Mutex::default());
-        let inner = Arc::new(Inner { table, userspace, serves_host_ports: host_ports, state });
-        let watch = tokio::spawn(watch(Arc::downgrade(&inner)));
+        let held = watch::Sender::default();
+        let inner = Arc::new(Inner { table, userspace, serves_host_ports: host_ports, state, held });
+        let watch = tokio::spawn(put_right(Arc::downgrade(&inner)));
         Self { inner, watch }
     }
 
@@ -186,6 +204,11 @@ fn table(owner: &str) -> String {
 }
 
 impl State {
+    /// Whether all is known that the kernel is to hold: nothing is touched before.
+    fn is_told(&self) -> bool {
+        self.planned && self.policies.is_some()
+    }
+
     /// What is known of the node now that the pods with ports of the machine are others.
     fn node(&self) -> News<'static> {
         let of_pod = |(ips, ports): &(Vec<IpAddr>, Vec<HostPort>)| {
@@ -266,9 +289,35 @@ impl Inner {
         self.load(state).await
     }
 
+    /// Has the kernel hold to the policies for the pods that are attached now.
+    async fn settle_policies(&self, state: &mut State) -> Result<()> {
+        let Some(told) = &state.policies else { return Ok(()) };
+        let wanted = state.attached.policies(told);
+        match state.is_held && wanted == state.wanted.policies {
+            true => Ok(()),
+            false => self.settle(state, News::Policies(&wanted)).await,
+        }
+    }
+
+    /// Waits until the kernel holds to the policies that select a pod.
+    async fn known(&self, request: &AttachRequest) -> Result<()> {
+        let mut held = self.held.subscribe();
+        let knows =
+            |held: &Option<PolicyPlan>| held.as_ref().is_some_and(|plan| plan.knows(&request.pod.uid));
+        if timeout(PATIENCE, held.wait_for(knows)).await.is_ok() {
+            return Ok(());
+        }
+        if self.held.borrow().is_some() {
+            tracing::warn!(pod = %request.pod, "no policies are known for the pod yet: it is connected to nothing");
+            return Ok(());
+        }
+        let message = "it is not known yet which network policies there are".to_owned();
+        Err(NetworkError::Unavailable { message })
+    }
+
     /// Has the kernel hold what is wanted, whatever it holds.
     async fn load(&self, state: &mut State) -> Result<()> {
-        if !state.planned {
+        if !state.is_told() {
             return Ok(());
         }
         let text = state.wanted.ruleset(&self.table).load();
@@ -292,7 +341,7 @@ impl Inner {
 }
 
 /// Puts right what others took away.
-async fn watch(network: Weak<Inner>) {
+async fn put_right(network: Weak<Inner>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(network) = network.upgrade() else { return };
@@ -325,38 +374,6 @@ async fn forget_datagrams(before: &conntrack::Ways, now: &conntrack::Ways) {
     }
 }
 
-/// Has the machine pass on packets between its devices. Pods and services need it, and Kubernetes asks for it.
-fn forward_packets(plan: &ServicePlan) -> io::Result<()> {
-    switch_on("/proc/sys/net/ipv4/ip_forward")?;
-    match plan.services.iter().any(|service| service.cluster_ips.iter().any(IpAddr::is_ipv6)) {
-        true => forward_v6(),
-        false => Ok(()),
-    }
-}
-
-/// The same of version 6. A machine that passes on such packets learns its own ways from routers no more unless it is told
-/// to go on.
-fn forward_v6() -> io::Result<()> {
-    for device in std::fs::read_dir("/proc/sys/net/ipv6/conf")? {
-        let learns = device?.path().join("accept_ra");
-        if std::fs::read_to_string(&learns).is_ok_and(|text| text.trim() == "1") {
-            std::fs::write(learns, "2")?;
-        }
-    }
-    switch_on("/proc/sys/net/ipv6/conf/all/forwarding")
-}
-
-fn switch_on(path: &str) -> io::Result<()> {
-    match std::fs::read_to_string(path)?.trim() {
-        "0" => std::fs::write(path, "1"),
-        _ => Ok(()),
-    }
-}
-
-fn not_permitted(error: io::Error) -> NetworkError {
-    NetworkError::NotPermitted { message: format!("forwarding packets: {error}") }
-}
-
 /// The part of a plan that is done in user space: node ports at loopback addresses, and health checks.
 fn at_loopback(plan: &ServicePlan) -> ServicePlan {
     let of_node = |port: &ServicePort| port.node_port.is_some();
@@ -382,22 +399,33 @@ fn at_loopback(plan: &ServicePlan) -> ServicePlan {
 impl Network for NftablesNetwork {
     async fn attach(&self, request: &AttachRequest) -> Result<Attachment> {
         let attachment = self.inner.userspace.attach(request).await?;
+        let mut state = self.inner.state.lock().await;
+        state.attached.add(request, &attachment.ips);
+        self.inner.settle_policies(&mut state).await?;
         if self.inner.serves_host_ports && !request.host_ports.is_empty() && !attachment.ips.is_empty() {
-            let mut state = self.inner.state.lock().await;
             let of_pod = (attachment.ips.clone(), request.host_ports.clone());
             state.host_ports.insert(request.sandbox.clone(), of_pod);
             let node = state.node();
             self.inner.settle(&mut state, node).await?;
+        }
+        drop(state);
+        // One that was connected by an earlier life of this program has been running, and goes on.
+        if !request.known_ips.iter().any(|ip| attachment.ips.contains(ip)) {
+            self.inner.known(request).await?;
         }
         Ok(attachment)
     }
 
     async fn detach(&self, sandbox: &SandboxId, pod: &PodRef) -> Result<()> {
         let mut state = self.inner.state.lock().await;
+        if state.attached.remove(sandbox) {
+            self.inner.settle_policies(&mut state).await?;
+        }
         if state.host_ports.remove(sandbox).is_some() {
             let node = state.node();
             self.inner.settle(&mut state, node).await?;
         }
+        drop(state);
         self.inner.userspace.detach(sandbox, pod).await
     }
 
@@ -407,6 +435,14 @@ impl Network for NftablesNetwork {
         let before = conntrack::ways(&state.wanted.plan);
         state.planned = true;
         self.inner.settle(&mut state, News::Services(plan)).await?;
+        if state.is_held {
+            // What was told of policies before is in the kernel with the first plan of services.
+            self.inner.held.send_if_modified(|held| {
+                let news = *held != state.policies;
+                held.clone_from(&state.policies);
+                news
+            });
+        }
         forget_datagrams(&before, &conntrack::ways(plan)).await;
         self.inner.userspace.apply(&at_loopback(plan)).await
     }
@@ -417,13 +453,19 @@ impl Network for NftablesNetwork {
 
     async fn apply_policies(&self, plan: &PolicyPlan) -> Result<()> {
         let mut state = self.inner.state.lock().await;
-        state.planned = true;
-        self.inner.settle(&mut state, News::Policies(plan)).await
+        state.policies = Some(plan.clone());
+        self.inner.settle_policies(&mut state).await?;
+        if state.is_held {
+            self.inner.held.send_replace(Some(plan.clone()));
+        }
+        Ok(())
     }
 
     async fn retain(&self, sandboxes: &[SandboxId]) -> Result<()> {
         let mut state = self.inner.state.lock().await;
         state.host_ports.retain(|sandbox, _| sandboxes.contains(sandbox));
+        state.attached.retain(sandboxes);
+        self.inner.settle_policies(&mut state).await?;
         let node = state.node();
         self.inner.settle(&mut state, node).await?;
         self.inner.userspace.retain(sandboxes).await

@@ -3,6 +3,7 @@
 
 mod dual;
 mod failures;
+mod first;
 mod plugins;
 mod walled;
 
@@ -402,6 +403,7 @@ async fn story(segment: &Segment, master: &Master, directory: &Path) {
     }
 
     closed(segment, master, &client, &pods).await;
+    first::packets(master, &client, &pods).await;
     balanced(segment, master, &client, directory).await;
     for pod in client.api::<Pod>("default").list().await.unwrap().iter() {
         if name(pod) == "asks" || name(pod) == "refused" {

@@ -28,10 +28,10 @@ pub(super) fn plan(node: &str, seen: &Seen) -> PolicyPlan {
             rules.push((policy, selector, cluster.rules(policy)));
         }
     }
-    let local = seen.pods.iter().filter(|pod| pod.spec.node_name == node);
-    let mut pods: Vec<PodPolicy> = local.filter_map(|pod| cluster.pod(pod, &rules)).collect();
+    let local = seen.pods.iter().filter(|pod| pod.spec.node_name == node && pod.is_connected());
+    let mut pods: Vec<PodPolicy> = local.clone().filter_map(|pod| cluster.pod(pod, &rules)).collect();
     pods.sort_by(|a, b| a.pod.cmp(&b.pod));
-    PolicyPlan { pods }
+    PolicyPlan { pods, known: Some(local.map(|pod| pod.uid().to_owned()).collect()) }
 }
 
 /// One rule of a policy: the pods and ranges it is about, found once for all pods that it is for.
@@ -105,12 +105,8 @@ impl<'s> Cluster<'s> {
         (pods, blocks)
     }
 
-    /// What one pod may; `None` if no policy selects it, or it has no address of its own.
+    /// What one pod may; `None` if no policy selects it.
     fn pod(&self, pod: &PodView, policies: &[(&PolicyView, Selector, Vec<Rule<'_>>)]) -> Option<PodPolicy> {
-        let ips = pod.ips();
-        if ips.is_empty() {
-            return None;
-        }
         let (mut ingress, mut egress) = (None, None);
         for (policy, selector, rules) in policies {
             let selected = policy.metadata.namespace == pod.metadata.namespace;
@@ -135,7 +131,7 @@ impl<'s> Cluster<'s> {
             rules.sort_by(|a, b| a.rule.cmp(&b.rule));
         }
         let name = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
-        Some(PodPolicy { pod: name, ips, ingress, egress })
+        Some(PodPolicy { pod: name, uid: pod.uid().to_owned(), ips: pod.ips(), ingress, egress })
     }
 }
 

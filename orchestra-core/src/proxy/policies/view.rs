@@ -8,12 +8,17 @@ use serde::Deserialize;
 
 use crate::network::Protocol;
 
+/// What a pod has that only shows how a static pod is: the uid of that one.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Meta {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) labels: BTreeMap<String, String>,
+    uid: String,
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,9 +76,19 @@ struct PodIp {
 }
 
 impl PodView {
+    /// By which uid its node knows it: that of the manifest, for a pod that only shows how a static pod is.
+    pub(super) fn uid(&self) -> &str {
+        self.metadata.annotations.get(MIRROR).unwrap_or(&self.metadata.uid)
+    }
+
+    /// Whether a network connects it at all.
+    pub(super) fn is_connected(&self) -> bool {
+        !self.spec.host_network && !matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
     /// Its own addresses. A pod on its node's network has none, and one that has ended gave them back.
     pub(super) fn ips(&self) -> Vec<IpAddr> {
-        if self.spec.host_network || matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
+        if !self.is_connected() {
             return Vec::new();
         }
         let first = self.status.pod_ip.parse().ok();

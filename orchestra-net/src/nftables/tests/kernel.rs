@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use orchestra_core::network::{
-    Allowed, Applied, AttachRequest, Block, HostPort, Network as _, Peers, PodPolicy, PodRef, PolicyPlan,
-    PortRange, Protocol, SandboxId, ServicePlan, TrafficPolicy,
+    Allowed, Applied, AttachRequest, Block, HostPort, Network as _, Peers, PodPolicy, PolicyPlan, PortRange,
+    Protocol, ServicePlan, TrafficPolicy,
 };
 
 use super::super::message::Batch;
@@ -16,18 +16,7 @@ use super::super::render::{Node, ruleset};
 use super::super::{NftablesNetwork, program};
 use crate::lab::{CLIENT, Lab, NODE};
 
-use super::{ip, plan, port, service, sticky};
-
-const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 7);
-const ALL: [&str; 3] = ["10.244.1.1:80", "10.244.1.2:80", "10.244.1.3:80"];
-
-fn web(node_port: Option<u16>, endpoints: &[&str]) -> ServicePlan {
-    plan([service(
-        "web",
-        &["10.96.0.7"],
-        vec![port(Protocol::Tcp, 8080, node_port, endpoints), port(Protocol::Udp, 8080, None, endpoints)],
-    )])
-}
+use super::{ALL, SERVICE, ip, open, plan, port, request, service, sticky, told, web};
 
 /// How often each pod answered.
 fn counted(lab: &Lab, place: &str, at: (Ipv4Addr, u16), times: usize) -> BTreeMap<String, usize> {
@@ -48,7 +37,7 @@ fn connections_take_turns_and_keep_their_clients_address() {
     let Some(lab) = Lab::new("a", 3) else { return };
     lab.serve(3, 80);
     lab.run(async || {
-        let network = NftablesNetwork::new("a", false);
+        let network = open("a", false).await;
         assert_eq!(network.apply(&web(Some(30080), &ALL)).await.unwrap(), Applied::default());
         let even = BTreeMap::from(["p1", "p2", "p3"].map(|pod| (pod.to_owned(), 10)));
         for (place, at) in [("node", (SERVICE, 8080)), ("p1", (SERVICE, 8080)), ("out", (NODE, 30080))] {
@@ -85,7 +74,7 @@ fn who_comes_from_outside_to_another_nodes_pod_is_answered_through_this_one() {
     let Some(lab) = Lab::new("b", 2) else { return };
     lab.serve(2, 80);
     lab.run(async || {
-        let network = NftablesNetwork::new("b", false);
+        let network = open("b", false).await;
         let mut plan = web(Some(30080), &["10.244.1.1:80@elsewhere", "10.244.1.2:80"]);
         plan.services[0].external_ips = vec![Ipv4Addr::new(203, 0, 113, 5).into()];
         network.apply(&plan).await.unwrap();
@@ -112,7 +101,7 @@ fn clients_stay_and_datagrams_find_their_pod() {
     let Some(lab) = Lab::new("c", 3) else { return };
     lab.serve(3, 80);
     lab.run(async || {
-        let network = NftablesNetwork::new("c", false);
+        let network = open("c", false).await;
         let sticky = plan([sticky(web(None, &ALL).services.remove(0), 600)]);
         network.apply(&sticky).await.unwrap();
         for place in ["p1", "p2", "out"] {
@@ -136,7 +125,7 @@ fn what_others_remove_comes_back_and_clusters_leave_each_other_alone() {
     let Some(lab) = Lab::new("d", 2) else { return };
     lab.serve(2, 80);
     lab.run(async || {
-        let (one, two) = (NftablesNetwork::new("one", false), NftablesNetwork::new("two", false));
+        let (one, two) = (open("one", false).await, open("two", false).await);
         one.apply(&web(None, &ALL[..1])).await.unwrap();
         let other = service("web", &["10.97.0.7"], vec![port(Protocol::Tcp, 8080, None, &ALL[1..2])]);
         two.apply(&plan([other])).await.unwrap();
@@ -145,7 +134,7 @@ fn what_others_remove_comes_back_and_clusters_leave_each_other_alone() {
 
         // It dies, and comes back to another plan.
         drop(one);
-        let one = NftablesNetwork::new("one", false);
+        let one = open("one", false).await;
         one.apply(&web(None, &ALL[1..2])).await.unwrap();
         assert_eq!(lab.ask("p1", (SERVICE, 8080)).unwrap().0, "p2");
         for flush in ["nft flush ruleset", "nft flush table ip orchestra-one"] {
@@ -170,27 +159,15 @@ fn ports_of_the_machine_lead_to_pods_and_pods_lead_out() {
     lab.serve(1, 80);
     let outside = lab.within("out", || std::net::TcpListener::bind((CLIENT, 4000)).unwrap());
     lab.run(async || {
-        let network = NftablesNetwork::new("e", true);
+        let network = open("e", true).await;
         network.apply(&ServicePlan::default()).await.unwrap();
-        let pod = PodRef { namespace: "shop".into(), name: "web".into(), uid: "u".into() };
-        let request = AttachRequest {
-            sandbox: SandboxId::from("s"),
-            pod: pod.clone(),
-            netns: None,
-            runtime_ips: vec![Lab::pod(1).into()],
-            known_ips: vec![],
-            host_ports: vec![HostPort {
-                protocol: Protocol::Tcp,
-                host_port: 8088,
-                container_port: 80,
-                host_ip: None,
-            }],
-            annotations: Default::default(),
-        };
+        let host_port =
+            HostPort { protocol: Protocol::Tcp, host_port: 8088, container_port: 80, host_ip: None };
+        let request = AttachRequest { host_ports: vec![host_port], ..request(1) };
         network.attach(&request).await.unwrap();
         assert_eq!(lab.ask("out", (NODE, 8088)).unwrap(), ("p1".to_owned(), CLIENT.into()));
         assert_eq!(lab.ask("node", (Ipv4Addr::LOCALHOST, 8088)).unwrap().0, "p1");
-        network.detach(&request.sandbox, &pod).await.unwrap();
+        network.detach(&request.sandbox, &request.pod).await.unwrap();
         refused(&lab, "out", (NODE, 8088));
 
         let own = [(IpAddr::from(Lab::pod(0)), 24)];
@@ -199,46 +176,6 @@ fn ports_of_the_machine_lead_to_pods_and_pods_lead_out() {
         let (_, client) = outside.accept().unwrap();
         assert_eq!(client.ip(), IpAddr::from(NODE), "a pod goes out as its node");
         drop(stream);
-    });
-}
-
-#[test]
-fn policies_say_who_reaches_whom() {
-    let Some(lab) = Lab::new("g", 3) else { return };
-    lab.serve(3, 80);
-    let pod = |n: u8, ingress, egress| PodPolicy {
-        pod: format!("shop/p{n}"),
-        ips: vec![Lab::pod(n).into()],
-        ingress,
-        egress,
-    };
-    let from = |pods: &[u8]| Allowed {
-        rule: "shop/p/ingress-0".into(),
-        peers: Some(Peers { pods: pods.iter().map(|n| Lab::pod(*n).into()).collect(), blocks: vec![] }),
-        ports: Some(vec![PortRange { protocol: Protocol::Tcp, bounds: Some((80, 80)) }]),
-    };
-    lab.run(async || {
-        let network = NftablesNetwork::new("g", false);
-        network.apply(&web(Some(30080), &ALL[..1])).await.unwrap();
-        let held = lab.within("p2", || std::net::TcpStream::connect((Lab::pod(1), 80)).unwrap());
-        network
-            .apply_policies(&PolicyPlan { pods: vec![pod(1, Some(vec![from(&[3])]), None)] })
-            .await
-            .unwrap();
-        let direct = (Lab::pod(1), 80);
-        assert_eq!(lab.ask("p3", direct).unwrap().0, "p1");
-        assert_eq!(lab.ask("p3", (SERVICE, 8080)).unwrap().0, "p1");
-        assert_eq!(lab.ask("p1", (SERVICE, 8080)).unwrap().0, "p1", "itself, through a service");
-        assert_eq!(lab.ask("node", direct).unwrap().0, "p1", "the node reaches its pods");
-        for (place, at) in [("p2", direct), ("p2", (SERVICE, 8080)), ("out", (NODE, 30080))] {
-            assert_eq!(lab.ask(place, at).unwrap_err().kind(), ErrorKind::TimedOut, "{place} {at:?}");
-        }
-        drop(held);
-        network.apply_policies(&PolicyPlan { pods: vec![pod(2, None, Some(vec![]))] }).await.unwrap();
-        assert_eq!(lab.ask("p2", direct).unwrap_err().kind(), ErrorKind::TimedOut);
-        assert_eq!(lab.ask("p1", (Lab::pod(2), 80)).unwrap().0, "p2");
-        network.apply_policies(&PolicyPlan::default()).await.unwrap();
-        assert_eq!(lab.ask("p2", direct).unwrap().0, "p1");
     });
 }
 
@@ -327,11 +264,12 @@ fn varied(n: u8) -> (ServicePlan, PolicyPlan) {
     let both = Some(vec![allowed.clone(), Allowed { peers: None, ..allowed }]);
     let pod = |of: u8| PodPolicy {
         pod: format!("shop/p{of}"),
+        uid: format!("u{of}"),
         ips: vec![Lab::pod(of).into(), ip(&format!("fd00::{of}"))],
         ingress: both.clone(),
         egress: if of.is_multiple_of(2) { both.clone() } else { None },
     };
-    (plan([web, large, other]), PolicyPlan { pods: (n..=n + 2).map(pod).collect() })
+    (plan([web, large, other]), told((n..=n + 2).map(pod)))
 }
 
 #[test]
@@ -406,7 +344,7 @@ fn five_thousand_services() {
     let mut plan = plan(all);
     let made = |table, plan: &_| ruleset(table, plan, &PolicyPlan::default(), &Node::default());
     lab.run(async || {
-        let network = NftablesNetwork::new("f", false);
+        let network = open("f", false).await;
         let begin = Instant::now();
         network.apply(&plan).await.unwrap();
         println!("5,000 services of two endpoints loaded in {:?}", begin.elapsed());

@@ -179,6 +179,7 @@ fn policies() {
     };
     let pod = |name: &str, ips: &[&str], ingress, egress| PodPolicy {
         pod: format!("shop/{name}"),
+        uid: name.into(),
         ips: ips.iter().map(|text| ip(text)).collect(),
         ingress,
         egress,
@@ -193,6 +194,7 @@ fn policies() {
                 Some(vec![rule("egress-0", None, None), rule("egress-1", Some(peers), None)]),
             ),
         ],
+        known: None,
     };
     let made = |policies| ruleset("t", &ServicePlan::default(), policies, &Node::default());
     insta::assert_snapshot!(made(&plan).change_from(&made(&PolicyPlan::default())).text());

@@ -68,7 +68,7 @@ impl World {
             let (dialer, enrolment) = master.get().unwrap();
             face.holding(dialer.held()).enrolling(Arc::clone(enrolment))
         };
-        let served = Served::of(known, face).await;
+        let served = Served::sharing(known, face).await;
         let (dialer, enrolment) = master.into_inner().unwrap();
         served.cluster.directory().dial_with(Arc::new(dialer));
         let agent = Arc::new(Agent::default());

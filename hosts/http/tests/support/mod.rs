@@ -70,6 +70,14 @@ impl Served {
 
     /// The same of a cluster that knows its authority.
     pub async fn of(
+        builder: impl FnOnce(&Authority) -> Builder,
+        face: impl FnOnce(Frontend) -> Frontend,
+    ) -> Self {
+        Self::sharing(|authority| builder(authority), face).await
+    }
+
+    /// The same of a cluster that keeps its authority.
+    pub async fn sharing(
         builder: impl FnOnce(&Arc<Authority>) -> Builder,
         face: impl FnOnce(Frontend) -> Frontend,
     ) -> Self {

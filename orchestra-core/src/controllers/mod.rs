@@ -7,6 +7,7 @@
 mod admission_policy;
 mod api_registration;
 mod api_service;
+mod attachment;
 pub mod autoscaler;
 mod bootstrap_tokens;
 pub mod certificates;
@@ -234,6 +235,7 @@ pub async fn run_all(client: Client, config: Config, shutdown: impl Future<Outpu
     });
     running.start("persistentvolumeclaim-binder", "persistent-volume-binder", volume_binder::run_claims);
     running.start("persistentvolume-binder", "persistent-volume-binder", volume_binder::run_volumes);
+    running.start("attachdetach", "attachdetach-controller", attachment::run);
     running.start("ephemeral-volume", "ephemeral-volume-controller", ephemeral_volumes::run);
     running.start("device-taint-eviction", "device-taint-eviction-controller", device_taints::run);
     running.start("resource-claim", "resource-claim-controller", device_claims::run_making);

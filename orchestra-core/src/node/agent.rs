@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use super::attached;
 use super::collect;
 use super::config::Config;
 use super::context::{Context, owner};
@@ -14,6 +15,7 @@ use super::devices;
 use super::fake::FakeHost;
 use super::figures::Figures;
 use super::followed::Followed;
+use super::in_use::InUse;
 use super::ledger::Ledger;
 use super::no_host::NoHost;
 use super::plugins::DevicePlugins;
@@ -223,6 +225,7 @@ impl Agent {
             plugins: self.plugins,
             ledger: Ledger::default(),
             room,
+            in_use: InUse::default(),
             manifests: self.manifests,
             recorder,
             config: self.config,
@@ -239,6 +242,7 @@ impl Agent {
             client: self.client,
         };
         devices::load(&ctx).await;
+        attached::load(&ctx).await;
         (Arc::new(ctx), info)
     }
 

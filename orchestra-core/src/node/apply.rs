@@ -124,6 +124,7 @@ impl Executor<'_> {
                 let ending = Ending { ctx: self.ctx, pod: self.pod, seen: self.seen };
                 ending.terminate(self.memory, grace).await?;
             }
+            Step::TakeBack => self.take_back().await?,
             Step::Finish | Step::Release => {}
         }
         Ok(true)
@@ -310,6 +311,19 @@ impl Executor<'_> {
         killing.run(Duration::from_secs(grace.max(0).unsigned_abs()).max(LEAST_GRACE)).await
     }
 
+    /// Has drivers take back the volumes that they show to the pod.
+    async fn take_back(&mut self) -> Result<(), Stop> {
+        let uid = pod_ref(self.pod).uid;
+        match self.ctx.volumes.take_back(&uid).await {
+            Ok(()) => {
+                self.ctx.in_use.free(&uid);
+                self.memory.volumes_taken_back = true;
+                Ok(())
+            }
+            Err(error) => Err(self.prepare_later("FailedUnmount", format!("UnmountVolume failed: {error}"))),
+        }
+    }
+
     /// Removes everything that is left of the pod on this node.
     async fn release(&mut self) -> Result<(), Stop> {
         self.ctx.ledger.free(&pod_ref(self.pod).uid);
@@ -319,8 +333,9 @@ impl Executor<'_> {
             detach(self.ctx, self.pod, &sandbox.id, self.memory).await;
         }
         let reference = pod_ref(self.pod);
-        if let Err(error) = self.ctx.volumes.remove_pod(&reference.uid).await {
-            tracing::warn!(pod = %reference, %error, "the pod's files were not removed");
+        match self.ctx.volumes.remove_pod(&reference.uid).await {
+            Ok(()) => self.ctx.in_use.free(&reference.uid),
+            Err(error) => tracing::warn!(pod = %reference, %error, "the pod's files were not removed"),
         }
         Ok(self.ctx.runtime.release_images(&reference.uid).await?)
     }

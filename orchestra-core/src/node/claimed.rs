@@ -1,9 +1,10 @@
 //! The volumes that pods have by claims, as far as this node can have them: directories of the machine, and those that it
-//! mounts from others by NFS.
+//! mounts from others by NFS or has its drivers show.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use k8s_openapi::api::storage::v1::CSIDriver;
 
+use super::attached::until_attached;
 use super::context::Context;
 use super::volumes::{Content, Csi, Nfs};
 
@@ -18,8 +19,14 @@ fn claim(pod: &Pod, volume: &Volume) -> Option<String> {
     }
 }
 
-/// What such a volume is made of; `None` if it is by no claim.
-pub(super) async fn content(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Option<Content>, String> {
+/// What such a volume is made of; `None` if it is by no claim. One that has to be attached first is waited for, unless it is
+/// shown already.
+pub(super) async fn content(
+    ctx: &Context,
+    pod: &Pod,
+    volume: &Volume,
+    is_shown: bool,
+) -> Result<Option<Content>, String> {
     let Some(name) = claim(pod, volume) else { return Ok(None) };
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let fetched = ctx.client.api::<PersistentVolumeClaim>(namespace).get(&name).await;
@@ -28,24 +35,21 @@ pub(super) async fn content(ctx: &Context, pod: &Pod, volume: &Volume) -> Result
     let fetched = ctx.client.cluster::<PersistentVolume>().get(bound).await;
     let held = fetched.map_err(|status| format!("failed to fetch PV {bound}: {status}"))?;
     let ours = claim.metadata.uid.as_deref();
-    let content = made_of(&held, ours)?;
-    if let Content::Csi(csi) = &content {
-        check_attached(ctx, &csi.driver).await?;
+    let mut content = made_of(&held, ours)?;
+    if let Content::Csi(csi) = &mut content
+        && is_attached(ctx, &csi.driver).await?
+    {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        csi.attached = Some(until_attached(ctx, uid, csi, is_shown).await?);
     }
     Ok(Some(content))
 }
 
-/// That a driver's volumes need not be attached to a node first, which nobody does here.
-async fn check_attached(ctx: &Context, driver: &str) -> Result<(), String> {
+/// Whether volumes of a driver are attached to a node first: they are, unless it says that they need not be.
+async fn is_attached(ctx: &Context, driver: &str) -> Result<bool, String> {
     let fetched = ctx.client.cluster::<CSIDriver>().find(driver).await;
     let known = fetched.map_err(|status| format!("failed to fetch CSIDriver {driver}: {status}"))?;
-    match known.is_some_and(|known| known.spec.attach_required == Some(false)) {
-        true => Ok(()),
-        false => Err(format!(
-            "volumes of {driver} are to be attached to their node first, and this cluster attaches none: only drivers \
-             whose CSIDriver says attachRequired: false are supported"
-        )),
-    }
+    Ok(known.is_none_or(|known| known.spec.attach_required != Some(false)))
 }
 
 fn bound_to(claim: &PersistentVolumeClaim) -> Option<&str> {
@@ -86,6 +90,7 @@ fn made_of(volume: &PersistentVolume, claim: Option<&str>) -> Result<Content, St
             mount_options: spec.mount_options.unwrap_or_default(),
             access_mode: modes.into_iter().next().unwrap_or_default(),
             ephemeral: false,
+            attached: None,
         }));
     }
     match spec.local {

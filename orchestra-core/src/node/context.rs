@@ -14,6 +14,7 @@ use super::config::Config;
 use super::fields::Facts;
 use super::followed::Followed;
 use super::garbage::Images;
+use super::in_use::InUse;
 use super::ledger::Ledger;
 use super::plugins::DevicePlugins;
 use super::ports::{Manifests, Prober, VolumeHost};
@@ -42,6 +43,8 @@ pub(super) struct Context {
     pub(super) plugins: Option<Arc<dyn DevicePlugins>>,
     /// Which pods have which devices of the plugins.
     pub(super) ledger: Ledger,
+    /// The volumes that have to be attached, as far as pods use them.
+    pub(super) in_use: InUse,
     pub(super) manifests: Vec<Arc<dyn Manifests>>,
     pub(super) recorder: Option<Recorder>,
     pub(super) config: Config,

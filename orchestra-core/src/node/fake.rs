@@ -9,9 +9,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, SubPath, VolumeHost, VolumeUsage,
+    CsiDriver, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, ShownVolume, SubPath,
+    VolumeHost, VolumeUsage,
 };
-use super::volumes::{EmptyDir, Files};
+use super::volumes::{Csi, EmptyDir, Files};
 use crate::runtime::PodRef;
 
 type Answer = dyn Fn(&HttpProbe) -> Result<HttpAnswer, ProbeError> + Send + Sync;
@@ -30,6 +31,9 @@ struct State {
     in_memory: BTreeSet<(String, String)>,
     given: Vec<(PathBuf, u32, bool)>,
     pod_files: BTreeMap<(String, String), Vec<u8>>,
+    drivers: BTreeMap<String, CsiDriver>,
+    shown: BTreeMap<(String, String), Csi>,
+    holds: bool,
     http: Option<Arc<Answer>>,
     closed: bool,
 }
@@ -68,6 +72,28 @@ impl FakeHost {
         self.lock().given.clone()
     }
 
+    /// Has a driver of volumes from now on.
+    pub fn install(&self, driver: CsiDriver) {
+        self.lock().drivers.insert(driver.name.clone(), driver);
+    }
+
+    /// Has a driver no more.
+    pub fn uninstall(&self, driver: &str) {
+        self.lock().drivers.remove(driver);
+    }
+
+    /// What drivers show to a pod, by volume.
+    pub fn shown(&self, pod_uid: &str) -> BTreeMap<String, Csi> {
+        let state = self.lock();
+        let own = state.shown.iter().filter(|((uid, _), _)| uid == pod_uid);
+        own.map(|((_, volume), csi)| (volume.clone(), csi.clone())).collect()
+    }
+
+    /// From now on no driver takes back what it shows, or they all do again.
+    pub fn hold(&self, holds: bool) {
+        self.lock().holds = holds;
+    }
+
     /// Fills a volume with so many bytes, as its container would.
     pub fn fill(&self, pod_uid: &str, volume: &str, bytes: u64) {
         self.lock().sizes.insert((pod_uid.to_owned(), volume.to_owned()), bytes);
@@ -81,8 +107,8 @@ impl FakeHost {
     /// Loses all volumes and files of pods, as a machine does that comes back with an empty disk.
     pub fn wipe(&self) {
         let mut state = self.lock();
-        let (http, closed) = (state.http.take(), state.closed);
-        *state = State { http, closed, ..State::default() };
+        let (http, closed, drivers) = (state.http.take(), state.closed, std::mem::take(&mut state.drivers));
+        *state = State { http, closed, drivers, ..State::default() };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,6 +146,39 @@ impl VolumeHost for FakeHost {
 
     async fn host_path(&self, path: &Path, _kind: &str) -> Result<PathBuf, HostError> {
         Ok(path.to_owned())
+    }
+
+    async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
+        let mut state = self.lock();
+        if !state.drivers.contains_key(&csi.driver) {
+            return Err(HostError::Unsupported { what: "volumes of a driver that is not installed" });
+        }
+        state.shown.insert((pod.uid.clone(), volume.to_owned()), csi.clone());
+        Ok(Self::path(pod, volume))
+    }
+
+    async fn csi_drivers(&self) -> Result<Vec<CsiDriver>, HostError> {
+        Ok(self.lock().drivers.values().cloned().collect())
+    }
+
+    async fn csi_shown(&self) -> Result<Vec<ShownVolume>, HostError> {
+        let state = self.lock();
+        let shown = state.shown.iter().map(|((uid, _), csi)| ShownVolume {
+            pod: uid.clone(),
+            driver: csi.driver.clone(),
+            handle: csi.handle.clone(),
+            attached: csi.attached.is_some(),
+        });
+        Ok(shown.collect())
+    }
+
+    async fn take_back(&self, uid: &str) -> Result<(), HostError> {
+        let mut state = self.lock();
+        if state.holds && state.shown.keys().any(|(pod, _)| pod == uid) {
+            return Err(HostError::Io { path: "driver".into(), message: "the volume is busy".into() });
+        }
+        state.shown.retain(|(pod, _), _| pod != uid);
+        Ok(())
     }
 
     async fn give_to_group(
@@ -190,6 +249,7 @@ impl VolumeHost for FakeHost {
     }
 
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {
+        self.take_back(uid).await?;
         let mut state = self.lock();
         state.volumes.retain(|(pod, _), _| pod != uid);
         state.groups.retain(|(pod, _), _| pod != uid);
@@ -199,10 +259,9 @@ impl VolumeHost for FakeHost {
 
     async fn pods(&self) -> Result<Vec<String>, HostError> {
         let state = self.lock();
-        let mut uids: Vec<String> =
-            state.volumes.keys().chain(state.pod_files.keys()).map(|(uid, _)| uid.clone()).collect();
-        uids.dedup();
-        Ok(uids)
+        let volumes = state.volumes.keys().chain(state.pod_files.keys()).chain(state.shown.keys());
+        let uids: BTreeSet<String> = volumes.map(|(uid, _)| uid.clone()).collect();
+        Ok(uids.into_iter().collect())
     }
 }
 

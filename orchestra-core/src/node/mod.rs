@@ -23,7 +23,7 @@
 //!
 //! | task | takes in | gives out |
 //! | --- | --- | --- |
-//! | heartbeat (`register`) | the node's object, the runtime's health, how full the machine is | its status and lease; mail to a pod that is evicted |
+//! | heartbeat (`register`) | the node's object, the runtime's health, how full the machine is, its drivers of volumes | its status, lease and CSINode; mail to a pod that is evicted |
 //! | `pods` | the watch of the node's pods, manifests, the runtime's events | mail to the loops; new loops, also for leftovers |
 //! | `collect` | how full the disk is, which images are used | images that go |
 //! | one `pod_loop` a pod | its mailbox, what the runtime shows | steps, the pod's status |
@@ -33,6 +33,7 @@
 mod address;
 mod agent;
 mod apply;
+mod attached;
 mod backoff;
 mod changes;
 mod claimed;
@@ -42,6 +43,7 @@ mod connect;
 mod context;
 mod devices;
 mod directory;
+mod drivers;
 mod env;
 mod evict;
 mod expand;
@@ -52,6 +54,7 @@ mod followed;
 mod garbage;
 mod handlers;
 mod images;
+mod in_use;
 mod kill;
 mod ledger;
 mod leftovers;
@@ -100,8 +103,8 @@ pub use garbage::ImageCollection;
 pub use metrics::FiguresOfUse;
 pub use plugins::{Choice, DeviceError, DevicePlugins, Devices, Given, GivenMount};
 pub use ports::{
-    FileSet, HostError, HttpAnswer, HttpProbe, Manifest, Manifests, PodFile, ProbeError, Prober, SubPath,
-    VolumeHost, VolumeUsage,
+    CsiDriver, FileSet, HostError, HttpAnswer, HttpProbe, Manifest, Manifests, PodFile, ProbeError, Prober,
+    ShownVolume, SubPath, VolumeHost, VolumeUsage,
 };
 pub use service::{LocalNode, LogRequest, NodeService};
 pub use static_pods::{ManifestError, check_manifest};

@@ -280,6 +280,8 @@ pub struct Memory {
     pub tokens: HeldTokens,
     /// When they are to be brought up to date.
     pub volumes_due: Option<Timestamp>,
+    /// Drivers have taken back what they showed to it, as it has ended.
+    pub volumes_taken_back: bool,
     /// Its hosts file, where it has one of its own.
     pub hosts_file: Option<PathBuf>,
     /// The sandbox that is connected, and its addresses.
@@ -360,6 +362,13 @@ pub fn has_downward_api(pod: &Pod) -> bool {
     volumes.into_iter().any(|volume| {
         let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
         volume.downward_api.is_some() || projected.into_iter().any(|source| source.downward_api.is_some())
+    })
+}
+
+/// Whether a pod may have a volume that a driver shows.
+pub fn may_have_drivers_volumes(spec: &PodSpec) -> bool {
+    spec.volumes.iter().flatten().any(|volume| {
+        volume.csi.is_some() || volume.ephemeral.is_some() || volume.persistent_volume_claim.is_some()
     })
 }
 

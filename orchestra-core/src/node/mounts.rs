@@ -57,6 +57,7 @@ impl Volumes<'_> {
     /// As [`prepare`](Self::prepare), from what was read before.
     pub(super) async fn prepare_from(&self, memory: &mut Memory, sources: &Sources) -> Result<(), String> {
         let mut paths = VolumePaths::new();
+        let shown = memory.volumes_ready;
         let facts = self.ctx.pod_facts(&addresses(self.ctx, self.pod, memory));
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         // Images are shown when a container is made that mounts them.
@@ -65,7 +66,7 @@ impl Volumes<'_> {
         }
         for volume in volumes.filter(|volume| volume.image.is_none()) {
             let path = self
-                .prepare_one(volume, &facts, sources, &mut memory.tokens)
+                .prepare_one(volume, &facts, sources, (&mut memory.tokens, shown))
                 .await
                 .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
             paths.insert(volume.name.clone(), path);
@@ -82,10 +83,10 @@ impl Volumes<'_> {
         volume: &Volume,
         facts: &Facts,
         sources: &Sources,
-        held: &mut HeldTokens,
+        (held, is_shown): (&mut HeldTokens, bool),
     ) -> Result<PathBuf, String> {
         let tokens = tokens(self.ctx, self.pod, volume, held).await?;
-        let content = match claimed::content(self.ctx, self.pod, volume).await? {
+        let content = match claimed::content(self.ctx, self.pod, volume, is_shown).await? {
             Some(content) => content,
             None => content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?,
         };

@@ -45,13 +45,20 @@ fn labels(name: &str, machine: &MachineInfo, config: &Config) -> BTreeMap<String
     labels
 }
 
+/// The annotations every node has: volumes are attached for it.
+fn annotations(config: &Config) -> BTreeMap<String, String> {
+    let mut annotations = config.annotations.clone();
+    annotations.insert("volumes.kubernetes.io/controller-managed-attach-detach".into(), "true".into());
+    annotations
+}
+
 /// The node as it registers.
 pub fn new_node(name: &str, machine: &MachineInfo, config: &Config) -> Node {
     Node {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
             labels: Some(labels(name, machine, config)),
-            annotations: Some(config.annotations.clone()).filter(|map| !map.is_empty()),
+            annotations: Some(annotations(config)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec {
@@ -69,7 +76,7 @@ pub fn missing_metadata(node: &Node, name: &str, machine: &MachineInfo, config: 
         wanted.into_iter().filter(|(key, value)| held(key) != Some(value)).collect::<BTreeMap<_, _>>()
     };
     let labels = missing(labels(name, machine, config), &node.metadata.labels);
-    let annotations = missing(config.annotations.clone(), &node.metadata.annotations);
+    let annotations = missing(annotations(config), &node.metadata.annotations);
     let complete = labels.is_empty() && annotations.is_empty();
     (!complete).then(|| json!({"labels": labels, "annotations": annotations}))
 }
@@ -91,11 +98,13 @@ pub struct Facts<'a> {
     pub pressure: &'a Pressure,
     /// The devices that it can give, by the names of their resources.
     pub devices: &'a BTreeMap<String, Devices>,
+    /// The volumes that have to be attached, as far as it uses them.
+    pub in_use: &'a [String],
 }
 
 /// The status of a node. What others have written into it is kept.
 pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Timestamp) -> NodeStatus {
-    let Facts { name, machine, runtime, images, config, pressure, devices } = facts;
+    let Facts { name, machine, runtime, images, config, pressure, devices, in_use } = facts;
     let mut capacity = capacity(machine, config);
     let mut allocatable = capacity.clone();
     for (what, kept) in [("cpu", config.reserved.0), ("memory", config.reserved.1)] {
@@ -120,6 +129,7 @@ pub fn node_status(old: &NodeStatus, facts: Facts<'_>, health: &Health, now: Tim
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
         }),
         images: Some(images_shown(images)).filter(|images| !images.is_empty()),
+        volumes_in_use: Some(in_use.to_vec()).filter(|volumes| !volumes.is_empty()),
         ..old.clone()
     }
 }
@@ -241,6 +251,16 @@ fn conditions(old: &NodeStatus, health: &Health, pressure: &Pressure, now: Times
     foreign.chain(ours).collect()
 }
 
+/// The merge patch of a status: of volumes it says which the node uses, none too, and leaves to others which it has.
+pub fn status_patch(status: &NodeStatus) -> Value {
+    let mut patch = json!(status);
+    patch["volumesInUse"] = json!(status.volumes_in_use);
+    if let Some(fields) = patch.as_object_mut() {
+        fields.remove("volumesAttached");
+    }
+    patch
+}
+
 /// Whether a status says something new, beside the time at which it was said.
 pub fn says_something_new(old: &NodeStatus, new: &NodeStatus) -> bool {
     let timeless = |status: &NodeStatus| {
@@ -302,6 +322,7 @@ mod tests {
             config: &config,
             pressure,
             devices: &devices,
+            in_use: &[],
         };
         node_status(old, facts, health, now)
     }

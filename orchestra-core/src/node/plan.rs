@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 use super::backoff::add;
 use super::model::{
     FailedProbe, Failure, LEAST_GRACE, Memory, Observed, RestartPolicy, Role, container_hash, containers,
-    crash_key, ephemeral, is_terminal, reported, start_time, volumes_are_outdated,
+    crash_key, ephemeral, is_terminal, may_have_drivers_volumes, reported, start_time, volumes_are_outdated,
 };
 use super::resize::Resize;
 use crate::runtime::{Container, ContainerId, ContainerState, Sandbox, SandboxId, SandboxState};
@@ -74,6 +74,8 @@ pub enum Step {
         /// How long the containers get.
         grace: Duration,
     },
+    /// Nothing of the pod runs any more: have drivers take back the volumes that they show to it, which others may wait for.
+    TakeBack,
     /// Everything has ended: say how, and take the pod out of the API.
     Finish,
     /// The pod is out of the API: remove what is left of it here.
@@ -141,6 +143,12 @@ pub fn plan(pod: &Pod, seen: &Observed, memory: &Memory, now: Timestamp) -> Plan
         let grace = most.map_or_else(|| grace(pod, spec), |most| grace(pod, spec).min(most).max(LEAST_GRACE));
         if seen.is_up() {
             return Plan::of([Step::Terminate { grace }]);
+        }
+        if may_have_drivers_volumes(spec) && !memory.volumes_taken_back {
+            return match memory.prepare_not_before.filter(|at| *at > now) {
+                Some(until) => Plan { wake: Some(until), ..Plan::default() },
+                None => Plan::of([Step::TakeBack]),
+            };
         }
         // What its containers have left is kept for whoever asks for their logs, unless the disk is needed.
         let left = seen.sandboxes.iter().filter(|_| memory.room_is_needed && is_terminal(pod));
@@ -455,6 +463,7 @@ impl fmt::Display for Step {
             Self::Refuse(why) => write!(f, "refuse: {why}"),
             Self::Fail(failure) => write!(f, "fail: {}", failure.reason),
             Self::Terminate { grace } => write!(f, "terminate within {grace:?}"),
+            Self::TakeBack => f.write_str("take back volumes"),
             Self::Finish => f.write_str("finish"),
             Self::Release => f.write_str("release"),
         }

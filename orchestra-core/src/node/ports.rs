@@ -1,5 +1,6 @@
 //! What the agent needs of the machine beside its runtime and network: files, and a way to knock at a pod's door.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +36,22 @@ pub trait VolumeHost: Send + Sync + 'static {
     async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
         let _ = (pod, volume, csi);
         Err(HostError::Unsupported { what: "volumes of CSI drivers" })
+    }
+
+    /// The drivers of this machine, by their names, as they are now.
+    async fn csi_drivers(&self) -> Result<Vec<CsiDriver>, HostError> {
+        Ok(Vec::new())
+    }
+
+    /// All that drivers show to pods of this machine, also those of an agent before.
+    async fn csi_shown(&self) -> Result<Vec<ShownVolume>, HostError> {
+        Ok(Vec::new())
+    }
+
+    /// Has drivers take back what they show to a pod that has ended, of which all else stays.
+    async fn take_back(&self, uid: &str) -> Result<(), HostError> {
+        let _ = uid;
+        Ok(())
     }
 
     /// Gives a directory with all below it to a group, which may read it, and write what its owner may write; what is made in
@@ -85,6 +102,32 @@ pub trait VolumeHost: Send + Sync + 'static {
 
     /// Uids of pods that something is kept of.
     async fn pods(&self) -> Result<Vec<String>, HostError>;
+}
+
+/// A driver of the Container Storage Interface on this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CsiDriver {
+    /// Its name.
+    pub name: String,
+    /// What it calls this machine.
+    pub node_id: String,
+    /// Where the machine is, as its volumes go by it: labels of the node.
+    pub topology: BTreeMap<String, String>,
+    /// How many of its volumes the machine can have; `None` for as many as there are.
+    pub most_volumes: Option<i32>,
+}
+
+/// A volume that a driver shows to a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShownVolume {
+    /// The uid of the pod.
+    pub pod: String,
+    /// The driver.
+    pub driver: String,
+    /// Which of its volumes.
+    pub handle: String,
+    /// Whether it was attached to the node before.
+    pub attached: bool,
 }
 
 /// What a volume takes.

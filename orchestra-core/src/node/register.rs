@@ -13,9 +13,11 @@ use super::backoff::{add, between};
 use super::context::Context;
 use super::object::{
     Facts, Health, changes, is_another_machine, missing_metadata, new_node, node_status, says_something_new,
+    status_patch,
 };
+use super::ports::CsiDriver;
 use super::pressure::Pressure;
-use super::{devices, evict};
+use super::{devices, drivers, evict};
 use crate::api::{Patch, Reason, Status};
 use crate::runtime::RuntimeInfo;
 
@@ -34,6 +36,8 @@ pub(super) struct Registrar {
     /// When the whole status was last written.
     reported_at: Option<Timestamp>,
     node_uid: Option<String>,
+    /// The drivers of volumes that the node was last said to have, and when.
+    drivers: Option<(Vec<CsiDriver>, Timestamp)>,
     pressure: Pressure,
     /// Room was made on the disk when it was looked at last.
     made_room: bool,
@@ -56,7 +60,8 @@ impl From<Status> for Refused {
 impl Registrar {
     pub(super) fn new(ctx: Arc<Context>, runtime: RuntimeInfo) -> Self {
         let pressure = Pressure::default();
-        Self { ctx, runtime, lease: None, reported_at: None, node_uid: None, pressure, made_room: false }
+        let (lease, reported_at, node_uid, drivers) = (None, None, None, None);
+        Self { ctx, runtime, lease, reported_at, node_uid, drivers, pressure, made_room: false }
     }
 
     /// Registers the node, and says how it is. Tries until the API answers and the name is free.
@@ -118,6 +123,7 @@ impl Registrar {
                 biased;
                 () = self.ctx.ending.cancelled(), if !told => {}
                 () = devices_changed(&self.ctx) => devices::tell(&self.ctx),
+                () = self.ctx.in_use.changed() => {}
                 () = self.ctx.clock().sleep(self.ctx.config.heartbeat) => {}
             }
             evict::look(&self.ctx, &mut self.pressure, &mut self.made_room).await;
@@ -158,6 +164,7 @@ impl Registrar {
         };
         let node = self.ensure_node().await?;
         self.node_uid.clone_from(&node.metadata.uid);
+        self.tell_drivers(&node).await?;
         let unsaid = NodeStatus::default();
         let known = node.status.as_ref().unwrap_or(&unsaid);
         let now = self.ctx.now();
@@ -172,13 +179,33 @@ impl Registrar {
             let images = self.ctx.runtime.images().await.unwrap_or_default();
             status = self.status(known, &images, &health, now);
         }
-        let patch = json!({"metadata": {"uid": self.node_uid}, "status": status});
+        let patch = json!({"metadata": {"uid": self.node_uid}, "status": status_patch(&status)});
         let api = self.ctx.client.cluster::<Node>();
         api.patch_status(&self.ctx.name, Patch::Merge(patch)).await?;
         self.reported_at = Some(now);
         for reason in changes(known, &status) {
             let message = format!("Node {} status is now: {reason}", self.ctx.name);
             self.ctx.normal(&self.about(), &reason, message);
+        }
+        Ok(())
+    }
+
+    /// Says which drivers of volumes the machine has, when they are others, and now and then whatever they are.
+    async fn tell_drivers(&mut self, node: &Node) -> Result<(), Status> {
+        let drivers = match self.ctx.volumes.csi_drivers().await {
+            Ok(drivers) => drivers,
+            Err(error) => {
+                tracing::debug!(node = self.ctx.name, %error, "it is not known which drivers there are");
+                return Ok(());
+            }
+        };
+        let now = self.ctx.now();
+        let is_said = |(said, at): &(Vec<CsiDriver>, Timestamp)| {
+            *said == drivers && between(*at, now) < self.ctx.config.status_period
+        };
+        if !self.drivers.as_ref().is_some_and(is_said) {
+            drivers::tell(&self.ctx, node, &drivers).await?;
+            self.drivers = Some((drivers, now));
         }
         Ok(())
     }
@@ -202,6 +229,7 @@ impl Registrar {
                 config: &ctx.config,
                 pressure: &self.pressure,
                 devices: &devices,
+                in_use: &ctx.in_use.volumes(),
             },
             health,
             now,

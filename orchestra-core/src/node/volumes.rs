@@ -57,6 +57,8 @@ pub struct Csi {
     pub access_mode: String,
     /// It is made for one pod, and goes with it.
     pub ephemeral: bool,
+    /// It was attached to the node first, with what whoever did so says of it.
+    pub attached: Option<BTreeMap<String, String>>,
 }
 
 /// A directory of another machine, by NFS.

@@ -99,7 +99,7 @@ use k8s_openapi::api::authorization::v1::{
 
 pub use self::custom_resource_definition::definition_of;
 pub(crate) use self::print::STORAGE_CLASS as CLASS_ANNOTATION;
-pub(crate) use self::storage::is_default_class;
+pub(crate) use self::storage::{attached_name, is_default_class};
 use crate::api::{Kinds, Resource, check, metadata as meta, names};
 
 /// The table of the built-in kinds, in the order in which discovery lists them.

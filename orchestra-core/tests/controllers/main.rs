@@ -1,5 +1,6 @@
 //! The controllers over an embedded server, in virtual time.
 
+mod attaching;
 mod autoscaling;
 mod cluster;
 mod cron;

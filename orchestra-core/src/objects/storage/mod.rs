@@ -21,6 +21,11 @@ use super::check::say;
 use super::names;
 use crate::api::field::{Errors, Path, Problem};
 
+/// What a volume that a driver attaches is called in the status of nodes.
+pub(crate) fn attached_name(driver: &str, handle: &str) -> String {
+    format!("kubernetes.io/csi/{driver}^{handle}")
+}
+
 /// The most parameters of a class, and the most bytes that they have together.
 const MAX_PARAMETERS: usize = 512;
 const MAX_SIZE: usize = 256 * 1024;

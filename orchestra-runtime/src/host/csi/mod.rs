@@ -1,7 +1,7 @@
 //! Volumes of drivers that speak the Container Storage Interface, over their sockets on this machine.
 //!
-//! A driver is found when it is needed: each socket in the folder where plugins register is asked who is there. Nothing is kept
-//! in memory: what was shown to a pod is noted in the pod's folder before the driver is asked, so that whoever comes later can
+//! A driver is found when it is needed: each socket in the folder where plugins register is asked who is there. What is shown is
+//! not kept in memory: it to a pod is noted in the pod's folder before the driver is asked, so that whoever comes later can
 //! take it back.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orchestra_core::node::{Csi, HostError};
+use orchestra_core::node::{Csi, HostError, ShownVolume};
 use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 
@@ -19,8 +19,11 @@ use super::calls::{self, Call, said};
 use crate::private;
 
 mod proto;
+mod registered;
 #[cfg(test)]
 mod tests;
+
+pub(super) use registered::Registered;
 
 use proto::{
     AccessMode, CapabilitiesRequest, InfoRequest, MountVolume, PublishRequest, Rpc, StageRequest,
@@ -40,6 +43,9 @@ pub(super) struct Shown {
     /// Where it is made ready for all pods of the node, if the driver does that.
     stage: PathBuf,
     target: PathBuf,
+    /// Whether it was attached to the node before.
+    #[serde(default)]
+    attached: bool,
 }
 
 impl Shown {
@@ -53,6 +59,7 @@ impl Shown {
             handle: csi.handle.clone(),
             stage: stages.join(&csi.driver).join(name).join("globalmount"),
             target: target.to_owned(),
+            attached: csi.attached.is_some(),
         }
     }
 
@@ -60,6 +67,11 @@ impl Shown {
     pub(super) fn note(&self, folder: &Path, volume: &str) -> io::Result<()> {
         private::folder(folder, 0o750)?;
         fs::write(folder.join(format!("{volume}.json")), serde_json::to_vec(self)?)
+    }
+
+    /// As the agent knows it.
+    pub(super) fn of_pod(self, pod: String) -> ShownVolume {
+        ShownVolume { pod, driver: self.driver, handle: self.handle, attached: self.attached }
     }
 
     /// Whether another pod is shown the same, by what is noted below the folders of pods.
@@ -98,11 +110,13 @@ pub(super) async fn show(
     note().map_err(|error| failed(&csi.driver, error))?;
     let capability = Some(capability(csi));
     let volume_context: HashMap<_, _> = csi.attributes.clone().into_iter().collect();
+    let publish_context = csi.attached.clone().unwrap_or_default();
     let stages = driver.stages().await?;
     if stages && !csi.ephemeral {
         private::folders(&shown.stage, 0o750).map_err(|error| failed(&csi.driver, error))?;
         let request = StageRequest {
             volume_id: csi.handle.clone(),
+            publish_context: publish_context.clone(),
             staging_target_path: text(&shown.stage),
             volume_capability: capability.clone(),
             volume_context: volume_context.clone(),
@@ -111,6 +125,7 @@ pub(super) async fn show(
     }
     let request = PublishRequest {
         volume_id: csi.handle.clone(),
+        publish_context,
         staging_target_path: if stages && !csi.ephemeral { text(&shown.stage) } else { String::new() },
         target_path: text(&shown.target),
         volume_capability: capability,
@@ -157,9 +172,7 @@ struct Driver {
 impl Driver {
     /// The driver of a name, among those that have registered.
     async fn find(registry: &Path, name: &str) -> Result<Self, HostError> {
-        let entries = fs::read_dir(registry).into_iter().flatten().flatten();
-        let sockets: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        for socket in sockets.into_iter().filter(|path| path.extension() == Some(OsStr::new("sock"))) {
+        for socket in sockets(registry) {
             let plugin = Self { name: name.to_owned(), channel: connect(&socket, name)? };
             // What does not answer is not the one that is looked for.
             let Ok(info) = plugin.ask(InfoRequest {}).await else { continue };
@@ -188,6 +201,15 @@ impl Driver {
             Err(_) => Err(failed(&self.name, format!("it does not answer within {PATIENCE:?}"))),
         }
     }
+}
+
+/// The sockets of those that have registered, whether anybody answers there or not.
+fn sockets(registry: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(registry).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let mut sockets: Vec<_> = paths.filter(|path| path.extension() == Some(OsStr::new("sock"))).collect();
+    sockets.sort();
+    sockets
 }
 
 fn connect(socket: &Path, name: &str) -> Result<Channel, HostError> {

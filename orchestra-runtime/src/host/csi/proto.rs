@@ -1,12 +1,14 @@
 //! The messages of the Container Storage Interface, as far as a node calls its drivers, and of the kubelet's registration of
 //! plugins; with the numbers that their definitions give their fields.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::host::calls::calls;
 
 calls! {
     "/pluginregistration.Registration/GetInfo" InfoRequest -> PluginInfo,
+    "/pluginregistration.Registration/NotifyRegistrationStatus" RegistrationStatus -> Empty,
+    "/csi.v1.Node/NodeGetInfo" NodeInfoRequest -> NodeInfo,
     "/csi.v1.Node/NodeGetCapabilities" CapabilitiesRequest -> CapabilitiesResponse,
     "/csi.v1.Node/NodeStageVolume" StageRequest -> Empty,
     "/csi.v1.Node/NodeUnstageVolume" UnstageRequest -> Empty,
@@ -33,6 +35,37 @@ pub(super) struct PluginInfo {
     pub(super) endpoint: String,
     #[prost(string, repeated, tag = "4")]
     pub(super) supported_versions: Vec<String>,
+}
+
+/// Tells a plugin what came of its registration.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RegistrationStatus {
+    #[prost(bool, tag = "1")]
+    pub(super) plugin_registered: bool,
+    #[prost(string, tag = "2")]
+    pub(super) error: String,
+}
+
+/// Asks a driver what it calls this machine.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NodeInfoRequest {}
+
+/// What it calls it, how many volumes it can have there, and where it is.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NodeInfo {
+    #[prost(string, tag = "1")]
+    pub(super) node_id: String,
+    #[prost(int64, tag = "2")]
+    pub(super) max_volumes_per_node: i64,
+    #[prost(message, optional, tag = "3")]
+    pub(super) accessible_topology: Option<Topology>,
+}
+
+/// A place, by the words of a driver.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Topology {
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub(super) segments: BTreeMap<String, String>,
 }
 
 /// Asks what a driver can do on a node.
@@ -95,6 +128,8 @@ pub(super) struct AccessMode {
 pub(super) struct StageRequest {
     #[prost(string, tag = "1")]
     pub(super) volume_id: String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub(super) publish_context: BTreeMap<String, String>,
     #[prost(string, tag = "3")]
     pub(super) staging_target_path: String,
     #[prost(message, optional, tag = "4")]
@@ -117,6 +152,8 @@ pub(super) struct UnstageRequest {
 pub(super) struct PublishRequest {
     #[prost(string, tag = "1")]
     pub(super) volume_id: String,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub(super) publish_context: BTreeMap<String, String>,
     #[prost(string, tag = "3")]
     pub(super) staging_target_path: String,
     #[prost(string, tag = "4")]

@@ -9,12 +9,14 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use orchestra_core::node::VolumeHost;
+use orchestra_core::node::{CsiDriver, VolumeHost};
 use orchestra_core::runtime::PodRef;
 use prost::Message as _;
 use tokio::net::UnixListener;
 
-use super::proto::{CapabilitiesResponse, Capability, Empty, PluginInfo};
+use super::proto::{
+    CapabilitiesResponse, Capability, Empty, NodeInfo, PluginInfo, RegistrationStatus, Topology,
+};
 use super::*;
 use crate::host::Volumes;
 
@@ -50,6 +52,17 @@ fn answer(path: &str, message: &[u8], asked: &Asked) -> Vec<u8> {
             PluginInfo { r#type: "CSIPlugin".into(), name: "folders.test".into(), ..PluginInfo::default() }
                 .encode_to_vec()
         }
+        "NodeGetInfo" => {
+            note("who".into());
+            let segments = [("folders.test/rack".to_owned(), "r1".to_owned())].into();
+            let accessible_topology = Some(Topology { segments });
+            NodeInfo { node_id: "machine-1".into(), max_volumes_per_node: 8, accessible_topology }
+                .encode_to_vec()
+        }
+        "NotifyRegistrationStatus" => {
+            note(format!("registered {}", RegistrationStatus::decode(message).unwrap().plugin_registered));
+            Empty {}.encode_to_vec()
+        }
         "NodeGetCapabilities" => {
             let rpc = Some(Rpc { r#type: Rpc::STAGES });
             CapabilitiesResponse { capabilities: vec![Capability { rpc }] }.encode_to_vec()
@@ -57,7 +70,8 @@ fn answer(path: &str, message: &[u8], asked: &Asked) -> Vec<u8> {
         "NodeStageVolume" => {
             let request = StageRequest::decode(message).unwrap();
             fs::write(Path::new(&request.staging_target_path).join("data"), &request.volume_id).unwrap();
-            note(format!("stage {} {:?}", request.volume_id, request.volume_context.get("size")));
+            let (size, device) = (request.volume_context.get("size"), request.publish_context.get("device"));
+            note(format!("stage {} {size:?} {device:?}", request.volume_id));
             Empty {}.encode_to_vec()
         }
         "NodePublishVolume" => {
@@ -111,6 +125,7 @@ async fn a_driver_shows_a_volume_and_takes_it_back() {
         handle: "vol/1".into(),
         access_mode: "ReadWriteMany".into(),
         attributes: [("size".to_owned(), "1Gi".to_owned())].into(),
+        attached: Some([("device".to_owned(), "/dev/x".to_owned())].into()),
         ..Csi::default()
     };
     let missing = volumes.csi(&pod("a"), "v", &csi).await.unwrap_err().to_string();
@@ -122,12 +137,17 @@ async fn a_driver_shows_a_volume_and_takes_it_back() {
     assert_eq!(fs::read_to_string(path.join("data")).unwrap(), "vol/1");
     volumes.csi(&pod("b"), "v", &csi).await.unwrap();
     let taken = || std::mem::take(&mut *asked.lock().unwrap());
-    let once = ["stage vol/1 Some(\"1Gi\")", "publish vol/1 5 false"];
+    let once = ["stage vol/1 Some(\"1Gi\") Some(\"/dev/x\")", "publish vol/1 5 false"];
     assert_eq!(taken(), [once, once].concat());
     volumes.remove_pod("u-a").await.unwrap();
     assert_eq!(taken(), ["unpublish vol/1"], "another pod has it too");
     // Whoever is started again finds what there is to take back.
     let again = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let shown = again.csi_shown().await.unwrap();
+    let shown: Vec<_> = shown.iter().map(|it| (&*it.pod, &*it.driver, &*it.handle, it.attached)).collect();
+    assert_eq!(shown, [("u-b", "folders.test", "vol/1", true)]);
+    again.take_back("u-b").await.unwrap();
+    assert_eq!(again.csi_shown().await.unwrap(), []);
     again.remove_pod("u-b").await.unwrap();
     assert_eq!(taken(), ["unpublish vol/1", "unstage vol/1"]);
     assert_eq!(again.pods().await.unwrap(), [""; 0]);
@@ -146,4 +166,31 @@ async fn what_a_driver_still_shows_is_kept_until_it_takes_it_back() {
     shown.note(&own.join(FOLDER), "v").unwrap();
     assert!(volumes.remove_pod("u").await.is_err(), "its driver is away");
     assert_eq!(volumes.pods().await.unwrap(), ["u"]);
+}
+
+#[tokio::test]
+async fn a_driver_is_asked_once_what_it_calls_the_machine_and_told_that_it_is_registered() {
+    let place = tempfile::tempdir().unwrap();
+    let (registry, asked) = (place.path().join("registry"), Asked::default());
+    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    assert_eq!(volumes.csi_drivers().await.unwrap(), [], "there is no such folder");
+    fs::create_dir(&registry).unwrap();
+    drop(UnixListener::bind(registry.join("dead.sock")).unwrap());
+    serve(&registry.join("folders.sock"), &asked);
+    let driver = CsiDriver {
+        name: "folders.test".into(),
+        node_id: "machine-1".into(),
+        topology: [("folders.test/rack".to_owned(), "r1".to_owned())].into(),
+        most_volumes: Some(8),
+    };
+    for _ in 0..3 {
+        assert_eq!(volumes.csi_drivers().await.unwrap(), [driver.clone()]);
+    }
+    assert_eq!(*asked.lock().unwrap(), ["who", "registered true"]);
+    // It comes back, as another.
+    fs::remove_file(registry.join("folders.sock")).unwrap();
+    assert_eq!(volumes.csi_drivers().await.unwrap(), []);
+    serve(&registry.join("folders.sock"), &asked);
+    assert_eq!(volumes.csi_drivers().await.unwrap(), [driver]);
+    assert_eq!(asked.lock().unwrap().len(), 4);
 }

@@ -19,7 +19,7 @@ use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 #[cfg(feature = "csi")]
-use orchestra_core::node::Csi;
+use orchestra_core::node::{Csi, CsiDriver, ShownVolume};
 use orchestra_core::node::{EmptyDir, FileSet, HostError, Nfs, PodFile, SubPath, VolumeHost, VolumeUsage};
 use orchestra_core::runtime::PodRef;
 use rustix::mount::MountFlags;
@@ -47,6 +47,8 @@ pub struct Volumes {
     /// Where drivers register.
     #[cfg(feature = "csi")]
     drivers: PathBuf,
+    #[cfg(feature = "csi")]
+    registered: csi::Registered,
 }
 
 impl Volumes {
@@ -57,6 +59,8 @@ impl Volumes {
             own_rights: false,
             #[cfg(feature = "csi")]
             drivers: csi::REGISTRY.into(),
+            #[cfg(feature = "csi")]
+            registered: csi::Registered::default(),
         }
     }
 
@@ -70,7 +74,7 @@ impl Volumes {
 
     /// Has drivers take back what they show to a pod.
     #[cfg(feature = "csi")]
-    async fn take_back(&self, uid: &str) -> Result<(), HostError> {
+    async fn drivers_take_back(&self, uid: &str) -> Result<(), HostError> {
         let folder = self.pod(uid)?.join(csi::FOLDER);
         let noted = csi::noted(&folder).map_err(|error| io_error(&folder, error))?;
         for (note, shown) in noted {
@@ -164,6 +168,27 @@ impl VolumeHost for Volumes {
         let folder = self.pod(&pod.uid)?.join(csi::FOLDER);
         csi::show(&self.drivers, csi, &shown, || shown.note(&folder, volume)).await?;
         Ok(place)
+    }
+
+    #[cfg(feature = "csi")]
+    async fn csi_drivers(&self) -> Result<Vec<CsiDriver>, HostError> {
+        Ok(self.registered.drivers(&self.drivers).await)
+    }
+
+    #[cfg(feature = "csi")]
+    async fn csi_shown(&self) -> Result<Vec<ShownVolume>, HostError> {
+        let mut all = Vec::new();
+        for uid in self.pods().await? {
+            let folder = self.pod(&uid)?.join(csi::FOLDER);
+            let noted = csi::noted(&folder).map_err(|error| io_error(&folder, error))?;
+            all.extend(noted.into_iter().map(|(_, shown)| shown.of_pod(uid.clone())));
+        }
+        Ok(all)
+    }
+
+    #[cfg(feature = "csi")]
+    async fn take_back(&self, uid: &str) -> Result<(), HostError> {
+        self.drivers_take_back(uid).await
     }
 
     async fn give_to_group(
@@ -281,7 +306,7 @@ impl VolumeHost for Volumes {
     /// What is mounted below goes first; while something of it stays, nothing is removed.
     async fn remove_pod(&self, uid: &str) -> Result<(), HostError> {
         #[cfg(feature = "csi")]
-        self.take_back(uid).await?;
+        self.drivers_take_back(uid).await?;
         let path = self.pod(uid)?;
         blocking(move || {
             let removed = match fs::canonicalize(&path) {

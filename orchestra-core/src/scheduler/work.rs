@@ -73,6 +73,13 @@ impl Worker {
             tracing::debug!(pod = %pod.name, node, error = %status, "devices not allocated");
             return not_bound();
         }
+        if let Err(status) = devices::until_ready(&self.client, pod, devices).await {
+            tracing::warn!(pod = %pod.name, node, error = %status, "devices not ready");
+            for allocation in devices {
+                self.give_back(pod, &allocation.claim.name).await;
+            }
+            return not_bound();
+        }
         if let Err(status) = bind_volumes(&self.client, node, volumes, self.patience(pod)).await {
             if !status.is_conflict() {
                 tracing::warn!(pod = %pod.name, node, error = %status, "volumes not bound");

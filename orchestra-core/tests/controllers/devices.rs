@@ -187,3 +187,95 @@ async fn pods_leave_a_device_that_drives_them_away_when_their_claim_says_so() {
     assert_eq!(hardy.metadata.deletion_timestamp, None);
     cluster.until_object::<Pod>("hardy", "is to go", is_leaving).await;
 }
+
+/// A slice of `n1` with one more device.
+async fn device(cluster: &Cluster, driver: &str, device: Value) {
+    let class = json!({"selectors": [{"cel": {"expression": format!("device.driver == '{driver}'")}}]});
+    cluster.create::<DeviceClass>(json!({"metadata": {"name": "special"}, "spec": class})).await;
+    cluster
+        .create::<ResourceSlice>(json!({"metadata": {"name": "special"}, "spec": {
+            "driver": driver, "nodeName": "n1", "devices": [device],
+            "pool": {"name": "special", "generation": 1, "resourceSliceCount": 1},
+        }}))
+        .await;
+}
+
+fn special(capacity: Option<&str>) -> Value {
+    let mut exactly = json!({"deviceClassName": "special"});
+    if let Some(memory) = capacity {
+        exactly["capacity"] = json!({"requests": {"memory": memory}});
+    }
+    json!({"devices": {"requests": [{"name": "it", "exactly": exactly}]}})
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_share_a_device_for_as_long_as_there_is_some_left_of_it() {
+    let cluster = with_devices().await;
+    let card = json!({
+        "name": "card", "allowMultipleAllocations": true, "capacity": {"memory": {"value": "10Gi"}},
+    });
+    device(&cluster, "shared.example.com", card).await;
+    let template = json!({"metadata": {"name": "some"}, "spec": {"spec": special(Some("4Gi"))}});
+    cluster.create::<ResourceClaimTemplate>(template).await;
+    for name in ["one", "two"] {
+        cluster.create::<Pod>(pod(name, "web", json!({"resourceClaimTemplateName": "some"}))).await;
+        assert_eq!(placed(&cluster, name).await["spec"]["nodeName"], "n1");
+    }
+    let mut shares: Vec<String> = Vec::new();
+    for claim in cluster.api::<ResourceClaim>().list().await.unwrap() {
+        let allocation = claim.status.unwrap().allocation.unwrap();
+        assert!(allocation.allocation_timestamp.is_some());
+        for result in allocation.devices.unwrap().results.unwrap() {
+            assert_eq!(result.consumed_capacity.unwrap()["memory"].0, "4Gi");
+            shares.extend(result.share_id);
+        }
+    }
+    shares.dedup();
+    assert_eq!(shares.len(), 2, "each share has an id of its own: {shares:?}");
+    cluster.create::<Pod>(pod("late", "web", json!({"resourceClaimTemplateName": "some"}))).await;
+    waits(&cluster, "late", "cannot allocate all claims").await;
+    let gone = orchestra_core::api::DeleteOptions { grace_period: Some(0), ..Default::default() };
+    cluster.api::<Pod>().delete_with("one", gone).await.unwrap();
+    placed(&cluster, "late").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_is_bound_when_the_driver_has_prepared_its_device_and_not_if_it_cannot() {
+    let cluster = with_devices().await;
+    let far = json!({
+        "name": "far", "bindingConditions": ["Attached"], "bindingFailureConditions": ["Lost"], "bindsToNode": true,
+    });
+    device(&cluster, "far.example.com", far).await;
+    cluster.create::<ResourceClaim>(json!({"metadata": {"name": "it"}, "spec": special(None)})).await;
+    cluster.create::<Pod>(pod("p", "web", json!({"resourceClaimName": "it"}))).await;
+    let allocated = async |is: bool| {
+        let is_it = |it: &Value| it["status"]["allocation"].is_object() == is;
+        cluster.until_object::<ResourceClaim>("it", "has its device, or not", is_it).await
+    };
+    let say = async |condition: &str| {
+        let time = "2026-01-01T00:00:00Z";
+        let condition = json!({
+            "type": condition, "status": "True", "reason": "Said", "message": "", "lastTransitionTime": time,
+        });
+        let device = json!({
+            "driver": "far.example.com", "pool": "special", "device": "far", "conditions": [condition],
+        });
+        let status = Patch::Merge(json!({"status": {"devices": [device]}}));
+        cluster.api::<ResourceClaim>().patch_status("it", status).await.unwrap();
+    };
+    let node = async || cluster.api::<Pod>().get("p").await.unwrap().spec.unwrap().node_name;
+    allocated(true).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(node().await, None, "its driver is not ready");
+    // It is given back when the driver cannot prepare it, and chosen anew.
+    say("Lost").await;
+    allocated(false).await;
+    assert_eq!(node().await, None);
+    allocated(true).await;
+    // So it is when the driver says nothing for ten minutes.
+    tokio::time::sleep(Duration::from_secs(590)).await;
+    allocated(false).await;
+    allocated(true).await;
+    say("Attached").await;
+    assert_eq!(placed(&cluster, "p").await["spec"]["nodeName"], "n1");
+}

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::resource::v1 as api;
 use serde_json::{Value, json};
 
+use super::capacity::{self, Amounts};
 use super::view::{DeviceClaim, DeviceClassInfo, Held, Nodes, Way, qualified};
-use super::{Counters, DeviceId, Devices, Wanted, give, take};
+use super::{Counters, Devices, Share, Taken, Wanted, give, take};
 use crate::expression::Attribute;
 use crate::scheduler::volumes::At;
 
@@ -22,7 +23,7 @@ pub(crate) struct Allocation {
     pub(crate) claim: Arc<DeviceClaim>,
     /// What its status is to say; `None`: it says so already.
     pub(super) result: Option<Value>,
-    taken: Vec<DeviceId>,
+    taken: Taken,
 }
 
 impl Allocation {
@@ -37,8 +38,8 @@ impl Allocation {
         self.result.as_ref()
     }
 
-    /// The devices that nobody else may have.
-    pub(super) fn taken(&self) -> Vec<DeviceId> {
+    /// The devices that it takes.
+    pub(super) fn taken(&self) -> Taken {
         self.taken.clone()
     }
 }
@@ -67,7 +68,7 @@ impl Wanted {
             .claims
             .iter()
             .filter(|claim| claim.allocated.is_some())
-            .map(|claim| Allocation { claim: Arc::clone(claim), result: None, taken: Vec::new() })
+            .map(|claim| Allocation { claim: Arc::clone(claim), result: None, taken: Taken::default() })
             .collect();
         if !new.is_empty() {
             let mut search = match Search::new(devices, &new, at) {
@@ -91,12 +92,13 @@ struct Request<'d> {
 }
 
 /// A device that was chosen.
-#[derive(Clone, Copy)]
 struct Chosen<'d> {
     claim: usize,
     way: &'d Way,
     class: &'d DeviceClassInfo,
     device: usize,
+    /// What is given of one that others may have too.
+    share: Option<Amounts>,
 }
 
 struct Search<'d> {
@@ -107,6 +109,8 @@ struct Search<'d> {
     counters: Vec<Counters>,
     /// Of the devices there, those that somebody has.
     taken: HashSet<usize>,
+    /// What is given of those that several may have.
+    shares: HashMap<usize, Share>,
     chosen: Vec<Chosen<'d>>,
     steps: usize,
     fault: Option<String>,
@@ -120,11 +124,12 @@ impl<'d> Search<'d> {
             there: Vec::new(),
             counters: Vec::new(),
             taken: HashSet::new(),
+            shares: HashMap::new(),
             chosen: Vec::new(),
             steps: 0,
             fault: None,
         };
-        let taken = devices.taken();
+        let (taken, shared) = (devices.taken(), devices.shared());
         let mut partial = false;
         for pool in devices.pools().into_values() {
             let here = |device: &&Arc<Held>| {
@@ -139,14 +144,21 @@ impl<'d> Search<'d> {
             for (set, name, amount) in pool.slices.iter().copied().flat_map(|slice| &slice.counters) {
                 counters.insert((set.clone(), name.clone()), *amount);
             }
-            all().filter(|device| taken.contains(&device.id)).for_each(|it| give(&mut counters, it, false));
-            for device in all().filter(here).filter(|device| !device.is_beyond_us) {
-                if taken.contains(&device.id) {
-                    search.taken.insert(search.there.len());
-                }
-                search.there.push((&**device, search.counters.len()));
-            }
+            let had = |device: &&Arc<Held>| taken.contains(&device.id) || shared.contains_key(&device.id);
+            all().filter(had).for_each(|it| give(&mut counters, it, false));
+            let pool = search.counters.len();
+            search.there.extend(all().filter(here).map(|device| (&**device, pool)));
             search.counters.push(counters);
+        }
+        // Those for which nobody has to be waited come first.
+        search.there.sort_by_key(|(device, _)| device.conditions.is_some());
+        for (index, (device, _)) in search.there.iter().enumerate() {
+            if taken.contains(&device.id) {
+                search.taken.insert(index);
+            }
+            if let Some(share) = shared.get(&device.id) {
+                search.shares.insert(index, share.clone());
+            }
         }
         for (number, claim) in claims.iter().enumerate() {
             for ways in &claim.requests {
@@ -218,7 +230,9 @@ impl<'d> Search<'d> {
         if count == 0 {
             return self.request(number + 1);
         }
-        if fitting.len() < count {
+        // One that several may have, a request may have several times.
+        let again = |device: &usize| self.there[*device].0.seen.is_shared;
+        if fitting.len() < count && !fitting.iter().any(again) {
             return false;
         }
         for (at, device) in fitting.iter().enumerate() {
@@ -227,7 +241,8 @@ impl<'d> Search<'d> {
                 return false;
             }
             if self.choose(by, *device) {
-                if self.some(number, by, &fitting[at + 1..], count - 1) {
+                let next = at + usize::from(!self.there[*device].0.seen.is_shared);
+                if self.some(number, by, &fitting[next..], count - 1) {
                     return true;
                 }
                 self.put_back();
@@ -249,17 +264,14 @@ impl<'d> Search<'d> {
     }
 
     fn choose(&mut self, (claim, way, class): (usize, &'d Way, &'d DeviceClassInfo), device: usize) -> bool {
-        if !way.is_admin && self.taken.contains(&device) {
-            return false;
-        }
-        let (held, pool) = self.there[device];
-        if !way.is_admin && !take(&mut self.counters[pool], held) {
-            return false;
-        }
-        self.chosen.push(Chosen { claim, way, class, device });
-        if !way.is_admin {
-            self.taken.insert(device);
-        }
+        let share = match way.is_admin {
+            true => None,
+            false => match self.take(way, device) {
+                Some(share) => share,
+                None => return false,
+            },
+        };
+        self.chosen.push(Chosen { claim, way, class, device, share });
         if self.agrees(claim) {
             return true;
         }
@@ -267,10 +279,40 @@ impl<'d> Search<'d> {
         false
     }
 
+    /// Takes a device, or a share of it, whose amounts are answered then; `None` if that cannot be.
+    fn take(&mut self, way: &Way, device: usize) -> Option<Option<Amounts>> {
+        let (held, pool) = self.there[device];
+        let given = capacity::given(&held.capacities, &way.capacity)?;
+        if !held.seen.is_shared {
+            let is_free = !self.taken.contains(&device) && take(&mut self.counters[pool], held);
+            return is_free.then(|| {
+                self.taken.insert(device);
+                None
+            });
+        }
+        let share = self.shares.entry(device).or_default();
+        // However many have it, it takes of the pool's counters once.
+        let is_left = capacity::is_left(&held.capacities, &share.amounts, &given)
+            && (share.by > 0 || take(&mut self.counters[pool], held));
+        is_left.then(|| {
+            share.give(&given);
+            Some(given)
+        })
+    }
+
     fn put_back(&mut self) {
-        let Some(Chosen { way, device, .. }) = self.chosen.pop() else { return };
-        if !way.is_admin {
-            self.taken.remove(&device);
+        let Some(Chosen { way, device, share, .. }) = self.chosen.pop() else { return };
+        if way.is_admin {
+            return;
+        }
+        let is_free = match (share, self.shares.get_mut(&device)) {
+            (Some(amounts), Some(share)) => {
+                share.take_back(&amounts);
+                share.by == 0
+            }
+            _ => self.taken.remove(&device),
+        };
+        if is_free {
             let (held, pool) = self.there[device];
             give(&mut self.counters[pool], held, true);
         }
@@ -310,7 +352,8 @@ impl<'d> Search<'d> {
         let chosen = || self.chosen.iter().filter(|chosen| chosen.claim == number);
         let results: Vec<Value> = chosen()
             .map(|chosen| {
-                let id = &self.there[chosen.device].0.id;
+                let held = self.there[chosen.device].0;
+                let id = &held.id;
                 let mut result = json!({
                     "request": chosen.way.name, "driver": *id.driver, "pool": *id.pool, "device": *id.device,
                 });
@@ -319,6 +362,14 @@ impl<'d> Search<'d> {
                 }
                 if !chosen.way.tolerations.is_empty() {
                     result["tolerations"] = json!(chosen.way.tolerations);
+                }
+                if let Some(amounts) = &chosen.share {
+                    let amounts = amounts.iter().map(|(name, amount)| (name.clone(), amount.to_string()));
+                    result["consumedCapacity"] = amounts.collect();
+                }
+                if let Some(conditions) = held.conditions.as_ref().filter(|_| !chosen.way.is_admin) {
+                    result["bindingConditions"] = json!(conditions.ready);
+                    result["bindingFailureConditions"] = json!(conditions.failed);
                 }
                 result
             })
@@ -345,8 +396,14 @@ impl<'d> Search<'d> {
         if let Some(selector) = nodes(chosen().map(|chosen| self.there[chosen.device].0), node) {
             result["nodeSelector"] = selector;
         }
-        let taken = chosen().filter(|chosen| !chosen.way.is_admin);
-        let taken = taken.map(|chosen| self.there[chosen.device].0.id.clone()).collect();
+        let mut taken = Taken::default();
+        for chosen in chosen().filter(|chosen| !chosen.way.is_admin) {
+            let id = self.there[chosen.device].0.id.clone();
+            match &chosen.share {
+                Some(amounts) => taken.shares.push((id, amounts.clone())),
+                None => taken.whole.push(id),
+            }
+        }
         Allocation { claim: Arc::clone(claim), result: Some(result), taken }
     }
 }
@@ -370,17 +427,20 @@ fn is_tolerated(taint: &api::DeviceTaint, tolerations: &[api::DeviceToleration])
     !matches!(&*taint.effect, "NoSchedule" | "NoExecute") || tolerations.iter().any(tolerates)
 }
 
+fn only(node: &str) -> Value {
+    json!({"nodeSelectorTerms": [{
+        "matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}],
+    }]})
+}
+
 /// The nodes on which all of the devices can be used; `None`: every node.
 fn nodes<'h>(devices: impl Iterator<Item = &'h Held>, node: &str) -> Option<Value> {
     let mut terms: Vec<core::NodeSelectorRequirement> = Vec::new();
     let mut fields: Vec<core::NodeSelectorRequirement> = Vec::new();
     for device in devices {
         match &device.nodes {
-            Some(Nodes::Named(_)) => {
-                return Some(json!({"nodeSelectorTerms": [{
-                    "matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}],
-                }]}));
-            }
+            _ if device.binds_to_node => return Some(only(node)),
+            Some(Nodes::Named(_)) => return Some(only(node)),
             Some(Nodes::Selected(selector)) => {
                 for term in &selector.1.node_selector_terms {
                     terms.extend(term.match_expressions.iter().flatten().cloned());

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Allocation;
 use crate::api::{Client, Patch, Reason, Status};
+use crate::clock::random_uid;
 use crate::meta::ObjectName;
 use crate::scheduler::pod::PodInfo;
 
@@ -62,7 +63,7 @@ async fn once(client: &Client, pod: &PodInfo, allocation: &Allocation) -> Result
             }});
             claim = claims.patch(name, Patch::Merge(patch)).await?;
         }
-        change["allocation"] = result.clone();
+        change["allocation"] = settled(client, result.clone());
     } else if status.allocation.is_none() {
         return Err(other("it has nothing any more"));
     }
@@ -78,6 +79,19 @@ async fn once(client: &Client, pod: &PodInfo, allocation: &Allocation) -> Result
         "metadata": {"resourceVersion": claim.metadata.resource_version}, "status": change,
     });
     claims.patch_status(name, Patch::Merge(patch)).await.map(drop)
+}
+
+/// What was chosen, with what is only known when it is written: since when it is had, and what tells one share of a device from
+/// another.
+fn settled(client: &Client, mut allocation: Value) -> Value {
+    let now = client.clock().now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    allocation["allocationTimestamp"] = now.into();
+    for result in allocation["devices"]["results"].as_array_mut().into_iter().flatten() {
+        if result.get("consumedCapacity").is_some() {
+            result["shareID"] = random_uid(&**client.clock()).as_str().into();
+        }
+    }
+    allocation
 }
 
 /// Has a claim give its devices back, which nobody but a pod that cannot use them uses.

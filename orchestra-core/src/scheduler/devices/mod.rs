@@ -4,12 +4,14 @@
 //! claim by one node or several. [`Wanted`] is what a pod's claims ask of a node, [`allocate`](Wanted::allocate) a search
 //! through the devices there; what was chosen is written into the status of the claims before the pod is bound (`bind`).
 //!
-//! Not chosen are devices that several claims share by capacity, and those with conditions that their driver has to fulfil
-//! before a pod may be bound.
+//! Of a device that several claims may have at a time each is given a portion (`capacity`). Where a driver has to prepare a
+//! device first, the pod is not bound before the driver says in the status of the claim that it has (`ready`).
 
 mod allocate;
 mod bind;
+mod capacity;
 mod demand;
+mod ready;
 mod view;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
+use self::capacity::Amounts;
 use self::view::{Held, SliceInfo as Slice};
 use crate::meta::{ObjectName, Uid};
 use crate::quantity::Quantity;
@@ -24,6 +27,7 @@ use crate::quantity::Quantity;
 pub(crate) use self::allocate::{Allocation, OnNode};
 pub(crate) use self::bind::{release, reserve};
 pub(crate) use self::demand::Wanted;
+pub(crate) use self::ready::until_ready;
 pub(crate) use self::view::{DeviceClaim, DeviceClassInfo, SliceInfo};
 
 /// A device of the cluster.
@@ -41,7 +45,16 @@ pub(crate) struct Devices {
     slices: BTreeMap<Arc<str>, Arc<Slice>>,
     claims: HashMap<ObjectName, Arc<DeviceClaim>>,
     /// What claims are about to have, before they say so themselves.
-    assumed: HashMap<Uid, Vec<DeviceId>>,
+    assumed: HashMap<Uid, Taken>,
+}
+
+/// The devices that a claim has.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken {
+    /// Those that nobody else may have.
+    whole: Vec<DeviceId>,
+    /// Those that others may have too, with what it is given of each.
+    shares: Vec<(DeviceId, Amounts)>,
 }
 
 /// What a driver has in one place, of the newest generation.
@@ -105,11 +118,24 @@ impl Devices {
         self.assumed.retain(|claim, _| !claims.contains(claim));
     }
 
-    /// The devices that claims have or are about to have.
-    fn taken(&self) -> HashSet<&DeviceId> {
+    /// What claims have or are about to have.
+    fn held(&self) -> impl Iterator<Item = &Taken> {
         let allocated = self.claims.values().filter_map(|claim| claim.allocated.as_ref());
-        let allocated = allocated.flat_map(|allocated| &allocated.devices);
-        allocated.chain(self.assumed.values().flatten()).collect()
+        allocated.map(|allocated| &allocated.taken).chain(self.assumed.values())
+    }
+
+    /// The devices that are somebody's alone.
+    fn taken(&self) -> HashSet<&DeviceId> {
+        self.held().flat_map(|taken| &taken.whole).collect()
+    }
+
+    /// What is given of those that several may have.
+    fn shared(&self) -> HashMap<&DeviceId, Share> {
+        let mut shared: HashMap<&DeviceId, Share> = HashMap::new();
+        for (device, amounts) in self.held().flat_map(|taken| &taken.shares) {
+            shared.entry(device).or_default().give(amounts);
+        }
+        shared
     }
 
     fn pools(&self) -> BTreeMap<&(Arc<str>, Arc<str>), Pool<'_>> {
@@ -123,6 +149,26 @@ impl Devices {
             }
         }
         pools
+    }
+}
+
+/// What is given of a device that several may have.
+#[derive(Clone, Debug, Default)]
+struct Share {
+    /// By how many it is had.
+    by: usize,
+    amounts: Amounts,
+}
+
+impl Share {
+    fn give(&mut self, amounts: &Amounts) {
+        self.by += 1;
+        capacity::count(&mut self.amounts, amounts, false);
+    }
+
+    fn take_back(&mut self, amounts: &Amounts) {
+        self.by = self.by.saturating_sub(1);
+        capacity::count(&mut self.amounts, amounts, true);
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::resource::v1 as api;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 
-use super::DeviceId;
+use super::capacity::{Amounts, Capacity};
+use super::{DeviceId, Taken};
 use crate::expression::{Attribute, CompileError, Device, DeviceSelector};
 use crate::meta::{ObjectName, Uid};
 use crate::quantity::{ParseQuantityError, Quantity};
@@ -76,8 +78,18 @@ pub(super) struct Held {
     pub(super) taints: Vec<api::DeviceTaint>,
     /// What it takes of the counters of its pool, by set and name.
     pub(super) consumes: Vec<(String, String, Quantity)>,
-    /// Whether it is only to be had by steps that are not taken here: conditions before a pod is bound.
-    pub(super) is_beyond_us: bool,
+    pub(super) capacities: BTreeMap<String, Capacity>,
+    /// What its driver has to say of it before a pod may be bound, and what it says if that will not be.
+    pub(super) conditions: Option<Conditions>,
+    /// Whether whoever has it can only be where it was chosen.
+    pub(super) binds_to_node: bool,
+}
+
+/// Conditions in the status of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Conditions {
+    pub(super) ready: Vec<String>,
+    pub(super) failed: Vec<String>,
 }
 
 /// A part of what a driver has.
@@ -135,7 +147,9 @@ fn held(id: DeviceId, nodes: Option<Nodes>, device: api::Device) -> Result<Held,
         };
         seen.attributes.entry(domain).or_default().insert(name, value);
     }
+    let mut capacities = BTreeMap::new();
     for (name, capacity) in device.capacity.unwrap_or_default() {
+        capacities.insert(name.clone(), Capacity::read(&capacity)?);
         let (domain, name) = qualified(&name, &id.driver);
         seen.capacity.entry(domain).or_default().insert(name, Quantity::parse(&capacity.value.0)?);
     }
@@ -143,8 +157,12 @@ fn held(id: DeviceId, nodes: Option<Nodes>, device: api::Device) -> Result<Held,
     let consumes = consumes.flat_map(|taken| amounts(taken.counter_set, taken.counters));
     Ok(Held {
         consumes: consumes.collect::<Result<_, _>>()?,
-        // One device of several claims is shared by capacity, which is not counted here.
-        is_beyond_us: seen.is_shared || device.binding_conditions.is_some_and(|all| !all.is_empty()),
+        capacities,
+        conditions: device
+            .binding_conditions
+            .filter(|all| !all.is_empty())
+            .map(|ready| Conditions { ready, failed: device.binding_failure_conditions.unwrap_or_default() }),
+        binds_to_node: device.binds_to_node == Some(true),
         taints: device.taints.unwrap_or_default(),
         id,
         nodes,
@@ -197,6 +215,8 @@ pub(super) struct Way {
     /// How many devices; `None`: all there are.
     pub(super) count: Option<usize>,
     pub(super) is_admin: bool,
+    /// How much of each device.
+    pub(super) capacity: Amounts,
     pub(super) tolerations: Vec<api::DeviceToleration>,
 }
 
@@ -221,7 +241,7 @@ pub(crate) struct DeviceClaim {
 /// What a claim has.
 #[derive(Clone, Debug)]
 pub(super) struct Allocated {
-    pub(super) devices: Vec<DeviceId>,
+    pub(super) taken: Taken,
     /// `None`: it can be used on every node.
     pub(super) nodes: Option<CompiledNodeSelector>,
 }
@@ -235,14 +255,17 @@ impl DeviceClaim {
         let allocated = status.allocation.map(|allocation| {
             let nodes = allocation.node_selector.as_ref().map(NodeSelector::try_from).transpose()?;
             let results = allocation.devices.and_then(|devices| devices.results).unwrap_or_default();
-            let taken = results.into_iter().filter(|result| result.admin_access != Some(true));
-            let id = |result: api::DeviceRequestAllocationResult| DeviceId {
-                driver: result.driver.into(),
-                pool: result.pool.into(),
-                device: result.device.into(),
-            };
+            let mut taken = Taken::default();
+            for result in results.into_iter().filter(|result| result.admin_access != Some(true)) {
+                let (driver, pool) = (result.driver.into(), result.pool.into());
+                let id = DeviceId { driver, pool, device: result.device.into() };
+                match result.share_id {
+                    Some(_) => taken.shares.push((id, quantities(result.consumed_capacity)?)),
+                    None => taken.whole.push(id),
+                }
+            }
             let nodes = nodes.map(|nodes| nodes.compile());
-            Ok::<_, Unreadable>(Allocated { devices: taken.map(id).collect(), nodes })
+            Ok::<_, Unreadable>(Allocated { taken, nodes })
         });
         Ok(Self {
             name: entry.name().clone(),
@@ -258,6 +281,11 @@ impl DeviceClaim {
     }
 }
 
+fn quantities(given: Option<BTreeMap<String, Text>>) -> Result<Amounts, ParseQuantityError> {
+    let given = given.unwrap_or_default().into_iter();
+    given.map(|(name, amount)| Ok((name, Quantity::parse(&amount.0)?))).collect()
+}
+
 fn ways(request: api::DeviceRequest) -> Result<Vec<Way>, Unreadable> {
     let count = |mode: Option<String>, count: Option<i64>| match mode.as_deref() {
         Some("All") => None,
@@ -270,6 +298,7 @@ fn ways(request: api::DeviceRequest) -> Result<Vec<Way>, Unreadable> {
             selectors: compile(exactly.selectors)?,
             count: count(exactly.allocation_mode, exactly.count),
             is_admin: exactly.admin_access == Some(true),
+            capacity: quantities(exactly.capacity.and_then(|capacity| capacity.requests))?,
             tolerations: exactly.tolerations.unwrap_or_default(),
         }]);
     }
@@ -280,6 +309,7 @@ fn ways(request: api::DeviceRequest) -> Result<Vec<Way>, Unreadable> {
             selectors: compile(one.selectors)?,
             count: count(one.allocation_mode, one.count),
             is_admin: false,
+            capacity: quantities(one.capacity.and_then(|capacity| capacity.requests))?,
             tolerations: one.tolerations.unwrap_or_default(),
         })
     });

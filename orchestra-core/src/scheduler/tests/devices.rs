@@ -219,3 +219,94 @@ fn constraints_taints_counters_and_those_who_only_look() {
     claim(&mut snapshot, "f", json!({"requests": [exactly("r", json!({"adminAccess": true}))]}));
     assert_eq!(devices(&snapshot, &using(&["f"])), ["r=whole"]);
 }
+
+/// A request for so much memory of a device.
+fn of_memory(memory: &str, change: Value) -> Value {
+    let mut spec = json!({"capacity": {"requests": {"memory": memory}}});
+    super::lay_over(&mut spec, change);
+    json!({"requests": [exactly("r", spec)]})
+}
+
+#[test]
+fn a_device_that_several_may_have_is_given_in_portions_until_nothing_is_left() {
+    let mut snapshot = start();
+    let policy = json!({"default": "10Gi", "validRange": {"min": "5Gi", "step": "5Gi"}});
+    let memory = json!({"memory": {"value": "40Gi", "requestPolicy": policy}});
+    let card = json!({
+        "name": "card", "allowMultipleAllocations": true, "capacity": memory,
+        "consumesCounters": [{"counterSet": "slots", "counters": {"slot": {"value": "1"}}}],
+    });
+    let other = json!({
+        "name": "whole", "consumesCounters": [{"counterSet": "slots", "counters": {"slot": {"value": "1"}}}],
+    });
+    let counters = json!([{"name": "slots", "counters": {"slot": {"value": "1"}}}]);
+    slice(&mut snapshot, "s", json!({"devices": [card, other], "sharedCounters": counters}));
+    let shares = |snapshot: &Snapshot, name: &str| -> Vec<String> {
+        let allocations = allocated(snapshot, &using(&[name]));
+        let results = allocations[0].status().unwrap()["devices"]["results"].as_array().unwrap().clone();
+        let memory = |it: &Value| it["consumedCapacity"]["memory"].as_str().unwrap().to_owned();
+        results.iter().map(|it| format!("{} {}", it["device"].as_str().unwrap(), memory(it))).collect()
+    };
+    claim(&mut snapshot, "more", of_memory("12Gi", json!({})));
+    assert_eq!(shares(&snapshot, "more"), ["card 15Gi"]);
+    let more = allocated(&snapshot, &using(&["more"]));
+    snapshot.devices.assume(&more);
+    // What says nothing has what is given then, and a request may have the device several times.
+    claim(&mut snapshot, "two", json!({"requests": [exactly("r", json!({"count": 2}))]}));
+    assert_eq!(shares(&snapshot, "two"), ["card 10Gi", "card 10Gi"]);
+    let two = allocated(&snapshot, &using(&["two"]));
+    snapshot.devices.assume(&two);
+    claim(&mut snapshot, "last", of_memory("6Gi", json!({})));
+    assert!(matches!(on(&snapshot, &using(&["last"])), OnNode::TooFew));
+    claim(&mut snapshot, "last", of_memory("1", json!({})));
+    assert_eq!(shares(&snapshot, "last"), ["card 5Gi"]);
+    // The counter of the pool is taken once for all of them, and by nobody else.
+    let whole = json!({"selectors": [{"cel": {"expression": "!device.allowMultipleAllocations"}}]});
+    claim(&mut snapshot, "whole", json!({"requests": [exactly("r", whole)]}));
+    assert!(matches!(on(&snapshot, &using(&["whole"])), OnNode::TooFew));
+    let given_back = [more[0].claim.uid.clone(), two[0].claim.uid.clone()];
+    snapshot.devices.release(&given_back);
+    assert_eq!(devices(&snapshot, &using(&["whole"])), ["r=whole"]);
+    // What a claim says that it has counts as well.
+    let result = json!({
+        "request": "r", "driver": "d", "pool": "p", "device": "card", "shareID": "s1",
+        "consumedCapacity": {"memory": "35Gi"},
+    });
+    let object = json!({
+        "metadata": {"namespace": "default"}, "spec": {"devices": of_memory("35Gi", json!({}))},
+        "status": {"allocation": {"devices": {"results": [result]}}},
+    });
+    let held = DeviceClaim::read(&entry("ResourceClaim", "held", object)).unwrap();
+    snapshot.devices.set_claim(&ObjectName::namespaced("default", "held"), Some(held));
+    assert!(matches!(on(&snapshot, &using(&["two"])), OnNode::TooFew));
+    assert_eq!(shares(&snapshot, "last"), ["card 5Gi"]);
+    // A capacity that no device has is had of none.
+    claim(
+        &mut snapshot,
+        "none",
+        json!({"requests": [exactly("r", json!({"capacity": {"requests": {"speed": "1"}}}))]}),
+    );
+    assert!(matches!(on(&snapshot, &using(&["none"])), OnNode::TooFew));
+}
+
+#[test]
+fn devices_for_which_nobody_has_to_be_waited_come_first() {
+    let mut snapshot = start();
+    let far = json!({
+        "name": "far", "bindingConditions": ["Attached"], "bindingFailureConditions": ["Lost"], "bindsToNode": true,
+    });
+    slice(
+        &mut snapshot,
+        "s",
+        json!({"nodeName": null, "allNodes": true, "devices": [far, {"name": "near"}]}),
+    );
+    claim(&mut snapshot, "one", json!({"requests": [exactly("r", json!({}))]}));
+    assert_eq!(devices(&snapshot, &using(&["one"])), ["r=near"]);
+    assert_eq!(allocated(&snapshot, &using(&["one"]))[0].status().unwrap().get("nodeSelector"), None);
+    claim(&mut snapshot, "two", json!({"requests": [exactly("r", json!({"count": 2}))]}));
+    let status = allocated(&snapshot, &using(&["two"]))[0].status().unwrap().clone();
+    assert_eq!(status["devices"]["results"][1]["bindingConditions"], json!(["Attached"]));
+    assert_eq!(status["devices"]["results"][1]["bindingFailureConditions"], json!(["Lost"]));
+    let fields = json!([{"key": "metadata.name", "operator": "In", "values": ["a"]}]);
+    assert_eq!(status["nodeSelector"], json!({"nodeSelectorTerms": [{"matchFields": fields}]}));
+}

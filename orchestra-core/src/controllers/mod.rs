@@ -60,7 +60,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 pub use self::api_service::ApiService;
-pub(crate) use self::api_service::announce;
+pub(crate) use self::api_service::{Seen as SeenMasters, announce};
 use self::autoscaler::MetricsSource;
 use self::certificates::CertificateAuthority;
 use self::load_balancer::AddressPool;

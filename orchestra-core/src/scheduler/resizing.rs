@@ -85,7 +85,7 @@ fn raise(asked: &mut Option<ResourcesView>, given: &ResourcesView, never: bool) 
         let given = given.requests.get(what);
         match (asked.get(what), given) {
             (Some(held), Some(given)) if *held >= *given && !never => {}
-            (_, Some(given)) => drop(asked.insert(what.to_owned(), given.clone())),
+            (_, Some(given)) => drop(asked.insert(what.to_owned(), *given)),
             (Some(_), None) if never => drop(asked.remove(what)),
             (_, None) => {}
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use orchestra_core::api::Patch;
+use orchestra_core::api::{Client, Patch};
 use orchestra_core::clock::run_virtual;
 use orchestra_core::cluster::{Cluster, Fork};
 use orchestra_core::explain::About;
@@ -33,6 +33,10 @@ fn cluster() -> Fork {
     let alive = run_virtual(1, None, |clock| async move {
         let cluster = Cluster::builder().clock(clock.clone()).fake_nodes(3).start().await.unwrap();
         let client = cluster.client();
+        // Pods that come before a node has joined are on the others.
+        while !all_are_ready(&client).await {
+            clock.sleep(Duration::from_millis(100)).await;
+        }
         create::<Deployment>(&client, web(6, "1")).await.unwrap();
         let mut each = of("agent", 1);
         each["spec"].as_object_mut().unwrap().remove("replicas");
@@ -52,6 +56,18 @@ fn cluster() -> Fork {
         fork
     });
     alive.unwrap()
+}
+
+/// Whether three nodes have joined and may be given pods.
+async fn all_are_ready(client: &Client) -> bool {
+    let nodes = client.cluster::<Node>().list().await.unwrap();
+    let untainted = |node: &Node| node.spec.as_ref().is_none_or(|spec| spec.taints.is_none());
+    nodes.len() == 3 && nodes.iter().all(|node| untainted(node) && is_ready(node))
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn asked(changes: impl IntoIterator<Item = Intervention>) -> Answer {

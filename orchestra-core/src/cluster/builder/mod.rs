@@ -24,7 +24,7 @@ use crate::api::access::{Authorizer, Chain, Masters, standard};
 use crate::api::{Admission, AuthorizerFactory, Caches, Client, Resource, Service, Status};
 use crate::clock::SharedClock;
 use crate::control::{Controller, Reconciler};
-use crate::controllers;
+use crate::controllers::{self, SeenMasters};
 use crate::network::Network;
 use crate::node::Config as NodeConfig;
 use crate::runtime::Runtime;
@@ -68,6 +68,8 @@ pub struct Builder {
     scheduler: Option<Configuration>,
     address: Option<(IpAddr, u16)>,
     standing: Option<Standing>,
+    /// What this master knows of others.
+    seen_masters: Arc<SeenMasters>,
     history: Option<Duration>,
     figures: bool,
     layer: Option<Layer>,

@@ -218,18 +218,19 @@ impl Builder {
 
     /// The service through which pods reach the API.
     fn api_service(&self) -> ApiService {
-        ApiService { ranges: self.ranges.clone(), address: self.address }
+        let seen = Arc::clone(&self.seen_masters);
+        ApiService { seen, ..ApiService::new(self.ranges.clone(), self.address) }
     }
 
     /// Says of one of several masters that it lives, and where it serves.
     fn announced(&self, client: &Client, stop: CancellationToken) -> Option<(CancellationToken, Task)> {
         let (Standing { identity, term }, (ip, port)) = self.standing.as_ref().zip(self.address)?;
         let (client, own) = (client.clone(), (identity.clone(), SocketAddr::new(ip, port), *term));
-        let clock = Arc::clone(client.clock());
+        let (clock, seen) = (Arc::clone(client.clock()), Arc::clone(&self.seen_masters));
         let ends = stop.clone();
         let work = move || {
             let shutdown = ends.clone().cancelled_owned();
-            announce(client.clone(), own.clone(), shutdown)
+            announce(client.clone(), own.clone(), Arc::clone(&seen), shutdown)
         };
         Some((stop, Task::start("apiserver-lease", clock, work)))
     }

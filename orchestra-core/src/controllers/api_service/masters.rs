@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
 use crate::api::{Client, Status};
 use crate::control::leader::TERM;
-use crate::watch::Entry;
+use crate::watch::{Entry, Query};
 
 pub(super) const NAMESPACE: &str = "kube-system";
 /// What Leases of masters have, in Kubernetes too.
@@ -21,19 +21,25 @@ const LABEL: (&str, &str) = ("apiserver.kubernetes.io/identity", "kube-apiserver
 const ADDRESS: &str = "orchestra.io/api-address";
 
 /// Says that a master lives, and where it serves, until `shutdown`; then that it does not any more. One that says nothing
-/// for a `term` is taken for dead.
+/// for a `term` is taken for dead. Meanwhile it looks at the others, and so knows them when it is to lead.
 pub(crate) async fn announce(
     client: Client,
     (identity, address, term): (String, SocketAddr, Duration),
+    seen: Arc<Seen>,
     shutdown: impl Future<Output = ()>,
 ) {
     let name = name(address);
     let mut shutdown = std::pin::pin!(shutdown);
-    loop {
-        if let Err(status) = renew(&client, &name, (&identity, address, term)).await {
+    for look in 0_u64.. {
+        if look.is_multiple_of(2)
+            && let Err(status) = renew(&client, &name, (&identity, address, term)).await
+        {
             tracing::debug!(error = %status, "a master did not say that it lives");
         }
-        let pause = client.clock().sleep(term / 3);
+        if let Ok(cache) = client.cache::<Lease>().await {
+            seen.look(&cache.list(&Query::namespace(NAMESPACE)), client.clock().elapsed());
+        }
+        let pause = client.clock().sleep(term / 6);
         if let Either::Left(_) = select(shutdown.as_mut(), pause).await {
             break;
         }
@@ -79,7 +85,7 @@ pub(super) fn is_masters(entry: &Entry) -> bool {
 
 /// What was seen of the Leases: how each was last, and when it was seen so first.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<String, (Option<LeaseSpec>, Duration)>);
+pub(crate) struct Seen(Mutex<HashMap<String, (Option<LeaseSpec>, Duration)>>);
 
 /// What is to be seen now.
 #[derive(Debug, Default)]
@@ -93,11 +99,12 @@ pub(super) struct Found {
 }
 
 impl Seen {
-    /// Looks at all Leases of masters.
-    pub(super) fn look(&mut self, leases: &[Arc<Entry>], now: Duration) -> Found {
+    /// Looks at all Leases of masters, which may be among others.
+    pub(super) fn look(&self, leases: &[Arc<Entry>], now: Duration) -> Found {
         let mut found = Found::default();
-        let before = std::mem::take(&mut self.0);
-        for entry in leases {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *seen);
+        for entry in leases.iter().filter(|entry| is_masters(entry)) {
             let Ok(lease) = entry.decode::<Lease>() else { continue };
             let address = lease.metadata.annotations.as_ref().and_then(|all| all.get(ADDRESS)?.parse().ok());
             let Some(address) = address else { continue };
@@ -116,7 +123,7 @@ impl Seen {
                 }
                 None => found.dead.push((name.clone(), Arc::clone(entry))),
             }
-            self.0.insert(name, (lease.spec, since));
+            seen.insert(name, (lease.spec, since));
         }
         found
     }

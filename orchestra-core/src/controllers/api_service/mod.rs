@@ -7,15 +7,15 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
-pub(crate) use self::masters::announce;
-use self::masters::{Found, Seen, is_masters};
+use self::masters::{Found, is_masters};
+pub(crate) use self::masters::{Seen, announce};
 use super::Host;
 use crate::admission::ServiceRanges;
 use crate::api::{Api, Client, DeleteOptions, Patch, Status, User};
@@ -36,9 +36,16 @@ pub struct ApiService {
     pub ranges: ServiceRanges,
     /// Where a host serves the API; `None` if none does, so that nothing is behind the Service but other masters.
     pub address: Option<(IpAddr, u16)>,
+    /// What is known of the other masters.
+    pub(crate) seen: Arc<Seen>,
 }
 
 impl ApiService {
+    /// The first address of these ranges, and where a host serves the API.
+    pub fn new(ranges: ServiceRanges, address: Option<(IpAddr, u16)>) -> Self {
+        Self { ranges, address, seen: Arc::default() }
+    }
+
     /// Makes the Service and its endpoints, or puts right what is not as it should be. `others` are masters that live
     /// beside this one.
     ///
@@ -140,14 +147,13 @@ async fn ensure<K: Object>(api: &Api<K>, name: &str, wanted: Value) -> Result<()
 
 /// Runs the controller that keeps them.
 pub(super) async fn run(host: Host, service: ApiService) -> Result<(), Status> {
-    let seen: Arc<Mutex<Seen>> = Arc::default();
     let reconcile = move |context: Context| {
-        let (service, seen) = (service.clone(), Arc::clone(&seen));
+        let service = service.clone();
         async move {
             if *context.name() != ours() {
                 return Ok::<_, Error>(Action::Done);
             }
-            let found = look(&context, &seen).await?;
+            let found = look(&context, &service.seen).await?;
             let client = context.client().as_user(api_server());
             service.ensure(&client, &found.live).await?;
             forget(&context, &client, &found, &service).await?;
@@ -166,11 +172,9 @@ pub(super) async fn run(host: Host, service: ApiService) -> Result<(), Status> {
     host.run(controller, reconcile).await
 }
 
-async fn look(context: &Context, seen: &Mutex<Seen>) -> Result<Found, Status> {
+async fn look(context: &Context, seen: &Seen) -> Result<Found, Status> {
     let leases = context.cache::<Lease>().await?.list(&Query::namespace(masters::NAMESPACE));
-    let leases: Vec<Arc<Entry>> = leases.into_iter().filter(|entry| is_masters(entry)).collect();
-    let now = context.clock().elapsed();
-    Ok(seen.lock().unwrap_or_else(PoisonError::into_inner).look(&leases, now))
+    Ok(seen.look(&leases, context.clock().elapsed()))
 }
 
 /// Takes away what is left of masters that live no more. One that renews its Lease meanwhile keeps it.

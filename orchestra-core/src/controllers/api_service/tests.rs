@@ -3,7 +3,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Endpoints;
 use serde_json::json;
 
-use super::masters::{Seen, is_masters};
+use super::masters::Seen;
 use super::*;
 use crate::control::leader::TERM;
 use crate::testing::{TestServer, until};
@@ -29,11 +29,8 @@ async fn masters_are_behind_the_service_for_as_long_as_they_say_that_they_live()
     let server = TestServer::builder().namespace(masters::NAMESPACE).start().await;
     let client = server.client();
     let leases = client.cache::<Lease>().await.unwrap();
-    let mut seen = Seen::default();
-    let mut look = || {
-        let all = leases.list(&Query::all()).into_iter().filter(|entry| is_masters(entry));
-        seen.look(&all.collect::<Vec<_>>(), client.clock().elapsed())
-    };
+    let seen = Seen::default();
+    let look = || seen.look(&leases.list(&Query::all()), client.clock().elapsed());
     let stop = tokio_util::sync::CancellationToken::new();
     let announced = |address: &str, stop: Option<tokio_util::sync::CancellationToken>| {
         let shutdown = async move {
@@ -42,7 +39,8 @@ async fn masters_are_behind_the_service_for_as_long_as_they_say_that_they_live()
                 None => std::future::pending().await,
             }
         };
-        tokio::spawn(announce(client.clone(), (format!("of-{address}"), at(address), TERM), shutdown))
+        let own = (format!("of-{address}"), at(address), TERM);
+        tokio::spawn(announce(client.clone(), own, Arc::default(), shutdown))
     };
     let polite = announced("10.0.0.1:6443", Some(stop.clone()));
     let killed = announced("[fd00::2]:6443", None);
@@ -65,8 +63,7 @@ async fn masters_are_behind_the_service_for_as_long_as_they_say_that_they_live()
     assert!((Duration::from_secs(10)..Duration::from_secs(17)).contains(&took), "{took:?}");
     assert_eq!(look().live, BTreeSet::new());
 
-    let service =
-        ApiService { ranges: ServiceRanges::default(), address: Some(([10, 0, 0, 3].into(), 6443)) };
+    let service = ApiService::new(ServiceRanges::default(), Some(([10, 0, 0, 3].into(), 6443)));
     service.ensure(&client, &both).await.unwrap();
     let made = client.api::<Endpoints>(NAMESPACE).get(NAME).await.unwrap();
     let ips = json!([{"ip": "10.0.0.1"}, {"ip": "10.0.0.3"}, {"ip": "fd00::2"}]);

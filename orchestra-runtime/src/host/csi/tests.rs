@@ -184,7 +184,7 @@ async fn a_driver_is_asked_once_what_it_calls_the_machine_and_told_that_it_is_re
         most_volumes: Some(8),
     };
     for _ in 0..3 {
-        assert_eq!(volumes.csi_drivers().await.unwrap(), [driver.clone()]);
+        assert_eq!(volumes.csi_drivers().await.unwrap(), std::slice::from_ref(&driver));
     }
     assert_eq!(*asked.lock().unwrap(), ["who", "registered true"]);
     // It comes back, as another.

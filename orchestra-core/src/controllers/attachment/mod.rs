@@ -28,6 +28,7 @@ use self::known::Known;
 use self::plan::{Attachment, Need, Observed, Plan, Step};
 use self::view::{
     AttachmentView, ClaimView, DriverView, NodeView, PodView, Source, VolumeView, attachment_name,
+    may_be_ours,
 };
 use super::Host;
 use crate::api::{Body, Operation, Status, Target};
@@ -235,8 +236,11 @@ impl Attacher {
         let unneeded = memory.get(context.name().name()).and_then(|memory| memory.unneeded.get(&name));
         let waited = unneeded.map(|since| context.clock().elapsed().saturating_sub(*since));
         Ok(Attachment {
-            // Of a volume that is gone it is not known what the attachment would be called.
-            ours: source.is_none_or(|source| attachment_name(source, &node) == name),
+            ours: match source {
+                Some(source) => attachment_name(source, &node) == name,
+                // Of a volume that is gone it is not known what the attachment would be called.
+                None => may_be_ours(&name),
+            },
             leaving: entry.is_deleting(),
             attached: view.is_attached(),
             error: view.error(),

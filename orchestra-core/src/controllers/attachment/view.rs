@@ -24,6 +24,12 @@ pub(super) fn attachment_name(source: &Source, node: &str) -> String {
     format!("csi-{hash}")
 }
 
+/// Whether an attachment is called as those are that this controller makes. Whoever makes others sees to them.
+pub(super) fn may_be_ours(name: &str) -> bool {
+    let is_hash = |hash: &str| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.strip_prefix("csi-").is_some_and(is_hash)
+}
+
 /// A volume as its driver knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -304,6 +310,10 @@ mod tests {
         // printf hdn | sha256sum
         let name = "csi-9072ed11cc1acb5fa433a877ff339b6311d013f33bddd1d0092711a8ace5b16d";
         assert_eq!(attachment_name(&source, "n"), name);
+        assert!(may_be_ours(name));
+        for others in ["x", "csi-1", &name[1..], &format!("{name}0"), &name.replace("73ec", "73eg")] {
+            assert!(!may_be_ours(others), "{others}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What of `orchestra_core::api` parses bytes from outside.
 
+#[path = "../../../src/api/base64.rs"]
+pub(crate) mod base64;
 #[path = "../../../src/api/by_name.rs"]
 mod by_name;
 #[path = "../../../src/api/check.rs"]

@@ -13,4 +13,4 @@ pub(crate) mod strategic;
 #[path = "../../../../src/api/patch/unstructured.rs"]
 pub(crate) mod unstructured;
 
-pub(crate) use self::refusal::go;
+pub(crate) use self::refusal::{go, mistaken};

@@ -19,6 +19,7 @@ use orchestra_core::meta::Revision;
 use orchestra_core::store::etcd::{EtcdOptions, EtcdStore};
 use orchestra_core::store::redb::RedbStore;
 use orchestra_core::store::{Change, KeyRange, Store as _};
+use orchestra_core::testing::until;
 use orchestra_http::{Kubeconfig, Remote};
 use serde_json::json;
 use tokio::process::{Child, Command};
@@ -124,17 +125,8 @@ async fn client(kubeconfig: PathBuf) -> Option<Client> {
 }
 
 /// Asks until there is an answer, for a minute.
-async fn in_time<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked = async {
-        loop {
-            if let Some(answer) = ask().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let answer = tokio::time::timeout(Duration::from_secs(60), asked).await;
-    answer.unwrap_or_else(|_| panic!("never: {what}"))
+async fn in_time<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    until(what, Duration::from_secs(60), ask).await
 }
 
 /// Who leads, of the controllers and of the scheduler, if it is the same.

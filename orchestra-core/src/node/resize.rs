@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::model::{Memory, reported};
+use super::model::{Memory, Unresized, reported};
 use super::resources::{held_by, limit, quantity};
 use crate::runtime::{ContainerId, SandboxId};
 
@@ -65,6 +66,25 @@ pub fn changed(
 pub fn restarts(wanted: &Wanted, what: &str) -> bool {
     let mut policies = wanted.resize_policy.iter().flatten();
     policies.any(|policy| policy.resource_name == what && policy.restart_policy == "RestartContainer")
+}
+
+/// Why a running container does not have what its pod asks for by now, if that is known.
+pub fn unresized<'m>(memory: &'m Memory, wanted: &Wanted, id: &ContainerId) -> Option<&'m Unresized> {
+    memory.unresized.get(id).filter(|failed| failed.asked == asked(wanted))
+}
+
+/// The same of a pod as a whole.
+pub fn unresized_pod<'m>(memory: &'m Memory, spec: &PodSpec) -> Option<&'m Unresized> {
+    memory.unresized_pod.as_ref().filter(|failed| failed.asked == asked_of_pod(spec))
+}
+
+/// What the node has set aside for what is to be resized: what is asked for, unless there is no room for that.
+pub fn set_aside(
+    asked: ResourceRequirements,
+    given: ResourceRequirements,
+    failed: Option<&Unresized>,
+) -> Option<BTreeMap<String, Quantity>> {
+    if failed.is_some_and(|failed| failed.reason != ERROR) { given.requests } else { asked.requests }
 }
 
 /// What a pod asks for as a whole.

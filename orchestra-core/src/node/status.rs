@@ -51,6 +51,8 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
         (None, true) => (old.reason.clone(), old.message.clone()),
         (None, false) => (None, None),
     };
+    // Of a pod that ended before anything of it began there is nothing to say but why.
+    let (init, apps) = if reporter.never_began() { Default::default() } else { (init, apps) };
     let host_network = spec.host_network == Some(true);
     let pod_ips = match (&memory.attached, host_network) {
         (Some(_), true) => node.host_ips.clone(),
@@ -69,8 +71,11 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
         init_container_statuses: some(init),
         ephemeral_container_statuses: some(reporter.added()),
         container_statuses: some(apps),
+        allocated_resources: spec.resources.clone().and_then(|asked| {
+            let given = reporter.whole().unwrap_or_else(|| asked.clone());
+            resize::set_aside(asked, given, resize::unresized_pod(memory, spec))
+        }),
         resources: spec.resources.as_ref().and(reporter.whole()),
-        allocated_resources: spec.resources.as_ref().and_then(|whole| whole.requests.clone()),
         ..old
     };
     if !pod_ips.is_empty() {
@@ -116,6 +121,18 @@ impl Reporter<'_> {
         (init, apps)
     }
 
+    /// Whether the pod has ended, and nothing of it is or was ever there.
+    fn never_began(&self) -> bool {
+        let status = self.pod.status.as_ref();
+        let shown = status.into_iter().flat_map(|status| {
+            status.container_statuses.iter().chain(&status.init_container_statuses).flatten()
+        });
+        let began = |held: &ContainerStatus| held.container_id.is_some();
+        (self.memory.failure.is_some() || is_terminal(self.pod))
+            && self.seen.sandboxes.is_empty()
+            && !shown.into_iter().any(began)
+    }
+
     /// What the pod has as a whole, once it has a sandbox.
     fn whole(&self) -> Option<ResourceRequirements> {
         let sandbox = self.seen.ready_sandbox()?;
@@ -146,6 +163,10 @@ impl Reporter<'_> {
             (None, ContainerState::Unknown) => (running(self.started_at(latest)), earlier()),
         };
         let (started, ready) = self.started_and_ready(role, wanted, latest);
+        let given = match latest.state.is_running() {
+            true => resize::given(self.pod, self.memory, wanted, &latest.id),
+            false => resize::asked(wanted),
+        };
         ContainerStatus {
             name: wanted.name.clone(),
             image: latest.image.clone(),
@@ -156,11 +177,12 @@ impl Reporter<'_> {
             started: Some(started),
             state: Some(state),
             last_state: last.or_else(|| self.reported_last_state(latest)),
-            resources: Some(match latest.state.is_running() {
-                true => resize::given(self.pod, self.memory, wanted, &latest.id),
-                false => resize::asked(wanted),
-            }),
-            allocated_resources: wanted.resources.as_ref().and_then(|resources| resources.requests.clone()),
+            allocated_resources: resize::set_aside(
+                resize::asked(wanted),
+                given.clone(),
+                resize::unresized(self.memory, wanted, &latest.id),
+            ),
+            resources: Some(given),
             ..ContainerStatus::default()
         }
     }

@@ -21,9 +21,8 @@ struct Resizing {
     status: Statuses,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Containers {
     #[serde(deserialize_with = "or_default")]
     containers: Vec<Named>,

@@ -359,6 +359,28 @@ impl Cache {
             return (all.filter(|entry| query.matches(entry)).cloned().collect(), cursor);
         }
     }
+
+    /// Asks whether something is so, and again with each change of what a query finds, until it is.
+    ///
+    /// # Errors
+    /// What `is_so` says.
+    pub(crate) async fn until<E>(
+        &self,
+        query: &Query,
+        mut is_so: impl FnMut() -> Result<bool, E>,
+    ) -> Result<(), E> {
+        loop {
+            let (_, mut cursor) = self.list_and_watch(query);
+            loop {
+                if is_so()? {
+                    return Ok(());
+                }
+                if cursor.next().await.is_err() {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// The writing end of the cache of one kind. There is one, and it is fed in order of revision.

@@ -206,7 +206,8 @@ async fn a_node_that_is_too_small_or_too_full_says_so() {
         message.starts_with("Node didn't have enough capacity: cpu, requested: 1000000, capacity: "),
         "{message}"
     );
-    assert_eq!((cpu(&never).0.as_str(), shares(&world, &never)), ("100m", shares(&world, &cores)));
+    assert_eq!(cpu(&never), ("100m".into(), "100m".into()), "nothing is set aside for it");
+    assert_eq!(shares(&world, &never), shares(&world, &cores));
     let capacity: i64 = message.rsplit(' ').next().unwrap().parse().unwrap();
     let most = json!({"requests": {"cpu": format!("{}m", capacity - 200)}, "limits": {"cpu": "1000"}});
     let other = json!({"containers": [{"name": "app", "image": "nginx:1", "resources": most}]});

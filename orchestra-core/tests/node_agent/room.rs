@@ -16,6 +16,8 @@ async fn a_pod_that_was_bound_to_a_full_node_is_rejected_and_the_next_may_have_t
     let large = world.until_phase("large", "Failed").await;
     let status = large.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("OutOfcpu"));
+    // kubectl shows the reason where no container has one of its own.
+    assert_eq!(status.container_statuses, None);
     let message = status.message.unwrap();
     let beginning = "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000000000, used: 0, \
                      capacity: ";

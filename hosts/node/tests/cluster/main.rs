@@ -181,45 +181,42 @@ async fn a_wrong_token_is_told_and_the_program_ends() {
     master.stop().await;
 }
 
+/// The program of a node that has no master.
+fn standalone<'a>(data: &Path, more: impl IntoIterator<Item = &'a str>) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
+        .args(["--standalone", "--name=alone", "--eviction-hard="])
+        .args(more)
+        .arg("--data-dir")
+        .arg(data)
+        .stdout(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
 /// A manifest is submitted by who may, kept over a restart, and taken back.
 #[tokio::test(flavor = "multi_thread")]
 async fn manifests_are_submitted_to_a_node() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let start = || {
-        Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
-            .args(["--standalone", "--name=alone", "--runtime=fake", "--eviction-hard="])
-            .arg(format!("--listen=127.0.0.1:{port}"))
-            .arg("--data-dir")
-            .arg(&data)
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    };
+    // An address of its own has the port free, also when the program is started again.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = format!("127.9.{high}.{low}");
+    let start = || standalone(&data, ["--runtime=fake", &format!("--listen={address}:10250")]);
     let ask = async |args: &[&str], path: &str, certificate: bool| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--max-time", "10", "--cacert"]).arg(data.join("pki/ca.crt"));
         if certificate {
             curl.arg("--cert").arg(data.join("pki/admin.crt")).arg("--key").arg(data.join("pki/admin.key"));
         }
-        let url = format!("https://localhost:{port}{path}");
+        curl.args(["--resolve", &format!("localhost:10250:{address}")]);
+        let url = format!("https://localhost:10250{path}");
         let output = curl.args(args).args(["--write-out", " %{http_code}"]).arg(url).output().await.unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
     let until = async |path: &str, holds: &dyn Fn(&str) -> bool| {
-        let mut last = String::new();
-        let waiting = async {
-            loop {
-                last = ask(&[], path, true).await;
-                if holds(&last) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        assert!(timeout(DEADLINE, waiting).await.is_ok(), "{path}: {last:?}");
+        testing::until(path, DEADLINE, async || Some(ask(&[], path, true).await).filter(|said| holds(said)))
+            .await
     };
     let manifest =
         "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: main, image: web}]}\n";
@@ -250,16 +247,8 @@ async fn a_node_without_a_master_runs_the_pods_of_its_manifests() {
     std::fs::create_dir(&manifests).unwrap();
     let mark = format!("7{}", std::process::id());
     let start = || {
-        Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
-            .args(["--standalone", "--name=alone", "--runtime=process", "--network=userspace"])
-            .args(["--eviction-hard=", "--pod-manifest-path"])
-            .arg(&manifests)
-            .arg("--data-dir")
-            .arg(&data)
-            .stdout(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
+        let folder = manifests.to_str().unwrap();
+        standalone(&data, ["--runtime=process", "--network=userspace", "--pod-manifest-path", folder])
     };
     let manifest = |word: &str| {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {

@@ -16,7 +16,7 @@ impl Planner<'_> {
         if resize::changed(&given, &asked).next().is_none() {
             return;
         }
-        let failed = self.memory.unresized_pod.as_ref().filter(|failed| failed.asked == asked);
+        let failed = resize::unresized_pod(self.memory, self.spec);
         match failed.map(|failed| failed.retry) {
             Some(None) => return,
             Some(Some(retry)) if retry > self.now => return self.plan.wake_at(retry),
@@ -41,9 +41,7 @@ impl Planner<'_> {
     pub(super) fn resize(&mut self, wanted: &Wanted, life: &Container) -> Option<Resize> {
         let given = resize::given(self.pod, self.memory, wanted, &life.id);
         let change = resize::change(&given, wanted)?;
-        let failed =
-            self.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
-        match failed.map(|failed| failed.retry) {
+        match resize::unresized(self.memory, wanted, &life.id).map(|failed| failed.retry) {
             Some(None) => return None,
             Some(Some(retry)) if retry > self.now => {
                 self.plan.wake_at(retry);

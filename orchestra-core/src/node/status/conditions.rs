@@ -66,11 +66,10 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
     };
     let asked = resize::asked_of_pod(of.spec);
     let whole = of.whole().filter(|given| resize::changed(given, &asked).next().is_some());
-    if whole.is_some() {
-        let failed = of.memory.unresized_pod.as_ref().filter(|failed| failed.asked == asked);
-        if let Some(waits) = note(failed) {
-            return Some(waits);
-        }
+    if whole.is_some()
+        && let Some(waits) = note(resize::unresized_pod(of.memory, of.spec))
+    {
+        return Some(waits);
     }
     for (_, wanted) in containers(of.spec) {
         let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else {
@@ -80,8 +79,7 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
         if resize::change(&given, wanted).is_none() {
             continue;
         }
-        let failed = of.memory.unresized.get(&life.id).filter(|failed| failed.asked == resize::asked(wanted));
-        if let Some(waits) = note(failed) {
+        if let Some(waits) = note(resize::unresized(of.memory, wanted, &life.id)) {
             return Some(waits);
         }
     }

@@ -34,21 +34,9 @@ pub(crate) async fn until_ready(
 
 async fn ready(client: &Client, pod: &PodInfo, allocations: &[Allocation]) -> Result<(), Status> {
     let cache = client.cache::<ResourceClaim>().await?;
-    loop {
-        let (_, mut cursor) = cache.list_and_watch(&Query::namespace(pod.namespace()));
-        loop {
-            let mut open = 0;
-            for allocation in allocations {
-                open += usize::from(!is_ready(&cache, allocation)?);
-            }
-            if open == 0 {
-                return Ok(());
-            }
-            if cursor.next().await.is_err() {
-                break;
-            }
-        }
-    }
+    let all =
+        || allocations.iter().try_fold(true, |all, allocation| Ok(is_ready(&cache, allocation)? && all));
+    cache.until(&Query::namespace(pod.namespace()), all).await
 }
 
 fn is_ready(cache: &Cache, allocation: &Allocation) -> Result<bool, Status> {

@@ -69,21 +69,8 @@ async fn bound(client: &Client, node: &str, bindings: &[Binding]) -> Result<(), 
     let cache = client.cache::<PersistentVolumeClaim>().await?;
     let Some(first) = bindings.first() else { return Ok(()) };
     let namespace = first.claim().name.namespace().unwrap_or_default();
-    loop {
-        let (_, mut cursor) = cache.list_and_watch(&Query::namespace(namespace));
-        loop {
-            let mut open = 0;
-            for binding in bindings {
-                open += usize::from(!is_bound(&cache, node, binding)?);
-            }
-            if open == 0 {
-                return Ok(());
-            }
-            if cursor.next().await.is_err() {
-                break;
-            }
-        }
-    }
+    let all = || bindings.iter().try_fold(true, |all, binding| Ok(is_bound(&cache, node, binding)? && all));
+    cache.until(&Query::namespace(namespace), all).await
 }
 
 fn is_bound(cache: &crate::watch::Cache, node: &str, binding: &Binding) -> Result<bool, Status> {

@@ -128,18 +128,23 @@ const ALL: &[&str] = &["a", "b", "c", "d"];
 const LEFT: &[&str] = &["a", "b"];
 const RIGHT: &[&str] = &["c", "d"];
 
+/// What was applied already and is applied again, later, changes nothing.
+pub(super) fn applied_again(kind: &Kind<'_>, [live, first, second]: [Value; 3]) -> Result<(), TestCaseError> {
+    let held = Held::default().updated(kind, by("u"), live);
+    let held = held.applied(kind, by("a"), &first, true).unwrap();
+    let held = held.applied(kind, by("a"), &second, true).unwrap();
+    let again = held.applied(kind, Author { now: LATER, ..by("a") }, &second, false).unwrap();
+    prop_assert_eq!(again, held);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn to_apply_again_changes_nothing(live in config(ALL), first in config(ALL), second in config(ALL)) {
         let (schema, node) = schema();
-        let kind = kind(&schema, node);
-        let held = Held::default().updated(&kind, by("u"), live);
-        let held = held.applied(&kind, by("a"), &first, true).unwrap();
-        let held = held.applied(&kind, by("a"), &second, true).unwrap();
-        let again = held.applied(&kind, Author { now: LATER, ..by("a") }, &second, false).unwrap();
-        prop_assert_eq!(again, held);
+        applied_again(&kind(&schema, node), [live, first, second])?;
     }
 
     #[test]

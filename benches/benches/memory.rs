@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use orchestra_benches::resident;
 use orchestra_core::api::{Client, Target};
 use orchestra_core::cluster::Cluster;
 use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
@@ -98,12 +99,4 @@ async fn until(holds: impl AsyncFn() -> bool) {
     while !holds().await {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-}
-
-/// The memory of this process that is resident, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux kernel");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kib * 1024
 }

@@ -7,14 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use orchestra_benches::{bare_commits, processor_time};
 use orchestra_core::api::{Patch, Status};
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::k8s_openapi::api::apps::v1::Deployment;
 use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use orchestra_core::simulation::{Explore, Outcome, Scenario, Simulation, Strategy, World};
-use orchestra_core::store::memory::MemoryStore;
-use orchestra_core::store::{Key, Store, Txn};
-use rustix::time::{ClockId, clock_gettime};
+use orchestra_core::simulation::{Explore, Scenario, Simulation, Strategy, World};
 use serde_json::{Value, json};
 
 const ALL: [(&str, fn()); 4] = [("day", day), ("hour", hour), ("explorations", explorations), ("fork", fork)];
@@ -163,7 +161,8 @@ fn lived(what: &str, scenario: &Scenario, pods: usize) {
     if let Some(violation) = &outcome.violation {
         panic!("{what}: {violation}");
     }
-    let baseline = bare(&outcome);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let baseline = runtime.block_on(bare_commits(outcome.commits, 400));
     println!(
         "{what}: {:.2} s, {:.2} s of processor time; {pods} pods, {} commits, {:.1} µs each, which alone take {:.2} s",
         took.as_secs_f64(),
@@ -172,23 +171,6 @@ fn lived(what: &str, scenario: &Scenario, pods: usize) {
         processor.as_secs_f64() * 1e6 / outcome.commits as f64,
         baseline.as_secs_f64(),
     );
-}
-
-/// What so many commits take in a bare store.
-fn bare(outcome: &Outcome) -> Duration {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let store = MemoryStore::new();
-    let txns: Vec<Txn> = (0..outcome.commits)
-        .map(|number| Key::new(format!("/registry/leases/node-{}", number % 5_000)))
-        .map(|key| Txn::new().put(key, vec![b'x'; 400]))
-        .collect();
-    let processor = processor_time();
-    runtime.block_on(async {
-        for txn in txns {
-            store.commit(txn).await.expect("a commit");
-        }
-    });
-    processor_time() - processor
 }
 
 async fn deploy(world: &World, deployments: usize, replicas: usize) -> Result<(), Status> {
@@ -214,10 +196,4 @@ fn deployment_name(number: usize) -> String {
 fn image(version: usize) -> Patch {
     let container = json!({"name": "main", "image": format!("web:{}", version + 1)});
     Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": [container]}}}}))
-}
-
-/// What this process has had of the processor until now.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -7,6 +7,7 @@
 //! | bench | what | beside |
 //! | --- | --- | --- |
 //! | `cluster` | a cluster in a variable, to its first answer and to three running pods | the same records in a bare store |
+//! | `controllers` | a Job of 10,000 pods, 1,000 CronJobs of one minute, a Deployment of 10,000 | as many commits to a bare store |
 //! | `http` | get, create, list and watch over HTTPS, by one client and by many | the same call in this process; the same bytes from a bare hyper server |
 //! | `memory` | resident memory of a whole cluster, idle and with pods on fake nodes | the JSON of the pods |
 //! | `node` | pods on each runtime until they run, a hundred adopted, the same idle | the runtime asked directly |
@@ -17,10 +18,49 @@
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
-//! is more than a file; `memory`, `node`, `simulation` and `streams` are not run by criterion: what the one measures is no time, and a life of
-//! the other takes long enough. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
+//! is more than a file; `controllers`, `memory`, `node`, `simulation` and `streams` are not run by criterion: what they do
+//! takes long enough, or is no time. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
 //! trying things out.
 //!
 //! The programs are measured from outside. `orchestra up --runtime fake` prints how long it took; `VmRSS` of
 //! `/proc/PID/status`, `write_bytes` of `/proc/PID/io` and the processor time of `/proc/PID/stat` are what the idle
 //! figures are made of.
+
+use std::time::{Duration, Instant};
+
+use orchestra_core::store::memory::MemoryStore;
+use orchestra_core::store::{Key, Store, Txn};
+use rustix::time::{ClockId, clock_gettime};
+
+/// What this process has had of the processor until now, all its threads together.
+pub fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The memory of this process that is resident, in bytes.
+///
+/// # Panics
+/// Where the kernel is not Linux.
+pub fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux kernel");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let kib: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib * 1024
+}
+
+/// What so many commits take in a bare store, one after the other, each of a record of `bytes` bytes under one of 5,000
+/// keys.
+///
+/// # Panics
+/// When the store refuses one, which a store in memory does not.
+pub async fn bare_commits(commits: u64, bytes: usize) -> Duration {
+    let key = |number| Key::new(format!("/registry/leases/node-{}", number % 5_000));
+    let txns: Vec<Txn> = (0..commits).map(|number| Txn::new().put(key(number), vec![b'x'; bytes])).collect();
+    let store = MemoryStore::new();
+    let began = Instant::now();
+    for txn in txns {
+        store.commit(txn).await.expect("a commit");
+    }
+    began.elapsed()
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use orchestra_benches::{processor_time, resident};
 use orchestra_core::api::{Api, Client, DeleteOptions, Target, WatchEvent, WatchOptions};
 use orchestra_core::cluster::{Cluster, Component, Node};
 use orchestra_core::k8s_openapi::api::core::v1::Pod;
@@ -15,7 +16,6 @@ use orchestra_core::network::{self, Applied, AttachRequest, Attachment, Network,
 use orchestra_core::node::Config;
 use orchestra_core::runtime::{Filter, PodRef, Runtime, SandboxId};
 use orchestra_runtime::host::{NetProber, Volumes};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -187,17 +187,4 @@ async fn restarts(pods: &Api<Pod>) -> i32 {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
-}
-
-/// Processor time of this process.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-/// The memory of this process that is resident, in bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("a Linux kernel");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }

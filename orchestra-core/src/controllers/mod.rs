@@ -35,6 +35,7 @@ mod node_ttl;
 mod of_pods;
 mod pod;
 mod pod_garbage;
+mod pod_volume;
 mod replicas;
 mod resource_quota;
 mod revisions;

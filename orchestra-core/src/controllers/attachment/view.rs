@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{AttachedVolume, ContainerState, NodeCondition, 
 use serde::Deserialize;
 
 use super::plan::NodeState;
+use crate::controllers::pod_volume::PodVolume;
 
 /// By which a node says that it leaves attaching to the cluster.
 pub(super) const MANAGED: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
@@ -120,21 +121,7 @@ struct PodMetadata {
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
     node_name: String,
-    volumes: Vec<Volume>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Volume {
-    name: String,
-    persistent_volume_claim: Option<ClaimName>,
-    ephemeral: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ClaimName {
-    claim_name: String,
+    volumes: Vec<PodVolume>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -158,13 +145,8 @@ impl PodView {
 
     /// Whether it has a claim of its namespace. `owned` says whether the claim was made for it.
     pub(super) fn has(&self, claim: &str, owned: bool) -> bool {
-        self.spec.volumes.iter().any(|volume| match &volume.persistent_volume_claim {
-            Some(held) => held.claim_name == claim,
-            None => {
-                let own = volume.ephemeral.is_some() && owned;
-                own && claim.strip_prefix(&*self.metadata.name) == Some(&*format!("-{}", volume.name))
-            }
-        })
+        let claims = self.spec.volumes.iter().filter_map(|volume| volume.claim(&self.metadata.name));
+        claims.into_iter().any(|held| held.name == claim && (owned || !held.is_made))
     }
 
     pub(super) fn made(&self) -> Timestamp {

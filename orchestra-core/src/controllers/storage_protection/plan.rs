@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::controllers::pod_volume::{PodVolume, VolumeClaim};
 use crate::watch::Entry;
 
 /// What is read of an object that is protected.
@@ -70,34 +71,17 @@ struct PodMetadata {
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
     node_name: Option<String>,
-    volumes: Vec<Volume>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Volume {
-    name: String,
-    persistent_volume_claim: Option<ClaimName>,
-    ephemeral: Option<serde::de::IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ClaimName {
-    claim_name: String,
+    volumes: Vec<PodVolume>,
 }
 
 impl PodView {
     /// The names of the claims of the pod's volumes.
     pub(super) fn claims(&self) -> impl Iterator<Item = String> {
-        self.spec.volumes.iter().filter_map(|volume| match &volume.persistent_volume_claim {
-            Some(claim) => Some(claim.claim_name.clone()),
-            None => volume.ephemeral.is_some().then(|| self.ephemeral_claim(volume)),
-        })
+        self.volume_claims().map(|claim| claim.name.into_owned())
     }
 
-    fn ephemeral_claim(&self, volume: &Volume) -> String {
-        format!("{}-{}", self.metadata.name, volume.name)
+    fn volume_claims(&self) -> impl Iterator<Item = VolumeClaim<'_>> {
+        self.spec.volumes.iter().filter_map(|volume| volume.claim(&self.metadata.name))
     }
 
     /// Whether its node is done with the pod, or nobody waits for it: only other finalizers hold it.
@@ -109,14 +93,9 @@ impl PodView {
     /// whose claim is on its way out. `is_owner` says whether the pod controls the claim.
     pub(super) fn keeps(&self, claim: &str, is_owner: bool) -> bool {
         let is_placed = self.spec.node_name.as_ref().is_some_and(|node| !node.is_empty());
-        let names = |volume: &Volume| match &volume.persistent_volume_claim {
-            Some(held) => held.claim_name == claim,
-            None => {
-                let is_own = volume.ephemeral.is_some() && is_owner;
-                is_own && !self.is_shut_down() && self.ephemeral_claim(volume) == claim
-            }
-        };
-        is_placed && self.spec.volumes.iter().any(names)
+        let holds =
+            |held: VolumeClaim<'_>| held.name == claim && (!held.is_made || is_owner && !self.is_shut_down());
+        is_placed && self.volume_claims().any(holds)
     }
 }
 

@@ -29,6 +29,7 @@
 
 mod address;
 pub mod announce;
+mod balance;
 pub mod cni;
 pub mod dns;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub mod routes;
 pub mod userspace;
 
 pub use announce::Announcer;
+pub use balance::Balance;
 pub use cni::CniNetwork;
 pub use dns::Dns;
 pub use leftovers::Leftovers;

@@ -17,6 +17,9 @@ pub struct Choice {
     /// daemon, as root, where other machines are nodes too
     #[arg(long, value_enum, default_value_t = Network::Auto)]
     pub network: Network,
+    /// Which endpoint of a service takes the next connection
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Balance::RoundRobin)]
+    pub balance: Balance,
     /// Where device plugins register, as with a kubelet; takes root
     #[arg(long, value_name = "DIR", default_value = DevicePlugins::USUAL)]
     pub device_plugins: Option<PathBuf>,
@@ -77,6 +80,25 @@ pub enum Network {
     Nftables,
     /// Pods connected by plugins of CNI, for containers without a daemon; services by the kernel where that is possible
     Cni,
+}
+
+/// Which endpoint of a service takes the next connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Balance {
+    /// Each in its turn
+    RoundRobin,
+    /// Any of them, by chance
+    Random,
+}
+
+impl From<Balance> for orchestra_net::Balance {
+    fn from(balance: Balance) -> Self {
+        match balance {
+            Balance::RoundRobin => Self::RoundRobin,
+            Balance::Random => Self::Random,
+        }
+    }
 }
 
 #[cfg(test)]

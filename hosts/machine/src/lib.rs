@@ -12,7 +12,7 @@ mod kept;
 mod machine;
 mod pods;
 
-pub use choice::{Choice, Network, Runtime};
+pub use choice::{Balance, Choice, Network, Runtime};
 pub use kept::{left_in, native_directory, plugins_directory};
 pub use machine::{Machine, Place, choose};
 pub use pods::PodNetwork;

@@ -102,8 +102,7 @@ pub async fn choose(choice: &Choice, place: Place<'_>) -> anyhow::Result<Option<
         },
     };
     kept::keep(place.directory, opened.kind)?;
-    let devices = choice.device_plugins.clone();
-    Ok(Some(opened.connected(place, devices).await?))
+    Ok(Some(opened.connected(choice, place).await?))
 }
 
 /// A runtime, before it has a network.
@@ -192,9 +191,10 @@ async fn kernel_leads(wanted: Network, several: bool) -> anyhow::Result<bool> {
 }
 
 impl Opened {
-    async fn connected(self, place: Place<'_>, devices: Option<PathBuf>) -> anyhow::Result<Machine> {
+    async fn connected(self, choice: &Choice, place: Place<'_>) -> anyhow::Result<Machine> {
         let Self { kind, mut description, runtime, networks, plugins } = self;
-        let userspace = UserspaceNetwork::new().owner(place.owner);
+        let (devices, balance) = (choice.device_plugins.clone(), choice.balance.into());
+        let userspace = UserspaceNetwork::new().owner(place.owner).balance(balance);
         let Some((networks, kernel)) = networks else {
             let network = Arc::new(userspace);
             return Ok(Machine {
@@ -207,7 +207,7 @@ impl Opened {
                 devices,
             });
         };
-        let kernel = kernel.then(|| Arc::new(NftablesNetwork::new(place.owner, true)));
+        let kernel = kernel.then(|| Arc::new(NftablesNetwork::balanced(place.owner, true, balance)));
         let network: Arc<dyn network::Network> = match &kernel {
             Some(kernel) => Arc::new(Arc::clone(kernel)),
             None => {

@@ -14,7 +14,7 @@ use orchestra_core::controllers::local_path::LocalPath;
 use orchestra_core::network::dns;
 use orchestra_core::node::{self, ClusterDns, Thresholds};
 use orchestra_http::{ManifestUrl, own_address};
-use orchestra_machine::{Choice, Machine, Network, Place, PodNetwork, Runtime, is_root};
+use orchestra_machine::{Balance, Choice, Machine, Network, Place, PodNetwork, Runtime, is_root};
 use orchestra_net::{Announcer, Dns, Routes, announce};
 use orchestra_runtime::host::{ManifestPath, NetProber};
 use orchestra_runtime::process;
@@ -97,6 +97,7 @@ pub(crate) async fn of_processes(directory: &Path, node: &str) -> anyhow::Result
         runtime: Runtime::Process,
         runtime_endpoint: None,
         network: Network::Userspace,
+        balance: Balance::RoundRobin,
         device_plugins: None,
         cni_conf_dir: PathBuf::new(),
         cni_bin_dir: Vec::new(),

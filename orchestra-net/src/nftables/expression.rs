@@ -6,6 +6,7 @@ use super::attributes::Bytes;
 use super::cidr::Cidr;
 use super::family::{Family, octets};
 use super::rule::{Part, Side, Verdict};
+use crate::Balance;
 
 /// A set that one rule has for itself.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,8 @@ const FIB_TYPE: u32 = 3;
 const LOCAL: u32 = 2;
 const DNAT: u32 = 1;
 const DYNSET_UPDATE: u32 = 1;
+const NUMBER_INCREMENTAL: u32 = 0;
+const NUMBER_RANDOM: u32 = 1;
 
 /// The expressions of one part, which has a set of its own if it needs one.
 pub(super) fn part(list: &mut Bytes, family: Family, part: &Part, own: Option<Own>) {
@@ -82,20 +85,20 @@ pub(super) fn part(list: &mut Bytes, family: Family, part: &Part, own: Option<Ow
                 it.text(1, set);
             });
         }
-        Part::Dnat(to) => match to.as_slice() {
+        Part::Dnat(balance, to) => match to.as_slice() {
             [one] => {
                 immediate(list, VALUE, |data| data.put(1, &octets(one.ip())));
                 immediate(list, BEHIND_IPV6, |data| data.put(1, &one.port().to_be_bytes()));
                 dnat(list, family, BEHIND_IPV6);
             }
             several => {
-                take_turns(list, several.len());
+                take_number(list, *balance, several.len());
                 lookup(list, own, |it| it.number(3, VALUE));
                 dnat(list, family, if family == Family::V4 { BEHIND_IPV4 } else { BEHIND_IPV6 });
             }
         },
-        Part::Turns(chains) => {
-            take_turns(list, chains.len());
+        Part::OneOf(balance, chains) => {
+            take_number(list, *balance, chains.len());
             lookup(list, own, |it| it.number(3, TO_VERDICT));
         }
         Part::Verdict(it) => immediate(list, TO_VERDICT, |data| verdict(data, it)),
@@ -170,11 +173,15 @@ fn lookup(list: &mut Bytes, own: Option<Own>, more: impl FnOnce(&mut Bytes)) {
     });
 }
 
-fn take_turns(list: &mut Bytes, count: usize) {
+fn take_number(list: &mut Bytes, balance: Balance, below: usize) {
+    let kind = match balance {
+        Balance::RoundRobin => NUMBER_INCREMENTAL,
+        Balance::Random => NUMBER_RANDOM,
+    };
     say(list, "numgen", |it| {
         it.number(1, VALUE);
-        it.number(2, u32::try_from(count).unwrap_or(u32::MAX));
-        it.number(3, 0);
+        it.number(2, u32::try_from(below).unwrap_or(u32::MAX));
+        it.number(3, kind);
         it.number(4, 0);
     });
 }

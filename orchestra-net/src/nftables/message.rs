@@ -189,7 +189,7 @@ impl Writing<'_> {
     fn own_set(&mut self, family: Family, part: &Part) -> Option<Own> {
         let map = |keys, data, elements| Some((keys, data, elements));
         let (keys, data, elements) = match part {
-            Part::Dnat(to) if to.len() > 1 => {
+            Part::Dnat(_, to) if to.len() > 1 => {
                 let turns = to.iter().enumerate().map(|(turn, to)| {
                     let mut bytes = octets(to.ip());
                     push_port(&mut bytes, to.port());
@@ -198,7 +198,7 @@ impl Writing<'_> {
                 let kind = address_type(family) << TYPE_BITS | SERVICE;
                 map((INTEGER, 4), Some((kind, family.address_length() + 4)), turns.collect())
             }
-            Part::Turns(chains) => {
+            Part::OneOf(_, chains) => {
                 let turns = chains.iter().enumerate().map(|(turn, chain)| {
                     Element::new(&host_order(turn), Some(Data::Verdict(Verdict::Goto(chain.clone()))))
                 });

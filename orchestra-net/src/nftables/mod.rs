@@ -53,7 +53,7 @@ mod ruleset;
 mod tests;
 mod wanted;
 
-use crate::UserspaceNetwork;
+use crate::{Balance, UserspaceNetwork};
 use attached::Attached;
 use cidr::Cidr;
 use family::Family;
@@ -117,11 +117,18 @@ impl NftablesNetwork {
     /// different ones, and the same one again after a restart. With `host_ports` it also carries the host ports of pods,
     /// for runtimes that do not.
     pub fn new(owner: &str, host_ports: bool) -> Self {
+        Self::balanced(owner, host_ports, Balance::default())
+    }
+
+    /// The same with a choice of which endpoint of a service takes the next connection.
+    pub fn balanced(owner: &str, host_ports: bool, balance: Balance) -> Self {
         let userspace = UserspaceNetwork::new()
             .owner(owner)
             .node_addresses([IpAddr::V4(Ipv4Addr::LOCALHOST)])
-            .host_ports(host_ports);
-        let (table, state) = (table(owner), Mutex::default());
+            .host_ports(host_ports)
+            .balance(balance);
+        let wanted = Wanted { node: Node { balance, ..Node::default() }, ..Wanted::default() };
+        let (table, state) = (table(owner), Mutex::new(State { wanted, ..State::default() }));
         let held = watch::Sender::default();
         let inner = Arc::new(Inner { table, userspace, serves_host_ports: host_ports, state, held });
         let watch = tokio::spawn(put_right(Arc::downgrade(&inner)));
@@ -173,8 +180,7 @@ impl NftablesNetwork {
             forward_v6().map_err(not_permitted)?;
         }
         let mut state = self.inner.state.lock().await;
-        let host_ports = state.wanted.node.host_ports.clone();
-        let node = Node { pods: ranges(own), cluster: ranges(cluster), host_ports };
+        let node = Node { pods: ranges(own), cluster: ranges(cluster), ..state.wanted.node.clone() };
         self.inner.settle(&mut state, News::Node(node)).await
     }
 

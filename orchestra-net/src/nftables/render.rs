@@ -1,8 +1,8 @@
 //! From the plans of services and policies to what the kernel is to hold. Pure.
 //!
 //! A packet for a service is looked up in one map, by its address, protocol and port, however many services there are,
-//! and goes to the chain of that service's port, which sends connections to the endpoints in turn. What has no endpoints
-//! stands in another map that is asked before, and is refused or dropped.
+//! and goes to the chain of that service's port, which sends connections to the endpoints in turn, or by chance. What has
+//! no endpoints stands in another map that is asked before, and is refused or dropped.
 //!
 //! Addresses of clients are kept wherever answers find back by themselves. They are hidden only where a pod reaches
 //! itself through a service, and where somebody outside reaches a pod of another node through this one.
@@ -18,6 +18,7 @@ use super::family::{Family, word};
 use super::policy;
 use super::rule::{Key, Kind, Name, Part, Rule, Side, Verdict};
 use super::ruleset::{Chain, Ruleset, Set, Table};
+use crate::Balance;
 
 /// The chain that every packet for a service goes through.
 pub(super) const DISPATCH: &str = "services";
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Vec<Cidr>,
     /// Ports of the machine that lead to pods: whose they are, the pod's address, and the ports.
     pub(crate) host_ports: Vec<(IpAddr, Vec<HostPort>)>,
+    /// Which endpoint takes the next connection.
+    pub(crate) balance: Balance,
 }
 
 /// What the kernel is to hold, in tables of that name.
@@ -271,7 +274,7 @@ impl Building<'_> {
             (_, []) => Vec::new(),
             (Affinity::None, several) => {
                 let to = several.iter().map(|endpoint| endpoint.address).collect();
-                vec![Rule(vec![Part::Protocol(port.protocol), Part::Dnat(to)])]
+                vec![Rule(vec![Part::Protocol(port.protocol), Part::Dnat(self.node.balance, to)])]
             }
             (Affinity::ClientIp(time), several) => {
                 let seconds = time.as_secs().max(1);
@@ -287,7 +290,10 @@ impl Building<'_> {
                 });
                 let others = match places.as_slice() {
                     [(_, chain)] => Part::Verdict(Verdict::Goto(chain.clone())),
-                    _ => Part::Turns(places.iter().map(|(_, chain)| chain.clone()).collect()),
+                    _ => {
+                        let chains = places.iter().map(|(_, chain)| chain.clone()).collect();
+                        Part::OneOf(self.node.balance, chains)
+                    }
                 };
                 known.chain([Rule(vec![others])]).collect()
             }
@@ -309,7 +315,7 @@ impl Building<'_> {
         self.set(set.clone(), Set { forgets: Some(seconds), ..Set::new(Kind::Ip) });
         let rules = vec![
             Rule(vec![Part::Remember(set.clone())]),
-            Rule(vec![Part::Protocol(protocol), Part::Dnat(vec![endpoint])]),
+            Rule(vec![Part::Protocol(protocol), Part::Dnat(self.node.balance, vec![endpoint])]),
         ];
         self.chain(chain.clone(), None, rules);
         (set, chain)
@@ -336,7 +342,7 @@ impl Building<'_> {
             let place = address.map(|ip| format!("{}/", ip.to_string().replace(':', "_")));
             let place = place.unwrap_or_default();
             let chain = Name::from(format!("host-{place}{}/{}", word(port.protocol), port.host_port));
-            let rule = Rule(vec![Part::Protocol(port.protocol), Part::Dnat(vec![to])]);
+            let rule = Rule(vec![Part::Protocol(port.protocol), Part::Dnat(self.node.balance, vec![to])]);
             self.chain(chain.clone(), None, vec![rule]);
             self.element("hairpin", Key::Ips(pod, pod));
             self.lead(address, port.protocol, port.host_port, &Way::Go(chain));

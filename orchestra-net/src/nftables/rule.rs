@@ -8,6 +8,7 @@ use orchestra_core::network::Protocol;
 
 use super::cidr::Cidr;
 use super::family::{Family, word};
+use crate::Balance;
 
 /// The name of a chain or a set.
 pub(super) type Name = Arc<str>;
@@ -35,10 +36,10 @@ pub(super) enum Part {
     Ports(Protocol, Vec<(u16, u16)>),
     /// A set remembers where it comes from, from now on.
     Remember(Name),
-    /// It goes to one of these, in turn.
-    Dnat(Vec<SocketAddr>),
-    /// It goes on in one of these chains, in turn.
-    Turns(Vec<Name>),
+    /// It goes to one of these.
+    Dnat(Balance, Vec<SocketAddr>),
+    /// It goes on in one of these chains.
+    OneOf(Balance, Vec<Name>),
     /// That becomes of it.
     Verdict(Verdict),
 }
@@ -124,21 +125,30 @@ impl Part {
                 format!("{} dport {{ {} }}", word(*protocol), list(ranges))
             }
             Self::Remember(set) => format!("update @{set} {{ {ip} saddr }}"),
-            Self::Dnat(to) => match to.as_slice() {
+            Self::Dnat(balance, to) => match to.as_slice() {
                 [one] => format!("dnat to {one}"),
                 several => {
                     let turns = several.iter().enumerate();
                     let turns = turns.map(|(turn, to)| format!("{turn} : {} . {}", to.ip(), to.port()));
-                    format!("dnat to numgen inc mod {} map {{ {} }}", several.len(), list(turns))
+                    format!("dnat to {} map {{ {} }}", number(*balance, several.len()), list(turns))
                 }
             },
-            Self::Turns(chains) => {
+            Self::OneOf(balance, chains) => {
                 let turns = chains.iter().enumerate().map(|(turn, chain)| format!("{turn} : goto {chain}"));
-                format!("numgen inc mod {} vmap {{ {} }}", chains.len(), list(turns))
+                format!("{} vmap {{ {} }}", number(*balance, chains.len()), list(turns))
             }
             Self::Verdict(verdict) => verdict.to_string(),
         }
     }
+}
+
+/// A number below another: the next one, or any.
+fn number(balance: Balance, below: usize) -> String {
+    let kind = match balance {
+        Balance::RoundRobin => "inc",
+        Balance::Random => "random",
+    };
+    format!("numgen {kind} mod {below}")
 }
 
 /// Things one after another.

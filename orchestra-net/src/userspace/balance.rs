@@ -1,6 +1,7 @@
 //! Which endpoint takes the next connection.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,11 +9,12 @@ use std::time::{Duration, Instant};
 use orchestra_core::network::Affinity;
 
 use super::plan::Backend;
+use crate::Balance;
 
 /// How many clients are remembered before those that have been silent for too long are looked for.
 const PRUNE_AT: usize = 1024;
 
-/// Takes endpoints in turn, and remembers where clients went when they are to stay there.
+/// Takes endpoints in turn or by chance, and remembers where clients went when they are to stay there.
 #[derive(Debug)]
 pub(super) struct Balancer {
     state: Mutex<State>,
@@ -20,6 +22,7 @@ pub(super) struct Balancer {
 
 #[derive(Debug)]
 struct State {
+    balance: Balance,
     endpoints: Vec<SocketAddr>,
     affinity: Affinity,
     sources: Vec<(IpAddr, u8)>,
@@ -29,8 +32,9 @@ struct State {
 }
 
 impl Balancer {
-    pub(super) fn new(backend: &Backend) -> Self {
+    pub(super) fn new(backend: &Backend, balance: Balance) -> Self {
         let state = State {
+            balance,
             endpoints: backend.endpoints.clone(),
             affinity: backend.affinity,
             sources: backend.sources.clone(),
@@ -66,7 +70,7 @@ impl Balancer {
             Affinity::ClientIp(timeout) => state.kept(client, now, timeout, tried),
             Affinity::None => None,
         };
-        let endpoint = kept.or_else(|| state.in_turn(tried))?;
+        let endpoint = kept.or_else(|| state.other(tried))?;
         if let Affinity::ClientIp(timeout) = state.affinity {
             state.clients.insert(client, (endpoint, now));
             state.prune(now, timeout);
@@ -100,6 +104,20 @@ impl State {
         let (endpoint, seen) = self.clients.get(&client)?;
         let fresh = now.saturating_duration_since(*seen) <= timeout;
         (fresh && !tried.contains(endpoint)).then_some(*endpoint)
+    }
+
+    fn other(&mut self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        match self.balance {
+            Balance::RoundRobin => self.in_turn(tried),
+            Balance::Random => self.by_chance(tried),
+        }
+    }
+
+    fn by_chance(&self, tried: &[SocketAddr]) -> Option<SocketAddr> {
+        let left = || self.endpoints.iter().filter(|endpoint| !tried.contains(endpoint));
+        // What the standard library has of chance: each of these is made with keys of its own.
+        let number = usize::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or_default();
+        left().nth(number % left().count().max(1)).copied()
     }
 
     fn in_turn(&mut self, tried: &[SocketAddr]) -> Option<SocketAddr> {
@@ -151,7 +169,8 @@ mod tests {
     fn only_who_may_come_is_led() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let sources = vec![(ip("192.0.2.7"), 24), (ip("2001:db8::"), 32)];
-        let balancer = Balancer::new(&Backend { sources, ..backend(&[1], Affinity::None) });
+        let balancer =
+            Balancer::new(&Backend { sources, ..backend(&[1], Affinity::None) }, Balance::RoundRobin);
         for (client, comes) in [
             ("192.0.2.200", true),
             ("192.0.3.7", false),
@@ -167,7 +186,8 @@ mod tests {
 
     #[test]
     fn each_in_turn() {
-        let (balancer, now) = (Balancer::new(&backend(&[1, 2, 3], Affinity::None)), Instant::now());
+        let (balancer, now) =
+            (Balancer::new(&backend(&[1, 2, 3], Affinity::None), Balance::RoundRobin), Instant::now());
         assert_eq!(picks(&balancer, now, 5), [1, 2, 3, 1, 2]);
         balancer.update(&backend(&[4], Affinity::None));
         assert_eq!(picks(&balancer, now, 2), [4, 4]);
@@ -176,9 +196,21 @@ mod tests {
     }
 
     #[test]
+    fn by_chance_all_are_taken_and_not_in_turn() {
+        let balancer = Balancer::new(&backend(&[1, 2, 3], Affinity::None), Balance::Random);
+        let picks = picks(&balancer, Instant::now(), 300);
+        for endpoint in 1..=3 {
+            // Seven times the usual error away from what is expected.
+            assert!(picks.iter().filter(|pick| **pick == endpoint).count() > 40, "{picks:?}");
+        }
+        assert!(picks.windows(4).any(|four| four[0] != four[3]), "they take turns: {picks:?}");
+    }
+
+    #[test]
     fn a_client_stays_until_it_has_been_silent() {
         let sticky = Affinity::ClientIp(Duration::from_secs(10));
-        let (balancer, begin) = (Balancer::new(&backend(&[1, 2, 3], sticky)), Instant::now());
+        let (balancer, begin) =
+            (Balancer::new(&backend(&[1, 2, 3], sticky), Balance::RoundRobin), Instant::now());
         let at = |seconds| begin + Duration::from_secs(seconds);
         assert_eq!(picks(&balancer, at(0), 3), [1, 1, 1]);
         assert_ne!(balancer.pick(client(2), at(0), &[]), balancer.pick(client(1), at(0), &[]));
@@ -191,10 +223,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_one_that_was_tried_and_all_are_tried(count in 1u8..20, sticky: bool, start in 0usize..40) {
+        fn never_one_that_was_tried_and_all_are_tried(count in 1u8..20, sticky: bool, random: bool, start in 0usize..40) {
             let affinity = if sticky { Affinity::ClientIp(Duration::from_secs(1)) } else { Affinity::None };
+            let balance = if random { Balance::Random } else { Balance::RoundRobin };
             let last: Vec<u8> = (0..count).collect();
-            let (balancer, now) = (Balancer::new(&backend(&last, affinity)), Instant::now());
+            let (balancer, now) = (Balancer::new(&backend(&last, affinity), balance), Instant::now());
             picks(&balancer, now, start);
             let mut tried = Vec::new();
             while let Some(endpoint) = balancer.pick(client(1), now, &tried) {

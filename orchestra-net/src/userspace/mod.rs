@@ -1,6 +1,6 @@
 //! A service network that carries the traffic itself.
 //!
-//! For each address and port of a service it listens with a socket, and passes what arrives to the endpoints in turn.
+//! For each address and port of a service it listens with a socket, and passes what arrives to the endpoints in turn, or by chance.
 //! Cluster addresses outside of `127.0.0.0/8` are first given to the machine's loopback device, which takes root; pods
 //! on a bridge and programs of the machine then both reach them. Without root, take cluster addresses from a loopback
 //! range, such as `127.96.0.0/16`.
@@ -34,7 +34,7 @@ pub(crate) mod tcp;
 pub(crate) mod udp;
 
 use self::health::HealthPorts;
-use crate::address;
+use crate::{Balance, address};
 use balance::Balancer;
 use plan::{Backend, Listen, Wanted};
 
@@ -50,6 +50,7 @@ pub struct UserspaceNetwork {
     node_addresses: Vec<IpAddr>,
     shared: bool,
     serves_host_ports: bool,
+    balance: Balance,
     udp_idle: Duration,
     state: Mutex<State>,
 }
@@ -111,6 +112,7 @@ impl UserspaceNetwork {
             node_addresses: vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
             shared: false,
             serves_host_ports: false,
+            balance: Balance::default(),
             udp_idle: Duration::from_secs(60),
             state: Mutex::default(),
         }
@@ -139,6 +141,12 @@ impl UserspaceNetwork {
     /// Also carries the host ports of pods, for runtimes that do not (processes; Docker does it itself).
     pub fn host_ports(mut self, serves: bool) -> Self {
         self.serves_host_ports = serves;
+        self
+    }
+
+    /// Which endpoint of a service takes the next connection; each in its turn unless said otherwise.
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.balance = balance;
         self
     }
 
@@ -202,7 +210,7 @@ impl UserspaceNetwork {
     ) -> Vec<(Listen, Backend, io::Error)> {
         let mut taken = Vec::new();
         for (listen, backend) in wanted {
-            let balancer = Arc::new(Balancer::new(&backend));
+            let balancer = Arc::new(Balancer::new(&backend, self.balance));
             match self.open(&listen, &balancer, maybe.contains(&listen.address.ip())) {
                 Ok(task) => drop(state.sockets.insert(listen, Socket { backend, balancer, task })),
                 Err(error) => taken.push((listen, backend, error)),

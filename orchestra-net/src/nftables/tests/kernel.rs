@@ -14,6 +14,7 @@ use super::super::message::Batch;
 use super::super::netfilter::Filter;
 use super::super::render::{Node, ruleset};
 use super::super::{NftablesNetwork, program};
+use crate::Balance;
 use crate::lab::{CLIENT, Lab, NODE};
 
 use super::{ALL, SERVICE, ip, open, plan, port, request, service, sticky, told, web};
@@ -66,6 +67,37 @@ fn connections_take_turns_and_keep_their_clients_address() {
         }
         network.apply(&ServicePlan::default()).await.unwrap();
         assert!(!lab.on_node("nft list ruleset").contains("10.96.0.7"), "nothing is left");
+    });
+}
+
+#[test]
+fn connections_go_by_chance_where_that_is_chosen() {
+    const CONNECTIONS: usize = 200;
+    let Some(lab) = Lab::new("r", 3) else { return };
+    lab.serve(3, 80);
+    lab.run(async || {
+        let network = NftablesNetwork::balanced("r", false, Balance::Random);
+        network.apply_policies(&PolicyPlan::default()).await.unwrap();
+        // The second one is told by messages.
+        for plan in [web(Some(30080), &ALL[..2]), web(Some(30080), &ALL)] {
+            assert_eq!(network.apply(&plan).await.unwrap(), Applied::default());
+        }
+        for (place, at) in
+            [("p1", (SERVICE, 8080)), ("out", (NODE, 30080)), ("node", (Ipv4Addr::LOCALHOST, 30080))]
+        {
+            let asked: Vec<String> = (0..CONNECTIONS).map(|_| lab.ask(place, at).unwrap().0).collect();
+            for pod in ["p1", "p2", "p3"] {
+                // A third of them, give or take seven times the usual error.
+                let count = asked.iter().filter(|answered| *answered == pod).count();
+                assert!((20..=113).contains(&count), "{place}: {count} of {CONNECTIONS} at {pod}");
+            }
+            assert!(asked.windows(4).any(|four| four[0] != four[3]), "from {place} they take turns");
+        }
+        let sticky = plan([sticky(web(None, &ALL).services.remove(0), 600)]);
+        network.apply(&sticky).await.unwrap();
+        for place in ["p1", "out"] {
+            assert_eq!(counted(&lab, place, (SERVICE, 8080), 6).len(), 1, "{place} stays where it was led");
+        }
     });
 }
 
@@ -277,7 +309,8 @@ fn what_messages_lead_to_is_what_the_program_makes_of_the_text() {
     let Some(lab) = Lab::new("h", 0) else { return };
     let made = |table: &str, n: u8| {
         let (services, policies) = varied(n);
-        ruleset(table, &services, &policies, &Node::default())
+        let balance = if n.is_multiple_of(4) { Balance::Random } else { Balance::RoundRobin };
+        ruleset(table, &services, &policies, &Node { balance, ..Node::default() })
     };
     lab.run(async || {
         let mut held = ruleset("held", &ServicePlan::default(), &PolicyPlan::default(), &Node::default());

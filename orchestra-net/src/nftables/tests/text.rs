@@ -13,6 +13,7 @@ use super::super::narrow::{follow, narrowed};
 use super::super::render::{Node, ruleset};
 use super::super::ruleset::Ruleset;
 use super::{ip, plan, port, service, sticky};
+use crate::Balance;
 
 fn made(plan: &ServicePlan) -> Ruleset {
     ruleset("t", plan, &PolicyPlan::default(), &Node::default())
@@ -33,7 +34,7 @@ fn the_frame() {
     let node = Node {
         pods: vec![cidr("10.244.1.7", 24)],
         cluster: vec![cidr("10.244.0.0", 16), cidr("fd00::", 48)],
-        host_ports: vec![],
+        ..Node::default()
     };
     insta::assert_snapshot!(
         ruleset("orchestra-a", &ServicePlan::default(), &PolicyPlan::default(), &node).load()
@@ -103,6 +104,16 @@ fn who_may_come_by_a_balancer() {
 fn clients_that_stay() {
     let web = service("web", &["10.96.0.7"], vec![tcp(80, &["10.244.1.5:80", "10.244.2.6:80@elsewhere"])]);
     insta::assert_snapshot!(added(&plan([sticky(web, 60)])));
+}
+
+#[test]
+fn by_chance() {
+    let endpoints = ["10.244.1.5:80", "10.244.2.6:80@elsewhere"];
+    let any = service("any", &["10.96.0.7"], vec![tcp(80, &endpoints), tcp(81, &endpoints[..1])]);
+    let kept = sticky(service("kept", &["10.96.0.8"], vec![tcp(80, &endpoints)]), 60);
+    let node = Node { balance: Balance::Random, ..Node::default() };
+    let made = |plan: &ServicePlan| ruleset("t", plan, &PolicyPlan::default(), &node);
+    insta::assert_snapshot!(made(&plan([any, kept])).change_from(&made(&ServicePlan::default())).text());
 }
 
 #[test]

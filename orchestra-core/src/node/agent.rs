@@ -18,6 +18,7 @@ use super::followed::Followed;
 use super::in_use::InUse;
 use super::ledger::Ledger;
 use super::no_host::NoHost;
+use super::own_node::OwnNode;
 use super::plugins::DevicePlugins;
 use super::pods::Pods;
 use super::ports::{Manifests, Prober, VolumeHost};
@@ -215,6 +216,7 @@ impl Agent {
             .prober
             .unwrap_or_else(|| if simulated { Arc::new(FakeHost::new()) } else { Arc::new(NoHost) });
         let room = Room::of_node(&machine, &self.config);
+        let own_node = OwnNode::new(&self.name, &machine, &self.config);
         let facts = NodeFacts { host_ips: self.config.addresses.clone(), runtime: info.name.clone() };
         let ctx = Context {
             name: self.name,
@@ -225,6 +227,7 @@ impl Agent {
             plugins: self.plugins,
             ledger: Ledger::default(),
             room,
+            own_node,
             in_use: InUse::default(),
             manifests: self.manifests,
             recorder,

@@ -12,12 +12,13 @@ use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 use k8s_openapi::api::node::v1::RuntimeClass;
 
 use super::address::{addresses, attach, detach};
+use super::admission::{UNEXPECTED, rejected};
 use super::backoff::{add, go_duration};
 use super::context::{Context, about};
 use super::devices;
 use super::kill::{Ending, Killing};
 use super::model::{
-    CONFIG_ERROR, FailedProbe, Failure, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
+    CONFIG_ERROR, FailedProbe, LEAST_GRACE, Memory, Observed, Waiting, containers, ephemeral,
 };
 use super::mounts::Volumes;
 use super::plan::{KillReason, Step};
@@ -182,9 +183,8 @@ impl Executor<'_> {
     async fn run_sandbox(&mut self, attempt: u32) -> Result<(), Stop> {
         if let Err(message) = devices::admit(self.ctx, self.pod).await {
             // Whoever made it makes another, which may find a node that has the devices.
-            let reason = "UnexpectedAdmissionError".to_owned();
-            self.ctx.warning(&about(self.pod, None), &reason, message.clone());
-            self.memory.failure = Some(Failure { reason, message, grace: None });
+            self.ctx.warning(&about(self.pod, None), UNEXPECTED, message.clone());
+            self.memory.failure = Some(rejected(UNEXPECTED.to_owned(), &message));
             return Err(Stop::Wait);
         }
         let dns = match self.ctx.dns().await {

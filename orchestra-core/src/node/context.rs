@@ -16,6 +16,7 @@ use super::followed::Followed;
 use super::garbage::Images;
 use super::in_use::InUse;
 use super::ledger::Ledger;
+use super::own_node::OwnNode;
 use super::plugins::DevicePlugins;
 use super::ports::{Manifests, Prober, VolumeHost};
 use super::probe_counts::ProbeCounts;
@@ -50,8 +51,10 @@ pub(super) struct Context {
     pub(super) config: Config,
     pub(super) machine: MachineInfo,
     pub(super) facts: NodeFacts,
-    /// How much of the node its pods have.
+    /// What the pods have of the node.
     pub(super) room: Room,
+    /// The node, as pods are let in by it.
+    pub(super) own_node: OwnNode,
     /// What the pods refer to.
     pub(super) followed: Followed,
     /// The pods that have a loop.

@@ -9,14 +9,14 @@
 //! probes ─────────────────────────────────────┴─────────────────┘
 //! ```
 //!
-//! * `plan` decides what to do next and `status` what to say; both are pure. So are `env`, `volumes`, `fields`, `resize`,
-//!   `translate`, `unsupported` and `backoff`.
+//! * `plan` decides what to do next and `status` what to say; both are pure. So are `admission`, `env`, `volumes`, `fields`,
+//!   `resize`, `translate`, `unsupported` and `backoff`.
 //! * `apply` carries out what was decided, with `start`, `kill`, `mounts` and `address`, each of which can be given up
 //!   between any two steps.
 //! * Nothing is kept on disk but which devices a pod has (`ledger`), which is a file of the pod's. What an agent must know
 //!   after it restarted is in the labels of the runtime's objects; the rest (`model::Memory`) it can do without.
-//! * `room` is how much of the node its pods have: a pod that is bound to it and does not fit is rejected before anything of it
-//!   begins, and one that asks for more waits until there is so much.
+//! * `room` is what the pods of the node have of it: a pod that is bound to it and does not fit, or that the node is not one for
+//!   (`admission`), is rejected before anything of it begins, and one that asks for more waits until there is so much.
 //! * The world beside runtime and network is behind [`VolumeHost`], [`Prober`], [`Manifests`] and [`DevicePlugins`].
 //!
 //! What runs until the end, all of it owned by the agent and begun again after a panic:
@@ -31,6 +31,7 @@
 //! | one watch an object that pods refer to (`followed`) | its changes | a nudge to the loops |
 
 mod address;
+mod admission;
 mod agent;
 mod apply;
 mod attached;
@@ -67,6 +68,7 @@ mod model;
 mod mounts;
 mod no_host;
 mod object;
+mod own_node;
 mod plan;
 mod plugins;
 mod pod_loop;

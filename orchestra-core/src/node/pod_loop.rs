@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
+use super::admission::{self, Fault, Newcomer, UNEXPECTED};
 use super::apply::{Applied, Executor};
 use super::backoff::{add, between};
 use super::context::{Context, about};
@@ -20,7 +21,7 @@ use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::{devices, mirror, pulling, room, shutdown, static_pods, storage, unsupported};
+use super::{devices, mirror, own_node, pulling, room, shutdown, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
@@ -111,7 +112,7 @@ impl PodLoop {
         if self.ctx.ending.is_cancelled() && seen.sandboxes.is_empty() && !is_terminal(&pod) {
             self.evict(shutdown::rejection());
         }
-        self.admit(&pod, &seen);
+        self.admit(&pod, &seen).await;
         let now = self.ctx.now();
         let plan = plan(&pod, &seen, &self.memory, now);
         tracing::trace!(pod = %self.entry.name(), %plan, "planned");
@@ -155,21 +156,52 @@ impl PodLoop {
         Ok(seen)
     }
 
-    /// Sees that there is room for a pod before anything of it begins. One that has begun has what it has.
-    fn admit(&mut self, pod: &Pod, seen: &Observed) {
+    /// Sees that a pod may run here before anything of it begins. One that has begun has what it has.
+    async fn admit(&mut self, pod: &Pod, seen: &Observed) {
         let ends = self.memory.failure.is_some() || self.entry.is_deleting();
         let is_over = self.memory.gone || is_terminal(pod) || ends && seen.sandboxes.is_empty();
         if self.memory.admitted || is_over {
             return;
         }
-        let uid = self.entry.uid().as_str();
         let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if has_begun || !seen.sandboxes.is_empty() {
-            self.ctx.room.note(uid, room::held(pod));
-        } else if let Err(why) = self.ctx.room.admit(uid, room::asked(pod)) {
-            return self.evict(why);
+            self.ctx.room.note(self.entry.uid().as_str(), room::held(&self.entry, pod));
+        } else if let Err((reason, why)) = self.let_in(pod).await {
+            return self.reject(reason, why);
         }
         self.memory.admitted = true;
+    }
+
+    /// Gives a newcomer what it asks for, or says by what reason and why it is not let in.
+    async fn let_in(&self, pod: &Pod) -> Result<(), (String, String)> {
+        let (ctx, uid) = (&*self.ctx, self.entry.uid().as_str());
+        if let Some((reason, why)) = admission::wrong_system(pod, &ctx.machine.os) {
+            return Err((reason.to_owned(), why.to_owned()));
+        }
+        let devices = ctx.plugins.as_ref().map(|plugins| plugins.resources()).unwrap_or_default();
+        let newcomer = Newcomer::of(&self.entry, pod, |resource| devices.contains_key(resource));
+        let newcomer = newcomer.map_err(|error| (UNEXPECTED.to_owned(), error.to_string()))?;
+        let now = ctx.clock().elapsed();
+        // A static pod may be what the API is made of.
+        let node = match static_pods::is_static(&self.entry) {
+            true => ctx.own_node.known().await,
+            false => ctx.own_node.since(&ctx.client, now.saturating_sub(own_node::FRESH)).await,
+        };
+        let mut found = ctx.room.admit(uid, &newcomer, &node);
+        if found.as_ref().is_err_and(|faults| faults.iter().any(Fault::is_of_node)) {
+            let node = ctx.own_node.since(&ctx.client, now).await;
+            found = ctx.room.admit(uid, &newcomer, &node);
+        }
+        let told = found.err().and_then(|faults| newcomer.told(faults));
+        told.map_or(Ok(()), |fault| Err((fault.reason(), fault.to_string())))
+    }
+
+    /// The pod is not let in.
+    fn reject(&mut self, reason: String, why: String) {
+        if let Ok(pod) = self.entry.decode::<Pod>() {
+            self.ctx.warning(&about(&pod, None), &reason, why.clone());
+        }
+        self.memory.failure.get_or_insert_with(|| admission::rejected(reason, &why));
     }
 
     /// The pod has to go, unless it is on its way already.

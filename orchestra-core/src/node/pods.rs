@@ -208,7 +208,7 @@ impl Pods {
         let Ok(pod) = entry.decode::<Pod>() else { return true };
         let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if has_begun && !is_terminal(&pod) {
-            self.ctx.room.note(entry.uid().as_str(), room::held(&pod));
+            self.ctx.room.note(entry.uid().as_str(), room::held(entry, &pod));
         }
         has_begun
     }

@@ -1,4 +1,4 @@
-//! How much of a node its pods have, and whether there is room for one more, or for one that is to have more.
+//! What the pods of a node have of it, and whether there is room for one more, or for one that is to have more.
 //!
 //! The scheduler looks for room too. But a pod may be bound to a node without it, and one that is resized stays where it is:
 //! what these ask for nobody but the node has looked at.
@@ -8,13 +8,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec};
 
+use super::admission::{Fault, Newcomer, Used, short};
 use super::config::Config;
-use super::model::{Failure, reported};
+use super::model::reported;
 use super::resize::PENDING;
 use super::resources::{quantity, request, requested_by};
 use crate::runtime::MachineInfo;
+use crate::scheduler::{HostPort, NodeSpec, PodInfo, Resources};
+use crate::watch::Entry;
 
-/// Amounts of what is counted: thousandths of a core, and bytes of memory.
+/// Amounts of what can be had more or less of while a pod runs: thousandths of a core, and bytes of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Amounts {
     pub(super) cpu: i64,
@@ -30,12 +33,19 @@ pub(super) enum NoRoom {
     NotNow(String),
 }
 
+/// What a pod has of its node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    amounts: Resources,
+    ports: Vec<HostPort>,
+}
+
 /// What the pods of a node have of it.
 pub(super) struct Room {
-    capacity: Amounts,
+    capacity: Resources,
     most_pods: i64,
     /// By the uids of the pods.
-    taken: Mutex<BTreeMap<String, Amounts>>,
+    taken: Mutex<BTreeMap<String, Held>>,
 }
 
 impl Room {
@@ -43,41 +53,39 @@ impl Room {
     pub(super) fn of_node(machine: &MachineInfo, config: &Config) -> Self {
         let (cpu, memory) = config.reserved;
         let left = |all: u64, kept: u64| i64::try_from(all.saturating_sub(kept)).unwrap_or(i64::MAX);
-        let capacity =
-            Amounts { cpu: left(machine.cpu_millis, cpu), memory: left(machine.memory_bytes, memory) };
+        let capacity = Resources {
+            milli_cpu: left(machine.cpu_millis, cpu),
+            memory: left(machine.memory_bytes, memory),
+            ephemeral_storage: left(machine.ephemeral_storage_bytes, 0),
+            others: Vec::new(),
+        };
         Self::new(capacity, config.max_pods.unwrap_or(machine.pods))
     }
 
-    fn new(capacity: Amounts, most_pods: u32) -> Self {
+    fn new(capacity: Resources, most_pods: u32) -> Self {
         Self { capacity, most_pods: most_pods.into(), taken: Mutex::default() }
     }
 
     /// A pod is here already, and has what it has.
-    pub(super) fn note(&self, uid: &str, held: Amounts) {
+    pub(super) fn note(&self, uid: &str, held: Held) {
         self.lock().insert(uid.to_owned(), held);
     }
 
-    /// Gives a pod that is to begin what it asks for.
+    /// Gives a pod that is to begin what it asks for, on the node as it is.
     ///
     /// # Errors
-    /// That there is not so much: the pod has failed.
-    pub(super) fn admit(&self, uid: &str, asked: Amounts) -> Result<(), Failure> {
+    /// What keeps it from being let in.
+    pub(super) fn admit(&self, uid: &str, pod: &Newcomer, node: &NodeSpec) -> Result<(), Vec<Fault>> {
         let mut taken = self.lock();
         if taken.contains_key(uid) {
             return Ok(());
         }
-        let failed = |what: &str, why: String| Failure {
-            reason: format!("OutOf{what}"),
-            message: format!("Pod was rejected: {why}"),
-            grace: None,
-        };
-        let pods = i64::try_from(taken.len()).unwrap_or(i64::MAX);
-        fits("pods", 1, pods, self.most_pods).map_err(|why| failed("pods", why))?;
-        let used = sum(taken.values());
-        fits("cpu", asked.cpu, used.cpu, self.capacity.cpu).map_err(|why| failed("cpu", why))?;
-        fits("memory", asked.memory, used.memory, self.capacity.memory)
-            .map_err(|why| failed("memory", why))?;
-        taken.insert(uid.to_owned(), asked);
+        let faults = pod.faults(node, &used(taken.values()), &self.capacity, self.most_pods);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let (amounts, ports) = (pod.info.requests.needed.clone(), pod.info.ports.clone());
+        taken.insert(uid.to_owned(), Held { amounts, ports });
         Ok(())
     }
 
@@ -87,18 +95,22 @@ impl Room {
     /// That there is not so much, now or ever: the pod keeps what it has.
     pub(super) fn resize(&self, uid: &str, asked: Amounts) -> Result<(), NoRoom> {
         let mut taken = self.lock();
-        let both = [("memory", asked.memory, self.capacity.memory), ("cpu", asked.cpu, self.capacity.cpu)];
-        for (what, asked, capacity) in both {
+        let Resources { milli_cpu, memory, .. } = self.capacity;
+        for (what, asked, capacity) in [("memory", asked.memory, memory), ("cpu", asked.cpu, milli_cpu)] {
             if asked > capacity {
                 return Err(NoRoom::Never(format!(
                     "Node didn't have enough capacity: {what}, requested: {asked}, capacity: {capacity}"
                 )));
             }
         }
-        let used = sum(taken.iter().filter(|(other, _)| *other != uid).map(|(_, amounts)| amounts));
-        fits("cpu", asked.cpu, used.cpu, self.capacity.cpu).map_err(NoRoom::NotNow)?;
-        fits("memory", asked.memory, used.memory, self.capacity.memory).map_err(NoRoom::NotNow)?;
-        taken.insert(uid.to_owned(), asked);
+        let used = used(taken.iter().filter(|(other, _)| *other != uid).map(|(_, held)| held)).amounts;
+        let short = short("cpu", asked.cpu, used.milli_cpu, milli_cpu)
+            .or_else(|| short("memory", asked.memory, used.memory, memory));
+        if let Some(short) = short {
+            return Err(NoRoom::NotNow(short.to_string()));
+        }
+        let held = &mut taken.entry(uid.to_owned()).or_default().amounts;
+        (held.milli_cpu, held.memory) = (asked.cpu, asked.memory);
         Ok(())
     }
 
@@ -107,29 +119,21 @@ impl Room {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Amounts>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Held>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn sum<'a>(all: impl Iterator<Item = &'a Amounts>) -> Amounts {
-    all.fold(Amounts::default(), |sum, one| Amounts {
-        cpu: sum.cpu.saturating_add(one.cpu),
-        memory: sum.memory.saturating_add(one.memory),
+fn used<'a>(all: impl Iterator<Item = &'a Held>) -> Used {
+    all.fold(Used::default(), |mut used, one| {
+        used.pods += 1;
+        used.amounts.add(&one.amounts);
+        used.ports.extend_from_slice(&one.ports);
+        used
     })
 }
 
-/// Whether there is so much beside what is used. What asks for nothing fits everywhere.
-fn fits(what: &str, asked: i64, used: i64, capacity: i64) -> Result<(), String> {
-    if asked <= 0 || asked.saturating_add(used) <= capacity {
-        return Ok(());
-    }
-    Err(format!(
-        "Node didn't have enough resource: {what}, requested: {asked}, used: {used}, capacity: {capacity}"
-    ))
-}
-
-/// What a pod asks for by now.
+/// What can be had more or less of, as a pod asks for by now.
 pub(super) fn asked(pod: &Pod) -> Amounts {
     let Some(spec) = &pod.spec else { return Amounts::default() };
     let amount = |what: &str| requested_by(spec, what, &|container| request(container, what));
@@ -138,8 +142,17 @@ pub(super) fn asked(pod: &Pod) -> Amounts {
 
 /// What a pod has that another agent began: what it asks for, or what its containers were given, whichever is more; of one that
 /// cannot be given what it asks for, what it was given.
-pub(super) fn held(pod: &Pod) -> Amounts {
-    Amounts { cpu: held_of(pod, "cpu"), memory: held_of(pod, "memory") }
+pub(super) fn held(entry: &Entry, pod: &Pod) -> Held {
+    let info = PodInfo::from_entry(entry);
+    let (mut amounts, ports) = info.map_or_else(
+        |error| {
+            tracing::warn!(pod = %entry.name(), %error, "what the pod has of the node is not known in full");
+            Default::default()
+        },
+        |info| (info.requests.needed, info.ports),
+    );
+    (amounts.milli_cpu, amounts.memory) = (held_of(pod, "cpu"), held_of(pod, "memory"));
+    Held { amounts, ports }
 }
 
 fn held_of(pod: &Pod, what: &str) -> i64 {
@@ -170,6 +183,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::watch::IndexedFields;
 
     #[test]
     fn a_pod_that_waits_has_what_it_was_given() {
@@ -185,30 +199,42 @@ mod tests {
             }))
             .unwrap()
         };
-        let amounts = |cpu: i64| Amounts { cpu, memory: 1 << 20 };
-        assert_eq!(held(&pod(json!([]))), amounts(900_050));
-        assert_eq!(held(&pod(json!([{ "type": "PodResizePending", "status": "True" }]))), amounts(150));
+        let waits = json!([{ "type": "PodResizePending", "status": "True" }]);
+        for (conditions, cpu) in [(json!([]), 900_050), (waits, 150)] {
+            let pod = pod(conditions);
+            assert_eq!((held_of(&pod, "cpu"), held_of(&pod, "memory")), (cpu, 1 << 20));
+        }
+    }
+
+    fn newcomer(cpu: i64, memory: i64) -> Newcomer {
+        let requests = json!({ "cpu": format!("{cpu}m"), "memory": memory.to_string() });
+        let pod = json!({ "metadata": { "name": "p", "namespace": "n", "uid": "u" },
+            "spec": { "containers": [{ "name": "c", "resources": { "requests": requests } }] } });
+        let entry = Entry::of(&pod, &IndexedFields::none()).unwrap();
+        Newcomer::of(&entry, &serde_json::from_value(pod).unwrap(), |_| false).unwrap()
     }
 
     #[test]
     fn there_is_room_for_so_much_and_no_more() {
-        let room = Room::new(Amounts { cpu: 2000, memory: 100 }, 3);
-        let of = |cpu, memory| Amounts { cpu, memory };
-        let refused = |uid: &str, asked: Amounts| {
-            room.admit(uid, asked).err().map(|failure| (failure.reason, failure.message))
+        let capacity = Resources { milli_cpu: 2000, memory: 100, ..Resources::default() };
+        let room = Room::new(capacity, 3);
+        let refused = |uid: &str, (cpu, memory): (i64, i64)| {
+            let admitted = room.admit(uid, &newcomer(cpu, memory), &NodeSpec::default());
+            admitted.err().map(|faults| (faults[0].reason(), faults[0].to_string()))
         };
-        assert_eq!(refused("a", of(1500, 60)), None);
-        assert_eq!(refused("a", of(1500, 60)), None, "it has that already");
-        let short = "Pod was rejected: Node didn't have enough resource: ";
+        assert_eq!(refused("a", (1500, 60)), None);
+        assert_eq!(refused("a", (1500, 60)), None, "it has that already");
+        let short = "Node didn't have enough resource: ";
         let told = |reason: &str, figures: &str| Some((reason.to_owned(), format!("{short}{figures}")));
         let cpu = "cpu, requested: 501, used: 1500, capacity: 2000";
-        assert_eq!(refused("b", of(501, 0)), told("OutOfcpu", cpu));
+        assert_eq!(refused("b", (501, 0)), told("OutOfcpu", cpu));
         let memory = "memory, requested: 41, used: 60, capacity: 100";
-        assert_eq!(refused("b", of(0, 41)), told("OutOfmemory", memory));
-        assert_eq!(refused("b", of(500, 40)), None);
-        assert_eq!(refused("c", of(0, 0)), None, "what asks for nothing fits");
+        assert_eq!(refused("b", (0, 41)), told("OutOfmemory", memory));
+        assert_eq!(refused("b", (500, 40)), None);
+        assert_eq!(refused("c", (0, 0)), None, "what asks for nothing fits");
         let pods = "pods, requested: 1, used: 3, capacity: 3";
-        assert_eq!(refused("d", of(0, 0)), told("OutOfpods", pods));
+        assert_eq!(refused("d", (0, 0)), told("OutOfpods", pods));
+        let of = |cpu, memory| Amounts { cpu, memory };
         let never = "Node didn't have enough capacity: cpu, requested: 2001, capacity: 2000";
         assert_eq!(room.resize("b", of(2001, 1)), Err(NoRoom::Never(never.into())));
         let later = "Node didn't have enough resource: cpu, requested: 501, used: 1500, capacity: 2000";
@@ -216,6 +242,6 @@ mod tests {
         assert_eq!(room.resize("a", of(1000, 60)), Ok(()));
         assert_eq!(room.resize("b", of(1000, 40)), Ok(()));
         room.free("a");
-        assert_eq!(refused("d", of(1000, 60)), None);
+        assert_eq!(refused("d", (1000, 60)), None);
     }
 }

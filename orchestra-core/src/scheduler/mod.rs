@@ -56,6 +56,7 @@ pub use diagnosis::Diagnosis;
 pub use driver::Scheduler;
 pub use explain::{Explanation, Remedy, Step, explain, explain_by};
 pub use feeds::observe;
+pub(crate) use filter::untolerated_with;
 pub use filter::{Reason, Verdict};
 pub use node::{NodeInfo, NodeSpec};
 pub use plan::{Plan, plan};

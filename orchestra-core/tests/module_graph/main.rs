@@ -150,6 +150,7 @@ const MAY_USE: &[Room] = &[
             "objects",
             "quantity",
             "runtime",
+            "scheduler",
             "selector",
             "signal",
             "stream",
@@ -157,7 +158,7 @@ const MAY_USE: &[Room] = &[
             "watch",
         ],
         "the agent ties the API to the two ports of a node; a manifest of its own it reads by the rules of pods, as the API \
-         would",
+         would, and whether a pod may run here it asks the scheduler's rules about nodes",
     ),
     room(
         "proxy",

@@ -134,7 +134,7 @@ async fn a_device_is_one_pods_until_that_has_ended() {
     assert_eq!(failed.reason.as_deref(), Some("UnexpectedAdmissionError"));
     let why = "Allocate failed due to requested number of devices unavailable for example.com/dongle. \
                Requested: 1, Available: 0, which is unexpected";
-    assert_eq!(failed.message.as_deref(), Some(why));
+    assert_eq!(failed.message, Some(format!("Pod was rejected: {why}")));
     assert!(world.events("three").await.contains(&format!("Warning UnexpectedAdmissionError {why}")));
     // What ends gives its devices to whoever comes next.
     world.delete("one", Some(1)).await;
@@ -228,7 +228,8 @@ async fn what_a_plugin_refuses_is_had_by_others() {
     let world = world(&dongles).await;
     world.create("one", json!({"containers": [wants("app", 1)]})).await;
     let status = world.until_phase("one", "Failed").await.status.unwrap();
-    let why = "Allocate failed due to the device plugin of example.com/dongle: broken, which is unexpected";
+    let why = "Pod was rejected: Allocate failed due to the device plugin of example.com/dongle: broken, which is \
+               unexpected";
     assert_eq!(status.message.as_deref(), Some(why));
     *dongles.refuses.lock().unwrap() = false;
     world.create("two", json!({"containers": [wants("app", 1)]})).await;

@@ -1,6 +1,7 @@
 //! The node agent over fakes, in virtual time: what a pod's author and `kubectl` see.
 #![cfg(feature = "testing")]
 
+mod admission;
 mod adoption;
 mod configuration;
 mod devices;

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use orchestra_core::k8s_openapi;
 use orchestra_core::node::{HostError, Manifest, Manifests};
 use orchestra_core::runtime::fake::{Behaviour, Call, On};
+use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::world::{NODE, World, phase};
@@ -186,4 +187,21 @@ async fn no_api_is_needed() {
     world.until_empty().await;
     world.set_serving(true);
     world.until_gone(NAME).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn taints_are_nothing_to_a_manifest_and_labels_are() {
+    let (mut world, folder) = world().await;
+    let sick = json!({"key": "sick", "effect": "NoExecute"});
+    world.config.taints.push(serde_json::from_value(sick).unwrap());
+    world.config.labels.insert("disk".into(), "ssd".into());
+    let on =
+        |disk: &str| web("nginx:1").replace("spec: {", &format!("spec: {{nodeSelector: {{disk: {disk}}}, "));
+    folder.put("web.yaml", on("ssd"));
+    folder.put("other.yaml", on("hdd").replace("name: web", "name: other"));
+    world.start_agent();
+    world.until_ready(NAME).await;
+    let other = world.until_phase("other-n1", "Failed").await;
+    assert_eq!(other.status.unwrap().reason.as_deref(), Some("NodeAffinity"));
+    assert_eq!(world.sandboxes().await.len(), 1);
 }

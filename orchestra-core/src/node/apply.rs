@@ -90,10 +90,11 @@ impl Executor<'_> {
             Step::RunSandbox { attempt } => self.run_sandbox(attempt).await?,
             Step::Attach(id) => self.attach(&id).await?,
             Step::Start(start) => {
-                let wanted = &self.wanted(&start.container)?;
+                let pod = self.as_begun();
+                let wanted = &wanted(&pod, &start.container)?;
                 let starting = Starting {
                     ctx: self.ctx,
-                    pod: self.pod,
+                    pod: &pod,
                     wanted,
                     role: start.role,
                     seen: self.seen,
@@ -132,16 +133,11 @@ impl Executor<'_> {
     }
 
     fn spec(&self) -> Result<&PodSpec, Stop> {
-        self.pod.spec.as_ref().ok_or_else(|| Stop::Away("the pod has no spec".into()))
+        self.pod.spec.as_ref().ok_or_else(no_spec)
     }
 
     fn wanted(&self, name: &str) -> Result<Wanted, Stop> {
-        let spec = self.spec()?;
-        let usual = containers(spec).find(|(_, wanted)| wanted.name == name);
-        let found = usual.map(|(_, wanted)| wanted.clone());
-        found
-            .or_else(|| ephemeral(spec).find(|wanted| wanted.name == name))
-            .ok_or_else(|| Stop::Away(format!("there is no container {name}")))
+        wanted(self.pod, name)
     }
 
     /// A preparation failed: it is tried again, later each time.
@@ -203,7 +199,9 @@ impl Executor<'_> {
         };
         let (owner, logs) = (self.ctx.owner(), &self.ctx.config.log_root);
         let how = (attempt, handler.as_str());
-        let mut spec = match translate::sandbox(self.pod, self.spec()?, how, &owner, &dns, logs) {
+        let pod = self.as_begun();
+        let begun = pod.spec.as_ref().ok_or_else(no_spec)?;
+        let mut spec = match translate::sandbox(&pod, begun, how, &owner, &dns, logs) {
             Ok(spec) => spec,
             Err(why) => {
                 let message = format!("Failed to create pod sandbox: {why}");
@@ -216,7 +214,7 @@ impl Executor<'_> {
         match self.ctx.runtime.run_sandbox(&spec).await {
             Ok(made) => {
                 self.memory.prepare_failures = 0;
-                self.memory.given_pod = Some((made.id, asked_of_pod(self.spec()?)));
+                self.memory.given_pod = Some((made.id, asked_of_pod(begun)));
                 Ok(())
             }
             Err(error @ RuntimeError::Unavailable { .. }) => Err(error.into()),
@@ -339,6 +337,20 @@ impl Executor<'_> {
         }
         Ok(self.ctx.runtime.release_images(&reference.uid).await?)
     }
+}
+
+fn no_spec() -> Stop {
+    Stop::Away("the pod has no spec".into())
+}
+
+/// A container of a pod, by its name.
+fn wanted(pod: &Pod, name: &str) -> Result<Wanted, Stop> {
+    let spec = pod.spec.as_ref().ok_or_else(no_spec)?;
+    let usual = containers(spec).find(|(_, wanted)| wanted.name == name);
+    let found = usual.map(|(_, wanted)| wanted.clone());
+    found
+        .or_else(|| ephemeral(spec).find(|wanted| wanted.name == name))
+        .ok_or_else(|| Stop::Away(format!("there is no container {name}")))
 }
 
 impl From<Stop> for Applied {

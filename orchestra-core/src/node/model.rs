@@ -261,6 +261,15 @@ pub struct Unresized {
     pub retry: Option<Timestamp>,
 }
 
+/// What the node has set aside for a pod, as the pod asked for it when there was room.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Allotted {
+    /// Of its containers, by name.
+    pub containers: BTreeMap<String, ResourceRequirements>,
+    /// Of the pod as a whole.
+    pub whole: Option<ResourceRequirements>,
+}
+
 /// What only the agent knows of a pod. All of it can be lost: the next agent does without, a little worse.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
@@ -306,6 +315,8 @@ pub struct Memory {
     pub announced: BTreeSet<ContainerId>,
     /// What the probes found, for running containers that have any.
     pub probed: BTreeMap<ContainerId, Probed>,
+    /// What the node has set aside for it: it may ask for more by now.
+    pub allotted: Option<Allotted>,
     /// What containers were given of processors and memory.
     pub given: BTreeMap<ContainerId, ResourceRequirements>,
     /// Running containers that could not be given what their pod asks for by now.

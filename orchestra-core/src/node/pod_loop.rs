@@ -21,7 +21,7 @@ use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::{devices, mirror, own_node, pulling, room, shutdown, static_pods, storage, unsupported};
+use super::{devices, mirror, own_node, pulling, resize, room, shutdown, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
@@ -166,8 +166,11 @@ impl PodLoop {
         let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if has_begun || !seen.sandboxes.is_empty() {
             self.ctx.room.note(self.entry.uid().as_str(), room::held(&self.entry, pod));
+            self.memory.allotted = Some(resize::allotted_before(pod));
         } else if let Err((reason, why)) = self.let_in(pod).await {
             return self.reject(reason, why);
+        } else {
+            self.memory.allotted = Some(resize::all_asked(pod));
         }
         self.memory.admitted = true;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container as Wanted, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use super::model::{Memory, Unresized, reported};
+use super::model::{Allotted, Memory, Unresized, containers, reported};
 use super::resources::{held_by, limit, quantity};
 use crate::runtime::{ContainerId, SandboxId};
 
@@ -44,6 +44,69 @@ pub fn given(pod: &Pod, memory: &Memory, wanted: &Wanted, id: &ContainerId) -> R
         known.container_id.as_deref().and_then(|shown| shown.rsplit("://").next()) == Some(id.as_str())
     });
     shown.and_then(|known| known.resources.clone()).unwrap_or_else(|| asked(wanted))
+}
+
+/// All that a pod asks for by now.
+pub fn all_asked(pod: &Pod) -> Allotted {
+    allot(pod, asked, pod.spec.as_ref().and_then(|spec| spec.resources.clone()))
+}
+
+/// What an agent before this one has set aside for a pod, as its status says; all that it asks for where that says nothing.
+pub fn allotted_before(pod: &Pod) -> Allotted {
+    let shown = |wanted: &Wanted| reported(pod, &wanted.name).and_then(|known| known.resources.clone());
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+    let shown_whole = pod.status.as_ref().and_then(|status| status.resources.clone());
+    let whole = whole.map(|asked| shown_whole.unwrap_or(asked));
+    allot(pod, |wanted| shown(wanted).unwrap_or_else(|| asked(wanted)), whole)
+}
+
+fn allot(
+    pod: &Pod,
+    of: impl Fn(&Wanted) -> ResourceRequirements,
+    whole: Option<ResourceRequirements>,
+) -> Allotted {
+    let all = pod.spec.iter().flat_map(containers);
+    Allotted { containers: all.map(|(_, wanted)| (wanted.name.clone(), of(wanted))).collect(), whole }
+}
+
+/// What the node has set aside for a container.
+pub fn allotted(memory: &Memory, wanted: &Wanted) -> ResourceRequirements {
+    let of_pod = memory.allotted.as_ref();
+    of_pod.and_then(|pod| pod.containers.get(&wanted.name)).cloned().unwrap_or_else(|| asked(wanted))
+}
+
+/// A pod as it would be if it asked for no other amounts than those that the node has set aside for it; `None` if it does not.
+pub fn as_allotted(pod: &Pod, memory: &Memory) -> Option<Pod> {
+    let of_pod = memory.allotted.as_ref()?;
+    let mut other = pod.clone();
+    let spec = other.spec.as_mut()?;
+    let mut differs = false;
+    let mut set = |asked: &mut Option<ResourceRequirements>, held: &ResourceRequirements| {
+        let now = asked.clone().unwrap_or_default();
+        for what in RESIZABLE.into_iter().filter(|what| differ(held, &now, what)) {
+            let resources = asked.get_or_insert_default();
+            differs = true;
+            put(&mut resources.limits, held.limits.as_ref(), what);
+            put(&mut resources.requests, held.requests.as_ref(), what);
+        }
+    };
+    for wanted in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        if let Some(held) = of_pod.containers.get(&wanted.name) {
+            set(&mut wanted.resources, held);
+        }
+    }
+    if let Some(held) = &of_pod.whole {
+        set(&mut spec.resources, held);
+    }
+    differs.then_some(other)
+}
+
+/// Takes one amount from another list, or takes it away.
+fn put(into: &mut Option<BTreeMap<String, Quantity>>, from: Option<&BTreeMap<String, Quantity>>, what: &str) {
+    match from.and_then(|from| from.get(what)) {
+        Some(amount) => drop(into.get_or_insert_default().insert(what.to_owned(), amount.clone())),
+        None => drop(into.as_mut().and_then(|into| into.remove(what))),
+    }
 }
 
 /// How a running container is brought to what its pod asks for; `None` when it has that.
@@ -141,6 +204,30 @@ mod tests {
         assert_eq!(of("2", "2Mi"), Some(Resize::Restart));
         let more = json!({ "requests": { "cpu": "1", "memory": "1Mi" }, "limits": { "cpu": "2" } });
         assert_eq!(change(&given, &container(more, json!([]))), Some(Resize::InPlace));
+    }
+
+    #[test]
+    fn a_pod_is_begun_with_what_was_set_aside_for_it() {
+        let pod = |cpu: &str, limits: Value| -> Pod {
+            let resources = json!({ "requests": { "cpu": cpu, "a.io/b": "1" }, "limits": limits });
+            let containers = json!([{ "name": "c", "resources": resources }, { "name": "d" }]);
+            serde_json::from_value(json!({ "spec": { "containers": containers } })).unwrap()
+        };
+        let before = pod("1", json!({ "memory": "1Gi" }));
+        let memory = Memory { allotted: Some(all_asked(&before)), ..Memory::default() };
+        assert_eq!(as_allotted(&pod("1000m", json!({ "memory": "1024Mi" })), &memory), None);
+        let more = pod("2", json!({ "cpu": "3", "memory": "2Gi" }));
+        assert_eq!(as_allotted(&more, &memory), Some(before));
+        assert_eq!(as_allotted(&more, &Memory::default()), None);
+        let mut shown = more.clone();
+        let resources = json!({ "requests": { "cpu": "1" } });
+        shown.status = serde_json::from_value(json!({ "containerStatuses": [{ "name": "c", "image": "i",
+            "imageID": "", "ready": false, "restartCount": 0, "resources": resources }] }))
+        .unwrap();
+        let memory = Memory { allotted: Some(allotted_before(&shown)), ..Memory::default() };
+        let begun =
+            as_allotted(&shown, &memory).unwrap().spec.unwrap().containers[0].resources.clone().unwrap();
+        assert_eq!((&*begun.requests.unwrap()["cpu"].0, begun.limits), ("1", Some(BTreeMap::new())));
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Starting<'_> {
         match self.ctx.runtime.create_container(&sandbox, &spec).await {
             Ok(id) => {
                 self.memory.given.insert(id.clone(), resize::asked(self.wanted));
+                // What its pod waits for it goes on waiting for.
+                let before = self.seen.latest(&self.wanted.name);
+                if let Some(waits) = before.and_then(|life| self.memory.unresized.remove(&life.id)) {
+                    self.memory.unresized.insert(id.clone(), waits);
+                }
                 self.ctx.normal(about, "Created", "Container created");
                 Ok(id)
             }

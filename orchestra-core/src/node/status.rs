@@ -165,7 +165,7 @@ impl Reporter<'_> {
         let (started, ready) = self.started_and_ready(role, wanted, latest);
         let given = match latest.state.is_running() {
             true => resize::given(self.pod, self.memory, wanted, &latest.id),
-            false => resize::asked(wanted),
+            false => resize::allotted(self.memory, wanted),
         };
         ContainerStatus {
             name: wanted.name.clone(),

@@ -252,3 +252,52 @@ async fn nothing_is_started_anew_for_what_cannot_be_had() {
         assert_eq!(container(&world.get(pod).await).restart_count, 0);
     }
 }
+
+fn id(pod: &Pod) -> ContainerId {
+    ContainerId::new(container(pod).container_id.unwrap().rsplit("://").next().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_starts_again_has_what_it_was_given_as_long_as_there_is_no_room_for_more() {
+    let mut world = World::start().await;
+    world.create("web", spec(json!([]))).await;
+    world.create("whole", as_a_whole(json!([]))).await;
+    let (before, whole) = (world.until_ready("web").await, world.until_ready("whole").await);
+    assert_eq!((shares(&world, &before), quotas(&world, &whole).1), (102, Some(100_000)));
+    let much = json!({"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}});
+    resize_by(&world, "web", |spec| spec["containers"][0]["resources"] = much.clone()).await;
+    resize_by(&world, "whole", |spec| {
+        spec["resources"] = json!({"requests": {"cpu": "1000"}, "limits": {"cpu": "1000", "memory": "1Gi"}});
+    })
+    .await;
+    let waits = |pod: &Pod| condition(pod, "PodResizePending").is_some();
+    let again =
+        |pod: &Pod, times| waits(pod) && container(pod).restart_count == times && container(pod).ready;
+    for name in ["web", "whole"] {
+        let pod = world.until(name, "waiting", waits).await;
+        world.runtime.exit(&id(&pod), 1);
+    }
+    let web = world.until("web", "started again", |pod| again(pod, 1)).await;
+    assert_eq!((shares(&world, &web), cpu(&web)), (102, ("100m".into(), "100m".into())));
+    let whole = world.until("whole", "started again", |pod| again(pod, 1)).await;
+    assert_eq!(quotas(&world, &whole), (Some(100_000), Some(100_000)));
+    // It goes on waiting while nothing runs, and another agent knows no more than the status says.
+    world.runtime.exit(&id(&web), 1);
+    let ended = world
+        .until("web", "ended", |pod| {
+            container(pod).state.is_some_and(|state| state.waiting.is_some()) && !container(pod).ready
+        })
+        .await;
+    assert!(waits(&ended));
+    assert_eq!(cpu(&ended), ("100m".into(), "100m".into()));
+    world.kill_agent().await;
+    world.start_agent();
+    let web = world.until("web", "started once more", |pod| again(pod, 2)).await;
+    assert_eq!((shares(&world, &web), cpu(&web)), (102, ("100m".into(), "100m".into())));
+    assert_eq!(world.runtime.calls(Call::UpdateContainer), 0);
+    // What the node has room for is had from the next start at the latest.
+    let some = json!({"requests": {"cpu": "200m"}, "limits": {"cpu": "1"}});
+    resize_by(&world, "web", |spec| spec["containers"][0]["resources"] = some).await;
+    let web = world.until("web", "resized", |pod| cpu(pod).0 == "200m" && !waits(pod)).await;
+    assert_eq!(shares(&world, &web), 204);
+}

@@ -1,14 +1,17 @@
 //! Giving containers, and pods as a whole, other amounts of processors and memory while they run.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container as Wanted, ResourceRequirements};
+use k8s_openapi::api::core::v1::{Container as Wanted, Pod, ResourceRequirements};
 
 use super::Executor;
 use crate::node::backoff::add;
 use crate::node::context::about;
 use crate::node::model::{Unresized, containers};
-use crate::node::resize::{DEFERRED, ERROR, INFEASIBLE, asked, asked_of_pod, inherits};
+use crate::node::resize::{
+    DEFERRED, ERROR, INFEASIBLE, all_asked, as_allotted, asked, asked_of_pod, inherits,
+};
 use crate::node::resources::{for_runtime, of_pod};
 use crate::node::room::{self, NoRoom};
 use crate::node::stop::Stop;
@@ -45,7 +48,8 @@ impl Executor<'_> {
 
     /// Whether the node has room for what the pod asks for by now. If not, its container keeps what it has.
     pub(super) fn has_room_for(&mut self, wanted: &Wanted, id: &ContainerId) -> bool {
-        let none = self.without_room(&asked(wanted), self.memory.unresized.get(id));
+        let before = self.memory.unresized.get(id).cloned();
+        let none = self.without_room(&asked(wanted), before);
         let has_room = none.is_none();
         if let Some(none) = none {
             self.memory.unresized.insert(id.clone(), none);
@@ -65,7 +69,8 @@ impl Executor<'_> {
             })
             .collect();
         let (asked, about) = (asked_of_pod(spec), about(self.pod, None));
-        if let Some(none) = self.without_room(&asked, self.memory.unresized_pod.as_ref()) {
+        let before = self.memory.unresized_pod.clone();
+        if let Some(none) = self.without_room(&asked, before) {
             self.memory.unresized_pod = Some(none);
             return Ok(());
         }
@@ -96,17 +101,32 @@ impl Executor<'_> {
     }
 
     /// What is remembered if the node has no room for what the pod asks for by now. It is told once.
-    fn without_room(&self, asked: &ResourceRequirements, before: Option<&Unresized>) -> Option<Unresized> {
-        let (reason, event, message, retry) =
-            match self.ctx.room.resize(&pod_ref(self.pod).uid, room::asked(self.pod)).err()? {
-                NoRoom::Never(why) => (INFEASIBLE, "ResizeInfeasible", why, None),
-                NoRoom::NotNow(why) => (DEFERRED, "ResizeDeferred", why, Some(add(self.ctx.now(), RETRY))),
-            };
+    fn without_room(&mut self, asked: &ResourceRequirements, before: Option<Unresized>) -> Option<Unresized> {
+        let (reason, event, message, retry) = match self.set_aside().err()? {
+            NoRoom::Never(why) => (INFEASIBLE, "ResizeInfeasible", why, None),
+            NoRoom::NotNow(why) => (DEFERRED, "ResizeDeferred", why, Some(add(self.ctx.now(), RETRY))),
+        };
         let none = Unresized { asked: asked.clone(), reason, message, retry };
         if before.is_none_or(|before| before.asked != none.asked || before.reason != reason) {
             self.ctx.warning(&about(self.pod, None), event, none.message.clone());
         }
         Some(none)
+    }
+
+    /// The pod as its containers are begun: with what it asks for by now, or with what was set aside for it where the node has
+    /// no room for that.
+    pub(super) fn as_begun(&mut self) -> Arc<Pod> {
+        match as_allotted(self.pod, self.memory) {
+            Some(before) if self.set_aside().is_err() => Arc::new(before),
+            _ => Arc::clone(self.pod),
+        }
+    }
+
+    /// Sets aside what the pod asks for by now, if there is so much.
+    fn set_aside(&mut self) -> Result<(), NoRoom> {
+        self.ctx.room.resize(&pod_ref(self.pod).uid, room::asked(self.pod))?;
+        self.memory.allotted = Some(all_asked(self.pod));
+        Ok(())
     }
 
     /// Gives containers other figures, and the pod those that follow from them.

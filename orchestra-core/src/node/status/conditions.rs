@@ -72,14 +72,20 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
         return Some(waits);
     }
     for (_, wanted) in containers(of.spec) {
-        let Some(life) = of.seen.latest(&wanted.name).filter(|life| life.state.is_running()) else {
-            continue;
+        let Some(life) = of.seen.latest(&wanted.name) else { continue };
+        let failed = resize::unresized(of.memory, wanted, &life.id);
+        let given = match life.state.is_running() {
+            true => resize::given(of.pod, of.memory, wanted, &life.id),
+            // It is begun again with what it had, as long as it cannot have more.
+            false if failed.is_some_and(|failed| failed.reason != resize::ERROR) => {
+                resize::allotted(of.memory, wanted)
+            }
+            false => continue,
         };
-        let given = resize::given(of.pod, of.memory, wanted, &life.id);
         if resize::change(&given, wanted).is_none() {
             continue;
         }
-        if let Some(waits) = note(resize::unresized(of.memory, wanted, &life.id)) {
+        if let Some(waits) = note(failed) {
             return Some(waits);
         }
     }

@@ -29,7 +29,7 @@ pub(super) const UNEXPECTED: &str = "UnexpectedAdmissionError";
 pub(super) struct Newcomer {
     pub(super) info: PodInfo,
     is_static: bool,
-    is_critical: bool,
+    is_needed: bool,
 }
 
 /// What is taken of a node.
@@ -59,7 +59,7 @@ impl Newcomer {
         let mut info = PodInfo::from_entry(entry)?;
         info.requests.needed.others.retain(|(name, _)| !counted(name));
         let is_static = static_pods::is_static(entry);
-        Ok(Self { info, is_static, is_critical: is_static || is_critical(pod) })
+        Ok(Self { info, is_static, is_needed: is_needed(pod) })
     }
 
     /// What keeps the pod from a node of which others have so much. Of what it asks for the node's capacity says how much
@@ -108,9 +108,14 @@ impl Newcomer {
 
     /// What is said of the pod: the first of its faults. One that the system needs is not kept out for want of room as long
     /// as there is anything else.
-    pub(super) fn told(&self, faults: Vec<Fault>) -> Option<Fault> {
-        let rule = |fault: &&Fault| self.is_critical && matches!(fault, Fault::Rule(..));
-        faults.iter().find(rule).cloned().or_else(|| faults.into_iter().next())
+    pub(super) fn told(&self, faults: &[Fault]) -> Option<Fault> {
+        let rule = |fault: &&Fault| self.is_needed && matches!(fault, Fault::Rule(..));
+        faults.iter().find(rule).or_else(|| faults.first()).cloned()
+    }
+
+    /// Whether room is made for it: the system needs it, and room is all that it lacks.
+    pub(super) fn has_way_made(&self, faults: &[Fault]) -> bool {
+        self.is_needed && faults.iter().all(|fault| matches!(fault, Fault::Short { .. }))
     }
 }
 
@@ -139,6 +144,11 @@ impl fmt::Display for Fault {
             Self::Rule(filter, why) => write!(f, "Predicate {filter} failed: {why}"),
         }
     }
+}
+
+/// Whether the system needs a pod: one of a manifest, or one of that priority.
+pub(super) fn is_needed(pod: &Pod) -> bool {
+    static_pods::is_static_pod(pod) || is_critical(pod)
 }
 
 /// That there is not so much beside what is used. What asks for nothing fits everywhere.

@@ -9,8 +9,8 @@
 //! probes ─────────────────────────────────────┴─────────────────┘
 //! ```
 //!
-//! * `plan` decides what to do next and `status` what to say; both are pure. So are `admission`, `env`, `volumes`, `fields`,
-//!   `resize`, `translate`, `unsupported` and `backoff`.
+//! * `plan` decides what to do next and `status` what to say; both are pure. So are `admission`, `preempt`, `env`, `volumes`,
+//!   `fields`, `resize`, `translate`, `unsupported` and `backoff`.
 //! * `apply` carries out what was decided, with `start`, `kill`, `mounts` and `address`, each of which can be given up
 //!   between any two steps.
 //! * Nothing is kept on disk but which devices a pod has (`ledger`), which is a file of the pod's. What an agent must know
@@ -74,6 +74,7 @@ mod plugins;
 mod pod_loop;
 mod pods;
 mod ports;
+mod preempt;
 mod pressure;
 mod probe;
 mod probe_counts;

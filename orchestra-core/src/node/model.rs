@@ -279,6 +279,8 @@ pub struct Memory {
     pub first_seen: Option<Timestamp>,
     /// There is room for it on the node.
     pub admitted: bool,
+    /// There will be when these have gone, by their uids.
+    pub goes_in_for: Vec<String>,
     /// Its volumes are on disk.
     pub volumes_ready: bool,
     /// Where they are, by name.

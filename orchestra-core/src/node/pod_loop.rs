@@ -17,17 +17,24 @@ use super::followed::Following;
 use super::mailbox::{Ending, Mail, Mailbox};
 use super::model::{Failure, Memory, Observed, is_terminal};
 use super::plan::{Step, plan};
+use super::preempt::{self, Tenant};
 use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
 use super::{devices, mirror, own_node, pulling, resize, room, shutdown, static_pods, storage, unsupported};
 use crate::runtime::RuntimeError;
+use crate::scheduler::Resources;
 use crate::supervise::Backoff;
 use crate::watch::Entry;
 
 /// How long steps may take before the pod's status is reported as it was before them.
 const REPORT_AFTER: Duration = Duration::from_millis(100);
+/// How soon it is looked again whether others have made way.
+const MAKING_WAY: Duration = Duration::from_secs(1);
+/// What goes before the reason why nobody can make way for a pod.
+const RECOVERY: &str = "Unexpected error while attempting to recover from admission failure: preemption: error finding a set \
+                        of pods to preempt";
 /// How long to wait before a runtime or API that is away is asked again.
 const AWAY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(10));
 
@@ -112,7 +119,9 @@ impl PodLoop {
         if self.ctx.ending.is_cancelled() && seen.sandboxes.is_empty() && !is_terminal(&pod) {
             self.evict(shutdown::rejection());
         }
-        self.admit(&pod, &seen).await;
+        if !self.admit(&pod, &seen).await {
+            return Next::Wait(Some(add(self.ctx.now(), MAKING_WAY)));
+        }
         let now = self.ctx.now();
         let plan = plan(&pod, &seen, &self.memory, now);
         tracing::trace!(pod = %self.entry.name(), %plan, "planned");
@@ -156,27 +165,44 @@ impl PodLoop {
         Ok(seen)
     }
 
-    /// Sees that a pod may run here before anything of it begins. One that has begun has what it has.
-    async fn admit(&mut self, pod: &Pod, seen: &Observed) {
+    /// Sees that a pod may run here before anything of it begins. One that has begun has what it has. Whether all is settled:
+    /// not as long as others make way.
+    async fn admit(&mut self, pod: &Pod, seen: &Observed) -> bool {
         let ends = self.memory.failure.is_some() || self.entry.is_deleting();
         let is_over = self.memory.gone || is_terminal(pod) || ends && seen.sandboxes.is_empty();
         if self.memory.admitted || is_over {
-            return;
+            return true;
+        }
+        if !self.memory.goes_in_for.is_empty() {
+            self.memory.goes_in_for.retain(|uid| self.ctx.room.is_held_by(uid));
+            self.memory.admitted = self.memory.goes_in_for.is_empty();
+            return self.memory.admitted;
         }
         let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if has_begun || !seen.sandboxes.is_empty() {
             self.ctx.room.note(self.entry.uid().as_str(), room::held(&self.entry, pod));
             self.memory.allotted = Some(resize::allotted_before(pod));
-        } else if let Err((reason, why)) = self.let_in(pod).await {
-            return self.reject(reason, why);
         } else {
-            self.memory.allotted = Some(resize::all_asked(pod));
+            match self.let_in(pod).await {
+                Ok(others) => {
+                    self.memory.allotted = Some(resize::all_asked(pod));
+                    self.memory.admitted = others.is_empty();
+                    self.memory.goes_in_for = others;
+                    return self.memory.admitted;
+                }
+                Err((reason, why)) => {
+                    self.reject(reason, why);
+                    return true;
+                }
+            }
         }
         self.memory.admitted = true;
+        true
     }
 
-    /// Gives a newcomer what it asks for, or says by what reason and why it is not let in.
-    async fn let_in(&self, pod: &Pod) -> Result<(), (String, String)> {
+    /// Gives a newcomer what it asks for, and says who has to go for that before it begins; or by what reason and why it is not
+    /// let in.
+    async fn let_in(&self, pod: &Pod) -> Result<Vec<String>, (String, String)> {
         let (ctx, uid) = (&*self.ctx, self.entry.uid().as_str());
         if let Some((reason, why)) = admission::wrong_system(pod, &ctx.machine.os) {
             return Err((reason.to_owned(), why.to_owned()));
@@ -186,17 +212,44 @@ impl PodLoop {
         let newcomer = newcomer.map_err(|error| (UNEXPECTED.to_owned(), error.to_string()))?;
         let now = ctx.clock().elapsed();
         // A static pod may be what the API is made of.
-        let node = match static_pods::is_static(&self.entry) {
+        let mut node = match static_pods::is_static(&self.entry) {
             true => ctx.own_node.known().await,
             false => ctx.own_node.since(&ctx.client, now.saturating_sub(own_node::FRESH)).await,
         };
         let mut found = ctx.room.admit(uid, &newcomer, &node);
         if found.as_ref().is_err_and(|faults| faults.iter().any(Fault::is_of_node)) {
-            let node = ctx.own_node.since(&ctx.client, now).await;
+            node = ctx.own_node.since(&ctx.client, now).await;
             found = ctx.room.admit(uid, &newcomer, &node);
         }
-        let told = found.err().and_then(|faults| newcomer.told(faults));
-        told.map_or(Ok(()), |fault| Err((fault.reason(), fault.to_string())))
+        let Err(faults) = found else { return Ok(Vec::new()) };
+        if newcomer.has_way_made(&faults) {
+            let made = ctx.room.promise(uid, &newcomer, &node, |faults, has| self.make_way(pod, faults, has));
+            return made.map_err(|why| (UNEXPECTED.to_owned(), format!("{RECOVERY}: {why}")));
+        }
+        let told = newcomer.told(&faults);
+        told.map_or(Ok(Vec::new()), |fault| Err((fault.reason(), fault.to_string())))
+    }
+
+    /// Tells pods that they have to go for this one, which lacks nothing but room.
+    fn make_way(
+        &self,
+        pod: &Pod,
+        faults: &[Fault],
+        has: &dyn Fn(&str) -> Option<Resources>,
+    ) -> Result<Vec<String>, String> {
+        let residents = &self.ctx.residents;
+        let pods = residents.all().into_iter().filter_map(|mailbox| mailbox.entry().decode::<Pod>().ok());
+        let tenant = |pod: Pod| {
+            let uid = pod.metadata.uid.clone()?;
+            Some(Tenant { has: has(&uid)?, uid, pod })
+        };
+        let tenants: Vec<Tenant> = pods.filter_map(tenant).collect();
+        let victims = preempt::victims(pod, &tenants, faults)?;
+        for mailbox in victims.iter().filter_map(|uid| residents.get(uid)) {
+            let (reason, message) = (preempt::PREEMPTED.to_owned(), preempt::WHY.to_owned());
+            mailbox.put_evicted(Failure { reason, message, grace: None });
+        }
+        Ok(victims)
     }
 
     /// The pod is not let in.

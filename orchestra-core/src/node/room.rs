@@ -40,6 +40,13 @@ pub(super) struct Held {
     ports: Vec<HostPort>,
 }
 
+impl Held {
+    /// What a pod that begins has.
+    fn by(pod: &Newcomer) -> Self {
+        Self { amounts: pod.info.requests.needed.clone(), ports: pod.info.ports.clone() }
+    }
+}
+
 /// What the pods of a node have of it.
 pub(super) struct Room {
     capacity: Resources,
@@ -84,9 +91,33 @@ impl Room {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let (amounts, ports) = (pod.info.requests.needed.clone(), pod.info.ports.clone());
-        taken.insert(uid.to_owned(), Held { amounts, ports });
+        taken.insert(uid.to_owned(), Held::by(pod));
         Ok(())
+    }
+
+    /// Gives a pod what it asks for though others have it still, and says who they are: those have to go. `choose` says who, by
+    /// what the pod lacks and by what each pod has. Nobody else is let in meanwhile.
+    ///
+    /// # Errors
+    /// Why nobody goes: the pod is given nothing.
+    pub(super) fn promise<E>(
+        &self,
+        uid: &str,
+        pod: &Newcomer,
+        node: &NodeSpec,
+        choose: impl FnOnce(&[Fault], &dyn Fn(&str) -> Option<Resources>) -> Result<Vec<String>, E>,
+    ) -> Result<Vec<String>, E> {
+        let mut taken = self.lock();
+        let faults = pod.faults(node, &used(taken.values()), &self.capacity, self.most_pods);
+        let has = |uid: &str| taken.get(uid).map(|held| held.amounts.clone());
+        let chosen = choose(&faults, &has)?;
+        taken.insert(uid.to_owned(), Held::by(pod));
+        Ok(chosen)
+    }
+
+    /// Whether a pod has anything.
+    pub(super) fn is_held_by(&self, uid: &str) -> bool {
+        self.lock().contains_key(uid)
     }
 
     /// Gives a pod that is here what it asks for by now.

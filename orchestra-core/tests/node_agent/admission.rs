@@ -1,10 +1,13 @@
 //! Pods that were bound to a node which is not one for them.
 
+use std::time::Duration;
+
 use orchestra_core::api::Patch;
 use orchestra_core::k8s_openapi::api::core::v1::Node;
+use orchestra_core::runtime::fake::{Behaviour, On};
 use serde_json::{Value, json};
 
-use crate::world::{NODE, World, phase};
+use crate::world::{NODE, World, condition, container, phase};
 
 fn pod(field: &str, value: Value) -> Value {
     let mut spec = json!({"containers": [{"name": "app", "image": "nginx:1"}]});
@@ -112,4 +115,39 @@ async fn what_others_say_that_the_node_has_is_counted() {
     world.create("windows", pod("os", json!({"name": "windows"}))).await;
     let why = "Failed to admit pod as the OS field doesn't match node OS";
     assert_eq!(rejected(&world, "windows").await, told("PodOSNotSupported", why));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_the_system_needs_is_made_way_for() {
+    let world = World::start().await;
+    let asks = |cpu: i64, priority: i32| {
+        let resources = json!({"requests": {"cpu": format!("{cpu}m")}});
+        json!({"priority": priority, "terminationGracePeriodSeconds": 20,
+            "containers": [{"name": "app", "image": "nginx:1", "resources": resources}]})
+    };
+    let slow = Behaviour::new().stops_in(Duration::from_secs(10), 0);
+    world.runtime.on(On::image("nginx:1"), slow);
+    for (name, cpu, priority) in [("small", 500, 0), ("large", 2500, 0), ("needed", 1000, 2_000_000_000)] {
+        world.create(name, asks(cpu, priority)).await;
+        world.until_ready(name).await;
+    }
+    world.create("first", asks(600, 2_000_000_000)).await;
+    world.sleep(5.0).await;
+    assert_eq!(container(&world.get("first").await, "app"), None, "it waits for the other to end");
+    world.create("second", asks(300, 0)).await;
+    let why = "Node didn't have enough resource: cpu, requested: 300, used: 4600, capacity: 4000";
+    assert_eq!(rejected(&world, "second").await, told("OutOfcpu", why));
+    let large = world.until_phase("large", "Failed").await;
+    assert_eq!(condition(&large, "DisruptionTarget"), "True");
+    let status = large.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("Preempting"));
+    assert_eq!(status.message.as_deref(), Some("Preempted in order to admit critical pod"));
+    world.until_ready("first").await;
+    for kept in ["small", "needed"] {
+        assert_eq!(phase(&world.get(kept).await), "Running");
+    }
+    world.create("third", asks(4000, 2_000_000_000)).await;
+    let (reason, message) = rejected(&world, "third").await;
+    assert_eq!(reason, "UnexpectedAdmissionError");
+    assert!(message.ends_with("to reclaim resources: [(res: cpu, q: 1600), ]"), "{message}");
 }

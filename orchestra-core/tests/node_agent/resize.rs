@@ -267,7 +267,8 @@ async fn what_starts_again_has_what_it_was_given_as_long_as_there_is_no_room_for
     let much = json!({"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}});
     resize_by(&world, "web", |spec| spec["containers"][0]["resources"] = much.clone()).await;
     resize_by(&world, "whole", |spec| {
-        spec["resources"] = json!({"requests": {"cpu": "1000"}, "limits": {"cpu": "1000", "memory": "1Gi"}});
+        spec["resources"]["requests"]["cpu"] = json!("999");
+        spec["resources"]["limits"]["cpu"] = json!("1000");
     })
     .await;
     let waits = |pod: &Pod| condition(pod, "PodResizePending").is_some();

@@ -103,7 +103,7 @@ fn the_first_fault_is_told_and_of_critical_pods_the_first_that_is_no_want_of_roo
     };
     let told = |pod: &Newcomer| {
         let faults = pod.faults(&node(), &Used::default(), &Resources::default(), 0);
-        pod.told(faults).map(|fault| format!("{}: {fault}", fault.reason()))
+        pod.told(&faults).map(|fault| format!("{}: {fault}", fault.reason()))
     };
     let usual = newcomer(json!({}), spec());
     let short = "OutOfpods: Node didn't have enough resource: pods, requested: 1, used: 0, capacity: 0";

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
 use super::{Reporter, condition};
 use crate::node::model::{Role, TERMINATED, Unresized, containers};
+use crate::node::preempt::PREEMPTED;
 use crate::node::pressure::EVICTED;
 use crate::node::resize;
 
@@ -94,12 +95,13 @@ fn resizing(of: &Reporter<'_>) -> Option<PodCondition> {
 
 /// That the pod ends because the node has no room for it or goes itself, and not for what it did.
 fn disrupted(of: &Reporter<'_>) -> Option<PodCondition> {
-    let evicted = of
-        .memory
-        .failure
-        .as_ref()
-        .filter(|failure| [EVICTED, TERMINATED].contains(&failure.reason.as_str()))?;
-    Some(made(DISRUPTED, true, Some("TerminationByKubelet"), Some(evicted.message.clone())))
+    let failure = of.memory.failure.as_ref()?;
+    let message = match failure.reason.as_str() {
+        EVICTED | TERMINATED => failure.message.clone(),
+        PREEMPTED => "Pod was preempted by Kubelet to accommodate a critical pod.".to_owned(),
+        _ => return None,
+    };
+    Some(made(DISRUPTED, true, Some("TerminationByKubelet"), Some(message)))
 }
 
 /// Whether the pod has a sandbox that is connected. One that was made before this agent began is taken to be as its

@@ -71,6 +71,7 @@ pub fn sandbox(
             host_pid: spec.host_pid == Some(true),
             host_ipc: spec.host_ipc == Some(true),
             share_process_namespace: spec.share_process_namespace == Some(true),
+            own_users: spec.host_users == Some(false),
         },
         sysctls: security
             .and_then(|security| security.sysctls.as_ref())
@@ -351,6 +352,8 @@ mod tests {
         let of_root = json!({"containers": [{"name": "a"}],
             "initContainers": [{"name": "i", "securityContext": {"privileged": true}}]});
         assert!(made(of_root, &dns).privileged);
+        assert!(!spec.namespaces.own_users);
+        assert!(made(json!({"containers": [{"name": "a"}], "hostUsers": false}), &dns).namespaces.own_users);
         assert_eq!(spec.log_directory, PathBuf::from("/logs/shop_web_u1"));
         assert_eq!(spec.host_ports.iter().map(|p| p.host_port).collect::<Vec<_>>(), [8080, 53]);
         let dns = spec.dns.unwrap();

@@ -38,7 +38,7 @@ pub(super) fn field_of_added(pod: &Pod, wanted: &Wanted, supported: &SupportedFi
 /// A field's path, whether it is set to something that needs support, and whether it is supported.
 type Field = (&'static str, bool, bool);
 
-fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 16] {
+fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 17] {
     let none = Default::default();
     let security = spec.security_context.as_ref().unwrap_or(&none);
     let groups = security.supplemental_groups.as_ref().is_some_and(|groups| !groups.is_empty());
@@ -57,6 +57,11 @@ fn fields_of_pod(spec: &PodSpec, supported: &SupportedFields) -> [Field; 16] {
             "shareProcessNamespace",
             spec.share_process_namespace == Some(true),
             supported.share_process_namespace,
+        ),
+        (
+            "shareProcessNamespace with hostUsers: false",
+            spec.share_process_namespace == Some(true) && spec.host_users == Some(false),
+            supported.own_users_share_processes,
         ),
         ("securityContext.runAsUser", security.run_as_user.is_some(), supported.run_as_user),
         ("securityContext.runAsGroup", security.run_as_group.is_some(), supported.run_as_group),
@@ -199,6 +204,12 @@ mod tests {
         let everything = json!({"hostUsers": false, "hostPID": true, "securityContext": {"fsGroup": 1},
             "containers": [{"name": "a", "securityContext": {"readOnlyRootFilesystem": true, "privileged": true}}]});
         assert_eq!(first(everything, SupportedFields::ALL), None);
+        let mut together = SupportedFields::ALL;
+        together.own_users_share_processes = false;
+        let shares = |host_users: bool| json!({"containers": [], "hostUsers": host_users, "shareProcessNamespace": true});
+        assert_eq!(first(shares(true), together), None);
+        let refused = first(shares(false), together);
+        assert_eq!(refused.as_deref(), Some("spec.shareProcessNamespace with hostUsers: false"));
         let nothing = json!({"hostUsers": true, "hostPID": false, "securityContext": {
                 "seccompProfile": {"type": "Unconfined"}, "supplementalGroups": []},
             "containers": [{"name": "a", "securityContext": {

@@ -148,6 +148,9 @@ pub struct Namespaces {
     pub host_ipc: bool,
     /// Containers of the pod see each other's processes.
     pub share_process_namespace: bool,
+    /// The pod's users are none of the machine's, its root neither. Needs
+    /// [`SupportedFields::user_namespaces`](super::SupportedFields::user_namespaces).
+    pub own_users: bool,
 }
 
 /// How containers look up names: the lines of `resolv.conf`.

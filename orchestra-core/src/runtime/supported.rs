@@ -44,6 +44,8 @@ pub struct SupportedFields {
     pub user_namespaces: bool,
     /// `shareProcessNamespace: true`.
     pub share_process_namespace: bool,
+    /// The same with `hostUsers: false`.
+    pub own_users_share_processes: bool,
     /// `recursiveReadOnly: Enabled` of a volume mount.
     pub recursive_read_only: bool,
     /// Volumes that are images: [`Runtime::mount_image`](super::Runtime::mount_image).
@@ -73,6 +75,7 @@ impl SupportedFields {
         host_ipc: false,
         user_namespaces: false,
         share_process_namespace: false,
+        own_users_share_processes: false,
         recursive_read_only: false,
         image_volumes: false,
         pod_resources: false,
@@ -98,6 +101,7 @@ impl SupportedFields {
         host_ipc: true,
         user_namespaces: true,
         share_process_namespace: true,
+        own_users_share_processes: true,
         recursive_read_only: true,
         image_volumes: true,
         pod_resources: true,

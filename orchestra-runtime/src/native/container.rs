@@ -90,6 +90,7 @@ fn made(id: &str, spec: &ContainerSpec, image: &Defaults, shared: &Shared) -> Re
         layers: Vec::new(),
         shared: bundle::shared(spec),
         pod_group: shared.group.clone(),
+        own: bundle::own(spec, shared)?,
         runc: PathBuf::new(),
         state: PathBuf::new(),
         log: PathBuf::new(),
@@ -138,5 +139,6 @@ fn shared(inner: &Inner, id: &str, owner: &SandboxRecord) -> Result<Shared> {
         hostname_file,
         hostname: owner.hostname.clone(),
         group: owner.group.clone(),
+        users: pins.and_then(|pins| pins.users.clone()).map(|users| (users, inner.root_of_own())),
     })
 }

@@ -120,7 +120,6 @@ fn fields() -> SupportedFields {
     let mut fields = SupportedFields::ALL;
     fields.apparmor = crate::machine::has_apparmor();
     fields.selinux = crate::machine::has_no_selinux();
-    fields.user_namespaces = false;
     fields
 }
 
@@ -134,6 +133,9 @@ impl Runtime for NativeRuntime {
         all.limits = limits;
         all.fields = fields();
         all.fields.pod_resources = limits;
+        all.fields.user_namespaces = self.processes.inner.abilities.own_users;
+        // Whoever holds their processes would have to be theirs too, and sees the machine's files.
+        all.fields.own_users_share_processes = false;
         all
     }
 

@@ -13,6 +13,7 @@ use orchestra_core::runtime::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::own_users::{self, Own, Users};
 use super::rootfs::SHARED;
 use super::runc::Runc;
 use super::user::{Found, Wanted};
@@ -64,6 +65,9 @@ pub(crate) struct Bundle {
     /// The control group of its pod, if that has one.
     #[serde(default)]
     pub(crate) pod_group: Option<String>,
+    /// What it is made with where its pod has users of its own.
+    #[serde(default)]
+    pub(crate) own: Option<Own>,
     /// Whom it runs as.
     pub(crate) user: Wanted,
     /// All else that runc is told.
@@ -86,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) hostname: String,
     /// The pod's control group, if it has one.
     pub(crate) group: Option<String>,
+    /// The pod's own users, if it has any, and where roots of its containers are mounted.
+    pub(crate) users: Option<(Users, PathBuf)>,
 }
 
 /// Which processes a container sees.
@@ -126,6 +132,12 @@ pub(crate) fn shared(spec: &ContainerSpec) -> Vec<PathBuf> {
     passed_on.map(|mount| mount.host_path.clone()).collect()
 }
 
+/// What a container is made with where its pod has users of its own.
+pub(crate) fn own(spec: &ContainerSpec, shared: &Shared) -> Result<Option<Own>> {
+    let users = shared.users.clone();
+    users.map(|(users, root)| Own::of(users, root, spec)).transpose()
+}
+
 /// All that runc is told but the user.
 pub(crate) fn config(
     id: &str,
@@ -161,6 +173,9 @@ pub(crate) fn config(
     });
     if let Some(filter) = super::seccomp::filter(security, &capabilities::of(security, machine)?)? {
         config["linux"]["seccomp"] = filter;
+    }
+    if let Some(own) = own(spec, shared)? {
+        own.tell(&mut config);
     }
     Ok(config)
 }
@@ -292,8 +307,11 @@ fn mounts(spec: &ContainerSpec, shared: &Shared, machine: &Machine) -> Result<Va
         }
     }
     let mut passed_on = 0;
-    for mount in &spec.mounts {
+    for (number, mount) in spec.mounts.iter().enumerate() {
         let mut bound = bind(mount)?;
+        if shared.users.is_some() {
+            bound["source"] = own_users::source(number).into();
+        }
         if mount.propagation == Propagation::Bidirectional {
             // From where it stays together with the machine's.
             bound["source"] = format!("{SHARED}/{passed_on}").into();

@@ -6,6 +6,7 @@ use orchestra_core::runtime::RuntimeError;
 pub(crate) mod bundle;
 mod capabilities;
 pub(crate) mod machine;
+pub(crate) mod own_users;
 pub(crate) mod rootfs;
 pub(crate) mod runc;
 mod seccomp;

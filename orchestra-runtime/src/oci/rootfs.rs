@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 
+use super::own_users::Own;
 use crate::namespaces::unshare;
 
 /// How much of an image's list of users is read.
@@ -25,7 +26,12 @@ pub(crate) const SHARED: &str = "shared";
 
 /// Makes the root in a container's folder, and takes this process, which has one thread, where it alone sees it. What is
 /// mounted in `shared` folders later, by the container too, is seen on both sides.
-pub(crate) fn make(dir: &Path, layers: &[PathBuf], shared: &[PathBuf]) -> io::Result<PathBuf> {
+pub(crate) fn make(
+    dir: &Path,
+    layers: &[PathBuf],
+    shared: &[PathBuf],
+    own: Option<&Own>,
+) -> io::Result<PathBuf> {
     // Whatever becomes of the mounts of this place, these stay together with the machine's.
     let shared = shared.iter().map(|path| together(path)).collect::<io::Result<Vec<_>>>()?;
     unshare(UnshareFlags::NEWNS)?;
@@ -37,24 +43,33 @@ pub(crate) fn make(dir: &Path, layers: &[PathBuf], shared: &[PathBuf]) -> io::Re
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(tree, "", CWD, &place, flags)?;
     }
-    let root = dir.join("rootfs");
     for folder in ["rootfs", "upper", "work", "lower"] {
         fs::create_dir_all(dir.join(folder))?;
     }
-    // Where a link leads that a killed shim has left, this one leads too.
     for (place, layer) in layers.iter().enumerate() {
-        match symlink(layer, dir.join("lower").join(place.to_string())) {
+        let place = dir.join("lower").join(place.to_string());
+        if let Some(own) = own {
+            own.layer(layer, &place)?;
+            continue;
+        }
+        // Where a link leads that a killed shim has left, this one leads too.
+        match symlink(layer, place) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
     fs::create_dir_all(dir.join("lower/none"))?;
     if let Some(uppermost) = layers.first() {
-        as_is(uppermost, &dir.join("upper"))?;
+        as_is(uppermost, &dir.join("upper"), own.map_or(0, |own| own.users.first))?;
+    }
+    if let Some(own) = own {
+        own.mount(dir)?;
     }
     rustix::process::chdir(dir)?;
-    match overlay(layers.len()) {
+    let root = own.map_or_else(|| dir.join("rootfs"), |own| own.root.clone());
+    match overlay(layers.len(), &root) {
         Ok(()) => {}
+        Err(error) if own.is_some() => return Err(error),
         Err(_) => {
             for layer in layers.iter().rev() {
                 copy(layer, &root)?;
@@ -76,20 +91,21 @@ fn together(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// The layers by short names relative to the folder we are in: the kernel takes a page of options and no more.
-fn overlay(layers: usize) -> io::Result<()> {
+fn overlay(layers: usize, root: &Path) -> io::Result<()> {
     let mut lower: Vec<String> = (0..layers).map(|place| format!("lower/{place}")).collect();
     if lower.is_empty() {
         lower.push("lower/none".into());
     }
     let options = format!("lowerdir={},upperdir=upper,workdir=work", lower.join(":"));
     let options = std::ffi::CString::new(options)?;
-    Ok(rustix::mount::mount("overlay", "rootfs", "overlay", MountFlags::empty(), options.as_c_str())?)
+    Ok(rustix::mount::mount("overlay", root, "overlay", MountFlags::empty(), options.as_c_str())?)
 }
 
-/// What the root itself is like is said by the layer on top, which is the container's own.
-fn as_is(layer: &Path, upper: &Path) -> io::Result<()> {
+/// What the root itself is like is said by the layer on top, which is the container's own. `first`: who its user 0 is.
+fn as_is(layer: &Path, upper: &Path, first: u32) -> io::Result<()> {
     let found = fs::metadata(layer)?;
-    std::os::unix::fs::chown(upper, Some(found.uid()), Some(found.gid()))?;
+    let shown = |id: u32| Some(first.saturating_add(id));
+    std::os::unix::fs::chown(upper, shown(found.uid()), shown(found.gid()))?;
     fs::set_permissions(upper, found.permissions())
 }
 

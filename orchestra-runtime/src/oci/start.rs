@@ -14,7 +14,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::bundle::Bundle;
-use super::{rootfs, runc};
+use super::{own_users, rootfs, runc};
 
 /// What runc wrote down of a start.
 const LOG: &str = "runc.log";
@@ -38,11 +38,16 @@ pub(crate) fn prepare(dir: &Path, bundle: &Bundle) -> Result<(), Refused> {
     };
     // What a shim before us has left, which was killed before the container ran.
     bundle.runc().delete(dir.file_name().unwrap_or(OsStr::new("")));
-    let root = rootfs::make(dir, &bundle.layers, &bundle.shared)
+    let root = rootfs::make(dir, &bundle.layers, &bundle.shared, bundle.own.as_ref())
         .map_err(|error| failed("making the root", &error))?;
     let list = |path: &str| rootfs::read(&root, path).map_err(|error| failed(path, &error));
     let user = bundle.user.find(&list("/etc/passwd")?, &list("/etc/group")?);
     let user = user.map_err(|message| Refused { code: 128, message })?;
+    let mut ids = [user.uid, user.gid].into_iter().chain(user.groups.iter().copied());
+    if let Some(id) = ids.find(|id| bundle.own.is_some() && !own_users::has(*id)) {
+        let message = format!("a pod with hostUsers: false has no user or group {id}: it has those to 65535");
+        return Err(Refused { code: 128, message });
+    }
     let config = serde_json::to_vec(&bundle.finish(&user)).map_err(|error| failed(CONFIG, &error))?;
     fs::write(dir.join(CONFIG), config).map_err(|error| failed(CONFIG, &error))
 }

@@ -216,7 +216,7 @@ impl Addresses {
     }
 }
 
-fn lock(folder: &Path) -> io::Result<File> {
+pub(super) fn lock(folder: &Path) -> io::Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
     Ok(file)

@@ -17,7 +17,7 @@ use crate::cgroup;
 use crate::namespaces::unshare;
 
 use super::record::ContainerDir;
-use super::{exec, launch, pause, supervise};
+use super::{exec, launch, pause, supervise, users};
 
 /// What the helper is called as; nobody would call a program that by accident.
 const NAME: &str = "orchestra-container-helper";
@@ -88,6 +88,8 @@ pub(crate) struct Abilities {
     pub(super) users: bool,
     /// Namespaces of processes.
     pub(super) processes: bool,
+    /// Users of a pod's own, with files of the machine.
+    pub(crate) own_users: bool,
 }
 
 impl Abilities {
@@ -109,6 +111,7 @@ fn serve(arguments: &[OsString]) -> i32 {
     match words.as_slice() {
         [mode, scratch] if *mode == "probe" => probe(Path::new(scratch)),
         [mode, dir] if *mode == pause::MODE => pause::main(Path::new(dir)),
+        [mode, wanted] if *mode == users::MODE => users::main(&wanted.to_string_lossy()),
         [mode, dir] if *mode == "supervise" => supervise::main(ContainerDir(PathBuf::from(dir))),
         [mode, dir, command @ ..] if *mode == exec::PLAIN || *mode == exec::TERMINAL => {
             exec::main(&ContainerDir(PathBuf::from(dir)), command, *mode == exec::TERMINAL)
@@ -124,6 +127,7 @@ fn probe(scratch: &Path) -> i32 {
     use rustix::thread::UnshareFlags;
     let root = rustix::process::geteuid().is_root();
     let mut found = Abilities { users: root, limits: root && cgroup::usable(), ..Abilities::default() };
+    found.own_users = root && users::can_be_had(scratch);
     // A namespace entered is not left again, so what comes last is what nothing depends on.
     found.networks = root && unshare(UnshareFlags::NEWNET).is_ok();
     found.mounts = launch::can_mount(root, scratch).is_ok();

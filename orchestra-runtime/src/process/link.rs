@@ -24,6 +24,7 @@ use rustix::mount::UnmountFlags;
 use rustix::thread::UnshareFlags;
 
 use super::address::Range;
+use super::pins::is_namespace;
 use crate::namespaces::unshare;
 use crate::netns;
 
@@ -91,7 +92,7 @@ pub(super) async fn attach(pin: &Path, outside: &str, connection: &Connection) -
         .map_err(|error| failed("giving the pod its address", error))
 }
 
-/// Makes a namespace with nothing in it but loopback, and pins it.
+/// Makes a namespace with nothing in it but loopback, and pins it; unless one is pinned there that others have made.
 pub(super) async fn make(pin: &Path) -> Result<()> {
     let file = pin.to_owned();
     let pinned = tokio::task::spawn_blocking(move || make_namespace(&file)).await;
@@ -100,12 +101,18 @@ pub(super) async fn make(pin: &Path) -> Result<()> {
 
 /// Lets go of a namespace and its cable. What is not there any more is no error.
 pub(super) async fn detach(pin: &Path, outside: &str) -> Result<()> {
+    unplug(outside).await?;
+    release(pin)
+}
+
+/// Takes away the machine's end of a cable, and with it the pod's. That it is not there any more is no error.
+pub(super) async fn unplug(outside: &str) -> Result<()> {
     let handle = connect().map_err(|error| failed("netlink", error))?;
     if let Ok(device) = index(&handle, outside).await {
         let removed = handle.link().del(device).execute().await;
         ignore_missing(removed).map_err(|error| failed("removing the pod's device", error))?;
     }
-    release(pin)
+    Ok(())
 }
 
 /// Lets go of a namespace. Its end of the cable goes with it, unless a process is still there.
@@ -132,6 +139,10 @@ fn peer(outside: &str) -> String {
 }
 
 fn make_namespace(pin: &Path) -> io::Result<()> {
+    let lo_up = || on_this_thread(async { switch_on("lo").await });
+    if is_namespace(pin) {
+        return netns::within(pin, lo_up);
+    }
     if let Some(folder) = pin.parent() {
         fs::create_dir_all(folder)?;
     }
@@ -140,7 +151,7 @@ fn make_namespace(pin: &Path) -> io::Result<()> {
     let thread = std::thread::Builder::new().name("netns".into()).spawn(move || {
         unshare(UnshareFlags::NEWNET)?;
         rustix::mount::mount_bind("/proc/thread-self/ns/net", &pin)?;
-        on_this_thread(async { switch_on("lo").await })
+        lo_up()
     })?;
     thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }

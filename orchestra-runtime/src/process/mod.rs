@@ -51,6 +51,7 @@ mod rootfs;
 mod sandbox;
 mod supervise;
 mod terminal;
+mod users;
 mod watch;
 
 pub use address::Range;
@@ -194,6 +195,14 @@ impl Inner {
     /// What all runtimes of the machine share.
     pub(crate) fn run(&self) -> &Path {
         &self.config.run
+    }
+
+    /// Where the root of a container is mounted whose users are its pod's own: beside what is for root only, since these must
+    /// get there. Each container has its own mounts, so one empty folder is enough for all.
+    pub(crate) fn root_of_own(&self) -> PathBuf {
+        let mut name = self.config.run.file_name().unwrap_or_default().to_owned();
+        name.push("-root");
+        self.config.run.with_file_name(name)
     }
 }
 

@@ -12,6 +12,7 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::namespaces::unshare;
+use crate::oci::own_users::Users;
 
 /// How much shared memory a pod has.
 const SHM: &std::ffi::CStr = c"mode=1777,size=64m";
@@ -26,6 +27,9 @@ pub(crate) struct Pins {
     pub(crate) host_pid: bool,
     /// The folder that whoever holds the pod's namespace of processes has locked, if the pod has one.
     pub(crate) pause: Option<PathBuf>,
+    /// The pod's own users, if it has any: the other namespaces are made with them.
+    #[serde(default)]
+    pub(crate) users: Option<Users>,
 }
 
 impl Pins {
@@ -39,22 +43,32 @@ impl Pins {
             shm: own("shm", wanted.host_ipc),
             host_pid: wanted.host_pid,
             pause: (wanted.share_process_namespace && !wanted.host_pid).then(|| dir.to_owned()),
+            users: None,
         }
     }
 
     /// Whether they are what they were made: a reboot leaves the files.
     pub(super) fn hold(&self) -> bool {
-        [&self.ipc, &self.uts].into_iter().flatten().all(|pin| is_namespace(pin))
-            && self.pause.as_deref().is_none_or(super::pause::is_held)
+        self.pinned().all(|pin| is_namespace(pin)) && self.pause.as_deref().is_none_or(super::pause::is_held)
+    }
+
+    fn pinned(&self) -> impl Iterator<Item = &PathBuf> {
+        let users = self.users.as_ref().map(|users| &users.namespace);
+        self.ipc.iter().chain(&self.uts).chain(users)
     }
 
     /// Makes them, on a thread that is not used for anything else.
     pub(super) fn make(&self, hostname: &str, sysctls: &[(String, String)]) -> io::Result<()> {
-        self.release()?;
+        if self.users.is_none() {
+            self.release()?;
+        }
         if let Some(shm) = &self.shm {
             fs::create_dir_all(shm)?;
             let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
             rustix::mount::mount("shm", shm, "tmpfs", flags, SHM)?;
+        }
+        if self.users.is_some() {
+            return Ok(());
         }
         let (pins, hostname, sysctls) = (self.clone(), hostname.to_owned(), sysctls.to_vec());
         let thread = std::thread::Builder::new().name("namespaces".into()).spawn(move || {
@@ -81,7 +95,7 @@ impl Pins {
     /// Lets go of them. What is not there any more is no error.
     pub(super) fn release(&self) -> io::Result<()> {
         self.pause.as_deref().into_iter().for_each(super::pause::end);
-        [&self.ipc, &self.uts, &self.shm].into_iter().flatten().try_for_each(|pin| release(pin))
+        self.pinned().chain(&self.shm).try_for_each(|pin| release(pin))
     }
 }
 

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use orchestra_core::runtime::{
-    Duplex, EventKind, Filter, Protocol, Result, RunningSandbox, RuntimeError, RuntimeEvent, Sandbox,
-    SandboxId, SandboxSpec, SandboxState, names,
+    Duplex, EventKind, Filter, Namespaces, Protocol, Result, RunningSandbox, RuntimeError, RuntimeEvent,
+    Sandbox, SandboxId, SandboxSpec, SandboxState, names,
 };
 use tokio::net::TcpStream;
 
 use super::link::{self, Connection};
 use super::pins::{self, Pins};
 use super::record::{SandboxRecord, failed, id};
-use super::{ProcessRuntime, blocking, container, pause};
-use crate::pod_group;
+use super::{ProcessRuntime, blocking, container, pause, users};
+use crate::oci::own_users::Users;
+use crate::{pod_group, private};
 
 impl ProcessRuntime {
     pub(crate) async fn run_sandbox(&self, spec: &SandboxSpec) -> Result<RunningSandbox> {
@@ -31,6 +33,11 @@ impl ProcessRuntime {
             if !crate::ports::is_free(port) {
                 return Err(RuntimeError::PortInUse { port: port.host_port });
             }
+        }
+        own_users_alone(spec)?;
+        let has_users = self.inner.config.separate && self.inner.abilities.own_users;
+        if spec.namespaces.own_users && !has_users {
+            return Err(RuntimeError::Unsupported { what: "hostUsers: false" });
         }
         if !spec.namespaces.host_network && !self.is_bare() {
             // Nothing is made of a sandbox that could have no address.
@@ -67,13 +74,19 @@ impl ProcessRuntime {
     }
 
     async fn connect_sandbox(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
+        let own = spec.namespaces.own_users;
+        if own {
+            self.have_users(id, record, spec).await?;
+        }
         if !record.host_network && self.is_bare() {
             let (addresses, folder, pin) =
                 (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?, self.pin(id));
             blocking(move || addresses.note(&folder).map_err(failed)).await?;
             record.netns = Some(pin.clone());
             self.save(id, record).await?;
-            link::release(&pin)?;
+            if !own {
+                link::release(&pin)?;
+            }
             link::make(&pin).await?;
         } else if !record.host_network {
             let (addresses, folder) = (self.inner.addresses.clone(), self.inner.disk.sandbox_dir(id)?);
@@ -89,7 +102,10 @@ impl ProcessRuntime {
             if let Some(pin) = &record.netns {
                 let (config, device) = (&self.inner.config, link::device(address));
                 link::have_bridge(&config.bridge, range).await?;
-                link::detach(pin, &device).await?;
+                match own {
+                    true => link::unplug(&device).await?,
+                    false => link::detach(pin, &device).await?,
+                }
                 let (bridge, routed) = (config.bridge.clone(), config.routed);
                 link::attach(
                     pin,
@@ -104,13 +120,50 @@ impl ProcessRuntime {
         self.save(id, record).await
     }
 
+    /// Gives a sandbox users of its own, and all that they are to have rights over: a network with nothing in it, too.
+    async fn have_users(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
+        let (dir, pin, inner) = (self.inner.disk.sandbox_dir(id)?, self.pin(id), self.inner.clone());
+        let mut pins = Pins::new(spec, &dir);
+        let (of, sandbox, root) = (inner.clone(), dir.clone(), inner.root_of_own());
+        let first = blocking(move || {
+            within_reach(&root)?;
+            // Its network, which comes before its address, is known to be somebody's.
+            of.addresses.note(&sandbox).map_err(failed)?;
+            users::take(&of.config.run, &sandbox)
+        });
+        pins.users = Some(Users { namespace: dir.join("user"), first: first.await? });
+        (record.shared, record.netns) = (Some(pins.clone()), Some(pin.clone()));
+        // Before anything is made that has to be taken away again.
+        self.save(id, record).await?;
+        let (Some(ipc), Some(uts), Some(users)) = (pins.ipc.clone(), pins.uts.clone(), pins.users.clone())
+        else {
+            return Err(RuntimeError::Unsupported { what: "hostUsers: false here" });
+        };
+        let sysctls = spec.sysctls.clone().into_iter().filter(|(name, _)| !name.starts_with("net"));
+        let wanted = users::Wanted {
+            users,
+            net: pin,
+            ipc,
+            uts,
+            hostname: spec.hostname.clone(),
+            sysctls: sysctls.collect(),
+        };
+        blocking(move || {
+            pins.release().map_err(failed)?;
+            link::release(&wanted.net)?;
+            let text = wanted.text()?;
+            users::make(inner.helper.command(&[OsStr::new(users::MODE), OsStr::new(&text)]))
+        })
+        .await
+    }
+
     /// Makes what else the containers of a sandbox share, where they are separate from the machine.
     async fn separate(&self, id: &str, record: &mut SandboxRecord, spec: &SandboxSpec) -> Result<()> {
         if !self.inner.config.separate {
             return Ok(());
         }
         let dir = self.inner.disk.sandbox_dir(id)?;
-        let pins = Pins::new(spec, &dir);
+        let pins = record.shared.clone().unwrap_or_else(|| Pins::new(spec, &dir));
         record.shared = Some(pins.clone());
         self.save(id, record).await?;
         let (helper, netns, hostname) =
@@ -223,6 +276,10 @@ impl ProcessRuntime {
                 Some(address) => inner.addresses.give_back(address, &inner.disk.sandbox_dir(&id)?)?,
                 None => inner.addresses.forget(&id).map_err(failed)?,
             }
+            if let Some(users) = record.shared.as_ref().and_then(|shared| shared.users.as_ref()) {
+                users::give_back(&inner.config.run, users.first, &inner.disk.sandbox_dir(&id)?)?;
+                inner.addresses.forget(&id).map_err(failed)?;
+            }
             if let Some(group) = &record.group {
                 pod_group::remove(group);
             }
@@ -278,6 +335,40 @@ impl ProcessRuntime {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(RuntimeError::Failed { message: format!("connecting to {address}: {error}") }),
         }
+    }
+}
+
+/// Refuses by name what a pod with users of its own may not have besides: it would have no rights over it.
+fn own_users_alone(spec: &SandboxSpec) -> Result<()> {
+    let Namespaces { host_network, host_pid, host_ipc, share_process_namespace, own_users } = spec.namespaces;
+    let besides = [
+        (host_network, "hostNetwork with hostUsers: false"),
+        (host_pid, "hostPID with hostUsers: false"),
+        (host_ipc, "hostIPC with hostUsers: false"),
+        (share_process_namespace, "shareProcessNamespace with hostUsers: false"),
+    ];
+    match besides.into_iter().find(|(asked, _)| own_users && *asked) {
+        Some((_, what)) => Err(RuntimeError::Unsupported { what }),
+        None => Ok(()),
+    }
+}
+
+/// Makes the folder at which roots are mounted for users that are not the machine's. They must be let through to it.
+fn within_reach(root: &Path) -> Result<()> {
+    let parent = root.parent().unwrap_or(root);
+    private::own_folder(root).and_then(|()| private::permit(root, 0o711)).map_err(failed)?;
+    let closed = parent
+        .ancestors()
+        .find(|folder| std::fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0));
+    match closed {
+        Some(folder) => Err(RuntimeError::InvalidSpec {
+            message: format!(
+                "hostUsers: false takes a way to {} for all users, and {} is closed to them",
+                root.display(),
+                folder.display()
+            ),
+        }),
+        None => Ok(()),
     }
 }
 

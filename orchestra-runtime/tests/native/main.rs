@@ -61,6 +61,7 @@ async fn pods_without_a_daemon() {
     support::holds_pods(&runtime, &place.sandbox("held-native"), IMAGE).await;
     support::refuses_handlers(&runtime, &place.sandbox("odd")).await;
     support::shows_images(&runtime, &place.sandbox("images"), IMAGE, place.path("volumes/image")).await;
+    users_are_its_own(&place, &runtime).await;
     memory_has_a_limit(&place, &runtime).await;
     processes_are_shared(&place, &runtime).await;
     images_in_use_stay(&place, &runtime).await;
@@ -224,6 +225,94 @@ async fn what_a_pod_asks_for(place: &Place, runtime: &NativeRuntime) {
         matches!(&refused, RuntimeError::InvalidSpec { message } if message.contains("no.such")),
         "{refused:?}"
     );
+}
+
+/// The numbers that a pod with users of its own has, as its containers see them.
+async fn numbers(runtime: &NativeRuntime, sandbox: &SandboxId, name: &str) -> u32 {
+    let map = output(runtime, sandbox, &container(name, "cat /proc/self/uid_map /proc/self/gid_map")).await;
+    let words: Vec<&str> = map.split_whitespace().collect();
+    let [own, first, count] = words[..3] else { panic!("{map}") };
+    assert_eq!((own, count, &words[3..]), ("0", "65536", &words[..3]), "{map}");
+    first.parse().unwrap()
+}
+
+/// Root of such a pod is nobody on the machine, and files of the machine belong to the same users in it as outside.
+async fn users_are_its_own(place: &Place, runtime: &NativeRuntime) {
+    use std::os::unix::fs::MetadataExt;
+    if !runtime.capabilities().fields.user_namespaces {
+        return eprintln!("skipped: the kernel shows no files of this place to users of a pod's own");
+    }
+    let own = |name: &str| {
+        let mut pod = place.sandbox(name);
+        pod.namespaces.own_users = true;
+        pod.sysctls = [("net.ipv4.ip_unprivileged_port_start", "7"), ("kernel.shm_rmid_forced", "1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        pod
+    };
+    let (one, two) =
+        (runtime.run_sandbox(&own("one")).await.unwrap(), runtime.run_sandbox(&own("two")).await.unwrap());
+    let (first, other) = (numbers(runtime, &one.id, "map").await, numbers(runtime, &two.id, "map").await);
+    assert!(first >= 1 << 30 && other >= 1 << 30 && first.abs_diff(other) >= 65_536, "{first} {other}");
+    let again = place.open().await;
+    assert_eq!(numbers(&again, &one.id, "again").await, first, "whoever opens the runtime next has the same");
+
+    let volume = place.path("own");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(volume.join("f"), "file\n").unwrap();
+    std::os::unix::fs::chown(volume.join("f"), Some(1000), Some(50)).unwrap();
+    let script = "hostname; id -u; /bin/busybox stat -c '%u %g' /bin/busybox /v /v/f /one; cat /v/f; : > /v/root; \
+                  cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced; \
+                  (echo 1 > /proc/sys/vm/swappiness) 2>/dev/null || echo no; : > /made && /bin/busybox stat -c %u /made; \
+                  echo x > /dev/shm/x && echo shm; ls /sys/class/net";
+    let mut spec = container("app", script);
+    spec.mounts = vec![
+        Mount { read_only: false, ..support::shown(volume.clone()) },
+        Mount { container_path: "/one".into(), ..support::shown(volume.join("f")) },
+    ];
+    let expected = "one\n0\n0 0\n0 0\n1000 50\n1000 50\nfile\n7\n1\nno\n0\nshm\neth0\nlo\n";
+    assert_eq!(output(runtime, &one.id, &spec).await, expected);
+    assert_eq!(std::fs::metadata(volume.join("root")).unwrap().uid(), 0, "as the machine's root would");
+    let as_user = "id -u; (: > /v/f) 2>/dev/null && echo own; (: > /v/x) 2>/dev/null || echo not";
+    let mut spec = ContainerSpec { mounts: spec.mounts, ..container("user", as_user) };
+    spec.security.run_as_user = Some(1000);
+    assert_eq!(output(runtime, &one.id, &spec).await, "1000\nown\nnot\n");
+
+    let mut spec = container("all", "mount -t tmpfs none /tmp && echo mounted; exec sleep 4813");
+    spec.security.privileged = true;
+    let all = started(runtime, &one.id, &spec).await;
+    says(runtime, &all, "mounted").await;
+    let words = |path: &std::path::Path| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let sleeps: Vec<_> = processes.filter(|path| words(path) == "sleep\04813\0").collect();
+    assert_eq!(sleeps.iter().map(|path| std::fs::metadata(path).unwrap().uid()).collect::<Vec<_>>(), [first]);
+    let inside = runtime.exec_sync(&all, &["id".into(), "-u".into()], Duration::from_secs(10)).await.unwrap();
+    assert_eq!(inside.stdout, b"0\n");
+
+    let mut far = container("far", "true");
+    far.security.run_as_user = Some(70_000);
+    let id = runtime.create_container(&one.id, &far).await.unwrap();
+    let why = match runtime.start_container(&id).await {
+        Err(error) => error.to_string(),
+        Ok(()) => ended(runtime, &id).await.message,
+    };
+    assert!(why.contains("hostUsers: false has no user or group 70000"), "{why}");
+    let mut both = container("both", "true");
+    both.mounts = vec![Mount { propagation: Propagation::Bidirectional, ..support::shown(volume) }];
+    let refused = runtime.create_container(&one.id, &both).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("Bidirectional is not to be had with hostUsers: false"),
+        "{refused}"
+    );
+    let mut shares = own("shares");
+    shares.namespaces.share_process_namespace = true;
+    let refused = runtime.run_sandbox(&shares).await.unwrap_err();
+    assert!(matches!(refused, RuntimeError::Unsupported { .. }), "{refused:?}");
+    for pod in [&one, &two] {
+        runtime.remove_sandbox(&pod.id).await.unwrap();
+    }
+    let held = std::env::temp_dir().join("orchestra-test-native/users");
+    assert!(!held.join(first.to_string()).is_symlink() && !held.join(other.to_string()).is_symlink());
 }
 
 async fn memory_has_a_limit(place: &Place, runtime: &NativeRuntime) {

@@ -240,6 +240,7 @@ fn users_are_filled_in_when_it_starts() {
         stdin: false,
         stdin_once: false,
         tty: false,
+        own: None,
         pod_group: None,
         user: wanted,
         config: made(&spec(), &Shared::default(), &machine()),

@@ -17,6 +17,10 @@ pub struct Choice {
     /// daemon, as root, where other machines are nodes too
     #[arg(long, value_enum, default_value_t = Network::Auto)]
     pub network: Network,
+    /// The largest packet of pods that this program connects itself, for their devices, their bridge and the tunnels between
+    /// nodes; of IPv6 none is smaller than 1280 [default: what the kernel begins devices with, in tunnels what there is room for]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65535))]
+    pub pod_mtu: Option<u32>,
     /// Which endpoint of a service takes the next connection
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Balance::RoundRobin)]
     pub balance: Balance,
@@ -103,7 +107,25 @@ impl From<Balance> for orchestra_net::Balance {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        choice: Choice,
+    }
+
+    #[test]
+    fn packets_have_a_size_that_both_families_can_have() {
+        let read = |bytes: &str| Program::try_parse_from(["program", "--pod-mtu", bytes]);
+        assert_eq!(read("1280").unwrap().choice.pod_mtu, Some(1280));
+        for bytes in ["1279", "65536", "-1", "large"] {
+            let error = read(bytes).unwrap_err().to_string();
+            assert!(error.contains("--pod-mtu"), "{error}");
+        }
+    }
 
     #[test]
     fn a_runtime_is_called_the_same_everywhere() {

@@ -81,6 +81,7 @@ pub async fn choose(choice: &Choice, place: Place<'_>) -> anyhow::Result<Option<
         );
     }
     let opened = match wanted {
+        Runtime::Fake if choice.pod_mtu.is_some() => return Err(no_devices()),
         Runtime::Fake => return Ok(None),
         Runtime::Docker => {
             let docker = DockerRuntime::connect().await;
@@ -101,8 +102,19 @@ pub async fn choose(choice: &Choice, place: Place<'_>) -> anyhow::Result<Option<
             None => without_daemon(Runtime::Process, choice, place).await?,
         },
     };
+    if choice.pod_mtu.is_some() && !opened.connects_pods() {
+        return Err(no_devices());
+    }
     kept::keep(place.directory, opened.kind)?;
     Ok(Some(opened.connected(choice, place).await?))
+}
+
+/// Why no size of packets can be said.
+fn no_devices() -> anyhow::Error {
+    anyhow::anyhow!(
+        "--pod-mtu is of pods that this program connects itself: as root, with --runtime native or process, and without \
+         --network cni"
+    )
 }
 
 /// A runtime, before it has a network.
@@ -145,7 +157,7 @@ async fn without_daemon(kind: Runtime, choice: &Choice, place: Place<'_>) -> any
     let kernel = kernel_leads(choice.network, place.several).await?;
     let by_plugins = choice.network == Network::Cni;
     let set = |config: process::Config| {
-        let config = config.routed(kernel).bare(by_plugins);
+        let config = config.routed(kernel).bare(by_plugins).mtu(choice.pod_mtu);
         if place.several && is_root() { config.pods_later() } else { config }
     };
     let (runtime, networks, mut description): (Arc<dyn runtime::Runtime>, _, _) = match kind {
@@ -191,6 +203,11 @@ async fn kernel_leads(wanted: Network, several: bool) -> anyhow::Result<bool> {
 }
 
 impl Opened {
+    /// Whether pods have devices of our making.
+    fn connects_pods(&self) -> bool {
+        self.networks.is_some() && self.plugins.is_none() && is_root()
+    }
+
     async fn connected(self, choice: &Choice, place: Place<'_>) -> anyhow::Result<Machine> {
         let Self { kind, mut description, runtime, networks, plugins } = self;
         let (devices, balance) = (choice.device_plugins.clone(), choice.balance.into());
@@ -223,7 +240,7 @@ impl Opened {
             let network = Arc::new(network);
             return Ok(Machine { kind, description, runtime, network, in_kernel, pods: None, devices });
         }
-        let pods = PodNetwork { networks, kernel, own: place.pods };
+        let pods = PodNetwork { networks, kernel, own: place.pods, mtu: choice.pod_mtu };
         let follows = place.several && is_root();
         if !follows {
             pods.settle_alone().await;

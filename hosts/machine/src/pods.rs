@@ -14,9 +14,15 @@ pub struct PodNetwork {
     pub(crate) kernel: Option<Arc<NftablesNetwork>>,
     /// The addresses of this node's pods, if they were said; else the cluster says them.
     pub(crate) own: Option<Range>,
+    pub(crate) mtu: Option<u32>,
 }
 
 impl PodNetwork {
+    /// The largest packet that was asked for, in bytes.
+    pub fn mtu(&self) -> Option<u32> {
+        self.mtu
+    }
+
     /// Passes on where the cluster's pods are, until nobody tells any more.
     pub async fn follow(&self, mut told: watch::Receiver<Pods>) {
         if self.own.is_none() && told.changed().await.is_err() {

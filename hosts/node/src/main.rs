@@ -156,6 +156,7 @@ async fn joined(
     let pods = async {
         let Some(pods) = backend.machine.as_ref().and_then(Machine::pods) else { return };
         let (routes, told) = Routes::new(&name, &name);
+        let routes = routes.mtu(pods.mtu());
         let follow = || routes.run(carrier.clone(), stopped());
         let ways = lasting(&closing, "pods of other nodes are not reached", follow);
         tokio::select! {

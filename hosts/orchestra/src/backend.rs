@@ -97,6 +97,7 @@ pub(crate) async fn of_processes(directory: &Path, node: &str) -> anyhow::Result
         runtime: Runtime::Process,
         runtime_endpoint: None,
         network: Network::Userspace,
+        pod_mtu: None,
         balance: Balance::RoundRobin,
         device_plugins: None,
         cni_conf_dir: PathBuf::new(),
@@ -236,6 +237,7 @@ fn follow_nodes(builder: Builder, (node, owner): (&str, &str), pods: PodNetwork)
     let (node, owner) = (node.to_owned(), owner.to_owned());
     builder.part(POD_NETWORK, move |client, stop| {
         let (routes, told) = Routes::new(&node, &owner);
+        let routes = routes.mtu(pods.mtu());
         let pods = pods.clone();
         async move {
             tokio::select! {

@@ -15,6 +15,17 @@ use super::tunnel;
 /// Who made a route, as the kernel keeps it: a number that nobody else uses for theirs.
 const OURS: RouteProtocol = RouteProtocol::Other(0x6f);
 
+/// What a node brings to its ways.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here {
+    /// Whose its routes and tunnels are.
+    pub(super) owner: u32,
+    /// Its end of tunnels, if it has one.
+    pub(super) own: Option<Own>,
+    /// The largest packet in them, if it is said.
+    pub(super) mtu: Option<u32>,
+}
+
 /// How a range is reached: by an address of the segment, or by that of a node's end of a tunnel.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
@@ -34,17 +45,18 @@ impl Hop {
 type Failed = BTreeMap<Range, String>;
 
 /// Gives the machine these routes and takes away others of this owner. What could not be added is in the answer.
-pub(super) async fn set(owner: u32, own: Option<Own>, wanted: &Ways) -> io::Result<Failed> {
+pub(super) async fn set(here: Here, wanted: &Ways) -> io::Result<Failed> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     let connection = tokio::spawn(connection);
-    let done = set_with(&handle, owner, own, wanted).await;
+    let done = set_with(&handle, here, wanted).await;
     connection.abort();
     done
 }
 
-async fn set_with(handle: &Handle, owner: u32, own: Option<Own>, wanted: &Ways) -> io::Result<Failed> {
+async fn set_with(handle: &Handle, here: Here, wanted: &Ways) -> io::Result<Failed> {
     let mut failed = Failed::new();
-    let mut missing = hops(handle, owner, own, wanted, &mut failed).await;
+    let owner = here.owner;
+    let mut missing = hops(handle, here, wanted, &mut failed).await;
     for route in all(handle).await?.into_iter().filter(|route| is_owners(route, owner)) {
         let way = way(&route);
         let wanted = way.is_some_and(|(range, held)| missing.get(&range).is_some_and(|hop| hop.is(held)));
@@ -86,14 +98,13 @@ async fn all(handle: &Handle) -> io::Result<Vec<RouteMessage>> {
 /// How each range is reached. Without a range of its own a node has no end of a tunnel.
 async fn hops(
     handle: &Handle,
-    owner: u32,
-    own: Option<Own>,
+    here: Here,
     wanted: &Ways,
     failed: &mut Failed,
 ) -> BTreeMap<Range, Hop> {
     let (mut hops, mut far) = (BTreeMap::new(), BTreeMap::new());
     for (range, Way { by, end }) in wanted {
-        let end = end.filter(|_| own.is_some());
+        let end = end.filter(|_| here.own.is_some());
         match (by, end) {
             (Some(by), None) => drop(hops.insert(*range, Hop { by: *by, device: None })),
             (Some(by), Some(_)) if !is_behind_a_router(handle, *by).await => {
@@ -104,7 +115,7 @@ async fn hops(
         }
     }
     let ends: Vec<Own> = far.values().copied().collect();
-    match tunnel::set(handle, owner, own, &ends).await {
+    match tunnel::set(handle, here, &ends).await {
         Ok(device) => {
             let hop = |(range, end): (Range, Own)| {
                 (range, Hop { by: tunnel::hop(range.0.is_ipv6(), &end), device })

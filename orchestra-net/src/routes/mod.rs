@@ -18,6 +18,7 @@ mod plan;
 mod tests;
 pub(crate) mod tunnel;
 
+use kernel::Here;
 use plan::{NodeView, Own, Ways};
 pub use plan::{Pods, Range};
 
@@ -33,6 +34,7 @@ const LOOK: Duration = Duration::from_secs(10);
 pub struct Routes {
     node: String,
     owner: u32,
+    mtu: Option<u32>,
     pods: watch::Sender<Pods>,
 }
 
@@ -41,7 +43,13 @@ impl Routes {
     /// node, as with [`UserspaceNetwork::owner`](crate::UserspaceNetwork::owner).
     pub fn new(node: &str, owner: &str) -> (Self, watch::Receiver<Pods>) {
         let (pods, told) = watch::channel(Pods::default());
-        (Self { node: node.to_owned(), owner: address::metric(owner), pods }, told)
+        (Self { node: node.to_owned(), owner: address::metric(owner), mtu: None, pods }, told)
+    }
+
+    /// The largest packet that goes into a tunnel, in bytes. Without it, and at most, what the device below has room for.
+    pub fn mtu(mut self, bytes: Option<u32>) -> Self {
+        self.mtu = bytes;
+        self
     }
 
     /// Keeps them until `shutdown`. They stay when it ends.
@@ -77,7 +85,8 @@ impl Routes {
 
     /// Says what could not be done, once.
     async fn set(&self, own: Option<Own>, ways: &Ways, failed: &mut Vec<String>) {
-        let now: Vec<String> = match kernel::set(self.owner, own, ways).await {
+        let here = Here { owner: self.owner, own, mtu: self.mtu };
+        let now: Vec<String> = match kernel::set(here, ways).await {
             Ok(missing) => {
                 missing.iter().map(|((ip, prefix), why)| format!("no route to {ip}/{prefix} {why}")).collect()
             }

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::kernel;
+use super::kernel::{self, Here};
 use super::plan::{Own, Way, Ways};
 use crate::Leftovers;
 use crate::address::metric;
@@ -63,8 +63,21 @@ fn lab() -> Option<Lab> {
 
 /// Gives a node its ways, by the owner that has its name.
 fn set(lab: &Lab, place: &str, address: Ipv4Addr, node: u8, to: &[(u8, Ipv4Addr)]) {
-    let own = Own { address, range: (pod(node, 0), 24) };
-    let failed = lab.run_at(place, async || kernel::set(metric(place), Some(own), &ways(to)).await.unwrap());
+    set_with(lab, place, address, node, to, None);
+}
+
+/// The same with packets of at most so many bytes in tunnels.
+fn set_with(
+    lab: &Lab,
+    place: &str,
+    address: Ipv4Addr,
+    node: u8,
+    to: &[(u8, Ipv4Addr)],
+    mtu: Option<u32>,
+) {
+    let own = Some(Own { address, range: (pod(node, 0), 24) });
+    let here = Here { owner: metric(place), own, mtu };
+    let failed = lab.run_at(place, async || kernel::set(here, &ways(to)).await.unwrap());
     assert!(failed.is_empty(), "{failed:?}");
 }
 
@@ -110,6 +123,14 @@ fn pods_reach_each_other_through_a_router_that_knows_nothing_of_them() {
     // The same again changes nothing: the device is the one it was.
     set(&lab, "a", A, 0, &[(1, B), (2, C)]);
     assert_eq!((lab.ip("a", "link"), lab.ip("a", "route")), (links, routes));
+
+    // No larger than is asked for, and than there is room.
+    for (asked, mtu) in [(Some(1300), 1300), (Some(9000), 1450), (Some(1400), 1400), (None, 1450)] {
+        set_with(&lab, "a", A, 0, &[(1, B), (2, C)], asked);
+        let links = lab.ip("a", "-o link show type vxlan");
+        assert!(links.contains(&format!("mtu {mtu} ")), "{asked:?}: {links}");
+        assert_eq!(read(&lab, "pod-a"), pod(0, 2).to_string());
+    }
 
     // The other node comes back with another address.
     let moved = Ipv4Addr::new(198, 51, 100, 9);

@@ -3,7 +3,8 @@
 //! A node has one device for all of them, with the first address of its pods' range, which is no pod's. What a node must
 //! know of another's end follows from what all see: its hardware address from the node's address, and its number from the
 //! range of its pods, which is a node's alone, so that clusters of one machine have different ones. Nothing is learned
-//! from what arrives. The kernel makes the device's packets as much smaller as the tunnel needs.
+//! from what arrives. The device's packets are as much smaller than those of the device below as the tunnel needs, or smaller
+//! yet if that is said.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -18,11 +19,14 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVxlan};
 
+use super::kernel::Here;
 use super::plan::Own;
 use crate::announce::kernel::address_of;
 
 /// Where nodes take each other's packets: the port that is meant for it.
 const PORT: u16 = 4789;
+/// How many bytes a tunnel puts around a packet: headers of Ethernet, IPv4 and UDP, and its own.
+const AROUND: u32 = 14 + 20 + 8 + 8;
 
 /// The name of an owner's device.
 pub(crate) fn name(owner: u32) -> String {
@@ -59,38 +63,67 @@ fn on_link(node: Ipv4Addr) -> Ipv6Addr {
 /// Gives the machine tunnels to these ends, and no others. The answer is their device, if there are any.
 pub(super) async fn set(
     handle: &Handle,
-    owner: u32,
-    own: Option<Own>,
+    here: Here,
     far: &[Own],
 ) -> io::Result<Option<u32>> {
-    let held = find(handle, &name(owner)).await?;
-    let Some(own) = own.filter(|_| !far.is_empty()) else {
+    let name = name(here.owner);
+    let held = find(handle, &name).await?;
+    let Some(own) = here.own.filter(|_| !far.is_empty()) else {
         if let Some(device) = held {
             handle.link().del(device.header.index).execute().await.map_err(other)?;
         }
         return Ok(None);
     };
-    let device = match held {
-        Some(device) if is_of(&device, own) => device.header.index,
+    let below = below(handle, own).await?;
+    let link = match held {
+        Some(device) if is_of(&device, own) => device,
         held => {
             if let Some(device) = held {
                 handle.link().del(device.header.index).execute().await.map_err(other)?;
             }
-            add(handle, &name(owner), own).await?
+            add(handle, &name, own, below.as_ref()).await?
         }
     };
+    let device = link.header.index;
     let address = handle.address().add(device, own.range.0.into(), 32).replace();
     address.execute().await.map_err(other)?;
-    let up = LinkUnspec::new_with_index(device).up().build();
-    handle.link().set(up).execute().await.map_err(other)?;
+    let change = LinkUnspec::new_with_index(device).up();
+    let room = below.and_then(|below| mtu(&below)).map(|room| room.saturating_sub(AROUND));
+    let wanted = room.map(|room| here.mtu.map_or(room, |asked| asked.min(room)));
+    let change = match wanted.filter(|wanted| mtu(&link) != Some(*wanted)) {
+        Some(wanted) => change.mtu(wanted),
+        None => change,
+    };
+    handle.link().set(change.build()).execute().await.map_err(other)?;
     lead(handle, device, far).await?;
     Ok(Some(device))
 }
 
-async fn add(handle: &Handle, name: &str, own: Own) -> io::Result<u32> {
+/// The device that has a node's address.
+async fn below(handle: &Handle, own: Own) -> io::Result<Option<LinkMessage>> {
     let addresses: Vec<AddressMessage> =
         handle.address().get().execute().try_collect().await.map_err(other)?;
-    let below = addresses.iter().find(|it| address_of(it) == Some(own.address.into()));
+    let Some(held) = addresses.iter().find(|it| address_of(it) == Some(own.address.into())) else {
+        return Ok(None);
+    };
+    let mut links = std::pin::pin!(handle.link().get().match_index(held.header.index).execute());
+    links.try_next().await.map_err(other)
+}
+
+/// The largest packet of a device.
+fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(bytes) => Some(*bytes),
+        _ => None,
+    })
+}
+
+async fn add(
+    handle: &Handle,
+    name: &str,
+    own: Own,
+    below: Option<&LinkMessage>,
+) -> io::Result<LinkMessage> {
     let below = below.ok_or_else(|| {
         io::Error::other(format!("the node's address {} is on none of this machine's devices", own.address))
     })?;
@@ -103,7 +136,7 @@ async fn add(handle: &Handle, name: &str, own: Own) -> io::Result<u32> {
         .build();
     handle.link().add(link).execute().await.map_err(other)?;
     let made = find(handle, name).await?;
-    made.map(|link| link.header.index).ok_or_else(|| io::Error::other("the device is gone again"))
+    made.ok_or_else(|| io::Error::other("the device is gone again"))
 }
 
 /// The device of that name, if there is one.

@@ -33,8 +33,8 @@ const INSIDE: &str = "eth0";
 /// Where a pod's cable ends at the machine, for version 6: each cable has it, as addresses of a link are the link's own.
 const CABLE_END: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// Makes the bridge if it is not there, with the gateway's address.
-pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
+/// Makes the bridge if it is not there, with the gateway's address, for packets of at most so many bytes if that is said.
+pub(super) async fn have_bridge(name: &str, range: Range, mtu: Option<u32>) -> Result<()> {
     let handle = connect().map_err(|error| failed("netlink", error))?;
     let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
     ignore_existing(made).map_err(|error| failed("making the bridge", error))?;
@@ -45,7 +45,7 @@ pub(super) async fn have_bridge(name: &str, range: Range) -> Result<()> {
         let given = give_v6(&handle, (name, bridge), gateway, prefix).await;
         given.map_err(|error| failed("giving the bridge its IPv6 address", error))?;
     }
-    set(&handle, LinkUnspec::new_with_index(bridge).up())
+    set(&handle, with_mtu(LinkUnspec::new_with_index(bridge).up(), mtu))
         .await
         .map_err(|error| failed("switching the bridge on", error))
 }
@@ -72,6 +72,8 @@ pub(super) struct Connection {
     pub(super) range: Range,
     /// Whether it reaches other pods by way of the machine only.
     pub(super) routed: bool,
+    /// The largest packet, if it is said.
+    pub(super) mtu: Option<u32>,
 }
 
 /// Makes a namespace, pins it at `pin`, and connects it.
@@ -174,8 +176,9 @@ async fn cable(outside: &str, connection: &Connection, namespace: RawFd) -> io::
     ignore_existing(made).map_err(io::Error::other)?;
     let (name, inside) = (outside, index(&handle, &inside).await?);
     let outside = index(&handle, name).await?;
-    set(&handle, LinkUnspec::new_with_index(inside).setns_by_fd(namespace)).await?;
-    let outside_up = LinkUnspec::new_with_index(outside);
+    let moved = LinkUnspec::new_with_index(inside).setns_by_fd(namespace);
+    set(&handle, with_mtu(moved, connection.mtu)).await?;
+    let outside_up = with_mtu(LinkUnspec::new_with_index(outside), connection.mtu);
     if !connection.routed {
         return set(&handle, outside_up.controller(bridge).up()).await;
     }
@@ -247,6 +250,14 @@ async fn index(handle: &Handle, name: &str) -> io::Result<u32> {
     match found.try_next().await.map_err(io::Error::other)? {
         Some(link) => Ok(link.header.index),
         None => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// A change of a device that also says how large its packets may be, if that is said.
+fn with_mtu(change: LinkMessageBuilder<LinkUnspec>, mtu: Option<u32>) -> LinkMessageBuilder<LinkUnspec> {
+    match mtu {
+        Some(mtu) => change.mtu(mtu),
+        None => change,
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Config {
     bare: bool,
     loopback: Range,
     bridge: String,
+    /// The largest packet of a pod, if it is said.
+    mtu: Option<u32>,
     helper: Option<PathBuf>,
     /// Whether its containers are separate from the machine in all that a sandbox holds for them.
     separate: bool,
@@ -93,6 +95,7 @@ impl Config {
             bare: false,
             loopback: range(127, 85),
             bridge: "orchestra0".into(),
+            mtu: None,
             helper: None,
             separate: false,
         }
@@ -136,6 +139,13 @@ impl Config {
     /// root it changes nothing.
     pub fn bare(mut self, bare: bool) -> Self {
         self.bare = bare;
+        self
+    }
+
+    /// The largest packet that pods with a network namespace send, in bytes, and the bridge; what the kernel begins devices
+    /// with unless said otherwise. Pods that are connected keep what they have.
+    pub fn mtu(mut self, bytes: Option<u32>) -> Self {
+        self.mtu = bytes;
         self
     }
 

@@ -101,16 +101,16 @@ impl ProcessRuntime {
             self.save(id, record).await?;
             if let Some(pin) = &record.netns {
                 let (config, device) = (&self.inner.config, link::device(address));
-                link::have_bridge(&config.bridge, range).await?;
+                link::have_bridge(&config.bridge, range, config.mtu).await?;
                 match own {
                     true => link::unplug(&device).await?,
                     false => link::detach(pin, &device).await?,
                 }
-                let (bridge, routed) = (config.bridge.clone(), config.routed);
+                let (bridge, routed, mtu) = (config.bridge.clone(), config.routed, config.mtu);
                 link::attach(
                     pin,
                     &device,
-                    &Connection { bridge, address, second: record.second_ip, range, routed },
+                    &Connection { bridge, address, second: record.second_ip, range, routed, mtu },
                 )
                 .await?;
             }

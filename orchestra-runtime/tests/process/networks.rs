@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use orchestra_core::runtime::*;
+use orchestra_runtime::process::{ProcessRuntime, Range};
 
 use super::support::{holds, output, started};
 use super::{Place, container, is_root};
@@ -27,6 +29,34 @@ async fn networks_of_nobody_are_swept() {
     let again = place.open().await;
     assert!(made.netns.as_ref().is_some_and(|netns| netns.exists()), "what is in use stays");
     again.remove_sandbox(&made.id).await.unwrap();
+}
+
+/// A bridge of one test's own.
+struct Bridge(&'static str);
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn packets_are_as_large_as_is_said() {
+    let (place, bridge) = (Place::new(), Bridge("orctest2"));
+    let config = place.config().pods(Range::parse("10.87.0.0/16").unwrap(), bridge.0).mtu(Some(1342));
+    let runtime = ProcessRuntime::open(config).await.unwrap();
+    let made = runtime.run_sandbox(&place.sandbox("small")).await.unwrap();
+    if made.netns.is_none() {
+        return;
+    }
+    let IpAddr::V4(address) = made.ips[0] else { panic!("{made:?}") };
+    for device in [bridge.0, &format!("orc{:08x}", address.to_bits())] {
+        let held = std::fs::read_to_string(format!("/sys/class/net/{device}/mtu")).unwrap();
+        assert_eq!(held.trim(), "1342", "{device}");
+    }
+    let shown = output(&runtime, &made.id, &container("app", "/usr/sbin/ip -o link show eth0")).await;
+    assert!(shown.contains("mtu 1342 "), "{shown}");
+    runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
 #[tokio::test]

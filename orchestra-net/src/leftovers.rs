@@ -11,12 +11,13 @@ use rtnetlink::{Handle, new_connection};
 
 use crate::address::{label, metric};
 use crate::announce::kernel::{address_of, is_owners};
+use crate::bandwidth::kernel::mirrors;
 use crate::nftables::NftablesNetwork;
 use crate::routes::kernel::owned;
 use crate::routes::tunnel;
 
 /// What the networks of one owner have on this machine: addresses of services, names and load balancers, routes, a
-/// tunnel's end, tables of nftables. Nothing of another owner's, nor of anybody else's, is among it.
+/// tunnel's end, mirrors of pods' devices, tables of nftables. Nothing of another owner's, nor of anybody else's, is among it.
 #[derive(Debug)]
 pub struct Leftovers {
     owner: String,
@@ -24,6 +25,7 @@ pub struct Leftovers {
     addresses: Vec<(IpAddr, AddressMessage)>,
     routes: Vec<(String, RouteMessage)>,
     tunnel: Option<(String, u32)>,
+    mirrors: Vec<(u32, String, String)>,
     bridge: Option<(String, u32)>,
 }
 
@@ -65,6 +67,7 @@ impl Leftovers {
             addresses: addresses.filter_map(|message| Some((address_of(&message)?, message))).collect(),
             routes: owned(handle, metric(owner)).await?,
             tunnel: named(&links).find(|(name, _)| *name == tunnel::name(metric(owner))),
+            mirrors: mirrors(handle, metric(owner)).await?,
             bridge: bridge.and_then(|bridge| unused(&links, bridge)),
         })
     }
@@ -76,7 +79,8 @@ impl Leftovers {
         let routes = self.routes.iter().map(|(route, _)| format!("route {route}"));
         let bridge = self.bridge.iter().map(|(name, _)| format!("bridge {name}"));
         let tunnel = self.tunnel.iter().map(|(name, _)| format!("tunnel {name}"));
-        tables.chain(addresses).chain(routes).chain(tunnel).chain(bridge).collect()
+        let mirrors = self.mirrors.iter().map(|(_, name, _)| format!("mirror {name} of a pod's device"));
+        tables.chain(addresses).chain(routes).chain(tunnel).chain(mirrors).chain(bridge).collect()
     }
 
     /// Takes all of it away.
@@ -101,7 +105,8 @@ impl Leftovers {
         for (_, route) in self.routes {
             handle.route().del(route).execute().await?;
         }
-        for (_, index) in self.tunnel.into_iter().chain(self.bridge) {
+        let named = self.tunnel.into_iter().chain(self.bridge).map(|(_, index)| index);
+        for index in self.mirrors.into_iter().map(|(index, ..)| index).chain(named) {
             handle.link().del(index).execute().await?;
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! [`NftablesNetwork`] leads the traffic of services in the kernel, which takes root. [`UserspaceNetwork`] carries it
 //! itself: it listens at the services' addresses and passes bytes on, so it needs nothing of the kernel but sockets and
 //! works without root where cluster addresses are loopback ones. Both leave the addresses of pods to the runtime.
-//! [`CniNetwork`] has plugins of CNI connect pods, and leaves services to one of these.
+//! [`CniNetwork`] has plugins of CNI connect pods, and leaves services to one of these. [`LimitedNetwork`] holds the pods of
+//! another to the bandwidth that they may have.
 //!
 //! [`Dns`] answers the cluster's names on each node. [`Routes`] keeps the ways between the pods of several machines, by
 //! tunnels where they are not on one segment, and [`Announcer`] has one node of a segment answer for each address of a load
@@ -30,6 +31,7 @@
 mod address;
 pub mod announce;
 mod balance;
+pub mod bandwidth;
 pub mod cni;
 pub mod dns;
 #[cfg(test)]
@@ -41,6 +43,7 @@ pub mod userspace;
 
 pub use announce::Announcer;
 pub use balance::Balance;
+pub use bandwidth::LimitedNetwork;
 pub use cni::CniNetwork;
 pub use dns::Dns;
 pub use leftovers::Leftovers;

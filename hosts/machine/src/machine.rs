@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use orchestra_core::runtime::Capabilities;
 use orchestra_core::{network, runtime};
 use orchestra_net::cni::Places;
-use orchestra_net::{CniNetwork, NftablesNetwork, UserspaceNetwork};
+use orchestra_net::{CniNetwork, LimitedNetwork, NftablesNetwork, UserspaceNetwork};
 use orchestra_runtime::cri::CriRuntime;
 use orchestra_runtime::docker::DockerRuntime;
 use orchestra_runtime::host::{DevicePlugins, Volumes};
@@ -209,6 +209,7 @@ impl Opened {
     }
 
     async fn connected(self, choice: &Choice, place: Place<'_>) -> anyhow::Result<Machine> {
+        let with_cables = self.connects_pods();
         let Self { kind, mut description, runtime, networks, plugins } = self;
         let (devices, balance) = (choice.device_plugins.clone(), choice.balance.into());
         let userspace = UserspaceNetwork::new().owner(place.owner).balance(balance);
@@ -240,6 +241,10 @@ impl Opened {
             let network = Arc::new(network);
             return Ok(Machine { kind, description, runtime, network, in_kernel, pods: None, devices });
         }
+        let network: Arc<dyn network::Network> = match with_cables {
+            true => Arc::new(LimitedNetwork::new(network, place.owner, process::device)),
+            false => network,
+        };
         let pods = PodNetwork { networks, kernel, own: place.pods, mtu: choice.pod_mtu };
         let follows = place.several && is_root();
         if !follows {

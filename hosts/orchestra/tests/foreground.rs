@@ -185,7 +185,8 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let before = machine(&namespace.0);
     let root = tempfile::tempdir().unwrap();
     let (directory, manifest) = (root.path().join("data"), root.path().join("pod.json"));
-    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"}, "spec": {"containers": [
+    let pod = r#"{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "annotations": {
+        "kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "10M"}}, "spec": {"containers": [
         {"name": "main", "image": "none", "command": ["sleep", "100215"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     ], "volumes": [{"name": "v", "emptyDir": {"medium": "Memory"}}]}}"#;
     fs::write(&manifest, pod).unwrap();
@@ -200,6 +201,8 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
         "up",
         "--runtime=process",
         "--network=nftables",
+        "--pod-mtu=1400",
+        "--balance=random",
         "--listen=127.0.0.1:0",
         "--pod-manifest-path",
         manifest,
@@ -207,7 +210,7 @@ fn what_a_killed_cluster_has_on_its_machine_is_taken_off_it() {
     let _output = wait_for("ready in", &mut child);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     let has_all =
-        |now: &str| now.contains("orchestra-") && now.contains("orchestra0") && now.contains("orc0a55");
+        |now: &str| ["orchestra-", "orchestra0", "orc0a55", "ori0a55"].iter().all(|what| now.contains(what));
     while !has_all(&machine(&namespace.0)) || !runs(b"sleep\x00100215\x00") {
         assert!(std::time::Instant::now() < deadline, "never: {}", machine(&namespace.0));
         std::thread::sleep(std::time::Duration::from_millis(100));

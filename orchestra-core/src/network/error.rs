@@ -31,6 +31,12 @@ pub enum NetworkError {
         /// What was tried.
         message: String,
     },
+    /// The pod asks for what cannot be meant. Trying again helps once it asks for something else.
+    #[error("{message}")]
+    Refused {
+        /// Where it does so, and what is the matter with it.
+        message: String,
+    },
     /// Anything else. Worth another try with back-off.
     #[error("{message}")]
     Failed {

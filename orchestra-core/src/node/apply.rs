@@ -26,10 +26,14 @@ use super::resize::asked_of_pod;
 use super::start::Starting;
 use super::stop::Stop;
 use super::translate::{self, pod_ref};
+use crate::network::NetworkError;
 use crate::runtime::{ContainerId, RuntimeError, SandboxId};
 
 /// How soon a failed preparation is tried again: doubling from the first to the second, as the kubelet mounts volumes.
 const PREPARE_RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(122));
+
+/// As what a container shows that waits for its pod's sandbox.
+const CREATING: &str = "ContainerCreating";
 
 /// What came of a plan.
 pub(super) enum Applied {
@@ -245,9 +249,16 @@ impl Executor<'_> {
         match attach(self.ctx, self.pod, spec, sandbox, self.memory).await {
             Ok(()) => {
                 self.memory.prepare_failures = 0;
+                self.memory.waiting.retain(|_, waiting| waiting.reason != CREATING);
                 Ok(())
             }
             Err(error) => {
+                if let NetworkError::Refused { message } = &error {
+                    // It says so for as long as the pod asks for it, which an event does not.
+                    let waiting = Waiting { reason: CREATING, message: message.clone() };
+                    let names = containers(spec).map(|(_, wanted)| wanted.name.clone());
+                    self.memory.waiting.extend(names.map(|name| (name, waiting.clone())));
+                }
                 let message = format!("Failed to create pod sandbox: failed to set up the network: {error}");
                 Err(self.prepare_later("FailedCreatePodSandBox", message))
             }

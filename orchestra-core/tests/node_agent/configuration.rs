@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use orchestra_core::api::Patch;
 use orchestra_core::k8s_openapi;
+use orchestra_core::network::NetworkError;
 use orchestra_core::node::{HttpAnswer, ProbeError};
 use orchestra_core::runtime::ExecOutput;
 use orchestra_core::runtime::fake::{Behaviour, Call, On};
@@ -340,4 +341,30 @@ async fn another_image_replaces_the_container() {
             .await
             .contains("Normal Killing Container app definition changed, will be restarted")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_network_refuses_is_said_in_the_status() {
+    let world = World::start().await;
+    let message = "kubernetes.io/egress-bandwidth: \"fast\": no".to_owned();
+    for _ in 0..3 {
+        world.network.fail_next_attach(NetworkError::Refused { message: message.clone() });
+    }
+    let one = |name: &str| json!({"name": name, "image": "a:1"});
+    let spec = json!({"initContainers": [one("first")], "containers": [one("app")]});
+    world.runtime.on(On::container("first"), Behaviour::new().exits(Duration::from_secs(5), 0));
+    world.create("web", spec).await;
+    let said = |pod: &Pod, name: &str| {
+        let waiting = container(pod, name)?.state.clone()?.waiting?;
+        Some((waiting.reason?, waiting.message?))
+    };
+    let wanted = Some(("ContainerCreating".to_owned(), message.clone()));
+    world.until("web", "told", |pod| ["first", "app"].iter().all(|name| said(pod, name) == wanted)).await;
+    let events = world.events("web").await;
+    let line = "Warning FailedCreatePodSandBox Failed to create pod sandbox: failed to set up the network: ";
+    assert!(events.contains(&format!("{line}{message}")), "{events}");
+    // Once it is connected, nothing is said any more of what was the matter.
+    let pod = world.until("web", "begun", |pod| said(pod, "first").is_none()).await;
+    assert_eq!(waiting(&pod, "app"), "PodInitializing");
+    world.until_ready("web").await;
 }

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use orchestra_core::network::{AttachRequest, HostPort};
-use orchestra_core::quantity::Quantity;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::DEVICE;
+use crate::bandwidth::limits::Limits;
 
 /// As much as may go at once where a rate is given, which is no bound of its own.
 const BURST: u64 = i32::MAX as u64;
@@ -169,7 +169,11 @@ impl Plugin {
 }
 
 impl Asked {
-    pub(super) fn of(request: &AttachRequest, netns: &Path) -> Self {
+    /// What is asked for of the pod of a request.
+    ///
+    /// # Errors
+    /// Which annotation cannot be meant.
+    pub(super) fn of(request: &AttachRequest, netns: &Path) -> Result<Self, String> {
         let (pod, sandbox) = (&request.pod, request.sandbox.to_string());
         let args = format!(
             "IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={};K8S_POD_INFRA_CONTAINER_ID={sandbox};K8S_POD_UID={}",
@@ -180,10 +184,11 @@ impl Asked {
             let ports: Vec<Value> = request.host_ports.iter().map(port).collect();
             options.insert("portMappings".to_owned(), Value::Array(ports));
         }
-        if let Some(bandwidth) = bandwidth(&request.annotations) {
-            options.insert("bandwidth".to_owned(), bandwidth);
+        let limits = Limits::of(&request.annotations)?;
+        if !limits.is_none() {
+            options.insert("bandwidth".to_owned(), bandwidth(limits));
         }
-        Self { sandbox, netns: netns.to_owned(), args, options }
+        Ok(Self { sandbox, netns: netns.to_owned(), args, options })
     }
 }
 
@@ -199,19 +204,16 @@ fn port(port: &HostPort) -> Value {
     mapping
 }
 
-/// How much a pod may receive and send in a second, as its annotations say.
-fn bandwidth(annotations: &BTreeMap<String, String>) -> Option<Value> {
-    let mut limits = Map::new();
-    for way in ["ingress", "egress"] {
-        let said = annotations.get(&format!("kubernetes.io/{way}-bandwidth"));
-        let bits =
-            said.and_then(|text| Quantity::parse(text).ok()).and_then(|it| u64::try_from(it.value()).ok());
-        if let Some(bits) = bits.filter(|bits| *bits > 0) {
-            limits.insert(format!("{way}Rate"), bits.into());
-            limits.insert(format!("{way}Burst"), BURST.into());
+/// How much a pod may receive and send in a second.
+fn bandwidth(limits: Limits) -> Value {
+    let mut told = Map::new();
+    for (way, bits) in [("ingress", limits.ingress), ("egress", limits.egress)] {
+        if let Some(bits) = bits {
+            told.insert(format!("{way}Rate"), bits.into());
+            told.insert(format!("{way}Burst"), BURST.into());
         }
     }
-    (!limits.is_empty()).then_some(Value::Object(limits))
+    Value::Object(told)
 }
 
 /// The addresses of an answer.

@@ -206,7 +206,7 @@ impl Network for CniNetwork {
                 "plugins connect network namespaces, and the pod has none: it takes root".to_owned();
             return Err(NetworkError::NotPermitted { message });
         };
-        let asked = Asked::of(request, netns);
+        let asked = || Asked::of(request, netns).map_err(|message| NetworkError::Refused { message });
         let mut seen = self.seen.lock().await;
         let answers = &self.places.answers;
         let held = kept(answers, &request.sandbox)?;
@@ -217,10 +217,10 @@ impl Network for CniNetwork {
                 Err(error) => {
                     tracing::warn!(pod = %request.pod, %error, "the pod's network is not what it was; making it anew");
                     remove(answers, &request.sandbox, &kept).await?;
-                    self.add(&asked).await?
+                    self.add(&asked()?).await?
                 }
             },
-            None => self.add(&asked).await?,
+            None => self.add(&asked()?).await?,
         };
         seen.insert(request.sandbox.clone());
         drop(seen);

@@ -47,7 +47,11 @@ fn a_configuration_is_read_and_told() {
         container_port: 80,
         protocol: Protocol::Udp,
     });
-    let asked = Asked::of(&request, Path::new("/run/netns/web"));
+    let asked = Asked::of(&request, Path::new("/run/netns/web")).unwrap();
+    let fast = [("kubernetes.io/egress-bandwidth".to_owned(), "fast".to_owned())].into();
+    let refused =
+        Asked::of(&AttachRequest { annotations: fast, ..request.clone() }, Path::new("/")).unwrap_err();
+    assert!(refused.starts_with("kubernetes.io/egress-bandwidth"), "{refused}");
     assert_eq!(
         asked.args,
         "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=web-1;K8S_POD_UID=uid-web"

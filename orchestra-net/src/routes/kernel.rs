@@ -96,12 +96,7 @@ async fn all(handle: &Handle) -> io::Result<Vec<RouteMessage>> {
 }
 
 /// How each range is reached. Without a range of its own a node has no end of a tunnel.
-async fn hops(
-    handle: &Handle,
-    here: Here,
-    wanted: &Ways,
-    failed: &mut Failed,
-) -> BTreeMap<Range, Hop> {
+async fn hops(handle: &Handle, here: Here, wanted: &Ways, failed: &mut Failed) -> BTreeMap<Range, Hop> {
     let (mut hops, mut far) = (BTreeMap::new(), BTreeMap::new());
     for (range, Way { by, end }) in wanted {
         let end = end.filter(|_| here.own.is_some());

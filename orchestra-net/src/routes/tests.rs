@@ -67,14 +67,7 @@ fn set(lab: &Lab, place: &str, address: Ipv4Addr, node: u8, to: &[(u8, Ipv4Addr)
 }
 
 /// The same with packets of at most so many bytes in tunnels.
-fn set_with(
-    lab: &Lab,
-    place: &str,
-    address: Ipv4Addr,
-    node: u8,
-    to: &[(u8, Ipv4Addr)],
-    mtu: Option<u32>,
-) {
+fn set_with(lab: &Lab, place: &str, address: Ipv4Addr, node: u8, to: &[(u8, Ipv4Addr)], mtu: Option<u32>) {
     let own = Some(Own { address, range: (pod(node, 0), 24) });
     let here = Here { owner: metric(place), own, mtu };
     let failed = lab.run_at(place, async || kernel::set(here, &ways(to)).await.unwrap());

@@ -61,11 +61,7 @@ fn on_link(node: Ipv4Addr) -> Ipv6Addr {
 }
 
 /// Gives the machine tunnels to these ends, and no others. The answer is their device, if there are any.
-pub(super) async fn set(
-    handle: &Handle,
-    here: Here,
-    far: &[Own],
-) -> io::Result<Option<u32>> {
+pub(super) async fn set(handle: &Handle, here: Here, far: &[Own]) -> io::Result<Option<u32>> {
     let name = name(here.owner);
     let held = find(handle, &name).await?;
     let Some(own) = here.own.filter(|_| !far.is_empty()) else {
@@ -118,12 +114,7 @@ fn mtu(link: &LinkMessage) -> Option<u32> {
     })
 }
 
-async fn add(
-    handle: &Handle,
-    name: &str,
-    own: Own,
-    below: Option<&LinkMessage>,
-) -> io::Result<LinkMessage> {
+async fn add(handle: &Handle, name: &str, own: Own, below: Option<&LinkMessage>) -> io::Result<LinkMessage> {
     let below = below.ok_or_else(|| {
         io::Error::other(format!("the node's address {} is on none of this machine's devices", own.address))
     })?;

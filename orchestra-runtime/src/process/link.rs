@@ -131,8 +131,9 @@ pub(super) fn release(pin: &Path) -> Result<()> {
     }
 }
 
-/// The name of a pod's device on the machine, at most 15 letters, from its address: unique where that is.
-pub(super) fn device(address: Ipv4Addr) -> String {
+/// The name of the device at which a pod's cable ends at the machine, from its address: unique where that is. Pods have one where
+/// they have a network namespace that is not [`bare`](super::Config::bare).
+pub fn device(address: Ipv4Addr) -> String {
     format!("orc{:08x}", address.to_bits())
 }
 

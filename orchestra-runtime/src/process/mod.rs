@@ -56,6 +56,7 @@ mod watch;
 
 pub use address::Range;
 pub use helper::init;
+pub use link::device;
 pub(crate) use watch::readable;
 
 use helper::{Abilities, Helper};

@@ -7,6 +7,7 @@
 
 mod backend;
 mod directory;
+mod ingress;
 mod masters;
 mod options;
 mod own;
@@ -28,6 +29,7 @@ use orchestra_http::{
     Credential, Identity, Issued, ManifestUrl, Masters, Remote, ServerTls, Submitted, hold_node, join,
     serve_node,
 };
+use orchestra_ingress::ADDRESSES;
 use orchestra_machine::Machine;
 use orchestra_net::{Announcer, Dns, Routes, announce};
 use orchestra_runtime::host::{ManifestPath, NetProber};
@@ -116,12 +118,18 @@ async fn joined(
     let backend = backend::choose(options, &directory, &name, client.clock()).await?;
     let takes_addresses = backend.takes_addresses();
     let segments = Announcer::segments(takes_addresses).await;
+    let addresses = match &options.address[..] {
+        [] => vec![own_address(&masters)?],
+        given => given.to_vec(),
+    };
+    let ingress = options.ingress.open(&masters, &identity.authority, &addresses)?;
+    let served: Vec<String> = options.ingress.addresses(&addresses).iter().map(IpAddr::to_string).collect();
     let config = Config {
-        annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
-        addresses: match &options.address[..] {
-            [] => vec![own_address(&masters)?],
-            given => given.to_vec(),
-        },
+        annotations: BTreeMap::from([
+            (announce::SEGMENTS.to_owned(), segments),
+            (ADDRESSES.to_owned(), served.join(",")),
+        ]),
+        addresses,
         cluster: name.clone(),
         log_root: directory.join("logs"),
         dns_service: takes_addresses,
@@ -171,6 +179,11 @@ async fn joined(
             lasting(&closing, "addresses of load balancers are not answered for", answer).await;
         }
     };
+    let ingresses = async {
+        if let Some(serving) = &ingress {
+            lasting(&closing, "Ingresses are not served", || serving.run(stopped())).await;
+        }
+    };
     let services = lasting(&closing, "services are not carried", || {
         proxy::run(carrier.clone(), name.clone(), Arc::clone(&backend.network), stopped())
     });
@@ -195,6 +208,7 @@ async fn joined(
         names,
         pods,
         balancers,
+        ingresses,
         known,
     );
     Ok(())
@@ -288,7 +302,14 @@ fn log_to_stderr(verbose: u8) {
         2 => "debug",
         _ => "trace",
     };
-    let ours = ["orchestra_node", "orchestra_core", "orchestra_http", "orchestra_runtime", "orchestra_net"];
+    let ours = [
+        "orchestra_node",
+        "orchestra_core",
+        "orchestra_http",
+        "orchestra_ingress",
+        "orchestra_runtime",
+        "orchestra_net",
+    ];
     let filter = ours.map(|name| format!("{name}={level}")).join(",");
     let filter = EnvFilter::new(format!("warn,{filter}"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -7,6 +7,7 @@ use orchestra_http::JoinToken;
 use orchestra_machine::Choice;
 use orchestra_runtime::process::Range;
 
+use crate::ingress::Ingress;
 use crate::own::{Own, duration};
 
 /// A node of a cluster: it runs the pods that the master gives it.
@@ -43,6 +44,9 @@ pub(crate) struct Options {
     /// The addresses of this node's pods, where the cluster gives it none; for processes as root
     #[arg(long, value_name = "CIDR", value_parser = pod_range)]
     pub(crate) pod_cidr: Option<Range>,
+    /// Where Ingresses are served
+    #[command(flatten)]
+    pub(crate) ingress: Ingress,
     /// The address of this node, and with a comma between that of the other family [default: the one from which it reaches
     /// the master]
     #[arg(long, value_name = "IP", value_delimiter = ',')]

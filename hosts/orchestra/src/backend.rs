@@ -14,6 +14,7 @@ use orchestra_core::controllers::local_path::LocalPath;
 use orchestra_core::network::dns;
 use orchestra_core::node::{self, ClusterDns, Thresholds};
 use orchestra_http::{ManifestUrl, own_address};
+use orchestra_ingress::ADDRESSES;
 use orchestra_machine::{Balance, Choice, Machine, Network, Place, PodNetwork, Runtime, is_root};
 use orchestra_net::{Announcer, Dns, Routes, announce};
 use orchestra_runtime::host::{ManifestPath, NetProber};
@@ -22,6 +23,7 @@ use tracing::error;
 
 use crate::cli::Up;
 use crate::directory::Range;
+use crate::ingress;
 use crate::local_volumes::OwnDirectories;
 
 /// Cluster IPs of a cluster whose pods have loopback addresses: anyone may listen there.
@@ -66,6 +68,8 @@ struct Own {
     manifest_path: Option<PathBuf>,
     manifest_url: Option<String>,
     eviction: Thresholds,
+    /// Where Ingresses are served beside it, if they are.
+    ingress: Option<IpAddr>,
 }
 
 /// Chooses as the options say.
@@ -75,6 +79,7 @@ pub(crate) async fn choose(options: &Up, directory: &Path) -> anyhow::Result<Bac
         manifest_path: options.pod_manifest_path.clone(),
         manifest_url: options.manifest_url.clone(),
         eviction: options.eviction_hard.clone(),
+        ingress: ingress::address(options),
     };
     let services = options.service_cluster_ip_range.clone();
     let dual = services.as_ref().is_some_and(|ranges| ranges.cidrs().len() > 1);
@@ -153,7 +158,10 @@ impl Backend {
             None => builder,
         };
         let config = node::Config {
-            annotations: BTreeMap::from([(announce::SEGMENTS.to_owned(), segments)]),
+            annotations: BTreeMap::from([
+                (announce::SEGMENTS.to_owned(), segments),
+                (ADDRESSES.to_owned(), self.own.ingress.map(|ip| ip.to_string()).unwrap_or_default()),
+            ]),
             cluster: owner,
             dns: ClusterDns { servers, domain: DOMAIN.to_owned() },
             log_root: self.directory.join("logs"),

@@ -13,13 +13,16 @@ use crate::cli::Up;
 /// The part that serves them.
 const INGRESS: &str = "ingress";
 
+/// Where it is reached, if it is asked for.
+pub(crate) fn address(options: &Up) -> Option<IpAddr> {
+    let first = options.ingress_listen.or(options.ingress_tls_listen)?;
+    Some(if first.ip().is_unspecified() { own_address() } else { first.ip() })
+}
+
 /// Adds it to a cluster that is to be started, and says where it is reached.
 pub(crate) fn add_to(builder: Builder, options: &Up) -> anyhow::Result<(Builder, Vec<String>)> {
     let asked = [("http", options.ingress_listen), ("https", options.ingress_tls_listen)];
-    let Some(first) = asked.iter().find_map(|(_, address)| *address) else {
-        return Ok((builder, Vec::new()));
-    };
-    let shown: IpAddr = if first.ip().is_unspecified() { own_address() } else { first.ip() };
+    let Some(shown) = address(options) else { return Ok((builder, Vec::new())) };
     let mut controller = Controller::new([shown]);
     let mut reached = Vec::new();
     for (scheme, address) in asked.into_iter().filter_map(|(scheme, address)| Some((scheme, address?))) {

@@ -4,6 +4,9 @@
 //! none. Which backend a request is for is decided by a [`Table`](table::Table), which is pure; it is made anew whenever
 //! something changes that it is made of, and put in place at once.
 //!
+//! It may run on several nodes. Each says in its Node where it is reached, by the annotation [`ADDRESSES`], and every one
+//! finds the addresses that Ingresses show out of the Nodes that all see: so they agree, and tell each other nothing.
+//!
 //! Tasks: one a connection, which end with the controller, one a connection to an endpoint and one a stream of a
 //! WebSocket, which end by themselves.
 
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use orchestra_core::api::{Client, Status};
@@ -35,9 +38,10 @@ use tokio::net::TcpListener;
 use certificates::Certificates;
 pub use plan::CONTROLLER;
 use plan::{Backend, Cluster, Plan};
+pub use status::ADDRESSES;
 use table::Table;
 use upstream::Upstreams;
-use view::{ClassView, IngressView, ServiceView, SliceView};
+use view::{ClassView, IngressView, NodeView, ServiceView, SliceView};
 
 /// The class that is made if there is none of ours.
 pub const CLASS: &str = "orchestra";
@@ -75,10 +79,12 @@ struct Caches {
     services: Cache,
     slices: Cache,
     secrets: Cache,
+    nodes: Cache,
 }
 
 impl Controller {
-    /// One that Ingresses show these addresses of, at which it is reached.
+    /// One that is reached at these addresses. Ingresses show them where no node says that it serves Ingresses; else those of
+    /// the nodes that do.
     pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
         Self { http: None, https: None, addresses: addresses.into_iter().collect() }
     }
@@ -117,6 +123,7 @@ impl Controller {
             services: client.cache::<Service>().await?,
             slices: client.cache::<EndpointSlice>().await?,
             secrets: client.cache::<Secret>().await?,
+            nodes: client.cache::<Node>().await?,
         };
         status::ensure_class(&client, &caches.classes).await?;
         let routing = Arc::new(Routing::default());
@@ -152,6 +159,7 @@ impl Controller {
             let (services, mut of_services) = caches.services.list_and_watch(&Query::all());
             let (slices, mut of_slices) = caches.slices.list_and_watch(&Query::all());
             let (_, mut of_secrets) = caches.secrets.list_and_watch(&Query::all());
+            let (nodes, mut of_nodes) = caches.nodes.list_and_watch(&Query::all());
             let plan = planned(&ingresses, &classes, &services, &slices);
             let (certificates, told) = certified(&plan, &caches.secrets);
             for fault in told.difference(&faults) {
@@ -160,14 +168,12 @@ impl Controller {
             faults = told;
             routing.now.store(Arc::new(Now { table: plan.table, certificates }));
             routing.upstreams.retain(|_| true);
-            let written = status::write(client, &ingresses, &plan.ours, &self.addresses).await;
+            let nodes = views::<NodeView>(&nodes);
+            let shown = status::shown(nodes.iter().map(|view| &**view), &self.addresses);
+            let written = status::write(client, &ingresses, &plan.ours, &shown).await;
             let again = written.is_err().then_some(RETRY);
-            changed(
-                client,
-                [&mut of_ingresses, &mut of_classes, &mut of_services, &mut of_slices, &mut of_secrets],
-                again,
-            )
-            .await;
+            let of_rest = [&mut of_services, &mut of_slices, &mut of_secrets, &mut of_nodes];
+            changed(client, [&mut of_ingresses, &mut of_classes], of_rest, again).await;
             client.clock().sleep(GATHER).await;
         }
     }
@@ -228,8 +234,12 @@ fn certificate(secrets: &Cache, namespace: &str, name: &str) -> Result<rustls::s
 }
 
 /// Waits for a change of anything, or for the time to try again.
-async fn changed(client: &Client, cursors: [&mut Cursor; 5], again: Option<Duration>) {
-    let [ingresses, classes, services, slices, secrets] = cursors;
+async fn changed(
+    client: &Client,
+    [ingresses, classes]: [&mut Cursor; 2],
+    [services, slices, secrets, nodes]: [&mut Cursor; 4],
+    again: Option<Duration>,
+) {
     let due = async {
         match again {
             Some(wait) => client.clock().sleep(wait).await,
@@ -244,6 +254,7 @@ async fn changed(client: &Client, cursors: [&mut Cursor; 5], again: Option<Durat
         _ = services.next() => {}
         _ = slices.next() => {}
         _ = secrets.next() => {}
+        _ = nodes.next() => {}
         () = due => {}
     }
 }

@@ -11,11 +11,32 @@ use orchestra_core::watch::{Cache, Entry, Query};
 use serde_json::{Value, json};
 
 use crate::plan::Name;
-use crate::view::{ClassView, IngressView};
+use crate::view::{ClassView, IngressView, NodeView};
 use crate::{CLASS, CONTROLLER};
 
 /// The annotation of the class of those that name none.
 const DEFAULT: &str = "ingressclass.kubernetes.io/is-default-class";
+
+/// The annotation of a node that serves Ingresses: the addresses at which it is reached, with commas between. Empty where it does
+/// not, as one that did before must say so.
+pub const ADDRESSES: &str = "orchestra.io/ingress";
+
+/// The addresses that Ingresses show: of the nodes that serve them and are ready, or of all that serve them where none is; where no
+/// node says that it does, these of one's own. In order, as all who serve them must find the same.
+pub(crate) fn shown<'v>(nodes: impl Iterator<Item = &'v NodeView>, own: &[IpAddr]) -> Vec<IpAddr> {
+    let (mut ready, mut all) = (BTreeSet::new(), BTreeSet::new());
+    for node in nodes {
+        let said = node.metadata.annotations.get(ADDRESSES).map_or("", String::as_str);
+        let addresses: Vec<IpAddr> = said.split(',').filter_map(|ip| ip.trim().parse().ok()).collect();
+        let mut conditions = node.status.conditions.iter();
+        if conditions.any(|condition| condition.kind == "Ready" && condition.status == "True") {
+            ready.extend(addresses.iter().copied());
+        }
+        all.extend(addresses);
+    }
+    let found = [ready, all].into_iter().find(|addresses| !addresses.is_empty());
+    found.map_or_else(|| own.to_vec(), |addresses| addresses.into_iter().collect())
+}
 
 /// Makes a class of ours if there is none; it is the default one if no other is.
 pub(crate) async fn ensure_class(client: &Client, classes: &Cache) -> Result<(), Status> {
@@ -68,4 +89,35 @@ pub(crate) async fn write(
 fn shows(view: &IngressView, addresses: &[IpAddr]) -> bool {
     let shown = view.status.load_balancer.ingress.iter().map(|point| point.ip.parse().ok());
     shown.eq(addresses.iter().map(|address| Some(*address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(said: Option<&str>, ready: &str) -> NodeView {
+        let annotations = said.map_or(json!({}), |said| json!({ADDRESSES: said}));
+        let conditions =
+            json!([{"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": ready}]);
+        let node = json!({"metadata": {"annotations": annotations}, "status": {"conditions": conditions}});
+        serde_json::from_value(node).unwrap()
+    }
+
+    fn found(nodes: &[NodeView]) -> String {
+        let own = ["192.0.2.99".parse().unwrap()];
+        let all: Vec<String> = shown(nodes.iter(), &own).iter().map(ToString::to_string).collect();
+        all.join(" ")
+    }
+
+    #[test]
+    fn ingresses_show_the_nodes_that_serve_them() {
+        let silent = [node(None, "True"), node(Some(""), "True"), node(Some("nowhere"), "True")];
+        assert_eq!(found(&[]), "192.0.2.99");
+        assert_eq!(found(&silent), "192.0.2.99", "nobody says that it serves them");
+        let lost = node(Some("192.0.2.3"), "Unknown");
+        let two =
+            [node(Some("192.0.2.2"), "True"), node(Some("192.0.2.1,2001:db8::1"), "True"), lost.clone()];
+        assert_eq!(found(&two), "192.0.2.1 192.0.2.2 2001:db8::1");
+        assert_eq!(found(&[lost]), "192.0.2.3", "better than nobody");
+    }
 }

@@ -99,6 +99,28 @@ pub(crate) struct Point {
     pub(crate) ip: String,
 }
 
+/// A node.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeView {
+    pub(crate) metadata: Meta,
+    pub(crate) status: NodeStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NodeStatus {
+    pub(crate) conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Condition {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) status: String,
+}
+
 /// An IngressClass.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

@@ -1,6 +1,7 @@
 //! A master in this process and nodes that are programs of their own, over the loopback interface: they join with a
 //! token, run a Deployment, are asked for logs, and are killed.
 
+mod ingress;
 mod machines;
 
 use std::fmt::Debug;
@@ -37,8 +38,13 @@ async fn master(directory: &Path) -> Master {
 }
 
 fn node(master: &Master, directory: &Path, name: &str, token: &str) -> Child {
+    node_with(master, directory, (name, token), &[])
+}
+
+fn node_with(master: &Master, directory: &Path, (name, token): (&str, &str), more: &[String]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_orchestra-node"))
         .args(["--join", master.url(), "--token", token, "--name", name, "--runtime=fake"])
+        .args(more)
         .args(["--listen=127.0.0.1:0", "--heartbeat=300ms", "--data-dir"])
         .arg(directory.join(name))
         .stdout(Stdio::null())

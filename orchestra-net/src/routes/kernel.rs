@@ -9,22 +9,11 @@ use futures::TryStreamExt as _;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use super::plan::{Own, Range, Way, Ways};
+use super::plan::{Here, Own, Range, Way, Ways};
 use super::tunnel;
 
 /// Who made a route, as the kernel keeps it: a number that nobody else uses for theirs.
 const OURS: RouteProtocol = RouteProtocol::Other(0x6f);
-
-/// What a node brings to its ways.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Here {
-    /// Whose its routes and tunnels are.
-    pub(super) owner: u32,
-    /// Its end of tunnels, if it has one.
-    pub(super) own: Option<Own>,
-    /// The largest packet in them, if it is said.
-    pub(super) mtu: Option<u32>,
-}
 
 /// How a range is reached: by an address of the segment, or by that of a node's end of a tunnel.
 #[derive(Debug, Clone, Copy)]

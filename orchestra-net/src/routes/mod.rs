@@ -18,8 +18,7 @@ mod plan;
 mod tests;
 pub(crate) mod tunnel;
 
-use kernel::Here;
-use plan::{NodeView, Own, Ways};
+use plan::{Here, NodeView, Own, Ways};
 pub use plan::{Pods, Range};
 
 use crate::address;

@@ -55,6 +55,17 @@ pub struct Pods {
     pub cluster: Vec<Range>,
 }
 
+/// What a node brings to its ways.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Here {
+    /// Whose its routes and tunnels are.
+    pub(super) owner: u32,
+    /// Its end of tunnels, if it has one.
+    pub(super) own: Option<Own>,
+    /// The largest packet in them, if it is said.
+    pub(super) mtu: Option<u32>,
+}
+
 /// How each range is reached.
 pub(super) type Ways = BTreeMap<Range, Way>;
 

@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::kernel::{self, Here};
-use super::plan::{Own, Way, Ways};
+use super::kernel;
+use super::plan::{Here, Own, Way, Ways};
 use crate::Leftovers;
 use crate::address::metric;
 use crate::lab::Lab;

@@ -19,8 +19,7 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVxlan};
 
-use super::kernel::Here;
-use super::plan::Own;
+use super::plan::{Here, Own};
 use crate::announce::kernel::address_of;
 
 /// Where nodes take each other's packets: the port that is meant for it.

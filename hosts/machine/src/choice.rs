@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn packets_have_a_size_that_both_families_can_have() {
-        let read = |bytes: &str| Program::try_parse_from(["program", "--pod-mtu", bytes]);
+        let read = |bytes: &str| Program::try_parse_from(["program", &format!("--pod-mtu={bytes}")]);
         assert_eq!(read("1280").unwrap().choice.pod_mtu, Some(1280));
         for bytes in ["1279", "65536", "-1", "large"] {
             let error = read(bytes).unwrap_err().to_string();

@@ -284,7 +284,7 @@ async fn users_are_its_own(place: &Place, runtime: &NativeRuntime) {
     says(runtime, &all, "mounted").await;
     let words = |path: &std::path::Path| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
-    let sleeps: Vec<_> = processes.filter(|path| words(path) == "sleep\04813\0").collect();
+    let sleeps: Vec<_> = processes.filter(|path| words(path) == "sleep\x004813\0").collect();
     assert_eq!(sleeps.iter().map(|path| std::fs::metadata(path).unwrap().uid()).collect::<Vec<_>>(), [first]);
     let inside = runtime.exec_sync(&all, &["id".into(), "-u".into()], Duration::from_secs(10)).await.unwrap();
     assert_eq!(inside.stdout, b"0\n");

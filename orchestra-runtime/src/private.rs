@@ -25,10 +25,16 @@ pub(crate) fn folders(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Makes a folder that only this user may enter, in a place where others may have been before us, such as `/tmp`.
 pub(crate) fn own_folder(path: &Path) -> io::Result<()> {
+    own_folder_for(path, 0o700)
+}
+
+/// The same with these permissions. Of one that is there already they are not taken away for a moment: others may be on their
+/// way through it.
+pub(crate) fn own_folder_for(path: &Path, mode: u32) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
+    match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
@@ -37,7 +43,7 @@ pub(crate) fn own_folder(path: &Path) -> io::Result<()> {
         let message = format!("{} belongs to somebody else; remove it", path.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    permit(path, 0o700)
+    permit(path, mode)
 }
 
 /// Gives a file or folder these permissions unless it has them.

@@ -356,7 +356,7 @@ fn own_users_alone(spec: &SandboxSpec) -> Result<()> {
 /// Makes the folder at which roots are mounted for users that are not the machine's. They must be let through to it.
 fn within_reach(root: &Path) -> Result<()> {
     let parent = root.parent().unwrap_or(root);
-    private::own_folder(root).and_then(|()| private::permit(root, 0o711)).map_err(failed)?;
+    private::own_folder_for(root, 0o711).map_err(failed)?;
     let closed = parent
         .ancestors()
         .find(|folder| std::fs::metadata(folder).is_ok_and(|found| found.permissions().mode() & 0o001 == 0));

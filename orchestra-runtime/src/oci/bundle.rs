@@ -311,6 +311,9 @@ fn mounts(spec: &ContainerSpec, shared: &Shared, machine: &Machine) -> Result<Va
         let mut bound = bind(mount)?;
         if shared.users.is_some() {
             bound["source"] = own_users::source(number).into();
+            if let Value::Array(options) = &mut bound["options"] {
+                options.extend(own_users::locked(&mount.host_path).map(Value::from));
+            }
         }
         if mount.propagation == Propagation::Bidirectional {
             // From where it stays together with the machine's.

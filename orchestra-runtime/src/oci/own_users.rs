@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use orchestra_core::runtime::{ContainerSpec, Propagation, Result};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
@@ -99,6 +99,19 @@ impl Own {
 /// Where a mount comes from, seen from a container's folder.
 pub(super) fn source(number: usize) -> String {
     format!("{MAPPED}/{number}")
+}
+
+/// How files of the machine are mounted there, as far as who has rights over users of its own only must say it again: the kernel
+/// lets nobody but the machine's root take it away.
+pub(super) fn locked(path: &Path) -> impl Iterator<Item = &'static str> + use<> {
+    let held = rustix::fs::statvfs(path).map_or(StatVfsMountFlags::empty(), |found| found.f_flag);
+    let all = [
+        (StatVfsMountFlags::RDONLY, "ro"),
+        (StatVfsMountFlags::NOSUID, "nosuid"),
+        (StatVfsMountFlags::NODEV, "nodev"),
+        (StatVfsMountFlags::NOEXEC, "noexec"),
+    ];
+    all.into_iter().filter(move |(flag, _)| held.contains(*flag)).map(|(_, option)| option)
 }
 
 /// Whether a container can run as this user or with this group.

@@ -273,6 +273,20 @@ async fn users_are_its_own(place: &Place, runtime: &NativeRuntime) {
     let expected = "one\n0\n0 0\n0 0\n1000 50\n1000 50\nfile\n7\n1\nno\n0\nshm\neth0\nlo\n";
     assert_eq!(output(runtime, &one.id, &spec).await, expected);
     assert_eq!(std::fs::metadata(volume.join("root")).unwrap().uid(), 0, "as the machine's root would");
+    // Where the machine's root lets nothing be run, nobody gets that back by a mount of their own, and it is no hindrance.
+    let memory = place.path("memory");
+    std::fs::create_dir(&memory).unwrap();
+    let mut mount = std::process::Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", "nosuid,nodev,noexec", "none"]).arg(&memory);
+    assert!(mount.status().unwrap().success());
+    std::fs::copy("/bin/busybox", memory.join("sh")).unwrap();
+    let mut read = container(
+        "read",
+        "/v/sh -c true 2>/dev/null || echo not run; (: > /v/f) 2>/dev/null || echo not written",
+    );
+    read.mounts = vec![support::shown(memory.clone())];
+    assert_eq!(output(runtime, &one.id, &read).await, "not run\nnot written\n");
+
     let as_user = "id -u; (: > /v/f) 2>/dev/null && echo own; (: > /v/x) 2>/dev/null || echo not";
     let mut spec = ContainerSpec { mounts: spec.mounts, ..container("user", as_user) };
     spec.security.run_as_user = Some(1000);
@@ -311,6 +325,7 @@ async fn users_are_its_own(place: &Place, runtime: &NativeRuntime) {
     for pod in [&one, &two] {
         runtime.remove_sandbox(&pod.id).await.unwrap();
     }
+    assert!(std::process::Command::new("umount").arg(&memory).status().unwrap().success());
     let held = std::env::temp_dir().join("orchestra-test-native/users");
     assert!(!held.join(first.to_string()).is_symlink() && !held.join(other.to_string()).is_symlink());
 }

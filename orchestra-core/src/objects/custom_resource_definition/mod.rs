@@ -8,6 +8,8 @@ mod approval;
 mod kind;
 mod of_type;
 mod show;
+#[cfg(feature = "openapi")]
+mod type_schema;
 mod validate;
 
 use std::sync::Arc;

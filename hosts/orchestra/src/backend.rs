@@ -139,6 +139,11 @@ impl Backend {
         }
     }
 
+    /// Whether the cluster has a node before others join it.
+    pub(crate) fn has_nodes(&self) -> bool {
+        !matches!(self.nodes, Nodes::Fake(0))
+    }
+
     /// Adds the nodes to a cluster that is to be started.
     pub(crate) async fn add_to(self, builder: Builder) -> anyhow::Result<Builder> {
         let builder = builder.service_ranges(self.service_ranges()?);

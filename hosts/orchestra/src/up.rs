@@ -72,13 +72,18 @@ async fn start(options: &Up, progress: &Progress) -> anyhow::Result<Running> {
     let backend = backend::choose(options, &directory).await?;
     let range = backend.take_services()?;
     progress.finish(&backend.describe());
+    let has_nodes = backend.has_nodes();
 
     progress.begin("API", &format!("https://{}", options.listen));
     let running = serve(options, &directory, store, backend, (control, range)).await?;
     progress.finish(&format!("https://{}", running.address));
 
     progress.begin("nodes", "");
-    progress.finish(&nodes_ready(&running.cluster).await);
+    let nodes = match has_nodes {
+        true => nodes_ready(&running.cluster).await,
+        false => "none of its own".to_owned(),
+    };
+    progress.finish(&nodes);
     progress.close();
     println!("ready in {} ms\n", started.elapsed().as_millis());
     Ok(running)

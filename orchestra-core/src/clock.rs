@@ -211,15 +211,16 @@ pub fn random_suffix(clock: &dyn Clock, length: usize) -> String {
 
 /// A random version-4 UUID.
 pub fn random_uid(clock: &dyn Clock) -> crate::meta::Uid {
-    let (a, b) = (clock.random(), clock.random());
-    let text = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        a >> 32,
-        a >> 16 & 0xffff,
-        a & 0xfff,
-        0x8000 | (b >> 48 & 0x3fff),
-        b & 0xffff_ffff_ffff
-    );
+    // Of version 4, and of the variant that has versions.
+    let first = clock.random() & !0xf000 | 0x4000;
+    let second = clock.random() & !(0b11 << 62) | 0b10 << 62;
+    let mut text = String::with_capacity(36);
+    for (place, byte) in [first.to_be_bytes(), second.to_be_bytes()].into_iter().flatten().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.extend([byte >> 4, byte & 0xf].map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+    }
     crate::meta::Uid(text.into())
 }
 

@@ -403,7 +403,7 @@ impl Resource {
     /// The key of an object in the store.
     pub fn key(&self, name: &ObjectName) -> Key {
         let namespace = name.namespace().unwrap_or_default();
-        Key::new(format!("{}{namespace}/{}", self.prefix(), name.name()))
+        Key::new([&*self.prefix(), namespace, "/", name.name()].concat())
     }
 
     /// The keys of all objects of the kind.
@@ -413,7 +413,7 @@ impl Resource {
 
     pub(super) fn prefix(&self) -> String {
         let group = if self.id.group.is_empty() { "core" } else { &self.id.group };
-        format!("/{group}/{}/", self.id.resource)
+        ["/", group, "/", &self.id.resource, "/"].concat()
     }
 }
 

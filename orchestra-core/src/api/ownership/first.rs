@@ -112,16 +112,24 @@ impl<'s> Walk<'s> {
         }
         let shape = after.first();
         let is_leaf = is_leaf(shape, old, new)?;
-        let Some(place) = place else { return self.below(shape, is_leaf, old, new, exempt) };
-        let member = old.is_none() || is_leaf;
+        let Some(place) = place else {
+            return if is_leaf { Ok(()) } else { self.below(shape, old, new, exempt) };
+        };
+        if is_leaf {
+            if !place.unowned {
+                self.out.begin(place.key);
+                self.out.0.push('}');
+            }
+            return Ok(());
+        }
         let start = self.out.begin(place.key);
         let body = self.out.0.len();
-        let owned = member && !place.unowned;
+        let owned = old.is_none() && !place.unowned;
         if owned {
             self.out.0.push_str("\".\":{}");
         }
         let head = self.out.0.len();
-        self.below(shape, is_leaf, old, new, exempt)?;
+        self.below(shape, old, new, exempt)?;
         self.out.end(start, body, head, owned);
         Ok(())
     }
@@ -129,13 +137,11 @@ impl<'s> Walk<'s> {
     fn below(
         &mut self,
         shape: Shape<'s>,
-        is_leaf: bool,
         old: Option<&Value>,
         new: &'s Value,
         exempt: Exempt<'_>,
     ) -> Result<(), Unclear> {
         match (shape, new) {
-            _ if is_leaf => Ok(()),
             (Shape::Map(map), Value::Object(fields)) => self.fields(map, old, fields, exempt),
             (Shape::List(list), Value::Array(items)) => self.items(list, items, exempt),
             _ => Err(Unclear),
@@ -245,7 +251,7 @@ impl Text {
     /// Begins the object of an element, and says where.
     fn begin(&mut self, key: Key<'_>) -> usize {
         let start = self.0.len();
-        if !self.0.ends_with('{') {
+        if self.0.as_bytes().last() != Some(&b'{') {
             self.0.push(',');
         }
         match key.element {

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Map, Value, json};
 
 use super::CONTAINERS;
+use super::containers::annotation_about;
 use crate::objects::json::Fields;
 
 const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -70,14 +71,14 @@ pub(super) fn take_over(pod: &mut Map<String, Value>) {
 }
 
 /// The annotation of a container that a field should stand for instead, if there is such a one.
-pub(super) fn old_annotation(
+pub(super) fn old_annotation<'m>(
     container: &Container,
-    meta: &ObjectMeta,
+    meta: &'m ObjectMeta,
     spec: &PodSpec,
     is_template: bool,
-) -> Option<String> {
-    let key = key(&container.name);
-    let annotated = meta.annotations.as_ref()?.get(&key)?;
+) -> Option<&'m str> {
+    let key = annotation_about(container, ANNOTATION, meta)?;
+    let annotated = meta.annotations.as_ref()?.get(key)?;
     let own = container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
     let of_pod = spec.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref());
     let is_said = match own {

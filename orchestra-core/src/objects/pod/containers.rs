@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
     Container, ContainerPort, ContainerResizePolicy, EphemeralContainer, PodSpec, Volume, VolumeDevice,
     VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::volumes::Volumes;
 use super::{env, probes, resources, security};
@@ -345,6 +346,16 @@ fn ephemeral<'a>(
             }
         }
     }
+}
+
+/// The annotation that is called by a prefix and the container's name, if there is one.
+pub(super) fn annotation_about<'m>(
+    container: &Container,
+    prefix: &str,
+    meta: &'m ObjectMeta,
+) -> Option<&'m str> {
+    let mut keys = meta.annotations.iter().flatten().map(|(key, _)| key.as_str());
+    keys.find(|key| key.strip_prefix(prefix) == Some(&container.name))
 }
 
 /// The part of an ephemeral container that every container has.

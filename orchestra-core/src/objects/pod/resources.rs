@@ -113,15 +113,13 @@ fn huge_pages(requests: &Amounts, limits: &Amounts, path: &Path, errors: &mut Er
 pub(in crate::objects) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
     quantities::resource_name(name, path, errors);
     let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
-    // A quota has it under this name.
-    let in_quota = format!("requests.{name}");
+    // A quota has it under another name.
+    let fits_quota = || names::qualified(&format!("requests.{name}")).is_empty();
     if !name.contains('/') {
         if !standard {
             errors.invalid(path, name, "must be a standard resource for containers");
         }
-    } else if !name.contains("kubernetes.io/")
-        && (name.starts_with("requests.") || !names::qualified(&in_quota).is_empty())
-    {
+    } else if !name.contains("kubernetes.io/") && (name.starts_with("requests.") || !fits_quota()) {
         errors.invalid(path, name, "doesn't follow extended resource name standard");
     }
 }

@@ -250,29 +250,29 @@ fn spread(constraints: &[TopologySpreadConstraint], path: &Path, errors: &mut Er
 pub(in crate::objects) fn tolerations(tolerations: &[Toleration], path: &Path, errors: &mut Errors) {
     for (index, toleration) in tolerations.iter().enumerate() {
         let path = path.index(index);
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let (key, value) = (text(&toleration.key), text(&toleration.value));
-        let (operator, effect) = (text(&toleration.operator), text(&toleration.effect));
+        let [key, value, operator, effect] =
+            [&toleration.key, &toleration.value, &toleration.operator, &toleration.effect]
+                .map(|field| field.as_deref().unwrap_or_default());
         if !key.is_empty() {
-            say(errors, &path.child("key"), &key, names::qualified(&key));
+            say(errors, &path.child("key"), key, names::qualified(key));
         }
         if key.is_empty() && operator != "Exists" {
             errors.invalid(
                 &path.child("operator"),
-                operator.as_str(),
+                operator,
                 "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
             );
         }
         if toleration.toleration_seconds.is_some() && effect != "NoExecute" {
             errors.invalid(
                 &path.child("effect"),
-                effect.as_str(),
+                effect,
                 "effect must be 'NoExecute' when `tolerationSeconds` is set",
             );
         }
-        match operator.as_str() {
+        match operator {
             "" | "Equal" => {
-                let faults = names::label_value(&value);
+                let faults = names::label_value(value);
                 if !faults.is_empty() {
                     errors.invalid(&path.child("operator"), value, faults.join(";"));
                 }
@@ -285,7 +285,7 @@ pub(in crate::objects) fn tolerations(tolerations: &[Toleration], path: &Path, e
             ),
             other => errors.not_supported(&path.child("operator"), other, &["Equal", "Exists"]),
         }
-        if !effect.is_empty() && !EFFECTS.contains(&effect.as_str()) {
+        if !effect.is_empty() && !EFFECTS.contains(&effect) {
             errors.not_supported(&path.child("effect"), effect, EFFECTS);
         }
     }

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::app_armor;
-use super::containers::as_container;
+use super::containers::{annotation_about, as_container};
 use super::scheduling::{PREFERRED, REQUIRED};
 use crate::api::field::Path;
 use crate::objects::{address, claim, names};
@@ -231,19 +231,17 @@ fn annotations_of(
     root: &Path,
     warnings: &mut Vec<String>,
 ) {
-    if meta.annotations.is_none() {
-        return;
-    }
     let path = root.child("metadata.annotations");
     let context = container.security_context.as_ref();
-    let key = format!("{SECCOMP_OF_CONTAINER}{}", container.name);
-    if context.is_none_or(|context| context.seccomp_profile.is_none()) && has(meta, &key) {
-        warnings.push(format!("{}: {}", path.key(&key), SECCOMP_SAID));
+    if context.is_none_or(|context| context.seccomp_profile.is_none())
+        && let Some(key) = annotation_about(container, SECCOMP_OF_CONTAINER, meta)
+    {
+        warnings.push(format!("{}: {}", path.key(key), SECCOMP_SAID));
     }
     let is_template = *root != Path::root();
     if let Some(key) = app_armor::old_annotation(container, meta, spec, is_template) {
         let said = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
-        warnings.push(format!("{}: {said}", path.key(&key)));
+        warnings.push(format!("{}: {said}", path.key(key)));
     }
 }
 

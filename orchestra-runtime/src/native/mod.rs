@@ -29,6 +29,7 @@ mod stored;
 
 pub use stored::Images;
 
+use crate::oci::machine::Machine;
 use crate::oci::runc;
 use crate::process::{self, ProcessRuntime};
 
@@ -90,6 +91,12 @@ impl NativeRuntime {
         let runc = config.runc.or_else(runc::find);
         let runc =
             runc.ok_or_else(|| invalid("containers without a daemon take runc: install the package runc"))?;
+        if !Machine::look().cgroups {
+            return Err(invalid(
+                "containers without a daemon take control groups, and none are mounted in /sys/fs/cgroup; `ip netns exec` hides \
+                 them, `nsenter --net` does not",
+            ));
+        }
         let version = runc::Runc::version(&runc).map_err(process::record::failed)?;
         let images = Images::open(&config.root).await?;
         let processes = ProcessRuntime::open(config.process).await?;

@@ -9,9 +9,9 @@ use http::Method;
 use orchestra_core::api::{Reason, Status};
 
 use crate::body::Bounds;
-use crate::kubeconfig::{Kubeconfig, KubeconfigError, Place};
+use crate::kubeconfig::{Kubeconfig, KubeconfigError, Place, Token};
 use crate::pki::PkiError;
-use crate::remote::{AddressError, Call, Channel};
+use crate::remote::{AddressError, Bearer, BearerError, Call, Channel};
 use crate::tls::ClientTls;
 
 const JSON: &str = "application/json";
@@ -33,6 +33,9 @@ pub enum EndpointError {
     /// The certificates are none.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// There is no token.
+    #[error(transparent)]
+    Token(#[from] BearerError),
 }
 
 /// A server that is asked by POST, over HTTPS. Cheap to clone; clones share connections.
@@ -63,7 +66,12 @@ impl Endpoint {
             Some(authority) => ClientTls::new(authority, place.identity.as_ref())?,
             None => ClientTls::credulous()?,
         };
-        let channel = Channel::new(&place.url, &tls, None, place.token.as_deref())?;
+        let bearer = match &place.token {
+            Some(Token::Text(token)) => Some(Bearer::fixed(token)?),
+            Some(Token::File(path)) => Some(Bearer::in_file(path)?),
+            None => None,
+        };
+        let channel = Channel::new(&place.url, &tls, None, bearer)?;
         let path = place.url.parse::<http::Uri>().ok();
         let path = path.as_ref().and_then(http::Uri::path_and_query).map_or("/", |path| path.as_str());
         Ok(Self { channel, path: path.to_owned(), bounds: Bounds { bytes: LARGEST, time: PATIENCE } })

@@ -131,13 +131,20 @@ fn is_current(path: &Path, server: &str, authority: &str) -> bool {
         && pem(&user["client-certificate-data"]).and_then(is_good).is_some_and(|left| left > RENEWED_BEFORE)
 }
 
+/// A token, where it is.
+#[derive(Clone)]
+pub(crate) enum Token {
+    Text(String),
+    File(PathBuf),
+}
+
 /// What a file says of a server, and of how this one proves itself to it, which it need not.
 #[derive(Clone, Default)]
 pub(crate) struct Place {
     pub(crate) url: String,
     /// The certificate of its authority, in PEM form; `None` if anyone is believed.
     pub(crate) authority: Option<String>,
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Token>,
     pub(crate) identity: Option<Issued>,
 }
 
@@ -162,8 +169,9 @@ impl Kubeconfig {
         let url = cluster["server"].as_str().ok_or_else(|| read.missing("server"))?.to_owned();
         let authority = read.pem(cluster, "certificate-authority")?;
         let authority = authority.ok_or_else(|| read.missing("certificate-authority"))?;
-        let credential = match (&user["token"], read.pem(user, "client-certificate")?) {
-            (Value::String(token), _) => Credential::Token(token.clone()),
+        let credential = match (read.token(user), read.pem(user, "client-certificate")?) {
+            (Some(Token::Text(token)), _) => Credential::Token(token),
+            (Some(Token::File(path)), _) => Credential::TokenFile(path),
             (_, Some(certificate)) => {
                 let key = read.pem(user, "client-key")?.ok_or_else(|| read.missing("client-key"))?;
                 Credential::Certificate(Issued { certificate, key })
@@ -187,7 +195,7 @@ impl Kubeconfig {
         let Some(user) = read.named("users", "user", &context["user"]) else {
             return Ok(Place { url, authority, ..Place::default() });
         };
-        let token = user["token"].as_str().map(str::to_owned);
+        let token = read.token(user);
         let identity = match read.pem(user, "client-certificate")? {
             Some(certificate) => {
                 let key = read.pem(user, "client-key")?.ok_or_else(|| read.missing("client-key"))?;
@@ -228,6 +236,19 @@ impl<'p> Read<'p> {
         all.iter().find(|item| item["name"].is_string() && item["name"] == *name).map(|item| &item[entry])
     }
 
+    /// The token of a user. Of both, the one in a file of its own is the newer one.
+    fn token(&self, user: &Value) -> Option<Token> {
+        match (user["tokenFile"].as_str(), user["token"].as_str()) {
+            (Some(named), _) => Some(Token::File(self.beside(named))),
+            (None, text) => text.map(|text| Token::Text(text.to_owned())),
+        }
+    }
+
+    /// A file that this one names, from where it stands.
+    fn beside(&self, named: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(named)
+    }
+
     /// What stands in the file itself, or in one that it names.
     fn pem(&self, of: &Value, field: &'static str) -> Result<Option<String>, KubeconfigError> {
         if let Some(encoded) = of[format!("{field}-data")].as_str() {
@@ -240,7 +261,7 @@ impl<'p> Read<'p> {
             });
         }
         let Some(named) = of[field].as_str() else { return Ok(None) };
-        let path = self.path.parent().unwrap_or(Path::new("")).join(named);
+        let path = self.beside(named);
         fs::read_to_string(&path).map(Some).map_err(|source| KubeconfigError::File { path, source })
     }
 }
@@ -279,5 +300,8 @@ mod tests {
             let error = Kubeconfig::read(&path).unwrap_err().to_string();
             assert!(error.contains(missing), "{error}");
         }
+        fs::write(&path, text.replace("token: secret", "token: secret, tokenFile: t")).unwrap();
+        let read = Kubeconfig::read(&path).unwrap();
+        assert!(matches!(read.credential, Credential::TokenFile(at) if at == directory.path().join("t")));
     }
 }

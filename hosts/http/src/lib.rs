@@ -111,7 +111,7 @@ pub use options::{
     ApiOptions, AuditOptions, AuthenticationOptions, AuthorizationOptions, OptionsError, SchedulerOptions,
 };
 pub use pki::{Authority, Issued, PkiError, ServerTls, make_private_directory};
-pub use remote::{AddressError, ConnectError, Credential, Masters, Remote, RemoteConfig};
+pub use remote::{AddressError, BearerError, ConnectError, Credential, Masters, Remote, RemoteConfig};
 pub use reply::Body;
 pub use serve::Limits;
 pub use webhook::WebhookCaller;

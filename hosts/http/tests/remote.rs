@@ -11,7 +11,8 @@ use orchestra_core::api::{
 };
 use orchestra_core::clock::TokioClock;
 use orchestra_core::cluster::{Builder, Cluster, Node};
-use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use orchestra_core::k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use orchestra_core::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use orchestra_core::meta::{Object, ObjectName, Revision};
 use orchestra_core::network::fake::FakeNetwork;
@@ -19,7 +20,7 @@ use orchestra_core::runtime::fake::{Behaviour, FakeRuntime, On};
 use orchestra_core::runtime::{AttachOptions, ExecOptions, ExecOutput};
 use orchestra_core::selector::FieldSelector;
 use orchestra_core::watch::{IndexedField, Query};
-use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls};
+use orchestra_http::{ApiHost, Authority, Credential, Frontend, Remote, RemoteConfig, ServerTls, TokenKeys};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -154,6 +155,34 @@ async fn watches_tell_everything_and_caches_outlive_the_server() {
     seen(&client, &made).await;
     let entry = cache.get(&ObjectName::namespaced(NAMESPACE, "d")).unwrap();
     assert_eq!(entry.decode::<ConfigMap>().unwrap(), made);
+}
+
+/// A program in a pod is whoever the token is of that it finds in a file.
+#[tokio::test]
+async fn a_token_may_be_in_a_file() {
+    let keys = Arc::new(TokenKeys::new().unwrap());
+    let served = Served::of(Cluster::builder().tokens(keys)).await;
+    let client = served.remote().client();
+    let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "robot"}})).unwrap();
+    client.api::<ServiceAccount>(NAMESPACE).create(&account).await.unwrap();
+    let asked = async |client: &Client, target: Target, body: serde_json::Value| {
+        let create = Operation::Create { body: Body::Value(body), options: WriteOptions::default() };
+        let Reply::Value(value) = client.call(target, create).await.unwrap().reply else {
+            panic!("a review")
+        };
+        value
+    };
+    let target = Target::of::<ServiceAccount>(Some(NAMESPACE)).named("robot").sub("token");
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let given = asked(&client, target, body).await;
+
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("token");
+    std::fs::write(&path, format!("{}\n", given["status"]["token"].as_str().unwrap())).unwrap();
+    let robot = served.remote_as(Credential::TokenFile(path)).client();
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let review = asked(&robot, Target::of::<SelfSubjectReview>(None), body).await;
+    assert_eq!(review["status"]["userInfo"]["username"], "system:serviceaccount:kube-public:robot");
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@
 //! somebody else, by a token that it is given.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use orchestra_core::api::{Client, Status};
 use orchestra_http::{Credential, Masters, Remote};
@@ -23,7 +23,7 @@ pub(crate) struct Ingress {
     #[arg(long, value_name = "ADDR:PORT", requires = "ingress_token_file", conflicts_with = "standalone")]
     ingress_tls_listen: Option<SocketAddr>,
     /// The token of whoever may serve Ingresses, which reads all Secrets, as a node does not: that of the service account ingress
-    /// in kube-system
+    /// in kube-system. The file is read again each minute
     #[arg(long, value_name = "FILE")]
     ingress_token_file: Option<PathBuf>,
 }
@@ -57,17 +57,9 @@ impl Ingress {
         if let Some(address) = self.ingress_tls_listen {
             controller = controller.https(address).with_context(|| cannot(address))?;
         }
-        let remote = Remote::of_any(masters.clone(), authority, &Credential::Token(token(file)?))?;
+        let remote = Remote::of_any(masters.clone(), authority, &Credential::TokenFile(file.to_owned()))
+            .context("--ingress-token-file")?;
         Ok(Some(Serving { controller, client: remote.client(), _remote: remote }))
-    }
-}
-
-fn token(file: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(file);
-    let text = text.with_context(|| format!("--ingress-token-file {} cannot be read", file.display()))?;
-    match text.trim() {
-        "" => bail!("--ingress-token-file {} is empty", file.display()),
-        token => Ok(token.to_owned()),
     }
 }
 

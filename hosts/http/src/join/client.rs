@@ -76,13 +76,13 @@ pub struct Identity {
 pub async fn join(masters: &Masters, token: &JoinToken, name: &str) -> Result<Identity, JoinError> {
     let url = || format!("{masters:?}");
     let refused = |status| JoinError::Refused { url: url(), status };
-    let stranger = channel(masters, &ClientTls::credulous()?)?;
+    let stranger = channel(masters, &ClientTls::credulous()?);
     let (_, _, body) = stranger.call(Call::get(AUTHORITY_PATH), "*/*").await.map_err(refused)?;
     let authority = String::from_utf8_lossy(&body).into_owned();
     if !token.knows(&authority) {
         return Err(JoinError::Impostor { url: url() });
     }
-    let master = channel(masters, &ClientTls::new(&authority, None)?)?;
+    let master = channel(masters, &ClientTls::new(&authority, None)?);
     let key = KeyPair::generate().map_err(PkiError::from)?;
     let request =
         Request { token: token.to_string(), name: name.to_owned(), public_key: key.public_key_pem() };
@@ -103,8 +103,8 @@ pub async fn join(masters: &Masters, token: &JoinToken, name: &str) -> Result<Id
     })
 }
 
-fn channel(masters: &Masters, tls: &ClientTls) -> Result<Channel, JoinError> {
-    Channel::to(masters.clone(), tls, None, None).map_err(|error| JoinError::Connect(error.into()))
+fn channel(masters: &Masters, tls: &ClientTls) -> Channel {
+    Channel::to(masters.clone(), tls, None, None)
 }
 
 impl Identity {

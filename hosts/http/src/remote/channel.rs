@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::answer;
+use super::bearer::Bearer;
 use super::masters::{AddressError, Masters};
 use super::request::Call;
 use crate::body::Bounds;
@@ -43,7 +44,7 @@ pub(crate) struct Channel {
     pub(super) upgrading: Connector,
     /// Scheme, host and port.
     base: String,
-    authorization: Option<HeaderValue>,
+    bearer: Option<Bearer>,
 }
 
 impl fmt::Debug for Channel {
@@ -61,9 +62,9 @@ impl Channel {
         url: &str,
         tls: &ClientTls,
         name: Option<ServerName<'static>>,
-        token: Option<&str>,
+        bearer: Option<Bearer>,
     ) -> Result<Self, AddressError> {
-        Self::to(Masters::new([url])?, tls, name, token)
+        Ok(Self::to(Masters::new([url])?, tls, name, bearer))
     }
 
     /// Whichever of these can be reached.
@@ -71,16 +72,10 @@ impl Channel {
         masters: Masters,
         tls: &ClientTls,
         name: Option<ServerName<'static>>,
-        token: Option<&str>,
-    ) -> Result<Self, AddressError> {
-        let authorization = token.map(|token| {
-            let mut value =
-                HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| AddressError::Token)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
+        bearer: Option<Bearer>,
+    ) -> Self {
         let base = masters.base();
-        Ok(Self::by(Way::Masters(masters, name), base, tls, authorization.transpose()?))
+        Self::by(Way::Masters(masters, name), base, tls, bearer)
     }
 
     /// Whoever is at the other end of a line, whose certificate must be for `host`.
@@ -90,7 +85,7 @@ impl Channel {
         Ok(Self::by(Way::Line(line, name), base, tls, None))
     }
 
-    fn by(way: Way, base: String, tls: &ClientTls, authorization: Option<HeaderValue>) -> Self {
+    fn by(way: Way, base: String, tls: &ClientTls, bearer: Option<Bearer>) -> Self {
         let upgrading = Connector { tls: TlsConnector::from(tls.of_http1()), way: way.clone() };
         let connector = Connector { tls: TlsConnector::from(tls.0.clone()), way };
         let client = Client::builder(TokioExecutor::new())
@@ -99,7 +94,7 @@ impl Channel {
             .http2_keep_alive_interval(PING.0)
             .http2_keep_alive_timeout(PING.1)
             .build(connector);
-        Self { client, upgrading, base, authorization }
+        Self { client, upgrading, base, bearer }
     }
 
     /// Sends a request, and waits for the head of the answer. A failure that was answered is an error too.
@@ -133,7 +128,7 @@ impl Channel {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("{}{path}", self.base).parse();
         head.uri = uri.map_err(|_| Status::bad_request(format!("{path:?} is no path")))?;
-        head.headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        head.headers.extend(self.bearer.as_ref().map(|bearer| (AUTHORIZATION, bearer.header())));
         let request = Request::from_parts(head, Full::new(body));
         match timeout(ANSWER, self.client.request(request)).await {
             Ok(answered) => answered.map_err(|error| self.unreachable(&error)),
@@ -177,7 +172,7 @@ impl Channel {
             if !call.content_type.is_empty() {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(call.content_type));
             }
-            headers.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+            headers.extend(self.bearer.as_ref().map(|bearer| (AUTHORIZATION, bearer.header())));
         }
         request.body(Full::new(call.body)).map_err(|error| Status::bad_request(error.to_string()))
     }

@@ -26,9 +26,6 @@ pub enum AddressError {
     /// The URL is none, or not one of HTTPS.
     #[error("{0:?} is not the address of a server; it should be as https://10.0.0.1:6443")]
     Url(String),
-    /// The token cannot be sent.
-    #[error("the token has letters that no token has")]
-    Token,
 }
 
 /// The masters of one cluster. One of them is spoken to until no connection to it is made any more; then it is the next.

@@ -12,12 +12,16 @@
 //! | `session`, `forward` | commands and ports, on connections that have stopped being HTTP's |
 //! | `upgrade` | connections that stop being HTTP's |
 //! | `channel` | connections, and what becomes of it when they fail |
+//! | `bearer` | the token that requests carry |
+//! | `config` | where a master is, and who asks |
 //! | `masters` | where the masters are, and which of them is spoken to |
 //! | `events` | the lines of a watch |
 //! | `reflector` | the caches |
 
 mod answer;
+mod bearer;
 mod channel;
+mod config;
 mod connect;
 mod events;
 pub(crate) mod forward;
@@ -51,13 +55,15 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::pki::{Issued, PkiError};
 use crate::reply::{self, Body};
 use crate::streams::upgrade::Raw;
 use crate::tls::ClientTls;
 use answer::Reader;
 pub(crate) use answer::failure;
+pub(crate) use bearer::Bearer;
+pub use bearer::BearerError;
 pub(crate) use channel::Channel;
+pub use config::{ConnectError, Credential, RemoteConfig};
 pub use masters::{AddressError, Masters};
 use reflector::Reflector;
 pub(crate) use request::{Call, escape};
@@ -67,48 +73,6 @@ const BACKUP: &str = "/orchestra/v1/backup";
 const JSON: &str = "application/json";
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// What a program proves itself to a master with.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum Credential {
-    /// A bearer token.
-    Token(String),
-    /// A certificate of the cluster's authority, with its key.
-    Certificate(Issued),
-}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Token(_) => "Token",
-            Self::Certificate(_) => "Certificate",
-        })
-    }
-}
-
-/// Where a master is, and how it and this program know each other.
-#[derive(Clone, Debug)]
-pub struct RemoteConfig {
-    /// As `https://10.0.0.1:6443`.
-    pub url: String,
-    /// The certificate of the cluster's authority, in PEM form.
-    pub authority: String,
-    /// Who this program is.
-    pub credential: Credential,
-}
-
-/// Why a master cannot be spoken to at all. That it is away is none of these: calls say so, and can be made again.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// The address is none.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// The certificates are none.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-}
-
 /// A [`Service`] that is a master elsewhere, over HTTPS.
 ///
 /// Who calls is whoever the credential belongs to; the user that a call names is not sent. Caches are shared: there is
@@ -116,9 +80,11 @@ pub enum ConnectError {
 ///
 /// ```no_run
 /// # fn example(kubeconfig: orchestra_http::RemoteConfig) -> Result<(), orchestra_http::ConnectError> {
-/// use orchestra_http::Remote;
+/// use orchestra_http::{Remote, RemoteConfig};
 ///
 /// let client = Remote::connect(kubeconfig)?.client();
+/// // In a pod of the cluster:
+/// let client = Remote::connect(RemoteConfig::in_cluster()?)?.client();
 /// # Ok(()) }
 /// ```
 pub struct Remote {
@@ -178,12 +144,13 @@ impl Remote {
     ) -> Result<Arc<Self>, ConnectError> {
         let mut kinds = objects::builtin();
         kinds.add_all(own);
-        let (identity, token) = match credential {
-            Credential::Token(token) => (None, Some(token.as_str())),
+        let (identity, bearer) = match credential {
+            Credential::Token(token) => (None, Some(Bearer::fixed(token)?)),
+            Credential::TokenFile(path) => (None, Some(Bearer::in_file(path)?)),
             Credential::Certificate(identity) => (Some(identity), None),
         };
         let tls = ClientTls::new(authority, identity)?;
-        let channel = Channel::to(masters, &tls, None, token)?;
+        let channel = Channel::to(masters, &tls, None, bearer);
         let stop = CancellationToken::new();
         Ok(Arc::new(Self {
             connection: Connection { channel, kinds: Arc::new(kinds) },

@@ -7,6 +7,7 @@
 //! | `custom_ports` | a store, a runtime and a network of one's own, and the suites that say they are right |
 //! | `selectors` | the label-selector engine by itself |
 //!
-//! They come in the order in which to read them. [`wait`] is what they share.
+//! They come in the order in which to read them. [`wait`] is what they share. A controller for a cluster elsewhere, from outside or
+//! in one of its pods, is `cargo run -p orchestra-http --example pull_secrets`.
 
 pub mod wait;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use imbl::OrdMap;
 use tokio_util::sync::CancellationToken;
 
+use super::lane::{By, Lanes};
 use super::log::{Bounds, Log};
 use super::{Cursor, Entry, Event, EventKind, IndexedFields, KnownFields, Progress, TooOld, UnknownField};
 use crate::meta::{ObjectName, Revision, Uid};
@@ -48,6 +49,15 @@ impl Query {
     pub fn fields(mut self, selector: KnownFields) -> Self {
         self.fields = Some(selector);
         self
+    }
+
+    /// Whether an event is of an object that is among those asked for, or was before.
+    pub(super) fn concerns(&self, event: &Event) -> bool {
+        let was = match &event.kind {
+            EventKind::Modified(before) => self.matches(before),
+            EventKind::Added | EventKind::Deleted => false,
+        };
+        was || self.matches(&event.object)
     }
 
     /// Whether an object is among those asked for.
@@ -128,19 +138,20 @@ pub struct Labelled {
     pub changed: Revision,
 }
 
-struct Shared {
+pub(super) struct Shared {
     state: RwLock<State>,
     log: Arc<Log>,
-    progress: Arc<Progress>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) progress: Arc<Progress>,
     /// Cancelled when the writing end is dropped.
     closed: CancellationToken,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     objects: OrdMap<ObjectName, Arc<Entry>>,
     /// The last revision that changed an object of the kind.
-    changed: Revision,
+    pub(super) changed: Revision,
     owned: HashMap<Uid, BTreeSet<ObjectName>>,
     /// By the number of the looked-up field and its value.
     by_field: HashMap<(usize, Box<str>), BTreeSet<ObjectName>>,
@@ -195,6 +206,23 @@ impl State {
         }
     }
 
+    /// What a query finds that has this value.
+    pub(super) fn found(&self, query: &Query, by: &By) -> Vec<Arc<Entry>> {
+        let matching = |entry: &&Arc<Entry>| query.matches(entry);
+        match (by, &query.namespace) {
+            (By::Name(name), Some(namespace)) => {
+                let name = ObjectName::namespaced(&**namespace, &**name);
+                self.objects.get(&name).into_iter().filter(matching).cloned().collect()
+            }
+            // Of all namespaces, or of a kind that has none.
+            (By::Name(_), None) => self.objects.values().filter(matching).cloned().collect(),
+            (By::Field(number, value), _) => {
+                let names = self.by_field.get(&(*number, value.clone()));
+                names.into_iter().flat_map(|names| self.named(names)).filter(matching).cloned().collect()
+            }
+        }
+    }
+
     fn named<'s>(&'s self, names: &'s BTreeSet<ObjectName>) -> impl Iterator<Item = &'s Arc<Entry>> {
         names.iter().filter_map(|name| self.objects.get(name))
     }
@@ -203,9 +231,9 @@ impl State {
 /// The reading end of the cache of one kind. Cheap to clone.
 #[derive(Clone)]
 pub struct Cache {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     indexed: IndexedFields,
-    lookups: Arc<[Arc<str>]>,
+    pub(super) lookups: Arc<[Arc<str>]>,
 }
 
 impl fmt::Debug for Cache {
@@ -215,7 +243,7 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+    pub(super) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.shared.state.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -245,17 +273,10 @@ impl Cache {
         all.filter(|entry| query.matches(entry)).cloned().collect()
     }
 
-    /// Answers a query with a looked-up field, such as the pods of a node, from the index.
+    /// Answers a query with a name, or with a looked-up field, such as the pods of a node, from the index.
     fn by_lookup(&self, query: &Query) -> Option<Vec<Arc<Entry>>> {
-        let fields = query.fields.as_ref()?;
-        let mut lookups = self.lookups.iter().enumerate();
-        let (number, value) =
-            lookups.find_map(|(number, path)| Some((number, fields.required(path)?.to_owned())))?;
-        Some(self.read(|state| {
-            let names = state.by_field.get(&(number, value.into()));
-            let found = names.into_iter().flat_map(|names| state.named(names));
-            found.filter(|entry| query.matches(entry)).cloned().collect()
-        }))
+        let by = By::of(query, &self.lookups)?;
+        Some(self.read(|state| state.found(query, &by)))
     }
 
     /// Answers a query with a label selector from the index: up to `limit` objects after `after`, in order of
@@ -417,6 +438,7 @@ impl CacheWriter {
         let shared = Shared {
             state: RwLock::default(),
             log: Arc::new(Log::new(Arc::clone(&progress), KEPT)),
+            lanes: Arc::default(),
             progress,
             closed: CancellationToken::new(),
         };
@@ -437,6 +459,7 @@ impl CacheWriter {
         }
         let mut held = self.cache.shared.state.write().unwrap_or_else(PoisonError::into_inner);
         self.cache.shared.log.restart(revision);
+        self.cache.shared.lanes.restart(revision);
         *held = state;
     }
 
@@ -448,6 +471,9 @@ impl CacheWriter {
             events.extend(Self::apply_one(&mut state, revision, update, &self.cache.lookups));
         }
         state.changed = revision;
+        for event in &events {
+            self.cache.shared.lanes.tell(event, &self.cache.lookups);
+        }
         self.cache.shared.log.append(events);
     }
 

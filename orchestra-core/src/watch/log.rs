@@ -107,7 +107,7 @@ impl Kept {
 }
 
 /// The bytes that the log keeps for the sake of an event.
-fn weight(event: &Event) -> usize {
+pub(super) fn weight(event: &Event) -> usize {
     match &event.kind {
         EventKind::Added => 0,
         EventKind::Modified(previous) => previous.bytes().len(),

@@ -15,7 +15,7 @@ use crate::api::{Resource, Status};
 use crate::meta::Revision;
 use crate::selector::FieldSelector;
 use crate::store::{Change, KeyRange, StoreError};
-use crate::watch::{Cache, Cursor, Entry, Event, EventKind, Query, TooOld};
+use crate::watch::{Cache, Entry, Event, EventKind, Following, Query, TooOld};
 
 /// How often a watch that wants bookmarks gets one when nothing else happens.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -40,22 +40,22 @@ impl Server {
         let from_start = wants_initial || after.is_none() && options.initial_events.is_none();
         self.at_least(after).await?;
         let mut waiting = VecDeque::new();
-        let cursor = if from_start {
-            let (objects, cursor) = cache.list_and_watch(&query);
+        let following = if from_start {
+            let (objects, following) = cache.list_and_follow(&query);
             waiting.extend(objects.into_iter().map(WatchEvent::Added));
             if wants_initial && options.bookmarks {
-                let revision = cursor.after();
+                let revision = following.after();
                 waiting.push_back(WatchEvent::Bookmark { revision, initial_events_end: true });
             }
-            cursor
+            following
         } else {
             let after = after.unwrap_or_else(|| self.caches.revision());
-            match cache.watch(after) {
-                Ok(cursor) => cursor,
+            match cache.follow(&query, after) {
+                Ok(following) => following,
                 Err(_) => match self.replay(resource, &query, after).await {
                     Ok((events, revision)) => {
                         waiting.extend(events);
-                        cache.watch(revision).map_err(too_old)?
+                        cache.follow(&query, revision).map_err(too_old)?
                     }
                     Err(status) => return Ok(stream::iter([Err(status)]).boxed()),
                 },
@@ -65,7 +65,7 @@ impl Server {
         let last_bookmark = before_end.and_then(|left| self.clock.now().checked_add(left).ok());
         let (bookmarks, clock) = (options.bookmarks, Arc::clone(&self.clock));
         let stop = self.stop.clone();
-        let watch = Watch { query, cache, cursor, waiting, bookmarks, last_bookmark, clock, stop };
+        let watch = Watch { query, cache, following, waiting, bookmarks, last_bookmark, clock, stop };
         Ok(convert::watch(resource, stream::unfold(Some(watch), Watch::step).boxed()))
     }
 
@@ -107,7 +107,7 @@ impl Server {
 struct Watch {
     query: Query,
     cache: Cache,
-    cursor: Cursor,
+    following: Following,
     waiting: VecDeque<WatchEvent>,
     bookmarks: bool,
     /// When the last one is sent, before the caller stops listening.
@@ -145,11 +145,11 @@ impl Watch {
             let pause = self.until_bookmark();
             let event = tokio::select! {
                 biased;
-                event = self.cursor.next() => event?,
+                event = self.following.next() => event?,
                 () = self.cache.closed() => return Ok(None),
                 () = self.clock.sleep(pause), if self.bookmarks => {
                     self.last_bookmark = self.last_bookmark.filter(|last| *last > self.clock.now());
-                    let revision = self.cursor.seen();
+                    let revision = self.following.seen();
                     return Ok(Some(WatchEvent::Bookmark { revision, initial_events_end: false }));
                 }
             };

@@ -44,9 +44,18 @@ pub(super) async fn run_orphans(host: Host) -> Result<(), Status> {
     let controller = host
         .controller::<Node>()
         .named(NAME)
-        .watches::<Pod, _, _>(|entry| [ObjectName::cluster(entry.field("spec.nodeName").unwrap_or(NOWHERE))])
+        .watches::<Pod, _, _>(node_of)
         .when(bound.or(|event: &crate::watch::Event| event.object.is_deleting()));
     host.run(controller, Orphans::default()).await
+}
+
+/// The node of a pod, which may be no more. Of pods that are on none only those count that are on their way out: where
+/// thousands wait for a node, each that comes and each that is given one would have all of them looked through.
+fn node_of(pod: &Entry) -> Option<ObjectName> {
+    match pod.field("spec.nodeName").unwrap_or(NOWHERE) {
+        NOWHERE => pod.is_deleting().then(|| ObjectName::cluster(NOWHERE)),
+        node => Some(ObjectName::cluster(node)),
+    }
 }
 
 #[async_trait]
@@ -248,6 +257,16 @@ mod tests {
         assert!(!node("True", OUT_OF_SERVICE), "it has come back");
         assert!(!node("Unknown", "node.kubernetes.io/unreachable"), "nobody has seen to it");
         assert!(!is_out_of_service(&NodeView::default()));
+    }
+
+    #[test]
+    fn pods_that_wait_for_a_node_lead_nowhere_until_they_leave() {
+        let of = |change: Value| node_of(&entry(&pod_of("a", None, &change)));
+        let spec = json!({"nodeName": ""});
+        assert_eq!(of(json!({"spec": spec})), None);
+        let leaving = json!({"spec": spec, "metadata": {"deletionTimestamp": text(5)}});
+        assert_eq!(of(leaving), Some(ObjectName::cluster(NOWHERE)));
+        assert_eq!(of(json!({"spec": {"nodeName": "n1"}})), Some(ObjectName::cluster("n1")));
     }
 
     #[test]

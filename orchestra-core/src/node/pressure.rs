@@ -75,6 +75,11 @@ impl Pressure {
         self.0.extend(met.iter().map(|met| (met.short, now)));
     }
 
+    /// All that the node is said to be short of.
+    pub fn held(&self) -> Vec<Short> {
+        self.0.keys().copied().collect()
+    }
+
     /// Whether the node is said to be short of it.
     pub fn holds(&self, short: Short) -> bool {
         self.0.contains_key(&short)

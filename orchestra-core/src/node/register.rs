@@ -1,5 +1,6 @@
 //! The node's life in the API: it registers, says that it lives, and says how it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeStatus, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::backoff::{add, between};
 use super::context::Context;
@@ -15,11 +16,14 @@ use super::object::{
     Facts, Health, changes, is_another_machine, missing_metadata, new_node, node_status, says_something_new,
     status_patch,
 };
+use super::plugins::Devices;
 use super::ports::CsiDriver;
-use super::pressure::Pressure;
+use super::pressure::{Pressure, Short};
 use super::{devices, drivers, evict};
-use crate::api::{Patch, Reason, Status};
+use crate::api::{Patch, Reason, Status, WriteOptions};
+use crate::meta::Revision;
 use crate::runtime::RuntimeInfo;
+use crate::watch::Entry;
 
 /// The namespace of the leases by which nodes say that they live.
 pub(super) const LEASES: &str = "kube-node-lease";
@@ -32,15 +36,28 @@ const API_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) struct Registrar {
     ctx: Arc<Context>,
     runtime: RuntimeInfo,
-    lease: Option<Lease>,
+    /// The lease as it was read or written last.
+    lease: Option<Value>,
     /// When the whole status was last written.
     reported_at: Option<Timestamp>,
     node_uid: Option<String>,
+    /// Of what there was nothing to say, and at which revision of the node.
+    settled: Option<(Revision, Seen)>,
     /// The drivers of volumes that the node was last said to have, and when.
     drivers: Option<(Vec<CsiDriver>, Timestamp)>,
     pressure: Pressure,
     /// Room was made on the disk when it was looked at last.
     made_room: bool,
+}
+
+/// What a node's status follows from, beside its machine, which stays as it is, and what stands there already.
+#[derive(Clone, PartialEq, Eq)]
+struct Seen {
+    health: Health,
+    runtime: RuntimeInfo,
+    short: Vec<Short>,
+    devices: BTreeMap<String, Devices>,
+    in_use: Vec<String>,
 }
 
 /// Why the node is not registered.
@@ -60,8 +77,8 @@ impl From<Status> for Refused {
 impl Registrar {
     pub(super) fn new(ctx: Arc<Context>, runtime: RuntimeInfo) -> Self {
         let pressure = Pressure::default();
-        let (lease, reported_at, node_uid, drivers) = (None, None, None, None);
-        Self { ctx, runtime, lease, reported_at, node_uid, drivers, pressure, made_room: false }
+        let (lease, reported_at, node_uid, settled, drivers) = (None, None, None, None, None);
+        Self { ctx, runtime, lease, reported_at, node_uid, settled, drivers, pressure, made_room: false }
     }
 
     /// Registers the node, and says how it is. Tries until the API answers and the name is free.
@@ -162,22 +179,45 @@ impl Registrar {
             }
             Err(error) => Health::NotReady(format!("container runtime is down: {error}")),
         };
-        let node = self.ensure_node().await?;
-        self.node_uid.clone_from(&node.metadata.uid);
-        self.tell_drivers(&node).await?;
-        let unsaid = NodeStatus::default();
-        let known = node.status.as_ref().unwrap_or(&unsaid);
+        let (seen, entry) = (self.seen(health), self.find_node().await?);
         let now = self.ctx.now();
         let due = self.reported_at.is_none_or(|at| between(at, now) >= self.ctx.config.status_period);
+        let drivers = self.unsaid_drivers(now).await;
+        let mut revision = entry.as_ref().map(|entry| entry.revision());
+        let is_settled = |(at, of): &(Revision, Seen)| revision == Some(*at) && *of == seen;
+        if !due && drivers.is_none() && self.settled.as_ref().is_some_and(is_settled) {
+            // The same of the same: nearly every heartbeat ends here.
+            return Ok(());
+        }
+        self.settled = None;
+        let node = match entry {
+            Some(entry) => entry.view::<Node>().map_err(Status::internal)?,
+            None => self.make_node().await?,
+        };
+        let node = match missing_metadata(&node, &self.ctx.name, &self.ctx.machine, &self.ctx.config) {
+            Some(metadata) => {
+                revision = None;
+                self.put_metadata(metadata).await?
+            }
+            None => node,
+        };
+        self.node_uid.clone_from(&node.metadata.uid);
+        if let Some(drivers) = drivers {
+            drivers::tell(&self.ctx, &node, &drivers).await?;
+            self.drivers = Some((drivers, now));
+        }
+        let unsaid = NodeStatus::default();
+        let known = node.status.as_ref().unwrap_or(&unsaid);
         // Images are looked at when the status is due anyway; they are not news by themselves.
-        let mut status = self.status(known, &[], &health, now);
+        let mut status = self.status(known, &[], &seen, now);
         status.images.clone_from(&known.images);
         if !due && !says_something_new(known, &status) {
+            self.settled = revision.map(|revision| (revision, seen));
             return Ok(());
         }
         if due {
             let images = self.ctx.runtime.images().await.unwrap_or_default();
-            status = self.status(known, &images, &health, now);
+            status = self.status(known, &images, &seen, now);
         }
         let patch = json!({"metadata": {"uid": self.node_uid}, "status": status_patch(&status)});
         let api = self.ctx.client.cluster::<Node>();
@@ -190,74 +230,74 @@ impl Registrar {
         Ok(())
     }
 
-    /// Says which drivers of volumes the machine has, when they are others, and now and then whatever they are.
-    async fn tell_drivers(&mut self, node: &Node) -> Result<(), Status> {
+    /// The drivers of volumes that the machine has, when they are others than were said, and now and then whatever they
+    /// are.
+    async fn unsaid_drivers(&self, now: Timestamp) -> Option<Vec<CsiDriver>> {
         let drivers = match self.ctx.volumes.csi_drivers().await {
             Ok(drivers) => drivers,
             Err(error) => {
                 tracing::debug!(node = self.ctx.name, %error, "it is not known which drivers there are");
-                return Ok(());
+                return None;
             }
         };
-        let now = self.ctx.now();
         let is_said = |(said, at): &(Vec<CsiDriver>, Timestamp)| {
             *said == drivers && between(*at, now) < self.ctx.config.status_period
         };
-        if !self.drivers.as_ref().is_some_and(is_said) {
-            drivers::tell(&self.ctx, node, &drivers).await?;
-            self.drivers = Some((drivers, now));
-        }
-        Ok(())
+        (!self.drivers.as_ref().is_some_and(is_said)).then_some(drivers)
+    }
+
+    fn seen(&self, health: Health) -> Seen {
+        let devices = self.ctx.plugins.as_ref().map(|plugins| plugins.resources()).unwrap_or_default();
+        let (runtime, in_use) = (self.runtime.clone(), self.ctx.in_use.volumes());
+        Seen { health, runtime, short: self.pressure.held(), devices, in_use }
     }
 
     fn status(
         &self,
         old: &NodeStatus,
         images: &[crate::runtime::Image],
-        health: &Health,
+        seen: &Seen,
         now: Timestamp,
     ) -> NodeStatus {
         let ctx = &self.ctx;
-        let devices = ctx.plugins.as_ref().map(|plugins| plugins.resources()).unwrap_or_default();
         node_status(
             old,
             Facts {
                 name: &ctx.name,
                 machine: &ctx.machine,
-                runtime: &self.runtime,
+                runtime: &seen.runtime,
                 images,
                 config: &ctx.config,
                 pressure: &self.pressure,
-                devices: &devices,
-                in_use: &ctx.in_use.volumes(),
+                devices: &seen.devices,
+                in_use: &seen.in_use,
             },
-            health,
+            &seen.health,
             now,
         )
     }
 
-    /// The node, made if it is not there, with the labels it must have.
-    async fn ensure_node(&self) -> Result<Arc<Node>, Status> {
-        let ctx = &self.ctx;
-        let api = ctx.client.cluster::<Node>();
-        // Where the API is in this process, what it has is decoded once a revision and not at each heartbeat.
-        let node = match api.objects().get(&ctx.name).await {
-            Ok(entry) => entry.view::<Node>().map_err(Status::internal)?,
-            Err(error) if error.is_not_found() => {
-                return match api.create(&new_node(&ctx.name, &ctx.machine, &ctx.config)).await {
-                    Err(error) if error.is_already_exists() => api.get(&ctx.name).await.map(Arc::new),
-                    made => made.map(Arc::new),
-                };
-            }
-            Err(error) => return Err(error),
-        };
-        match missing_metadata(&node, &ctx.name, &ctx.machine, &ctx.config) {
-            Some(metadata) => {
-                let patch = Patch::Merge(json!({"metadata": metadata}));
-                api.patch(&ctx.name, patch).await.map(Arc::new)
-            }
-            None => Ok(node),
+    /// The node as the API has it, if it has it.
+    async fn find_node(&self) -> Result<Option<Arc<Entry>>, Status> {
+        match self.ctx.client.cluster::<Node>().objects().get(&self.ctx.name).await {
+            Ok(entry) => Ok(Some(entry)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    async fn make_node(&self) -> Result<Arc<Node>, Status> {
+        let (ctx, api) = (&self.ctx, self.ctx.client.cluster::<Node>());
+        match api.create(&new_node(&ctx.name, &ctx.machine, &ctx.config)).await {
+            Err(error) if error.is_already_exists() => api.get(&ctx.name).await.map(Arc::new),
+            made => made.map(Arc::new),
+        }
+    }
+
+    /// Gives the node the labels and annotations that it must have.
+    async fn put_metadata(&self, metadata: Value) -> Result<Arc<Node>, Status> {
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        self.ctx.client.cluster::<Node>().patch(&self.ctx.name, patch).await.map(Arc::new)
     }
 
     /// Renews the node's lease, or makes it.
@@ -265,7 +305,7 @@ impl Registrar {
         let api = self.ctx.client.api::<Lease>(LEASES);
         let held = match self.lease.take() {
             Some(lease) => Some(lease),
-            None => api.find(&self.ctx.name).await?,
+            None => self.find_lease().await?,
         };
         let spec = LeaseSpec {
             holder_identity: Some(self.ctx.name.clone()),
@@ -273,20 +313,42 @@ impl Registrar {
             renew_time: Some(MicroTime(self.ctx.now())),
             ..LeaseSpec::default()
         };
-        let written = match held {
+        let (lease, written) = match held {
             Some(mut lease) => {
-                lease.spec = Some(spec);
-                api.update(&lease).await
+                lease["spec"] = json!(spec);
+                let written =
+                    api.objects().update(&self.ctx.name, lease.clone(), WriteOptions::default()).await;
+                (lease, written)
             }
-            None => api.create(&self.new_lease(spec)).await,
+            None => {
+                let lease = json!(self.new_lease(spec));
+                let made = api.objects().create(lease, WriteOptions::default()).await;
+                (Value::Null, made)
+            }
         };
         match written {
-            Ok(lease) => {
-                self.lease = Some(lease);
+            Ok(entry) => {
+                self.lease = Some(match lease {
+                    Value::Null => plain(&entry)?,
+                    // It is as it was sent, but for its revision: there is no need to read it back.
+                    mut lease => {
+                        lease["metadata"]["resourceVersion"] = entry.revision().to_string().into();
+                        lease
+                    }
+                });
                 Ok(())
             }
             // Somebody else wrote it, or took it away: the next round reads it first.
             Err(error) if error.is_conflict() || error.is_not_found() || error.is_already_exists() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The lease as it is, if it is there.
+    async fn find_lease(&self) -> Result<Option<Value>, Status> {
+        match self.ctx.client.api::<Lease>(LEASES).objects().get(&self.ctx.name).await {
+            Ok(entry) => plain(&entry).map(Some),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -309,6 +371,15 @@ impl Registrar {
             spec: Some(spec),
         }
     }
+}
+
+/// An object without what says whose its fields are, which is the server's to say.
+fn plain(entry: &Entry) -> Result<Value, Status> {
+    let mut object = entry.to_value().map_err(Status::internal)?;
+    if let Some(meta) = object["metadata"].as_object_mut() {
+        meta.remove("managedFields");
+    }
+    Ok(object)
 }
 
 /// Resolves when the devices of the machine have changed.

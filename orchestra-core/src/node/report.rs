@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::context::Context;
@@ -29,15 +31,22 @@ pub(super) async fn report(
     pod: &Pod,
     status: PodStatus,
 ) -> (Reported, Option<Arc<Entry>>) {
-    if is_said(pod, &status) {
+    if is_plainly_said(pod, &status) {
         return (Reported::Done, None);
     }
     let body = entry.to_value().and_then(|mut value| {
-        value["status"] = serde_json::to_value(&status)?;
-        Ok(value)
+        let status = stored(&status).map_or_else(|| serde_json::to_value(&status), Ok)?;
+        let said = value["status"] == status;
+        value["status"] = status;
+        // Whose fields are which is the server's to say; without them it need not read them.
+        if let Some(meta) = value["metadata"].as_object_mut() {
+            meta.remove("managedFields");
+        }
+        Ok((!said).then_some(value))
     });
     let body = match body {
-        Ok(body) => body,
+        Ok(Some(body)) => body,
+        Ok(None) => return (Reported::Done, None),
         Err(error) => return (Reported::Failed(error.to_string()), None),
     };
     let target = target(pod).status();
@@ -53,7 +62,48 @@ pub(super) async fn report(
 
 /// Whether a pod's status says this already.
 pub(super) fn is_said(pod: &Pod, status: &PodStatus) -> bool {
-    pod.status.as_ref() == Some(status) || pod.status.as_ref().map(stored) == Some(stored(status))
+    is_plainly_said(pod, status) || pod.status.as_ref().map(stored) == Some(stored(status))
+}
+
+/// Whether a status that was read says this already, seen without writing either as it is stored: as nearly every round
+/// finds. Where this says no, they may say the same all the same.
+fn is_plainly_said(pod: &Pod, status: &PodStatus) -> bool {
+    let Some(held) = &pod.status else { return false };
+    *held == *status || *held == whole(status.clone())
+}
+
+/// A status with what is stored though an agent leaves it out, and without what is not stored.
+fn whole(mut status: PodStatus) -> PodStatus {
+    let of = |state: &mut Option<ContainerState>| {
+        let state = state.get_or_insert_default();
+        if let Some(running) = &mut state.running {
+            running.started_at.iter_mut().for_each(to_the_second);
+        }
+        if let Some(ended) = &mut state.terminated {
+            ended.started_at.iter_mut().chain(&mut ended.finished_at).for_each(to_the_second);
+        }
+    };
+    let lists = [
+        &mut status.container_statuses,
+        &mut status.init_container_statuses,
+        &mut status.ephemeral_container_statuses,
+    ];
+    for container in lists.into_iter().flatten().flatten() {
+        of(&mut container.state);
+        of(&mut container.last_state);
+    }
+    for condition in status.conditions.iter_mut().flatten() {
+        let times = condition.last_probe_time.iter_mut().chain(&mut condition.last_transition_time);
+        times.for_each(to_the_second);
+    }
+    status.start_time.iter_mut().for_each(to_the_second);
+    status
+}
+
+fn to_the_second(time: &mut Time) {
+    if let Ok(second) = Timestamp::from_second(time.0.as_nanosecond().div_euclid(1_000_000_000) as i64) {
+        time.0 = second;
+    }
 }
 
 /// A status as it is stored, which has fields that an agent leaves out, such as an empty `lastState`.
@@ -83,5 +133,35 @@ fn refused(error: &Status) -> Reported {
         Reported::Stale
     } else {
         Reported::Failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_read_back_of_a_status_is_seen_to_say_the_same() {
+        let state = json!({"running": {"startedAt": "2026-01-01T00:00:03.25Z"}});
+        let container = json!({
+            "name": "main", "image": "web:1", "imageID": "", "ready": true, "restartCount": 1, "state": state,
+        });
+        let condition = json!({
+            "type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:04.5Z",
+        });
+        let said: PodStatus = serde_json::from_value(json!({
+            "phase": "Running", "startTime": "2026-01-01T00:00:01.75Z", "conditions": [condition],
+            "containerStatuses": [container],
+        }))
+        .unwrap();
+        let held: PodStatus = serde_json::from_value(stored(&said).unwrap()).unwrap();
+        assert_ne!(held, said, "it comes back with what was left out");
+        let pod = Pod { status: Some(held), ..Pod::default() };
+        assert!(is_plainly_said(&pod, &said));
+        assert!(!is_plainly_said(&Pod::default(), &said));
+        let other = PodStatus { phase: Some("Failed".into()), ..said };
+        assert!(!is_plainly_said(&pod, &other) && !is_said(&pod, &other));
     }
 }

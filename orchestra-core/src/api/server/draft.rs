@@ -312,14 +312,17 @@ fn check_metadata(
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
     let meta = ObjectMeta::deserialize(&object["metadata"])?;
-    if let Some(old) = old {
+    // Of metadata that stay as they are nothing can have been changed that may not.
+    let changed = old.filter(|old| old["metadata"] != object["metadata"]);
+    let before = changed.map(|old| ObjectMeta::deserialize(&old["metadata"])).transpose()?;
+    if old.is_some() {
         // Kubernetes checks a change of metadata for every kind, and most kinds do so again: each fault is said twice.
         meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);
-        meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+        before.iter().for_each(|before| meta_rules::validate_update(&meta, before, errors));
     }
     check_new_metadata(resource, &meta, errors);
-    if let Some(old) = old.filter(|_| !resource.metadata_checked_once) {
-        meta_rules::validate_update(&meta, &ObjectMeta::deserialize(&old["metadata"])?, errors);
+    if !resource.metadata_checked_once {
+        before.iter().for_each(|before| meta_rules::validate_update(&meta, before, errors));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::caches::Open;
 use super::current::{Current, Write};
 use super::draft::{self, Draft, Other, Part};
 use super::given::Given;
+use super::meta::take_managed;
 use super::read::{existing, missing, object_name};
 use super::write::{Next, another_uid};
 use crate::api::document::Decoded;
@@ -139,7 +140,12 @@ fn patched(
     if kind != PatchKind::Strategic {
         check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
     }
-    let decoded = Decoded { value: value.clone(), repeated };
+    let mut read = value.clone();
+    if value["metadata"].get("managedFields") == Some(&current.managed) {
+        // What the patch leaves as it is need not be read to be known.
+        drop(take_managed(&mut read));
+    }
+    let decoded = Decoded { value: read, repeated };
     let mut draft = Draft::of(resource, target, decoded, (validation, None), &refuse)?;
     let meta = draft.meta();
     let namespace = meta.get("namespace").and_then(Value::as_str).unwrap_or_default();

@@ -30,11 +30,8 @@ pub(crate) async fn answer(
     (head, query): (&Parts, &QueryString),
     closing: &CancellationToken,
 ) -> Result<Response<Body>, Status> {
-    let handshake = Handshake::<Messages, ()>::of_socket(
-        &head.headers,
-        &Messages::SERVED,
-        Messages { encoded: false, named: false },
-    )?;
+    let handshake =
+        Handshake::<Messages, ()>::of_socket(&head.headers, &Messages::SERVED, Messages::UNNAMED)?;
     let upgrade = handshake.is_some().then(|| Upgrade::of(&head.extensions)).transpose()?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();

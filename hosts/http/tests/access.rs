@@ -126,7 +126,7 @@ async fn who_may_only_read_steps_into_no_pod() {
     let with = |more: &[(&'static str, &'static str)]| [&socket[..], &[key], more].concat();
     let known = ("sec-websocket-protocol", "v5.channel.k8s.io");
     for (path, headers, code, told) in [
-        (exec.clone(), with(&[]), 400, "sec-websocket-protocol is required"),
+        (exec.clone(), with(&[]), 404, "pods \\\"a\\\" not found"),
         (
             exec.clone(),
             with(&[("sec-websocket-protocol", "v9.channel.k8s.io")]),

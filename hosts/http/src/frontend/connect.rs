@@ -16,12 +16,13 @@ use tracing::debug;
 use super::{Asking, Frontend};
 use crate::query::QueryString;
 use crate::reply::{self, Body};
-use crate::streams::channels::{Channels, Version, websocket};
+use crate::streams::channels::{Channels, websocket};
 use crate::streams::command::{self, Ends, Old};
-use crate::streams::handshake::Handshake;
+use crate::streams::handshake::{Handshake, Named};
 use crate::streams::session::{both, forward_streams, report};
 use crate::streams::tunnel::Tunnel;
 use crate::streams::upgrade::Upgrade;
+use crate::streams::version::Version;
 use crate::streams::{FORWARD, TUNNEL, options, port_forward};
 
 /// What a request connects to, if anything.
@@ -30,6 +31,31 @@ pub(crate) fn asked_for(resource: &Resource, target: &Target) -> Option<Stream> 
     match part.action {
         Action::Connect(stream) if stream != Stream::Log => Some(stream),
         _ => None,
+    }
+}
+
+/// How ports are forwarded in a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// As by SPDY, which is spoken in it.
+    Tunnel,
+    /// By numbered streams.
+    Channels(Version),
+}
+
+impl Way {
+    const SERVED: [Named<Self>; 4] = [
+        (TUNNEL, Self::Tunnel),
+        ("v4.channel.k8s.io", Self::Channels(Version::V4)),
+        ("v4.base64.channel.k8s.io", Self::Channels(Version::V4Text)),
+        ("", Self::Channels(Version::Unnamed)),
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tunnel => TUNNEL,
+            Self::Channels(version) => version.name(),
+        }
     }
 }
 
@@ -160,33 +186,35 @@ impl Frontend {
         target: &Target,
         query: &QueryString,
     ) -> Result<Response<Body>, Status> {
-        let channels = Version::V4.name();
-        let websocket_protocols = [(TUNNEL, TUNNEL), (channels, channels)];
-        let handshake = Handshake::of(&asking.head().headers, &websocket_protocols, &[(FORWARD, FORWARD)])?;
+        let handshake = Handshake::of(&asking.head().headers, &Way::SERVED, &[(FORWARD, FORWARD)])?;
         let upgrade = Upgrade::of(&asking.head().extensions)?;
         let ports = match &handshake {
-            Handshake::WebSocket { protocol, .. } if *protocol == channels => port_forward::ports(query)?,
+            Handshake::WebSocket { protocol: Way::Channels(_), .. } => port_forward::ports(query)?,
             // Streams name their ports.
             _ => Vec::new(),
         };
         let (namespace, name) = names(target);
         let place = self.directory().pod(&self.itself(), namespace, name).await?;
         match handshake {
-            Handshake::WebSocket { protocol: TUNNEL, .. } => upgrade.then(move |connection| async move {
-                forward_streams(Tunnel::new(websocket(connection, Role::Server).await), place).await;
-            }),
-            Handshake::WebSocket { .. } => upgrade.then(move |connection| async move {
-                let mut all =
-                    Channels::new(Version::V4, 2 * u8::try_from(ports.len()).unwrap_or(u8::MAX / 2));
-                let open = port_forward::channels(&mut all, &ports);
-                let serving = all.run(websocket(connection, Role::Server).await, Role::Server);
-                report(both(serving, port_forward::run_channels(&place, open)).await);
-            }),
+            Handshake::WebSocket { protocol: Way::Tunnel, .. } => {
+                upgrade.then(move |connection| async move {
+                    forward_streams(Tunnel::new(websocket(connection, Role::Server).await), place).await;
+                })
+            }
+            Handshake::WebSocket { protocol: Way::Channels(version), .. } => {
+                upgrade.then(move |connection| async move {
+                    let mut all =
+                        Channels::new(version, 2 * u8::try_from(ports.len()).unwrap_or(u8::MAX / 2));
+                    let open = port_forward::channels(&mut all, &ports);
+                    let serving = all.run(websocket(connection, Role::Server).await, Role::Server);
+                    report(both(serving, port_forward::run_channels(&place, open)).await);
+                })
+            }
             Handshake::Spdy { .. } => {
                 upgrade.then(move |connection| forward_streams(connection, place));
             }
         }
-        Ok(handshake.answer(|protocol| protocol, |protocol| protocol))
+        Ok(handshake.answer(Way::name, |protocol| protocol))
     }
 }
 

@@ -11,6 +11,7 @@ use orchestra_core::api::represent::{Form, Format, IncludeObject, Writer};
 use orchestra_core::api::{
     Permit, Reason, Reply, Resource, Response as Answer, Service as _, Status, Stream, Target, Verb,
 };
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::connect;
 use super::{Asking, Frontend};
@@ -20,6 +21,10 @@ use crate::call::{Call, given, operation};
 use crate::logs;
 use crate::metrics::Asked;
 use crate::reply::{self, Body, JSON};
+use crate::streams::channels::websocket;
+use crate::streams::handshake::Handshake;
+use crate::streams::messages::{self, Messages};
+use crate::streams::upgrade::Upgrade;
 use crate::watch::Writing;
 
 /// How long a watch lasts when the caller does not say.
@@ -147,6 +152,9 @@ impl Frontend {
         let target = permit.target().clone();
         // Checked here, where an error still has a status code of its own.
         self.writer(call, resource, &target, form)?;
+        let socket =
+            Handshake::<Messages, ()>::of_socket(call.headers, &Messages::SERVED, Messages::UNNAMED)?;
+        let upgrade = socket.is_some().then(|| Upgrade::of(&asking.head.extensions)).transpose()?;
         let query = call.query()?;
         let timeout = query.timeout()?.unwrap_or(WATCH_TIMEOUT);
         let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
@@ -171,7 +179,15 @@ impl Frontend {
                 () = closing.cancelled() => {}
             }
         });
-        let mut response = reply::stream(JSON, chunks);
+        let mut response = match (socket, upgrade) {
+            (Some(handshake), Some(upgrade)) => {
+                upgrade.then(|connection| async move {
+                    messages::send_lines(websocket(connection, Role::Server).await, chunks.boxed()).await;
+                });
+                handshake.answer(Messages::name, |()| "")
+            }
+            _ => reply::stream(JSON, chunks),
+        };
         reply::warn(&mut response, call.deprecation());
         Ok(response)
     }

@@ -19,10 +19,10 @@ use crate::pki::ServerTls;
 use crate::reply::{self, Body, Wanted};
 use crate::serve::{Answer, Limits, Origin, accept};
 use crate::streams::FORWARD;
-use crate::streams::channels::Version;
 use crate::streams::handshake::{Handshake, Named};
 use crate::streams::session::{forward_one, websocket_session};
 use crate::streams::upgrade::Upgrade;
+use crate::streams::version::Version;
 
 /// Commands are begun by masters alone, which do not speak it.
 const NO_SPDY: [Named<Version>; 0] = [];

@@ -22,10 +22,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::channel::{ANSWER, Channel};
 use super::request::Call;
 use super::session::open;
-use crate::streams::channels::{Channels, Version, websocket};
+use crate::streams::channels::{Channels, websocket};
 use crate::streams::handshake::STREAM_PROTOCOL;
 use crate::streams::session::report;
 use crate::streams::tunnel::Tunnel;
+use crate::streams::version::Version;
 use crate::streams::{FORWARD, TUNNEL};
 
 /// How much is read of why a port is not connected to any more.

@@ -13,12 +13,13 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Call, Channel, escape};
-use crate::streams::channels::{Channels, Version, websocket};
+use crate::streams::channels::{Channels, websocket};
 use crate::streams::command::{self, COUNT, ERROR, RESIZE, STDERR, STDIN, STDOUT};
 use crate::streams::handshake::{accept_of, key};
 use crate::streams::outcome;
 use crate::streams::session::report;
 use crate::streams::upgrade::Raw;
+use crate::streams::version::Version;
 
 /// How much may be said of why a command did not end as it should.
 const LONGEST_OUTCOME: u64 = 64 * 1024;
@@ -44,7 +45,7 @@ pub(crate) async fn begin(
     path: String,
     streams: &AttachOptions,
 ) -> Result<Session, Status> {
-    let (version, connection) = open(channel, path, &Version::SERVED).await?;
+    let (version, connection) = open(channel, path, &Version::PROPOSED).await?;
     let mut channels = Channels::new(version, COUNT);
     let AttachOptions { stdin, stdout, stderr, tty } = *streams;
     let stdin = stdin.then(|| channels.outgoing(STDIN));

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::stream::{SelectAll, SplitSink, SplitStream};
 use futures::{SinkExt as _, Stream, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex};
@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::outcome::Telling;
+use super::version::Version;
 use super::{PIECE, PING, PIPE};
 
 /// Ends the stream whose number follows.
@@ -25,32 +26,6 @@ const CLOSE: u8 = 255;
 const LONGEST: usize = 4 * 1024 * 1024;
 /// How long the other side may take to say good-bye.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Which protocol is spoken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// `v4.channel.k8s.io`.
-    V4,
-    /// `v5.channel.k8s.io`, with which a client can end its streams.
-    V5,
-    /// `channel.k8s.io`, by which a client is told as text what went wrong, and else nothing.
-    V1,
-}
-
-impl Version {
-    /// Those that are served.
-    pub(crate) const SERVED: [(&'static str, Self); 3] =
-        [("v5.channel.k8s.io", Self::V5), ("v4.channel.k8s.io", Self::V4), ("channel.k8s.io", Self::V1)];
-
-    /// As which it is known.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::V4 => "v4.channel.k8s.io",
-            Self::V5 => "v5.channel.k8s.io",
-            Self::V1 => "channel.k8s.io",
-        }
-    }
-}
 
 /// A WebSocket on a connection whose handshake is done.
 pub(crate) async fn websocket<S>(connection: S, role: Role) -> WebSocketStream<S>
@@ -73,6 +48,8 @@ pub(crate) struct Channels {
     count: u8,
     incoming: Vec<(u8, DuplexStream)>,
     outgoing: Vec<(u8, DuplexStream)>,
+    /// The stream on which the client is told first of all that it is connected.
+    greeting: Option<u8>,
 }
 
 /// How the streams of a WebSocket ended.
@@ -89,7 +66,7 @@ pub(crate) enum Broken {
 impl Channels {
     /// None yet, of so many that there may be.
     pub(crate) fn new(version: Version, count: u8) -> Self {
-        Self { version, count, incoming: Vec::new(), outgoing: Vec::new() }
+        Self { version, count, incoming: Vec::new(), outgoing: Vec::new(), greeting: None }
     }
 
     /// What the other side sends on a stream.
@@ -106,9 +83,14 @@ impl Channels {
         theirs
     }
 
+    /// Sends an empty message on a stream before anything else: by it clients know that they are connected.
+    pub(crate) fn greet(&mut self, number: u8) {
+        self.greeting = Some(number);
+    }
+
     /// How the client is told how a command ended.
     pub(crate) fn telling(&self) -> Telling {
-        if self.version == Version::V1 { Telling::Text } else { Telling::Status }
+        self.version.telling()
     }
 
     /// Passes on what comes and what is written. As the server it returns when all that is written has ended and was
@@ -120,11 +102,11 @@ impl Channels {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let Self { version, count, incoming, outgoing } = self;
+        let Self { version, count, incoming, outgoing, greeting } = self;
         let (mut sink, mut messages) = socket.split();
         let outcome = {
             let mut receiving = std::pin::pin!(receive(&mut messages, incoming, version, count));
-            let sending = send(&mut sink, outgoing, (role == Role::Client).then_some(version));
+            let sending = send(&mut sink, outgoing, version, greeting, role);
             tokio::select! {
                 received = receiving.as_mut() => received,
                 sent = sending => match (sent, role) {
@@ -199,38 +181,49 @@ enum Received {
     Close,
 }
 
+/// What is for no stream that there is says nothing, and a message of text is as good as one of bytes, as in Kubernetes.
 fn read(message: Message, version: Version, count: u8) -> Result<Received, Broken> {
-    let wrong = |what: String| Err(Broken::Protocol(what));
-    let mut bytes = match message {
+    let bytes = match message {
         Message::Binary(bytes) => bytes,
+        Message::Text(text) => text.into(),
         Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(Received::Nothing),
         Message::Close(_) => return Ok(Received::Close),
-        Message::Text(_) => return wrong("messages must be binary".to_owned()),
     };
-    if bytes.is_empty() {
-        return wrong("a message has to begin with the number of a stream".to_owned());
-    }
-    let number = bytes.split_to(1)[0];
-    match (number, version) {
-        (CLOSE, Version::V5) => match bytes.as_ref() {
+    if version == Version::V5
+        && let [CLOSE, ended @ ..] = bytes.as_ref()
+    {
+        return match ended {
             [number] if *number < count => Ok(Received::End(*number)),
-            _ => wrong("a signal to close has to name one stream".to_owned()),
-        },
-        (number, _) if number < count => Ok(Received::Bytes(number, bytes)),
-        (number, _) => wrong(format!("there is no stream {number}, but 0 to {}", count - 1)),
+            _ => Err(Broken::Protocol("a signal to close has to name one stream".to_owned())),
+        };
     }
+    if bytes.is_empty() {
+        return Ok(Received::Nothing);
+    }
+    Ok(match version.taken_apart(bytes) {
+        Some((number, bytes)) if number < count => Received::Bytes(number, bytes),
+        _ => Received::Nothing,
+    })
 }
 
 async fn send<S>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
     outgoing: Vec<(u8, DuplexStream)>,
-    ends: Option<Version>,
+    version: Version,
+    greeting: Option<u8>,
+    role: Role,
 ) -> Result<(), Broken>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    if let Some(number) = greeting {
+        sink.send(version.message(number, b"")).await?;
+    }
+    // Clients end what commands read, and nothing else.
+    let ends = |number| version == Version::V5 && role == Role::Client && number == 0;
     let mut pieces = SelectAll::new();
-    pieces.extend(outgoing.into_iter().map(|(number, pipe)| messages_of(number, pipe, ends).boxed()));
+    let streams = outgoing.into_iter();
+    pieces.extend(streams.map(|(number, pipe)| messages_of(number, pipe, version, ends(number)).boxed()));
     let mut pings = interval_at(Instant::now() + PING, PING);
     loop {
         tokio::select! {
@@ -243,18 +236,19 @@ where
     }
 }
 
-/// What is written into a pipe, as messages; and its end, where the protocol has a word for it.
-fn messages_of(number: u8, pipe: DuplexStream, ends: Option<Version>) -> impl Stream<Item = Message> + Send {
+/// What is written into a pipe, as messages; and its end, if that is told.
+fn messages_of(
+    number: u8,
+    pipe: DuplexStream,
+    version: Version,
+    ends: bool,
+) -> impl Stream<Item = Message> + Send {
     stream::unfold(Some(pipe), move |pipe| async move {
         let mut pipe = pipe?;
-        let mut message = BytesMut::with_capacity(1 + PIECE);
-        message.put_u8(number);
-        match read_piece(&mut pipe, &mut message).await {
-            Ok(1..) => Some((Message::Binary(message.freeze()), Some(pipe))),
-            // Clients end what commands read, and nothing else.
-            Ok(0) | Err(_) if ends == Some(Version::V5) && number == 0 => {
-                Some((Message::Binary(Bytes::copy_from_slice(&[CLOSE, number])), None))
-            }
+        let mut piece = BytesMut::with_capacity(PIECE);
+        match read_piece(&mut pipe, &mut piece).await {
+            Ok(1..) => Some((version.message(number, &piece), Some(pipe))),
+            Ok(0) | Err(_) if ends => Some((Message::Binary(Bytes::copy_from_slice(&[CLOSE, number])), None)),
             Ok(0) | Err(_) => None,
         }
     })
@@ -281,13 +275,17 @@ mod tests {
             (&b""[..], Version::V5),
             (b"\x05x", Version::V5),
             (b"\xff\0", Version::V4),
-            (b"\xff", Version::V5),
-            (b"\xff\x07", Version::V5),
-            (b"\xff\0\0", Version::V5),
+            (b"0???", Version::V4Text),
+            (b"\0YQ==", Version::V1Text),
         ] {
-            assert!(of(message, version).is_err(), "{message:?}");
+            assert_eq!(of(message, version), Ok(Received::Nothing), "{message:?}");
         }
-        assert!(read(Message::text("abc"), Version::V5, 5).is_err());
+        for message in [&b"\xff"[..], b"\xff\x07", b"\xff\0\0"] {
+            assert!(of(message, Version::V5).is_err(), "{message:?}");
+        }
+        assert_eq!(of(b"0YQ==", Version::V1Text), bytes(0, b"a"));
+        let text = read(Message::text("\0abc"), Version::V5, 5).map_err(|error| error.to_string());
+        assert_eq!(text, bytes(0, b"abc"));
         assert_eq!(read(Message::Ping(Bytes::new()), Version::V5, 5).unwrap(), Received::Nothing);
     }
 
@@ -331,8 +329,7 @@ mod tests {
     #[tokio::test]
     async fn who_breaks_the_rules_is_told_and_cut_off() {
         for (message, code) in [
-            (Message::binary(&b"\x09x"[..]), CloseCode::Protocol),
-            (Message::text("x"), CloseCode::Protocol),
+            (Message::binary(&b"\xff\x09"[..]), CloseCode::Protocol),
             (Message::binary(vec![0; LONGEST + 1]), CloseCode::Size),
         ] {
             let (mut client, server) = both().await;
@@ -355,6 +352,32 @@ mod tests {
                 other => assert!(code == CloseCode::Size && !matches!(other, Some(Ok(_))), "{other:?}"),
             }
         }
+    }
+
+    /// A client that knows only text says what it has to, hears that it is connected, and then what is written.
+    #[tokio::test]
+    async fn clients_that_know_only_text_are_served() {
+        let (mut client, server) = both().await;
+        let mut channels = Channels::new(Version::V1Text, 5);
+        channels.greet(1);
+        let (mut read, mut write) = (channels.incoming(0), channels.outgoing(1));
+        let echo = async {
+            let mut heard = [0; 3];
+            read.read_exact(&mut heard).await.unwrap();
+            write.write_all(&heard).await.unwrap();
+            drop(write);
+        };
+        let talk = async {
+            client.send(Message::text("0bHMK")).await.unwrap();
+            let mut heard = Vec::new();
+            while let Some(Ok(message)) = client.next().await {
+                heard.push(message);
+            }
+            heard
+        };
+        let (ended, (), heard) = tokio::join!(channels.run(server, Role::Server), echo, talk);
+        assert!(ended.is_ok());
+        assert_eq!(heard[..2], [Message::text("1"), Message::text("1bHMK")]);
     }
 
     #[tokio::test]

@@ -53,6 +53,11 @@ impl Ends {
     /// Those of a WebSocket, as its server.
     pub(crate) fn of(channels: &mut Channels, streams: &AttachOptions) -> Self {
         let AttachOptions { stdin, stdout, stderr, tty } = *streams;
+        channels.greet(match (stdout, stderr) {
+            (true, _) => STDOUT,
+            (false, true) => STDERR,
+            (false, false) => ERROR,
+        });
         Self {
             stdin: stdin.then(|| Box::new(channels.incoming(STDIN)) as Reader),
             stdout: stdout.then(|| Box::new(channels.outgoing(STDOUT)) as Writer),

@@ -145,9 +145,13 @@ fn accept(headers: &HeaderMap) -> Result<String, Status> {
     Ok(accept_of(key))
 }
 
+/// The first protocol of the client's that is served; the one without a name, if there is such, for who names none.
 fn choose<P: Copy>(headers: &HeaderMap, header: &HeaderName, served: &[Named<P>]) -> Result<P, Status> {
     let find = |token: &str| served.iter().find(|(name, _)| *name == token);
-    if let Some((_, protocol)) = tokens(headers, header).find_map(find) {
+    // By a bearer's token a browser shows who it is, and says nothing of what it speaks.
+    let mut named = tokens(headers, header).filter(|token| !token.starts_with(BEARER)).peekable();
+    let found = if named.peek().is_none() { find("") } else { named.find_map(find) };
+    if let Some((_, protocol)) = found {
         return Ok(*protocol);
     }
     let asked: Vec<&str> = tokens(headers, header).collect();

@@ -1,4 +1,4 @@
-//! WebSockets by which one stream is sent, as what a container wrote, and nothing is read.
+//! WebSockets by which one stream is sent, as what a container wrote or the events of a watch, and nothing is read.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream::{BoxStream, SplitSink};
-use futures::{SinkExt as _, StreamExt as _};
+use futures::{SinkExt as _, StreamExt as _, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
@@ -36,6 +36,9 @@ impl Messages {
         ("base64.binary.k8s.io", Self { encoded: true, named: true }),
     ];
 
+    /// What is spoken with a client that names nothing.
+    pub(crate) const UNNAMED: Self = Self { encoded: false, named: false };
+
     /// As which it is known; empty if the client has not asked for any.
     pub(crate) fn name(self) -> &'static str {
         let found = Self::SERVED.iter().find(|(_, served)| *served == self);
@@ -57,12 +60,33 @@ pub(crate) async fn send<S>(socket: WebSocketStream<S>, form: Messages, chunks: 
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let pieces = |chunk: Bytes| chunk.chunks(PIECE).map(|piece| form.of(piece)).collect::<Vec<_>>();
+    let messages = chunks.flat_map(move |chunk| stream::iter(pieces(chunk)));
+    send_messages(socket, stream::iter([form.of(b"")]).chain(messages).boxed()).await;
+}
+
+/// Sends lines, each as a message of text whatever the client asked for, as Kubernetes sends the events of a watch.
+pub(crate) async fn send_lines<S>(socket: WebSocketStream<S>, chunks: BoxStream<'_, Bytes>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let lines = |chunk: Bytes| {
+        let lines = chunk.split_inclusive(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+        lines.map(|line| Message::text(line.into_owned())).collect::<Vec<_>>()
+    };
+    send_messages(socket, chunks.flat_map(move |chunk| stream::iter(lines(chunk))).boxed()).await;
+}
+
+async fn send_messages<S>(socket: WebSocketStream<S>, messages: BoxStream<'_, Message>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut sink, mut incoming) = socket.split();
     let gone = async { while let Some(Ok(Message::Ping(_) | Message::Pong(_))) = incoming.next().await {} };
     let sent = tokio::select! {
         biased;
         () = gone => false,
-        sent = pieces(&mut sink, form, chunks) => sent.is_ok(),
+        sent = all(&mut sink, messages) => sent.is_ok(),
     };
     if sent {
         let closing = CloseFrame { code: CloseCode::Normal, reason: "".into() };
@@ -75,24 +99,18 @@ where
     }
 }
 
-async fn pieces<S>(
+async fn all<S>(
     sink: &mut SplitSink<WebSocketStream<S>, Message>,
-    form: Messages,
-    mut chunks: BoxStream<'_, Bytes>,
+    mut messages: BoxStream<'_, Message>,
 ) -> Result<(), tokio_tungstenite::tungstenite::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    sink.send(form.of(b"")).await?;
     let mut pings = interval_at(Instant::now() + PING, PING);
     loop {
         tokio::select! {
-            chunk = chunks.next() => match chunk {
-                Some(chunk) => {
-                    for piece in chunk.chunks(PIECE) {
-                        sink.send(form.of(piece)).await?;
-                    }
-                }
+            message = messages.next() => match message {
+                Some(message) => sink.send(message).await?,
                 None => return Ok(()),
             },
             // Who only reads is known to be gone by what cannot be sent to it.
@@ -103,7 +121,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use futures::stream;
     use tokio::io::duplex;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
@@ -130,6 +147,17 @@ mod tests {
         assert_eq!(bytes.iter().map(Bytes::len).collect::<Vec<_>>(), [0, PIECE, 1, 1]);
         let encoded = received(Messages::SERVED[1].1, vec!["a\n".into()]).await;
         assert_eq!(encoded[..2], [Message::text(""), Message::text("YQo=")]);
+    }
+
+    #[tokio::test]
+    async fn lines_are_messages() {
+        let (client, server) = duplex(64 * 1024);
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let chunks = stream::iter(["a\nb\n".into(), "c\n".into()]).boxed();
+        let sending = async { send_lines(websocket(server, Role::Server).await, chunks).await };
+        let receiving = client.filter_map(async |message| message.ok()).collect::<Vec<_>>();
+        let (_, received) = tokio::join!(sending, receiving);
+        assert_eq!(received[..3], ["a\n", "b\n", "c\n"].map(Message::text));
     }
 
     #[tokio::test]

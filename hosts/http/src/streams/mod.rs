@@ -9,7 +9,8 @@
 //! | [`handshake`] | what a client proposes to speak, and the answer to it; pure |
 //! | [`upgrade`] | the connection after the answer, which is worked on by the task that accepted it |
 //! | [`options`] | which streams of which container are asked for; pure |
-//! | [`channels`] | WebSockets whose messages begin with the number of a stream: `v4.channel.k8s.io`, `v5.channel.k8s.io`, and the first of them |
+//! | [`channels`] | WebSockets whose messages begin with the number of a stream |
+//! | [`version`] | the protocols by which that is done, `v5.channel.k8s.io` and those before it, also as text; pure |
 //! | [`messages`] | WebSockets by which one stream is sent: `binary.k8s.io`, `base64.binary.k8s.io` |
 //! | [`tunnel`] | a WebSocket in which something else is spoken |
 //! | [`port_forward`] | connections to ports, many by one connection |
@@ -35,6 +36,7 @@ pub(crate) mod relay;
 pub(crate) mod session;
 pub(crate) mod tunnel;
 pub(crate) mod upgrade;
+pub(crate) mod version;
 
 use std::time::Duration;
 

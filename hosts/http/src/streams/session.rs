@@ -8,10 +8,11 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::channels::{Channels, Version, websocket};
+use super::channels::{Channels, websocket};
 use super::command::{self, Ends};
 use super::port_forward;
 use super::upgrade::Raw;
+use super::version::Version;
 
 /// Connects the streams of a connection to ports.
 pub(crate) async fn forward_streams<S: AsyncRead + AsyncWrite + Send>(connection: S, place: PodPlace) {

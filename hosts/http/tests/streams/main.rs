@@ -4,6 +4,7 @@
 mod support;
 
 mod agent;
+mod browser;
 mod leaving;
 mod many;
 mod slow;

@@ -238,7 +238,7 @@ impl Frontend {
             record.took("authorization", began.elapsed());
             let answer = record.noting(self.resource(asking, permit, rest, payload)).await;
             return Ok(match answer {
-                Ok(answer) => answer.unwrap_or_else(not_found),
+                Ok(answer) => answer.unwrap_or_else(|| self.nowhere(call)),
                 Err(status) => {
                     record.failed(&status);
                     let mut failure = reply::failure(&status, call.wanted());
@@ -261,7 +261,21 @@ impl Frontend {
         let reason = self.server.authorize(user, call.access()).await;
         record.decided(true, &reason.inspect_err(|refusal| refused(record, refusal))?);
         record.took("authorization", began.elapsed());
-        Ok(self.path(asking).await?.unwrap_or_else(not_found))
+        Ok(self.path(asking).await?.unwrap_or_else(|| self.nowhere(call)))
+    }
+
+    /// The answer at a path that leads nowhere. Below what Kubernetes serves by itself it is a `Status`, as of a resource
+    /// that there is not; elsewhere a text.
+    fn nowhere(&self, call: &Call<'_>) -> Response<Body> {
+        let mut words = call.path.split('/').skip(1);
+        let ours = match (words.next(), words.next(), words.next()) {
+            (Some("api" | "version"), Some(_), _) => true,
+            (Some("apis"), Some(group), Some(_)) => {
+                self.server.kinds().iter().any(|row| !row.custom && &*row.id.group == group)
+            }
+            _ => false,
+        };
+        if ours { reply::failure(&Status::no_such_resource(), call.wanted()) } else { not_found() }
     }
 }
 

@@ -86,6 +86,19 @@ impl<'k> Discovery<'k> {
         groups
     }
 
+    /// Every group with its versions, but those that Kubernetes serves no longer: `kubectl` finds them in the aggregated
+    /// form, and clients that choose a version by the name of a kind out of the plain one are not offered them.
+    fn current(&self) -> Vec<(&'k str, Vec<&'k str>)> {
+        let retired =
+            |group: &str, version: &str| self.kinds.iter().any(|row| row.is_retired(group, version));
+        let mut groups = self.group_versions();
+        for (group, versions) in &mut groups {
+            versions.retain(|version| !retired(group, version));
+        }
+        groups.retain(|(_, versions)| !versions.is_empty());
+        groups
+    }
+
     /// The kinds that a group and version serves.
     pub fn served(&self, group: &str, version: &str) -> impl Iterator<Item = &'k Resource> {
         let kinds = self.kinds.iter().map(AsRef::as_ref);
@@ -105,15 +118,15 @@ impl<'k> Discovery<'k> {
 
     /// The document of `/apis`.
     pub fn groups(&self) -> Value {
-        let named = self.group_versions().into_iter().filter(|(group, _)| !group.is_empty());
+        let named = self.current().into_iter().filter(|(group, _)| !group.is_empty());
         let groups: Vec<Value> = named.map(|(group, versions)| group_document(group, &versions)).collect();
         json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
     }
 
     /// The document of `/apis/GROUP`; `None` if there is no such group.
     pub fn group(&self, group: &str) -> Option<Value> {
-        let groups = self.group_versions();
-        let (group, versions) = groups.into_iter().find(|(held, _)| *held == group && !held.is_empty())?;
+        let mut groups = self.current().into_iter().chain(self.group_versions());
+        let (group, versions) = groups.find(|(held, _)| *held == group && !held.is_empty())?;
         let mut document = group_document(group, &versions);
         document["kind"] = "APIGroup".into();
         document["apiVersion"] = "v1".into();
@@ -170,7 +183,7 @@ impl<'k> Discovery<'k> {
         let fixed =
             ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
         let mut paths: Vec<String> = fixed.iter().chain(others).map(ToString::to_string).collect();
-        for (group, versions) in self.group_versions() {
+        for (group, versions) in self.current() {
             if !group.is_empty() {
                 paths.push(format!("/apis/{group}"));
             }
@@ -332,13 +345,26 @@ mod tests {
     fn stored_groups_and_stable_versions_come_first() {
         let kinds = crate::objects::builtin();
         let discovery = Discovery::new(&kinds);
-        let groups = names(&discovery.groups(), "groups", "name");
-        let place = |group: &str| groups.iter().position(|held| held == group).unwrap();
+        let all = discovery.group_versions();
+        let place = |group: &str| all.iter().position(|(held, _)| *held == group).unwrap();
         assert!(place("apps") < place("extensions"));
         let apps = discovery.group("apps").unwrap();
         assert_eq!(apps["preferredVersion"]["groupVersion"], "apps/v1");
-        assert_eq!(names(&apps, "versions", "version")[0], "v1");
         assert!(discovery.group("").is_none() && discovery.group("nothing.example.org").is_none());
+    }
+
+    #[test]
+    fn what_kubernetes_serves_no_longer_is_found_in_the_aggregated_form_alone() {
+        let kinds = crate::objects::builtin();
+        let discovery = Discovery::new(&kinds);
+        let groups = names(&discovery.groups(), "groups", "name");
+        assert!(groups.iter().all(|group| group != "extensions"), "{groups:?}");
+        assert_eq!(names(&discovery.group("apps").unwrap(), "versions", "version"), ["v1"]);
+        assert!(discovery.group("extensions").is_some() && discovery.resources("apps", "v1beta1").is_some());
+        let aggregated = discovery.aggregated(false, Aggregated::V2);
+        let apps =
+            aggregated["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "apps");
+        assert_eq!(names(apps.unwrap(), "versions", "version"), ["v1", "v1beta2", "v1beta1"]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Served {
     pub conversion: Conversion,
     /// What those are told who use this version, if it is deprecated.
     pub deprecated: Option<Arc<str>>,
+    /// Whether Kubernetes serves it no longer.
+    pub retired: bool,
     /// The row by which requests in this version are served, where versions differ in more than their names. All that is
     /// about objects at rest is as in the row that it is part of.
     pub own: Option<Arc<Resource>>,
@@ -263,6 +265,7 @@ impl Resource {
             version: version.into(),
             conversion,
             deprecated: None,
+            retired: false,
             own: None,
             #[cfg(feature = "openapi")]
             schema: None,
@@ -278,6 +281,7 @@ impl Resource {
             version: version.into(),
             conversion: Conversion::NONE,
             deprecated: own.deprecated.clone(),
+            retired: false,
             own: Some(Arc::new(own)),
             #[cfg(feature = "openapi")]
             schema: None,
@@ -293,10 +297,21 @@ impl Resource {
             version: K::VERSION.into(),
             conversion,
             deprecated: None,
+            retired: false,
             own: None,
             #[cfg(feature = "openapi")]
             schema: Some(Arc::new(K::schema)),
         });
+        self
+    }
+
+    /// Says that Kubernetes serves the version that was added last no longer. It is in no list out of which a client
+    /// chooses a version by a kind's name, so that the choice is what it is in Kubernetes.
+    #[must_use]
+    pub fn retired(mut self) -> Self {
+        if let Some(served) = self.also.last_mut() {
+            served.retired = true;
+        }
         self
     }
 
@@ -342,6 +357,11 @@ impl Resource {
     pub fn served(&self) -> impl Iterator<Item = (&str, &str)> {
         let stored = self.serves_stored.then_some((&*self.id.group, &*self.version));
         stored.into_iter().chain(self.also.iter().map(|served| (&*served.group, &*served.version)))
+    }
+
+    /// Whether Kubernetes serves the kind under a group and version no longer.
+    pub fn is_retired(&self, group: &str, version: &str) -> bool {
+        self.served_also(group, version).is_some_and(|served| served.retired)
     }
 
     /// How objects of a served group and version differ from stored ones; `None` if it is not served.

@@ -172,6 +172,9 @@ fn strategy(strategy: Option<&DeploymentStrategy>, path: &Path, errors: &mut Err
 pub(super) fn row() -> Resource {
     Resource::of::<DeploymentRules>()
         .also("extensions", "v1beta1", legacy::EXTENSIONS_V1BETA1)
+        .retired()
         .also("apps", "v1beta2", Conversion::NONE)
+        .retired()
         .also("apps", "v1beta1", legacy::APPS_V1BETA1)
+        .retired()
 }

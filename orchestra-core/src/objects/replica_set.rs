@@ -78,9 +78,9 @@ impl Rules for ReplicaSetRules {
 
 /// The row of ReplicaSets, which are served under their older versions too.
 pub(super) fn row() -> Resource {
-    Resource::of::<ReplicaSetRules>().also("extensions", "v1beta1", legacy::LABELS_ONLY).also(
-        "apps",
-        "v1beta2",
-        Conversion::NONE,
-    )
+    Resource::of::<ReplicaSetRules>()
+        .also("extensions", "v1beta1", legacy::LABELS_ONLY)
+        .retired()
+        .also("apps", "v1beta2", Conversion::NONE)
+        .retired()
 }

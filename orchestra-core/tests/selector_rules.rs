@@ -281,6 +281,8 @@ fn fields() {
     let yes = [
         "",
         ",",
+        "=",
+        "metadata.name=web,!=",
         "metadata.name=web",
         "metadata.name==web",
         "metadata.name!=db",

@@ -79,7 +79,9 @@ impl FieldSelector {
     /// A term without an operator, or a value that is escaped wrongly.
     pub fn parse(text: &str) -> Result<Self, FieldParseError> {
         let terms = terms(text).into_iter().filter(|term| !term.is_empty());
-        let requirements = terms.map(|term| requirement(text, term)).collect::<Result<Vec<_>, _>>()?;
+        let mut requirements = terms.map(|term| requirement(text, term)).collect::<Result<Vec<_>, _>>()?;
+        // As in Kubernetes, a bare operator asks for nothing.
+        requirements.retain(|requirement| !requirement.path.is_empty() || !requirement.value.is_empty());
         Ok(Self::new(requirements))
     }
 

@@ -28,7 +28,7 @@ pub(super) fn is_supported(document: &Value) -> bool {
 }
 
 /// Every schema within a schema.
-pub(super) fn below(fields: &Fields) -> Vec<&Value> {
+pub(crate) fn below(fields: &Fields) -> Vec<&Value> {
     let one = ["not", "items", "additionalProperties"].into_iter().filter_map(|name| fields.get(name));
     let lists =
         ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| fields.get(name)?.as_array()).flatten();

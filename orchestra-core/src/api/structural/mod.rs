@@ -38,6 +38,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub(crate) use self::complete::below;
 pub use self::complete::check_structure;
 pub use self::defaults::check_defaults;
 pub use self::format::unrecognized as unrecognized_formats;

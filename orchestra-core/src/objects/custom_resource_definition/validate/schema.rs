@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{show, text};
 use crate::api::field::{Errors, Path};
 use crate::api::structural::{
-    Checked, Schema, check_defaults, check_properties, check_rules, check_structure,
+    Checked, Schema, below, check_defaults, check_properties, check_rules, check_structure,
 };
 
 /// Says what is wrong with a schema, if there is one.
@@ -32,9 +32,21 @@ pub(super) fn schema(document: &Value, status: bool, path: &Path, errors: &mut E
     }
     errors.extend(structure);
     check_properties(document, Checked { types: true }, &path, errors);
-    if errors.iter().count() == before {
+    if errors.iter().count() > before {
+        return;
+    }
+    // Of this field alone nothing else is said, and of it only when nothing else is wrong.
+    if names_dialect(document) {
+        errors.invalid(&path, "", "OpenAPIV3Schema 'schema' is not supported");
+    } else {
         check_rules(&schema, document, &path, &show::rule, errors);
     }
+}
+
+/// Whether a schema, or one within it, says by `$schema` what kind of schema it is.
+fn names_dialect(document: &Value) -> bool {
+    let Some(fields) = document.as_object() else { return false };
+    !text(document, "$schema").is_empty() || below(fields).into_iter().any(names_dialect)
 }
 
 /// What a schema may have at its root when the status is a subresource, under the names of the internal type.

@@ -185,3 +185,18 @@ fn fields_to_select_by_are_scalars_of_the_schema() {
         json!({"/spec/versions/0/selectableFields": [{"jsonPath": ".spec.s"}, {"jsonPath": ".spec.s"}]});
     assert_eq!(at_creation(&twice), ["spec.selectableFields[1].jsonPath: Duplicate value: \".spec.s\""]);
 }
+
+#[test]
+fn that_a_schema_names_its_dialect_is_said_when_nothing_else_is_wrong() {
+    const SCHEMA: &str = "/spec/versions/0/schema/openAPIV3Schema";
+    const SAID: &str =
+        "spec.validation.openAPIV3Schema: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported";
+    let refused = |changes: Value| at_creation(&changes);
+    for within in ["", "/properties/spec", "/properties/spec/properties/l/items"] {
+        let dialect = json!({(format!("{SCHEMA}{within}/$schema")): "http://json-schema.org/schema#"});
+        assert_eq!(refused(dialect), [SAID], "{within}");
+    }
+    let both = json!({(format!("{SCHEMA}/$schema")): "x", (format!("{SCHEMA}/id")): "x"});
+    assert_eq!(refused(both), ["spec.validation.openAPIV3Schema.id: Forbidden: id is not supported"]);
+    assert_eq!(refused(json!({(format!("{SCHEMA}/$schema")): ""})), [""; 0]);
+}

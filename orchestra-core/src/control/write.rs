@@ -10,7 +10,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Context, Error, owner_reference};
-use crate::api::{Body, Client, DeleteOptions, Operation, Patch, Reason, Reply, Response, Status, Target};
+use crate::api::{
+    Body, Client, DeleteOptions, Operation, Patch, Reason, Reply, Response, Status, Target, WriteOptions,
+};
 use crate::meta::{Object, ObjectName, Uid};
 use crate::watch::Entry;
 
@@ -59,6 +61,31 @@ pub async fn patch_status<K: Object>(
     status: Value,
 ) -> Result<Response, Status> {
     patch_beside_spec::<K>(client, entry, json!({ "status": status })).await
+}
+
+/// Applies all that a manager wants of the status of an object as it was read, whoever has owned it (server-side apply).
+/// Kubernetes writes some statuses so, and others see it by the manager's name.
+///
+/// # Errors
+/// As [`patch`].
+pub async fn apply_status<K: Object>(
+    client: &Client,
+    entry: &Entry,
+    manager: &str,
+    status: Value,
+) -> Result<Response, Status> {
+    let mut config = json!({
+        "apiVersion": K::api_version(),
+        "kind": K::KIND,
+        "metadata": {"name": entry.name().name()},
+        "status": status,
+    });
+    if let Some(namespace) = entry.name().namespace() {
+        config["metadata"]["namespace"] = namespace.into();
+    }
+    let apply = Patch::Apply { config: guarded(entry, config), force: true };
+    let options = WriteOptions { field_manager: Some(manager.to_owned()), ..WriteOptions::default() };
+    client.call(target::<K>(entry.name()).status(), apply.with(options)).await
 }
 
 /// Patches metadata or status by way of the status, so that a controller's own notes are no change of what is wanted.

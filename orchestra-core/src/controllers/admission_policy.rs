@@ -13,6 +13,8 @@ use crate::api::{Kind, Status, api_version};
 use crate::control::{Action, Context, Error, predicate, write};
 use crate::objects::admission_registration::expressions::{Compiler, Wanted, Whose};
 
+/// Its name, also as the manager of what it writes.
+const NAME: &str = "validatingadmissionpolicy-status";
 /// How many kinds expressions are checked against, as in Kubernetes.
 const MAX_KINDS: usize = 10;
 
@@ -31,10 +33,8 @@ struct PolicyStatus {
 
 /// Runs the controller.
 pub(super) async fn run(host: Host) -> Result<(), Status> {
-    let controller = host
-        .controller::<ValidatingAdmissionPolicy>()
-        .named("validatingadmissionpolicy-status")
-        .when(predicate::generation_changed);
+    let controller =
+        host.controller::<ValidatingAdmissionPolicy>().named(NAME).when(predicate::generation_changed);
     host.run(controller, observe).await
 }
 
@@ -49,7 +49,8 @@ async fn observe(context: Context) -> Result<Action, Error> {
     let warnings = warnings(&spec, &kinds);
     let checking = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
     let status = json!({ "observedGeneration": generation, "typeChecking": checking });
-    let written = write::patch_status::<ValidatingAdmissionPolicy>(context.client(), &entry, status).await;
+    let client = context.client();
+    let written = write::apply_status::<ValidatingAdmissionPolicy>(client, &entry, NAME, status).await;
     write::unless_gone(written)?;
     Ok(Action::Done)
 }

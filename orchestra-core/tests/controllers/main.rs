@@ -16,5 +16,6 @@ mod protection;
 mod quotas;
 mod restless;
 mod stateful;
+mod statuses;
 mod volumes;
 mod workloads;

@@ -57,6 +57,9 @@ pub(super) async fn run_levels(host: Host) -> Result<(), Status> {
     .await
 }
 
+/// Who owns in Kubernetes what is said of flow schemas.
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
+
 /// Runs the controller that keeps the flow schemas that every cluster has, and says which lead nowhere.
 pub(super) async fn run_schemas(host: Host) -> Result<(), Status> {
     let controller = host
@@ -118,8 +121,11 @@ async fn tell(context: &Context, entry: &Entry) -> Result<(), Error> {
     let there = levels.get(&ObjectName::cluster(level.as_str())).is_some();
     let conditions = plan::conditions(&view.status.conditions, level, there, context.now());
     if conditions != view.status.conditions {
-        let status = json!({ "conditions": conditions });
-        write::unless_gone(write::patch_status::<FlowSchema>(context.client(), entry, status).await)?;
+        // What others say is theirs.
+        let ours = conditions.iter().find(|condition| condition.type_.as_deref() == Some(plan::DANGLING));
+        let status = json!({ "conditions": ours.into_iter().collect::<Vec<_>>() });
+        let written = write::apply_status::<FlowSchema>(context.client(), entry, MANAGER, status).await;
+        write::unless_gone(written)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::control::write::difference;
 use crate::objects::flowcontrol::{AUTO_UPDATE, Bootstrap};
 
-const DANGLING: &str = "Dangling";
+pub(super) const DANGLING: &str = "Dangling";
 
 /// What is to be done of an object that every cluster has.
 #[derive(Debug, PartialEq)]

@@ -17,6 +17,9 @@ use crate::watch::{Entry, Query};
 
 /// The one that the cluster begins with.
 const DEFAULT: &str = "kubernetes";
+/// The controller's name, also as the manager of what it writes; and who says in Kubernetes that the first range is ready.
+const NAME: &str = "service-cidr-controller";
+const DEFAULT_MANAGER: &str = "kubernetes-service-cidr-controller";
 /// Stands for every one: an address that is no longer in use may be what one on its way out waits for.
 const EVERY: &str = "";
 
@@ -68,7 +71,7 @@ pub(super) async fn run(host: Host, ranges: Option<ServiceRanges>) -> Result<(),
     let freed = |event: &crate::watch::Event| matches!(event.kind, crate::watch::EventKind::Deleted);
     let controller = host
         .controller::<ServiceCIDR>()
-        .named("service-cidr-controller")
+        .named(NAME)
         .named_by(futures::stream::iter(first))
         .watches::<IPAddress, _, _>(|_| [ObjectName::cluster(EVERY)])
         .when(freed)
@@ -111,8 +114,12 @@ async fn settle(context: &Context, entry: &Entry) -> Result<Action, Error> {
     let used = if view.metadata.deletion_timestamp.is_some() { used(context, &view).await? } else { false };
     let next = plan::next(&view, used, context.now());
     if let Some(conditions) = next.conditions {
-        let status = json!({ "conditions": conditions });
-        write::unless_gone(write::patch_status::<ServiceCIDR>(context.client(), entry, status).await)?;
+        // What others say is theirs.
+        let ours = conditions.iter().find(|condition| condition.type_ == plan::READY);
+        let status = json!({ "conditions": ours.into_iter().collect::<Vec<_>>() });
+        let manager = if entry.name().name() == DEFAULT { DEFAULT_MANAGER } else { NAME };
+        let written = write::apply_status::<ServiceCIDR>(context.client(), entry, manager, status).await;
+        write::unless_gone(written)?;
         return Ok(Action::Done);
     }
     if let Some(finalizers) = next.finalizers {

@@ -12,7 +12,7 @@ use super::View;
 pub(super) const FINALIZER: &str = "networking.k8s.io/service-cidr-finalizer";
 /// How long a range that is to go stays at least, so that every master has heard that nothing is to be taken from it.
 const GRACE: Duration = Duration::from_secs(10);
-const READY: &str = "Ready";
+pub(super) const READY: &str = "Ready";
 
 /// What is to be done of a ServiceCIDR.
 #[derive(Debug, Default, PartialEq)]

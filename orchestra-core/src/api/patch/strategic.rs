@@ -1,7 +1,9 @@
 //! Strategic merge: a merge patch that knows which lists are sets of named things.
 //!
 //! Directives are keys that begin with `$`: `$patch` (`replace` or `delete` a map or an element of a list),
-//! `$deleteFromPrimitiveList/FIELD`, `$setElementOrder/FIELD` and `$retainKeys`. None of them is ever stored.
+//! `$deleteFromPrimitiveList/FIELD`, `$setElementOrder/FIELD` and `$retainKeys`. As in Kubernetes they mean something
+//! only where there is something to merge with: elsewhere `$patch` takes the value that holds it away, and the others
+//! are fields like any, which no type has.
 
 use serde_json::{Map, Value};
 
@@ -11,8 +13,8 @@ use crate::api::schema::{Field, Place};
 
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-const SET_ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
+const SET_ORDER: &str = "$setElementOrder";
 
 type Object = Map<String, Value>;
 
@@ -50,15 +52,10 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
     retain_keys(target, &mut patch)?;
     set_orders(target, &mut patch, place)?;
     for (key, value) in patch {
-        if let Some(field) = key.strip_prefix(DELETE_FROM) {
-            let gone = primitives(value)?;
-            if let Some(Value::Array(held)) = target.get_mut(field) {
-                if held.iter().any(Value::is_object) {
-                    return Err(list::mixed(held, &gone));
-                }
-                let gone = Index::of(&gone, Element::Primitive);
-                held.retain(|item| gone.get(item).is_none());
-            }
+        if key.starts_with(DELETE_FROM) {
+            let field = field_of(&key, DELETE_FROM)
+                .ok_or_else(|| Refusal::Malformed("invalid patch format of primitive list".to_owned()))?;
+            delete_from(target, field, value, place)?;
             continue;
         }
         merge_field(target, key, value, place)?;
@@ -66,15 +63,42 @@ fn merge_map(target: &mut Object, mut patch: Object, place: &Place) -> Result<()
     Ok(())
 }
 
+/// The field that a directive names.
+fn field_of<'k>(key: &'k str, directive: &str) -> Option<&'k str> {
+    key.strip_prefix(directive)?.strip_prefix('/')
+}
+
+/// Takes elements out of a list. What is there and no list is merged with what the patch says, if it is of the same sort;
+/// if it is of another, nothing is done.
+fn delete_from(target: &mut Object, field: &str, gone: Value, place: &Place) -> Result<(), Refusal> {
+    if gone.is_null() {
+        target.remove(field);
+        return Ok(());
+    }
+    let Some(held) = target.get_mut(field) else { return Ok(()) };
+    match (held, gone) {
+        (Value::Array(held), Value::Array(gone)) => {
+            let step = place.step(field);
+            if let Element::Keyed(_) = Element::of(step.facts, held, &gone)? {
+                let merged = merge_list(std::mem::take(held), gone, step.facts, &step.place)?;
+                *held = merged;
+            } else {
+                let gone = Index::of(&gone, Element::Primitive);
+                held.retain(|item| gone.get(item).is_none());
+            }
+            Ok(())
+        }
+        (held, value) if std::mem::discriminant(held) == std::mem::discriminant(&value) => {
+            merge_field(target, field.to_owned(), value, place)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn replace_or_delete(target: &mut Object, mut patch: Object, directive: Value) -> Result<(), Refusal> {
     *target = match directive.as_str() {
-        Some("replace") => {
-            // What replaces a map is taken as it is, nulls included.
-            let (nulls, fields): (Object, Object) = patch.into_iter().partition(|(_, value)| value.is_null());
-            let mut kept = plain_fields(fields)?;
-            kept.extend(nulls);
-            kept
-        }
+        // What replaces a map is taken as it is, nulls included.
+        Some("replace") => patch,
         Some("delete") => Object::new(),
         _ => {
             patch.insert(PATCH.to_owned(), directive.clone());
@@ -108,7 +132,10 @@ fn merge_field(target: &mut Object, key: String, value: Value, place: &Place) ->
             Ok(())
         }
         (_, value) => {
-            target.insert(key, without_directives(value)?);
+            match without_directives(value) {
+                Some(value) => target.insert(key, value),
+                None => target.remove(&key),
+            };
             Ok(())
         }
     }
@@ -136,8 +163,10 @@ fn merge_list(
             (Some(place), Value::Object(fields)) => merge(&mut merged[place], fields.clone(), within)?,
             (Some(_), _) => {}
             (None, item) => {
-                index.add(item, merged.len());
-                merged.push(without_directives(item.clone())?);
+                if let Some(plain) = without_directives(item.clone()) {
+                    index.add(item, merged.len());
+                    merged.push(plain);
+                }
             }
         }
     }
@@ -182,7 +211,8 @@ fn retain_keys(target: &mut Object, patch: &mut Object) -> Result<(), Refusal> {
         return Err(bad_retain_keys());
     };
     let kept = |field: &str| keys.iter().any(|key| key.as_str() == Some(field));
-    let mut given = patch.iter().filter(|(key, value)| !value.is_null() && !key.starts_with('$'));
+    let listed = |key: &str| key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
+    let mut given = patch.iter().filter(|(key, value)| !value.is_null() && !listed(key));
     if given.any(|(key, _)| !kept(key)) {
         return Err(bad_retain_keys());
     }
@@ -196,23 +226,15 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
     for directive in directives {
         let order = match patch.remove(&directive) {
             Some(Value::Array(order)) => order,
-            Some(Value::Null) | None => continue,
-            Some(other) => {
-                let found = match other {
-                    Value::Bool(_) => "bool",
-                    Value::String(_) => "string",
-                    Value::Object(_) => "map[string]interface {}",
-                    _ => "int64",
-                };
-                return Err(Refusal::Unforeseen(format!(
-                    "expected []interface {{}}, but received a {found}"
-                )));
-            }
+            Some(other) => return Err(no_list(&other)),
+            None => continue,
         };
-        let field = &directive[SET_ORDER.len()..];
-        // A list that the patch deletes or gives another type is not this directive's business.
-        if patch.get(field).is_some_and(|value| !value.is_array()) {
-            continue;
+        let field = field_of(&directive, SET_ORDER)
+            .ok_or_else(|| Refusal::Malformed("invalid patch format of setElementOrder list".to_owned()))?;
+        if let Some(other) =
+            [target.get(field), patch.get(field)].into_iter().flatten().find(|v| !v.is_array())
+        {
+            return Err(no_list(other));
         }
         let changes = match patch.remove(field) {
             Some(Value::Array(changes)) => Some(changes),
@@ -239,10 +261,7 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
                 merge_list(held, changes, step.facts, &step.place)?
             }
             (Some(held), None) => held,
-            (_, changes) => match without_directives(Value::Array(changes.unwrap_or_default()))? {
-                Value::Array(items) => items,
-                _ => Vec::new(),
-            },
+            (_, changes) => changes.unwrap_or_default().into_iter().filter_map(without_directives).collect(),
         };
         let merged = list::reorder(merged, &order, &before, element);
         target.insert(field.to_owned(), Value::Array(merged));
@@ -250,38 +269,31 @@ fn set_orders(target: &mut Object, patch: &mut Object, place: &Place) -> Result<
     Ok(())
 }
 
-/// What a patch's value becomes where there is nothing to merge it with.
-fn without_directives(value: Value) -> Result<Value, Refusal> {
-    match value {
-        Value::Object(mut fields) => match fields.remove(PATCH) {
-            None => plain_fields(fields).map(Value::Object),
-            Some(directive) => {
-                let mut target = Object::new();
-                replace_or_delete(&mut target, fields, directive)?;
-                Ok(Value::Object(target))
-            }
-        },
-        Value::Array(items) => {
-            let plain = items.into_iter().filter(|item| item.get(PATCH).is_none());
-            plain.map(without_directives).collect::<Result<_, _>>().map(Value::Array)
+/// What a patch's value becomes where there is nothing to merge it with: none for what is a directive itself.
+fn without_directives(value: Value) -> Option<Value> {
+    Some(match value {
+        Value::Object(fields) if fields.contains_key(PATCH) => return None,
+        Value::Object(fields) => {
+            let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(given.filter_map(|(key, value)| Some((key, without_directives(value)?))).collect())
         }
-        value => Ok(value),
-    }
+        Value::Array(items) => Value::Array(items.into_iter().filter_map(without_directives).collect()),
+        value => value,
+    })
 }
 
-/// The fields of a patch that are neither directives nor deletions.
-fn plain_fields(fields: Object) -> Result<Object, Refusal> {
-    let directive =
-        |key: &str| key == RETAIN_KEYS || key.starts_with(DELETE_FROM) || key.starts_with(SET_ORDER);
-    let kept = fields.into_iter().filter(|(key, value)| !value.is_null() && !directive(key));
-    kept.map(|(key, value)| Ok((key, without_directives(value)?))).collect()
-}
-
-fn primitives(value: Value) -> Result<Vec<Value>, Refusal> {
-    match value {
-        Value::Array(items) if items.iter().all(|item| !item.is_object() && !item.is_array()) => Ok(items),
-        _ => Err(Refusal::Malformed("invalid patch format of primitive list".to_owned())),
-    }
+/// What Kubernetes says of a value that should be a list, by the names of Go's types.
+fn no_list(found: &Value) -> Refusal {
+    let found = match found {
+        Value::Null => "%!s(<nil>)",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    };
+    Refusal::Unforeseen(format!("expected a []interface {{}}, but received a {found}"))
 }
 
 fn bad_retain_keys() -> Refusal {

@@ -138,14 +138,30 @@ fn directives_do_what_they_say() {
             json!({"spec": {"tolerations": [{"$patch": "delete", "key": "a"}]}}),
         ),
         (
-            "no directive is ever stored",
-            json!({}),
-            json!({"spec": {
+            "where there is nothing to merge with, one directive takes its value away, and the others are fields",
+            json!({"metadata": {}}),
+            json!({"metadata": {"labels": {"$retainKeys": ["a"], "a": "1"}, "annotations": {"$patch": "replace", "a": "1"}},
+            "spec": {
                 "$setElementOrder/containers": [{"name": "a"}],
-                "containers": [{"name": "a", "$setElementOrder/env": [{"name": "X"}], "env": [{"name": "X"}, {"name": "Y", "$patch": "delete"}]}],
-                "volumes": [{"name": "v", "$retainKeys": ["name"]}],
+                "containers": [{"name": "a", "$setElementOrder/env": [], "env": [{"name": "X"}, {"name": "Y", "$patch": "delete"}]}],
             }}),
-            json!({"spec": {"containers": [{"name": "a", "env": [{"name": "X"}]}], "volumes": [{"name": "v"}]}}),
+            json!({"metadata": {"labels": {"$retainKeys": ["a"], "a": "1"}},
+            "spec": {
+                "$setElementOrder/containers": [{"name": "a"}],
+                "containers": [{"name": "a", "$setElementOrder/env": [], "env": [{"name": "X"}]}],
+            }}),
+        ),
+        (
+            "what is to be taken out of no list, or is no list, takes nothing out",
+            json!({"metadata": {"name": "a", "finalizers": ["a"], "labels": {"a": "1"}, "annotations": {"a": "1"}}}),
+            json!({"metadata": {
+                "$deleteFromPrimitiveList/finalizers": "a",
+                "$deleteFromPrimitiveList/ownerReferences": ["a"],
+                "$deleteFromPrimitiveList/labels": {"b": "2"},
+                "$deleteFromPrimitiveList/annotations": null,
+                "$deleteFromPrimitiveList/name": "b",
+            }}),
+            json!({"metadata": {"name": "b", "finalizers": ["a"], "labels": {"a": "1", "b": "2"}}}),
         ),
     ] {
         assert_eq!(patch(&pods(), PatchKind::Strategic, &current, &change).unwrap(), want, "{name}");
@@ -209,7 +225,8 @@ fn what_cannot_be_applied_is_refused_with_kubernetes_codes() {
         ),
         strategic(json!({"$setElementOrder/nosuch": []}), 500),
         strategic(json!({"$deleteFromPrimitiveList/containers": ["a"]}), 500),
-        strategic(json!({"$deleteFromPrimitiveList/x": [{}]}), 400),
+        strategic(json!({"$deleteFromPrimitiveList": ["a"]}), 400),
+        strategic(json!({"$setElementOrder": []}), 400),
         (PatchKind::Apply, "{}".to_owned(), 415),
     ] {
         let outcome = apply(&pods(), kind, &current, body.as_bytes()).map_err(|error| error.code());
@@ -335,6 +352,15 @@ fn strategic_patches_are_refused_in_kubernetes_words() {
             "unable to find api field in struct PodSpec for the json field \"nosuch\"",
         ),
         (json!({"$retainKeys": "x"}), "invalid patch format of retainKeys"),
+        (json!({"$setElementOrder/containers": "a"}), "expected a []interface {}, but received a string"),
+        (
+            json!({"$setElementOrder/containers": null}),
+            "expected a []interface {}, but received a %!s(<nil>)",
+        ),
+        (
+            json!({"$setElementOrder/containers": [], "containers": {}}),
+            "expected a []interface {}, but received a map[string]interface {}",
+        ),
     ] {
         let refused = patch(&pods(), PatchKind::Strategic, &current, &json!({"spec": spec})).unwrap_err();
         assert_eq!(refused.message(), says);

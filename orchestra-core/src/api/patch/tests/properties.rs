@@ -52,7 +52,8 @@ fn diff_list(
         let mut change = find(held, item).map_or_else(|| item.clone(), |held| diff(&held, item, &step.place));
         if find(held, item).as_ref() != Some(item) {
             change[key] = item[key].clone();
-            if facts.retain_keys {
+            // What is new is given as it is.
+            if facts.retain_keys && find(held, item).is_some() {
                 change["$retainKeys"] = item.as_object().unwrap().keys().cloned().collect();
             }
             changes.push(change);

@@ -53,8 +53,7 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
         "type": source.type_,
         "data": source.data,
     });
-    let mut options = WriteOptions::default();
-    options.field_manager = Some(MANAGER.to_owned());
+    let options = WriteOptions { field_manager: Some(MANAGER.to_owned()), ..WriteOptions::default() };
     let apply = Patch::Apply { config: wanted, force: true };
     context.client().api::<Secret>(context.name().name()).patch_with(name, apply, options).await?;
     println!("{target}");

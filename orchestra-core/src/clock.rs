@@ -236,6 +236,20 @@ mod tests {
         assert!(before <= now && now <= after, "{before} {now} {after}");
     }
 
+    #[tokio::test]
+    async fn uids_are_those_of_version_4() {
+        let clock = TokioClock::simulated(1);
+        for _ in 0..100 {
+            let uid = random_uid(&*clock);
+            let lengths: Vec<usize> = uid.as_str().split('-').map(str::len).collect();
+            assert_eq!(lengths, [8, 4, 4, 4, 12], "{uid}");
+            let digits = |letter: u8| matches!(letter, b'-' | b'0'..=b'9' | b'a'..=b'f');
+            assert!(uid.as_str().bytes().all(digits), "{uid}");
+            let (version, variant) = (uid.as_str().as_bytes()[14], uid.as_str().as_bytes()[19]);
+            assert!(version == b'4' && matches!(variant, b'8' | b'9' | b'a' | b'b'), "{uid}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn both_times_follow_a_paused_one() {
         for clock in [TokioClock::system(), TokioClock::simulated(1)] {

@@ -14,7 +14,7 @@ use orchestra_core::api::{Client, Patch, Status, WriteOptions};
 use orchestra_core::control::{Action, Context, Controller, Error};
 use orchestra_core::k8s_openapi::api::core::v1::{Namespace, Secret};
 use orchestra_core::meta::ObjectName;
-use orchestra_core::watch::Query;
+use orchestra_core::watch::{Entry, Query};
 use orchestra_http::{Kubeconfig, Remote, RemoteConfig};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ async fn reconcile(context: Context) -> Result<Action, Error> {
 }
 
 async fn run_controller(client: Client, stop: CancellationToken) -> Result<(), Status> {
-    let of_namespace = |entry: &orchestra_core::watch::Entry| {
+    let of_namespace = |entry: &Entry| {
         let named = entry.name().name() == SOURCE.1;
         entry.name().namespace().filter(|_| named).map(ObjectName::cluster)
     };

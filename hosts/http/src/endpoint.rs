@@ -9,7 +9,7 @@ use http::Method;
 use orchestra_core::api::{Reason, Status};
 
 use crate::body::Bounds;
-use crate::kubeconfig::{Kubeconfig, KubeconfigError, Place, Token};
+use crate::kubeconfig::{Kubeconfig, KubeconfigError, Place};
 use crate::pki::PkiError;
 use crate::remote::{AddressError, Bearer, BearerError, Call, Channel};
 use crate::tls::ClientTls;
@@ -66,11 +66,7 @@ impl Endpoint {
             Some(authority) => ClientTls::new(authority, place.identity.as_ref())?,
             None => ClientTls::credulous()?,
         };
-        let bearer = match &place.token {
-            Some(Token::Text(token)) => Some(Bearer::fixed(token)?),
-            Some(Token::File(path)) => Some(Bearer::in_file(path)?),
-            None => None,
-        };
+        let bearer = place.token.as_ref().map(Bearer::of).transpose()?.flatten();
         let channel = Channel::new(&place.url, &tls, None, bearer)?;
         let path = place.url.parse::<http::Uri>().ok();
         let path = path.as_ref().and_then(http::Uri::path_and_query).map_or("/", |path| path.as_str());

@@ -131,20 +131,14 @@ fn is_current(path: &Path, server: &str, authority: &str) -> bool {
         && pem(&user["client-certificate-data"]).and_then(is_good).is_some_and(|left| left > RENEWED_BEFORE)
 }
 
-/// A token, where it is.
-#[derive(Clone)]
-pub(crate) enum Token {
-    Text(String),
-    File(PathBuf),
-}
-
 /// What a file says of a server, and of how this one proves itself to it, which it need not.
 #[derive(Clone, Default)]
 pub(crate) struct Place {
     pub(crate) url: String,
     /// The certificate of its authority, in PEM form; `None` if anyone is believed.
     pub(crate) authority: Option<String>,
-    pub(crate) token: Option<Token>,
+    /// A token.
+    pub(crate) token: Option<Credential>,
     pub(crate) identity: Option<Issued>,
 }
 
@@ -170,8 +164,7 @@ impl Kubeconfig {
         let authority = read.pem(cluster, "certificate-authority")?;
         let authority = authority.ok_or_else(|| read.missing("certificate-authority"))?;
         let credential = match (read.token(user), read.pem(user, "client-certificate")?) {
-            (Some(Token::Text(token)), _) => Credential::Token(token),
-            (Some(Token::File(path)), _) => Credential::TokenFile(path),
+            (Some(token), _) => token,
             (_, Some(certificate)) => {
                 let key = read.pem(user, "client-key")?.ok_or_else(|| read.missing("client-key"))?;
                 Credential::Certificate(Issued { certificate, key })
@@ -237,10 +230,10 @@ impl<'p> Read<'p> {
     }
 
     /// The token of a user. Of both, the one in a file of its own is the newer one.
-    fn token(&self, user: &Value) -> Option<Token> {
+    fn token(&self, user: &Value) -> Option<Credential> {
         match (user["tokenFile"].as_str(), user["token"].as_str()) {
-            (Some(named), _) => Some(Token::File(self.beside(named))),
-            (None, text) => text.map(|text| Token::Text(text.to_owned())),
+            (Some(named), _) => Some(Credential::TokenFile(self.beside(named))),
+            (None, text) => text.map(|text| Credential::Token(text.to_owned())),
         }
     }
 

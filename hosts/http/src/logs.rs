@@ -30,8 +30,7 @@ pub(crate) async fn answer(
     (head, query): (&Parts, &QueryString),
     closing: &CancellationToken,
 ) -> Result<Response<Body>, Status> {
-    let handshake =
-        Handshake::<Messages, ()>::of_socket(&head.headers, &Messages::SERVED, Messages::UNNAMED)?;
+    let handshake = Handshake::<Messages, ()>::of_socket(&head.headers, &Messages::SERVED)?;
     let upgrade = handshake.is_some().then(|| Upgrade::of(&head.extensions)).transpose()?;
     let namespace = target.namespace.as_deref().unwrap_or_default();
     let name = target.name.as_deref().unwrap_or_default();

@@ -101,9 +101,7 @@ fn whole(mut status: PodStatus) -> PodStatus {
 }
 
 fn to_the_second(time: &mut Time) {
-    if let Ok(second) = Timestamp::from_second(time.0.as_nanosecond().div_euclid(1_000_000_000) as i64) {
-        time.0 = second;
-    }
+    time.0 = Timestamp::from_second(time.0.as_second()).unwrap_or(time.0);
 }
 
 /// A status as it is stored, which has fields that an agent leaves out, such as an empty `lastState`.

@@ -101,8 +101,8 @@ pub(super) fn source(number: usize) -> String {
     format!("{MAPPED}/{number}")
 }
 
-/// How files of the machine are mounted there, as far as who has rights over users of its own only must say it again: the kernel
-/// lets nobody but the machine's root take it away.
+/// The restrictions of the mount that a path is on. A mount of it that is made among a pod's own users must repeat them: the kernel
+/// lets nobody but the machine's root lift them.
 pub(super) fn locked(path: &Path) -> impl Iterator<Item = &'static str> + use<> {
     let held = rustix::fs::statvfs(path).map_or(StatVfsMountFlags::empty(), |found| found.f_flag);
     let all = [

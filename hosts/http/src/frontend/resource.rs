@@ -152,8 +152,7 @@ impl Frontend {
         let target = permit.target().clone();
         // Checked here, where an error still has a status code of its own.
         self.writer(call, resource, &target, form)?;
-        let socket =
-            Handshake::<Messages, ()>::of_socket(call.headers, &Messages::SERVED, Messages::UNNAMED)?;
+        let socket = Handshake::<Messages, ()>::of_socket(call.headers, &Messages::SERVED)?;
         let upgrade = socket.is_some().then(|| Upgrade::of(&asking.head.extensions)).transpose()?;
         let query = call.query()?;
         let timeout = query.timeout()?.unwrap_or(WATCH_TIMEOUT);

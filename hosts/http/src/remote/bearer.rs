@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use http::header::HeaderValue;
 
+use super::Credential;
+
 /// For how long the token that a file had is taken for the one that it has, as by Kubernetes' own clients. Tokens of pods are
 /// renewed long before they end.
 const FRESH: Duration = Duration::from_mins(1);
@@ -51,15 +53,16 @@ struct Read {
 }
 
 impl Bearer {
-    /// A token that stays.
-    pub(crate) fn fixed(token: &str) -> Result<Self, BearerError> {
-        Ok(Self::Fixed(header(token)?))
-    }
-
-    /// The token that a file has, which it must have already.
-    pub(crate) fn in_file(path: &Path) -> Result<Self, BearerError> {
-        let read = Mutex::new(Read { value: read(path)?, at: Instant::now() });
-        Ok(Self::File(Arc::new(TokenFile { path: path.to_owned(), read })))
+    /// The token of a credential, if that is what it is. A file must have it already.
+    pub(crate) fn of(credential: &Credential) -> Result<Option<Self>, BearerError> {
+        Ok(match credential {
+            Credential::Token(token) => Some(Self::Fixed(header(token)?)),
+            Credential::TokenFile(path) => {
+                let read = Mutex::new(Read { value: read(path)?, at: Instant::now() });
+                Some(Self::File(Arc::new(TokenFile { path: path.clone(), read })))
+            }
+            Credential::Certificate(_) => None,
+        })
     }
 
     /// The value of the header `Authorization` now.
@@ -109,11 +112,12 @@ mod tests {
     fn the_token_of_a_file_is_read_again_and_never_lost() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("token");
-        assert!(matches!(Bearer::in_file(&path), Err(BearerError::File { .. })));
+        let of_file = || Bearer::of(&Credential::TokenFile(path.clone()));
+        assert!(matches!(of_file(), Err(BearerError::File { .. })));
         fs::write(&path, " \n").unwrap();
-        assert!(matches!(Bearer::in_file(&path), Err(BearerError::Empty(_))));
+        assert!(matches!(of_file(), Err(BearerError::Empty(_))));
         fs::write(&path, "one\n").unwrap();
-        let Ok(Bearer::File(file)) = Bearer::in_file(&path) else { panic!("it is in a file") };
+        let Ok(Some(Bearer::File(file))) = of_file() else { panic!("it is in a file") };
         let start = file.read.lock().unwrap().at;
         fs::write(&path, "two").unwrap();
         let mut shown = Vec::new();
@@ -126,6 +130,6 @@ mod tests {
         shown.push(file.at(start + Duration::from_secs(180)));
         assert_eq!(shown, ["Bearer one", "Bearer two", "Bearer two", "Bearer two", "Bearer three"]);
         assert!(shown.iter().all(HeaderValue::is_sensitive));
-        assert!(matches!(Bearer::fixed("a\nb"), Err(BearerError::Letters)));
+        assert!(matches!(Bearer::of(&Credential::Token("a\nb".into())), Err(BearerError::Letters)));
     }
 }

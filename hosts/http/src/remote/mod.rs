@@ -144,13 +144,12 @@ impl Remote {
     ) -> Result<Arc<Self>, ConnectError> {
         let mut kinds = objects::builtin();
         kinds.add_all(own);
-        let (identity, bearer) = match credential {
-            Credential::Token(token) => (None, Some(Bearer::fixed(token)?)),
-            Credential::TokenFile(path) => (None, Some(Bearer::in_file(path)?)),
-            Credential::Certificate(identity) => (Some(identity), None),
+        let identity = match credential {
+            Credential::Certificate(identity) => Some(identity),
+            Credential::Token(_) | Credential::TokenFile(_) => None,
         };
         let tls = ClientTls::new(authority, identity)?;
-        let channel = Channel::to(masters, &tls, None, bearer);
+        let channel = Channel::to(masters, &tls, None, Bearer::of(credential)?);
         let stop = CancellationToken::new();
         Ok(Arc::new(Self {
             connection: Connection { channel, kinds: Arc::new(kinds) },

@@ -61,26 +61,16 @@ impl<P: Copy, Q: Copy> Handshake<P, Q> {
         }
     }
 
-    /// The proposal of a WebSocket, if the request is one. A client may leave out what it speaks there.
+    /// The proposal of a WebSocket, if the request is one.
     ///
     /// # Errors
     /// 400 when it names nothing that is served.
-    pub(crate) fn of_socket(
-        headers: &HeaderMap,
-        served: &[Named<P>],
-        unnamed: P,
-    ) -> Result<Option<Self>, Status> {
+    pub(crate) fn of_socket(headers: &HeaderMap, served: &[Named<P>]) -> Result<Option<Self>, Status> {
         let upgrades = tokens(headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case("upgrade"));
         if !upgrades || !tokens(headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket")) {
             return Ok(None);
         }
-        let mut named = tokens(headers, &SEC_WEBSOCKET_PROTOCOL);
-        // By this one a browser shows who it is, and says nothing of what it speaks.
-        let protocol = if named.all(|token| token.starts_with(BEARER)) {
-            unnamed
-        } else {
-            choose(headers, &SEC_WEBSOCKET_PROTOCOL, served)?
-        };
+        let protocol = choose(headers, &SEC_WEBSOCKET_PROTOCOL, served)?;
         Ok(Some(Self::WebSocket { accept: accept(headers)?, protocol }))
     }
 
@@ -155,7 +145,7 @@ fn choose<P: Copy>(headers: &HeaderMap, header: &HeaderName, served: &[Named<P>]
         return Ok(*protocol);
     }
     let asked: Vec<&str> = tokens(headers, header).collect();
-    let names: Vec<&str> = served.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = served.iter().map(|(name, _)| *name).filter(|name| !name.is_empty()).collect();
     let message = match asked.as_slice() {
         [] => format!("unable to upgrade: {header} is required, one of {names:?}"),
         asked => {
@@ -238,7 +228,7 @@ mod tests {
                 ("sec-websocket-key", KEY),
             ];
             lines.extend(protocols.iter().map(|protocol| ("sec-websocket-protocol", *protocol)));
-            let found = Handshake::<u8, u8>::of_socket(&headers(&lines), &[("binary.k8s.io", 2)], 1);
+            let found = Handshake::<u8, u8>::of_socket(&headers(&lines), &[("binary.k8s.io", 2), ("", 1)]);
             found.map_err(|status| status.code())
         };
         let spoken = |found: Result<Option<Handshake<u8, u8>>, u16>| match found {
@@ -251,7 +241,7 @@ mod tests {
         assert_eq!(spoken(of(&[bearer])), Ok(1));
         assert_eq!(spoken(of(&[bearer, "binary.k8s.io"])), Ok(2));
         assert_eq!(spoken(of(&["v5.channel.k8s.io"])), Err(400));
-        assert_eq!(Handshake::<u8, u8>::of_socket(&headers(&[]), &[], 1), Ok(None));
+        assert_eq!(Handshake::<u8, u8>::of_socket(&headers(&[]), &[]), Ok(None));
         let unnamed = of(&[]).unwrap().unwrap().answer(|_| "", |_| "");
         assert!(!unnamed.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
     }

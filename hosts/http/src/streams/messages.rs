@@ -22,22 +22,19 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How the bytes of the stream stand in messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Messages {
+pub(crate) enum Messages {
+    /// As they are.
+    Bytes,
     /// As text in base64, for clients that take no other.
-    pub(crate) encoded: bool,
-    /// Whether the client has asked for it by name.
-    pub(crate) named: bool,
+    Text,
+    /// As they are, for a client that names nothing.
+    Unnamed,
 }
 
 impl Messages {
     /// Those that are served.
-    pub(crate) const SERVED: [Named<Self>; 2] = [
-        ("binary.k8s.io", Self { encoded: false, named: true }),
-        ("base64.binary.k8s.io", Self { encoded: true, named: true }),
-    ];
-
-    /// What is spoken with a client that names nothing.
-    pub(crate) const UNNAMED: Self = Self { encoded: false, named: false };
+    pub(crate) const SERVED: [Named<Self>; 3] =
+        [("binary.k8s.io", Self::Bytes), ("base64.binary.k8s.io", Self::Text), ("", Self::Unnamed)];
 
     /// As which it is known; empty if the client has not asked for any.
     pub(crate) fn name(self) -> &'static str {
@@ -46,10 +43,9 @@ impl Messages {
     }
 
     fn of(self, piece: &[u8]) -> Message {
-        if self.encoded {
-            Message::text(STANDARD.encode(piece))
-        } else {
-            Message::Binary(Bytes::copy_from_slice(piece))
+        match self {
+            Self::Text => Message::text(STANDARD.encode(piece)),
+            Self::Bytes | Self::Unnamed => Message::Binary(Bytes::copy_from_slice(piece)),
         }
     }
 }
@@ -140,12 +136,12 @@ mod tests {
     #[tokio::test]
     async fn a_stream_is_sent_in_pieces_and_ends() {
         let long = Bytes::from(vec![b'x'; PIECE + 1]);
-        let mut messages = received(Messages::SERVED[0].1, vec![long.clone(), "y".into()]).await;
+        let mut messages = received(Messages::Bytes, vec![long.clone(), "y".into()]).await;
         let Some(Message::Close(Some(closing))) = messages.pop() else { panic!("{messages:?}") };
         assert_eq!(closing.code, CloseCode::Normal);
         let bytes: Vec<Bytes> = messages.into_iter().map(Message::into_data).collect();
         assert_eq!(bytes.iter().map(Bytes::len).collect::<Vec<_>>(), [0, PIECE, 1, 1]);
-        let encoded = received(Messages::SERVED[1].1, vec!["a\n".into()]).await;
+        let encoded = received(Messages::Text, vec!["a\n".into()]).await;
         assert_eq!(encoded[..2], [Message::text(""), Message::text("YQo=")]);
     }
 
@@ -164,6 +160,6 @@ mod tests {
     async fn who_goes_ends_it() {
         let (client, server) = duplex(1024);
         drop(client);
-        send(websocket(server, Role::Server).await, Messages::SERVED[0].1, stream::pending().boxed()).await;
+        send(websocket(server, Role::Server).await, Messages::Bytes, stream::pending().boxed()).await;
     }
 }

@@ -43,7 +43,11 @@ pub(crate) fn respelled(text: &str) -> Result<Option<String>, ParseQuantityError
     if is_left_as_written(text, quantity) {
         return Ok(None);
     }
-    let canonical = quantity.to_string();
+    let mut canonical = quantity.to_string();
+    if quantity.format == Format::BinarySi && !canonical.ends_with('i') {
+        // No binary suffix fits it. Kubernetes stores it without one, reads that as decimal, and answers it so.
+        canonical = parse(&canonical)?.to_string();
+    }
     Ok((canonical != text).then_some(canonical))
 }
 

@@ -50,9 +50,18 @@ fn prints_the_canonical_spelling() {
 
 #[test]
 fn the_api_leaves_some_spellings_as_they_are() {
-    for (text, stored) in
-        [("1.234", "1.234"), ("+5", "+5"), ("1E3", "1E3"), ("007", "007"), ("0.5", "500m"), ("1000", "1k")]
-    {
+    for (text, stored) in [
+        ("1.234", "1.234"),
+        ("+5", "+5"),
+        ("1E3", "1E3"),
+        ("007", "007"),
+        ("0.5", "500m"),
+        ("1000", "1k"),
+        // No binary suffix fits these, so that what is stored is read back as decimal.
+        ("1.953125Ki", "2k"),
+        ("446788843.75Ki", "457511776k"),
+        ("1.4658203125Ki", "1501"),
+    ] {
         assert_eq!(canonicalize(text).as_deref(), Ok(stored), "{text}");
     }
 }
@@ -130,10 +139,11 @@ proptest! {
     }
 
     #[test]
-    fn never_panics_on_any_text(text in "\\PC{0,12}|[-+]?[0-9.]{0,60}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,4}") {
+    fn never_panics_on_any_text_and_stores_what_stays(text in "\\PC{0,12}|[-+]?[0-9.]{0,60}[eEinumkKMGTP]{0,3}[-+]?[0-9]{0,4}") {
         if let Ok(quantity) = Quantity::parse(&text) {
             let stored = canonicalize(&text).expect("what parses has a spelling");
             prop_assert_eq!(Quantity::parse(&stored), Ok(quantity));
+            prop_assert_eq!(canonicalize(&stored).as_ref(), Ok(&stored));
             let _ = (quantity.value(), quantity.milli_value(), quantity + quantity, quantity - quantity);
         }
     }

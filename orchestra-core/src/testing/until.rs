@@ -3,7 +3,8 @@ use std::time::Duration;
 
 /// Asks again and again, until there is an answer, and returns it.
 ///
-/// It goes by tokio's time: in a test with paused time a wait of an hour is over at once. Where one object is waited
+/// It goes by tokio's time: in a test with paused time a wait of an hour is over at once. It asks each 20 ms at first, then
+/// ever more seldom, so that it notices within a fiftieth of what it has waited, a second at most. Where one object is waited
 /// for, [`Api::until`](crate::api::Api::until) needs no asking.
 ///
 /// # Panics
@@ -13,12 +14,14 @@ pub async fn until<T>(
     patience: Duration,
     mut ask: impl AsyncFnMut() -> Option<T>,
 ) -> T {
+    let begun = tokio::time::Instant::now();
     let asking = async {
         loop {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            let pause = (begun.elapsed() / 50).clamp(Duration::from_millis(20), Duration::from_secs(1));
+            tokio::time::sleep(pause).await;
         }
     };
     match tokio::time::timeout(patience, asking).await {

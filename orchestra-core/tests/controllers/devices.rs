@@ -185,7 +185,7 @@ async fn pods_leave_a_device_that_drives_them_away_when_their_claim_says_so() {
     tokio::time::sleep(Duration::from_secs(500)).await;
     let hardy = cluster.api::<Pod>().get("hardy").await.unwrap();
     assert_eq!(hardy.metadata.deletion_timestamp, None);
-    cluster.until_object::<Pod>("hardy", "is to go", is_leaving).await;
+    cluster.until_object::<Pod>("hardy", "is to go", |it| it.is_null() || is_leaving(it)).await;
 }
 
 /// A slice of `n1` with one more device.

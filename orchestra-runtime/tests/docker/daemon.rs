@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use orchestra_runtime::docker::DockerRuntime;
 
-use crate::support::daemons::{answers, make_busybox};
+use crate::support::daemons::{answers, make_busybox, make_network};
 
 /// The image that tests run: busybox, as `orchestra-test/busybox:1`.
 pub(crate) const IMAGE: &str = "orchestra-test/busybox:1";
@@ -109,14 +109,12 @@ impl Drop for Daemon {
 
 /// `exec` all the way, so that the child is the daemon itself.
 fn spawn(folder: &Path) -> Child {
-    let script = "ip link set lo up && exec dockerd --live-restore --data-root \"$0/data\" --exec-root \"$0/exec\" \
+    let script = "exec dockerd --live-restore --data-root \"$0/data\" --exec-root \"$0/exec\" \
                   --pidfile \"$0/pid\" -H \"unix://$0/docker.sock\" >>\"$0/log\" 2>&1";
     // Pinned by a file, so that the next daemon finds it with the containers that are still in it.
     let netns = folder.join("netns");
     if !netns.exists() {
-        std::fs::write(&netns, "").unwrap();
-        let made = Command::new("unshare").arg(format!("--net={}", netns.display())).arg("true").status();
-        assert!(made.expect("unshare of util-linux").success());
+        make_network(&netns);
     }
     Command::new("nsenter")
         .arg(format!("--net={}", netns.display()))

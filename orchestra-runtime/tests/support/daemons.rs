@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use orchestra_core::testing::until;
 /// How long a daemon may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What the image has of busybox.
-const APPLETS: [&str; 13] =
-    ["sh", "sleep", "echo", "cat", "true", "id", "hostname", "env", "wget", "httpd", "tail", "ls", "stty"];
+const APPLETS: [&str; 17] = [
+    "sh", "sleep", "echo", "cat", "true", "id", "hostname", "env", "wget", "httpd", "head", "tail", "ls",
+    "nc", "printf", "stty", "tr",
+];
 
 /// Waits until a daemon answers; says what it last wrote if it never does.
 pub async fn answers<F>(daemon: &str, log: &Path, ask: impl Fn() -> F)
@@ -50,4 +53,14 @@ pub fn make_busybox(root: &Path) {
     for folder in ["tmp", "etc", "proc", "dev", "sys"] {
         std::fs::create_dir(root.join(folder)).unwrap();
     }
+}
+
+/// Makes a network of its own, in which there is only loopback, and pins it by a file; it is there until that is unmounted.
+pub fn make_network(pin: &Path) {
+    std::fs::write(pin, "").unwrap();
+    let made = Command::new("unshare")
+        .arg(format!("--net={}", pin.display()))
+        .args(["ip", "link", "set", "lo", "up"])
+        .status();
+    assert!(made.expect("unshare of util-linux").success());
 }

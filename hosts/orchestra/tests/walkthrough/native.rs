@@ -3,15 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
-#[path = "../../../../orchestra-runtime/tests/native/archive.rs"]
-mod archive;
-
-use archive::IMAGE;
-
+use crate::archive::{self, IMAGE};
 use crate::support::{Kubectl, Up};
 
 /// Runs `orchestra image …` on a cluster's directory, and answers whether it did as it was told, and what it said.
-fn image(up: &Up, words: &[&str]) -> (bool, String) {
+pub(crate) fn image(up: &Up, words: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_orchestra"))
         .arg("image")
         .args(words)

@@ -13,13 +13,19 @@ use orchestra_core::api::{
     WatchEvent, WatchOptions, WriteOptions,
 };
 use orchestra_core::cluster::Cluster;
+use orchestra_core::selector::FieldSelector;
 use orchestra_core::testing::FakeWebhooks;
 use serde_json::{Value, json};
 
 fn definition(storage: &str) -> Value {
     let text = json!({"type": "string"});
     let version = |name: &str, spec: Value| {
+        let selectable = match name {
+            "v1" => json!([{"jsonPath": ".spec.hostPort"}]),
+            _ => json!([{"jsonPath": ".spec.host"}, {"jsonPath": ".spec.port"}]),
+        };
         json!({"name": name, "served": true, "storage": name == storage, "subresources": {"status": {}},
+        "selectableFields": selectable,
         "schema": {"openAPIV3Schema": {"type": "object", "properties": {
             "spec": {"type": "object", "properties": spec},
             "status": {"type": "object", "properties": {"seen": text}},
@@ -332,4 +338,87 @@ async fn who_owns_fields_in_one_version_loses_them_to_who_changes_them_in_anothe
     let forced = apply("v2", "two", json!({"host": "h", "port": 81}), true).await.unwrap();
     assert_eq!(owners(&forced), ["two"]);
     assert_eq!(get(&client, "v1", "a").await.unwrap()["spec"]["hostPort"], "h:81");
+}
+
+fn selecting(fields: &str) -> Option<FieldSelector> {
+    Some(FieldSelector::parse(fields).unwrap())
+}
+
+async fn listed(client: &Client, version: &str, fields: &str) -> Result<Vec<String>, Status> {
+    let (mut names, mut continue_token) = (Vec::new(), None);
+    loop {
+        let options =
+            ListOptions { fields: selecting(fields), limit: 2, continue_token, ..ListOptions::default() };
+        let Reply::List(list) = client.call(target(version, None), Operation::List(options)).await?.reply
+        else {
+            panic!("a list")
+        };
+        assert!(list.objects.len() <= 2 && list.remaining.is_none());
+        names.extend(list.objects.iter().map(|entry| entry.name().name().to_owned()));
+        match list.continue_token {
+            Some(token) => continue_token = Some(token),
+            None => return Ok(names),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_version_is_selected_by_its_own_fields() {
+    let webhooks = FakeWebhooks::new(|_, sent| converted(&sent));
+    let cluster = started(&webhooks, "v1").await;
+    let client = cluster.client();
+    for (name, at) in [("a", "h:1"), ("b", "h:2"), ("c", "g:1"), ("d", "h:1"), ("e", "h:3")] {
+        create(&client, "v1", name, json!({"hostPort": at})).await.unwrap();
+    }
+    assert_eq!(listed(&client, "v1", "spec.hostPort=h:1").await.unwrap(), ["a", "d"]);
+    assert_eq!(listed(&client, "v2", "spec.host=h").await.unwrap(), ["a", "b", "d", "e"]);
+    assert_eq!(listed(&client, "v2", "spec.host=h,spec.port!=1").await.unwrap(), ["b", "e"]);
+    assert_eq!(listed(&client, "v2", "spec.host=h,metadata.name=d").await.unwrap(), ["d"]);
+    assert_eq!(listed(&client, "v2", "spec.host=none").await.unwrap(), [""; 0]);
+    for (version, others) in [("v1", "spec.host=h"), ("v2", "spec.hostPort=h:1")] {
+        assert_eq!(listed(&client, version, others).await.unwrap_err().code(), 400, "{others} of {version}");
+    }
+    // After another version is kept, what was kept before is still found by the fields of either.
+    let definitions = client.cluster::<CustomResourceDefinition>();
+    let patch = Patch::Merge(json!({"spec": {"versions": definition("v2")["spec"]["versions"]}}));
+    definitions.patch("ends.example.com", patch).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    create(&client, "v2", "f", json!({"host": "h", "port": 1})).await.unwrap();
+    assert_eq!(listed(&client, "v1", "spec.hostPort=h:1").await.unwrap(), ["a", "d", "f"]);
+    assert_eq!(listed(&client, "v2", "spec.host=h,spec.port=1").await.unwrap(), ["a", "d", "f"]);
+    let list = ListOptions { fields: selecting("spec.host=h"), ..ListOptions::default() };
+    let delete = Operation::DeleteCollection(list, DeleteOptions::default());
+    client.call(target("v2", None), delete).await.unwrap();
+    assert_eq!(listed(&client, "v1", "").await.unwrap(), ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_by_fields_of_a_converted_version_sees_objects_come_to_match_and_cease_to() {
+    let webhooks = FakeWebhooks::new(|_, sent| converted(&sent));
+    let cluster = started(&webhooks, "v1").await;
+    let client = cluster.client();
+    create(&client, "v1", "a", json!({"hostPort": "h:1"})).await.unwrap();
+    create(&client, "v1", "b", json!({"hostPort": "g:1"})).await.unwrap();
+    let options = WatchOptions { fields: selecting("spec.host=h"), ..WatchOptions::default() };
+    let mut watch = client.watch(target("v2", None), options).await.unwrap();
+    for (name, at) in [("a", "h:2"), ("b", "g:2"), ("b", "h:3"), ("a", "g:3")] {
+        let patch = Patch::Merge(json!({"spec": {"hostPort": at}}));
+        client.call(target("v1", Some(name)), patch.operation()).await.unwrap();
+    }
+    for name in ["a", "b"] {
+        client.call(target("v1", Some(name)), Operation::Delete(DeleteOptions::default())).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.last() != Some(&"deleted b h:3".to_owned()) {
+        let (what, entry) = match watch.next().await.unwrap().unwrap() {
+            WatchEvent::Added(entry) => ("added", entry),
+            WatchEvent::Modified(entry) => ("modified", entry),
+            WatchEvent::Deleted(entry) => ("deleted", entry),
+            WatchEvent::Bookmark { .. } => continue,
+        };
+        let object = entry.to_value().unwrap();
+        let (name, spec) = (object["metadata"]["name"].as_str().unwrap(), &object["spec"]);
+        seen.push(format!("{what} {name} {}:{}", spec["host"].as_str().unwrap(), spec["port"]));
+    }
+    assert_eq!(seen, ["added a h:1", "modified a h:2", "added b h:3", "deleted a h:2", "deleted b h:3"]);
 }

@@ -132,8 +132,10 @@ pub struct Resource {
     pub metadata_last: bool,
     /// How long its objects must live.
     pub durability: Durability,
-    /// The fields that field selectors may ask for.
+    /// The fields of which objects are kept with their values.
     pub fields: IndexedFields,
+    /// The fields that field selectors may ask for in this version, if these are not all of them.
+    pub selectable: Option<IndexedFields>,
     /// The columns of its tables.
     pub columns: Arc<[Column<Arc<str>>]>,
     /// Whether it is a custom kind, of which Kubernetes has no type: what is sent must say its kind and version, a
@@ -199,6 +201,7 @@ impl Resource {
             metadata_last: false,
             durability: Durability::Durable,
             fields: IndexedFields::none(),
+            selectable: None,
             columns: Arc::new([(&Column::NAME).into(), (&Column::AGE).into()]),
             custom: false,
             serves_stored: true,

@@ -15,6 +15,7 @@ mod jsonpath;
 mod rules;
 mod scale;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -26,7 +27,7 @@ use super::{
     Column, Conversion, Converter, Kept, Kind, Resource, ScalePaths, Subresource, Verb, api_version,
 };
 use crate::meta::{GroupResource, Scope};
-use crate::watch::IndexedField;
+use crate::watch::{IndexedField, IndexedFields};
 
 /// In the order in which Kubernetes lists what can be done with custom objects.
 const VERBS: [Verb; 8] = [
@@ -171,6 +172,12 @@ impl CustomKind {
         })
     }
 
+    /// The fields of all versions, each once.
+    fn fields(&self) -> IndexedFields {
+        let all: BTreeSet<_> = self.versions.iter().flat_map(|version| &version.fields).collect();
+        all.into_iter().map(indexed).collect()
+    }
+
     /// The row of a version, for objects that are `held` in a version while a request works on them.
     fn row(
         &self,
@@ -186,6 +193,13 @@ impl CustomKind {
             scope: self.scope,
         };
         let verbs = VERBS.into_iter().filter(|verb| self.creatable || *verb != Verb::Create);
+        let own: IndexedFields = version.fields.iter().map(indexed).collect();
+        // Where versions are but names objects have the values of all their fields. Else each version is converted to
+        // before anything is selected, and its objects have its own.
+        let (fields, selectable) = match self.converter {
+            Some(_) => (own, None),
+            None => (self.fields(), Some(own)),
+        };
         Resource {
             list_kind: Arc::clone(&self.list_kind),
             singular: Arc::clone(&self.singular),
@@ -194,8 +208,8 @@ impl CustomKind {
             verbs: verbs.collect(),
             generation: true,
             subresources: subresources(version),
-            // Of all versions objects are found by the same fields: those of the one they are kept in.
-            fields: stored.fields.iter().map(indexed).collect(),
+            fields,
+            selectable,
             columns: columns(version),
             custom: true,
             unconditional_update: false,

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ use super::caches::Open;
 use super::conversions::one;
 use super::current::Current;
 use super::meta::{metadata, take_managed};
+use super::spoken::Spoken;
+use super::watch::Told;
 use crate::api::request::{Reply, Response, WatchEvent, WatchStream};
 use crate::api::{Resource, Status};
 use crate::watch::Entry;
@@ -72,45 +74,66 @@ pub(super) async fn spoken(kind: &Resource, entry: Arc<Entry>) -> Result<Arc<Ent
 }
 
 /// A watch whose objects are in the version of the kind's row. What cannot be converted ends it.
-pub(super) fn watch(kind: &Open, events: WatchStream) -> WatchStream {
+/// Of those that match by fields of that version only, if it is asked for some.
+pub(super) fn watch(
+    kind: &Open,
+    spoken: Option<Spoken>,
+    told: impl Stream<Item = Result<Told, Status>> + Send + 'static,
+) -> WatchStream {
     if kind.kept.is_none() {
-        return events;
+        return told.map_ok(|told| told.event).boxed();
     }
-    let row = Arc::clone(kind.row());
-    let converted = events.ready_chunks(EVENTS_AT_ONCE).then(move |events| {
-        let row = Arc::clone(&row);
-        async move { converted_events(&row, events).await }
+    let (row, spoken) = (Arc::clone(kind.row()), Arc::new(spoken));
+    let converted = told.ready_chunks(EVENTS_AT_ONCE).then(move |told| {
+        let (row, spoken) = (Arc::clone(&row), Arc::clone(&spoken));
+        async move { converted_events(&row, (*spoken).as_ref(), told).await }
     });
     converted.flat_map(stream::iter).boxed()
 }
 
 async fn converted_events(
     kind: &Resource,
-    events: Vec<Result<WatchEvent, Status>>,
+    spoken: Option<&Spoken>,
+    told: Vec<Result<Told, Status>>,
 ) -> Vec<Result<WatchEvent, Status>> {
-    let entry = |event: &Result<WatchEvent, Status>| match event {
-        Ok(WatchEvent::Added(entry) | WatchEvent::Modified(entry) | WatchEvent::Deleted(entry)) => {
-            Some(Arc::clone(entry))
-        }
-        Ok(WatchEvent::Bookmark { .. }) | Err(_) => None,
+    let entries = |told: &Result<Told, Status>| {
+        let Ok(Told { event, before }) = told else { return [None, None] };
+        let object = match event {
+            WatchEvent::Added(entry) | WatchEvent::Modified(entry) | WatchEvent::Deleted(entry) => {
+                Some(entry)
+            }
+            WatchEvent::Bookmark { .. } => None,
+        };
+        [object.cloned(), spoken.and(before.clone())]
     };
-    let mut converted = match all_spoken(kind, events.iter().filter_map(entry).collect()).await {
+    let mut converted = match all_spoken(kind, told.iter().flat_map(entries).flatten().collect()).await {
         Ok(entries) => entries.into_iter(),
         Err(status) => return vec![Err(status)],
     };
-    let replaced = events.into_iter().filter_map(|event| {
-        Some(Ok(match event {
-            Ok(WatchEvent::Added(_)) => WatchEvent::Added(converted.next()?),
-            Ok(WatchEvent::Modified(_)) => WatchEvent::Modified(converted.next()?),
-            Ok(WatchEvent::Deleted(_)) => WatchEvent::Deleted(converted.next()?),
-            other => return Some(other),
-        }))
+    let replaced = told.into_iter().filter_map(|told| {
+        let Told { event, before } = match told {
+            Ok(told) => told,
+            Err(status) => return Some(Err(status)),
+        };
+        let event = match event {
+            WatchEvent::Added(_) => WatchEvent::Added(converted.next()?),
+            WatchEvent::Modified(_) => WatchEvent::Modified(converted.next()?),
+            WatchEvent::Deleted(_) => WatchEvent::Deleted(converted.next()?),
+            bookmark @ WatchEvent::Bookmark { .. } => bookmark,
+        };
+        match spoken {
+            Some(spoken) => spoken.shown(event, before.and_then(|_| converted.next())).map(Ok),
+            None => Some(Ok(event)),
+        }
     });
     replaced.collect()
 }
 
 /// Entries in the version of the kind's row, several asked for at once. Those that are of it stay as they are.
-async fn all_spoken(kind: &Resource, mut entries: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
+pub(super) async fn all_spoken(
+    kind: &Resource,
+    mut entries: Vec<Arc<Entry>>,
+) -> Result<Vec<Arc<Entry>>, Status> {
     let Some(kept) = &kind.kept else { return Ok(entries) };
     let wanted = kind.api_version();
     let others: Vec<usize> =

@@ -13,6 +13,8 @@
 //! | `respond` | what is created to be answered, and is not kept |
 //! | `fence` | what a leader writes is refused once another leads |
 //! | `read`, `watch` | get, list, watch |
+//! | `convert`, `conversions` | versions that only a converter knows |
+//! | `spoken` | selecting by the fields of such a version |
 //! | `draft` | from a request's body to an object of the kind |
 //! | `write`, `prepare` | the one way of a write, and its pure steps |
 //! | `create`, `update`, `apply`, `delete`, `sub`, `scale` | what each verb and subresource makes of the object as it is |
@@ -39,6 +41,7 @@ mod prepare;
 mod read;
 mod respond;
 mod scale;
+mod spoken;
 mod sub;
 #[cfg(test)]
 mod tests;

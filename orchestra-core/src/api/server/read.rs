@@ -3,13 +3,14 @@ use std::sync::Arc;
 use super::Server;
 use super::caches::Open;
 use super::current::Current;
+use super::spoken::Spoken;
 use crate::api::continue_token::ContinueToken;
 use crate::api::request::{ListOptions, ObjectList, Reply, Response, RevisionMatch, Target};
 use crate::api::{Conversion, Resource, Status};
 use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::selector::{CompiledSelector, FieldSelector};
 use crate::store::StoreError;
-use crate::watch::{Cache, Entry, Query, UnknownField};
+use crate::watch::{Cache, Entry, IndexedFields, Query, UnknownField};
 
 impl Server {
     /// The latest state of an object, or why there is none.
@@ -78,29 +79,42 @@ impl Server {
         &self,
         resource: &Open,
         target: &Target,
-        options: ListOptions,
+        mut options: ListOptions,
     ) -> Result<ObjectList, Status> {
-        let query = query(resource, target, options.labels, options.fields)?;
+        let mut query = query(resource, target, options.labels.take(), options.fields.take())?;
+        match Spoken::of(resource, &mut query)? {
+            None => self.list_stored(resource, &query, &options).await,
+            Some(spoken) => self.list_spoken(resource, &query, &spoken, options).await,
+        }
+    }
+
+    /// A list of what matches as it is stored.
+    pub(super) async fn list_stored(
+        &self,
+        resource: &Open,
+        query: &Query,
+        options: &ListOptions,
+    ) -> Result<ObjectList, Status> {
         if let Some(token) = &options.continue_token {
             let ContinueToken { revision, after } =
                 ContinueToken::decode(token).map_err(|error| Status::bad_request(error.to_string()))?;
             let Some(revision) = revision else {
                 self.at_least(None).await?;
-                return Ok(page_of(resource.cache(), &query, None, Some(&after), options.limit).0);
+                return Ok(page_of(resource.cache(), query, None, Some(&after), options.limit).0);
             };
-            return self.page(resource, &query, revision, Some(&after), options.limit).await;
+            return self.page(resource, query, revision, Some(&after), options.limit).await;
         }
         if let (Some(revision), Some(RevisionMatch::Exact)) = (options.revision, options.revision_match) {
-            return self.page(resource, &query, revision, None, options.limit).await;
+            return self.page(resource, query, revision, None, options.limit).await;
         }
         self.at_least(options.revision).await?;
         let cache = resource.cache();
         if options.limit == 0 {
             let revision = cache.revision();
-            let objects = cache.list(&query);
+            let objects = cache.list(query);
             return Ok(ObjectList { objects, revision, continue_token: None, remaining: None });
         }
-        Ok(page_of(cache, &query, None, None, options.limit).0)
+        Ok(page_of(cache, query, None, None, options.limit).0)
     }
 
     /// A part of a list as it was at a revision: from the cache if nothing has changed since, else from history.
@@ -203,8 +217,9 @@ pub(super) fn query(
         Some(conversion) => fields.map(|fields| stored_fields(conversion, &fields)).transpose()?,
         None => fields,
     };
+    let selectable = selectable(resource);
     let unknown = |path: &str| {
-        Status::bad_request(match resource.fields.is_empty() {
+        Status::bad_request(match selectable.is_empty() {
             true => format!(
                 "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
             ),
@@ -212,14 +227,18 @@ pub(super) fn query(
         })
     };
     // Of kinds without namespaces those that say by which fields they are selected say nothing of a namespace.
-    let nowhere = !resource.is_namespaced() && !resource.fields.is_empty();
+    let nowhere = !resource.is_namespaced() && !selectable.is_empty();
     let by_namespace = fields.iter().flat_map(FieldSelector::requirements);
     if nowhere && by_namespace.into_iter().any(|requirement| requirement.path == "metadata.namespace") {
         return Err(unknown("metadata.namespace"));
     }
-    let known = fields.map(|fields| resource.fields.known(fields)).transpose();
+    let known = fields.map(|fields| selectable.known(fields)).transpose();
     let fields = known.map_err(|field| unknown(&field.path))?;
     Ok(Query { namespace: target.namespace.clone(), labels, fields })
+}
+
+fn selectable(resource: &Resource) -> &IndexedFields {
+    resource.selectable.as_ref().unwrap_or(&resource.fields)
 }
 
 /// The fields of a served version by their names in the stored one.

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::caches::Open;
 use super::convert;
 use super::read::query;
+use super::spoken::Spoken;
 use super::{Server, stopped};
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
 use crate::api::{Resource, Status};
@@ -33,7 +34,8 @@ impl Server {
             Some(name) => Some(named(options.fields, name)?),
             None => options.fields,
         };
-        let query = query(resource, target, options.labels, fields)?;
+        let mut query = query(resource, target, options.labels, fields)?;
+        let spoken = Spoken::of(resource, &mut query)?;
         let cache = resource.cache().clone();
         let after = options.after.filter(|after| *after > Revision::ZERO);
         let wants_initial = options.initial_events == Some(true);
@@ -42,10 +44,10 @@ impl Server {
         let mut waiting = VecDeque::new();
         let following = if from_start {
             let (objects, following) = cache.list_and_follow(&query);
-            waiting.extend(objects.into_iter().map(WatchEvent::Added));
+            waiting.extend(objects.into_iter().map(WatchEvent::Added).map(Told::from));
             if wants_initial && options.bookmarks {
                 let revision = following.after();
-                waiting.push_back(WatchEvent::Bookmark { revision, initial_events_end: true });
+                waiting.push_back(WatchEvent::Bookmark { revision, initial_events_end: true }.into());
             }
             following
         } else {
@@ -66,7 +68,7 @@ impl Server {
         let (bookmarks, clock) = (options.bookmarks, Arc::clone(&self.clock));
         let stop = self.stop.clone();
         let watch = Watch { query, cache, following, waiting, bookmarks, last_bookmark, clock, stop };
-        Ok(convert::watch(resource, stream::unfold(Some(watch), Watch::step).boxed()))
+        Ok(convert::watch(resource, spoken, stream::unfold(Some(watch), Watch::step)))
     }
 
     /// What the store remembers of a time that the log no longer keeps, up to now.
@@ -75,7 +77,7 @@ impl Server {
         resource: &Resource,
         query: &Query,
         after: Revision,
-    ) -> Result<(Vec<WatchEvent>, Revision), Status> {
+    ) -> Result<(Vec<Told>, Revision), Status> {
         let until = self.caches.revision();
         // All keys, not the kind's alone: so there is a batch at every revision, and this knows when it is done.
         let store = self.store()?;
@@ -108,7 +110,7 @@ struct Watch {
     query: Query,
     cache: Cache,
     following: Following,
-    waiting: VecDeque<WatchEvent>,
+    waiting: VecDeque<Told>,
     bookmarks: bool,
     /// When the last one is sent, before the caller stops listening.
     last_bookmark: Option<Timestamp>,
@@ -119,7 +121,7 @@ struct Watch {
 
 impl Watch {
     /// One item of the stream; an error is the last. The stream ends, as Kubernetes' do, when the kind is served no more.
-    async fn step(watch: Option<Self>) -> Option<(Result<WatchEvent, Status>, Option<Self>)> {
+    async fn step(watch: Option<Self>) -> Option<(Result<Told, Status>, Option<Self>)> {
         let mut watch = watch?;
         let stop = watch.stop.clone();
         match stop.run_until_cancelled(watch.next()).await {
@@ -137,7 +139,7 @@ impl Watch {
     }
 
     /// The next event; `None` when there will be no more.
-    async fn next(&mut self) -> Result<Option<WatchEvent>, TooOld> {
+    async fn next(&mut self) -> Result<Option<Told>, TooOld> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Ok(Some(event));
@@ -150,7 +152,7 @@ impl Watch {
                 () = self.clock.sleep(pause), if self.bookmarks => {
                     self.last_bookmark = self.last_bookmark.filter(|last| *last > self.clock.now());
                     let revision = self.following.seen();
-                    return Ok(Some(WatchEvent::Bookmark { revision, initial_events_end: false }));
+                    return Ok(Some(WatchEvent::Bookmark { revision, initial_events_end: false }.into()));
                 }
             };
             if let Some(event) = shown(&self.query, &event) {
@@ -160,20 +162,37 @@ impl Watch {
     }
 }
 
+/// An event of a watch before anything is converted.
+pub(super) struct Told {
+    pub(super) event: WatchEvent,
+    /// The object before it changed.
+    pub(super) before: Option<Arc<Entry>>,
+}
+
+impl From<WatchEvent> for Told {
+    fn from(event: WatchEvent) -> Self {
+        Self { event, before: None }
+    }
+}
+
 /// What a watcher with this query sees of an event: an object that comes to match is added, one that ceases to is
 /// deleted, as it was when it still matched, under the revision of the change.
-fn shown(query: &Query, event: &Event) -> Option<WatchEvent> {
+fn shown(query: &Query, event: &Event) -> Option<Told> {
     let object = &event.object;
-    match &event.kind {
+    let told = match &event.kind {
         EventKind::Added => query.matches(object).then(|| WatchEvent::Added(Arc::clone(object))),
         EventKind::Deleted => query.matches(object).then(|| WatchEvent::Deleted(Arc::clone(object))),
         EventKind::Modified(previous) => match (query.matches(previous), query.matches(object)) {
             (false, false) => None,
             (false, true) => Some(WatchEvent::Added(Arc::clone(object))),
-            (true, true) => Some(WatchEvent::Modified(Arc::clone(object))),
+            (true, true) => {
+                let event = WatchEvent::Modified(Arc::clone(object));
+                return Some(Told { event, before: Some(Arc::clone(previous)) });
+            }
             (true, false) => Some(WatchEvent::Deleted(Arc::new(previous.at(object.revision())))),
         },
-    }
+    };
+    told.map(Told::from)
 }
 
 fn history_event(

@@ -121,23 +121,25 @@ impl Frontend {
             Stream::PortForward => {
                 let ports = query.get("ports").map(|_| port_forward::ports(query)).transpose()?;
                 let fields = ports.map(|ports| ("ports".to_owned(), json!(ports)));
-                let warnings = self.judged(permit, stream, fields.into_iter().collect()).await?;
+                let warnings =
+                    self.judged(permit.user(), permit.target(), stream, fields.into_iter().collect()).await?;
                 return Ok(warned(self.forward(asking, target, query).await?, &warnings));
             }
             _ => return Err(Status::method_not_allowed()),
         };
-        let warnings = self.judged(permit, stream, running.options(query)).await?;
+        let warnings = self.judged(permit.user(), permit.target(), stream, running.options(query)).await?;
         Ok(warned(self.run(asking, target, query, running).await?, &warnings))
     }
 
     /// Has a connection judged that is about to be made, by those who judge writes.
     pub(crate) async fn judged(
         &self,
-        permit: &Permit<'_>,
+        user: &User,
+        target: &Target,
         stream: Stream,
         fields: Map<String, Value>,
     ) -> Result<Vec<String>, Status> {
-        self.server().admit_connection(permit.user(), permit.target(), stream, fields).await
+        self.server().admit_connection(user, target, stream, fields).await
     }
 
     /// As whom the server itself looks up where something is: the client was asked for its rights already.

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::header::{HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
-use orchestra_core::api::{Refusal, Service as _, Status, User, Verb};
+use orchestra_core::api::{Refusal, Service as _, Status, Stream, User, Verb};
 use tokio_util::sync::CancellationToken;
 
-use super::{Asking, Frontend, Sender, not_found};
+use super::{Asking, Frontend, Sender, connect, not_found};
 use crate::audit::{Recording, Sent};
 use crate::auth::authenticate;
 use crate::body::{Bounds, Payload};
@@ -237,16 +237,7 @@ impl Frontend {
             record.decided(true, permit.reason());
             record.took("authorization", began.elapsed());
             let answer = record.noting(self.resource(asking, permit, rest, payload)).await;
-            return Ok(match answer {
-                Ok(answer) => answer.unwrap_or_else(|| self.nowhere(call)),
-                Err(status) => {
-                    record.failed(&status);
-                    let mut failure = reply::failure(&status, call.wanted());
-                    let warnings = status.warnings().iter().map(String::as_str);
-                    reply::warn(&mut failure, call.deprecation().into_iter().chain(warnings));
-                    failure
-                }
-            });
+            return Ok(self.told(asking, answer));
         }
         if call.route == Route::Explain {
             // Each of the reads is authorized by itself, as there is nothing to see beside what they see.
@@ -261,7 +252,29 @@ impl Frontend {
         let reason = self.server.authorize(user, call.access()).await;
         record.decided(true, &reason.inspect_err(|refusal| refused(record, refusal))?);
         record.took("authorization", began.elapsed());
+        if let Route::Resource { target, rest, .. } = &call.route
+            && call.row.as_ref().and_then(|row| connect::asked_for(row, target)) == Some(Stream::Proxy)
+        {
+            // A method that does nothing to an object, such as OPTIONS, is passed on as any other.
+            let answer = record.noting(self.passed_behind(asking, target, rest, payload)).await;
+            return Ok(self.told(asking, answer.map(Some)));
+        }
         Ok(self.path(asking).await?.unwrap_or_else(|| self.nowhere(call)))
+    }
+
+    /// What is answered of a resource.
+    fn told(&self, asking: &Asking<'_>, answer: Result<Option<Response<Body>>, Status>) -> Response<Body> {
+        let Asking { call, record, .. } = *asking;
+        match answer {
+            Ok(answer) => answer.unwrap_or_else(|| self.nowhere(call)),
+            Err(status) => {
+                record.failed(&status);
+                let mut failure = reply::failure(&status, call.wanted());
+                let warnings = status.warnings().iter().map(String::as_str);
+                reply::warn(&mut failure, call.deprecation().into_iter().chain(warnings));
+                failure
+            }
+        }
     }
 
     /// The answer at a path that leads nowhere. Below what Kubernetes serves by itself it is a `Status`, as of a resource

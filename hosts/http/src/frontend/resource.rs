@@ -61,11 +61,7 @@ impl Frontend {
             return Ok(None);
         }
         if connect::asked_for(resource, &target) == Some(Stream::Proxy) && !call.is_watch() {
-            // What is below it, and with which methods, is for whom it is passed on to.
-            let path = Some(rest).filter(|rest| !rest.is_empty());
-            let path = path.map(|rest| ("path".to_owned(), rest.into()));
-            self.judged(&permit, Stream::Proxy, path.into_iter().collect()).await?;
-            return self.proxy(asking, &target, payload).await.map(Some);
+            return self.passed_behind(asking, &target, rest, payload).await.map(Some);
         }
         if !rest.is_empty() {
             return Err(Status::no_such_resource());
@@ -98,6 +94,25 @@ impl Frontend {
         let form = call.accepted()?.0;
         let answer = self.server.perform(permit, operation).await?;
         self.write(asking, resource, &target, form, &answer).await.map(Some)
+    }
+
+    /// Passes on what is permitted to what is behind an object. What is below it, and with which methods, is for whom it is
+    /// passed on to.
+    pub(super) async fn passed_behind<B>(
+        &self,
+        asking: &Asking<'_>,
+        target: &Target,
+        rest: &str,
+        payload: &mut Payload<B>,
+    ) -> Result<Response<Body>, Status>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let path = Some(rest).filter(|rest| !rest.is_empty());
+        let path = path.map(|rest| ("path".to_owned(), rest.into()));
+        self.judged(asking.user, target, Stream::Proxy, path.into_iter().collect()).await?;
+        self.proxy(asking, target, payload).await
     }
 
     async fn write(

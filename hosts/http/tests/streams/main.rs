@@ -7,5 +7,6 @@ mod agent;
 mod browser;
 mod leaving;
 mod many;
+mod methods;
 mod slow;
 mod world;

@@ -1,7 +1,7 @@
 //! Log files in the format of the Container Runtime Interface, as a container runtime writes them and this one's own shim does.
 //!
 //! A line is `<time> <stdout|stderr> <F|P> <text>`: `P` when the text goes on in the next entry of its stream, because
-//! the line is long. A file that has reached its size is renamed with the time, and the oldest is dropped.
+//! the line is long, or when nothing comes after it and it was not ended by a newline. A file that has reached its size is renamed with the time, and the oldest is dropped.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
@@ -55,10 +55,10 @@ impl Writer {
         while let Some(newline) = bytes.iter().position(|byte| *byte == b'\n') {
             pending.extend_from_slice(&bytes[..newline]);
             bytes = &bytes[newline + 1..];
-            append(&mut entries, stream, pending, now, true);
+            append(&mut entries, stream, pending, now, Some('F'));
         }
         pending.extend_from_slice(bytes);
-        append(&mut entries, stream, pending, now, false);
+        append(&mut entries, stream, pending, now, None);
         self.write(&entries, now)
     }
 
@@ -68,7 +68,7 @@ impl Writer {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let pending = &mut self.pending[stream as usize];
             if !pending.is_empty() {
-                append(&mut entries, stream, pending, now, true);
+                append(&mut entries, stream, pending, now, Some('P'));
             }
         }
         self.write(&entries, now)
@@ -120,8 +120,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Appends what is pending as entries; all of it when the line is complete, else only what is too long to wait.
-fn append(entries: &mut Vec<u8>, stream: Stream, pending: &mut Vec<u8>, now: Timestamp, complete: bool) {
+/// Appends what is pending as entries: all of it, the last with the tag `end`, or only what is too long to wait.
+fn append(entries: &mut Vec<u8>, stream: Stream, pending: &mut Vec<u8>, now: Timestamp, end: Option<char>) {
     let name = if stream == Stream::Stdout { "stdout" } else { "stderr" };
     let mut entry = |tag: char, text: &[u8]| {
         entries.extend_from_slice(format!("{now:.9} {name} {tag} ").as_bytes());
@@ -133,8 +133,8 @@ fn append(entries: &mut Vec<u8>, stream: Stream, pending: &mut Vec<u8>, now: Tim
         entry('P', &text[..MAX_ENTRY]);
         text = &text[MAX_ENTRY..];
     }
-    if complete {
-        entry('F', text);
+    if let Some(tag) = end {
+        entry(tag, text);
         pending.clear();
     } else {
         let rest = text.len();
@@ -234,7 +234,7 @@ mod tests {
         2026-01-01T00:00:01.000000005Z stderr F oops
         2026-01-01T00:00:02.000000005Z stdout F two
         2026-01-01T00:00:02.000000005Z stdout F 
-        2026-01-01T00:00:03.000000005Z stdout F three
+        2026-01-01T00:00:03.000000005Z stdout P three
         ");
     }
 
@@ -252,6 +252,22 @@ mod tests {
         assert_eq!(entries.len(), 4);
         let ends: Vec<bool> = entries.iter().map(|entry| entry.ends_with(b"\n")).collect();
         assert_eq!(ends, [true, false, false, true]);
+        let (starts, end) = line_starts(&path).unwrap();
+        assert_eq!((starts.len(), end), (2, text.len() as u64));
+    }
+
+    #[test]
+    fn what_ends_without_a_newline_is_read_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0.log");
+        let mut writer = Writer::open(&path, MAX_SIZE).unwrap();
+        writer.take(Stream::Stdout, b"one\ntwo", at(0)).unwrap();
+        writer.finish(at(1)).unwrap();
+        writer.finish(at(2)).unwrap();
+        let text = fs::read(&path).unwrap();
+        let entries: Vec<Bytes> = text.split(|byte| *byte == b'\n').filter_map(parse).collect();
+        let ends: Vec<&[u8]> = entries.iter().map(|entry| &entry[entry.len() - 4..]).collect();
+        assert_eq!(ends, [b"one\n".as_slice(), b" two"]);
         let (starts, end) = line_starts(&path).unwrap();
         assert_eq!((starts.len(), end), (2, text.len() as u64));
     }

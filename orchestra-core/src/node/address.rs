@@ -34,6 +34,7 @@ pub(super) async fn attach(
 ) -> Result<(), NetworkError> {
     if is_on_host_network(pod) {
         memory.attached = Some((sandbox.id.clone(), ctx.facts.host_ips.clone()));
+        write_hosts_file(ctx, pod, spec, memory).await;
         return Ok(());
     }
     // Not while the agent looks for addresses that nobody uses: this one would seem to be one of them.
@@ -65,7 +66,15 @@ async fn write_hosts_file(ctx: &Context, pod: &Pod, spec: &PodSpec, memory: &mut
         return;
     }
     let reference = pod_ref(pod);
-    let text = translate::hosts_file(&reference, spec, &addresses(ctx, pod, memory), &ctx.config.dns.domain);
+    let text = if is_on_host_network(pod) {
+        let machine = ctx.volumes.hosts_file().await.unwrap_or_else(|error| {
+            tracing::warn!(pod = %reference, %error, "the machine's hosts file cannot be read");
+            String::new()
+        });
+        translate::machine_hosts_file(&machine, spec)
+    } else {
+        translate::hosts_file(&reference, spec, &addresses(ctx, pod, memory), &ctx.config.dns.domain)
+    };
     let file = PodFile { name: "etc-hosts", content: text.as_bytes(), mode: 0o644, replace: true };
     match ctx.volumes.pod_file(&reference, &file).await {
         Ok(path) => memory.hosts_file = Some(path),

@@ -225,6 +225,10 @@ impl VolumeHost for FakeHost {
         Ok(Self::path(pod, file.name))
     }
 
+    async fn hosts_file(&self) -> Result<String, HostError> {
+        Ok("127.0.0.1\tmachine\n".to_owned())
+    }
+
     async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError> {
         let found =
             self.lock().pod_files.get(&(pod.uid.clone(), name.to_owned())).cloned().unwrap_or_default();

@@ -88,6 +88,11 @@ pub trait VolumeHost: Send + Sync + 'static {
     /// A file of the pod's own that containers mount: `etc-hosts`, or an empty termination message.
     async fn pod_file(&self, pod: &PodRef, file: &PodFile<'_>) -> Result<PathBuf, HostError>;
 
+    /// The machine's own hosts file, of which pods on its network see a copy.
+    async fn hosts_file(&self) -> Result<String, HostError> {
+        Ok(String::new())
+    }
+
     /// The first `most` bytes of a file of [`pod_file`](VolumeHost::pod_file), empty when it is not there.
     async fn read_pod_file(&self, pod: &PodRef, name: &str, most: usize) -> Result<Vec<u8>, HostError>;
 

@@ -125,6 +125,18 @@ pub fn hosts_file(pod: &PodRef, spec: &PodSpec, ips: &[IpAddr], domain: &str) ->
     for ip in ips {
         text.push_str(&format!("{ip}\t{}{hostname}\n", full.as_deref().unwrap_or_default()));
     }
+    add_aliases(&mut text, spec);
+    text
+}
+
+/// The hosts file of a pod on the machine's network: the machine's own, and the pod's aliases.
+pub fn machine_hosts_file(machine: &str, spec: &PodSpec) -> String {
+    let mut text = format!("# Kubernetes-managed hosts file (host network).\n{machine}");
+    add_aliases(&mut text, spec);
+    text
+}
+
+fn add_aliases(text: &mut String, spec: &PodSpec) {
     let aliases = spec.host_aliases.as_deref().unwrap_or_default();
     if !aliases.is_empty() {
         text.push_str("\n# Entries added by HostAliases.\n");
@@ -136,7 +148,6 @@ pub fn hosts_file(pod: &PodRef, spec: &PodSpec, ips: &[IpAddr], domain: &str) ->
             alias.hostnames.as_deref().unwrap_or_default().join("\t")
         ));
     }
-    text
 }
 
 fn dns_config(spec: &PodSpec, namespace: &str, cluster: &ClusterDns) -> Option<DnsConfig> {
@@ -411,6 +422,16 @@ mod tests {
         );
         assert!(text.contains("\n10.1.0.5\tweb.db.shop.svc.cluster.local\tweb\n"), "{text}");
         assert!(text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\tfoo\tbar\n"), "{text}");
+    }
+
+    #[test]
+    fn on_the_machines_network_the_hosts_are_the_machines() {
+        let pod = pod(json!({"hostNetwork": true, "containers": [],
+            "hostAliases": [{"ip": "1.2.3.4", "hostnames": ["foo"]}]}));
+        let text = machine_hosts_file("127.0.0.1\tmachine\n", pod.spec.as_ref().unwrap());
+        let expected = "# Kubernetes-managed hosts file (host network).\n127.0.0.1\tmachine\n\n\
+                        # Entries added by HostAliases.\n1.2.3.4\tfoo\n";
+        assert_eq!(text, expected);
     }
 
     #[test]

@@ -36,6 +36,8 @@ mod usage;
 
 /// What the link to the current set of files is called.
 const DATA: &str = "..data";
+/// How much of the machine's hosts file is read.
+const MOST_HOSTS: u64 = 1 << 20;
 /// The permissions of the folders above volumes.
 const PRIVATE: u32 = 0o750;
 
@@ -271,6 +273,20 @@ impl VolumeHost for Volumes {
             this.place(&pod, "files")?;
             write_pod_file(&path, &content, mode, replace).map_err(|error| io_error(&path, error))?;
             Ok(path)
+        })
+        .await
+    }
+
+    async fn hosts_file(&self) -> Result<String, HostError> {
+        blocking(|| {
+            let path = Path::new("/etc/hosts");
+            let mut content = Vec::new();
+            let read = fs::File::open(path)
+                .and_then(|file| io::Read::read_to_end(&mut io::Read::take(file, MOST_HOSTS), &mut content));
+            match read {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(path, error)),
+                _ => Ok(String::from_utf8_lossy(&content).into_owned()),
+            }
         })
         .await
     }

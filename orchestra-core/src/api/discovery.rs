@@ -141,12 +141,16 @@ impl<'k> Discovery<'k> {
             .collect();
         resources.sort_by(|left, right| left["name"].as_str().cmp(&right["name"].as_str()));
         (!resources.is_empty()).then(|| {
-            json!({
+            let mut list = json!({
                 "kind": "APIResourceList",
-                "apiVersion": "v1",
                 "groupVersion": api_version(group, version),
                 "resources": resources,
-            })
+            });
+            // The first group's lists have had no version of their own since before there were others.
+            if !group.is_empty() {
+                list["apiVersion"] = "v1".into();
+            }
+            list
         })
     }
 
@@ -253,12 +257,13 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
 }
 
 /// Adds the names by which a kind is asked for together with others, or in short. Only the group that it is stored in
-/// has them: `kubectl` warns of short names that two groups have, and would list the objects of a category twice.
+/// has categories: `kubectl` would list their objects twice.
 fn add_names(entry: &mut Value, row: &Resource, group: &str) {
-    for (field, names) in [("shortNames", &row.short_names), ("categories", &row.categories)] {
-        if !names.is_empty() && group == &*row.id.group {
-            entry[field] = json!(names);
-        }
+    if !row.short_names.is_empty() {
+        entry["shortNames"] = json!(row.short_names);
+    }
+    if !row.categories.is_empty() && group == &*row.id.group {
+        entry["categories"] = json!(row.categories);
     }
 }
 
@@ -306,8 +311,11 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
 }
 
 fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
-    let kind =
-        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Kubernetes leaves out a group and version that are those of the list, but for custom kinds.
+    let kind = |of: &str, at: &str, kind: &str| match (of, at) == (group, version) && !row.custom {
+        true => json!({"group": "", "version": "", "kind": kind}),
+        false => json!({"group": of, "version": at, "kind": kind}),
+    };
     let mut entry = json!({
         "resource": row.id.resource,
         "responseKind": kind(group, version, &row.kind),
@@ -411,6 +419,26 @@ mod tests {
             json!(["create", "delete", "get", "list", "patch", "update", "watch"])
         );
         assert!(verbs("services").as_array().unwrap().contains(&"deletecollection".into()));
+    }
+
+    #[test]
+    fn versions_are_told_where_kubernetes_tells_them() {
+        let kinds = crate::objects::builtin();
+        let discovery = Discovery::new(&kinds);
+        assert_eq!(discovery.resources("", "v1").unwrap().get("apiVersion"), None);
+        assert_eq!(
+            discovery.resources("events.k8s.io", "v1").unwrap()["resources"][0]["shortNames"][0],
+            "ev"
+        );
+        let aggregated = discovery.aggregated_version("apps", "v1");
+        let entries = aggregated["resources"].as_array().unwrap();
+        let deployments = entries.iter().find(|entry| entry["resource"] == "deployments").unwrap();
+        let own = json!({"group": "", "version": "", "kind": "Deployment"});
+        let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+        assert_eq!(deployments["responseKind"], own);
+        let below = deployments["subresources"].as_array().unwrap();
+        assert_eq!(below[0]["responseKind"], scale);
+        assert_eq!(below[1]["responseKind"], own);
     }
 
     #[test]

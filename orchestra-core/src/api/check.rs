@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Serialize;
 use serde_json::Value;
@@ -137,22 +137,35 @@ pub(crate) fn selector(errors: &mut Errors, path: &Path, selector: &LabelSelecto
     labels(errors, &path.child("matchLabels"), selector.match_labels.as_ref());
     for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
         let path = path.child("matchExpressions").index(index);
-        let values = expression.values.as_deref().unwrap_or_default();
-        match expression.operator.as_str() {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
-                &path.child("values"),
-                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-            ),
-            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
-            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        let LabelSelectorRequirement { operator, values, .. } = expression;
+        if !operator_values(errors, &path, operator, values.as_deref().unwrap_or_default()) {
+            errors.invalid(&path.child("operator"), operator.as_str(), "not a valid selector operator");
         }
-        say(errors, &path.child("key"), &expression.key, names::qualified(&expression.key));
-        for (index, value) in values.iter().enumerate() {
-            say(errors, &path.child("values").index(index), value, names::label_value(value));
+        key_and_values(errors, &path, expression);
+    }
+}
+
+/// The values that an operator of a requirement takes; `false` if there is no such operator.
+pub(crate) fn operator_values(errors: &mut Errors, path: &Path, operator: &str, values: &[String]) -> bool {
+    match operator {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
         }
+        "Exists" | "DoesNotExist" if !values.is_empty() => errors.forbidden(
+            &path.child("values"),
+            "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+        ),
+        "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+        _ => return false,
+    }
+    true
+}
+
+/// The label that a requirement is about, and what it may be.
+pub(crate) fn key_and_values(errors: &mut Errors, path: &Path, requirement: &LabelSelectorRequirement) {
+    say(errors, &path.child("key"), &requirement.key, names::qualified(&requirement.key));
+    for (index, value) in requirement.values.iter().flatten().enumerate() {
+        say(errors, &path.child("values").index(index), value, names::label_value(value));
     }
 }
 

@@ -6,9 +6,9 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::FieldSelectorRequirement;
 use serde_json::{Value, json};
 
-use crate::api::Target;
 use crate::api::access::AccessRequest;
 use crate::api::field::{Errors, Path, Shown};
+use crate::api::{Target, check};
 use crate::meta::Object;
 use crate::selector::{FieldOperator, FieldRequirement, FieldSelector, Selector};
 
@@ -36,13 +36,30 @@ impl Asked<'_> {
     pub(super) fn check_selectors(&self, errors: &mut Errors) {
         let Some(resource) = self.resource else { return };
         let path = Path::new("spec.resourceAttributes");
+        // Operators that are not known here may be those of a newer server, which asks for one of its users.
         if let Some(FieldSelectorAttributes { raw_selector, requirements }) = &resource.field_selector {
-            let some = requirements.as_ref().is_some_and(|list| !list.is_empty());
-            one_form(&path.child("fieldSelector"), raw_selector.as_deref(), some, errors);
+            let path = path.child("fieldSelector");
+            let requirements = requirements.as_deref().unwrap_or_default();
+            one_form(&path, raw_selector.as_deref(), !requirements.is_empty(), errors);
+            for (index, requirement) in requirements.iter().enumerate() {
+                let path = path.child("requirements").index(index);
+                if requirement.key.is_empty() {
+                    errors.required(&path.child("key"), "must be specified");
+                }
+                let values = requirement.values.as_deref().unwrap_or_default();
+                check::operator_values(errors, &path, &requirement.operator, values);
+            }
         }
         if let Some(LabelSelectorAttributes { raw_selector, requirements }) = &resource.label_selector {
-            let some = requirements.as_ref().is_some_and(|list| !list.is_empty());
-            one_form(&path.child("labelSelector"), raw_selector.as_deref(), some, errors);
+            let path = path.child("labelSelector");
+            let requirements = requirements.as_deref().unwrap_or_default();
+            one_form(&path, raw_selector.as_deref(), !requirements.is_empty(), errors);
+            for (index, requirement) in requirements.iter().enumerate() {
+                let path = path.child("requirements").index(index);
+                let values = requirement.values.as_deref().unwrap_or_default();
+                check::operator_values(errors, &path, &requirement.operator, values);
+                check::key_and_values(errors, &path, requirement);
+            }
         }
     }
 
@@ -178,4 +195,39 @@ fn shown_metadata(meta: &Value) -> Shown {
         Some((field, shown))
     };
     Shown::object(ORDER.into_iter().filter_map(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requirements_of_selectors_are_checked_but_for_their_operators() {
+        let asked = |selectors: Value| {
+            let resource: ResourceAttributes = serde_json::from_value(selectors).unwrap();
+            let mut errors = Errors::new();
+            Asked { resource: Some(&resource), path: None }.check_selectors(&mut errors);
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let fields = json!([
+            {"key": "", "operator": "In"},
+            {"key": "a", "operator": "Exists", "values": ["b"]},
+            {"key": "a", "operator": "Newer", "values": ["b"]},
+        ]);
+        let path = "spec.resourceAttributes.fieldSelector.requirements";
+        let wrong = [
+            format!("{path}[0].key: Required value: must be specified"),
+            format!("{path}[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"),
+            format!(
+                "{path}[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            ),
+        ];
+        assert_eq!(asked(json!({"fieldSelector": {"requirements": fields}})), wrong);
+        let labels = json!([{"key": "a b", "operator": "Newer", "values": ["c d"]}]);
+        let found = asked(json!({"labelSelector": {"requirements": labels}}));
+        let path = "spec.resourceAttributes.labelSelector.requirements[0]";
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with(&format!("{path}.key: Invalid value: \"a b\"")), "{found:?}");
+        assert!(found[1].starts_with(&format!("{path}.values[0]: Invalid value: \"c d\"")), "{found:?}");
+    }
 }

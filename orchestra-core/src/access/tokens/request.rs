@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest};
+use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -118,17 +119,19 @@ impl Responder for TokenRequests {
     async fn respond(&self, question: &Question<'_>, body: Value) -> Result<Value, Status> {
         let target = question.target;
         let (namespace, name) = target.namespace.as_deref().zip(target.name.as_deref()).unwrap_or_default();
-        let account = self.find::<ServiceAccount>(Some(namespace), name)?;
-        let request = read(body)?;
-        check(&request, namespace, name)?;
-        let spec = request.spec.unwrap_or_default();
-        let mut objects =
-            Objects { namespace: namespace.to_owned(), account: Bound::of(&account), ..Objects::default() };
+        let TokenRequest { mut metadata, spec, .. } = read(body)?;
+        check_metadata(&metadata, namespace, name)?;
+        let account = Bound::of(&*self.find::<ServiceAccount>(Some(namespace), name)?);
+        check_uid(&metadata, &account)?;
+        let spec = spec.unwrap_or_default();
+        check(&spec)?;
+        check_node(&self.caches, question.user, namespace, &spec)
+            .map_err(|why| Status::forbidden(&question.resource.id, name, why))?;
+        metadata.uid = Some(account.uid.clone());
+        let mut objects = Objects { namespace: namespace.to_owned(), account, ..Objects::default() };
         if let Some(reference) = &spec.bound_object_ref {
             self.bind(&mut objects, reference)?;
         }
-        check_node(&self.caches, question.user, namespace, &spec)
-            .map_err(|why| Status::forbidden(&question.resource.id, name, why))?;
         let audiences = spec.audiences.filter(|given| !given.is_empty());
         let audiences = audiences.unwrap_or_else(|| vec![API_AUDIENCE.to_owned()]);
         let seconds = spec.expiration_seconds.unwrap_or(DEFAULT_SECONDS);
@@ -143,15 +146,14 @@ impl Responder for TokenRequests {
         let token = sign(&*self.keys, &claims::issued(&objects, &terms))?;
         let ends = now.checked_add(Duration::from_secs(seconds.unsigned_abs())).unwrap_or(Timestamp::MAX);
         let text = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        metadata.name = Some(name.to_owned());
+        metadata.namespace = Some(namespace.to_owned());
+        let mut metadata = json!(metadata);
+        metadata["creationTimestamp"] = text(now).into();
         Ok(json!({
             "kind": KIND,
             "apiVersion": format!("{GROUP}/v1"),
-            "metadata": {
-                "name": name,
-                "namespace": namespace,
-                "uid": random_uid(&*self.clock).as_str(),
-                "creationTimestamp": text(now),
-            },
+            "metadata": metadata,
             "spec": {
                 "audiences": audiences,
                 "expirationSeconds": seconds,
@@ -177,24 +179,41 @@ fn read(body: Value) -> Result<TokenRequest, Status> {
     })
 }
 
-fn check(request: &TokenRequest, namespace: &str, name: &str) -> Result<(), Status> {
+/// What is asked for is a token of the account that is asked.
+fn check_metadata(metadata: &ObjectMeta, namespace: &str, name: &str) -> Result<(), Status> {
+    let other = |given: &Option<String>, wanted: &str| {
+        given.clone().filter(|given| !given.is_empty() && given != wanted)
+    };
+    if other(&metadata.namespace, namespace).is_some() {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let Some(given) = other(&metadata.name, name) else { return Ok(()) };
     let mut errors = Errors::new();
-    let same = [
-        ("name", &request.metadata.name, name, "must match the service account name if specified"),
-        (
-            "namespace",
-            &request.metadata.namespace,
-            namespace,
-            "must match the service account namespace if specified",
-        ),
-    ];
-    for (field, given, wanted, why) in same {
-        if let Some(given) = given.as_deref().filter(|given| !given.is_empty() && *given != wanted) {
-            errors.invalid(&Path::new("metadata").child(field), given, why);
+    let why = "must match the service account name if specified";
+    errors.invalid(&Path::new("metadata.name"), given, why);
+    Err(Status::invalid(GROUP, KIND, name, &errors))
+}
+
+/// Who knows the account by its uid is given no token of another that has its name since.
+fn check_uid(metadata: &ObjectMeta, account: &Bound) -> Result<(), Status> {
+    match metadata.uid.as_deref().filter(|given| !given.is_empty() && *given != account.uid) {
+        None => Ok(()),
+        Some(given) => {
+            let why = format!(
+                "the UID in the token request ({given}) does not match the UID of the service account ({})",
+                account.uid
+            );
+            Err(Status::conflict(&GroupResource::new(GROUP, KIND), &account.name, why))
         }
     }
+}
+
+fn check(spec: &TokenRequestSpec) -> Result<(), Status> {
+    let mut errors = Errors::new();
     let path = Path::new("spec.expirationSeconds");
-    match request.spec.as_ref().and_then(|spec| spec.expiration_seconds) {
+    match spec.expiration_seconds {
         Some(given) if given < SHORTEST => {
             errors.invalid(&path, given, "may not specify a duration less than 10 minutes");
         }

@@ -150,6 +150,36 @@ async fn requests_that_cannot_be_are_refused_in_kubernetes_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_is_for_the_account_that_it_names() {
+    let world = World::new().await;
+    let uid = world.uid::<ServiceAccount>("s");
+    let ask = async |metadata: Value| world.ask_as(&User::admin(), "s", json!({"metadata": metadata})).await;
+    let given = json!({"name": "s", "uid": uid, "labels": {"a": "b"}});
+    let granted = ask(given).await.unwrap();
+    assert_eq!(granted["metadata"]["uid"], uid);
+    assert_eq!(granted["metadata"]["namespace"], "default");
+    assert_eq!(granted["metadata"]["labels"]["a"], "b");
+    assert_eq!(ask(json!({})).await.unwrap()["metadata"]["uid"], uid);
+    let why = "must match the service account name if specified";
+    let of_another = format!(
+        "TokenRequest.authentication.k8s.io \"s\" is invalid: metadata.name: Invalid value: \"t\": {why}"
+    );
+    let elsewhere = "the namespace of the provided object does not match the namespace sent on the request";
+    let other_life = format!(
+        "Operation cannot be fulfilled on TokenRequest.authentication.k8s.io \"s\": the UID in the token request (u) \
+         does not match the UID of the service account ({uid})"
+    );
+    for (metadata, code, message) in [
+        (json!({"name": "t"}), 422, &*of_another),
+        (json!({"namespace": "elsewhere"}), 400, elsewhere),
+        (json!({"uid": "u"}), 409, &*other_life),
+    ] {
+        let refused = ask(metadata).await.unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (code, message));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_asks_only_for_its_own_pods() {
     let world = World::new().await;
     let node = User::named("system:node:n").in_group("system:nodes");

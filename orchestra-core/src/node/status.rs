@@ -54,8 +54,9 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
     // Of a pod that ended before anything of it began there is nothing to say but why.
     let (init, apps) = if reporter.never_began() { Default::default() } else { (init, apps) };
     let host_network = spec.host_network == Some(true);
+    let host_ips = one_a_family(&node.host_ips);
     let pod_ips = match (&memory.attached, host_network) {
-        (Some(_), true) => node.host_ips.clone(),
+        (Some(_), true) => host_ips.clone(),
         (Some((_, ips)), false) => ips.clone(),
         (None, _) => Vec::new(),
     };
@@ -63,8 +64,8 @@ pub fn status(pod: &Pod, seen: &Observed, memory: &Memory, node: &NodeFacts, now
         phase: Some(phase.to_owned()),
         reason,
         message,
-        host_ip: node.host_ips.first().map(ToString::to_string),
-        host_ips: Some(node.host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
+        host_ip: host_ips.first().map(ToString::to_string),
+        host_ips: Some(host_ips.iter().map(|ip| HostIP { ip: ip.to_string() }).collect()),
         start_time: start_time(pod, memory).or(Some(now)).map(Time),
         qos_class: old.qos_class.clone().or_else(|| Some(qos_class(spec).as_str().to_owned())),
         observed_generation: pod.metadata.generation,
@@ -367,6 +368,17 @@ fn condition(old: &[PodCondition], new: PodCondition, now: Timestamp) -> PodCond
     let same = old.iter().find(|known| known.type_ == new.type_ && known.status == new.status);
     let since = same.and_then(|known| known.last_transition_time.clone()).unwrap_or(Time(now));
     PodCondition { last_transition_time: Some(since), ..new }
+}
+
+/// The first address of each family: no more may be said of a pod.
+fn one_a_family(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut first: Vec<IpAddr> = Vec::new();
+    for address in addresses {
+        if !first.iter().any(|held| held.is_ipv4() == address.is_ipv4()) {
+            first.push(*address);
+        }
+    }
+    first
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod resources;
 mod scheduling;
 mod security;
 mod status;
+mod status_update;
 mod update;
 mod validate;
 mod volumes;
@@ -128,7 +129,7 @@ impl Rules for PodRules {
     }
 
     fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {
-        update::validate_status(new, old, errors);
+        status_update::validate(new, old, errors);
     }
 
     fn warnings(object: &Pod) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What of a pod may change once it is made: next to nothing, because it may be running.
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, Toleration};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
 use serde_json::Value;
 
 use super::{containers, narrowed, scheduling};
@@ -170,45 +170,4 @@ fn differences(new: &Value, old: &Value) -> Vec<String> {
     let mut found = Vec::new();
     walk(&Path::new("spec"), new, old, &mut found);
     found
-}
-
-/// Says what is wrong with a new status of a pod.
-pub(super) fn validate_status(new: &Pod, old: &Pod, errors: &mut Errors) {
-    let none = PodStatus::default();
-    let (now, before) = (new.status.as_ref().unwrap_or(&none), old.status.as_ref().unwrap_or(&none));
-    let path = Path::new("status");
-    if before.qos_class.is_some() {
-        check::unchanged(errors, &path.child("qosClass"), &now.qos_class, &before.qos_class);
-    }
-    for (index, ip) in now.pod_ips.iter().flatten().enumerate() {
-        check::ip(errors, &path.child("podIPs").index(index), &ip.ip);
-    }
-    let policy = old.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
-    ended(
-        now.container_statuses.as_deref().unwrap_or_default(),
-        before.container_statuses.as_deref().unwrap_or_default(),
-        policy,
-        &path.child("containerStatuses"),
-        errors,
-    );
-}
-
-/// What has ended for good does not run again.
-fn ended(new: &[ContainerStatus], old: &[ContainerStatus], policy: &str, path: &Path, errors: &mut Errors) {
-    if policy == "Always" {
-        return;
-    }
-    let end = |container: &ContainerStatus| {
-        container.state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| ended.exit_code)
-    };
-    for (index, before) in old.iter().enumerate() {
-        let for_good = end(before).is_some_and(|code| code == 0 || policy == "Never");
-        let runs = new.iter().any(|now| now.name == before.name && end(now).is_none());
-        if for_good && runs {
-            errors.forbidden(
-                &path.index(index).child("state"),
-                "may not be transitioned to non-terminated state",
-            );
-        }
-    }
 }

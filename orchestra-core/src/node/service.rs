@@ -80,8 +80,16 @@ impl LocalNode {
     }
 
     async fn observe(&self, pod: &PodRef) -> Result<Observed, Status> {
-        let filter = Filter::owner(&self.owner).and_pod(&pod.uid);
-        Ok(Observed::new(self.runtime.list(&filter).await.map_err(|error| refused(&error))?))
+        let ours = Filter::owner(&self.owner);
+        let filter = if pod.uid.is_empty() { ours } else { ours.and_pod(&pod.uid) };
+        let mut found = self.runtime.list(&filter).await.map_err(|error| refused(&error))?;
+        if pod.uid.is_empty() {
+            // Who knows a pod by its name alone means the one that has it now.
+            found.retain(|one| (&one.meta.pod.namespace, &one.meta.pod.name) == (&pod.namespace, &pod.name));
+            let newest = found.iter().max_by_key(|one| one.created_at).map(|one| one.meta.pod.uid.clone());
+            found.retain(|one| Some(&one.meta.pod.uid) == newest.as_ref());
+        }
+        Ok(Observed::new(found))
     }
 
     /// The life whose logs are asked for.

@@ -27,8 +27,8 @@ use crate::streams::version::Version;
 /// Commands are begun by masters alone, which do not speak it.
 const NO_SPDY: [Named<Version>; 0] = [];
 
-/// Serves what a node answers of its pods on a listener, to the master only, until `shutdown`. To whoever is in the group
-/// `system:masters` it serves the manifests that are `submitted`.
+/// Serves what a node answers of its pods on a listener, to the master and to who is in the group `system:masters`, until
+/// `shutdown`. To that group it serves the manifests that are `submitted`, too.
 pub async fn serve_node(
     listener: TcpListener,
     tls: ServerTls,
@@ -89,9 +89,11 @@ impl Door {
         }
         match user {
             None => return Err(Status::new(Reason::Unauthorized, "Unauthorized")),
-            Some(user) if user.name != MASTER => {
-                let message =
-                    format!("the user {} may not ask the agent of a node; the master may", user.name);
+            Some(user) if user.name != MASTER && !is_master(user) => {
+                let message = format!(
+                    "the user {} may not ask the agent of a node; the master may, and who is in {MASTERS}",
+                    user.name
+                );
                 return Err(Status::new(Reason::Forbidden, message));
             }
             Some(_) => {}
@@ -109,7 +111,7 @@ impl Door {
         user: Option<&User>,
     ) -> Result<Response<Body>, Status> {
         let user = user.ok_or_else(|| Status::new(Reason::Unauthorized, "Unauthorized"))?;
-        if !user.groups.iter().any(|group| group == MASTERS) {
+        if !is_master(user) {
             let message = format!("the user {} may not submit manifests; who is in {MASTERS} may", user.name);
             return Err(Status::new(Reason::Forbidden, message));
         }
@@ -152,4 +154,9 @@ impl Door {
             SessionRequest::Port { .. } => Err(Status::internal("a port is no session")),
         }
     }
+}
+
+/// Whether somebody may do everything.
+fn is_master(user: &User) -> bool {
+    user.groups.iter().any(|group| group == MASTERS)
 }

@@ -61,11 +61,11 @@ pub(super) fn read(path: &str, query: Option<&str>) -> Option<Result<SessionRequ
         let container = container.to_owned();
         Ok(match first {
             "exec" => {
-                let streams = options::streams(&query)?;
+                let streams = options::streams_of_node(&query)?;
                 let options = ExecOptions { command: options::command(&query)?, streams };
                 SessionRequest::Exec { pod, container, options }
             }
-            "attach" => SessionRequest::Attach { pod, container, streams: options::streams(&query)? },
+            "attach" => SessionRequest::Attach { pod, container, streams: options::streams_of_node(&query)? },
             _ => {
                 let port = query.number("port")?.filter(|port| *port > 0);
                 let port = port.ok_or_else(|| Status::bad_request("query parameter \"port\" is required"))?;
@@ -98,6 +98,15 @@ mod tests {
             let (path, query) = text.split_once('?').unwrap();
             assert_eq!(read(path, Some(query)).unwrap().unwrap(), request);
         }
+        let asked = read("/exec/a/b/c", Some("command=sh&input=1&output=1&error=1")).unwrap().unwrap();
+        let streams = AttachOptions { stdin: true, stdout: true, stderr: true, tty: false };
+        let pod = PodRef { namespace: "a".into(), name: "b".into(), uid: String::new() };
+        let options = ExecOptions { command: vec!["sh".into()], streams };
+        assert_eq!(
+            asked,
+            SessionRequest::Exec { pod, container: "c".into(), options },
+            "as a kubelet is asked"
+        );
         for path in ["/exec/a/b", "/portForward/a/b/c", "/pods", "/exec/a/b/c/d"] {
             assert!(read(path, None).is_none(), "{path}");
         }

@@ -10,12 +10,25 @@ use crate::query::QueryString;
 /// # Errors
 /// 400 when it asks for none.
 pub(crate) fn streams(query: &QueryString) -> Result<AttachOptions, Status> {
+    streams_by(query, ["stdin", "stdout", "stderr"])
+}
+
+/// The streams that a request to a node asks for: in the API's words, or in those of the kubelet.
+///
+/// # Errors
+/// 400 when it asks for none.
+pub(crate) fn streams_of_node(query: &QueryString) -> Result<AttachOptions, Status> {
+    let kubelets = ["input", "output", "error"];
+    if kubelets.iter().any(|name| query.is_set(name)) { streams_by(query, kubelets) } else { streams(query) }
+}
+
+fn streams_by(query: &QueryString, [stdin, stdout, stderr]: [&str; 3]) -> Result<AttachOptions, Status> {
     let tty = query.is_set("tty");
     let streams = AttachOptions {
-        stdin: query.is_set("stdin"),
-        stdout: query.is_set("stdout"),
+        stdin: query.is_set(stdin),
+        stdout: query.is_set(stdout),
         // A terminal has one output only.
-        stderr: query.is_set("stderr") && !tty,
+        stderr: query.is_set(stderr) && !tty,
         tty,
     };
     match streams {

@@ -235,6 +235,11 @@ async fn manifests_are_submitted_to_a_node() {
     assert!(refused.contains("manifest") && refused.ends_with(" 422"), "{refused}");
     let said = ask(&put, "/manifests/web", true).await;
     assert_eq!(said, "the node runs default/web-alone\n 201");
+    // As a kubelet is asked, who knows no pod by its uid.
+    let logs = "/containerLogs/default/web-alone/main";
+    until(logs, &|said| said.ends_with(" 200")).await;
+    assert!(ask(&[], "/containerLogs/default/other/main", true).await.ends_with(" 400"));
+    assert!(ask(&[], logs, false).await.ends_with(" 401"));
     program.kill().await.unwrap();
     let mut program = start();
     until("/manifests", &|said| said == "[\"web\"]\n 200").await;

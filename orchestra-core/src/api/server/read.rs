@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::Server;
 use super::caches::Open;
+use super::convert;
 use super::current::Current;
 use super::spoken::Spoken;
 use crate::api::continue_token::ContinueToken;
@@ -11,6 +12,9 @@ use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::selector::{CompiledSelector, FieldSelector};
 use crate::store::StoreError;
 use crate::watch::{Cache, Entry, IndexedFields, Query, UnknownField};
+
+/// How many stored objects are converted at a time for a list that has a limit.
+const PART: usize = 500;
 
 impl Server {
     /// The latest state of an object, or why there is none.
@@ -88,8 +92,36 @@ impl Server {
         }
     }
 
+    /// A list of what matches once it is converted, out of as many parts of the stored one as it takes.
+    async fn list_spoken(
+        &self,
+        resource: &Open,
+        query: &Query,
+        spoken: &Spoken,
+        options: ListOptions,
+    ) -> Result<ObjectList, Status> {
+        let limit = options.limit;
+        let mut part = ListOptions { limit: if limit == 0 { 0 } else { limit.max(PART) }, ..options };
+        let mut found: Vec<Arc<Entry>> = Vec::new();
+        let (revision, continue_token) = 'parts: loop {
+            let stored = self.list_stored(resource, query, &part).await?;
+            let objects = convert::all_spoken(resource, stored.objects).await?;
+            for entry in objects.into_iter().filter(|entry| spoken.matches(entry)) {
+                // One more than asked for tells that the list goes on.
+                if let Some(last) = found.last().filter(|_| found.len() == limit) {
+                    let token = ContinueToken { revision: Some(stored.revision), after: last.name().clone() };
+                    break 'parts (stored.revision, Some(token.encode()));
+                }
+                found.push(entry);
+            }
+            let Some(token) = stored.continue_token else { break (stored.revision, None) };
+            part = ListOptions { continue_token: Some(token), revision: None, revision_match: None, ..part };
+        };
+        Ok(ObjectList { objects: found, revision, continue_token, remaining: None })
+    }
+
     /// A list of what matches as it is stored.
-    pub(super) async fn list_stored(
+    async fn list_stored(
         &self,
         resource: &Open,
         query: &Query,

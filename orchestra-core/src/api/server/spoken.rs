@@ -3,18 +3,10 @@
 
 use std::sync::Arc;
 
-use super::Server;
-use super::caches::Open;
-use super::convert;
-use crate::api::continue_token::ContinueToken;
-use crate::api::request::{ListOptions, ObjectList, WatchEvent};
+use crate::api::request::WatchEvent;
 use crate::api::{Resource, Status};
-use crate::meta::Revision;
 use crate::selector::FieldSelector;
 use crate::watch::{Entry, FieldValues, IndexedFields, KnownFields, Query, UnknownField};
-
-/// How many stored objects are converted at a time for a list that has a limit.
-const PART: usize = 500;
 
 /// What is asked of objects in the version that a request speaks.
 pub(super) struct Spoken {
@@ -71,40 +63,15 @@ impl Spoken {
     }
 }
 
-impl Server {
-    /// A list of what matches once it is converted, out of as many parts of the stored one as it takes.
-    pub(super) async fn list_spoken(
-        &self,
-        resource: &Open,
-        query: &Query,
-        spoken: &Spoken,
-        options: ListOptions,
-    ) -> Result<ObjectList, Status> {
-        let limit = options.limit;
-        let mut part = ListOptions { limit: if limit == 0 { 0 } else { limit.max(PART) }, ..options };
-        let mut found: Vec<Arc<Entry>> = Vec::new();
-        loop {
-            let stored = self.list_stored(resource, query, &part).await?;
-            let objects = convert::all_spoken(resource, stored.objects).await?;
-            for entry in objects.into_iter().filter(|entry| spoken.matches(entry)) {
-                match found.last().filter(|_| found.len() == limit) {
-                    // One more than asked for tells that the list goes on.
-                    Some(last) => {
-                        let after = last.name().clone();
-                        let token = ContinueToken { revision: Some(stored.revision), after };
-                        return Ok(list(found, stored.revision, Some(token.encode())));
-                    }
-                    None => found.push(entry),
-                }
-            }
-            let Some(token) = stored.continue_token else {
-                return Ok(list(found, stored.revision, None));
-            };
-            part = ListOptions { continue_token: Some(token), revision: None, revision_match: None, ..part };
-        }
-    }
+/// An event of a watch before anything is converted.
+pub(super) struct Told {
+    pub(super) event: WatchEvent,
+    /// The object before it changed.
+    pub(super) before: Option<Arc<Entry>>,
 }
 
-fn list(objects: Vec<Arc<Entry>>, revision: Revision, continue_token: Option<String>) -> ObjectList {
-    ObjectList { objects, revision, continue_token, remaining: None }
+impl From<WatchEvent> for Told {
+    fn from(event: WatchEvent) -> Self {
+        Self { event, before: None }
+    }
 }

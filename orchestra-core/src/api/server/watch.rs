@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::caches::Open;
 use super::convert;
 use super::read::query;
-use super::spoken::Spoken;
+use super::spoken::{Spoken, Told};
 use super::{Server, stopped};
 use crate::api::request::{Target, WatchEvent, WatchOptions, WatchStream};
 use crate::api::{Resource, Status};
@@ -159,19 +159,6 @@ impl Watch {
                 return Ok(Some(event));
             }
         }
-    }
-}
-
-/// An event of a watch before anything is converted.
-pub(super) struct Told {
-    pub(super) event: WatchEvent,
-    /// The object before it changed.
-    pub(super) before: Option<Arc<Entry>>,
-}
-
-impl From<WatchEvent> for Told {
-    fn from(event: WatchEvent) -> Self {
-        Self { event, before: None }
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `controllers` | a Job of 10,000 pods, 1,000 CronJobs of one minute, a Deployment of 10,000 | as many commits to a bare store |
 //! | `http` | get, create, list and watch over HTTPS, by one client and by many | the same call in this process; the same bytes from a bare hyper server |
 //! | `memory` | resident memory of a whole cluster, idle and with pods on fake nodes | the JSON of the pods |
+//! | `network`, of `orchestra-net` | pods and services: bytes, connections, requests; 5,000 services; names | the kernel alone between bare namespaces |
 //! | `node` | pods on each runtime until they run, a hundred adopted, the same idle | the runtime asked directly |
 //! | `scheduler` | placing a pod in a cluster of 5,000 nodes | a scheduler that looks at every pod |
 //! | `simulation` | a day, an hour of a large cluster, many lives of a small one, and forks | the same commits in a bare store |
@@ -18,8 +19,8 @@
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
-//! is more than a file; `controllers`, `memory`, `node`, `simulation` and `streams` are not run by criterion: what they do
-//! takes long enough, or is no time. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
+//! is more than a file; `controllers`, `memory`, `network`, `node`, `simulation` and `streams` are not run by criterion: what
+//! they do takes long enough, or is no time. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
 //! trying things out.
 //!
 //! The programs are measured from outside. `orchestra up --runtime fake` prints how long it took; `VmRSS` of

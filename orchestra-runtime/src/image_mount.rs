@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+#[cfg(any(feature = "cri", feature = "docker"))]
 use orchestra_core::runtime::RuntimeError;
 use rustix::fs::CWD;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags};
@@ -12,6 +13,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveM
 use crate::mounts;
 
 /// [Mounts](mount) layers for a runtime.
+#[cfg(any(feature = "cri", feature = "docker"))]
 pub(crate) async fn show(layers: Vec<PathBuf>, at: &Path) -> Result<(), RuntimeError> {
     let at = at.to_owned();
     let mounted = tokio::task::spawn_blocking(move || mount(&layers, &at)).await;

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use orchestra_core::runtime::{Resources, Result, RuntimeError, SandboxMeta, SandboxSpec};
+#[cfg(any(feature = "cri", feature = "docker"))]
+use orchestra_core::runtime::SandboxSpec;
+use orchestra_core::runtime::{Resources, Result, RuntimeError, SandboxMeta};
 
 use crate::cgroup::{self, Limits};
 
@@ -17,6 +19,7 @@ pub(crate) fn name(meta: &SandboxMeta) -> String {
 }
 
 /// The same as the path that other runtimes are told.
+#[cfg(any(feature = "cri", feature = "docker"))]
 pub(crate) fn path(name: &str) -> String {
     cgroup::path(Path::new(name))
 }
@@ -34,6 +37,7 @@ fn path_of_all() -> String {
 }
 
 /// Whether there are such groups here.
+#[cfg(any(feature = "cri", feature = "docker"))]
 pub(crate) fn are_possible() -> bool {
     rustix::process::geteuid().is_root() && cgroup::usable()
 }

@@ -14,7 +14,7 @@ use orchestra_runtime::native::{self, NativeRuntime};
 use orchestra_runtime::process::{self, ProcessRuntime, Range};
 
 use crate::choice::{Choice, Network, Runtime};
-use crate::pods::PodNetwork;
+use crate::pods::{Networks, PodNetwork};
 use crate::{is_root, kept};
 
 /// For what a machine is chosen.
@@ -124,6 +124,8 @@ struct Opened {
     runtime: Arc<dyn runtime::Runtime>,
     /// What makes the networks of its pods, and whether the kernel leads to them, if they are of our making.
     networks: Option<(ProcessRuntime, bool)>,
+    /// The runtime, if plugins of its own connect its pods.
+    cri: Option<CriRuntime>,
     /// Where plugins are that connect them, if plugins do.
     plugins: Option<Places>,
 }
@@ -138,7 +140,8 @@ async fn daemon() -> Option<Opened> {
 
 fn of_docker(runtime: DockerRuntime) -> Opened {
     let description = "Docker".to_owned();
-    Opened { kind: Runtime::Docker, description, runtime: Arc::new(runtime), networks: None, plugins: None }
+    let runtime = Arc::new(runtime);
+    Opened { kind: Runtime::Docker, description, runtime, networks: None, cri: None, plugins: None }
 }
 
 fn of_cri(runtime: CriRuntime) -> Opened {
@@ -146,8 +149,9 @@ fn of_cri(runtime: CriRuntime) -> Opened {
     Opened {
         kind: Runtime::Containerd,
         description,
-        runtime: Arc::new(runtime),
+        runtime: Arc::new(runtime.clone()),
         networks: None,
+        cri: Some(runtime),
         plugins: None,
     }
 }
@@ -188,7 +192,7 @@ async fn without_daemon(kind: Runtime, choice: &Choice, place: Place<'_>) -> any
         programs: choice.cni_bin_dir.clone(),
         answers: kept::plugins_directory(place.directory),
     });
-    Ok(Opened { kind, description, runtime, networks: Some((networks, kernel)), plugins })
+    Ok(Opened { kind, description, runtime, networks: Some((networks, kernel)), cri: None, plugins })
 }
 
 /// Whether the kernel leads to services. A cluster of this machine alone is better off in user space: a daemon that comes
@@ -210,20 +214,14 @@ impl Opened {
 
     async fn connected(self, choice: &Choice, place: Place<'_>) -> anyhow::Result<Machine> {
         let with_cables = self.connects_pods();
-        let Self { kind, mut description, runtime, networks, plugins } = self;
+        let Self { kind, mut description, runtime, networks, cri, plugins } = self;
         let (devices, balance) = (choice.device_plugins.clone(), choice.balance.into());
         let userspace = UserspaceNetwork::new().owner(place.owner).balance(balance);
         let Some((networks, kernel)) = networks else {
             let network = Arc::new(userspace);
-            return Ok(Machine {
-                kind,
-                description,
-                runtime,
-                network,
-                in_kernel: false,
-                pods: None,
-                devices,
-            });
+            let told = cri.filter(|_| place.several && is_root()).map(Networks::Plugins);
+            let pods = told.map(|networks| PodNetwork { networks, kernel: None, own: None, mtu: None });
+            return Ok(Machine { kind, description, runtime, network, in_kernel: false, pods, devices });
         };
         let kernel = kernel.then(|| Arc::new(NftablesNetwork::balanced(place.owner, true, balance)));
         let network: Arc<dyn network::Network> = match &kernel {
@@ -245,6 +243,7 @@ impl Opened {
             true => Arc::new(LimitedNetwork::new(network, place.owner, process::device)),
             false => network,
         };
+        let networks = Networks::Ours(networks);
         let pods = PodNetwork { networks, kernel, own: place.pods, mtu: choice.pod_mtu };
         let follows = place.several && is_root();
         if !follows {

@@ -44,7 +44,10 @@ mod translate;
 mod tests;
 
 use error::About;
-use proto::{Call, RuntimeCondition, StatusRequest, StatusResponse, VersionRequest, VersionResponse};
+use proto::{
+    Call, NetworkConfig, RuntimeCondition, RuntimeConfig, StatusRequest, StatusResponse,
+    UpdateRuntimeConfigRequest, VersionRequest, VersionResponse,
+};
 
 /// Where runtimes listen when nothing else is said.
 const USUAL: [&str; 2] = ["/run/containerd/containerd.sock", "/run/crio/crio.sock"];
@@ -124,6 +127,18 @@ impl CriRuntime {
     /// Where it listens.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// Tells the addresses that pods of this machine are to have, as ranges with commas between. The runtime makes its
+    /// plugins' configuration of them, where it has a template for one (`conf_template` of containerd) and no other yet.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn give_pods(&self, ranges: String) -> Result<()> {
+        let network_config = Some(NetworkConfig { pod_cidr: ranges });
+        let runtime_config = Some(RuntimeConfig { network_config });
+        let told = self.ask(UpdateRuntimeConfigRequest { runtime_config }).await;
+        told.map(drop).map_err(|status| error::of(About::Runtime, status))
     }
 
     /// What the runtime answers to a question.

@@ -26,13 +26,24 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// A daemon with the test images, or `None` where tests may go without.
     pub(crate) async fn start() -> Option<Self> {
+        // A range of this test process: several may run at a time.
+        let range = format!("10.{}.{}.0/24", 200 + std::process::id() % 50, std::process::id() / 50 % 250);
+        Self::start_with("cni/10-test.conflist", &range).await
+    }
+
+    /// The same with a network that waits to be told which addresses pods have.
+    pub(crate) async fn start_with_template() -> Option<Self> {
+        Self::start_with("template", "{{.PodCIDR}}").await
+    }
+
+    async fn start_with(network: &str, range: &str) -> Option<Self> {
         let wanted = std::env::var("ORCHESTRA_TEST_DAEMONS").is_ok_and(|value| value == "1");
         if !wanted {
             eprintln!("skipped: needs containerd; set ORCHESTRA_TEST_DAEMONS=1 to run it");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        configure(folder.path());
+        configure(folder.path(), network, range);
         let child = spawn(folder.path());
         let daemon = Self { folder, child };
         daemon.answers().await;
@@ -152,20 +163,18 @@ fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn configure(folder: &Path) {
+/// `network` is the file that describes it, with the range of its addresses.
+fn configure(folder: &Path, network: &str, range: &str) {
     let plugins =
         ["/usr/lib/cni", "/opt/cni/bin"].into_iter().find(|path| Path::new(path).join("ptp").exists());
     let plugins = plugins.expect("the plugins of containernetworking-plugins");
     let at = folder.display();
-    let cni = folder.join("cni");
-    std::fs::create_dir(&cni).unwrap();
-    // A range of this test process: several may run at a time.
-    let range = format!("10.{}.{}.0/24", 200 + std::process::id() % 50, std::process::id() / 50 % 250);
-    let network = format!(
+    std::fs::create_dir(folder.join("cni")).unwrap();
+    let description = format!(
         r#"{{"cniVersion":"0.4.0","name":"test","plugins":[{{"type":"ptp","ipam":{{"type":"host-local",
         "dataDir":"{at}/addresses","ranges":[[{{"subnet":"{range}"}}]],"routes":[{{"dst":"0.0.0.0/0"}}]}}}}]}}"#
     );
-    std::fs::write(cni.join("10-test.conflist"), network).unwrap();
+    std::fs::write(folder.join(network), description).unwrap();
     let config = format!(
         r#"version = 2
 root = "{at}/root"
@@ -180,6 +189,7 @@ state = "{at}/state"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{plugins}"
     conf_dir = "{at}/cni"
+    conf_template = "{at}/template"
 "#
     );
     std::fs::write(folder.join("config.toml"), config).unwrap();

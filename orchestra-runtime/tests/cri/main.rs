@@ -49,6 +49,23 @@ async fn no_runtime_is_unavailable() {
     assert!(matches!(error, RuntimeError::InvalidSpec { .. }), "{error:?}");
 }
 
+/// Of a range that nobody else has: other tests of this machine have 10.200 to 10.249.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_have_addresses_of_the_range_that_is_told() {
+    let Some(daemon) = Daemon::start_with_template().await else { return };
+    let runtime = CriRuntime::connect_to(&daemon.socket()).await.unwrap();
+    let error = runtime.info().await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
+    runtime.give_pods("10.253.77.0/24".to_owned()).await.unwrap();
+    holds("there is a network", async || runtime.info().await.is_ok()).await;
+    let made = runtime.run_sandbox(&sandbox(&daemon, "told")).await.unwrap();
+    assert!(made.ips[0].to_string().starts_with("10.253.77."), "{made:?}");
+    runtime.remove_sandbox(&made.id).await.unwrap();
+    // Told again, as after each start, it is no other.
+    runtime.give_pods("10.253.77.0/24".to_owned()).await.unwrap();
+    runtime.info().await.unwrap();
+}
+
 /// One daemon for what follows: each start costs a second.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_on_a_real_containerd() {

@@ -195,6 +195,27 @@ pub(crate) struct ListContainerStatsResponse {
     pub(crate) stats: Vec<ContainerStats>,
 }
 
+/// What the runtime is to go by from now on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct UpdateRuntimeConfigRequest {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) runtime_config: Option<RuntimeConfig>,
+}
+
+/// What is told a runtime once, and not with each pod.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RuntimeConfig {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) network_config: Option<NetworkConfig>,
+}
+
+/// Where pods are.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct NetworkConfig {
+    #[prost(string, tag = "1")]
+    pub(crate) pod_cidr: String,
+}
+
 /// Asks who answers.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct VersionRequest {

@@ -57,6 +57,7 @@ calls! { "runtime.v1.RuntimeService":
     "ListContainerStats" ListContainerStatsRequest -> ListContainerStatsResponse,
     "Version" VersionRequest -> VersionResponse,
     "Status" StatusRequest -> StatusResponse,
+    "UpdateRuntimeConfig" UpdateRuntimeConfigRequest -> Empty,
 }
 
 calls! { "runtime.v1.ImageService":

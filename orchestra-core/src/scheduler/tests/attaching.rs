@@ -103,6 +103,15 @@ fn a_claim_for_one_pod_is_had_by_one_pod_of_the_cluster_until_it_has_to_go() {
     assert!(refusal(&snapshot, &elsewhere).contains("persistentvolumeclaim \"c\" not found"));
 }
 
+/// Clients in Go send `null` for a list that is empty, and it is kept so.
+#[test]
+fn a_node_without_drivers_can_have_any_number_of_volumes() {
+    for spec in [json!({}), json!({"drivers": null}), json!({"drivers": []})] {
+        let drivers = DriversOfNode::read(&entry("CSINode", "a", json!({"spec": spec}))).unwrap();
+        assert_eq!(drivers, DriversOfNode::default(), "{spec}");
+    }
+}
+
 #[test]
 fn a_node_has_as_many_volumes_of_a_driver_as_it_can() {
     let mut snapshot = cluster([node("a", json!({}))]);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use serde::Deserialize;
 
+use super::super::view::or_default;
 use super::{Source, Volumes};
 use crate::watch::Entry;
 
@@ -24,7 +25,7 @@ impl DriversOfNode {
         }
         #[derive(Deserialize)]
         struct Spec {
-            #[serde(default)]
+            #[serde(default, deserialize_with = "or_default")]
             drivers: Vec<Driver>,
         }
         #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! HTTP/2 as a line that carries connections: each of its streams is one, and behaves as one of TCP does.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,6 +39,11 @@ pub(crate) async fn silent(mut pings: PingPong) {
     }
 }
 
+/// Whom a connection is for that is made without saying more, in the words of HTTP.
+const AGENT: &str = "agent:10250";
+/// The header in which the other end says why it makes no connection.
+pub(crate) const WHY: &str = "why";
+
 /// A line, over which connections are made. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Line(Arc<SendRequest<Bytes>>);
@@ -54,16 +60,28 @@ impl Line {
 
     /// Makes a connection to whoever is at the other end.
     pub(crate) async fn open(&self) -> io::Result<Wire> {
+        self.connect(AGENT).await
+    }
+
+    /// Makes a connection to an address of the machine at the other end.
+    pub(crate) async fn open_to(&self, address: SocketAddr) -> io::Result<Wire> {
+        self.connect(&address.to_string()).await
+    }
+
+    async fn connect(&self, whom: &str) -> io::Result<Wire> {
         let mut sender = SendRequest::clone(&self.0).ready().await.map_err(failed)?;
-        // Whom it leads to goes without saying.
-        let request = Request::builder().method(Method::CONNECT).uri("agent:10250").body(());
+        let request = Request::builder().method(Method::CONNECT).uri(whom).body(());
         let (answer, outgoing) =
             sender.send_request(request.map_err(io::Error::other)?, false).map_err(failed)?;
         let (head, incoming) = answer.await.map_err(failed)?.into_parts();
-        match head.status.is_success() {
-            true => Ok(Wire::new(outgoing, incoming)),
-            false => Err(io::Error::other(format!("the other end answered {}", head.status))),
+        if head.status.is_success() {
+            return Ok(Wire::new(outgoing, incoming));
         }
+        let why = head.headers.get(WHY).and_then(|why| why.to_str().ok());
+        Err(io::Error::other(match why {
+            Some(why) => why.to_owned(),
+            None => format!("the other end answered {}", head.status),
+        }))
     }
 }
 

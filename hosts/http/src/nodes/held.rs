@@ -4,12 +4,16 @@
 //! node ── TCP, TLS, HTTP/1.1 upgrade ──► master          the node asks, as itself
 //! node ◄═ HTTP/2: a CONNECT for each connection ═ master  and is asked from then on
 //! node ◄─ TLS, HTTP in each ─ master                      as at its port
+//!      ◄─ bytes, in one to an address ─ master            as at another port of the machine
 //! ```
 //!
 //! A node [holds](super::hold_node) one to each master that it knows, so whichever master is asked has a way to it, and none
 //! has to know of the others'. A stream of it stands for one TCP connection to the node's port and is used as one would be:
 //! both sides show the same certificates in it. So holding a connection gives nobody a right, and who holds one in a node's
 //! name without being the node is not believed. The name is that of the certificate, and is not asked for.
+//!
+//! A CONNECT to an address leads to a port of the node's machine, at one of its own addresses: so `proxy` reaches what else
+//! listens there. Who may use that is the master's to say, as it is of connections that it makes itself.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +48,7 @@ impl fmt::Debug for HeldNodes {
 
 impl HeldNodes {
     /// The connection that a node holds; the last one, if there are several.
-    pub(super) fn of(&self, node: &str) -> Option<Line> {
+    pub(crate) fn of(&self, node: &str) -> Option<Line> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(node)?.last().cloned()
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +12,10 @@ use bytes::Bytes;
 use futures::future::OptionFuture;
 use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use orchestra_core::node::NodeService;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
@@ -24,10 +27,11 @@ use super::door::Door;
 use super::held::{PATH, PROTOCOL};
 use super::submitted::Submitted;
 use crate::join::Identity;
-use crate::line::{MOST_STREAMS, STREAM_WINDOW, WINDOW, Wire, silent};
+use crate::line::{MOST_STREAMS, STREAM_WINDOW, WHY, WINDOW, Wire, silent};
 use crate::pki::ServerTls;
 use crate::remote::{Call, Channel, ConnectError, Masters};
 use crate::serve::{Limits, connection};
+use crate::streams::relay::relay;
 use crate::streams::upgrade::Raw;
 use crate::tls::ClientTls;
 
@@ -85,21 +89,27 @@ impl Node {
     /// Holds a connection to one master, and makes it again whenever it ends.
     async fn hold(self, master: Channel) {
         let mut pause = PAUSE.0;
-        let mut told = false;
+        // Whether what was said last was that the master is away.
+        let mut told = None;
         loop {
             match master.upgrade(Call::get(PATH.to_owned()), PROTOCOL, HeaderMap::new()).await {
                 Ok((_, connection)) => {
-                    (pause, told) = (PAUSE.0, false);
+                    (pause, told) = (PAUSE.0, None);
                     info!(?master, "a connection is held");
                     if let Err(error) = self.serve(connection).await {
                         debug!(%error, "a held connection broke off");
                     }
                 }
-                // A master that is away is said to be by whoever asks it for something.
-                Err(status) if status.is_transient() => debug!(?master, %status, "no connection is held"),
-                Err(status) if !told => {
-                    told = true;
-                    warn!(?master, %status, "no connection is held: the master has to reach this node's port");
+                // Also of a master that may be away because this machine's clock is wrong: nobody else says so.
+                Err(status) if told != Some(status.is_transient()) => {
+                    told = Some(status.is_transient());
+                    match status.is_transient() {
+                        true => warn!(?master, %status, "a master is not reached; trying again"),
+                        false => warn!(
+                            ?master, %status,
+                            "no connection is held: the master has to reach this node's port"
+                        ),
+                    }
                 }
                 Err(_) => {}
             }
@@ -138,13 +148,22 @@ impl Node {
         }
     }
 
-    /// Takes one stream for what a connection to the node's port would be.
+    /// Takes one stream for what a connection to the node's port would be, or to an address if it names one.
     fn begin(
         &self,
         request: Request<RecvStream>,
         mut answer: SendResponse<Bytes>,
         sessions: &mut JoinSet<()>,
     ) -> Result<(), h2::Error> {
+        let address = request.uri().authority().and_then(|whom| whom.as_str().parse::<SocketAddr>().ok());
+        if let Some(address) = address.filter(|_| request.method() == Method::CONNECT) {
+            sessions.spawn(async move {
+                if let Err(error) = lead(address, request.into_body(), answer).await {
+                    debug!(%address, %error, "a connection to a port ended");
+                }
+            });
+            return Ok(());
+        }
         let mut head = Response::new(());
         let connects = request.method() == Method::CONNECT;
         if !connects {
@@ -163,4 +182,27 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Leads a stream to a port of this machine, or says why it cannot.
+async fn lead(address: SocketAddr, incoming: RecvStream, mut answer: SendResponse<Bytes>) -> io::Result<()> {
+    let mut head = Response::new(());
+    let port = match own_port(address).await {
+        Ok(port) => port,
+        Err(error) => {
+            *head.status_mut() = StatusCode::BAD_GATEWAY;
+            let why = HeaderValue::from_str(&format!("connecting to {address}: {error}"));
+            head.headers_mut().extend(why.ok().map(|why| (HeaderName::from_static(WHY), why)));
+            return answer.send_response(head, true).map(drop).map_err(io::Error::other);
+        }
+    };
+    let outgoing = answer.send_response(head, false).map_err(io::Error::other)?;
+    relay(Wire::new(outgoing, incoming), port).await.map(drop)
+}
+
+/// Connects from an address to itself: so it is one of this machine, whatever a master asks for.
+async fn own_port(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(address.ip(), 0))?;
+    socket.connect(address).await
 }

@@ -67,7 +67,8 @@ impl Frontend {
         let named = Named::parse(kind, target.name.as_deref().unwrap_or_default())?;
         let (base, path) = named::split(head.uri.path());
         let chance = self.server.clock().random();
-        let finder = Finder { client: self.itself(), directory: &self.directory, chance };
+        let finder =
+            Finder { client: self.itself(), directory: &self.directory, held: self.held.as_ref(), chance };
         let place = finder.find(target, &named).await?;
         if path.is_empty() && matches!(head.method, Method::GET | Method::HEAD) {
             return Ok(slash_added(head));

@@ -1,5 +1,5 @@
-//! Where a request to `proxy` leads: a port of a pod, by the way that ports are forwarded; an address; or the agent of a
-//! node.
+//! Where a request to `proxy` leads: a port of a pod, by the way that ports are forwarded; an address; a port of a node; or
+//! its agent.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 
 use super::named::Named;
 use super::unreachable;
+use crate::line::Line;
+use crate::nodes::HeldNodes;
 
 /// Where a request leads.
 pub(super) enum Place {
@@ -21,6 +23,8 @@ pub(super) enum Place {
     Pod(PodPlace, u16),
     /// A port of something that is no pod.
     Address(SocketAddr),
+    /// A port of a node, by the connection that it holds.
+    Held(Line, SocketAddr),
     /// What the agent of a node answers.
     Agent(Arc<dyn NodeService>),
 }
@@ -30,7 +34,7 @@ impl Place {
     pub(super) fn host(&self) -> String {
         match self {
             Self::Pod(place, port) => format!("{}:{port}", place.pod.name),
-            Self::Address(address) => address.to_string(),
+            Self::Address(address) | Self::Held(_, address) => address.to_string(),
             Self::Agent(_) => String::new(),
         }
     }
@@ -43,6 +47,10 @@ impl Place {
                 let stream = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
                 Ok(Box::new(stream))
             }
+            Self::Held(line, address) => {
+                let stream = line.open_to(*address).await.map_err(|error| unreachable(&error))?;
+                Ok(Box::new(stream))
+            }
             Self::Agent(_) => Err(Status::method_not_allowed()),
         }
     }
@@ -52,6 +60,7 @@ impl Place {
 pub(super) struct Finder<'f> {
     pub(super) client: Client,
     pub(super) directory: &'f Directory,
+    pub(super) held: Option<&'f HeldNodes>,
     pub(super) chance: u64,
 }
 
@@ -130,7 +139,12 @@ impl Finder<'_> {
         let addresses = status.into_iter().flat_map(|status| status.addresses.iter().flatten());
         let internal =
             addresses.filter(|address| address.type_ == "InternalIP").map(|address| &address.address);
-        Ok(Place::Address(address(internal.into_iter().next(), port)?))
+        let address = address(internal.into_iter().next(), port)?;
+        // Its ports may be as hard to reach as its agent's.
+        Ok(match self.held.and_then(|held| held.of(named.name)) {
+            Some(line) => Place::Held(line, address),
+            None => Place::Address(address),
+        })
     }
 }
 

@@ -104,6 +104,11 @@ impl Seat {
             &["get", "--raw", "/api/v1/nodes/m1/proxy/stats/summary"],
             "\"nodeName\":\"m1\"",
         );
+        // What else listens on the machine is reached by the same connection.
+        let of_machine = |port: u16| format!("/api/v1/nodes/m1:{port}/proxy/index.html");
+        self.until_said(segment, &["get", "--raw", &of_machine(9100)], "of the machine");
+        let (content, said) = self.kubectl(segment, &["get", "--raw", &of_machine(9101)]);
+        assert!(!content && said.contains("192.0.2.1:9101: Connection refused"), "{said}");
         let mut forward = self.command(segment);
         forward.args(["port-forward", &format!("pod/{pod}"), "18080:8080"]).stdout(Stdio::null());
         let forward = Killed(forward.spawn().unwrap());
@@ -154,6 +159,13 @@ fn a_node_behind_a_firewall_is_asked_and_goes_on_with_another_master() {
         .output()
         .unwrap();
     assert!(wall.status.success(), "{}", String::from_utf8_lossy(&wall.stderr));
+    let www = directory.path().join("www");
+    std::fs::create_dir(&www).unwrap();
+    std::fs::write(www.join("index.html"), "of the machine").unwrap();
+    let _serving = Killed(segment.within(machine, || {
+        let mut command = Command::new("busybox");
+        command.args(["httpd", "-f", "-p", "9100", "-h"]).arg(&www).spawn().unwrap()
+    }));
     // It is told of one master alone, and learns of the other, which comes later.
     segment.node(MACHINES[0], directory.path(), &first.master);
     first.until_said(&segment, &["get", "nodes"], " Ready ");

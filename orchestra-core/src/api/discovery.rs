@@ -257,9 +257,10 @@ fn verbs(verbs: &[Verb]) -> Vec<&'static str> {
 }
 
 /// Adds the names by which a kind is asked for together with others, or in short. Only the group that it is stored in
-/// has categories: `kubectl` would list their objects twice.
-fn add_names(entry: &mut Value, row: &Resource, group: &str) {
-    if !row.short_names.is_empty() {
+/// has categories: `kubectl` would list their objects twice. Nor has a version short names that Kubernetes serves no longer:
+/// of a name that two groups have, `kubectl` warns each time.
+fn add_names(entry: &mut Value, row: &Resource, (group, version): (&str, &str)) {
+    if !row.short_names.is_empty() && !row.is_retired(group, version) {
         entry["shortNames"] = json!(row.short_names);
     }
     if !row.categories.is_empty() && group == &*row.id.group {
@@ -284,7 +285,7 @@ fn plain_entries(row: &Resource, group: &str, version: &str) -> Vec<Value> {
         "kind": row.kind,
         "verbs": verbs(&row.verbs),
     });
-    add_names(&mut main, row, group);
+    add_names(&mut main, row, (group, version));
     if [Verb::Create, Verb::Get].iter().all(|verb| row.verbs.contains(verb)) {
         main["storageVersionHash"] = storage_version_hash(row).into();
     }
@@ -323,7 +324,7 @@ fn aggregated_entry(row: &Resource, group: &str, version: &str) -> Value {
         "singularResource": row.singular,
         "verbs": verbs(&row.verbs),
     });
-    add_names(&mut entry, row, group);
+    add_names(&mut entry, row, (group, version));
     let mut below: Vec<Value> = subresources(row)
         .map(|sub| {
             let response = match &sub.body {
@@ -373,6 +374,12 @@ mod tests {
         let apps =
             aggregated["items"].as_array().unwrap().iter().find(|group| group["metadata"]["name"] == "apps");
         assert_eq!(names(apps.unwrap(), "versions", "version"), ["v1", "v1beta2", "v1beta1"]);
+        let short = |group: &str, version: &str| {
+            let mut entries = discovery.aggregated_version(group, version)["resources"].take();
+            let mut entries = entries.as_array_mut().unwrap().iter_mut();
+            entries.find(|entry| entry["resource"] == "deployments").unwrap()["shortNames"].take()
+        };
+        assert_eq!((short("apps", "v1"), short("extensions", "v1beta1")), (json!(["deploy"]), json!(null)));
     }
 
     #[test]

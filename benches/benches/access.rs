@@ -16,6 +16,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROLES: usize = 1000;
 const NAMESPACE: &str = "default";
 /// How many flow schemas every cluster has.

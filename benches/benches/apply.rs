@@ -15,6 +15,10 @@ use orchestra_core::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 criterion_group! {
     name = apply;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).sample_size(50);

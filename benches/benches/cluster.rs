@@ -18,6 +18,10 @@ use orchestra_core::store::{Batch, Change, KeyRange, Store, Txn};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const REPLICAS: usize = 3;
 
 criterion_group! {

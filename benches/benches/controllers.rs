@@ -22,6 +22,10 @@ use orchestra_core::store::Store;
 use orchestra_core::store::memory::MemoryStore;
 use serde_json::json;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PODS: usize = 10_000;
 const CRON_JOBS: usize = 1_000;
 /// What a fake node takes, as a real one does.

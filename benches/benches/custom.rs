@@ -17,6 +17,10 @@ use orchestra_core::store::memory::MemoryStore;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many fields the schema has: about 5 KB.
 const FIELDS: usize = 40;
 

@@ -14,6 +14,10 @@ use orchestra_core::k8s_openapi::api::core::v1::{Node, Pod};
 use orchestra_core::node;
 use serde_json::json;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SIZES: [usize; 4] = [0, 1_000, 10_000, 50_000];
 const PODS_PER_NODE: usize = 100;
 const PODS_PER_DEPLOYMENT: usize = 500;

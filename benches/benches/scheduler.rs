@@ -11,6 +11,10 @@ use orchestra_core::scheduler::{HOSTNAME, NodeSpec, Plan, PodInfo, Profile, Snap
 use orchestra_core::selector::Selector;
 use serde_json::{Value, json};
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NODES: usize = 5_000;
 const PODS: usize = 30_000;
 const APPS: usize = 100;

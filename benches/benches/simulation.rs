@@ -15,6 +15,10 @@ use orchestra_core::k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use orchestra_core::simulation::{Explore, Scenario, Simulation, Strategy, World};
 use serde_json::{Value, json};
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ALL: [(&str, fn()); 4] = [("day", day), ("hour", hour), ("explorations", explorations), ("fork", fork)];
 
 const HOUR: Duration = Duration::from_secs(3600);

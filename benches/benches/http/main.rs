@@ -25,6 +25,10 @@ use tokio::sync::Mutex;
 
 use wire::Connection;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PODS: usize = 10_000;
 const CLIENTS: usize = 32;
 const PATH: &str = "/api/v1/namespaces/default/pods";

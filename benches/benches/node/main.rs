@@ -35,6 +35,10 @@ mod support;
 
 use pods::Subject;
 
+/// As the host programs have it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ALL: [&str; 5] = ["fake", "process", "native", "docker", "containerd"];
 
 fn main() {

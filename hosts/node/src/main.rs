@@ -51,6 +51,9 @@ const VOLUMES: &str = "volumes";
 /// How soon what a node lives with is begun again.
 const RETRY: Duration = Duration::from_secs(2);
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
     orchestra_runtime::process::init();

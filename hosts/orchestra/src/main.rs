@@ -53,6 +53,9 @@ use clap::Parser as _;
 
 use cli::{Cli, Command};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // First of all: when the process runtime started this program to hold a container, it does that and nothing else.
     orchestra_runtime::process::init();

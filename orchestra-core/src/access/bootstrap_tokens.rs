@@ -42,7 +42,7 @@ impl BootstrapTokens {
         if entry.is_deleting() {
             return None;
         }
-        let held = entry.decode::<Secret>().ok()?;
+        let held = entry.decode_bare::<Secret>().ok()?;
         user(&held, id, secret, self.clock.now())
             .inspect_err(|why| tracing::debug!(id, why, "a bootstrap token is refused"))
             .ok()

@@ -28,7 +28,7 @@ impl DefaultIngressClass {
     /// Of several default classes, the newest; of those of one second, the first by name.
     fn default(&self) -> Option<String> {
         let classes = self.caches.of::<IngressClass>()?.list(&Query::all());
-        let classes = classes.iter().filter_map(|entry| entry.decode::<IngressClass>().ok());
+        let classes = classes.iter().filter_map(|entry| entry.decode_bare::<IngressClass>().ok());
         let marked = classes.map(|class| class.metadata).filter(|meta| {
             let annotations = meta.annotations.as_ref();
             annotations.and_then(|annotations| annotations.get(DEFAULT)).is_some_and(|said| said == "true")

@@ -26,7 +26,7 @@ impl RuntimeClasses {
 
     fn class(&self, name: &str) -> Option<RuntimeClass> {
         let cache = self.caches.of::<RuntimeClass>()?;
-        cache.get(&ObjectName::cluster(name))?.decode().ok()
+        cache.get(&ObjectName::cluster(name))?.decode_bare().ok()
     }
 
     fn merge(&self, spec: &mut Value) -> Result<(), String> {

@@ -23,7 +23,7 @@ impl DefaultStorageClass {
     /// The default class: of several, the one that was made last, and of those the first by name.
     fn default_class(&self) -> Option<String> {
         let classes = self.caches.of::<StorageClass>()?.list(&Query::all());
-        let classes = classes.iter().filter_map(|entry| entry.decode::<StorageClass>().ok());
+        let classes = classes.iter().filter_map(|entry| entry.decode_bare::<StorageClass>().ok());
         let marked = classes.filter(|class| is_default_class(&class.metadata));
         let made = |class: &StorageClass| class.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let last = marked.min_by(|one, other| {

@@ -53,7 +53,7 @@ impl Candidate {
 
     /// Whether a Lease says that this candidate holds it.
     pub fn holds(&self, lease: &Entry) -> bool {
-        let spec = lease.decode::<Lease>().ok().and_then(|lease| lease.spec);
+        let spec = lease.decode_bare::<Lease>().ok().and_then(|lease| lease.spec);
         spec.and_then(|spec| spec.holder_identity).is_some_and(|holder| holder == self.identity)
     }
 

@@ -210,13 +210,13 @@ impl Context {
         Ok(self.cache_of(kind).await?.get(self.name()))
     }
 
-    /// The object this run is for, as its Rust type.
+    /// The object this run is for, as its Rust type, without `managedFields` ([`Entry::decode_bare`]).
     ///
     /// # Errors
     /// As [`Context::cache`], and when the object does not fit the type.
     pub async fn object<K: Object>(&self) -> Result<Option<K>, Error> {
         let entry = self.entry::<K>().await?;
-        Ok(entry.map(|entry| entry.decode()).transpose()?)
+        Ok(entry.map(|entry| entry.decode_bare()).transpose()?)
     }
 
     /// The caches of the kinds that the controller follows because it is one of

@@ -101,7 +101,7 @@ async fn what_changes_leads_to_its_owner_its_selector_and_its_namesake() {
     let selecting = json!({"metadata": {"name": "selecting"}, "data": {"selector": "app=web"}});
     create::<ConfigMap>(&client, selecting).await;
     let selector = |entry: &Entry| {
-        let map: ConfigMap = entry.decode().ok()?;
+        let map: ConfigMap = entry.decode_bare().ok()?;
         Selector::parse(map.data?.get("selector")?).ok()
     };
     let controller = Controller::new::<ConfigMap>(client.clone())

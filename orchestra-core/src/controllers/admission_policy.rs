@@ -44,7 +44,7 @@ async fn observe(context: Context) -> Result<Action, Error> {
     if entry.view::<View>()?.status.observed_generation == generation {
         return Ok(Action::Done);
     }
-    let spec = entry.decode::<ValidatingAdmissionPolicy>()?.spec.unwrap_or_default();
+    let spec = entry.decode_bare::<ValidatingAdmissionPolicy>()?.spec.unwrap_or_default();
     let kinds = context.client().service().kinds().await?;
     let warnings = warnings(&spec, &kinds);
     let checking = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };

@@ -16,7 +16,7 @@ use crate::control::events::{Recorder, reference_to};
 use crate::control::predicate::{self, Predicate as _};
 use crate::control::{Action, Context, Error, owner_reference, write};
 use crate::meta::ObjectName;
-use crate::watch::{Entry, Event, EventKind, Query};
+use crate::watch::{Entry, EntryError, Event, EventKind, Query};
 
 /// What a pod calls a claim that was made for it, as an annotation of the claim.
 const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
@@ -84,8 +84,8 @@ struct User {
 
 impl PodView {
     /// Read once of most pods: not kept with them.
-    fn of(entry: &Entry) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(entry.bytes())
+    fn of(entry: &Entry) -> Result<Self, EntryError> {
+        entry.peek()
     }
 
     fn is_over(&self) -> bool {
@@ -147,8 +147,8 @@ async fn make(context: Context, recorder: Recorder) -> Result<Action, Error> {
 }
 
 /// The list as it is, and what comes to it.
-fn with(pod: &Entry, named: Vec<Value>) -> Result<Value, serde_json::Error> {
-    let mut object: Value = serde_json::from_slice(pod.bytes())?;
+fn with(pod: &Entry, named: Vec<Value>) -> Result<Value, EntryError> {
+    let mut object: Value = pod.peek()?;
     let mut all = match object["status"]["resourceClaimStatuses"].take() {
         Value::Array(all) => all,
         _ => Vec::new(),
@@ -176,7 +176,7 @@ async fn made_of(context: &Context, pod: &Entry, name: &str, template: &str) -> 
     let held = context.cache::<ResourceClaimTemplate>().await?;
     let held = held.get(&ObjectName::namespaced(context.namespace(), template));
     let held = held.ok_or_else(|| format!("resource claim template {template:?} not found"))?;
-    let template: Value = serde_json::from_slice(held.bytes())?;
+    let template: Value = held.peek()?;
     let made = write::create_entry::<ResourceClaim>(
         context.client(),
         context.namespace(),

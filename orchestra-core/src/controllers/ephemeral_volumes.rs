@@ -57,7 +57,7 @@ async fn make(context: Context, recorder: Recorder) -> Result<Action, Error> {
         return Ok(Action::Done);
     }
     // Read once of most pods: not kept with them.
-    let view: View = serde_json::from_slice(entry.bytes())?;
+    let view: View = entry.peek()?;
     let claims = context.cache::<PersistentVolumeClaim>().await?;
     for volume in &view.spec.volumes {
         let Some(ephemeral) = &volume.ephemeral else { continue };

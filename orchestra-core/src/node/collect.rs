@@ -82,7 +82,7 @@ async fn forget_ended(ctx: &Context) -> bool {
     let mut any = false;
     for sandbox in left {
         let Some(mailbox) = ctx.residents.get(&sandbox.meta.pod.uid) else { continue };
-        if mailbox.entry().decode::<Pod>().is_ok_and(|pod| is_terminal(&pod)) {
+        if mailbox.entry().decode_bare::<Pod>().is_ok_and(|pod| is_terminal(&pod)) {
             mailbox.put_room_is_needed();
             any = true;
         }

@@ -124,7 +124,7 @@ impl Context {
         let own = cache.list(&Query::namespace(namespace));
         let api = (namespace != "default").then(|| cache.list(&Query::namespace("default")));
         let all = own.into_iter().chain(api.into_iter().flatten());
-        Ok(all.filter_map(|entry| entry.decode().ok()).collect())
+        Ok(all.filter_map(|entry| entry.decode_bare().ok()).collect())
     }
 
     /// How pods look up names now: by the servers that were named, or by the cluster's own Service.

@@ -54,8 +54,9 @@ async fn tenants(ctx: &Context, short: Short) -> Vec<Tenant> {
     }
     // What nobody but the node knows is not given up by it.
     let entries = ctx.residents.all().into_iter().map(|mailbox| mailbox.entry());
-    let pods =
-        entries.filter(|entry| !static_pods::is_static(entry)).filter_map(|entry| entry.decode::<Pod>().ok());
+    let pods = entries
+        .filter(|entry| !static_pods::is_static(entry))
+        .filter_map(|entry| entry.decode_bare::<Pod>().ok());
     pods.map(|pod| {
         let used = used.get(pod.metadata.uid.as_deref().unwrap_or_default()).cloned().unwrap_or_default();
         Tenant { pod: pod.clone(), used }

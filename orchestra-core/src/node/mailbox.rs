@@ -192,7 +192,7 @@ impl Ending {
         if !entry.is_deleting() {
             return Self::No;
         }
-        let grace = serde_json::from_slice::<View>(entry.bytes()).ok();
+        let grace = entry.peek::<View>().ok();
         Self::Within(grace.and_then(|view| view.metadata.deletion_grace_period_seconds).unwrap_or(i64::MAX))
     }
 }

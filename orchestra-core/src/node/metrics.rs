@@ -105,7 +105,7 @@ impl FiguresOfUse {
     /// What some nodes say; nothing of those that do not answer.
     async fn summaries(&self, nodes: impl Iterator<Item = Arc<Entry>>) -> Vec<(Arc<Entry>, Summary)> {
         let ask = |entry: Arc<Entry>| async move {
-            let node = entry.decode::<Node>().ok()?;
+            let node = entry.decode_bare::<Node>().ok()?;
             let asked = async { self.directory.reach(&node).await?.summary().await };
             let answer = tokio::select! {
                 biased;

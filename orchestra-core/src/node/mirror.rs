@@ -74,7 +74,7 @@ async fn finish(ctx: &Context, pod: &Pod) -> Result<(), Status> {
 
 /// Sees to it that a static pod that is no more is not shown, however long the API is away.
 pub(super) async fn forget(ctx: &Context, entry: &Entry) {
-    let Ok(pod) = entry.decode::<Pod>() else { return };
+    let Ok(pod) = entry.decode_bare::<Pod>() else { return };
     while let Err(error) = finish(ctx, &pod).await {
         tracing::debug!(pod = %entry.name(), %error, "the mirror of a pod that is no more stays for now");
         ctx.clock().sleep(RETRY).await;
@@ -83,7 +83,7 @@ pub(super) async fn forget(ctx: &Context, entry: &Entry) {
 
 /// Removes a mirror of a pod that is no more.
 pub(super) async fn remove_orphan(ctx: &Context, mirror: &Entry) {
-    let removed = match mirror.decode::<Pod>() {
+    let removed = match mirror.decode_bare::<Pod>() {
         Ok(pod) => remove(ctx, &pod).await,
         Err(error) => Err(Status::internal(error)),
     };

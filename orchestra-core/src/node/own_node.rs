@@ -63,6 +63,6 @@ impl OwnNode {
     async fn ask(&self, client: &Client) -> Result<NodeSpec, String> {
         let found = client.cluster::<Node>().objects().get(&self.name).await;
         let entry = found.map_err(|error| error.to_string())?;
-        NodeSpec::from_json(entry.bytes()).map_err(|error| error.to_string())
+        entry.with_bare(NodeSpec::from_json).map_err(|error| error.to_string())
     }
 }

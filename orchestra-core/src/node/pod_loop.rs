@@ -97,7 +97,7 @@ impl PodLoop {
     /// Has the loop told when something changes that the pod refers to, for as long as the answer is kept. What that is
     /// does not change while a pod lives.
     fn follow_sources(&self) -> Option<Following> {
-        let pod = self.entry.decode::<Pod>().ok()?;
+        let pod = self.entry.decode_bare::<Pod>().ok()?;
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let needs = Needs::of_pod(pod.spec.as_ref()?);
         (!self.memory.gone && !needs.is_empty())
@@ -105,7 +105,7 @@ impl PodLoop {
     }
 
     async fn round(&mut self) -> Next {
-        let pod: Arc<Pod> = match self.entry.decode::<Pod>() {
+        let pod: Arc<Pod> = match self.entry.decode_bare::<Pod>() {
             Ok(pod) => Arc::new(pod),
             Err(error) => {
                 tracing::error!(pod = %self.entry.name(), %error, "cannot read the pod");
@@ -238,7 +238,8 @@ impl PodLoop {
         has: &dyn Fn(&str) -> Option<Resources>,
     ) -> Result<Vec<String>, String> {
         let residents = &self.ctx.residents;
-        let pods = residents.all().into_iter().filter_map(|mailbox| mailbox.entry().decode::<Pod>().ok());
+        let pods =
+            residents.all().into_iter().filter_map(|mailbox| mailbox.entry().decode_bare::<Pod>().ok());
         let tenant = |pod: Pod| {
             let uid = pod.metadata.uid.clone()?;
             Some(Tenant { has: has(&uid)?, uid, pod })
@@ -254,7 +255,7 @@ impl PodLoop {
 
     /// The pod is not let in.
     fn reject(&mut self, reason: String, why: String) {
-        if let Ok(pod) = self.entry.decode::<Pod>() {
+        if let Ok(pod) = self.entry.decode_bare::<Pod>() {
             self.ctx.warning(&about(&pod, None), &reason, why.clone());
         }
         self.memory.failure.get_or_insert_with(|| admission::rejected(reason, &why));
@@ -265,7 +266,7 @@ impl PodLoop {
         if self.memory.failure.is_some() || self.memory.gone || self.entry.is_deleting() {
             return;
         }
-        if let Ok(pod) = self.entry.decode::<Pod>() {
+        if let Ok(pod) = self.entry.decode_bare::<Pod>() {
             self.ctx.warning(&about(&pod, None), &why.reason, why.message.clone());
         }
         self.memory.failure = Some(why);
@@ -391,7 +392,7 @@ async fn tell_of_pulls(ctx: &Context, mailbox: &Mailbox, before: PodStatus) -> A
             continue;
         }
         known.clone_from(&said);
-        let (Some((container, message)), Ok(pod)) = (said, entry.decode::<Pod>()) else { continue };
+        let (Some((container, message)), Ok(pod)) = (said, entry.decode_bare::<Pod>()) else { continue };
         let status = pulling::with_message(before.clone(), &container, message);
         if let (_, Some(newer)) = say(ctx, &entry, &pod, status).await {
             mailbox.put_written(newer);

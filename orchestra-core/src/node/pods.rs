@@ -205,7 +205,7 @@ impl Pods {
 
     /// Whether a pod has begun, and keeps the room that it has.
     fn is_here(&self, entry: &Entry) -> bool {
-        let Ok(pod) = entry.decode::<Pod>() else { return true };
+        let Ok(pod) = entry.decode_bare::<Pod>() else { return true };
         let has_begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         if has_begun && !is_terminal(&pod) {
             self.ctx.room.note(entry.uid().as_str(), room::held(entry, &pod));

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerState, Pod, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::context::Context;
 use crate::api::schema::{Place, canonical};
 use crate::api::{Body, DeleteOptions, Operation, Reply, Status, Target, WriteOptions};
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// What came of a write.
 pub(super) enum Reported {
@@ -34,17 +35,7 @@ pub(super) async fn report(
     if is_plainly_said(pod, &status) {
         return (Reported::Done, None);
     }
-    let body = entry.to_value().and_then(|mut value| {
-        let status = stored(&status).map_or_else(|| serde_json::to_value(&status), Ok)?;
-        let said = value["status"] == status;
-        value["status"] = status;
-        // Whose fields are which is the server's to say; without them it need not read them.
-        if let Some(meta) = value["metadata"].as_object_mut() {
-            meta.remove("managedFields");
-        }
-        Ok((!said).then_some(value))
-    });
-    let body = match body {
+    let body = match body(entry, &status) {
         Ok(Some(body)) => body,
         Ok(None) => return (Reported::Done, None),
         Err(error) => return (Reported::Failed(error.to_string()), None),
@@ -58,6 +49,30 @@ pub(super) async fn report(
         },
         Err(error) => (refused(&error), None),
     }
+}
+
+/// What is written to say so, if it is anything new. Of a pod the desired state is not written with its status, and whose
+/// fields are which is the server's to say: it need read neither.
+fn body(entry: &Entry, status: &PodStatus) -> Result<Option<Value>, EntryError> {
+    #[derive(Deserialize)]
+    struct Held {
+        metadata: Map<String, Value>,
+        #[serde(default)]
+        status: Value,
+    }
+    let Held { mut metadata, status: held } = entry.peek()?;
+    let status = stored(status).map_or_else(|| serde_json::to_value(status), Ok)?;
+    if held == status {
+        return Ok(None);
+    }
+    metadata.insert("resourceVersion".to_owned(), entry.revision().to_string().into());
+    let body = [
+        ("apiVersion", "v1".into()),
+        ("kind", "Pod".into()),
+        ("metadata", metadata.into()),
+        ("status", status),
+    ];
+    Ok(Some(body.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()))
 }
 
 /// Whether a pod's status says this already.

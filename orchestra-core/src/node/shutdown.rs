@@ -52,7 +52,7 @@ pub(super) fn rejection() -> Failure {
 }
 
 fn of_the_system(pod: &Mailbox) -> bool {
-    pod.entry().decode::<Pod>().is_ok_and(|pod| is_critical(&pod))
+    pod.entry().decode_bare::<Pod>().is_ok_and(|pod| is_critical(&pod))
 }
 
 async fn ended(ctx: &Context, pods: &[Arc<Mailbox>]) {
@@ -69,7 +69,7 @@ async fn have_ended(ctx: &Context, pods: &[Arc<Mailbox>]) -> bool {
         let uid = entry.uid().as_str();
         let told = static_pods::is_static(&entry)
             || ctx.residents.get(uid).is_none()
-            || entry.decode::<Pod>().is_ok_and(|pod| is_terminal(&pod));
+            || entry.decode_bare::<Pod>().is_ok_and(|pod| is_terminal(&pod));
         let is_up = |state| state == SandboxState::Ready;
         told && !up.iter().any(|sandbox| sandbox.meta.pod.uid == uid && is_up(sandbox.state))
     })

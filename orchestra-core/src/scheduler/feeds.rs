@@ -167,7 +167,7 @@ fn namespace(state: &mut State, event: &Event) {
 }
 
 fn service(state: &mut State, event: &Event) {
-    let view = |entry: &Entry| serde_json::from_slice::<ServiceView>(entry.bytes());
+    let view = |entry: &Entry| entry.peek::<ServiceView>();
     let name = event.object.name();
     let selector = match held(event) {
         Some(entry) => match read("Service", entry, view) {
@@ -180,7 +180,7 @@ fn service(state: &mut State, event: &Event) {
 }
 
 fn budget(state: &mut State, event: &Event) {
-    let view = |entry: &Entry| Budget::from_json(entry.bytes());
+    let view = |entry: &Entry| entry.with_bare(Budget::from_json);
     let budget = held(event).and_then(|entry| read("PodDisruptionBudget", entry, view)).flatten();
     state.snapshot.set_budget(event.object.name(), budget);
 }
@@ -236,7 +236,7 @@ fn device_claim(state: &mut State, event: &Event) {
 }
 
 fn node(state: &mut State, event: &Event) {
-    let view = |entry: &Entry| NodeSpec::from_json(entry.bytes());
+    let view = |entry: &Entry| entry.with_bare(NodeSpec::from_json);
     match held(event) {
         Some(entry) => {
             if let Some(spec) = read("Node", entry, view) {

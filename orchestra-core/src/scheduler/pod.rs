@@ -137,7 +137,7 @@ impl PodInfo {
     /// # Errors
     /// As [`PodInfo::from_json`].
     pub fn from_entry(entry: &Entry) -> Result<Self, InvalidInput> {
-        Ok(Self { revision: entry.revision(), ..Self::from_json(entry.bytes())? })
+        Ok(Self { revision: entry.revision(), ..entry.with_bare(Self::from_json)? })
     }
 
     pub(crate) fn from_view(view: &PodView) -> Result<Self, InvalidInput> {

@@ -1,13 +1,15 @@
 use std::any::{Any, TypeId};
-use std::cell::RefCell;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::at_rest::{MANAGED_KEY, METADATA, around, encode, with_scratch};
 use super::fields::{FieldValues, IndexedFields};
 use crate::meta::{Object, ObjectName, OwnerRef, Revision, Uid};
 use crate::selector::{LabelSet, Labels};
@@ -28,6 +30,8 @@ pub struct Entry {
     bytes: Bytes,
     /// Where in `bytes` the fields of `metadata` begin.
     split: usize,
+    /// Where `managedFields` is, with the comma that parts it from another field; empty if there is none.
+    managed: Range<usize>,
     labels: LabelSet,
     owners: Box<[OwnerRef]>,
     generation: i64,
@@ -37,13 +41,13 @@ pub struct Entry {
 }
 
 #[derive(Deserialize)]
-struct Head {
-    metadata: HeadMeta,
+struct Head<M> {
+    metadata: HeadMeta<M>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct HeadMeta {
+struct HeadMeta<M> {
     name: String,
     #[serde(default)]
     namespace: Option<String>,
@@ -55,7 +59,8 @@ struct HeadMeta {
     #[serde(default)]
     generation: i64,
     #[serde(default)]
-    deletion_timestamp: Option<serde::de::IgnoredAny>,
+    deletion_timestamp: Option<IgnoredAny>,
+    managed_fields: Option<M>,
 }
 
 /// How often this thread has encoded and read objects, for tests of what a write costs.
@@ -69,9 +74,6 @@ pub(crate) mod counted {
     }
 }
 
-const METADATA: &[u8] = b"\"metadata\":{";
-const MANAGED_FIELDS: &str = "managedFields";
-
 impl Entry {
     /// Reads what the store holds. `indexed` says which fields of the kind are indexed.
     ///
@@ -80,9 +82,10 @@ impl Entry {
     pub fn read(bytes: Bytes, revision: Revision, indexed: &IndexedFields) -> Result<Self, EntryError> {
         #[cfg(test)]
         counted::READ.with(|count| count.set(count.get() + 1));
-        let head: Head = serde_json::from_slice(&bytes)?;
+        let head: Head<&RawValue> = serde_json::from_slice(&bytes)?;
         let fields = FieldValues::extract(&bytes, indexed)?;
-        Ok(Self::assemble(bytes, head.metadata, revision, fields))
+        let managed = head.metadata.managed_fields.map_or(0..0, |text| around(&bytes, text.get()));
+        Ok(Self::assemble(bytes.clone(), managed, head.metadata, revision, fields))
     }
 
     /// An object that is to be stored, encoded now: what [`Entry::read`] makes of its bytes, without reading them. It has
@@ -100,12 +103,20 @@ impl Entry {
         managed_fields: Option<&str>,
         indexed: &IndexedFields,
     ) -> Result<Self, EntryError> {
-        let bytes = encode(object, managed_fields)?;
-        let meta = HeadMeta::deserialize(&object["metadata"])?;
-        Ok(Self::assemble(bytes, meta, Revision::ZERO, FieldValues::of(object, indexed)))
+        #[cfg(test)]
+        counted::ENCODED.with(|count| count.set(count.get() + 1));
+        let (bytes, managed) = encode(object, managed_fields)?;
+        let meta = HeadMeta::<IgnoredAny>::deserialize(&object["metadata"])?;
+        Ok(Self::assemble(bytes, managed, meta, Revision::ZERO, FieldValues::of(object, indexed)))
     }
 
-    fn assemble(bytes: Bytes, meta: HeadMeta, revision: Revision, fields: FieldValues) -> Self {
+    fn assemble<M>(
+        bytes: Bytes,
+        managed: Range<usize>,
+        meta: HeadMeta<M>,
+        revision: Revision,
+        fields: FieldValues,
+    ) -> Self {
         let split = bytes
             .windows(METADATA.len())
             .position(|window| window == METADATA)
@@ -115,6 +126,7 @@ impl Entry {
             uid: meta.uid,
             revision,
             split,
+            managed,
             bytes,
             labels: meta.labels.as_ref().into(),
             owners: meta.owner_references.unwrap_or_default(),
@@ -131,7 +143,7 @@ impl Entry {
     /// # Errors
     /// When the value has no `metadata`.
     pub fn encode(object: &Value) -> Result<Bytes, EntryError> {
-        encode(object, None)
+        Ok(encode(object, None)?.0)
     }
 
     /// The same object under another revision: the one at which it was deleted, for an event that says so.
@@ -142,6 +154,7 @@ impl Entry {
             revision,
             bytes: self.bytes.clone(),
             split: self.split,
+            managed: self.managed.clone(),
             labels: self.labels.clone(),
             owners: self.owners.clone(),
             generation: self.generation,
@@ -258,12 +271,52 @@ impl Entry {
     /// # Errors
     /// When the object does not fit the type.
     pub fn decode<K: Object>(&self) -> Result<K, EntryError> {
-        let mut object: K = serde_json::from_slice(&self.bytes)?;
+        self.as_type(serde_json::from_slice(&self.bytes)?)
+    }
+
+    /// The object as its Rust type, without `managedFields`: they are as long as all the rest, and only who asks whose
+    /// fields are which has a use for them. It can be written back: an update without them leaves them as they are.
+    ///
+    /// # Errors
+    /// When the object does not fit the type.
+    pub fn decode_bare<K: Object>(&self) -> Result<K, EntryError> {
+        self.as_type(self.peek()?)
+    }
+
+    fn as_type<K: Object>(&self, mut object: K) -> Result<K, EntryError> {
         object.meta_mut().resource_version = Some(self.revision.to_string());
         Ok(object)
     }
 
-    /// A view: a small serde struct of just the fields a reader wants. Decoded once per revision and shared.
+    /// A view that is not kept: for who looks at an object once.
+    ///
+    /// # Errors
+    /// When the object does not fit the view.
+    pub fn peek<V: DeserializeOwned>(&self) -> Result<V, EntryError> {
+        Ok(self.with_bare(|bytes| serde_json::from_slice(bytes))?)
+    }
+
+    /// Does something with the bytes at rest without `managedFields`.
+    pub(crate) fn with_bare<T>(&self, work: impl FnOnce(&[u8]) -> T) -> T {
+        if self.managed.is_empty() {
+            return work(&self.bytes);
+        }
+        // To copy the rest is less than to pass over what nobody wants.
+        with_scratch(|rest| {
+            rest.extend_from_slice(&self.bytes[..self.managed.start]);
+            rest.extend_from_slice(&self.bytes[self.managed.end..]);
+            work(rest)
+        })
+    }
+
+    /// `managedFields` as the text in JSON that they are kept as, if there are any.
+    pub(crate) fn managed_fields(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.bytes[self.managed.clone()]).ok()?;
+        text.trim_matches(',').strip_prefix(MANAGED_KEY)
+    }
+
+    /// A view: a small serde struct of just the fields a reader wants, without `managedFields`. Decoded once per revision
+    /// and shared.
     ///
     /// Unknown fields are skipped, so never write a view back.
     ///
@@ -278,7 +331,7 @@ impl Entry {
         if let Some(view) = held(&self.views.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(view);
         }
-        let view: Arc<V> = Arc::new(serde_json::from_slice(&self.bytes)?);
+        let view: Arc<V> = Arc::new(self.peek()?);
         let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(view) = held(&views) {
             return Ok(view);
@@ -286,79 +339,6 @@ impl Entry {
         views.push((wanted, Arc::clone(&view) as Arc<dyn Any + Send + Sync>));
         Ok(view)
     }
-}
-
-fn encode(object: &Value, managed_fields: Option<&str>) -> Result<Bytes, EntryError> {
-    #[cfg(test)]
-    counted::ENCODED.with(|count| count.set(count.get() + 1));
-    let metadata = object
-        .get("metadata")
-        .and_then(Value::as_object)
-        .ok_or_else(|| EntryError(serde::de::Error::custom("an object without metadata")))?;
-    SCRATCH.with_borrow_mut(|out| {
-        out.clear();
-        write_object(out, object, metadata, managed_fields)?;
-        let bytes = Bytes::copy_from_slice(out);
-        out.shrink_to(MOST_SCRATCH);
-        Ok(bytes)
-    })
-}
-
-thread_local! {
-    /// Where objects are written before their length is known. What is kept of them for as long as they are has no room
-    /// to grow, and to take it from what has costs more than to copy it.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// How many bytes of it are kept.
-const MOST_SCRATCH: usize = 64 * 1024;
-
-fn write_object(
-    out: &mut Vec<u8>,
-    object: &Value,
-    metadata: &serde_json::Map<String, Value>,
-    managed_fields: Option<&str>,
-) -> Result<(), serde_json::Error> {
-    out.extend_from_slice(b"{\"kind\":");
-    serde_json::to_writer(&mut *out, &object["kind"])?;
-    out.extend_from_slice(b",\"apiVersion\":");
-    serde_json::to_writer(&mut *out, &object["apiVersion"])?;
-    out.extend_from_slice(b",\"metadata\":{");
-    let meta = metadata.iter().filter(|(key, _)| *key != "resourceVersion");
-    let comes_before = |(key, _): &(&String, &Value)| key.as_str() < MANAGED_FIELDS;
-    write_fields(out, meta.clone().take_while(comes_before))?;
-    if let Some(text) = managed_fields {
-        write_key(out, MANAGED_FIELDS)?;
-        out.extend_from_slice(text.as_bytes());
-    }
-    write_fields(out, meta.skip_while(comes_before))?;
-    out.push(b'}');
-    let rest = object.as_object().into_iter().flatten();
-    let rest = rest.filter(|(key, _)| !matches!(key.as_str(), "kind" | "apiVersion" | "metadata"));
-    write_fields(out, rest)?;
-    out.push(b'}');
-    Ok(())
-}
-
-fn write_fields<'v>(
-    out: &mut Vec<u8>,
-    fields: impl Iterator<Item = (&'v String, &'v Value)>,
-) -> Result<(), serde_json::Error> {
-    for (key, value) in fields {
-        write_key(out, key)?;
-        serde_json::to_writer(&mut *out, value)?;
-    }
-    Ok(())
-}
-
-/// Begins a field of the object that is being written.
-fn write_key(out: &mut Vec<u8>, key: &str) -> Result<(), serde_json::Error> {
-    if out.last() != Some(&b'{') {
-        out.push(b',');
-    }
-    serde_json::to_writer(&mut *out, key)?;
-    out.push(b':');
-    Ok(())
 }
 
 impl fmt::Debug for Entry {
@@ -413,6 +393,40 @@ mod tests {
             object["metadata"]["managedFields"] = serde_json::from_str(text).unwrap();
             assert_eq!(ours.bytes(), Entry::of(&object, &IndexedFields::none()).unwrap().bytes());
         }
+    }
+
+    #[test]
+    fn who_owns_what_is_passed_over_wherever_it_stands() {
+        use std::collections::BTreeMap;
+        let text = r#"[{"manager":"a,b","fieldsV1":{"f:spec":{}}}]"#;
+        let managed: Value = serde_json::from_str(text).unwrap();
+        for others in [vec!["name", "uid"], vec!["annotations", "name", "uid"], vec!["annotations"], vec![]] {
+            let all = |name: &str| others.contains(&name);
+            let mut meta = serde_json::json!({"name": "a", "uid": "u"});
+            if all("annotations") {
+                meta["annotations"] = serde_json::json!({"managedFields": r#""managedFields":[],"#});
+            }
+            let mut object = serde_json::json!({"kind": "Pod", "apiVersion": "v1", "metadata": meta});
+            object["spec"] = serde_json::json!({"metadata": {"managedFields": [1]}});
+            let bare = object.clone();
+            let none = Entry::of(&bare, &IndexedFields::none()).unwrap();
+            assert_eq!(none.managed_fields(), None);
+            object["metadata"]["managedFields"] = managed.clone();
+            let whole = Entry::of(&object, &IndexedFields::none()).unwrap();
+            let apart = Entry::of_owned(&bare, Some(text), &IndexedFields::none()).unwrap();
+            let read = Entry::read(whole.bytes().clone(), Revision(3), &IndexedFields::none()).unwrap();
+            for entry in [&whole, &apart, &read, &read.at(Revision(4))] {
+                let held = entry.managed_fields().expect("they are there");
+                assert_eq!(serde_json::from_str::<Value>(held).unwrap(), managed);
+                assert_eq!(entry.peek::<BTreeMap<String, Value>>().unwrap(), none.peek().unwrap());
+                assert_eq!(entry.to_value().unwrap()["metadata"]["managedFields"], managed);
+            }
+        }
+        // In a text that is not as they are written here they are found by nobody, and are read with the rest.
+        let spaced = r#"{"metadata": {"managedFields" : [1], "name": "a", "uid": "u"}}"#;
+        let spaced = entry(spaced);
+        assert_eq!(spaced.managed_fields(), None);
+        assert!(spaced.peek::<Value>().unwrap()["metadata"]["managedFields"].is_array());
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //!
 //! Objects and events are per kind, so that a watcher of one is not woken by another; revisions are the cluster's.
 
+mod at_rest;
 mod cache;
 mod entry;
 mod fields;

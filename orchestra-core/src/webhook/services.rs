@@ -104,7 +104,7 @@ impl Services {
     pub fn locate(&self, reference: &ServiceReference) -> Result<Connect, CallError> {
         let name = ObjectName::namespaced(&*reference.namespace, &*reference.name);
         let service = self.caches.of::<Service>().and_then(|cache| cache.get(&name));
-        let service = service.and_then(|entry| entry.decode::<Service>().ok());
+        let service = service.and_then(|entry| entry.decode_bare::<Service>().ok());
         let Some(service) = service else {
             return Err(CallError::NoService(format!("service \"{}\" not found", reference.name)));
         };
@@ -140,7 +140,7 @@ impl Services {
             return Vec::new();
         };
         let slices = cache.list(&Query::namespace(&*service.namespace).labels(selector));
-        let slices = slices.iter().filter_map(|entry| entry.decode::<EndpointSlice>().ok());
+        let slices = slices.iter().filter_map(|entry| entry.decode_bare::<EndpointSlice>().ok());
         slices.flat_map(|slice| ready(slice, port)).take(MAX_ADDRESSES).collect()
     }
 }

@@ -2,9 +2,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-use crate::api::ownership::{
-    Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, apply, update,
-};
+use crate::api::ownership::managers::Held;
+use crate::api::ownership::{Author, FieldSet, Ignored, Kind, NodeId, Schema, Versions, apply, update};
 use crate::api::schema::Place;
 
 /// An object that a manager applied and another changed.
@@ -48,9 +47,8 @@ pub(super) fn check(input: &[u8]) {
         let ignored = Ignored::These(FieldSet::of(["status"]));
         let empty = &json!({});
         let kind = Kind { api_version: "v1", schema, node, empty, ignored, versions: &Alone };
-        let owned = update(&kind, None, &POD, (&Value::Null, &config), by("u"));
-        let Owners::Are(owners) = owned else { panic!("who creates owns") };
-        let owners = owners.unwrap_or_default();
+        let owned = update(&kind, None, &POD, (Held::Value(&Value::Null), &config), by("u"));
+        let owners = owned.into_value().expect("who creates owns").unwrap_or_default();
         settles(&kind, Some(&POD), &owners, &config);
         settles(&kind, None, &Value::Null, &config);
     }
@@ -58,11 +56,7 @@ pub(super) fn check(input: &[u8]) {
 
 fn settles(kind: &Kind<'_>, live: Option<&Value>, owners: &Value, config: &Value) {
     let Ok(applied) = apply(kind, (live, owners), config, by("a"), true) else { return };
-    let owners = match applied.owners {
-        Owners::Kept => owners.clone(),
-        Owners::Are(owners) => owners.unwrap_or_default(),
-        Owners::New(text) => serde_json::from_str(&text).expect("it is JSON"),
-    };
+    let owners = applied.owners.into_value().map_or_else(|| owners.clone(), Option::unwrap_or_default);
     let Some(object) = applied.object.as_ref().or(live) else { return };
     let again = apply(kind, (Some(object), &owners), config, by("a"), false);
     // Who owns nothing is not noted, and then nobody is known to own anything.
@@ -72,7 +66,9 @@ fn settles(kind: &Kind<'_>, live: Option<&Value>, owners: &Value, config: &Value
 
 /// Fields that can be read are written as they are read.
 fn fields(value: &Value) {
-    let Ok(set) = FieldSet::read(value) else { return };
+    let (read, text) = (FieldSet::read(value), value.to_string());
+    assert_eq!(serde_json::from_str::<FieldSet<'_>>(&text).ok(), read.clone().ok(), "as a text");
+    let Ok(set) = read else { return };
     let written = set.write();
     assert_eq!(FieldSet::read(&written).as_ref(), Ok(&set));
     assert_eq!(serde_json::from_str::<Value>(&set.write_text()).expect("JSON"), written);

@@ -27,7 +27,7 @@ fn place() -> Place {
 }
 
 pub(super) fn json(patch: &[u8]) {
-    if let Ok(patched) = json::apply(&POD, patch) {
+    if let Ok(patched) = json::apply(POD.clone(), patch) {
         assert!(
             serde_json::from_str::<Value>(&patched.to_string()).is_ok(),
             "what comes out can be read again"
@@ -37,13 +37,13 @@ pub(super) fn json(patch: &[u8]) {
 }
 
 pub(super) fn merge(patch: &[u8]) {
-    if let Ok(patched) = merge::apply(&POD, patch) {
+    if let Ok(patched) = merge::apply(POD.clone(), patch) {
         canonical::settles(place(), patched);
     }
 }
 
 pub(super) fn strategic(patch: &[u8]) {
-    let Ok(mut patched) = strategic::apply(place(), &POD, patch) else { return };
+    let Ok(mut patched) = strategic::apply(place(), POD.clone(), patch) else { return };
     if unstructured::convert(place(), &mut patched).is_ok() {
         canonical::settles(place(), patched);
     }

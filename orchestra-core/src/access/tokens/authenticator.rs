@@ -81,7 +81,7 @@ impl ServiceAccountTokens {
         self.check(&objects)?;
         let secret = objects.secret.as_ref().map(|bound| &*bound.name).unwrap_or_default();
         let entry = self.find::<Secret>(&objects.namespace, secret)?;
-        let held = entry.decode::<Secret>().map_err(Status::internal)?;
+        let held = entry.decode_bare::<Secret>().map_err(Status::internal)?;
         let held = held.data.unwrap_or_default().remove("token").unwrap_or_default();
         // The Secret may have been given another since.
         if held.0 != token.as_bytes() {

@@ -97,7 +97,7 @@ impl PodSecurity {
         let pods = cache.list(&Query::namespace(namespace));
         let mut found = BTreeMap::<String, (String, usize)>::new();
         for entry in pods.iter().take(PODS_CHECKED) {
-            let Ok(pod) = entry.decode::<Pod>() else { continue };
+            let Ok(pod) = entry.decode_bare::<Pod>() else { continue };
             let Some(spec) = pod.spec else { continue };
             let reasons = reasons(&judge(standard, &Subject { metadata: pod.metadata, spec }));
             if !reasons.is_empty() {

@@ -93,7 +93,7 @@ pub(super) struct Validations {
 
 impl Policy<Validations> {
     pub(super) fn validating(entry: &Entry) -> Option<Self> {
-        let object = entry.decode::<ValidatingAdmissionPolicy>().ok()?;
+        let object = entry.decode_bare::<ValidatingAdmissionPolicy>().ok()?;
         let spec = object.spec.unwrap_or_default();
         let common = Common {
             meta: &object.metadata,
@@ -145,7 +145,7 @@ pub(super) struct Mutations {
 
 impl Policy<Mutations> {
     pub(super) fn mutating(entry: &Entry) -> Option<Self> {
-        let object = entry.decode::<MutatingAdmissionPolicy>().ok()?;
+        let object = entry.decode_bare::<MutatingAdmissionPolicy>().ok()?;
         let spec = object.spec.unwrap_or_default();
         let common = Common {
             meta: &object.metadata,
@@ -193,7 +193,7 @@ pub(super) struct Binding {
 
 impl Binding {
     pub(super) fn validating(entry: &Entry) -> Option<Self> {
-        let spec = entry.decode::<ValidatingAdmissionPolicyBinding>().ok()?.spec;
+        let spec = entry.decode_bare::<ValidatingAdmissionPolicyBinding>().ok()?.spec;
         let actions = spec.validation_actions.iter().filter_map(|action| match action.as_str() {
             "Deny" => Some(Action::Deny),
             "Warn" => Some(Action::Warn),
@@ -210,7 +210,7 @@ impl Binding {
     }
 
     pub(super) fn mutating(entry: &Entry) -> Option<Self> {
-        let spec = entry.decode::<MutatingAdmissionPolicyBinding>().ok()?.spec.unwrap_or_default();
+        let spec = entry.decode_bare::<MutatingAdmissionPolicyBinding>().ok()?.spec.unwrap_or_default();
         Some(Self {
             name: entry.name().name().to_owned(),
             policy: spec.policy_name.unwrap_or_default(),

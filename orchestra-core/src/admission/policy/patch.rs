@@ -17,7 +17,7 @@ pub(super) fn operations(resource: &Resource, object: &Value, made: &Val<'_>) ->
     let mut object = object.clone();
     for operation in made.as_array().into_iter().flatten() {
         let one = json!([operation]).to_string();
-        object = patch::apply(resource, PatchKind::Json, &object, one.as_bytes())
+        object = patch::apply(resource, PatchKind::Json, object.clone(), one.as_bytes())
             .map_err(|_| format!("JSON Patch: {}", unfit(&object, operation)))?;
     }
     Ok(object)

@@ -66,14 +66,14 @@ impl Hook {
 
     /// The webhooks of a configuration of those that judge.
     pub(super) fn validating(entry: &Entry) -> Option<Vec<Self>> {
-        let object = entry.decode::<ValidatingWebhookConfiguration>().ok()?;
+        let object = entry.decode_bare::<ValidatingWebhookConfiguration>().ok()?;
         let hooks = object.webhooks.unwrap_or_default();
         Some(hooks.iter().map(|hook| Self::of(entry.name().name(), hook, false)).collect())
     }
 
     /// The webhooks of a configuration of those that change.
     pub(super) fn mutating(entry: &Entry) -> Option<Vec<Self>> {
-        let object = entry.decode::<MutatingWebhookConfiguration>().ok()?;
+        let object = entry.decode_bare::<MutatingWebhookConfiguration>().ok()?;
         let hooks = object.webhooks.unwrap_or_default().into_iter().map(|hook| {
             let again = hook.reinvocation_policy.as_deref() == Some("IfNeeded");
             Self::of(entry.name().name(), &plain(&hook), again)

@@ -138,7 +138,8 @@ pub(super) fn refusal(name: &str, said: &metav1::Status) -> Status {
 /// # Errors
 /// Why it cannot be.
 pub(super) fn patched(resource: &Resource, object: &Value, patch: &[u8]) -> Result<Value, String> {
-    patch::apply(resource, PatchKind::Json, object, patch).map_err(|status| status.message().to_owned())
+    patch::apply(resource, PatchKind::Json, object.clone(), patch)
+        .map_err(|status| status.message().to_owned())
 }
 
 /// What is told when a webhook has no answer and nothing may be done without it.

@@ -11,7 +11,7 @@ use super::element::same;
 use super::fault::Faults;
 use super::kind::{Author, Kind, unowned};
 use super::last_applied;
-use super::managers::{self, Manager, ManagersError, Operation};
+use super::managers::{self, Held, Manager, ManagersError, Operation};
 use super::merge::merge;
 use super::prune::prune;
 use super::set::FieldSet;
@@ -64,7 +64,7 @@ pub fn apply(
     check(kind.schema, kind.node, config, Repeated::Refused).map_err(refused)?;
     let old = live.unwrap_or(kind.empty);
     let faulty = |faults| ApplyError::Live(described(old), faults);
-    let mut managers = kind.managers(held)?;
+    let mut managers = kind.managers(Held::Value(held))?;
     if managers.is_empty() && live.is_some() {
         begin(kind, old, author, &mut managers).map_err(faulty)?;
     }

@@ -59,6 +59,21 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// The same, of nobody else's text.
+    pub fn into_owned(self) -> Element<'static> {
+        match self {
+            Self::Field(name) => Element::Field(Cow::Owned(name.into_owned())),
+            Self::Key(keys) => {
+                let owned = |(name, value): (Cow<'_, str>, Cow<'_, Value>)| {
+                    (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
+                };
+                Element::Key(keys.into_iter().map(owned).collect())
+            }
+            Self::Value(value) => Element::Value(Cow::Owned(value.into_owned())),
+            Self::Index(place) => Element::Index(place),
+        }
+    }
+
     /// The key of `fieldsV1` that stands for it.
     pub fn to_key(&self) -> String {
         match self {

@@ -1,5 +1,9 @@
 //! `fieldsV1`: how a set of paths is written in an object.
 
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::element::{Element, ParseElementError};
@@ -24,10 +28,80 @@ impl<'a> FieldSet<'a> {
     /// The set as the text of `fieldsV1`, its keys in Kubernetes' order.
     pub fn write_text(&self) -> String {
         let mut out = String::new();
-        write_text(self, false, &mut out);
+        self.write_into(&mut out);
         out
     }
+
+    pub(super) fn write_into(&self, out: &mut String) {
+        write_text(self, false, out);
+    }
 }
+
+/// From the text of `fieldsV1`, without a [`Value`] on the way.
+impl<'de: 'a, 'a> Deserialize<'de> for FieldSet<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Read::deserialize(deserializer)?.set)
+    }
+}
+
+/// What is below, and whether the path to here is in the set itself: it is if nothing is below.
+struct Read<'a> {
+    set: FieldSet<'a>,
+    member: bool,
+}
+
+impl<'de> Deserialize<'de> for Read<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Read<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Read { set: FieldSet::default(), member: true })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut set = FieldSet::default();
+        let mut member = false;
+        while let Some(Key(key)) = map.next_key()? {
+            let element = match key {
+                Cow::Borrowed(key) => Element::parse(key),
+                Cow::Owned(ref key) => Element::parse(key).map(Element::into_owned),
+            };
+            let element = match element {
+                _ if key == SELF => {
+                    member = true;
+                    None
+                }
+                Err(ParseElementError::Unknown) => None,
+                element => Some(element.map_err(A::Error::custom)?),
+            };
+            let Some(element) = element else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let Read { set: below, member: is_member } = map.next_value()?;
+            let node = set.descend(element);
+            node.member |= is_member;
+            node.below = below;
+        }
+        member |= set.is_empty();
+        Ok(Read { set, member })
+    }
+}
+
+/// A text that is copied only if it is written with escapes.
+#[derive(serde::Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What is below, and whether the path to here is in the set itself: it is if nothing is below.
 fn read(fields: &Value) -> Result<(FieldSet<'_>, bool), ParseElementError> {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::compare::Comparison;
-use super::managers::{self, Manager, ManagersError};
+use super::managers::{Held, Manager, ManagersError};
 use super::set::FieldSet;
 use super::types::{NodeId, Schema};
 
@@ -42,8 +42,8 @@ impl<'k> Kind<'k> {
     }
 
     /// Who owns what, as the schema has it now.
-    pub(super) fn managers<'m>(&self, held: &'m Value) -> Result<Vec<Manager<'m>>, ManagersError> {
-        let mut managers = managers::read(held)?;
+    pub(super) fn managers<'m>(&self, held: Held<'m>) -> Result<Vec<Manager<'m>>, ManagersError> {
+        let mut managers = held.read()?;
         for manager in managers.iter_mut() {
             let (schema, node) = self.schema_of(&manager.api_version);
             if schema.changes() {

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::element::ParseElementError;
+use super::element::{ParseElementError, push_text};
 use super::set::FieldSet;
 
 /// How many managers that update are remembered by name; of the oldest of more, the fields are put together.
@@ -23,6 +24,16 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// That of an entry of this version.
+    fn of(text: &str, api_version: &str) -> Result<Self, ManagersError> {
+        let operation = match text {
+            "Apply" => Self::Apply,
+            "Update" => Self::Update,
+            _ => return Err(ManagersError::Operation),
+        };
+        if api_version.is_empty() { Err(ManagersError::Version) } else { Ok(operation) }
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "Apply",
@@ -46,6 +57,36 @@ pub struct Manager<'a> {
     pub time: Option<Cow<'a, str>>,
     /// The fields.
     pub fields: FieldSet<'a>,
+}
+
+/// `managedFields` as they are at hand.
+#[derive(Clone, Copy, Debug)]
+pub enum Held<'h> {
+    /// Of an object that has been read; null for none.
+    Value(&'h Value),
+    /// As they are stored.
+    Text(&'h str),
+}
+
+impl<'h> Held<'h> {
+    /// Reads them. Of two entries of one manager the last counts.
+    ///
+    /// # Errors
+    /// When an entry is none.
+    pub fn read(self) -> Result<Vec<Manager<'h>>, ManagersError> {
+        match self {
+            Self::Value(entries) => read(entries),
+            Self::Text(text) => read_text(text),
+        }
+    }
+
+    /// The same as a value.
+    pub fn value(self) -> Cow<'h, Value> {
+        match self {
+            Self::Value(value) => Cow::Borrowed(value),
+            Self::Text(text) => Cow::Owned(serde_json::from_str(text).unwrap_or_default()),
+        }
+    }
 }
 
 /// Why `managedFields` cannot be read.
@@ -80,19 +121,8 @@ impl<'a> Manager<'a> {
 
     fn read(place: usize, entry: &'a Value) -> Result<Self, ManagersError> {
         let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
-        let operation = match text("operation") {
-            "Apply" => Operation::Apply,
-            "Update" => Operation::Update,
-            _ => return Err(ManagersError::Operation),
-        };
-        if text("apiVersion").is_empty() {
-            return Err(ManagersError::Version);
-        }
-        match text("fieldsType") {
-            FIELDS_V1 => {}
-            "" => return Err(ManagersError::MissingType(place)),
-            other => return Err(ManagersError::Type(place, other.to_owned())),
-        }
+        let operation = Operation::of(text("operation"), text("apiVersion"))?;
+        fields_of(place, text("fieldsType"))?;
         static NOTHING: Value = Value::Null;
         let fields = match entry.get("fieldsV1").unwrap_or(&NOTHING) {
             Value::Null => FieldSet::default(),
@@ -127,6 +157,26 @@ impl<'a> Manager<'a> {
         entry.into()
     }
 
+    fn write_text(&self, out: &mut String) {
+        out.push_str("{\"apiVersion\":");
+        push_text(&self.api_version, out);
+        out.push_str(",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":");
+        self.fields.write_into(out);
+        let rest = [
+            ("manager", &*self.name),
+            ("operation", self.operation.as_str()),
+            ("subresource", &self.subresource),
+        ];
+        let rest = rest.into_iter().filter(|(_, text)| !text.is_empty());
+        for (field, text) in rest.chain(self.time.as_deref().map(|time| ("time", time))) {
+            out.push_str(",\"");
+            out.push_str(field);
+            out.push_str("\":");
+            push_text(text, out);
+        }
+        out.push('}');
+    }
+
     /// What conflicts are ordered by.
     pub(super) fn identity(&self) -> String {
         let mut identity = json!({"manager": self.name, "operation": self.operation.as_str()}).to_string();
@@ -144,9 +194,52 @@ impl<'a> Manager<'a> {
 /// When an entry is none.
 pub fn read(entries: &Value) -> Result<Vec<Manager<'_>>, ManagersError> {
     let entries = entries.as_array().map_or(&[][..], Vec::as_slice);
-    let mut managers: Vec<Manager<'_>> = Vec::with_capacity(entries.len() + 1);
-    for (place, entry) in entries.iter().enumerate() {
-        let manager = Manager::read(place, entry)?;
+    let read = |(place, entry)| Manager::read(place, entry);
+    all(entries.iter().enumerate().map(read))
+}
+
+/// The same of the text that they are stored as.
+fn read_text(text: &str) -> Result<Vec<Manager<'_>>, ManagersError> {
+    #[derive(Deserialize, Default)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Entry<'a> {
+        #[serde(borrow)]
+        manager: Cow<'a, str>,
+        #[serde(borrow)]
+        operation: Cow<'a, str>,
+        #[serde(borrow)]
+        api_version: Cow<'a, str>,
+        #[serde(borrow)]
+        subresource: Cow<'a, str>,
+        #[serde(borrow)]
+        time: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        fields_type: Cow<'a, str>,
+        #[serde(borrow, rename = "fieldsV1")]
+        fields: Option<FieldSet<'a>>,
+    }
+    let malformed = |error: serde_json::Error| ParseElementError::Malformed(error.to_string());
+    let entries: Vec<Entry<'_>> = serde_json::from_str(text).map_err(malformed)?;
+    all(entries.into_iter().enumerate().map(|(place, entry)| {
+        let operation = Operation::of(&entry.operation, &entry.api_version)?;
+        fields_of(place, &entry.fields_type)?;
+        Ok(Manager {
+            name: entry.manager,
+            operation,
+            api_version: entry.api_version,
+            subresource: entry.subresource,
+            time: entry.time,
+            fields: entry.fields.unwrap_or_default(),
+        })
+    }))
+}
+
+fn all<'a>(
+    entries: impl Iterator<Item = Result<Manager<'a>, ManagersError>>,
+) -> Result<Vec<Manager<'a>>, ManagersError> {
+    let mut managers: Vec<Manager<'a>> = Vec::new();
+    for manager in entries {
+        let manager = manager?;
         match managers.iter_mut().find(|held| held.is(&manager)) {
             Some(held) => *held = manager,
             None => managers.push(manager),
@@ -157,6 +250,25 @@ pub fn read(entries: &Value) -> Result<Vec<Manager<'_>>, ManagersError> {
 
 /// Writes `managedFields`, ordered as Kubernetes has them; `None` for none.
 pub fn write(mut managers: Vec<Manager<'_>>) -> Option<Value> {
+    order(&mut managers);
+    let entries: Vec<Value> = managers.iter().map(Manager::write).collect();
+    (!entries.is_empty()).then(|| entries.into())
+}
+
+/// The same as a text in JSON.
+pub fn write_text(mut managers: Vec<Manager<'_>>) -> Option<String> {
+    order(&mut managers);
+    let mut out = String::with_capacity(2048);
+    for (place, manager) in managers.iter().enumerate() {
+        out.push(if place == 0 { '[' } else { ',' });
+        manager.write_text(&mut out);
+    }
+    out.push(']');
+    (!managers.is_empty()).then_some(out)
+}
+
+/// Those that own anything, as they are ordered.
+fn order(managers: &mut Vec<Manager<'_>>) {
     managers.retain(|manager| !manager.fields.is_empty());
     managers.sort_by(|a, b| {
         (a.operation.cmp(&b.operation))
@@ -165,8 +277,15 @@ pub fn write(mut managers: Vec<Manager<'_>>) -> Option<Value> {
             .then_with(|| a.api_version.cmp(&b.api_version))
             .then_with(|| a.subresource.cmp(&b.subresource))
     });
-    let entries: Vec<Value> = managers.iter().map(Manager::write).collect();
-    (!entries.is_empty()).then(|| entries.into())
+}
+
+/// An entry at this place says how its fields are written.
+fn fields_of(place: usize, fields_type: &str) -> Result<(), ManagersError> {
+    match fields_type {
+        FIELDS_V1 => Ok(()),
+        "" => Err(ManagersError::MissingType(place)),
+        other => Err(ManagersError::Type(place, other.to_owned())),
+    }
 }
 
 /// Whether a request says that nobody shall own anything: an empty list, or one with an empty entry.
@@ -193,6 +312,14 @@ pub fn differ_in_times(ours: &Value, theirs: &Value) -> bool {
         _ => ours == theirs,
     };
     // Their order follows their times.
+    ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
+}
+
+/// The same of managers that have been read.
+pub(super) fn are_the_same_but_for_times(ours: &[Manager<'_>], theirs: &[Manager<'_>]) -> bool {
+    let same = |ours: &Manager<'_>, theirs: &Manager<'_>| {
+        ours.is(theirs) && ours.api_version == theirs.api_version && ours.fields == theirs.fields
+    };
     ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
 }
 

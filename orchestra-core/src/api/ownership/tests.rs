@@ -68,7 +68,13 @@ impl Held {
     }
 
     fn updated(&self, kind: &Kind<'_>, author: Author<'_>, new: Value) -> Self {
-        let noted = update(kind, self.object.as_ref(), &new, (&self.owners, &Value::Null), author);
+        let noted = update(
+            kind,
+            self.object.as_ref(),
+            &new,
+            (managers::Held::Value(&self.owners), &Value::Null),
+            author,
+        );
         Self { object: Some(new), owners: owners(noted, &self.owners) }
     }
 
@@ -79,11 +85,7 @@ impl Held {
 }
 
 fn owners(noted: Owners, held: &Value) -> Value {
-    match noted {
-        Owners::Kept => held.clone(),
-        Owners::Are(owners) => owners.unwrap_or_default(),
-        Owners::New(text) => serde_json::from_str(&text).unwrap(),
-    }
+    noted.into_value().map_or_else(|| held.clone(), Option::unwrap_or_default)
 }
 
 fn pod(spec: Value) -> Value {
@@ -245,7 +247,10 @@ fn requests_may_clear_and_replace_the_owners() {
     let held = Held::default().applied(&kind, by("a"), &pod(json!({"nodeName": "x"})), false).unwrap();
     let object = held.object.clone().unwrap();
     let given = |given: Value| {
-        owners(update(&kind, Some(&object), &object, (&held.owners, &given), by("b")), &held.owners)
+        owners(
+            update(&kind, Some(&object), &object, (managers::Held::Value(&held.owners), &given), by("b")),
+            &held.owners,
+        )
     };
     assert_eq!(given(json!([])), Value::Null);
     assert_eq!(given(json!([{}])), Value::Null);
@@ -376,4 +381,40 @@ fn what_became_one_value_is_owned_as_one() {
         "f:whole": {}, "f:array": {}, "f:texts": {"f:a": {}}, "f:any": {"f:a": {"f:b": {}}},
     }});
     assert_eq!(set.write(), expected);
+}
+
+#[test]
+fn who_owns_what_is_the_same_as_a_text_and_as_a_value() {
+    let from = managers::read;
+    let fields = json!({
+        "f:metadata": {"f:labels": {".": {}, "f:a\"b": {}, "f:ü/x": null}},
+        "f:spec": {"f:containers": {"k:{\"name\":\"c\\\"d\"}": {".": {}, "f:image": {}}, "v:\"w\"": {}, "i:3": {}, "x:later": {}}},
+        "f:status": {},
+    });
+    let entry = |manager: &str, operation: &str, subresource: &str| {
+        json!({
+            "manager": manager, "operation": operation, "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": fields, "subresource": subresource,
+        })
+    };
+    let held = json!([entry("a\n\"b", "Update", "status"), entry("c", "Apply", ""), entry("c", "Apply", "")]);
+    let text = held.to_string();
+    let (of_value, of_text) = (from(&held).unwrap(), managers::Held::Text(&text).read().unwrap());
+    assert_eq!(of_value, of_text);
+    assert_eq!(of_text.len(), 2, "of two of one manager the last counts");
+    let written = managers::write_text(of_text.clone()).unwrap();
+    assert_eq!(managers::write(of_value), serde_json::from_str(&written).unwrap());
+    assert_eq!(managers::Held::Text(&written).read().unwrap().len(), 2);
+    assert_eq!(managers::write_text(Vec::new()), None);
+
+    for wrong in [
+        json!([{"operation": "Guess", "apiVersion": "v1", "fieldsType": "FieldsV1"}]),
+        json!([{"operation": "Update", "fieldsType": "FieldsV1"}]),
+        json!([{"operation": "Update", "apiVersion": "v1"}]),
+        json!([{"operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV2"}]),
+        json!([{"operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f": {}}}]),
+    ] {
+        let text = wrong.to_string();
+        assert!(from(&wrong).is_err() && managers::Held::Text(&text).read().is_err(), "{wrong}");
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::compare::{Comparison, compare};
 use super::fault::Faults;
 use super::kind::{Author, Kind, unowned};
-use super::managers::{self, Manager, Operation};
+use super::managers::{self, Held, Manager, Operation};
 use super::set::FieldSet;
 
 /// What becomes of `metadata.managedFields`.
@@ -17,8 +17,24 @@ pub enum Owners {
     Kept,
     /// They are these; none, if nobody owns anything.
     Are(Option<Value>),
-    /// They are those of a [new](super::first()) object, as a text in JSON.
-    New(String),
+    /// They are these, as a text in JSON.
+    Text {
+        /// The text.
+        text: String,
+        /// Whether it says anything else than what was there: times alone do not.
+        is_new: bool,
+    },
+}
+
+impl Owners {
+    /// What they are from now on, as a value, if they do not stay as they are.
+    pub fn into_value(self) -> Option<Option<Value>> {
+        match self {
+            Self::Kept => None,
+            Self::Are(owners) => Some(owners),
+            Self::Text { text, .. } => Some(serde_json::from_str(&text).ok()),
+        }
+    }
 }
 
 /// Who owns what of an object after it was created, replaced or patched. `live` is the object that there was, if there
@@ -31,7 +47,7 @@ pub fn update(
     kind: &Kind<'_>,
     live: Option<&Value>,
     new: &Value,
-    (held, given): (&Value, &Value),
+    (held, given): (Held<'_>, &Value),
     author: Author<'_>,
 ) -> Owners {
     let own = author.subresource.is_empty();
@@ -42,7 +58,9 @@ pub fn update(
         };
     }
     // Who writes may say who owns what, if that can be read.
-    let told = (own && !given.is_null() && given != held).then(|| kind.managers(given).ok()).flatten();
+    let told = (own && !given.is_null() && *given != *held.value())
+        .then(|| kind.managers(Held::Value(given)).ok())
+        .flatten();
     if let Some(told) = told.filter(|told| !told.is_empty()) {
         return noted(kind, live, new, author, told, false);
     }
@@ -68,6 +86,7 @@ fn noted(
     if kept && changes.is_empty() {
         return Owners::Kept;
     }
+    let before = kept.then(|| managers.clone());
     let mut managers = managers;
     let others = Other::of(kind, old, new, &managers);
     let own = if managers.is_empty() {
@@ -91,7 +110,8 @@ fn noted(
         add(&mut managers, author);
     }
     managers::cap(&mut managers);
-    Owners::Are(managers::write(managers))
+    let is_new = before.is_none_or(|before| !managers::are_the_same_but_for_times(&managers, &before));
+    managers::write_text(managers).map_or(Owners::Are(None), |text| Owners::Text { text, is_new })
 }
 
 /// Notes that a manager owns fields now, beside those that it had.

@@ -17,7 +17,7 @@ const DEEPEST: usize = 100;
 struct Failed;
 
 /// Applies a patch.
-pub(crate) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+pub(crate) fn apply(current: Value, patch: &[u8]) -> Result<Value, Refusal> {
     let operations = match parse(patch).map_err(Refusal::undecodable)? {
         Value::Null => Vec::new(),
         Value::Array(operations) => operations,
@@ -27,7 +27,7 @@ pub(crate) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
     if operations.len() > MOST_OPERATIONS {
         return Err(Refusal::TooLong { most: MOST_OPERATIONS, count: operations.len() });
     }
-    let mut patched = current.clone();
+    let mut patched = current;
     let mut room = MOST_COPIED;
     for operation in operations {
         let Value::Object(operation) = operation else { return Err(Refusal::Unfit) };

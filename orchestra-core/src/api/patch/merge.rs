@@ -5,12 +5,15 @@ use serde_json::{Map, Value};
 use super::refusal::{Refusal, object, parse};
 
 /// Applies a patch.
-pub(crate) fn apply(current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
+pub(crate) fn apply(current: Value, patch: &[u8]) -> Result<Value, Refusal> {
     if parse(patch) == Ok(Value::Null) {
         return Err(Refusal::Malformed("Invalid JSON Patch".to_owned()));
     }
     let patch = object(patch).map_err(Refusal::undecodable)?;
-    let mut patched = current.as_object().cloned().unwrap_or_default();
+    let mut patched = match current {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
     merge(&mut patched, patch);
     Ok(Value::Object(patched))
 }

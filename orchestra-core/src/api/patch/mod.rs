@@ -71,12 +71,12 @@ impl PatchKind {
 /// - 415 when the kind takes no patches of this form: a custom kind has no strategic merge;
 /// - 422 when it can be read but not applied, as when a `test` fails or a path leads nowhere;
 /// - 500 when a strategic patch does not fit the object in some of the ways in which it may not. That is Kubernetes' code.
-pub fn apply(resource: &Resource, kind: PatchKind, current: &Value, patch: &[u8]) -> Result<Value, Status> {
+pub fn apply(resource: &Resource, kind: PatchKind, current: Value, patch: &[u8]) -> Result<Value, Status> {
     match kind {
         PatchKind::Json => Ok(json::apply(current, patch)?),
         PatchKind::Merge => Ok(merge::apply(current, patch)?),
         PatchKind::Strategic => {
-            let place = spoken(resource, current).ok_or_else(|| PatchKind::unsupported(resource))?;
+            let place = spoken(resource, &current).ok_or_else(|| PatchKind::unsupported(resource))?;
             Ok(strategic::apply(place, current, patch)?)
         }
         PatchKind::Apply => Err(PatchKind::unsupported(resource)),

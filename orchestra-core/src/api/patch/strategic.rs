@@ -19,8 +19,9 @@ const SET_ORDER: &str = "$setElementOrder";
 type Object = Map<String, Value>;
 
 /// Applies a patch to a document that begins at a place of the schema.
-pub(crate) fn apply(place: Place, current: &Value, patch: &[u8]) -> Result<Value, Refusal> {
-    let mut patched = current.clone();
+pub(crate) fn apply(place: Place, current: Value, patch: &[u8]) -> Result<Value, Refusal> {
+    let kind = ["apiVersion", "kind"].map(|field| (field, current.get(field).cloned()));
+    let mut patched = current;
     if parse(patch) == Ok(Value::Null) {
         return Ok(patched);
     }
@@ -28,9 +29,9 @@ pub(crate) fn apply(place: Place, current: &Value, patch: &[u8]) -> Result<Value
     let patch = object(patch).map_err(Refusal::Malformed)?;
     merge(&mut patched, patch, &place)?;
     // Kubernetes puts the outcome into the struct that it took the object from, whatever kind the patch gave it.
-    for field in ["apiVersion", "kind"] {
-        if let (Some(ours), Value::Object(fields)) = (current.get(field), &mut patched) {
-            fields.insert(field.to_owned(), ours.clone());
+    for (field, ours) in kind {
+        if let (Some(ours), Value::Object(fields)) = (ours, &mut patched) {
+            fields.insert(field.to_owned(), ours);
         }
     }
     Ok(patched)

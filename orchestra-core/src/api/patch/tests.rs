@@ -8,7 +8,7 @@ use super::*;
 use crate::api::schema::Place;
 
 fn patch(resource: &Resource, kind: PatchKind, current: &Value, patch: &Value) -> Result<Value, Status> {
-    apply(resource, kind, current, patch.to_string().as_bytes())
+    apply(resource, kind, current.clone(), patch.to_string().as_bytes())
 }
 
 fn pods() -> Resource {
@@ -229,7 +229,7 @@ fn what_cannot_be_applied_is_refused_with_kubernetes_codes() {
         strategic(json!({"$setElementOrder": []}), 400),
         (PatchKind::Apply, "{}".to_owned(), 415),
     ] {
-        let outcome = apply(&pods(), kind, &current, body.as_bytes()).map_err(|error| error.code());
+        let outcome = apply(&pods(), kind, current.clone(), body.as_bytes()).map_err(|error| error.code());
         assert_eq!(outcome.err(), Some(code), "{kind:?} {}", &body[..body.len().min(100)]);
     }
 }
@@ -275,7 +275,7 @@ fn json_patches_are_as_liberal_as_kubernetes_own() {
         let patched = patch(&pods(), PatchKind::Json, &current, &json!([operation]));
         assert_eq!(patched.ok().map(|patched| patched["a"].clone()), want, "{operation}");
     }
-    let unchanged = apply(&pods(), PatchKind::Json, &current, b"null").unwrap();
+    let unchanged = apply(&pods(), PatchKind::Json, current.clone(), b"null").unwrap();
     assert_eq!(unchanged, current);
     let mistyped = patch(&pods(), PatchKind::Json, &current, &json!([{"op": "add", "path": 7}])).unwrap_err();
     assert_eq!(

@@ -77,7 +77,7 @@ impl Request<'_> {
         check_config(config, &api_version, &self.kind.kind)?;
         let applied = with_kind(self.kind, self.part, current, &api_version, |kind| {
             let live = current.and_then(|current| spoken(self.kind, kind, current));
-            let held = current.map_or(&Value::Null, |current| &current.managed);
+            let held = current.map_or(&Value::Null, Current::managed);
             let live = live.as_ref().or(current.map(|current| &current.object));
             apply(kind, (live, held), config, signature.author(), force)
         });

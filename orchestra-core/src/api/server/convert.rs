@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::caches::Open;
 use super::conversions::one;
 use super::current::Current;
-use super::meta::{metadata, take_managed};
+use super::meta::metadata;
 use super::spoken::{Spoken, Told};
 use crate::api::request::{Reply, Response, WatchEvent, WatchStream};
 use crate::api::{Resource, Status};
@@ -35,9 +35,8 @@ pub(super) async fn current(kind: &Resource, entry: Arc<Entry>) -> Result<Curren
     };
     let mut object = one(kept.converter.convert(vec![current.shown()], &wanted).await?)?;
     kind.rules.present(&mut object);
-    let managed = take_managed(&mut object).unwrap_or_default();
     metadata(&mut object).remove("resourceVersion");
-    Ok(Current { object, managed, ..current })
+    Ok(current.converted(object))
 }
 
 /// An object as it is to be stored, given it in the version of the kind's row.

@@ -9,7 +9,7 @@ use super::current::{Current, Write};
 use super::draft::{Draft, Part, place};
 use super::meta::put_managed;
 use super::prepare::timestamp;
-use crate::api::ownership::managers::{self, differ_in_times};
+use crate::api::ownership::managers::{self, Held, differ_in_times};
 use crate::api::ownership::{
     Author, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, first, update,
 };
@@ -170,7 +170,7 @@ fn compared(
     now: jiff::Timestamp,
 ) -> Owners {
     let signature = Signature::of(write.user, write.part, write.options, now);
-    let held = current.map_or(&Value::Null, |current| &current.managed);
+    let held = current.map_or(Held::Value(&Value::Null), Current::held);
     let old = current.map(|current| &current.object);
     let stored = write.kind.api_version();
     let spoken = draft.spoken.as_deref().unwrap_or(&stored);
@@ -178,7 +178,7 @@ fn compared(
     let is_new = current.is_none() && spoken == stored && !is_given && write.kind.kept.is_none();
     with_kind(write.kind, write.part, current, spoken, |kind| {
         if let Some(text) = is_new.then(|| first(kind, &draft.object, signature.author())).flatten() {
-            return Owners::New(text);
+            return Owners::Text { text, is_new: true };
         }
         if spoken == stored {
             return update(kind, old, &draft.object, (held, given), signature.author());
@@ -219,12 +219,15 @@ impl Managed {
 
 /// What is stored of the owners, and whether a write says anything new of them: times alone do not.
 pub(super) fn settle(owners: Owners, current: Option<&Current>) -> (Managed, bool) {
-    let held = current.map_or(&Value::Null, |current| &current.managed);
+    let held = current.map_or(Held::Value(&Value::Null), Current::held);
     match owners {
-        Owners::Kept => (Managed::of((!held.is_null()).then(|| held.clone())), false),
-        Owners::New(text) => (Managed::Text(text), true),
+        Owners::Kept => match held {
+            Held::Text(text) => (Managed::Text(text.to_owned()), false),
+            Held::Value(held) => (Managed::of((!held.is_null()).then(|| held.clone())), false),
+        },
+        Owners::Text { text, is_new } => (Managed::Text(text), is_new),
         Owners::Are(owners) => {
-            let new = !differ_in_times(owners.as_ref().unwrap_or(&Value::Null), held);
+            let new = !differ_in_times(owners.as_ref().unwrap_or(&Value::Null), &held.value());
             (Managed::of(owners), new)
         }
     }

@@ -98,10 +98,10 @@ fn status(resource: &Resource, new: &mut Value, old: &Value) {
     carry_over_metadata(metadata(new), &old["metadata"]);
     // Of a custom kind, whose metadata say nothing of how it is, the status alone is written.
     let written: &[&str] = if resource.custom { &["status"] } else { &["metadata", "status"] };
-    let kept: Vec<_> = written.iter().map(|field| (*field, new.get(*field).cloned())).collect();
-    *new = old.clone();
-    for (field, value) in kept {
-        put(new, field, value);
+    if let (Value::Object(new), Value::Object(old)) = (&mut *new, old) {
+        new.retain(|field, _| written.contains(&&**field));
+        let others = old.iter().filter(|(field, _)| !written.contains(&&***field));
+        new.extend(others.map(|(field, value)| (field.clone(), value.clone())));
     }
     resource.rules.prepare_status(new, old);
 }

@@ -15,6 +15,7 @@ use super::read::{existing, object_name};
 use super::write::Next;
 use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
+use crate::api::ownership::managers::Held;
 use crate::api::ownership::{self, FieldSet, Ignored, Kind, NodeId, Owners, Schema, Versions, scale};
 use crate::api::request::{
     FieldValidation, Operation, PatchKind, Reply, Response, Target, User, Verb, WriteOptions,
@@ -108,7 +109,7 @@ fn wanted_of(
     validation: FieldValidation,
 ) -> Result<(Value, Owners, Option<String>), Status> {
     let path: Vec<&str> = paths.spec_replicas.split('.').collect();
-    let held = scale::to_scale(&current.managed, &path).unwrap_or_default();
+    let held = scale::to_scale(current.managed(), &path).unwrap_or_default();
     let (schema, node) = Schema::builtin(place());
     let kind = Kind {
         api_version: SCALE,
@@ -120,7 +121,7 @@ fn wanted_of(
     };
     let mut scale = match wanted {
         Wanted::Scale(scale) => scale.clone(),
-        Wanted::Patch(form, text) => patch::apply(resource, *form, live, text)?,
+        Wanted::Patch(form, text) => patch::apply(resource, *form, live.clone(), text)?,
         Wanted::Applied { config, patch, force } => {
             apply::check_config(&config.value, SCALE, "Scale")?;
             let applied =
@@ -133,16 +134,17 @@ fn wanted_of(
     let given = scale.clone();
     let _ = canonical::reduce(place(), &mut scale);
     canonical::complete(place(), &mut scale);
-    let owners = ownership::update(&kind, Some(live), &scale, (&held, &Value::Null), signature.author());
+    let owners =
+        ownership::update(&kind, Some(live), &scale, (Held::Value(&held), &Value::Null), signature.author());
     // What is of the wrong type is refused as it was given.
     Ok((given, owners, None))
 }
 
 /// Who owns what of the object, given who owns what of its scale.
 fn parents(current: &Current, owners: Owners, paths: &ScalePaths<Arc<str>>, api_version: &str) -> Owners {
-    let Owners::Are(owners) = owners else { return Owners::Kept };
+    let Some(owners) = owners.into_value() else { return Owners::Kept };
     let path: Vec<&str> = paths.spec_replicas.split('.').collect();
-    let owners = scale::to_parent(&current.managed, &owners.unwrap_or_default(), &path, api_version);
+    let owners = scale::to_parent(current.managed(), &owners.unwrap_or_default(), &path, api_version);
     owners.map_or(Owners::Kept, Owners::Are)
 }
 

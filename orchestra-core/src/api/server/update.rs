@@ -5,7 +5,7 @@ use super::caches::Open;
 use super::current::{Current, Write};
 use super::draft::{self, Draft, Other, Part};
 use super::given::Given;
-use super::meta::take_managed;
+use super::meta::{MANAGED_FIELDS, put_managed, take_managed};
 use super::read::{existing, missing, object_name};
 use super::write::{Next, another_uid};
 use crate::api::document::Decoded;
@@ -109,19 +109,27 @@ fn patched(
     patch: &[u8],
     validation: FieldValidation,
 ) -> Result<Draft, Status> {
-    let mut object = current.shown();
+    // What a patch does not name it leaves, but one by operations may move it; a name may be written with escapes.
+    let names_owners = kind == PatchKind::Json
+        || patch.contains(&b'\\')
+        || memchr::memmem::find(patch, MANAGED_FIELDS.as_bytes()).is_some();
+    let mut object = if names_owners { current.shown() } else { current.shown_bare() };
     resource.present(&target.group, &target.version, &mut object);
-    let mut value = patch::apply(resource, kind, &object, patch)?;
-    let unfit = patch::spoken(resource, &object)
-        .filter(|_| kind == PatchKind::Strategic)
-        .and_then(|place| patch::unstructured::convert(place, &mut value).err());
+    let spoken = patch::spoken(resource, &object).filter(|_| kind == PatchKind::Strategic);
+    let mut value = patch::apply(resource, kind, object, patch)?;
+    let unfit = spoken.and_then(|place| patch::unstructured::convert(place, &mut value).err());
     // Which of the patch's fields are to blame is not known: what was to become of the object is shown as a whole, or
     // of a strategic patch, which Kubernetes does not write as JSON again, the patch.
     let shown = || match kind {
         PatchKind::Strategic => {
             serde_json::from_slice(patch).map_or_else(|_| String::new(), |given| patch::go(&given))
         }
-        _ => value.to_string(),
+        _ if names_owners => value.to_string(),
+        _ => {
+            let mut whole = value.clone();
+            put_managed(&mut whole, Some(current.managed().clone()).filter(|managed| !managed.is_null()));
+            whole.to_string()
+        }
     };
     let refuse = |why: &str| {
         let mut errors = Errors::new();
@@ -141,7 +149,7 @@ fn patched(
         check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
     }
     let mut read = value.clone();
-    if value["metadata"].get("managedFields") == Some(&current.managed) {
+    if names_owners && value["metadata"].get(MANAGED_FIELDS) == Some(current.managed()) {
         // What the patch leaves as it is need not be read to be known.
         drop(take_managed(&mut read));
     }

@@ -105,7 +105,7 @@ impl Seen {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::take(&mut *seen);
         for entry in leases.iter().filter(|entry| is_masters(entry)) {
-            let Ok(lease) = entry.decode::<Lease>() else { continue };
+            let Ok(lease) = entry.decode_bare::<Lease>() else { continue };
             let address = lease.metadata.annotations.as_ref().and_then(|all| all.get(ADDRESS)?.parse().ok());
             let Some(address) = address else { continue };
             let name = entry.name().name().to_owned();

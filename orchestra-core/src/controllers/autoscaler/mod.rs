@@ -94,7 +94,7 @@ impl Reconciler for Autoscalers {
             self.remembered().remove(context.name());
             return Ok(Action::Done);
         };
-        let scaler: HorizontalPodAutoscaler = entry.decode()?;
+        let scaler: HorizontalPodAutoscaler = entry.decode_bare()?;
         // Whoever has just made one, or another of it, has a period to make the rest of what it needs.
         if let Some(wait) = first_look(&scaler, context.now()) {
             return Ok(Action::Again(wait));

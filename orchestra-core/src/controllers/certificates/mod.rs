@@ -45,7 +45,7 @@ pub(super) async fn run_cleaning(host: Host) -> Result<(), Status> {
 
 async fn approve(context: Context) -> Result<Action, Error> {
     let Some(entry) = context.entry::<CertificateSigningRequest>().await? else { return Ok(Action::Done) };
-    let object: CertificateSigningRequest = entry.decode()?;
+    let object: CertificateSigningRequest = entry.decode_bare()?;
     if !plan::is_open(&object) {
         return Ok(Action::Done);
     }
@@ -92,7 +92,7 @@ async fn may(
 
 async fn sign(context: Context, authority: Arc<dyn CertificateAuthority>) -> Result<Action, Error> {
     let Some(entry) = context.entry::<CertificateSigningRequest>().await? else { return Ok(Action::Done) };
-    let object: CertificateSigningRequest = entry.decode()?;
+    let object: CertificateSigningRequest = entry.decode_bare()?;
     let now = context.now();
     let asked = request::read(&object.spec.request.0);
     let (validity, asked) = match (plan::signing(&object, &asked, now), asked) {
@@ -132,7 +132,7 @@ fn with_condition(object: &CertificateSigningRequest, condition: Value) -> Value
 
 async fn clean(context: Context) -> Result<Action, Error> {
     let Some(entry) = context.entry::<CertificateSigningRequest>().await? else { return Ok(Action::Done) };
-    let object: CertificateSigningRequest = entry.decode()?;
+    let object: CertificateSigningRequest = entry.decode_bare()?;
     let certificate = object.status.as_ref().and_then(|status| status.certificate.as_ref());
     let expires = certificate.and_then(|certificate| issue::expires(&certificate.0));
     let Some(at) = plan::removal(&object, expires) else { return Ok(Action::Done) };

@@ -24,13 +24,16 @@ use crate::control::{Action, Context, Error, Reconciler};
 use crate::watch::Entry;
 
 const COMPONENT: &str = "cronjob-controller";
+/// How many are seen to at a time. All that are due at a minute are due at once, and the pods of the first to start would
+/// keep the rest waiting.
+const CONCURRENCY: usize = 32;
 /// The annotation with the time that a Job is for.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
 /// Runs the controller.
 pub(super) async fn run(host: Host) -> Result<(), Status> {
     let recorder = host.recorder(COMPONENT);
-    let controller = host.controller::<CronJob>().named(COMPONENT).owns::<Job>().concurrency(5);
+    let controller = host.controller::<CronJob>().named(COMPONENT).owns::<Job>().concurrency(CONCURRENCY);
     host.run(controller, CronJobs { recorder }).await
 }
 

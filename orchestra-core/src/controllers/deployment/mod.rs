@@ -48,7 +48,7 @@ pub(super) async fn run(host: Host) -> Result<(), Status> {
         .controller::<Deployment>()
         .named(COMPONENT)
         .owns::<ReplicaSet>()
-        .selects::<ReplicaSet>(|entry| selector(&entry.decode().ok()?))
+        .selects::<ReplicaSet>(|entry| selector(&entry.decode_bare().ok()?))
         .reads::<Pod>()
         .concurrency(5);
     host.run(controller, Deployments { recorder }).await
@@ -67,7 +67,7 @@ struct Deployments {
 impl Reconciler for Deployments {
     async fn reconcile(&self, context: Context) -> Result<Action, Error> {
         let Some(entry) = context.entry::<Deployment>().await? else { return Ok(Action::Done) };
-        let deployment: Deployment = entry.decode()?;
+        let deployment: Deployment = entry.decode_bare()?;
         let Some(selector) = selector(&deployment) else {
             let message = "This deployment is selecting all pods. A non-empty selector is required.";
             self.recorder.warning(&reference_to::<Deployment>(&entry), "SelectingAll", message);
@@ -129,7 +129,7 @@ fn position_of(template: &PodTemplateSpec, hash: &str, sets: &[Set]) -> Result<O
 }
 
 fn has_template(entry: &Entry, template: &PodTemplateSpec) -> Result<bool, Error> {
-    let set: ReplicaSet = entry.decode()?;
+    let set: ReplicaSet = entry.decode_bare()?;
     let held = set.spec.and_then(|spec| spec.template).unwrap_or_default();
     Ok(hash::same_template(&held, template))
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(host: Host) -> Result<(), Status> {
 }
 
 fn selector_of(budget: &Entry) -> Option<Selector> {
-    let budget: PodDisruptionBudget = budget.decode().ok()?;
+    let budget: PodDisruptionBudget = budget.decode_bare().ok()?;
     Selector::try_from(&budget.spec?.selector?).ok()
 }
 
@@ -54,7 +54,7 @@ fn selector_of(budget: &Entry) -> Option<Selector> {
 impl Reconciler for Disruption {
     async fn reconcile(&self, context: Context) -> Result<Action, Error> {
         let Some(entry) = context.entry::<PodDisruptionBudget>().await? else { return Ok(Action::Done) };
-        let budget: PodDisruptionBudget = entry.decode()?;
+        let budget: PodDisruptionBudget = entry.decode_bare()?;
         let (spec, held) = (budget.spec.unwrap_or_default(), budget.status.unwrap_or_default());
         let about = reference_to::<PodDisruptionBudget>(&entry);
         let pods = pods(&context, &entry).await?;

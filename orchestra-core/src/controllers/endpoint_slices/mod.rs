@@ -71,7 +71,7 @@ async fn mirror(context: Context) -> Result<Action, Error> {
     let Some(entry) = context.entry::<Endpoints>().await? else { return Ok(Action::Done) };
     let service = context.cache::<Service>().await?.get(context.name());
     if is_mirrored(&entry, service.as_deref()) {
-        let desired = desired::mirrored(&entry, &entry.decode()?, MIRROR);
+        let desired = desired::mirrored(&entry, &entry.decode_bare()?, MIRROR);
         settle::<Endpoints>(&context, MIRROR, &desired, &entry).await?;
     } else {
         settle::<Endpoints>(&context, MIRROR, &Desired::default(), &entry).await?;
@@ -147,7 +147,7 @@ async fn held(context: &Context, manager: &str, owner: &Uid) -> Result<Vec<std::
 }
 
 fn slice(entry: &Entry) -> Result<Held, Error> {
-    let slice: EndpointSlice = entry.decode()?;
+    let slice: EndpointSlice = entry.decode_bare()?;
     let family = match slice.address_type.as_str() {
         "IPv4" => Some(Family::V4),
         "IPv6" => Some(Family::V6),

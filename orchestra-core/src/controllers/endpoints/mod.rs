@@ -84,7 +84,7 @@ async fn create(
 }
 
 async fn update(context: &Context, held: &Entry, plan: Plan, changed_at: Option<Time>) -> Result<(), Error> {
-    let object: Endpoints = held.decode()?;
+    let object: Endpoints = held.decode_bare()?;
     let annotations = object.meta().annotations.as_ref();
     let truncated = annotations.is_some_and(|annotations| annotations.contains_key(OVER_CAPACITY));
     let same_subsets = object.subsets.as_deref().unwrap_or_default() == plan.subsets;

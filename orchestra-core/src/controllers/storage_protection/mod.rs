@@ -57,7 +57,7 @@ pub(super) async fn run_classes(host: Host) -> Result<(), Status> {
 
 /// The claims of a pod's volumes. Not kept with the pod: of most pods it is asked once.
 pub(super) fn claims_of(entry: &Entry) -> Vec<ObjectName> {
-    let pod: PodView = serde_json::from_slice(entry.bytes()).unwrap_or_default();
+    let pod: PodView = entry.peek().unwrap_or_default();
     pod.claims().map(|claim| ObjectName::new(entry.name().namespace(), &claim)).collect()
 }
 
@@ -75,7 +75,7 @@ async fn claim(context: Context) -> Result<Action, Error> {
 
 fn is_kept(claim: &Entry, pods: &[Arc<Entry>]) -> Result<bool, Error> {
     for pod in pods {
-        if plan::keeps(&serde_json::from_slice::<PodView>(pod.bytes())?, pod, claim) {
+        if plan::keeps(&pod.peek::<PodView>()?, pod, claim) {
             return Ok(true);
         }
     }

@@ -43,7 +43,7 @@ fn is_ready(cache: &Cache, allocation: &Allocation) -> Result<bool, Status> {
     let asked = &allocation.claim;
     let gone = || Status::new(Reason::Conflict, format!("the claim {} is not there any more", asked.name));
     let entry = cache.get(&asked.name).filter(|entry| *entry.uid() == asked.uid).ok_or_else(gone)?;
-    let claim: ResourceClaim = entry.decode().map_err(Status::internal)?;
+    let claim: ResourceClaim = entry.decode_bare().map_err(Status::internal)?;
     // The cache may not have what was written just now.
     let Some(status) = claim.status.filter(|status| status.allocation.is_some()) else { return Ok(false) };
     match state(&status) {

@@ -13,13 +13,13 @@ use crate::expression::{Attribute, CompileError, Device, DeviceSelector};
 use crate::meta::{ObjectName, Uid};
 use crate::quantity::{ParseQuantityError, Quantity};
 use crate::selector::{CompiledNodeSelector, InvalidSelector, LabelSet, NodeSelector};
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// Why one of them cannot be read. The API lets none of these through.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("cannot be decoded: {0}")]
-    Decode(#[from] serde_json::Error),
+    Decode(#[from] EntryError),
     #[error("holds an invalid node selector")]
     Selector(#[from] InvalidSelector),
     #[error("holds an amount that is none")]
@@ -105,7 +105,7 @@ pub(crate) struct SliceInfo {
 
 impl SliceInfo {
     pub(crate) fn read(entry: &Entry) -> Result<Self, Unreadable> {
-        let slice: api::ResourceSlice = serde_json::from_slice(entry.bytes())?;
+        let slice: api::ResourceSlice = entry.peek()?;
         let spec = slice.spec;
         let driver: Arc<str> = spec.driver.as_str().into();
         let pool: Arc<str> = spec.pool.name.as_str().into();
@@ -194,7 +194,7 @@ pub(crate) struct DeviceClassInfo {
 
 impl DeviceClassInfo {
     pub(crate) fn read(entry: &Entry) -> Result<Self, Unreadable> {
-        let class: api::DeviceClass = serde_json::from_slice(entry.bytes())?;
+        let class: api::DeviceClass = entry.peek()?;
         let selectors = compile(class.spec.selectors)?;
         Ok(Self { selectors, config: class.spec.config.unwrap_or_default() })
     }
@@ -248,7 +248,7 @@ pub(super) struct Allocated {
 
 impl DeviceClaim {
     pub(crate) fn read(entry: &Entry) -> Result<Self, Unreadable> {
-        let claim: api::ResourceClaim = serde_json::from_slice(entry.bytes())?;
+        let claim: api::ResourceClaim = entry.peek()?;
         let devices = claim.spec.devices.unwrap_or_default();
         let status = claim.status.unwrap_or_default();
         let requests = devices.requests.unwrap_or_default().into_iter().map(ways);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::view::or_default;
 use super::{Source, Volumes};
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// What a node says of the drivers of volumes that run there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) struct DriversOfNode {
 }
 
 impl DriversOfNode {
-    pub(crate) fn read(entry: &Entry) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(entry: &Entry) -> Result<Self, EntryError> {
         #[derive(Deserialize)]
         struct Node {
             spec: Spec,
@@ -37,7 +37,7 @@ impl DriversOfNode {
         struct Allocatable {
             count: Option<i64>,
         }
-        let node: Node = serde_json::from_slice(entry.bytes())?;
+        let node: Node = entry.peek()?;
         let limit = |driver: Driver| Some((driver.name, driver.allocatable?.count?));
         Ok(Self { limits: node.spec.drivers.into_iter().filter_map(limit).collect() })
     }
@@ -52,7 +52,7 @@ pub(crate) struct AttachmentInfo {
 
 impl AttachmentInfo {
     /// Reads one of a persistent volume. One of a volume that a pod describes itself names none.
-    pub(crate) fn read(entry: &Entry) -> Result<Self, serde_json::Error> {
+    pub(crate) fn read(entry: &Entry) -> Result<Self, EntryError> {
         #[derive(Deserialize)]
         struct Attachment {
             spec: Spec,
@@ -68,7 +68,7 @@ impl AttachmentInfo {
         struct Of {
             persistent_volume_name: Option<Arc<str>>,
         }
-        let Attachment { spec } = serde_json::from_slice(entry.bytes())?;
+        let Attachment { spec } = entry.peek()?;
         let volume = spec.source.persistent_volume_name.unwrap_or_else(|| "".into());
         Ok(Self { node: spec.node_name, volume })
     }

@@ -10,10 +10,10 @@ use super::view::Unreadable;
 use crate::meta::ObjectName;
 use crate::quantity::Quantity;
 use crate::selector::{CompiledSelector, LabelSet, Selector};
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// Whether a driver says how much room there is for its volumes.
-pub(crate) fn keeps_account(entry: &Entry) -> Result<bool, serde_json::Error> {
+pub(crate) fn keeps_account(entry: &Entry) -> Result<bool, EntryError> {
     #[derive(Deserialize)]
     struct Driver {
         spec: Spec,
@@ -23,7 +23,7 @@ pub(crate) fn keeps_account(entry: &Entry) -> Result<bool, serde_json::Error> {
     struct Spec {
         storage_capacity: Option<bool>,
     }
-    let driver: Driver = serde_json::from_slice(entry.bytes())?;
+    let driver: Driver = entry.peek()?;
     Ok(driver.spec.storage_capacity == Some(true))
 }
 
@@ -47,7 +47,7 @@ impl CapacityInfo {
             maximum_volume_size: Option<Quantity>,
             node_topology: Option<LabelSelector>,
         }
-        let read: Capacity = serde_json::from_slice(entry.bytes())?;
+        let read: Capacity = entry.peek()?;
         let nodes = read.node_topology.as_ref().map(Selector::try_from).transpose()?;
         Ok(Self {
             class: read.storage_class_name,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::meta::{ObjectName, Revision, Uid};
 use crate::quantity::Quantity;
 use crate::selector::{CompiledNodeSelector, CompiledSelector, LabelSet, NodeSelector, Selector};
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// The annotation that says that a claim and its volume are bound on both sides.
 pub(crate) const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -111,7 +111,7 @@ pub(crate) struct ClassInfo {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unreadable {
     #[error("cannot be decoded")]
-    Decode(#[from] serde_json::Error),
+    Decode(#[from] EntryError),
     #[error("holds an invalid selector")]
     Selector(#[from] crate::selector::InvalidSelector),
 }
@@ -193,8 +193,7 @@ fn storage(amounts: &BTreeMap<String, Quantity>) -> Quantity {
 
 impl ClaimInfo {
     pub(crate) fn read(entry: &Entry) -> Result<Self, Unreadable> {
-        let Object { metadata, spec, status } =
-            serde_json::from_slice::<Object<ClaimSpec, Status>>(entry.bytes())?;
+        let Object { metadata, spec, status } = entry.peek::<Object<ClaimSpec, Status>>()?;
         let annotation = |key: &str| metadata.annotations.get(key).map(|value| Arc::from(value.as_str()));
         Ok(Self {
             name: entry.name().clone(),
@@ -223,8 +222,7 @@ impl ClaimInfo {
 
 impl VolumeInfo {
     pub(crate) fn read(entry: &Entry) -> Result<Self, Unreadable> {
-        let Object { metadata, spec, status } =
-            serde_json::from_slice::<Object<VolumeSpec, Status>>(entry.bytes())?;
+        let Object { metadata, spec, status } = entry.peek::<Object<VolumeSpec, Status>>()?;
         let affinity = spec.node_affinity.and_then(|affinity| affinity.required);
         let affinity = affinity.as_ref().map(NodeSelector::try_from).transpose()?;
         Ok(Self {
@@ -314,7 +312,7 @@ impl ClassInfo {
             #[serde(default)]
             allowed_topologies: Vec<TopologySelectorTerm>,
         }
-        let class: Class = serde_json::from_slice(entry.bytes())?;
+        let class: Class = entry.peek()?;
         Ok(Self {
             provisioner: class.provisioner,
             waits: class.volume_binding_mode == "WaitForFirstConsumer",

@@ -128,6 +128,6 @@ proptest! {
 
     #[test]
     fn no_bytes_make_it_panic(kind in proptest::sample::select(PatchKind::ALL.to_vec()), from in pod(), bytes in ".*") {
-        let _ = apply(&pods(), kind, &from, bytes.as_bytes());
+        let _ = apply(&pods(), kind, from.clone(), bytes.as_bytes());
     }
 }

@@ -97,27 +97,26 @@ async fn gives_a_terminal(s: &Subject, id: &ContainerId) {
     let session = begin(s, id, &Workload::Measures, streams).await;
     let size = TerminalSize { width: 101, height: 37 };
     session.resize.as_ref().expect("a terminal has a size").send(size).await.expect("resize");
-    let mut exit = session.exit;
     let mut stdin = session.stdin.expect("its standard input");
-    let mut said = String::new();
     let mut stdout = session.stdout.expect("its standard output");
-    // The size is passed on while somebody waits for the end; so the line comes a moment after it.
-    let write = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        stdin.write_all(b"\n").await.expect("write");
-        std::future::pending::<()>().await;
-    };
-    let ended = async {
-        tokio::select! {
-            (code, read) = async { tokio::join!(&mut exit, stdout.read_to_string(&mut said)) } => {
-                read.expect("read");
-                code
+    let mut said = Vec::new();
+    // The size is passed on while the command runs already and somebody waits for its end: it is asked until it is that.
+    let measured = async {
+        let mut some = [0; 256];
+        while !String::from_utf8_lossy(&said).contains("37 101\r\n") {
+            stdin.write_all(b"\n").await.expect("write");
+            if let Ok(read) = tokio::time::timeout(Duration::from_millis(300), stdout.read(&mut some)).await {
+                let read = read.expect("read");
+                assert_ne!(read, 0, "it goes on until it is told: {said:?}");
+                said.extend_from_slice(&some[..read]);
             }
-            () = write => unreachable!("it is pending"),
         }
+        // What a terminal takes for the end.
+        stdin.write_all(b"\x04").await.expect("write");
+        stdout.read_to_end(&mut said).await.expect("read");
     };
+    let ended = async { tokio::join!(session.exit, measured).0 };
     assert_eq!(s.in_time("a command in a terminal", ended).await, Ok(0));
-    assert!(said.contains("37 101\r\n"), "{said:?}");
 }
 
 /// Who drops a session ends what it runs: the container can be told by it that nothing is left.

@@ -37,7 +37,8 @@ pub enum Workload {
     Prints(Vec<String>),
     /// Prints `got` and the line for each line it reads, and ends with code 4 when there are no more.
     Answers,
-    /// Reads a line, and prints how many rows and columns its terminal has, with a blank between.
+    /// Prints, for each line that it reads, how many rows and columns its terminal has, with a blank between, and ends with code
+    /// 0 when there are no more.
     Measures,
     /// Cannot be started, as there is no such program.
     Unstartable,
@@ -54,7 +55,7 @@ impl Workload {
             Self::Exits(code) => (format!("exit {code}"), &[]),
             Self::Prints(lines) => ("for line in \"$@\"; do echo \"$line\"; done".into(), lines),
             Self::Answers => ("while read line; do echo \"got $line\"; done; exit 4".into(), &[]),
-            Self::Measures => ("read line; stty size".into(), &[]),
+            Self::Measures => ("while read line; do stty size; done".into(), &[]),
             Self::Unstartable => return vec!["/there/is/no/such/command".into()],
         };
         ["sh".to_owned(), "-c".into(), script, "sh".into()].into_iter().chain(more.iter().cloned()).collect()

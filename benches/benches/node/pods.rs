@@ -13,7 +13,7 @@ use orchestra_core::api::{Api, Client, DeleteOptions, Target, WatchEvent, WatchO
 use orchestra_core::cluster::{Cluster, Component, Node};
 use orchestra_core::k8s_openapi::api::core::v1::Pod;
 use orchestra_core::network::{self, Applied, AttachRequest, Attachment, Network, ServicePlan};
-use orchestra_core::node::Config;
+use orchestra_core::node::{Config, Thresholds};
 use orchestra_core::runtime::{Filter, PodRef, Runtime, SandboxId};
 use orchestra_runtime::host::{NetProber, Volumes};
 use serde_json::json;
@@ -77,7 +77,9 @@ impl Subject<'_> {
     pub(crate) async fn measure(self) {
         let direct = direct::pod(&self).await;
         let network = Counting::default();
-        let config = Config { log_root: self.place.join("logs"), ..Config::default() };
+        // What is measured does not depend on how full this machine's disk is.
+        let eviction = Thresholds::none();
+        let config = Config { log_root: self.place.join("logs"), eviction, ..Config::default() };
         let node = Node::new(NODE)
             .config(config)
             .volumes(Volumes::new(self.place.join("volumes")))
@@ -143,6 +145,9 @@ impl Subject<'_> {
                     if pod.field("status.phase") == Some("Running") =>
                 {
                     waiting.remove(pod.name().name());
+                }
+                WatchEvent::Modified(pod) if pod.field("status.phase") == Some("Failed") => {
+                    panic!("a pod failed: {}", String::from_utf8_lossy(pod.bytes()));
                 }
                 _ => {}
             }

@@ -39,7 +39,7 @@ pub(crate) async fn silent(mut pings: PingPong) {
     }
 }
 
-/// Whom a connection is for that is made without saying more, in the words of HTTP.
+/// Whom a connection leads to unless it names an address: the agent of the node.
 const AGENT: &str = "agent:10250";
 /// The header in which the other end says why it makes no connection.
 pub(crate) const WHY: &str = "why";

@@ -109,7 +109,8 @@ fn patched(
     patch: &[u8],
     validation: FieldValidation,
 ) -> Result<Draft, Status> {
-    // What a patch does not name it leaves, but one by operations may move it; a name may be written with escapes.
+    // A merge leaves alone what its patch does not name, so that it need not be there. A JSON patch can move it without naming
+    // it, and a name can be written with escapes.
     let names_owners = kind == PatchKind::Json
         || patch.contains(&b'\\')
         || memchr::memmem::find(patch, MANAGED_FIELDS.as_bytes()).is_some();

@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use rustc_hash::FxBuildHasher;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio_util::task::AbortOnDropHandle;
@@ -248,6 +248,33 @@ impl<T: Send + 'static> Task<T> {
     pub fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }
+}
+
+/// How many pieces of work [`together`] gives one task.
+const SHARE: usize = 16;
+
+/// Does pieces of work that do not depend on each other at once, on all threads that there are, and answers in their order.
+/// When it is dropped, they end at their next await.
+///
+/// # Panics
+/// When one of them does.
+pub(crate) async fn together<T, W>(works: Vec<W>) -> Vec<T>
+where
+    W: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let mut works = works.into_iter();
+    let mut share = || works.by_ref().take(SHARE).collect::<Vec<W>>();
+    let first = share();
+    let others: Vec<_> = std::iter::repeat_with(share)
+        .take_while(|works| !works.is_empty())
+        .map(|works| Task::once(join_all(works)))
+        .collect();
+    let mut done = join_all(first).await;
+    for task in others {
+        done.extend(task.ended().await.expect("what is done with others ends by itself"));
+    }
+    done
 }
 
 /// Work whose type is not seen any more. A program has many tasks, and all that keeps one would be compiled for each.

@@ -14,6 +14,7 @@ use crate::api::{
     Body, Client, DeleteOptions, Operation, Patch, Reason, Reply, Response, Status, Target, WriteOptions,
 };
 use crate::meta::{Object, ObjectName, Uid};
+use crate::supervise::together;
 use crate::watch::Entry;
 
 /// An object as the target of a call.
@@ -165,19 +166,20 @@ pub fn namespace_terminating(status: &Status) -> bool {
 }
 
 /// Does a thing `count` times, in batches of 1, 2, 4, …, each begun when the one before has gone well, so that a
-/// thing that cannot be done is not tried hundreds of times. Returns the first error.
+/// thing that cannot be done is not tried hundreds of times. Those of a batch are done at once, on all threads that there
+/// are. Returns the first error.
 ///
 /// # Errors
 /// That of the first batch in which one failed.
 pub async fn slow_start<F, Fut>(count: usize, mut attempt: F) -> Result<(), Status>
 where
     F: FnMut() -> Fut,
-    Fut: Future<Output = Result<(), Status>>,
+    Fut: Future<Output = Result<(), Status>> + Send + 'static,
 {
     let (mut left, mut batch) = (count, 1);
     while left > 0 {
         let size = batch.min(left);
-        let outcomes = futures::future::join_all((0..size).map(|_| attempt())).await;
+        let outcomes = together((0..size).map(|_| attempt()).collect()).await;
         outcomes.into_iter().collect::<Result<(), _>>()?;
         left -= size;
         batch *= 2;

@@ -83,9 +83,9 @@ struct User {
 }
 
 impl PodView {
-    /// Read once of most pods: not kept with them.
+    /// Read once of most pods: not kept with them. Of one that has to do with no claim, nothing.
     fn of(entry: &Entry) -> Result<Self, EntryError> {
-        entry.peek()
+        if entry.mentions("\"resourceClaim") { entry.peek() } else { Ok(Self::default()) }
     }
 
     fn is_over(&self) -> bool {
@@ -105,7 +105,9 @@ pub(super) async fn run_making(host: Host) -> Result<(), Status> {
     let controller = host
         .controller::<Pod>()
         .named("resource-claim-controller")
-        .when(|event: &Event| matches!(event.kind, EventKind::Added))
+        .when(|event: &Event| {
+            matches!(event.kind, EventKind::Added) && event.object.mentions("\"resourceClaims\"")
+        })
         .reads::<ResourceClaim>();
     let recorder = host.recorder("resource_claim");
     host.run(controller, move |context| make(context, recorder.clone())).await

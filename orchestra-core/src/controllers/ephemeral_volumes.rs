@@ -41,7 +41,9 @@ pub(super) async fn run(host: Host) -> Result<(), Status> {
     let controller = host
         .controller::<Pod>()
         .named("ephemeral-volume-controller")
-        .when(|event: &Event| matches!(event.kind, EventKind::Added))
+        .when(|event: &Event| {
+            matches!(event.kind, EventKind::Added) && event.object.mentions("\"ephemeral\"")
+        })
         .watches::<PersistentVolumeClaim, _, _>(|claim| {
             let owner = claim.controller().filter(|owner| &*owner.kind == "Pod")?;
             Some(ObjectName::new(claim.name().namespace(), &owner.name))
@@ -56,7 +58,7 @@ async fn make(context: Context, recorder: Recorder) -> Result<Action, Error> {
     if entry.is_deleting() {
         return Ok(Action::Done);
     }
-    // Read once of most pods: not kept with them.
+    // Read once of most that have one: not kept with them.
     let view: View = entry.peek()?;
     let claims = context.cache::<PersistentVolumeClaim>().await?;
     for volume in &view.spec.volumes {

@@ -1,4 +1,8 @@
 //! Pods are made and deleted in one way, and an event about their owner tells of each.
+//!
+//! Many are at once, on all threads ([`together`](crate::supervise::together)), which is why nothing is borrowed here.
+
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::Value;
@@ -11,8 +15,8 @@ use crate::watch::Entry;
 /// Creates a pod, and tells of it in an event about its owner. Where the namespace is going away nothing is told: that no
 /// pod can be made there is as it should be.
 pub(super) async fn create_pod(
-    context: &Context,
-    recorder: &Recorder,
+    context: Context,
+    recorder: Recorder,
     about: ObjectReference,
     pod: Value,
 ) -> Result<(), Status> {
@@ -32,10 +36,10 @@ pub(super) async fn create_pod(
 
 /// Deletes a pod, if it is still the one that was seen, and tells of it in an event about its owner.
 pub(super) async fn delete_pod(
-    context: &Context,
-    recorder: &Recorder,
+    context: Context,
+    recorder: Recorder,
     about: ObjectReference,
-    pod: &Entry,
+    pod: Arc<Entry>,
 ) -> Result<(), Status> {
     match write::delete::<Pod>(context.client(), pod.name(), pod.uid()).await {
         Ok(true) => {

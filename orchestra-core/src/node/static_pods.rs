@@ -196,7 +196,9 @@ fn annotation(entry: &Entry, key: &str) -> Option<String> {
         annotations: std::collections::BTreeMap<String, String>,
     }
     // Hardly any pod has one, and each is asked often.
-    memchr::memmem::find(entry.bytes(), key.as_bytes())?;
+    if !entry.mentions(key) {
+        return None;
+    }
     entry.peek::<View>().ok()?.metadata.annotations.remove(key)
 }
 

@@ -12,7 +12,7 @@ use super::pod::PodInfo;
 use super::profile::{Profile, Profiles};
 use super::state::SetAside;
 use super::volumes::{Binding, bind_volumes};
-use crate::api::{Api, Client, DeleteOptions, Patch, Status};
+use crate::api::{Api, Client, DeleteOptions, Patch, Status, Target};
 use crate::control::events::Recorder;
 use crate::meta::{ObjectName, Uid};
 
@@ -165,7 +165,8 @@ impl Worker {
             "metadata": {"uid": pod.uid.as_str(), "resourceVersion": pod.revision.to_string()},
             "status": {"conditions": [condition], "nominatedNodeName": nominated},
         });
-        self.pods(pod).patch_status(pod.name.name(), Patch::Strategic(patch)).await.map(drop)
+        let target = Target::of::<Pod>(Some(pod.namespace())).named(pod.name.name()).status();
+        self.client.call(target, Patch::Strategic(patch).operation()).await.map(drop)
     }
 
     /// Removes a pod to make room for another, with all the time it asks for to end.

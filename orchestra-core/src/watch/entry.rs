@@ -204,6 +204,12 @@ impl Entry {
         self.deleting
     }
 
+    /// Whether a text stands anywhere in the JSON that is kept of the object: a look that costs far less than to read it, for
+    /// who passes over most objects. Where it stands, and whether it means what is looked for, the object says.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        memchr::memmem::find(&self.bytes, text.as_bytes()).is_some()
+    }
+
     /// The value of an indexed field, such as `spec.nodeName`; `None` if the kind has no such index.
     pub fn field(&self, path: &str) -> Option<&str> {
         match path {

@@ -8,7 +8,8 @@ use orchestra_core::runtime::{
 
 use crate::images::{Credentials, ImageError, Store, Stored};
 use crate::process::blocking;
-use crate::process::record::{self, Disk, How};
+use crate::process::disk::Disk;
+use crate::process::record::{self, How};
 use crate::{image_mount, private};
 
 /// The folder in which it is noted which images are shown to which pods.
@@ -142,7 +143,7 @@ impl Images {
         if !self.root.join("containers").is_dir() {
             return Ok(false);
         }
-        let containers = Disk::open(&self.root)?.containers();
+        let containers = Disk::open(&self.root)?.containers(|_| true);
         let containers = containers.map_err(|error| std::io::Error::other(error.to_string()))?;
         let is_of = |how: &How| matches!(how, How::Bundle(bundle) if bundle.image == id);
         Ok(containers.iter().any(|(_, _, record)| is_of(&record.how)))

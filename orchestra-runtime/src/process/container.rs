@@ -17,8 +17,9 @@ use rustix::fs::OFlags;
 use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::disk::id;
 use super::launch::Launch;
-use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, SandboxRecord, failed, id};
+use super::record::{ContainerDir, ContainerRecord, ExitRecord, How, SandboxRecord, failed};
 use super::rootfs::MountRecord;
 use super::supervise::Report;
 use super::{ProcessRuntime, blocking, capabilities, home, watch};
@@ -172,7 +173,7 @@ impl ProcessRuntime {
                 let _ = std::fs::remove_dir(folder);
             }
             record.how.take_away(OsStr::new(&text)); // the shim has, unless it was killed
-            disk.remove("containers", &text)?;
+            disk.remove_container(&text)?;
             Ok(disk.sandbox(&record.sandbox).ok())
         })
         .await?;

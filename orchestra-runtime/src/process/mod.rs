@@ -37,12 +37,14 @@ mod address;
 mod attach;
 mod capabilities;
 mod container;
+pub(crate) mod disk;
 mod exec;
 mod fork;
 mod helper;
 mod home;
 pub(crate) mod launch;
 mod link;
+mod named;
 pub(crate) mod pause;
 mod pins;
 mod read;
@@ -59,8 +61,8 @@ pub use helper::init;
 pub use link::device;
 pub(crate) use watch::readable;
 
+use disk::Disk;
 use helper::{Abilities, Helper};
-use record::Disk;
 
 use crate::cgroup::{self, Limits};
 use crate::pod_group;

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A folder appears complete or not at all (it is made under another name and renamed), a file likewise. So whoever is
-//! killed leaves a state that [`Disk`] can read.
+//! killed leaves a state that [`Disk`](super::disk::Disk) can read.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use orchestra_core::runtime::{
-    ContainerMeta, ContainerSpec, DnsConfig, PodRef, Result, RuntimeError, SandboxMeta, SandboxSpec,
+    ContainerMeta, ContainerSpec, DnsConfig, PodRef, RuntimeError, SandboxMeta, SandboxSpec,
 };
 use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
@@ -33,7 +33,7 @@ use super::launch::Launch;
 use super::pins::{Pins, is_namespace};
 use crate::cgroup;
 use crate::oci::bundle::Bundle;
-use crate::{pod_group, private};
+use crate::pod_group;
 
 /// A sandbox, as `sandbox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -281,169 +281,6 @@ impl ContainerDir {
     }
 }
 
-/// The folders of one runtime.
-#[derive(Debug, Clone)]
-pub(crate) struct Disk {
-    root: PathBuf,
-}
-
-impl Disk {
-    /// Makes the folders, readable by nobody else: environments hold secrets. Drafts that a crash left go.
-    pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        private::folders(root, 0o700)?;
-        for folder in ["sandboxes", "containers", "tmp"] {
-            private::folder(&root.join(folder), 0o700)?;
-        }
-        let disk = Self { root: root.canonicalize()? };
-        disk.sweep()?;
-        Ok(disk)
-    }
-
-    /// Removes drafts whose maker is dead.
-    fn sweep(&self) -> io::Result<()> {
-        for entry in fs::read_dir(self.root.join("tmp"))? {
-            let path = entry?.path();
-            let maker = path.extension().and_then(OsStr::to_str).and_then(|pid| pid.parse::<u32>().ok());
-            let lives = maker.is_some_and(|pid| Path::new("/proc").join(pid.to_string()).exists());
-            if !lives {
-                fs::remove_dir_all(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Does something in a folder for attempts.
-    pub(super) fn scratch<T>(&self, attempt: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-        let scratch = self.root.join("tmp").join(format!("probe.{}", std::process::id()));
-        fs::create_dir_all(&scratch).map_err(failed)?;
-        let result = attempt(&scratch);
-        fs::remove_dir_all(&scratch).map_err(failed)?;
-        result
-    }
-
-    pub(crate) fn sandbox_dir(&self, id: &str) -> Result<PathBuf> {
-        Ok(self.root.join("sandboxes").join(checked(id).ok_or_else(|| RuntimeError::no_sandbox(id))?))
-    }
-
-    pub(crate) fn sandbox(&self, id: &str) -> Result<SandboxRecord> {
-        match optional(read(&self.sandbox_dir(id)?.join("sandbox.json"))).map_err(failed)? {
-            Some(record) => Ok(record),
-            None => Err(RuntimeError::no_sandbox(id)),
-        }
-    }
-
-    pub(super) fn write_sandbox(&self, id: &str, record: &SandboxRecord) -> Result<()> {
-        write(&self.sandbox_dir(id)?.join("sandbox.json"), record).map_err(failed)
-    }
-
-    /// The sandbox's own `resolv.conf` as a file, if it has one.
-    pub(crate) fn resolv_conf(&self, id: &str, record: &SandboxRecord) -> Result<Option<PathBuf>> {
-        let Some(text) = &record.resolv_conf else { return Ok(None) };
-        let path = self.sandbox_dir(id)?.join("resolv.conf");
-        if !path.exists() {
-            fs::write(&path, text).and_then(|()| private::permit(&path, 0o644)).map_err(failed)?;
-        }
-        Ok(Some(path))
-    }
-
-    pub(crate) fn container(&self, id: &str) -> Result<(ContainerDir, ContainerRecord)> {
-        let id = checked(id).ok_or_else(|| RuntimeError::no_container(id))?;
-        let dir = ContainerDir(self.root.join("containers").join(id));
-        match optional(dir.record()).map_err(failed)? {
-            Some(record) => Ok((dir, record)),
-            None => Err(RuntimeError::no_container(id)),
-        }
-    }
-
-    /// Makes a sandbox's folder with its record; `false` when it is there already.
-    pub(super) fn add_sandbox(&self, id: &str, record: &SandboxRecord) -> Result<bool> {
-        self.add("sandboxes", id, "sandbox.json", record).map_err(failed)
-    }
-
-    /// Makes a container's folder with its record; `false` when it is there already.
-    pub(super) fn add_container(&self, id: &str, record: &ContainerRecord) -> Result<bool> {
-        self.add("containers", id, "container.json", record).map_err(failed)
-    }
-
-    fn add(&self, kind: &str, id: &str, file: &str, record: &impl Serialize) -> io::Result<bool> {
-        let id = checked(id).ok_or(io::ErrorKind::InvalidInput)?;
-        let draft = self.root.join("tmp").join(format!("{id}.{}", std::process::id()));
-        fs::create_dir_all(&draft)?;
-        write(&draft.join(file), record)?;
-        match fs::rename(&draft, self.root.join(kind).join(id)) {
-            Ok(()) => Ok(true),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
-                fs::remove_dir_all(&draft)?;
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    pub(super) fn remove(&self, kind: &str, id: &str) -> Result<()> {
-        let Some(id) = checked(id) else { return Ok(()) };
-        match fs::remove_dir_all(self.root.join(kind).join(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Every sandbox, readable ones only.
-    pub(super) fn sandboxes(&self) -> Result<Vec<(String, SandboxRecord)>> {
-        self.all("sandboxes", |path| read(&path.join("sandbox.json")))
-    }
-
-    /// Every container.
-    pub(crate) fn containers(&self) -> Result<Vec<(String, ContainerDir, ContainerRecord)>> {
-        let all = self.all("containers", |path| {
-            let dir = ContainerDir(path.to_owned());
-            dir.record().map(|record| (dir, record))
-        })?;
-        Ok(all.into_iter().map(|(id, (dir, record))| (id, dir, record)).collect())
-    }
-
-    fn all<T>(&self, kind: &str, read: impl Fn(&Path) -> io::Result<T>) -> Result<Vec<(String, T)>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.root.join(kind)).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            match optional(read(&entry.path())) {
-                Ok(Some(record)) => found.push((entry.file_name().to_string_lossy().into_owned(), record)),
-                Ok(None) => {} // removed in this moment
-                Err(error) => tracing::warn!(path = %entry.path().display(), %error, "unreadable record"),
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// Ids are names of folders: one that could be a path is no id of ours.
-fn checked(id: &str) -> Option<&str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    (!id.is_empty() && id.len() < 200 && id.bytes().all(plain)).then_some(id)
-}
-
-/// An id made of who it is, so that making the same twice is noticed: a readable part, and a hash of all of it.
-pub(super) fn id(readable: &str, parts: &[&str]) -> String {
-    // FNV-1a, 128 bits: stable between versions of this program, which std's hasher is not.
-    let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    for part in parts {
-        for byte in part.bytes().chain([0]) {
-            hash = (hash ^ u128::from(byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
-        }
-    }
-    let kept: String = readable
-        .chars()
-        .take(40)
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
-        .collect();
-    format!("{kept}-{hash:032x}")
-}
-
 /// An error of the file system, as the port has it.
 pub(crate) fn failed(error: io::Error) -> RuntimeError {
     match error.kind() {
@@ -454,7 +291,7 @@ pub(crate) fn failed(error: io::Error) -> RuntimeError {
     }
 }
 
-fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+pub(super) fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -464,11 +301,11 @@ fn optional<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> io::Result<T> {
     serde_json::from_slice(&fs::read(path)?).map_err(io::Error::from)
 }
 
-fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
+pub(super) fn write(path: &Path, record: &impl Serialize) -> io::Result<()> {
     let draft = path.with_extension("new");
     fs::write(&draft, serde_json::to_vec_pretty(record)?)?;
     fs::rename(draft, path)

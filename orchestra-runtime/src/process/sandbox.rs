@@ -12,9 +12,10 @@ use orchestra_core::runtime::{
 };
 use tokio::net::TcpStream;
 
+use super::disk::id;
 use super::link::{self, Connection};
 use super::pins::{self, Pins};
-use super::record::{SandboxRecord, failed, id};
+use super::record::{SandboxRecord, failed};
 use super::{ProcessRuntime, blocking, container, pause, users};
 use crate::oci::own_users::Users;
 use crate::{pod_group, private};
@@ -285,7 +286,7 @@ impl ProcessRuntime {
             }
             // Another sandbox of the pod may still have logs in it.
             let _ = std::fs::remove_dir(&record.log_directory);
-            inner.disk.remove("sandboxes", &id)
+            inner.disk.remove_sandbox(&id)
         })
         .await
     }
@@ -293,8 +294,8 @@ impl ProcessRuntime {
     async fn members(&self, sandbox: &str) -> Result<Vec<String>> {
         let (disk, sandbox) = (self.inner.disk.clone(), sandbox.to_owned());
         blocking(move || {
-            let all = disk.containers()?.into_iter();
-            Ok(all.filter(|(_, _, record)| record.sandbox == sandbox).map(|(id, _, _)| id).collect())
+            let all = disk.containers(|of| of == sandbox)?;
+            Ok(all.into_iter().map(|(id, ..)| id).collect())
         })
         .await
     }
@@ -304,12 +305,11 @@ impl ProcessRuntime {
         blocking(move || {
             let mut found: BTreeMap<String, Sandbox> = inner
                 .disk
-                .sandboxes()?
+                .sandboxes(&filter)?
                 .into_iter()
-                .filter(|(_, record)| filter.matches(&record.meta()))
                 .map(|(id, record)| (id.clone(), observed(id, &record, &inner.boot_id)))
                 .collect();
-            for (id, dir, record) in inner.disk.containers()? {
+            for (id, dir, record) in inner.disk.containers(|of| found.contains_key(of))? {
                 let Some(sandbox) = found.get_mut(&record.sandbox) else { continue };
                 sandbox.containers.push(container::observed(id.into(), &dir, &record)?);
             }

@@ -2,9 +2,11 @@
 //!
 //! A [`Recorder`] never waits and never fails: it hands what happened to a task of its own, which drops what the
 //! cluster does not want. Repetition is folded into one Event with a count, floods are combined and then cut off, by
-//! the rules of client-go's correlator; those are pure and stand in `correlate.rs`.
+//! the rules of client-go's correlator; those are pure and stand in `correlate.rs`. What is left is written at no more
+//! than a rate, see `rate.rs`: when ten thousand pods start at once, it is they who have the API, and not the talk of them.
 
 mod correlate;
+mod rate;
 mod recent;
 
 use std::fmt;
@@ -16,8 +18,10 @@ use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use self::correlate::{Correlator, Decision, Source};
+use self::rate::Rate;
 use crate::api::{Client, Patch, Status};
 use crate::clock::timeout;
+use crate::control::write;
 use crate::meta::Object;
 use crate::supervise::Task;
 use crate::watch::Entry;
@@ -88,8 +92,9 @@ impl Recorder {
     pub fn new(client: Client, component: impl Into<String>, instance: impl Into<String>) -> Self {
         let source = Arc::new(Source { component: component.into(), instance: instance.into() });
         let (sender, receiver) = mpsc::channel(WAITING);
-        let writer =
-            Writer { client: client.clone(), correlator: Correlator::new(Arc::clone(&source)), receiver };
+        let rate = Rate::new(client.clock().elapsed());
+        let correlator = Correlator::new(Arc::clone(&source));
+        let writer = Writer { client: client.clone(), correlator, rate, receiver };
         let writer = Arc::new(Mutex::new(writer));
         let task = Task::start("events", Arc::clone(client.clock()), move || {
             let writer = Arc::clone(&writer);
@@ -175,6 +180,7 @@ pub fn reference_to<K: Object>(object: &Entry) -> ObjectReference {
 struct Writer {
     client: Client,
     correlator: Correlator,
+    rate: Rate,
     receiver: mpsc::Receiver<Message>,
 }
 
@@ -193,6 +199,10 @@ impl Writer {
     async fn record(&mut self, occurrence: Occurrence) {
         let random = self.client.clock().random();
         let Some(decision) = self.correlator.correlate(occurrence, random) else { return };
+        let clock = self.client.clock();
+        if let Some(pause) = self.rate.take(clock.elapsed()) {
+            clock.sleep(pause).await;
+        }
         for _ in 0..TRIES {
             match self.write(&decision).await {
                 Ok(()) => return,
@@ -221,21 +231,26 @@ impl Writer {
     }
 
     async fn create(&self, event: &Event) -> Result<(), Status> {
-        match self.api(event).create(event).await {
+        let namespace = namespace(event);
+        let mut value = serde_json::to_value(event).map_err(Status::internal)?;
+        match write::create::<Event>(&self.client, namespace, value.clone()).await {
             // Two components spoke of one object in the same nanosecond, as they may in simulated time.
             Err(status) if status.is_already_exists() => {
-                let mut event = event.clone();
-                event.metadata.name =
-                    Some(correlate::name(&event.involved_object, self.client.clock().random()));
-                self.api(&event).create(&event).await.map(drop)
+                let name = correlate::name(&event.involved_object, self.client.clock().random());
+                value["metadata"]["name"] = name.into();
+                write::create::<Event>(&self.client, namespace, value).await.map(drop)
             }
             other => other.map(drop),
         }
     }
 
     fn api(&self, event: &Event) -> crate::api::Api<Event> {
-        self.client.api(event.metadata.namespace.as_deref().unwrap_or("default"))
+        self.client.api(namespace(event))
     }
+}
+
+fn namespace(event: &Event) -> &str {
+    event.metadata.namespace.as_deref().unwrap_or("default")
 }
 
 #[cfg(test)]

@@ -56,9 +56,10 @@ impl Run<'_> {
             let pod = left
                 .next()
                 .map(|node| template::pod(&set, &owner, &wanted.hash, wanted.generation.as_deref(), node));
+            let (context, recorder, about) = (self.context.clone(), self.recorder.clone(), self.about());
             async move {
                 match pod {
-                    Some(pod) => create_pod(self.context, self.recorder, self.about(), pod).await,
+                    Some(pod) => create_pod(context, recorder, about, pod).await,
                     None => Ok(()),
                 }
             }
@@ -84,7 +85,8 @@ impl Run<'_> {
             }
             Why::Superfluous | Why::Old => {}
         }
-        Ok(delete_pod(self.context, self.recorder, self.about(), &member.entry).await?)
+        let (context, recorder) = (self.context.clone(), self.recorder.clone());
+        Ok(delete_pod(context, recorder, self.about(), Arc::clone(&member.entry)).await?)
     }
 
     pub(super) async fn report(&self, held: &DaemonSetStatus, next: &DaemonSetStatus) -> Result<(), Error> {

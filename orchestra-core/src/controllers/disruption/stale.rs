@@ -20,7 +20,10 @@ const TIMEOUT: SignedDuration = SignedDuration::from_mins(2);
 
 /// Runs the controller.
 pub(in crate::controllers) async fn run(host: Host) -> Result<(), Status> {
-    let marked = |event: &Event| event.object.view::<Pod>().is_ok_and(|pod| since(&pod).is_some());
+    let marked = |event: &Event| {
+        let pod = &event.object;
+        pod.mentions(CONDITION) && pod.view::<Pod>().is_ok_and(|pod| since(&pod).is_some())
+    };
     let controller = host.controller::<Object>().named("stale-pod-disruption").when(marked);
     host.run(controller, take_back).await
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use serde_json::json;
@@ -19,6 +18,7 @@ use crate::control::write;
 use crate::control::{Action, Context, Error};
 use crate::controllers::of_pods::{create_pod, delete_pod};
 use crate::controllers::replicas::member::Member;
+use crate::supervise::together;
 use crate::watch::Entry;
 
 /// How many writes are under way at a time.
@@ -45,9 +45,8 @@ impl Run<'_> {
         let account = account::account(observed, &plan, outcome, self.context.now());
         self.report(observed, &account).await?;
         for pods in account.untrack.chunks(AT_A_TIME) {
-            let client = self.context.client();
-            let freed = pods.iter().map(|pod| write::remove_finalizer::<Pod>(client, pod, TRACKING));
-            join_all(freed).await.into_iter().collect::<Result<(), _>>()?;
+            let freed = pods.iter().map(|pod| free(self.context.clone(), Arc::clone(pod)));
+            together(freed.collect()).await.into_iter().collect::<Result<(), _>>()?;
         }
         match managed {
             Err(status) if !write::namespace_terminating(&status) => Err(status.into()),
@@ -58,8 +57,18 @@ impl Run<'_> {
     async fn delete(&self, plan: &Plan<'_>, outcome: &mut Outcome) -> Result<(), Status> {
         let mut failed = None;
         for members in plan.delete.chunks(AT_A_TIME) {
-            let deletions = members.iter().map(|member| self.delete_one(member, plan.uncounted));
-            for (member, deleted) in members.iter().zip(join_all(deletions).await) {
+            let delete = |member: &&Member| {
+                let frees = plan.uncounted && member.pod.has_finalizer(TRACKING);
+                delete(
+                    frees,
+                    self.context.clone(),
+                    self.recorder.clone(),
+                    self.about(),
+                    Arc::clone(&member.entry),
+                )
+            };
+            let deleted = together(members.iter().map(delete).collect()).await;
+            for (member, deleted) in members.iter().zip(deleted) {
                 match deleted {
                     Ok(()) => {
                         outcome.deleted += 1;
@@ -72,34 +81,27 @@ impl Run<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn delete_one(&self, member: &Member, uncounted: bool) -> Result<(), Status> {
-        let (client, entry) = (self.context.client(), &member.entry);
-        if uncounted && member.pod.has_finalizer(TRACKING) {
-            write::remove_finalizer::<Pod>(client, entry, TRACKING).await?;
-        }
-        delete_pod(self.context, self.recorder, self.about(), entry).await
-    }
-
     async fn create(&self, pods: &[NewPod], outcome: &mut Outcome) -> Result<(), Status> {
         if pods.is_empty() {
             return Ok(());
         }
         let job = self.job.to_value().map_err(Status::internal)?;
         let owner = owner_reference::controller::<Job>(self.job);
-        let (created, mut left) = (AtomicUsize::new(0), pods.iter());
+        let (created, mut left) = (Arc::new(AtomicUsize::new(0)), pods.iter());
         let done = write::slow_start(pods.len(), || {
             let pod = left.next().map(|new| template::pod(&job, &owner, *new));
-            let created = &created;
+            let (context, recorder, about) = (self.context.clone(), self.recorder.clone(), self.about());
+            let created = Arc::clone(&created);
             async move {
                 if let Some(pod) = pod {
-                    create_pod(self.context, self.recorder, self.about(), pod).await?;
+                    create_pod(context, recorder, about, pod).await?;
                     created.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(())
             }
         })
         .await;
-        outcome.created = created.into_inner();
+        outcome.created = created.load(Ordering::Relaxed);
         done
     }
 
@@ -134,4 +136,22 @@ impl Run<'_> {
         }
         self.recorder.normal(&about, "Completed", "Job completed");
     }
+}
+
+/// Has a pod that is counted no longer wait for that.
+async fn free(context: Context, pod: Arc<Entry>) -> Result<(), Status> {
+    write::remove_finalizer::<Pod>(context.client(), &pod, TRACKING).await
+}
+
+async fn delete(
+    frees: bool,
+    context: Context,
+    recorder: Recorder,
+    about: ObjectReference,
+    pod: Arc<Entry>,
+) -> Result<(), Status> {
+    if frees {
+        free(context.clone(), Arc::clone(&pod)).await?;
+    }
+    delete_pod(context, recorder, about, pod).await
 }

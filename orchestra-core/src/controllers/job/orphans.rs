@@ -21,7 +21,8 @@ pub(in crate::controllers) async fn run(host: Host) -> Result<(), Status> {
 }
 
 fn is_tracked(event: &Event) -> bool {
-    pod::Pod::of(&event.object).is_ok_and(|pod| pod.has_finalizer(TRACKING))
+    event.object.mentions(TRACKING)
+        && pod::Pod::of(&event.object).is_ok_and(|pod| pod.has_finalizer(TRACKING))
 }
 
 struct Orphans;

@@ -34,6 +34,7 @@ use crate::control::write;
 use crate::control::{Action, Context, Error, Reconciler};
 use crate::meta::Object;
 use crate::selector::Selector;
+use crate::supervise::together;
 use crate::watch::{Cache, Entry, Query};
 
 /// What differs between the two kinds.
@@ -149,7 +150,10 @@ impl<A: Adapter> Reconciler for Replicas<A> {
         let Some(wanted) = wanted::<A>(&entry, &set) else { return Ok(Action::Done) };
         let pods = context.cache::<Pod>().await?;
         let members = candidates(&pods, &wanted, context.namespace())?;
-        let related = self.related(&context, &pods, &entry).await?;
+        let related = match wanted.chooses(&members) {
+            true => self.related(&context, &pods, &entry).await?,
+            false => Vec::new(),
+        };
         let plan = plan::plan(&wanted, &members, &related, context.now());
         let run = Run::<A> { context: &context, recorder: &self.recorder, owner: &entry, kind: PhantomData };
         run.claim(&plan).await?;
@@ -209,8 +213,9 @@ impl<A: Adapter> Run<'_, A> {
         if plan.create > 0 {
             self.create(plan.create).await.map_err(|status| ("FailedCreate", status))?;
         }
-        let deletions = plan.delete.iter().map(|pod| self.delete(pod));
-        let outcomes = futures::future::join_all(deletions).await;
+        let (context, recorder, about) = (self.context, self.recorder, self.about());
+        let delete = |pod| delete_pod(context.clone(), recorder.clone(), about.clone(), Arc::clone(pod));
+        let outcomes = together(plan.delete.iter().map(delete).collect()).await;
         outcomes.into_iter().collect::<Result<(), _>>().map_err(|status| ("FailedDelete", status))
     }
 
@@ -232,11 +237,9 @@ impl<A: Adapter> Run<'_, A> {
         if let Some(meta) = pod["metadata"].as_object_mut() {
             meta.retain(|_, value| !value.is_null());
         }
-        write::slow_start(count, || create_pod(self.context, self.recorder, self.about(), pod.clone())).await
-    }
-
-    async fn delete(&self, pod: &Entry) -> Result<(), Status> {
-        delete_pod(self.context, self.recorder, self.about(), pod).await
+        let (context, recorder, about) = (self.context, self.recorder, self.about());
+        write::slow_start(count, || create_pod(context.clone(), recorder.clone(), about.clone(), pod.clone()))
+            .await
     }
 
     async fn report(

@@ -54,8 +54,16 @@ pub(crate) struct Counts {
     pub(crate) terminating: i32,
 }
 
+impl Wanted {
+    /// Whether some of an owner's pods may have to go and others stay. Where all go, it does not matter which go first.
+    pub(crate) fn chooses(&self, pods: &[Member]) -> bool {
+        usize::try_from(self.replicas).is_ok_and(|replicas| replicas > 0 && replicas < pods.len())
+    }
+}
+
 /// Compares what an owner asks for with the pods of its namespace that it owns or may own. `related` are pods of
-/// the same application, among them its own: scaling down evens out their spread over the nodes.
+/// the same application, among them its own: scaling down evens out their spread over the nodes. They are looked at if the
+/// owner [chooses](Wanted::chooses).
 pub(crate) fn plan(wanted: &Wanted, pods: &[Member], related: &[Member], now: Timestamp) -> Plan {
     let mut sorted = Sorted::default();
     for member in pods {
@@ -78,7 +86,7 @@ pub(crate) fn plan(wanted: &Wanted, pods: &[Member], related: &[Member], now: Ti
     plan.create = replicas.saturating_sub(have).min(BURST);
     let surplus = have.saturating_sub(replicas).min(BURST);
     if surplus > 0 {
-        if surplus < have {
+        if wanted.chooses(pods) {
             rank::sort(&mut sorted.keep, &by_node(related), now);
         }
         plan.delete = entries(&sorted.keep[..surplus]);

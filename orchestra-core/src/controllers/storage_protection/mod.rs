@@ -57,6 +57,9 @@ pub(super) async fn run_classes(host: Host) -> Result<(), Status> {
 
 /// The claims of a pod's volumes. Not kept with the pod: of most pods it is asked once.
 pub(super) fn claims_of(entry: &Entry) -> Vec<ObjectName> {
+    if !entry.mentions("\"persistentVolumeClaim\"") && !entry.mentions("\"ephemeral\"") {
+        return Vec::new();
+    }
     let pod: PodView = entry.peek().unwrap_or_default();
     pod.claims().map(|claim| ObjectName::new(entry.name().namespace(), &claim)).collect()
 }

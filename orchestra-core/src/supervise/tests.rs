@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Backoff, Ended, Supervisor, Task};
+use super::{Backoff, Ended, SHARE, Supervisor, Task, together};
 use crate::clock::TokioClock;
 
 fn counted(counter: &Arc<AtomicU32>) -> u32 {
@@ -110,4 +110,43 @@ async fn what_is_dropped_leaves_no_task() {
     drop((loops, task));
     clock.sleep(Duration::from_secs(1)).await;
     assert_eq!(alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn what_is_done_together_is_done_at_once_and_answered_in_order() {
+    for count in [0, 1, SHARE, SHARE + 1, 5 * SHARE + 3] {
+        let all = Arc::new(tokio::sync::Barrier::new(count.max(1)));
+        let work = |number| {
+            let all = Arc::clone(&all);
+            async move {
+                all.wait().await;
+                number
+            }
+        };
+        let done = together((0..count).map(work).collect()).await;
+        assert_eq!(done, (0..count).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_together_ends_with_whoever_waits_for_it() {
+    let count = Arc::<AtomicU32>::default();
+    let work = |_| {
+        let alive = Alive::new(&count);
+        async move {
+            let _alive = alive;
+            std::future::pending::<()>().await;
+        }
+    };
+    let all = together((0..3 * SHARE).map(work).collect());
+    assert!(tokio::time::timeout(Duration::from_secs(1), all).await.is_err());
+    while count.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "ends by itself")]
+async fn a_panic_among_what_is_done_together_is_one_of_whoever_waits() {
+    together((0..2 * SHARE).map(|number| async move { assert!(number < SHARE) }).collect()).await;
 }

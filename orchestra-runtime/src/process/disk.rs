@@ -266,4 +266,38 @@ mod tests {
             assert_eq!(checked(bad), None, "{bad:?}");
         }
     }
+
+    #[test]
+    fn to_look_for_one_pod_reads_the_folders_of_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        let record = |uid: &str| -> SandboxRecord {
+            serde_json::from_value(serde_json::json!({
+                "namespace": "default", "pod": "web", "uid": uid, "attempt": 0, "owner": "n1", "hostname": "web",
+                "host_network": true, "created_at": "2026-01-01T00:00:00Z", "boot_id": "b", "log_directory": "/logs",
+                "ip": null, "netns": null, "ready": true,
+            }))
+            .unwrap()
+        };
+        let found = |uid: Option<&str>| -> Vec<String> {
+            let filter = Filter { owner: None, pod_uid: uid.map(str::to_owned) };
+            let mut found: Vec<String> =
+                disk.sandboxes(&filter).unwrap().into_iter().map(|(id, _)| id).collect();
+            found.sort();
+            found
+        };
+        for name in ["a", "b"] {
+            assert!(disk.add_sandbox(name, &record(name)).unwrap());
+        }
+        assert_eq!(found(Some("a")), ["a"]);
+        assert_eq!(found(None), ["a", "b"]);
+        // If it were read, it would be found.
+        let other = disk.sandbox_dir("b").unwrap().join("sandbox.json");
+        fs::write(&other, serde_json::to_vec(&record("a")).unwrap()).unwrap();
+        assert_eq!(found(Some("a")), ["a"]);
+        disk.remove_sandbox("a").unwrap();
+        assert_eq!(found(Some("a")), [""; 0]);
+        assert!(disk.add_sandbox("a", &record("a")).unwrap());
+        assert_eq!(found(Some("a")), ["a"]);
+    }
 }

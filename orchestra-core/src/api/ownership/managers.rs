@@ -315,14 +315,6 @@ pub fn differ_in_times(ours: &Value, theirs: &Value) -> bool {
     ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
 }
 
-/// The same of managers that have been read.
-pub(super) fn are_the_same_but_for_times(ours: &[Manager<'_>], theirs: &[Manager<'_>]) -> bool {
-    let same = |ours: &Manager<'_>, theirs: &Manager<'_>| {
-        ours.is(theirs) && ours.api_version == theirs.api_version && ours.fields == theirs.fields
-    };
-    ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
-}
-
 /// Puts the fields of the oldest updaters together, if there are too many.
 pub(super) fn cap(managers: &mut Vec<Manager<'_>>) {
     let mut count = managers.iter().filter(|manager| manager.operation == Operation::Update).count();

@@ -40,6 +40,11 @@ impl<'a> FieldSet<'a> {
         self.nodes.is_empty()
     }
 
+    /// How many paths are in it.
+    pub fn len(&self) -> usize {
+        self.nodes.iter().map(|node| usize::from(node.member) + node.below.len()).sum()
+    }
+
     /// Puts a path in.
     pub fn insert(&mut self, path: impl IntoIterator<Item = Element<'a>>) {
         let mut path = path.into_iter().peekable();

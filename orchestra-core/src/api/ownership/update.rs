@@ -86,43 +86,48 @@ fn noted(
     if kept && changes.is_empty() {
         return Owners::Kept;
     }
-    let before = kept.then(|| managers.clone());
     let mut managers = managers;
     let others = Other::of(kind, old, new, &managers);
-    let own = if managers.is_empty() {
-        // As of every new object.
-        changes.modified.or(changes.added)
-    } else {
-        let own = changes.modified.union(&changes.added);
-        let Ok(changes) = Changes::of(kind, changes, &others) else { return Owners::Are(None) };
-        managers.retain_mut(|manager| changes.take(manager));
-        own
+    let mut author = Manager {
+        name: Cow::Borrowed(if author.manager.is_empty() { "unknown" } else { author.manager }),
+        operation: Operation::Update,
+        api_version: kind.api_version.into(),
+        subresource: author.subresource.into(),
+        time: Some(author.now.into()),
+        fields: FieldSet::default(),
     };
-    if !own.is_empty() {
-        let author = Manager {
-            name: Cow::Borrowed(if author.manager.is_empty() { "unknown" } else { author.manager }),
-            operation: Operation::Update,
-            api_version: kind.api_version.into(),
-            subresource: author.subresource.into(),
-            time: Some(author.now.into()),
-            fields: own,
-        };
-        add(&mut managers, author);
+    let mut is_new = !kept;
+    if managers.is_empty() {
+        // As of every new object.
+        author.fields = changes.modified.or(changes.added);
+    } else {
+        author.fields = changes.modified.union(&changes.added);
+        let Ok(changes) = Changes::of(kind, changes, &others) else { return Owners::Are(None) };
+        managers.retain_mut(|manager| {
+            let had = manager.fields.len();
+            // What it writes anew is its own still.
+            let stays = if manager.is(&author) { changes.take_gone(manager) } else { changes.take(manager) };
+            is_new |= manager.fields.len() != had;
+            stays
+        });
+    }
+    if !author.fields.is_empty() {
+        is_new |= add(&mut managers, author);
     }
     managers::cap(&mut managers);
-    let is_new = before.is_none_or(|before| !managers::are_the_same_but_for_times(&managers, &before));
     managers::write_text(managers).map_or(Owners::Are(None), |text| Owners::Text { text, is_new })
 }
 
-/// Notes that a manager owns fields now, beside those that it had.
-pub(super) fn add<'a>(managers: &mut Vec<Manager<'a>>, author: Manager<'a>) {
-    match managers.iter_mut().find(|held| held.is(&author)) {
-        Some(held) => {
-            held.fields = held.fields.union(&author.fields);
-            held.time = author.time;
-        }
-        None => managers.push(author),
-    }
+/// Notes that a manager owns fields now, beside those that it had. Answers whether it did not own all of them.
+pub(super) fn add<'a>(managers: &mut Vec<Manager<'a>>, author: Manager<'a>) -> bool {
+    let Some(held) = managers.iter_mut().find(|held| held.is(&author)) else {
+        managers.push(author);
+        return true;
+    };
+    let had = held.fields.len();
+    held.fields = std::mem::take(&mut held.fields).or(author.fields);
+    held.time = author.time;
+    held.fields.len() != had
 }
 
 /// Both states of an object in another version than the request's.
@@ -184,13 +189,16 @@ impl<'a> Changes<'a> {
 
     /// Takes from a manager what has another value now or is gone. Answers whether it owns anything still.
     pub(super) fn take(&self, manager: &mut Manager<'a>) -> bool {
-        let Some((_, changes, changed)) = self.at(&manager.api_version) else { return false };
-        if !changed.is_empty() {
-            manager.fields = manager.fields.difference(changed);
+        if let Some((_, _, changed)) = self.at(&manager.api_version) {
+            manager.fields = std::mem::take(&mut manager.fields).minus(changed);
         }
-        if !changes.removed.is_empty() {
-            manager.fields = manager.fields.difference(&changes.removed);
-        }
+        self.take_gone(manager)
+    }
+
+    /// Takes from a manager what is gone. Answers whether it owns anything still.
+    fn take_gone(&self, manager: &mut Manager<'a>) -> bool {
+        let Some((_, changes, _)) = self.at(&manager.api_version) else { return false };
+        manager.fields = std::mem::take(&mut manager.fields).minus(&changes.removed);
         !manager.fields.is_empty()
     }
 }

@@ -58,7 +58,7 @@ impl Behaviour {
         Self::default()
     }
 
-    /// Ends by itself after `after`, with this exit code.
+    /// Ends by itself after `after`, with this exit code. Without any time it has ended when its start is answered.
     pub fn exits(mut self, after: Duration, code: i32) -> Self {
         self.end = Some(End { after, code, oom: false });
         self

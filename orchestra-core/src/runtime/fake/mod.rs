@@ -283,10 +283,16 @@ impl Inner {
         let mut state = self.lock();
         let container = state.container(id)?;
         container.state = super::ContainerState::Running { started_at: now };
-        if let Some(end) = container.behaviour.as_ref().and_then(|b| b.end) {
-            container.ending = Some(self.end_later(id.clone(), end));
-        }
+        let end = container.behaviour.as_ref().and_then(|b| b.end);
+        let later = end.filter(|end| !end.after.is_zero());
+        container.ending = later.map(|end| self.end_later(id.clone(), end));
         state.tell(id.as_str(), EventKind::Started(id.clone()));
+        if let Some(end) = end.filter(|end| end.after.is_zero()) {
+            // As of a program that has ended before anybody looks.
+            state.end(id, end.code, end.oom, now);
+            drop(state);
+            self.changed.notify_waiters();
+        }
         Ok(())
     }
 }

@@ -21,13 +21,19 @@ pub fn below(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Whether something is mounted at a path, which has no symbolic link in it.
-pub(crate) fn is_mounted(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// When the table cannot be read.
+pub fn is_mounted(path: &Path) -> io::Result<bool> {
     let table = fs::read("/proc/self/mountinfo")?;
     Ok(table.split(|byte| *byte == b'\n').filter_map(mount_point).any(|point| point == path))
 }
 
 /// Takes away everything that is mounted at a path, one over the other.
-pub(crate) fn unmount(path: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When something cannot be taken away.
+pub fn unmount(path: &Path) -> io::Result<()> {
     while is_mounted(path)? {
         rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
     }

@@ -13,7 +13,7 @@ use orchestra_core::runtime::{Filter, Runtime, Sandbox};
 use orchestra_core::store::redb::RedbStore;
 use orchestra_machine::{left_in, plugins_directory};
 use orchestra_net::{CniNetwork, Leftovers};
-use orchestra_runtime::host::mounts;
+use orchestra_runtime::host::{Volumes, mounts};
 
 use crate::backend::identity;
 use crate::cli::Reset;
@@ -83,8 +83,13 @@ impl Found {
             None => Vec::new(),
         };
         let network = Leftovers::of(&owner, BRIDGE).await.context("the machine's network cannot be read")?;
-        let mounts =
-            mounts::below(&fs::canonicalize(directory)?).context("the machine's mounts cannot be read")?;
+        const UNREAD: &str = "the machine's mounts cannot be read";
+        let mut mounts = mounts::below(&fs::canonicalize(directory)?).context(UNREAD)?;
+        for place in places_of_drivers(directory).await? {
+            if mounts::is_mounted(&place).context(UNREAD)? {
+                mounts.push(place);
+            }
+        }
         Ok(Self { runtime, pods, network, mounts, directory: directory.to_owned(), _used: used })
     }
 
@@ -115,12 +120,22 @@ impl Found {
         // Anew: with the last pod the bridge may have become unused.
         let network = Leftovers::of(&owner(&self.directory)?, BRIDGE).await?;
         network.remove().await.context("not all could be taken from the machine's network")?;
+        for place in places_of_drivers(&self.directory).await? {
+            mounts::unmount(&place)
+                .with_context(|| format!("what a driver shows at {} stays", place.display()))?;
+        }
         // Or what is mounted would be removed with the directory.
         mounts::unmount_below(&fs::canonicalize(&self.directory)?)
             .context("a mount cannot be taken away; nothing below it was removed")?;
         fs::remove_dir_all(&self.directory)
             .with_context(|| format!("{} cannot be removed", self.directory.display()))
     }
+}
+
+/// Where drivers of the machine show volumes to pods of the directory, which is not below it.
+async fn places_of_drivers(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let places = Volumes::new(directory.join("volumes")).places_of_drivers().await;
+    places.context("it cannot be read what drivers of volumes show")
 }
 
 impl Used {

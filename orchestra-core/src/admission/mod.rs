@@ -20,6 +20,7 @@
 //! | `review` | which requests webhooks and policies are about, and what they are told |
 //! | `storage_class` | the default StorageClass of claims that name none |
 //! | `storage_protection` | the finalizers that keep claims, volumes and their classes while they are in use |
+//! | `volume_growth` | claims ask for more only where their volume may grow |
 //! | `webhooks` | webhooks, asked about what is written |
 
 mod amounts;
@@ -42,6 +43,7 @@ mod service_account;
 mod service_ranges;
 mod storage_class;
 mod storage_protection;
+mod volume_growth;
 mod webhooks;
 
 use std::sync::Arc;
@@ -70,6 +72,7 @@ pub use service_ranges::{InvalidRange, ServiceRanges};
 pub use storage_class::DefaultStorageClass;
 pub use storage_protection::StorageProtection;
 pub(crate) use storage_protection::{CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION};
+pub use volume_growth::VolumeGrowth;
 pub use webhooks::{MutatingWebhooks, ValidatingWebhooks};
 
 /// The admissions of a cluster with these ranges for services, in order. `tokens` says whether pods get tokens of their
@@ -91,6 +94,7 @@ pub fn standard(
         Arc::new(LimitRanges::new(caches)),
         Arc::new(DefaultStorageClass::new(caches)),
         Arc::new(StorageProtection),
+        Arc::new(VolumeGrowth::new(caches)),
         Arc::new(RuntimeClasses::new(caches)),
         Arc::new(PodSecurity::new(caches)),
         Arc::new(DefaultIngressClass::new(caches)),

@@ -2,11 +2,12 @@
 //! mounts from others by NFS or has its drivers show.
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
-use k8s_openapi::api::storage::v1::CSIDriver;
 
 use super::attached::until_attached;
 use super::context::Context;
-use super::volumes::{Content, Csi, Nfs};
+use super::csi::{Driver, For, of_volume};
+use super::model::HeldTokens;
+use super::volumes::{Content, Nfs};
 
 /// The name of the claim that a volume of a pod is by, if it is by one.
 fn claim(pod: &Pod, volume: &Volume) -> Option<String> {
@@ -19,6 +20,13 @@ fn claim(pod: &Pod, volume: &Volume) -> Option<String> {
     }
 }
 
+/// What a volume by a claim is made of.
+pub(super) struct Claimed {
+    pub(super) content: Content,
+    /// Its driver wants to be asked again and again.
+    pub(super) again: bool,
+}
+
 /// What such a volume is made of; `None` if it is by no claim. One that has to be attached first is waited for, unless it is
 /// shown already.
 pub(super) async fn content(
@@ -26,30 +34,48 @@ pub(super) async fn content(
     pod: &Pod,
     volume: &Volume,
     is_shown: bool,
-) -> Result<Option<Content>, String> {
+    held: &mut HeldTokens,
+) -> Result<Option<Claimed>, String> {
+    let Some((claim, bound)) = bound(ctx, pod, volume).await? else { return Ok(None) };
+    let ours = claim.metadata.uid.as_deref();
+    let mut made = Claimed { content: made_of(&bound, ours)?, again: false };
+    if let Content::Csi(csi) = &mut made.content
+        && let Some(source) = bound.spec.as_ref().and_then(|spec| spec.csi.as_ref())
+    {
+        let driver = Driver::find(ctx, &source.driver).await?;
+        *csi = For { ctx, pod, volume }.claimed(&bound, source, &driver, held).await?;
+        if driver.attaches() {
+            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+            csi.attached = Some(until_attached(ctx, uid, csi, is_shown).await?);
+        }
+        made.again = driver.republishes();
+    }
+    Ok(Some(made))
+}
+
+/// The claim that a volume of a pod is by, and what it is bound to; `None` if it is by none.
+pub(super) async fn bound(
+    ctx: &Context,
+    pod: &Pod,
+    volume: &Volume,
+) -> Result<Option<(PersistentVolumeClaim, PersistentVolume)>, String> {
     let Some(name) = claim(pod, volume) else { return Ok(None) };
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let fetched = ctx.client.api::<PersistentVolumeClaim>(namespace).get(&name).await;
     let claim = fetched.map_err(|status| format!("failed to fetch PVC from API server: {status}"))?;
+    if volume.ephemeral.is_some() && !is_controlled(&claim, pod) {
+        return Err(format!("PVC {namespace}/{name} was not created for the pod"));
+    }
     let bound = bound_to(&claim).ok_or_else(|| format!("PersistentVolumeClaim is not bound: \"{name}\""))?;
     let fetched = ctx.client.cluster::<PersistentVolume>().get(bound).await;
     let held = fetched.map_err(|status| format!("failed to fetch PV {bound}: {status}"))?;
-    let ours = claim.metadata.uid.as_deref();
-    let mut content = made_of(&held, ours)?;
-    if let Content::Csi(csi) = &mut content
-        && is_attached(ctx, &csi.driver).await?
-    {
-        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        csi.attached = Some(until_attached(ctx, uid, csi, is_shown).await?);
-    }
-    Ok(Some(content))
+    Ok(Some((claim, held)))
 }
 
-/// Whether volumes of a driver are attached to a node first: they are, unless it says that they need not be.
-async fn is_attached(ctx: &Context, driver: &str) -> Result<bool, String> {
-    let fetched = ctx.client.cluster::<CSIDriver>().find(driver).await;
-    let known = fetched.map_err(|status| format!("failed to fetch CSIDriver {driver}: {status}"))?;
-    Ok(known.is_none_or(|known| known.spec.attach_required != Some(false)))
+/// Whether a claim was made for a pod and not for one of its name, or by somebody.
+fn is_controlled(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
+    let mut owners = claim.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
 }
 
 fn bound_to(claim: &PersistentVolumeClaim) -> Option<&str> {
@@ -65,8 +91,14 @@ fn made_of(volume: &PersistentVolume, claim: Option<&str>) -> Result<Content, St
         let name = volume.metadata.name.as_deref().unwrap_or_default();
         return Err(format!("the volume {name} is bound to another claim"));
     }
+    if let Some(source) = &spec.csi {
+        return Ok(Content::Csi(of_volume(volume, source)));
+    }
     if spec.volume_mode.as_deref() == Some("Block") {
-        return Err("volumes of mode Block are not given to containers".to_owned());
+        return match spec.local {
+            Some(device) => Ok(Content::Device { path: device.path }),
+            None => Err("a volume of its kind is no device".to_owned()),
+        };
     }
     if let Some(directory) = spec.host_path {
         return Ok(Content::HostPath { path: directory.path, kind: directory.type_.unwrap_or_default() });
@@ -77,20 +109,6 @@ fn made_of(volume: &PersistentVolume, claim: Option<&str>) -> Result<Content, St
             path: nfs.path,
             read_only: nfs.read_only == Some(true),
             options: spec.mount_options.unwrap_or_default(),
-        }));
-    }
-    if let Some(csi) = spec.csi {
-        let modes = spec.access_modes.unwrap_or_default();
-        return Ok(Content::Csi(Csi {
-            driver: csi.driver,
-            handle: csi.volume_handle,
-            fs_type: csi.fs_type.unwrap_or_default(),
-            read_only: csi.read_only == Some(true),
-            attributes: csi.volume_attributes.unwrap_or_default(),
-            mount_options: spec.mount_options.unwrap_or_default(),
-            access_mode: modes.into_iter().next().unwrap_or_default(),
-            ephemeral: false,
-            attached: None,
         }));
     }
     match spec.local {
@@ -138,6 +156,14 @@ mod tests {
             json!({"hostPath": {"path": "/a"}, "claimRef": {"name": "c", "namespace": "n", "uid": "x"}});
         assert!(made(other).unwrap_err().contains("another claim"));
         assert!(made(json!({"hostPath": {"path": "/a"}, "volumeMode": "Block"})).is_err());
+        let device = made(json!({"local": {"path": "/dev/a"}, "volumeMode": "Block"}));
+        assert_eq!(device, Ok(Content::Device { path: "/dev/a".into() }));
+        let Ok(Content::Csi(csi)) =
+            made(json!({"csi": {"driver": "d", "volumeHandle": "h"}, "volumeMode": "Block"}))
+        else {
+            panic!("it is a driver's")
+        };
+        assert!(csi.block);
     }
 
     #[test]

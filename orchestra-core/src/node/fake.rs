@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::csi::Csi;
 use super::ports::{
     CsiDriver, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, ShownVolume, SubPath,
     VolumeHost, VolumeUsage,
 };
-use super::volumes::{Csi, EmptyDir, Files};
+use super::volumes::{EmptyDir, Files};
 use crate::runtime::PodRef;
 
 type Answer = dyn Fn(&HttpProbe) -> Result<HttpAnswer, ProbeError> + Send + Sync;
@@ -33,6 +34,8 @@ struct State {
     pod_files: BTreeMap<(String, String), Vec<u8>>,
     drivers: BTreeMap<String, CsiDriver>,
     shown: BTreeMap<(String, String), Csi>,
+    grown: BTreeMap<(String, String), i64>,
+    most: Option<i64>,
     holds: bool,
     http: Option<Arc<Answer>>,
     closed: bool,
@@ -87,6 +90,16 @@ impl FakeHost {
         let state = self.lock();
         let own = state.shown.iter().filter(|((uid, _), _)| uid == pod_uid);
         own.map(|((_, volume), csi)| (volume.clone(), csi.clone())).collect()
+    }
+
+    /// To how many bytes drivers have let a pod's volume grow.
+    pub fn grown(&self, pod_uid: &str, volume: &str) -> Option<i64> {
+        self.lock().grown.get(&(pod_uid.to_owned(), volume.to_owned())).copied()
+    }
+
+    /// How many bytes drivers can let a volume have.
+    pub fn grow_to_at_most(&self, bytes: i64) {
+        self.lock().most = Some(bytes);
     }
 
     /// From now on no driver takes back what it shows, or they all do again.
@@ -155,6 +168,18 @@ impl VolumeHost for FakeHost {
         }
         state.shown.insert((pod.uid.clone(), volume.to_owned()), csi.clone());
         Ok(Self::path(pod, volume))
+    }
+
+    async fn grow(&self, pod: &PodRef, volume: &str, csi: &Csi, bytes: i64) -> Result<bool, HostError> {
+        let mut state = self.lock();
+        if state.most.is_some_and(|most| bytes > most) {
+            return Err(HostError::Infeasible {
+                who: csi.driver.clone(),
+                message: "that is too much".into(),
+            });
+        }
+        state.grown.insert((pod.uid.clone(), volume.to_owned()), bytes);
+        Ok(true)
     }
 
     async fn csi_drivers(&self) -> Result<Vec<CsiDriver>, HostError> {

@@ -236,6 +236,8 @@ pub struct HeldToken {
     pub token: String,
     /// When it is to be renewed.
     pub renew: Timestamp,
+    /// When it counts no more.
+    pub expires: Timestamp,
 }
 
 impl fmt::Debug for HeldToken {
@@ -247,6 +249,15 @@ impl fmt::Debug for HeldToken {
 
 /// Tokens by the name of their volume and their path in it.
 pub type HeldTokens = BTreeMap<(String, String), HeldToken>;
+
+/// A volume that a driver shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Driven {
+    /// The driver wants to be asked again and again to show it.
+    pub again: bool,
+    /// It is had by a claim.
+    pub claimed: bool,
+}
 
 /// Why a running container, or a pod as a whole, does not have what is asked for by now.
 #[derive(Debug, Clone, PartialEq)]
@@ -291,6 +302,10 @@ pub struct Memory {
     pub tokens: HeldTokens,
     /// When they are to be brought up to date.
     pub volumes_due: Option<Timestamp>,
+    /// Those that drivers show, by name.
+    pub driven: BTreeMap<String, Driven>,
+    /// When it is looked again whether one of them is to have more room.
+    pub growth_due: Option<Timestamp>,
     /// Drivers have taken back what they showed to it, as it has ended.
     pub volumes_taken_back: bool,
     /// Its hosts file, where it has one of its own.

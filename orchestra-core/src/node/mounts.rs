@@ -11,21 +11,22 @@ use k8s_openapi::api::core::v1::{
 use serde_json::json;
 
 use super::address::addresses;
-use super::backoff::between;
-use super::claimed;
+use super::backoff::{add, between};
+use super::claimed::{self, Claimed};
 use super::context::{Context, Tokens};
+use super::csi::{Driver, For, is_read_only};
 use super::env::Environment;
 use super::expand::expand;
 use super::fields::Facts;
 use super::model::{
-    HeldToken, HeldTokens, Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata,
+    Driven, HeldToken, HeldTokens, Memory, VolumePaths, VolumesMade, has_downward_api, shown_metadata,
 };
 use super::ports::{FileSet, HostError, PodFile, SubPath};
 use super::sources::{Needs, Sources};
 use super::translate::{pod_ref, propagation};
 use super::volumes::{Content, content, fs_group};
 use crate::api::{Body, Operation, Reply, Status, Target, WriteOptions};
-use crate::runtime::{ContainerMeta, Mount, PodRef, Propagation};
+use crate::runtime::{ContainerMeta, Device, Mount, PodRef, Propagation};
 
 /// The volumes of a pod.
 #[derive(Clone, Copy)]
@@ -65,14 +66,20 @@ impl Volumes<'_> {
             paths.extend(memory.volumes.remove_entry(&volume.name));
         }
         for volume in volumes.filter(|volume| volume.image.is_none()) {
+            let known = memory.driven.get(&volume.name).filter(|known| shown && !known.again);
+            if let Some(path) = known.and_then(|_| memory.volumes.get(&volume.name)) {
+                paths.insert(volume.name.clone(), path.clone());
+                continue;
+            }
             let path = self
-                .prepare_one(volume, &facts, sources, (&mut memory.tokens, shown))
+                .prepare_one(volume, &facts, sources, memory)
                 .await
                 .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
             paths.insert(volume.name.clone(), path);
         }
+        let again = memory.driven.values().any(|known| known.again);
         memory.volumes = paths;
-        memory.volumes_due = None;
+        memory.volumes_due = again.then(|| add(self.ctx.now(), SHOWN_AGAIN));
         memory.volumes_ready = true;
         memory.volumes_made = Some(VolumesMade { at: self.ctx.now(), shown: shown_metadata(self.pod) });
         Ok(())
@@ -83,18 +90,33 @@ impl Volumes<'_> {
         volume: &Volume,
         facts: &Facts,
         sources: &Sources,
-        (held, is_shown): (&mut HeldTokens, bool),
+        memory: &mut Memory,
     ) -> Result<PathBuf, String> {
+        let held = &mut memory.tokens;
         let tokens = tokens(self.ctx, self.pod, volume, held).await?;
-        let content = match claimed::content(self.ctx, self.pod, volume, is_shown).await? {
-            Some(content) => content,
-            None => content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?,
+        let mut driven = None;
+        let content = if let Some(source) = &volume.csi {
+            let driver = Driver::find(self.ctx, &source.driver).await?;
+            driven = Some(Driven { again: driver.republishes(), claimed: false });
+            let place = For { ctx: self.ctx, pod: self.pod, volume };
+            Content::Csi(place.own(source, &driver, held).await?)
+        } else {
+            match claimed::content(self.ctx, self.pod, volume, memory.volumes_ready, held).await? {
+                Some(Claimed { content, again }) => {
+                    driven = matches!(content, Content::Csi(_)).then_some(Driven { again, claimed: true });
+                    content
+                }
+                None => {
+                    content(self.pod, volume, facts, sources, &tokens).map_err(|error| error.to_string())?
+                }
+            }
         };
         let (host, reference) = (&self.ctx.volumes, pod_ref(self.pod));
         let made = match content {
             Content::EmptyDir(directory) => host.empty_dir(&reference, &volume.name, &directory).await,
             Content::HostPath { path, kind } => host.host_path(Path::new(&path), &kind).await,
             Content::Local { path } => self.local(Path::new(&path)).await,
+            Content::Device { path } => host.host_path(Path::new(&path), "BlockDevice").await,
             Content::Nfs(nfs) => host.nfs(&reference, &volume.name, &nfs).await,
             Content::Csi(csi) => host.csi(&reference, &volume.name, &csi).await,
             Content::Files(files) => {
@@ -104,7 +126,12 @@ impl Volumes<'_> {
                 host.files(&reference, &volume.name, &set).await
             }
         };
-        made.map_err(|error| error.to_string())
+        let path = made.map_err(|error| error.to_string())?;
+        if let Some(driven) = driven {
+            memory.driven.insert(volume.name.clone(), driven);
+            memory.growth_due = driven.claimed.then(|| self.ctx.now()).or(memory.growth_due);
+        }
+        Ok(path)
     }
 
     /// A directory of the machine that is a volume of its own, which is the group's that the pod says.
@@ -117,6 +144,26 @@ impl Volumes<'_> {
             self.ctx.volumes.give_to_group(&made, group, unless_root_is).await?;
         }
         Ok(made)
+    }
+
+    /// The devices that a container has for volumes without files.
+    pub(super) fn devices(&self, wanted: &Wanted, memory: &Memory) -> Result<Vec<Device>, String> {
+        let devices = wanted.volume_devices.iter().flatten().map(|device| {
+            let missing = || format!("cannot find volume \"{}\" to pass into container", device.name);
+            let path = memory.volumes.get(&device.name).ok_or_else(missing)?;
+            let permissions = if self.is_read_only(&device.name) { "r" } else { "rwm" };
+            Ok(Device {
+                host_path: path.clone(),
+                container_path: device.device_path.clone(),
+                permissions: permissions.to_owned(),
+            })
+        });
+        devices.collect()
+    }
+
+    fn is_read_only(&self, name: &str) -> bool {
+        let mut volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        volumes.any(|volume| volume.name == name && is_read_only(volume))
     }
 
     /// What a container sees of the machine's files. What is wrong is in the words of its status.
@@ -137,7 +184,9 @@ impl Volumes<'_> {
                 continue;
             }
             let place = Place { pod: &reference, container: &wanted.name, index };
-            mounts.push(place.mount(self.ctx, mount, env, &memory.volumes).await?);
+            let mut made = place.mount(self.ctx, mount, env, &memory.volumes).await?;
+            made.read_only |= self.is_read_only(&mount.name);
+            mounts.push(made);
         }
         if !gives_mounts {
             return Ok(mounts);
@@ -172,18 +221,28 @@ async fn tokens(ctx: &Context, pod: &Pod, volume: &Volume, held: &mut HeldTokens
     let mut tokens = BTreeMap::new();
     let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     for source in sources.filter_map(|source| source.service_account_token.as_ref()) {
-        let key = (volume.name.clone(), source.path.clone());
-        let held = match held.get(&key).filter(|held| ctx.now() < held.renew) {
-            Some(held) => held.clone(),
-            None => {
-                let fetched = fetch_token(ctx, pod, source).await;
-                let fetched = fetched.map_err(|error| format!("failed to fetch token: {error}"))?;
-                held.entry(key).insert_entry(fetched).get().clone()
-            }
-        };
+        let held = held_token(ctx, pod, &volume.name, source, held).await?;
         tokens.insert(source.path.clone(), held.token);
     }
     Ok(tokens)
+}
+
+/// A token for a volume: that which is held, while it need not be renewed.
+pub(super) async fn held_token(
+    ctx: &Context,
+    pod: &Pod,
+    volume: &str,
+    source: &ServiceAccountTokenProjection,
+    held: &mut HeldTokens,
+) -> Result<HeldToken, String> {
+    let key = (volume.to_owned(), source.path.clone());
+    if let Some(held) = held.get(&key).filter(|held| ctx.now() < held.renew) {
+        return Ok(held.clone());
+    }
+    let fetched = fetch_token(ctx, pod, source).await;
+    let fetched = fetched.map_err(|error| format!("failed to fetch token: {error}"))?;
+    held.insert(key, fetched.clone());
+    Ok(fetched)
 }
 
 /// Asks for a token in the name of a pod.
@@ -216,7 +275,9 @@ async fn fetch_token(
     };
     let token = value["status"]["token"].as_str().unwrap_or_default().to_owned();
     let given = value["spec"]["expirationSeconds"].as_i64().unwrap_or(seconds);
-    Ok(HeldToken { token, renew: renewal(asked, given) })
+    let told = value["status"]["expirationTimestamp"].as_str().and_then(|at| at.parse().ok());
+    let expires = told.unwrap_or_else(|| add(asked, Duration::from_secs(given.max(0).unsigned_abs())));
+    Ok(HeldToken { token, renew: renewal(asked, given), expires })
 }
 
 /// When a token that counts for so many seconds is to be renewed: when a fifth of its time is left, and once a day.
@@ -226,6 +287,8 @@ fn renewal(asked: Timestamp, seconds: i64) -> Timestamp {
 }
 
 const DAY: i64 = 24 * 3600;
+/// How often a driver that wants it is asked again to show what it shows.
+const SHOWN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Which mount of which container.
 struct Place<'a> {

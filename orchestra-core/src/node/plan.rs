@@ -180,7 +180,7 @@ impl<'a> Planner<'a> {
         if self.past_deadline() || self.completed() {
             return;
         }
-        if let Some(due) = self.memory.storage_due {
+        for due in self.memory.storage_due.into_iter().chain(self.memory.growth_due) {
             self.plan.wake_at(due);
         }
         if let Some(why) = &self.memory.refused {

@@ -22,7 +22,9 @@ use super::probe::Probes;
 use super::report::{Reported, finish, report};
 use super::sources::Needs;
 use super::status::status;
-use super::{devices, mirror, own_node, pulling, resize, room, shutdown, static_pods, storage, unsupported};
+use super::{
+    devices, growth, mirror, own_node, pulling, resize, room, shutdown, static_pods, storage, unsupported,
+};
 use crate::runtime::RuntimeError;
 use crate::scheduler::Resources;
 use crate::supervise::Backoff;
@@ -155,6 +157,7 @@ impl PodLoop {
         self.memory.waiting.retain(|name, _| !running(name));
         self.probes.sync(&self.ctx, pod, &seen, &mut self.memory);
         self.check_storage(pod, &seen).await;
+        self.check_growth(pod).await;
         let devices = devices::health(&self.ctx, uid);
         if !devices.is_empty() {
             self.memory.devices = devices;
@@ -285,6 +288,18 @@ impl PodLoop {
             self.evict(why);
         }
         self.memory.storage_due = Some(add(now, storage::PERIOD));
+    }
+
+    /// Looks whether a volume of the pod is to have more room, when it is time.
+    async fn check_growth(&mut self, pod: &Pod) {
+        let (now, memory) = (self.ctx.now(), &mut self.memory);
+        if memory.growth_due.is_some_and(|due| due <= now) {
+            let are_shown = !memory.gone && !memory.volumes_taken_back;
+            memory.growth_due = are_shown.then(|| add(now, growth::PERIOD));
+            if are_shown {
+                growth::look(&self.ctx, pod, memory).await;
+            }
+        }
     }
 
     /// Carries out a plan. The status from before is reported if that takes long.

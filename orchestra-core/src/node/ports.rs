@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::volumes::{Csi, EmptyDir, Files, Nfs};
+use super::csi::Csi;
+use super::volumes::{EmptyDir, Files, Nfs};
 use crate::runtime::PodRef;
 
 /// The agent's piece of the machine's file system: pods' volumes, their hosts files, their termination messages.
@@ -36,6 +37,13 @@ pub trait VolumeHost: Send + Sync + 'static {
     async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
         let _ = (pod, volume, csi);
         Err(HostError::Unsupported { what: "volumes of CSI drivers" })
+    }
+
+    /// Has a driver see to it that what it shows to the pod has room for so many bytes. Whether it does so on nodes: for some,
+    /// all is done when the volume itself is larger.
+    async fn grow(&self, pod: &PodRef, volume: &str, csi: &Csi, bytes: i64) -> Result<bool, HostError> {
+        let _ = (pod, volume, csi, bytes);
+        Ok(false)
     }
 
     /// The drivers of this machine, by their names, as they are now.
@@ -208,6 +216,14 @@ pub enum HostError {
     Unsupported {
         /// What was asked for.
         what: &'static str,
+    },
+    /// What was asked for cannot be, however often it is tried.
+    #[error("{who}: {message}")]
+    Infeasible {
+        /// Who said so.
+        who: String,
+        /// What it said.
+        message: String,
     },
     /// The file system refused.
     #[error("{path}: {message}")]

@@ -195,10 +195,14 @@ impl Starting<'_> {
         };
         let target = pod.spec.as_ref().and_then(|spec| target_of(spec, &wanted.name));
         let target = target.and_then(|target| self.seen.latest(target)).map(|life| life.id.clone());
-        let given = match devices::of_container(ctx, pod, wanted).await {
+        let mut given = match devices::of_container(ctx, pod, wanted).await {
             Ok(given) => given,
             Err(message) => return Ok(Err(message)),
         };
+        match volumes.devices(wanted, self.memory) {
+            Ok(devices) => given.devices.extend(devices),
+            Err(message) => return Ok(Err(message)),
+        }
         let resolved = Resolved { env, mounts, image, target, given };
         Ok(Ok(translate::container(pod, wanted, attempt, resolved, &ctx.machine)))
     }

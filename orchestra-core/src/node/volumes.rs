@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    CSIVolumeSource, ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
-    SecretVolumeSource, Volume, VolumeProjection,
+    ConfigMap, ConfigMapVolumeSource, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, SecretVolumeSource,
+    Volume, VolumeProjection,
 };
 
+use super::csi::Csi;
 use super::fields::{self, Facts, FieldError};
 use super::sources::Sources;
 
@@ -30,35 +31,17 @@ pub enum Content {
         /// The directory.
         path: String,
     },
+    /// A device of the machine.
+    Device {
+        /// Where it is.
+        path: String,
+    },
     /// A directory of another machine.
     Nfs(Nfs),
     /// What a driver of the Container Storage Interface shows.
     Csi(Csi),
     /// Files made here, replaced all at once when one changes.
     Files(Files),
-}
-
-/// A volume of a driver of the Container Storage Interface.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Csi {
-    /// The driver's name.
-    pub driver: String,
-    /// Which of its volumes.
-    pub handle: String,
-    /// The kind of file system; empty leaves it to the driver.
-    pub fs_type: String,
-    /// It cannot be written.
-    pub read_only: bool,
-    /// What the driver wants to know of it.
-    pub attributes: BTreeMap<String, String>,
-    /// Options of its mount.
-    pub mount_options: Vec<String>,
-    /// By how many it is used, in the words of the API: `ReadWriteOnce` …
-    pub access_mode: String,
-    /// It is made for one pod, and goes with it.
-    pub ephemeral: bool,
-    /// It was attached to the node first, with what whoever did so says of it.
-    pub attached: Option<BTreeMap<String, String>>,
 }
 
 /// A directory of another machine, by NFS.
@@ -164,9 +147,6 @@ pub fn content(
             options: Vec::new(),
         }));
     }
-    if let Some(csi) = &volume.csi {
-        return Ok(Content::Csi(of_pod(pod, &volume.name, csi)));
-    }
     let mut files = Files::new();
     if let Some(source) = &volume.config_map {
         add_config_map(&mut files, sources, source)?;
@@ -187,33 +167,6 @@ pub fn content(
         files.values_mut().for_each(|file| file.mode |= READABLE_BY_GROUP);
     }
     Ok(Content::Files(files))
-}
-
-/// A volume that a driver makes for a pod: it is told of the pod.
-fn of_pod(pod: &Pod, volume: &str, csi: &CSIVolumeSource) -> Csi {
-    let meta = &pod.metadata;
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-    let mut attributes = csi.volume_attributes.clone().unwrap_or_default();
-    for (key, value) in [
-        ("ephemeral", "true".to_owned()),
-        ("pod.name", text(&meta.name)),
-        ("pod.namespace", text(&meta.namespace)),
-        ("pod.uid", text(&meta.uid)),
-        ("serviceAccount.name", account.unwrap_or_else(|| "default".into())),
-    ] {
-        attributes.insert(format!("csi.storage.k8s.io/{key}"), value);
-    }
-    Csi {
-        driver: csi.driver.clone(),
-        handle: format!("csi-{}-{volume}", text(&meta.uid)),
-        fs_type: text(&csi.fs_type),
-        read_only: csi.read_only == Some(true),
-        attributes,
-        access_mode: "ReadWriteOnce".into(),
-        ephemeral: true,
-        ..Csi::default()
-    }
 }
 
 /// What a pod's `fsGroup` adds to the mode of files that containers only read.
@@ -425,10 +378,6 @@ mod tests {
             made(json!({"name": "v", "hostPath": {"path": "/srv", "type": "Directory"}})).unwrap(),
             Content::HostPath { path: "/srv".into(), kind: "Directory".into() }
         );
-        let csi = json!({"name": "v", "csi": {"driver": "d", "volumeAttributes": {"a": "b"}}});
-        let Ok(Content::Csi(csi)) = made(csi) else { panic!("it is a driver's") };
-        assert_eq!((csi.driver.as_str(), csi.ephemeral, csi.attributes["a"].as_str()), ("d", true, "b"));
-        assert_eq!(csi.attributes["csi.storage.k8s.io/pod.name"], "web");
         assert_eq!(
             made(json!({"name": "v", "nfs": {"server": "s", "path": "/x", "readOnly": true}})).unwrap(),
             Content::Nfs(Nfs { server: "s".into(), path: "/x".into(), read_only: true, options: Vec::new() })

@@ -18,26 +18,26 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-const DRIVER: &str = "disks.test";
+pub(super) const DRIVER: &str = "disks.test";
 const FINALIZER: &str = "external-attacher/disks-test";
 /// How long anything may take, in the cluster's time.
-const PATIENCE: Duration = Duration::from_secs(3600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(3600);
 /// How long the driver takes.
 const SLOWLY: Duration = Duration::from_secs(5);
 /// A disk of one node at a time, and one of many.
-const ONE: &str = "ReadWriteOnce";
+pub(super) const ONE: &str = "ReadWriteOnce";
 const MANY: &str = "ReadWriteMany";
 
-struct World {
-    client: Client,
-    hosts: [FakeHost; 2],
+pub(super) struct World {
+    pub(super) client: Client,
+    pub(super) hosts: [FakeHost; 2],
     _cluster: Cluster,
     _attacher: DropGuard,
 }
 
 impl World {
     /// Two nodes, `a` and `b`, with a driver on each, and what attaches its volumes.
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let hosts = [FakeHost::new(), FakeHost::new()];
         let clock = TokioClock::simulated(7);
         let mut builder = Cluster::builder().rbac().clock(clock.clone());
@@ -57,7 +57,7 @@ impl World {
         world
     }
 
-    async fn create<K: Object>(&self, object: Value) {
+    pub(super) async fn create<K: Object>(&self, object: Value) {
         let object: K = serde_json::from_value(object).unwrap();
         let api = match K::SCOPE {
             Scope::Namespaced => self.client.api("default"),
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// A disk and a claim that has it.
-    async fn disk(&self, name: &str, mode: &str) {
+    pub(super) async fn disk(&self, name: &str, mode: &str) {
         let claim_ref = json!({"namespace": "default", "name": name});
         let size = json!({"storage": "1Gi"});
         self.create::<PersistentVolume>(json!({"metadata": {"name": name}, "spec": {
@@ -81,7 +81,7 @@ impl World {
         self.create::<PersistentVolumeClaim>(json!({"metadata": {"name": name}, "spec": spec})).await;
     }
 
-    async fn pod(&self, name: &str, node: &str, claim: &str, change: Value) {
+    pub(super) async fn pod(&self, name: &str, node: &str, claim: &str, change: Value) {
         let mut spec = json!({
             "nodeName": node, "terminationGracePeriodSeconds": 1,
             "containers": [{"name": "main", "image": "i", "volumeMounts": [{"name": "v", "mountPath": "/v"}]}],
@@ -93,11 +93,11 @@ impl World {
         self.create::<Pod>(json!({"metadata": {"name": name}, "spec": spec})).await;
     }
 
-    fn pods(&self) -> Api<Pod> {
+    pub(super) fn pods(&self) -> Api<Pod> {
         self.client.api("default")
     }
 
-    async fn phase(&self, pod: &str, phase: &str) -> Pod {
+    pub(super) async fn phase(&self, pod: &str, phase: &str) -> Pod {
         until(format!("{pod} is {phase}"), PATIENCE, async || {
             let pod = self.pods().get(pod).await.unwrap();
             (pod.status.as_ref()?.phase.as_deref() == Some(phase)).then_some(pod)

@@ -8,6 +8,7 @@ mod daemons;
 mod deletion;
 mod devices;
 mod disruption;
+mod driven;
 mod endpoints;
 mod jobs;
 mod load_balancers;

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
-use orchestra_core::api::{Body, DeleteOptions, Operation, Reply, Target, WriteOptions};
+use orchestra_core::api::{Body, DeleteOptions, Operation, Patch, Reply, Target, WriteOptions};
 use orchestra_core::meta::Object;
 use orchestra_core::testing::TestServer;
 use serde_json::{Value, json};
@@ -90,4 +90,34 @@ async fn an_update_that_must_name_its_version_says_so_of_the_plural() {
         "csinodes.storage.k8s.io \"n\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an \
          update"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_asks_for_more_only_where_its_volume_may_grow() {
+    let server = server().await;
+    let mut growing = class("growing", "false");
+    growing["allowVolumeExpansion"] = json!(true);
+    create::<StorageClass>(&server, growing).await;
+    create::<StorageClass>(&server, class("fixed", "false")).await;
+    let claims = server.client().api::<PersistentVolumeClaim>("default");
+    for (name, of, phase, why) in [
+        ("grows", "growing", "Bound", None),
+        ("waits", "growing", "Pending", Some("spec is immutable after creation")),
+        ("lost", "growing", "Lost", Some("spec is immutable after creation")),
+        ("fixed", "fixed", "Bound", Some("the storageclass that provisions the pvc must support resize")),
+        ("unknown", "away", "Bound", Some("the storageclass that provisions the pvc must support resize")),
+    ] {
+        create::<PersistentVolumeClaim>(&server, claim(name, json!({}), json!(of))).await;
+        let status = json!({"status": {"phase": phase, "capacity": {"storage": "1Gi"}}});
+        claims.patch_status(name, Patch::Merge(status)).await.unwrap();
+        let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+        let grown = claims.patch(name, Patch::Merge(more)).await;
+        match (grown, why) {
+            (Ok(_), None) => {}
+            (Err(status), Some(why)) => assert!(status.message.contains(why), "{name}: {status}"),
+            (grown, _) => panic!("{name}: {grown:?}"),
+        }
+        // What is no more than it was is nobody's business.
+        claims.patch(name, Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}))).await.unwrap();
+    }
 }

@@ -24,7 +24,7 @@ pub use manifests::ManifestPath;
 pub use prober::NetProber;
 pub use volumes::Volumes;
 
-/// What is mounted below a folder.
+/// What is mounted below a folder, and at one.
 pub mod mounts {
-    pub use crate::mounts::{below, unmount_below};
+    pub use crate::mounts::{below, is_mounted, unmount, unmount_below};
 }

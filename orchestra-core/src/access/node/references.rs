@@ -1,8 +1,9 @@
 //! What a node's pods use.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, PodSpec};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde::Deserialize;
 
@@ -39,6 +40,8 @@ struct PodView {
 #[derive(Deserialize)]
 struct Meta {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
 }
 
@@ -68,7 +71,10 @@ pub(super) fn refers(caches: &Caches, node: &str, kind: Kind, namespace: &str, n
             value.is_some_and(|value| value["spec"]["nodeName"] == node)
         }
         Kind::Volume => pods_of(caches, node, None).iter().any(|pod| has_volume(caches, pod, name)),
-        _ => pods_of(caches, node, Some(namespace)).iter().any(|pod| uses(pod, kind, name)),
+        _ => {
+            pods_of(caches, node, Some(namespace)).iter().any(|pod| uses(pod, kind, name))
+                || kind == Kind::Secret && is_told_a_driver(caches, node, namespace, name)
+        }
     }
 }
 
@@ -90,7 +96,7 @@ fn uses(pod: &Entry, kind: Kind, name: &str) -> bool {
         Kind::Secret => secrets(spec).any(|held| held == name),
         Kind::ConfigMap => config_maps(spec).any(|held| held == name),
         Kind::Account => spec.service_account_name.as_deref() == Some(name),
-        Kind::Claim => claims(spec).any(|held| held == name),
+        Kind::Claim => claims(&pod).any(|held| held == name),
         Kind::ResourceClaim => {
             let named = spec.resource_claims.iter().flatten();
             let named = named.filter_map(|claim| claim.resource_claim_name.as_deref());
@@ -107,6 +113,8 @@ fn secrets(spec: &PodSpec) -> impl Iterator<Item = &str> {
     let pull = spec.image_pull_secrets.iter().flatten().map(|secret| secret.name.as_str());
     let volumes = spec.volumes.iter().flatten().flat_map(|volume| {
         let own = volume.secret.iter().filter_map(|secret| secret.secret_name.as_deref());
+        let drivers = volume.csi.iter().filter_map(|csi| csi.node_publish_secret_ref.as_ref());
+        let own = own.chain(drivers.map(|secret| secret.name.as_str()));
         let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
         own.chain(sources.filter_map(|source| source.secret.as_ref().map(|secret| secret.name.as_str())))
     });
@@ -145,18 +153,49 @@ fn containers(spec: &PodSpec) -> impl Iterator<Item = (Env<'_>, EnvFrom<'_>)> {
     own.chain(debugging.map(|held| (held.env.iter().flatten(), held.env_from.iter().flatten())))
 }
 
-fn claims(spec: &PodSpec) -> impl Iterator<Item = &str> {
-    let volumes = spec.volumes.iter().flatten();
-    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
+/// The claims of a pod, those that are made for it among them.
+fn claims(pod: &PodView) -> impl Iterator<Item = Cow<'_, str>> {
+    pod.spec.volumes.iter().flatten().filter_map(|volume| match &volume.persistent_volume_claim {
+        Some(claim) => Some(Cow::from(&claim.claim_name)),
+        None => volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.metadata.name, volume.name).into()),
+    })
+}
+
+/// The names of the volumes that a pod has by way of its claims.
+fn bound(caches: &Caches, entry: &Entry) -> Vec<String> {
+    let Ok(pod) = entry.view::<PodView>() else { return Vec::new() };
+    let Some(cache) = caches.of::<PersistentVolumeClaim>() else { return Vec::new() };
+    let namespace = entry.name().namespace();
+    let found = claims(&pod).filter_map(|claim| cache.get(&ObjectName::new(namespace, &*claim)));
+    let named =
+        found.filter_map(|claim| Some(claim.to_value().ok()?["spec"]["volumeName"].as_str()?.to_owned()));
+    named.collect()
 }
 
 /// Whether a pod has a volume by way of one of its claims.
 fn has_volume(caches: &Caches, entry: &Entry, volume: &str) -> bool {
-    let Ok(pod) = entry.view::<PodView>() else { return false };
-    let Some(cache) = caches.of::<PersistentVolumeClaim>() else { return false };
-    let namespace = entry.name().namespace();
-    claims(&pod.spec).any(|claim| {
-        let claim = cache.get(&ObjectName::new(namespace, claim)).and_then(|claim| claim.to_value().ok());
-        claim.is_some_and(|claim| claim["spec"]["volumeName"] == volume)
-    })
+    bound(caches, entry).iter().any(|held| held == volume)
+}
+
+/// The volumes that a pod has by way of its claims.
+pub(super) fn volumes_of(caches: &Caches, entry: &Entry) -> Vec<PersistentVolume> {
+    let Some(cache) = caches.of::<PersistentVolume>() else { return Vec::new() };
+    let found = bound(caches, entry).into_iter().filter_map(|name| cache.get(&ObjectName::cluster(name)));
+    found.filter_map(|volume| volume.decode_bare().ok()).collect()
+}
+
+/// Whether the driver of a volume of some pod of the node is told a Secret, which may be in any namespace.
+fn is_told_a_driver(caches: &Caches, node: &str, namespace: &str, name: &str) -> bool {
+    let pods = pods_of(caches, node, None);
+    pods.iter().any(|pod| volumes_of(caches, pod).iter().any(|volume| tells(volume, namespace, name)))
+}
+
+/// Whether a volume's driver is told a Secret by the node that shows it.
+fn tells(volume: &PersistentVolume, namespace: &str, name: &str) -> bool {
+    let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+    let told = csi.into_iter().flat_map(|csi| {
+        [&csi.node_stage_secret_ref, &csi.node_publish_secret_ref, &csi.node_expand_secret_ref]
+    });
+    told.flatten()
+        .any(|secret| secret.namespace.as_deref() == Some(namespace) && secret.name.as_deref() == Some(name))
 }

@@ -1,8 +1,18 @@
 //! Volumes of drivers that speak the Container Storage Interface, over their sockets on this machine.
 //!
-//! A driver is found when it is needed: each socket in the folder where plugins register is asked who is there. What is shown is
-//! not kept in memory: it to a pod is noted in the pod's folder before the driver is asked, so that whoever comes later can
-//! take it back.
+//! A driver is found when it is needed: each socket in the folder where plugins register is asked who is there. What is shown to
+//! a pod is not kept in memory but noted in the pod's folder before the driver is asked, so that whoever comes later can take it
+//! back.
+//!
+//! Drivers show volumes below the kubelet's folder, whatever ours is: one that is a pod has just that of the machine mounted, as
+//! its manifest says, and what it mounted elsewhere nobody else would see.
+//!
+//! ```text
+//! <kubelet>/plugins_registry/<socket>                                        those that have registered
+//!          /plugins/kubernetes.io/csi/<driver>/<hash>/globalmount            where a volume is made ready
+//!          /pods/<uid>/volumes/kubernetes.io~csi/<volume>/mount              where a pod is shown files
+//!          /pods/<uid>/volumeDevices/kubernetes.io~csi/<volume>              and where a device
+//! ```
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -11,11 +21,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orchestra_core::node::{Csi, HostError, ShownVolume};
+use orchestra_core::node::{Csi, CsiGroup, HostError, ShownVolume};
 use serde::{Deserialize, Serialize};
+use tonic::Code;
 use tonic::transport::Channel;
 
 use super::calls::{self, Call, said};
+use super::volumes::group;
 use crate::private;
 
 mod proto;
@@ -26,12 +38,17 @@ mod tests;
 pub(super) use registered::Registered;
 
 use proto::{
-    AccessMode, CapabilitiesRequest, InfoRequest, MountVolume, PublishRequest, Rpc, StageRequest,
-    UnpublishRequest, UnstageRequest, VolumeCapability,
+    AccessMode, CapabilitiesRequest, CapacityRange, Empty, ExpandRequest, InfoRequest, MountVolume,
+    PublishRequest, Rpc, StageRequest, UnpublishRequest, UnstageRequest, VolumeCapability,
 };
 
-/// Where drivers register for Kubernetes.
-pub(super) const REGISTRY: &str = "/var/lib/kubelet/plugins_registry";
+/// The folder of a kubelet.
+pub(super) const KUBELET: &str = "/var/lib/kubelet";
+/// Where drivers register in it.
+const REGISTRY: &str = "plugins_registry";
+const OF_CSI: &str = "kubernetes.io~csi";
+/// The permissions of folders there.
+const PRIVATE: u32 = 0o750;
 /// How long a driver may take over a call, as the kubelet has it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -46,27 +63,56 @@ pub(super) struct Shown {
     /// Whether it was attached to the node before.
     #[serde(default)]
     attached: bool,
+    /// Whether it was shown once, and all was done that is done when it is shown first.
+    #[serde(default)]
+    complete: bool,
 }
 
 impl Shown {
-    /// What a driver is asked to show at a folder. `stages` is where volumes are made ready.
-    pub(super) fn new(csi: &Csi, stages: &Path, target: &Path) -> Self {
+    /// What a driver is asked to show to a pod. `owner` is the folder of this node: two of one machine share no place.
+    fn new(csi: &Csi, kubelet: &Path, owner: &Path, (pod, volume): (&str, &str)) -> Self {
         // Handles are as long and as odd as drivers like.
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, csi.handle.as_bytes());
-        let name: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for part in [csi.handle.as_bytes(), b"\0", owner.as_os_str().as_encoded_bytes()] {
+            hash.update(part);
+        }
+        let name: String = hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let own = kubelet.join("pods").join(pod);
         Self {
             driver: csi.driver.clone(),
             handle: csi.handle.clone(),
-            stage: stages.join(&csi.driver).join(name).join("globalmount"),
-            target: target.to_owned(),
+            stage: kubelet.join("plugins/kubernetes.io/csi").join(&csi.driver).join(name).join("globalmount"),
+            target: match csi.block {
+                true => own.join("volumeDevices").join(OF_CSI).join(volume),
+                false => own.join("volumes").join(OF_CSI).join(volume).join("mount"),
+            },
             attached: csi.attached.is_some(),
+            complete: false,
         }
+    }
+
+    /// What was noted of a pod's volume, or else what is to be. What an agent before had shown elsewhere stays where it is.
+    pub(super) fn of(csi: &Csi, kubelet: &Path, owner: &Path, pod: &str, volume: &str) -> Self {
+        let noted = fs::read(note_of(&owner.join(pod).join(FOLDER), volume)).ok();
+        let noted = noted.and_then(|noted| serde_json::from_slice::<Self>(&noted).ok());
+        let same = noted.filter(|noted| noted.driver == csi.driver && noted.handle == csi.handle);
+        same.unwrap_or_else(|| Self::new(csi, kubelet, owner, (pod, volume)))
+    }
+
+    /// Where the pod is shown it.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
     }
 
     /// Notes it in a folder.
     pub(super) fn note(&self, folder: &Path, volume: &str) -> io::Result<()> {
-        private::folder(folder, 0o750)?;
-        fs::write(folder.join(format!("{volume}.json")), serde_json::to_vec(self)?)
+        private::folder(folder, PRIVATE)?;
+        fs::write(note_of(folder, volume), serde_json::to_vec(self)?)
+    }
+
+    /// Where the pod is shown it, and where it is ready.
+    pub(super) fn into_places(self) -> [PathBuf; 2] {
+        [self.target, self.stage]
     }
 
     /// As the agent knows it.
@@ -85,6 +131,10 @@ impl Shown {
 /// Where in a pod's folder it is noted what it is shown.
 pub(super) const FOLDER: &str = "csi";
 
+fn note_of(folder: &Path, volume: &str) -> PathBuf {
+    folder.join(format!("{volume}.json"))
+}
+
 /// What is noted in a folder, and in which files.
 pub(super) fn noted(folder: &Path) -> io::Result<Vec<(PathBuf, Shown)>> {
     let entries = match fs::read_dir(folder) {
@@ -101,45 +151,68 @@ pub(super) fn noted(folder: &Path) -> io::Result<Vec<(PathBuf, Shown)>> {
 
 /// Has a driver show a volume, which is noted before it is asked. Safe to repeat.
 pub(super) async fn show(
-    registry: &Path,
+    kubelet: &Path,
     csi: &Csi,
-    shown: &Shown,
-    note: impl FnOnce() -> io::Result<()>,
+    shown: &mut Shown,
+    note: impl Fn(&Shown) -> io::Result<()>,
 ) -> Result<(), HostError> {
-    let driver = Driver::find(registry, &csi.driver).await?;
-    note().map_err(|error| failed(&csi.driver, error))?;
-    let capability = Some(capability(csi));
+    let driver = Driver::find(kubelet, &csi.driver).await?;
+    let of_driver = |error: io::Error| failed(&csi.driver, error);
+    shown.complete &= shown.target.exists();
+    note(shown).map_err(of_driver)?;
+    let can = driver.capabilities().await?;
+    let capability = Some(capability(csi, &can));
     let volume_context: HashMap<_, _> = csi.attributes.clone().into_iter().collect();
     let publish_context = csi.attached.clone().unwrap_or_default();
-    let stages = driver.stages().await?;
-    if stages && !csi.ephemeral {
-        private::folders(&shown.stage, 0o750).map_err(|error| failed(&csi.driver, error))?;
+    let stages = can.contains(&Rpc::STAGES) && !csi.ephemeral;
+    if stages {
+        private::folders(&shown.stage, PRIVATE).map_err(of_driver)?;
         let request = StageRequest {
             volume_id: csi.handle.clone(),
             publish_context: publish_context.clone(),
             staging_target_path: text(&shown.stage),
             volume_capability: capability.clone(),
+            secrets: csi.secrets.stage.0.clone(),
             volume_context: volume_context.clone(),
         };
         driver.ask(request).await?;
     }
+    if let Some(above) = shown.target.parent() {
+        private::folders(above, PRIVATE).map_err(of_driver)?;
+    }
     let request = PublishRequest {
         volume_id: csi.handle.clone(),
         publish_context,
-        staging_target_path: if stages && !csi.ephemeral { text(&shown.stage) } else { String::new() },
+        staging_target_path: if stages { text(&shown.stage) } else { String::new() },
         target_path: text(&shown.target),
         volume_capability: capability,
         readonly: csi.read_only,
+        secrets: csi.secrets.publish.0.clone(),
         volume_context,
     };
-    driver.ask(request).await.map(drop)
+    driver.ask(request).await?;
+    if !shown.complete {
+        let by_file = csi.group.filter(|group| group.by_file && !csi.block && !can.contains(&Rpc::GROUPS));
+        if let Some(CsiGroup { id, unless_root_is, .. }) = by_file {
+            let target = shown.target.clone();
+            let given = tokio::task::spawn_blocking(move || group::give(&target, id, unless_root_is)).await;
+            given.map_err(io::Error::other).flatten().map_err(of_driver)?;
+        }
+        shown.complete = true;
+        note(shown).map_err(of_driver)?;
+    }
+    Ok(())
 }
 
 /// Has a driver take a volume back, for good if it is the last that had it.
-pub(super) async fn take_back(registry: &Path, shown: &Shown, is_last: bool) -> Result<(), HostError> {
-    let driver = Driver::find(registry, &shown.driver).await?;
+pub(super) async fn take_back(kubelet: &Path, shown: &Shown, is_last: bool) -> Result<(), HostError> {
+    let driver = Driver::find(kubelet, &shown.driver).await?;
     let request = UnpublishRequest { volume_id: shown.handle.clone(), target_path: text(&shown.target) };
     driver.ask(request).await?;
+    // Folders of ours, which hold nothing any more; what is not empty stays.
+    let _ = fs::remove_dir(&shown.target);
+    let own = shown.target.ancestors().skip(1).take_while(|above| !above.ends_with("pods"));
+    let _ = own.take(4).try_for_each(fs::remove_dir);
     if is_last && shown.stage.exists() {
         let request =
             UnstageRequest { volume_id: shown.handle.clone(), staging_target_path: text(&shown.stage) };
@@ -150,15 +223,44 @@ pub(super) async fn take_back(registry: &Path, shown: &Shown, is_last: bool) -> 
     Ok(())
 }
 
-/// How a volume is used.
-fn capability(csi: &Csi) -> VolumeCapability {
+/// Has a driver let a volume that it shows have room for so many bytes. Whether it does such a thing on nodes.
+pub(super) async fn grow(kubelet: &Path, csi: &Csi, shown: &Shown, bytes: i64) -> Result<bool, HostError> {
+    let driver = Driver::find(kubelet, &csi.driver).await?;
+    let can = driver.capabilities().await?;
+    if !can.contains(&Rpc::EXPANDS) {
+        return Ok(false);
+    }
+    let stages = can.contains(&Rpc::STAGES) && !csi.ephemeral;
+    let request = ExpandRequest {
+        volume_id: csi.handle.clone(),
+        volume_path: text(&shown.target),
+        capacity_range: Some(CapacityRange { required_bytes: bytes }),
+        staging_target_path: if stages { text(&shown.stage) } else { String::new() },
+        volume_capability: Some(capability(csi, &can)),
+        secrets: csi.secrets.expand.0.clone(),
+    };
+    driver.ask(request).await.map(|_| true)
+}
+
+/// How a volume is used, by the words that a driver knows.
+fn capability(csi: &Csi, can: &[i32]) -> VolumeCapability {
+    let counts = can.contains(&Rpc::COUNTS_WRITERS);
     let mode = match csi.access_mode.as_str() {
         "ReadOnlyMany" => 3,
         "ReadWriteMany" => 5,
+        "ReadWriteOncePod" if counts => 6,
+        _ if counts => 7,
         _ => 1,
     };
+    let group = csi.group.filter(|_| can.contains(&Rpc::GROUPS));
+    let files = || MountVolume {
+        fs_type: csi.fs_type.clone(),
+        mount_flags: csi.mount_options.clone(),
+        volume_mount_group: group.map(|group| group.id.to_string()).unwrap_or_default(),
+    };
     VolumeCapability {
-        mount: Some(MountVolume { fs_type: csi.fs_type.clone(), mount_flags: csi.mount_options.clone() }),
+        block: csi.block.then_some(Empty {}),
+        mount: (!csi.block).then(files),
         access_mode: Some(AccessMode { mode }),
     }
 }
@@ -171,8 +273,8 @@ struct Driver {
 
 impl Driver {
     /// The driver of a name, among those that have registered.
-    async fn find(registry: &Path, name: &str) -> Result<Self, HostError> {
-        for socket in sockets(registry) {
+    async fn find(kubelet: &Path, name: &str) -> Result<Self, HostError> {
+        for socket in sockets(kubelet) {
             let plugin = Self { name: name.to_owned(), channel: connect(&socket, name)? };
             // What does not answer is not the one that is looked for.
             let Ok(info) = plugin.ask(InfoRequest {}).await else { continue };
@@ -182,19 +284,24 @@ impl Driver {
             }
         }
         let message = format!("driver name {name} not found in the list of registered CSI drivers");
-        Err(HostError::Io { path: registry.display().to_string(), message })
+        Err(HostError::Io { path: kubelet.join(REGISTRY).display().to_string(), message })
     }
 
-    async fn stages(&self) -> Result<bool, HostError> {
+    /// The calls that it takes beside those that each driver takes.
+    async fn capabilities(&self) -> Result<Vec<i32>, HostError> {
         let said = self.ask(CapabilitiesRequest {}).await?;
-        let mut calls = said.capabilities.into_iter().filter_map(|one| one.rpc);
-        Ok(calls.any(|call| call.r#type == Rpc::STAGES))
+        Ok(said.capabilities.into_iter().filter_map(|one| one.rpc).map(|call| call.r#type).collect())
     }
 
     async fn ask<Q: Call>(&self, question: Q) -> Result<Q::Answer, HostError> {
         let asked = async {
             let answer = calls::ask(&self.channel, question).await;
-            answer.map_err(|status| failed(&self.name, said(&status)))
+            answer.map_err(|status| match status.code() {
+                Code::InvalidArgument | Code::NotFound | Code::OutOfRange => {
+                    HostError::Infeasible { who: format!("CSI driver {}", self.name), message: said(&status) }
+                }
+                _ => failed(&self.name, said(&status)),
+            })
         };
         match tokio::time::timeout(PATIENCE, asked).await {
             Ok(answer) => answer,
@@ -204,8 +311,8 @@ impl Driver {
 }
 
 /// The sockets of those that have registered, whether anybody answers there or not.
-fn sockets(registry: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(registry).into_iter().flatten().flatten();
+fn sockets(kubelet: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(kubelet.join(REGISTRY)).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path());
     let mut sockets: Vec<_> = paths.filter(|path| path.extension() == Some(OsStr::new("sock"))).collect();
     sockets.sort();

@@ -14,6 +14,7 @@ calls! {
     "/csi.v1.Node/NodeUnstageVolume" UnstageRequest -> Empty,
     "/csi.v1.Node/NodePublishVolume" PublishRequest -> Empty,
     "/csi.v1.Node/NodeUnpublishVolume" UnpublishRequest -> Empty,
+    "/csi.v1.Node/NodeExpandVolume" ExpandRequest -> Empty,
 }
 
 /// An answer that says nothing but that it was done.
@@ -96,11 +97,19 @@ pub(super) struct Rpc {
 impl Rpc {
     /// Volumes are made ready once a node, and then for each pod.
     pub(super) const STAGES: i32 = 1;
+    /// Volumes that were made larger are let have their room on the node.
+    pub(super) const EXPANDS: i32 = 3;
+    /// It tells whether one or several use a volume on the one node that has it.
+    pub(super) const COUNTS_WRITERS: i32 = 5;
+    /// It gives files to a group by itself.
+    pub(super) const GROUPS: i32 = 6;
 }
 
-/// How a volume is used: as files.
+/// How a volume is used: as a device or as files.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct VolumeCapability {
+    #[prost(message, optional, tag = "1")]
+    pub(super) block: Option<Empty>,
     #[prost(message, optional, tag = "2")]
     pub(super) mount: Option<MountVolume>,
     #[prost(message, optional, tag = "3")]
@@ -114,6 +123,8 @@ pub(super) struct MountVolume {
     pub(super) fs_type: String,
     #[prost(string, repeated, tag = "2")]
     pub(super) mount_flags: Vec<String>,
+    #[prost(string, tag = "3")]
+    pub(super) volume_mount_group: String,
 }
 
 /// By how many nodes, and whether they write.
@@ -134,6 +145,8 @@ pub(super) struct StageRequest {
     pub(super) staging_target_path: String,
     #[prost(message, optional, tag = "4")]
     pub(super) volume_capability: Option<VolumeCapability>,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(super) secrets: BTreeMap<String, String>,
     #[prost(map = "string, string", tag = "6")]
     pub(super) volume_context: HashMap<String, String>,
 }
@@ -162,6 +175,8 @@ pub(super) struct PublishRequest {
     pub(super) volume_capability: Option<VolumeCapability>,
     #[prost(bool, tag = "6")]
     pub(super) readonly: bool,
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub(super) secrets: BTreeMap<String, String>,
     #[prost(map = "string, string", tag = "8")]
     pub(super) volume_context: HashMap<String, String>,
 }
@@ -173,4 +188,28 @@ pub(super) struct UnpublishRequest {
     pub(super) volume_id: String,
     #[prost(string, tag = "2")]
     pub(super) target_path: String,
+}
+
+/// Lets a volume that is shown have more room.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ExpandRequest {
+    #[prost(string, tag = "1")]
+    pub(super) volume_id: String,
+    #[prost(string, tag = "2")]
+    pub(super) volume_path: String,
+    #[prost(message, optional, tag = "3")]
+    pub(super) capacity_range: Option<CapacityRange>,
+    #[prost(string, tag = "4")]
+    pub(super) staging_target_path: String,
+    #[prost(message, optional, tag = "5")]
+    pub(super) volume_capability: Option<VolumeCapability>,
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub(super) secrets: BTreeMap<String, String>,
+}
+
+/// How large a volume is to be.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CapacityRange {
+    #[prost(int64, tag = "1")]
+    pub(super) required_bytes: i64,
 }

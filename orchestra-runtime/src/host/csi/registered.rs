@@ -24,9 +24,9 @@ type Socket = (u64, i64, i64);
 
 impl Registered {
     /// Those that are there now, by name.
-    pub(crate) async fn drivers(&self, registry: &Path) -> Vec<CsiDriver> {
+    pub(crate) async fn drivers(&self, kubelet: &Path) -> Vec<CsiDriver> {
         let mut found = HashMap::new();
-        for socket in sockets(registry) {
+        for socket in sockets(kubelet) {
             let Ok(state) = fs::metadata(&socket) else { continue };
             let state: Socket = (state.ino(), state.ctime(), state.ctime_nsec());
             let known = self.lock().get(&socket).filter(|(held, _)| *held == state).cloned();

@@ -9,7 +9,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use orchestra_core::node::{CsiDriver, VolumeHost};
+use orchestra_core::node::{Confidential, CsiDriver, CsiSecrets, VolumeHost};
 use orchestra_core::runtime::PodRef;
 use prost::Message as _;
 use tokio::net::UnixListener;
@@ -64,28 +64,47 @@ fn answer(path: &str, message: &[u8], asked: &Asked) -> Vec<u8> {
             Empty {}.encode_to_vec()
         }
         "NodeGetCapabilities" => {
-            let rpc = Some(Rpc { r#type: Rpc::STAGES });
-            CapabilitiesResponse { capabilities: vec![Capability { rpc }] }.encode_to_vec()
+            let all = [Rpc::STAGES, Rpc::EXPANDS, Rpc::COUNTS_WRITERS];
+            let capabilities = all.map(|r#type| Capability { rpc: Some(Rpc { r#type }) }).into();
+            CapabilitiesResponse { capabilities }.encode_to_vec()
         }
         "NodeStageVolume" => {
             let request = StageRequest::decode(message).unwrap();
             fs::write(Path::new(&request.staging_target_path).join("data"), &request.volume_id).unwrap();
             let (size, device) = (request.volume_context.get("size"), request.publish_context.get("device"));
-            note(format!("stage {} {size:?} {device:?}", request.volume_id));
+            let (secrets, id) = (request.secrets.into_values().collect::<String>(), &request.volume_id);
+            note(format!("stage {id} {size:?} {device:?}{secrets}"));
             Empty {}.encode_to_vec()
         }
         "NodePublishVolume" => {
             let request = PublishRequest::decode(message).unwrap();
             let staged = fs::read(Path::new(&request.staging_target_path).join("data")).unwrap();
-            fs::create_dir_all(&request.target_path).unwrap();
-            fs::write(Path::new(&request.target_path).join("data"), staged).unwrap();
-            let mode = request.volume_capability.unwrap().access_mode.unwrap().mode;
-            note(format!("publish {} {mode} {}", request.volume_id, request.readonly));
+            let capability = request.volume_capability.unwrap();
+            let target = Path::new(&request.target_path);
+            match capability.mount {
+                Some(_) if target.exists() => {}
+                Some(_) => {
+                    fs::create_dir(target).unwrap();
+                    fs::write(target.join("data"), staged).unwrap();
+                }
+                None => fs::write(target, staged).unwrap(),
+            }
+            let (mode, id) = (capability.access_mode.unwrap().mode, request.volume_id);
+            let secrets = request.secrets.into_values().collect::<String>();
+            note(format!("publish {id} {mode} {}{secrets}", request.readonly));
+            Empty {}.encode_to_vec()
+        }
+        "NodeExpandVolume" => {
+            let request = ExpandRequest::decode(message).unwrap();
+            assert!(Path::new(&request.volume_path).exists());
+            let bytes = request.capacity_range.unwrap().required_bytes;
+            note(format!("expand {} {bytes}", request.volume_id));
             Empty {}.encode_to_vec()
         }
         "NodeUnpublishVolume" => {
             let request = UnpublishRequest::decode(message).unwrap();
             let _ = fs::remove_dir_all(&request.target_path);
+            let _ = fs::remove_file(&request.target_path);
             note(format!("unpublish {}", request.volume_id));
             Empty {}.encode_to_vec()
         }
@@ -116,9 +135,9 @@ fn reply(message: &[u8]) -> Response<Body> {
 #[tokio::test]
 async fn a_driver_shows_a_volume_and_takes_it_back() {
     let place = tempfile::tempdir().unwrap();
-    let (registry, asked) = (place.path().join("registry"), Asked::default());
-    fs::create_dir(&registry).unwrap();
-    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let (kubelet, registry, asked) = places(&place);
+    fs::create_dir_all(&registry).unwrap();
+    let volumes = Volumes::new(place.path().join("pods")).kubelet_folder(&kubelet);
     let pod = |name: &str| PodRef { namespace: "n".into(), name: name.into(), uid: format!("u-{name}") };
     let csi = Csi {
         driver: "folders.test".into(),
@@ -134,6 +153,8 @@ async fn a_driver_shows_a_volume_and_takes_it_back() {
     drop(UnixListener::bind(registry.join("dead.sock")).unwrap());
     serve(&registry.join("folders.sock"), &asked);
     let path = volumes.csi(&pod("a"), "v", &csi).await.unwrap();
+    // Where the manifests of drivers have what they mount be seen.
+    assert_eq!(path, kubelet.join("pods/u-a/volumes/kubernetes.io~csi/v/mount"));
     assert_eq!(fs::read_to_string(path.join("data")).unwrap(), "vol/1");
     volumes.csi(&pod("b"), "v", &csi).await.unwrap();
     let taken = || std::mem::take(&mut *asked.lock().unwrap());
@@ -142,7 +163,7 @@ async fn a_driver_shows_a_volume_and_takes_it_back() {
     volumes.remove_pod("u-a").await.unwrap();
     assert_eq!(taken(), ["unpublish vol/1"], "another pod has it too");
     // Whoever is started again finds what there is to take back.
-    let again = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let again = Volumes::new(place.path().join("pods")).kubelet_folder(&kubelet);
     let shown = again.csi_shown().await.unwrap();
     let shown: Vec<_> = shown.iter().map(|it| (&*it.pod, &*it.driver, &*it.handle, it.attached)).collect();
     assert_eq!(shown, [("u-b", "folders.test", "vol/1", true)]);
@@ -151,18 +172,73 @@ async fn a_driver_shows_a_volume_and_takes_it_back() {
     again.remove_pod("u-b").await.unwrap();
     assert_eq!(taken(), ["unpublish vol/1", "unstage vol/1"]);
     assert_eq!(again.pods().await.unwrap(), [""; 0]);
+    assert_eq!(fs::read_dir(kubelet.join("pods")).unwrap().count(), 0, "nothing is left there");
+}
+
+#[tokio::test]
+async fn a_volume_is_a_device_and_grows_and_its_driver_is_told_in_confidence() {
+    let place = tempfile::tempdir().unwrap();
+    let (kubelet, registry, asked) = places(&place);
+    fs::create_dir_all(&registry).unwrap();
+    serve(&registry.join("folders.sock"), &asked);
+    let volumes = Volumes::new(place.path().join("pods")).kubelet_folder(&kubelet);
+    let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+    let told = |word: &str| Confidential([("key".to_owned(), format!(" {word}"))].into());
+    let csi = Csi {
+        driver: "folders.test".into(),
+        handle: "1".into(),
+        block: true,
+        access_mode: "ReadWriteOncePod".into(),
+        secrets: CsiSecrets { stage: told("psst"), publish: told("hush"), expand: Confidential::default() },
+        ..Csi::default()
+    };
+    let path = volumes.csi(&pod, "v", &csi).await.unwrap();
+    assert_eq!(path, kubelet.join("pods/u/volumeDevices/kubernetes.io~csi/v"));
+    assert!(path.is_file());
+    assert!(volumes.grow(&pod, "v", &csi, 4096).await.unwrap());
+    volumes.remove_pod("u").await.unwrap();
+    let expected =
+        ["stage 1 None None psst", "publish 1 6 false hush", "expand 1 4096", "unpublish 1", "unstage 1"];
+    assert_eq!(*asked.lock().unwrap(), expected);
+}
+
+/// What an agent before had shown in its own folder it is shown there still, and taken back from there.
+#[tokio::test]
+async fn what_is_shown_elsewhere_stays_there() {
+    let place = tempfile::tempdir().unwrap();
+    let (kubelet, registry, asked) = places(&place);
+    fs::create_dir_all(&registry).unwrap();
+    serve(&registry.join("folders.sock"), &asked);
+    let (root, target) = (place.path().join("pods"), place.path().join("pods/u/volumes/v"));
+    let stage = place.path().join("csi/stage");
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    fs::create_dir_all(root.join("u").join(FOLDER)).unwrap();
+    let note = serde_json::json!({"driver": "folders.test", "handle": "1", "stage": stage, "target": target});
+    fs::write(root.join("u").join(FOLDER).join("v.json"), note.to_string()).unwrap();
+    let volumes = Volumes::new(&root).kubelet_folder(&kubelet);
+    let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
+    let csi = Csi { driver: "folders.test".into(), handle: "1".into(), ..Csi::default() };
+    assert_eq!(volumes.csi(&pod, "v", &csi).await.unwrap(), target);
+    volumes.remove_pod("u").await.unwrap();
+    assert!(!target.exists() && !stage.exists());
+}
+
+fn places(place: &tempfile::TempDir) -> (PathBuf, PathBuf, Asked) {
+    let kubelet = place.path().join("kubelet");
+    let registry = kubelet.join(REGISTRY);
+    (kubelet, registry, Asked::default())
 }
 
 #[tokio::test]
 async fn what_a_driver_still_shows_is_kept_until_it_takes_it_back() {
     let place = tempfile::tempdir().unwrap();
-    let registry = place.path().join("registry");
-    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let (kubelet, _, _) = places(&place);
+    let volumes = Volumes::new(place.path().join("pods")).kubelet_folder(&kubelet);
     let csi = Csi { driver: "away.test".into(), handle: "1".into(), ..Csi::default() };
     let pod = PodRef { namespace: "n".into(), name: "p".into(), uid: "u".into() };
     volumes.csi(&pod, "v", &csi).await.unwrap_err();
     let own = place.path().join("pods/u");
-    let shown = Shown::new(&csi, &place.path().join("csi"), &own.join("volumes/v"));
+    let shown = Shown::of(&csi, &kubelet, &place.path().join("pods"), "u", "v");
     shown.note(&own.join(FOLDER), "v").unwrap();
     assert!(volumes.remove_pod("u").await.is_err(), "its driver is away");
     assert_eq!(volumes.pods().await.unwrap(), ["u"]);
@@ -171,10 +247,10 @@ async fn what_a_driver_still_shows_is_kept_until_it_takes_it_back() {
 #[tokio::test]
 async fn a_driver_is_asked_once_what_it_calls_the_machine_and_told_that_it_is_registered() {
     let place = tempfile::tempdir().unwrap();
-    let (registry, asked) = (place.path().join("registry"), Asked::default());
-    let volumes = Volumes::new(place.path().join("pods")).drivers(&registry);
+    let (kubelet, registry, asked) = places(&place);
+    let volumes = Volumes::new(place.path().join("pods")).kubelet_folder(&kubelet);
     assert!(volumes.csi_drivers().await.unwrap().is_empty(), "there is no such folder");
-    fs::create_dir(&registry).unwrap();
+    fs::create_dir_all(&registry).unwrap();
     drop(UnixListener::bind(registry.join("dead.sock")).unwrap());
     serve(&registry.join("folders.sock"), &asked);
     let driver = CsiDriver {

@@ -14,7 +14,7 @@ const FILE: u32 = 0o660;
 const FOLDER: u32 = 0o2770;
 
 /// Gives a folder with all below it to a group.
-pub(super) fn give(folder: &Path, group: u32, unless_root_is: bool) -> io::Result<()> {
+pub(in crate::host) fn give(folder: &Path, group: u32, unless_root_is: bool) -> io::Result<()> {
     let root = fs::metadata(folder)?;
     if unless_root_is && root.gid() == group && root.mode() & FOLDER == FOLDER {
         return Ok(());

@@ -28,7 +28,9 @@ use rustix::mount::MountFlags;
 use crate::host::csi;
 use crate::{mounts, private};
 
-mod group;
+#[cfg(feature = "csi")]
+mod driven;
+pub(super) mod group;
 mod nfs;
 mod sets;
 mod sub_path;
@@ -46,9 +48,9 @@ const PRIVATE: u32 = 0o750;
 pub struct Volumes {
     root: PathBuf,
     own_rights: bool,
-    /// Where drivers register.
+    /// Where drivers register, and show volumes.
     #[cfg(feature = "csi")]
-    drivers: PathBuf,
+    kubelet: PathBuf,
     #[cfg(feature = "csi")]
     registered: csi::Registered,
 }
@@ -60,30 +62,10 @@ impl Volumes {
             root: root.into(),
             own_rights: false,
             #[cfg(feature = "csi")]
-            drivers: csi::REGISTRY.into(),
+            kubelet: csi::KUBELET.into(),
             #[cfg(feature = "csi")]
             registered: csi::Registered::default(),
         }
-    }
-
-    /// Looks for the sockets of CSI drivers in another folder than Kubernetes'.
-    #[cfg(feature = "csi")]
-    #[must_use]
-    pub fn drivers(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.drivers = folder.into();
-        self
-    }
-
-    /// Has drivers take back what they show to a pod.
-    #[cfg(feature = "csi")]
-    async fn drivers_take_back(&self, uid: &str) -> Result<(), HostError> {
-        let folder = self.pod(uid)?.join(csi::FOLDER);
-        let noted = csi::noted(&folder).map_err(|error| io_error(&folder, error))?;
-        for (note, shown) in noted {
-            csi::take_back(&self.drivers, &shown, !shown.is_shared(&self.root)).await?;
-            fs::remove_file(&note).map_err(|error| io_error(&note, error))?;
-        }
-        Ok(())
     }
 
     /// Says that containers have no more rights than this program: processes without root.
@@ -161,31 +143,23 @@ impl VolumeHost for Volumes {
 
     #[cfg(feature = "csi")]
     async fn csi(&self, pod: &PodRef, volume: &str, csi: &Csi) -> Result<PathBuf, HostError> {
-        let place = {
-            let (this, pod, name) = (self.clone(), pod.clone(), volume.to_owned());
-            blocking(move || this.volume(&pod, &name)).await?
-        };
-        // Beside the pods, as it is for all of them.
-        let shown = csi::Shown::new(csi, &self.root.with_file_name("csi"), &place);
-        let folder = self.pod(&pod.uid)?.join(csi::FOLDER);
-        csi::show(&self.drivers, csi, &shown, || shown.note(&folder, volume)).await?;
-        Ok(place)
+        self.show(pod, volume, csi).await
+    }
+
+    #[cfg(feature = "csi")]
+    async fn grow(&self, pod: &PodRef, volume: &str, csi: &Csi, bytes: i64) -> Result<bool, HostError> {
+        self.let_grow(pod, volume, csi, bytes).await
     }
 
     #[cfg(feature = "csi")]
     async fn csi_drivers(&self) -> Result<Vec<CsiDriver>, HostError> {
-        Ok(self.registered.drivers(&self.drivers).await)
+        Ok(self.registered.drivers(&self.kubelet).await)
     }
 
     #[cfg(feature = "csi")]
     async fn csi_shown(&self) -> Result<Vec<ShownVolume>, HostError> {
-        let mut all = Vec::new();
-        for uid in self.pods().await? {
-            let folder = self.pod(&uid)?.join(csi::FOLDER);
-            let noted = csi::noted(&folder).map_err(|error| io_error(&folder, error))?;
-            all.extend(noted.into_iter().map(|(_, shown)| shown.of_pod(uid.clone())));
-        }
-        Ok(all)
+        let noted = self.noted().await?;
+        Ok(noted.into_iter().map(|(uid, shown)| shown.of_pod(uid)).collect())
     }
 
     #[cfg(feature = "csi")]

@@ -102,7 +102,6 @@ async fn grown(
         return Ok(false);
     }
     let bytes = Quantity::parse(size).map(|size| size.value()).unwrap_or_default();
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
     match ctx.volumes.grow(&pod_ref(pod), &volume.name, &csi, bytes).await {
         Err(error @ HostError::Infeasible { .. }) => Err(Failed::Forever(error)),
         Err(error) => Err(Failed::Now(error.to_string())),

@@ -114,7 +114,7 @@ async fn a_claim_asks_for_more_only_where_its_volume_may_grow() {
         let grown = claims.patch(name, Patch::Merge(more)).await;
         match (grown, why) {
             (Ok(_), None) => {}
-            (Err(status), Some(why)) => assert!(status.message.contains(why), "{name}: {status}"),
+            (Err(status), Some(why)) => assert!(status.message().contains(why), "{name}: {status}"),
             (grown, _) => panic!("{name}: {grown:?}"),
         }
         // What is no more than it was is nobody's business.

@@ -166,7 +166,7 @@ fn bound(caches: &Caches, entry: &Entry) -> Vec<String> {
     let Ok(pod) = entry.view::<PodView>() else { return Vec::new() };
     let Some(cache) = caches.of::<PersistentVolumeClaim>() else { return Vec::new() };
     let namespace = entry.name().namespace();
-    let found = claims(&pod).filter_map(|claim| cache.get(&ObjectName::new(namespace, &*claim)));
+    let found = claims(&pod).filter_map(|claim| cache.get(&ObjectName::new(namespace, &claim)));
     let named =
         found.filter_map(|claim| Some(claim.to_value().ok()?["spec"]["volumeName"].as_str()?.to_owned()));
     named.collect()

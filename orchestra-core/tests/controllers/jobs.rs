@@ -195,6 +195,18 @@ async fn a_large_job_does_not_run_hot() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_of_more_pods_than_a_run_makes_waits_for_nothing_between_runs() {
+    let cluster = cluster().await;
+    let began = tokio::time::Instant::now();
+    cluster.create::<Job>(job("j", "well", json!({"completions": 2000, "parallelism": 2000}))).await;
+    let are_there = async || (pods(&cluster, "j").await.len() == 2000).then_some(());
+    cluster.until("its pods are there", are_there).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?} for what four runs make");
+    assert_eq!(until_over(&cluster, "j", "Complete").await["status"]["succeeded"], 2000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_jobs_with_one_selector_leave_each_other_their_pods() {
     let cluster = cluster().await;
     for name in ["one", "two"] {

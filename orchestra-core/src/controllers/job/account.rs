@@ -36,6 +36,8 @@ pub(super) struct Account {
     pub(super) status: JobStatus,
     /// The pods that lose their finalizer once the status is written.
     pub(super) untrack: Vec<Arc<Entry>>,
+    /// There are more to be noted than at a time.
+    pub(super) more: bool,
     /// The condition with which the Job has come to its end.
     pub(super) finished: Option<JobCondition>,
     /// Whether the Job was suspended or resumed just now.
@@ -162,6 +164,7 @@ fn track(
         status.completed_indexes = Some(completed.to_string()).filter(|text| !text.is_empty());
         status.failed_indexes = plan.counts.failed_indexes.as_ref().map(ToString::to_string);
     }
+    account.more = reached;
     let all = !reached && succeeded.is_empty() && failed.is_empty() && account.untrack.is_empty();
     noted.succeeded = Some(succeeded).filter(|uids| !uids.is_empty());
     noted.failed = Some(failed).filter(|uids| !uids.is_empty());

@@ -37,6 +37,8 @@ pub(super) struct Plan<'o> {
     /// Why the Job has come to an end, if it has: `FailureTarget` or `SuccessCriteriaMet`.
     pub(super) end: Option<JobCondition>,
     pub(super) counts: Counts<'o>,
+    /// There is more to do than in one run: it need not wait for anything to happen.
+    pub(super) more: bool,
     /// When to look again if nothing happens.
     pub(super) again: Option<Duration>,
 }
@@ -241,6 +243,7 @@ fn manage<'o>(observed: &Observed<'o>, counts: &Counts<'o>, now: Timestamp, plan
         Some(completions) => completions.saturating_sub(counts.succeeded).min(wanted.parallelism()),
     };
     plan.delete = surplus(observed, counts, active.saturating_sub(want), now);
+    plan.more = plan.delete.len() > BURST;
     plan.delete.truncate(BURST);
     if !plan.delete.is_empty() {
         plan.uncounted = true;
@@ -257,9 +260,10 @@ fn manage<'o>(observed: &Observed<'o>, counts: &Counts<'o>, now: Timestamp, plan
     if !per_index && !left.is_zero() {
         return wait(left);
     }
-    let missing = missing.min(BURST);
+    let (more, missing) = (missing > BURST, missing.min(BURST));
     let Some(limit) = wanted.indexes() else {
         plan.create = vec![NewPod { index: None, failures: None }; missing];
+        plan.more = more;
         return;
     };
     let mut waiting: Option<Duration> = None;
@@ -273,6 +277,8 @@ fn manage<'o>(observed: &Observed<'o>, counts: &Counts<'o>, now: Timestamp, plan
             waiting = Some(waiting.map_or(left, |held| held.min(left)));
         }
     }
+    // Of those that wait, time tells.
+    plan.more = more && plan.create.len() == BURST;
     if let Some(left) = waiting {
         plan.again = Some(plan.again.map_or(left, |held| held.min(left)));
     }

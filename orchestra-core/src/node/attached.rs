@@ -12,7 +12,7 @@ use k8s_openapi::api::storage::v1::VolumeAttachment;
 use serde::Deserialize;
 
 use super::context::Context;
-use super::csi::Csi;
+use super::csi_volume::Csi;
 use crate::objects::attached_name;
 use crate::supervise::Backoff;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::csi::Csi;
+use super::csi_volume::Csi;
 use super::ports::{
     CsiDriver, FileSet, HostError, HttpAnswer, HttpProbe, PodFile, ProbeError, Prober, ShownVolume, SubPath,
     VolumeHost, VolumeUsage,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::csi::Csi;
+use super::csi_volume::Csi;
 use super::volumes::{EmptyDir, Files, Nfs};
 use crate::runtime::PodRef;
 

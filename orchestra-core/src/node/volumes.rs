@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
     Volume, VolumeProjection,
 };
 
-use super::csi::Csi;
+use super::csi_volume::Csi;
 use super::fields::{self, Facts, FieldError};
 use super::sources::Sources;
 

@@ -12,6 +12,7 @@ mod csi;
 #[cfg(feature = "device-plugins")]
 mod devices;
 mod failure;
+mod group;
 mod grpc;
 mod manifests;
 mod prober;

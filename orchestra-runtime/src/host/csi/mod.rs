@@ -27,7 +27,7 @@ use tonic::Code;
 use tonic::transport::Channel;
 
 use super::calls::{self, Call, said};
-use super::volumes::group;
+use super::group;
 use crate::private;
 
 mod proto;

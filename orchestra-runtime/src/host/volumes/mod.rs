@@ -26,11 +26,11 @@ use rustix::mount::MountFlags;
 
 #[cfg(feature = "csi")]
 use crate::host::csi;
+use crate::host::group;
 use crate::{mounts, private};
 
 #[cfg(feature = "csi")]
 mod driven;
-pub(super) mod group;
 mod nfs;
 mod sets;
 mod sub_path;

@@ -117,6 +117,36 @@ async fn a_dead_endpoint_is_passed_over() {
 }
 
 #[tokio::test]
+async fn what_breaks_off_at_one_end_breaks_off_at_the_other() {
+    let (network, at) = (UserspaceNetwork::new(), ip(11, 1));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let endpoint = listener.local_addr().unwrap();
+    network.apply(&service(at, Protocol::Tcp, 8080, &[endpoint])).await.unwrap();
+    let pair = async || {
+        let mut client = TcpStream::connect((at, 8080)).await.unwrap();
+        client.write_all(b"half").await.unwrap();
+        let (mut server, _) = listener.accept().await.unwrap();
+        server.read_exact(&mut [0; 4]).await.unwrap();
+        (client, server)
+    };
+    let (mut client, mut server) = pair().await;
+    server.write_all(b"half").await.unwrap();
+    client.read_exact(&mut [0; 4]).await.unwrap();
+    reset(server);
+    let seen = client.read(&mut [0]).await.unwrap_err();
+    assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset, "by the client");
+    let (client, mut server) = pair().await;
+    reset(client);
+    let seen = server.read(&mut [0]).await.unwrap_err();
+    assert_eq!(seen.kind(), std::io::ErrorKind::ConnectionReset, "by the endpoint");
+}
+
+/// Breaks a connection off.
+fn reset(stream: TcpStream) {
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+}
+
+#[tokio::test]
 async fn a_change_leads_new_connections_elsewhere_and_leaves_old_ones() {
     let (network, at) = (UserspaceNetwork::new(), ip(3, 1));
     let (a, b) = (echo("a").await, echo("b").await);

@@ -48,17 +48,22 @@ pub(super) async fn serve(listener: TcpListener, balancer: Arc<Balancer>) {
 }
 
 async fn carry(mut stream: TcpStream, client: SocketAddr, balancer: Arc<Balancer>) {
-    let Some(mut upstream) = connect(client, &balancer).await else {
-        // The client shall see a broken connection, not an answer that is empty.
-        let _ = sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
-        return;
-    };
+    let Some(mut upstream) = connect(client, &balancer).await else { return break_off(&stream) };
     for socket in [&stream, &upstream] {
         let _ = socket.set_nodelay(true);
         let _ = watch_over(socket);
     }
     // Each direction ends by itself, so that a client may close its half and still be answered.
-    let _ = tokio::io::copy_bidirectional(&mut stream, &mut upstream).await;
+    if tokio::io::copy_bidirectional(&mut stream, &mut upstream).await.is_err() {
+        break_off(&stream);
+        break_off(&upstream);
+    }
+}
+
+/// Has who is at the other end see a broken connection when it is closed, and not the end of what was sent: half an answer, or
+/// half a question, is not to be taken for a whole one.
+fn break_off(stream: &TcpStream) {
+    let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
 
 async fn connect(client: SocketAddr, balancer: &Balancer) -> Option<TcpStream> {

@@ -36,7 +36,8 @@ const CABLE_END: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 /// Makes the bridge if it is not there, with the gateway's address, for packets of at most so many bytes if that is said.
 pub(super) async fn have_bridge(name: &str, range: Range, mtu: Option<u32>) -> Result<()> {
     let handle = connect().map_err(|error| failed("netlink", error))?;
-    let made = handle.link().add(LinkBridge::new(name).build()).execute().await;
+    let wanted = LinkBridge::new(name).address(hardware(range.gateway()).to_vec()).build();
+    let made = handle.link().add(wanted).execute().await;
     ignore_existing(made).map_err(|error| failed("making the bridge", error))?;
     let bridge = index(&handle, name).await.map_err(|error| failed("finding the bridge", error))?;
     let added = handle.address().add(bridge, range.gateway().into(), range.prefix()).execute().await;
@@ -48,6 +49,14 @@ pub(super) async fn have_bridge(name: &str, range: Range, mtu: Option<u32>) -> R
     set(&handle, with_mtu(LinkUnspec::new_with_index(bridge).up(), mtu))
         .await
         .map_err(|error| failed("switching the bridge on", error))
+}
+
+/// The hardware address of a bridge. One that is not told its own has the lowest of its cables', so that it has another when
+/// a pod comes or goes; and what the others send to the one that they know is lost until they have asked again.
+fn hardware(gateway: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = gateway.octets();
+    // Of those that everybody may give out.
+    [0x0a, 0x62, a, b, c, d]
 }
 
 /// Gives a device of this thread's network an address of version 6, which is good at once: nobody else has it.

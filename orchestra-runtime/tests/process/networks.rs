@@ -59,6 +59,29 @@ async fn packets_are_as_large_as_is_said() {
     runtime.remove_sandbox(&made.id).await.unwrap();
 }
 
+/// Pods know the gateway by its hardware address: were it another one, what they send would be lost for a while.
+#[tokio::test]
+async fn the_gateway_stays_who_it_is_while_pods_come_and_go() {
+    let (place, bridge) = (Place::new(), Bridge("orctest3"));
+    let config = place.config().pods(Range::parse("10.88.0.0/16").unwrap(), bridge.0);
+    let runtime = ProcessRuntime::open(config).await.unwrap();
+    let mut pods = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
+    for pod in ["first", "second", "third", "fourth"] {
+        let made = runtime.run_sandbox(&place.sandbox(pod)).await.unwrap();
+        if made.netns.is_none() {
+            return;
+        }
+        pods.push(made.id);
+        seen.insert(std::fs::read_to_string(format!("/sys/class/net/{}/address", bridge.0)).unwrap());
+    }
+    for pod in &pods {
+        runtime.remove_sandbox(pod).await.unwrap();
+        seen.insert(std::fs::read_to_string(format!("/sys/class/net/{}/address", bridge.0)).unwrap());
+    }
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
 #[tokio::test]
 async fn names_are_looked_up_as_the_pod_says() {
     let place = Place::new();

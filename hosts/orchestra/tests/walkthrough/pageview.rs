@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::ScopedJoinHandle;
+use std::time::Instant;
 
 use tempfile::TempDir;
 
@@ -120,10 +121,11 @@ impl Drop for Network {
 
 /// Visits the page, and answers which visit it was.
 fn visit(place: &Place, url: &str) -> u64 {
+    let begun = Instant::now();
     let output =
         place.command("curl").args(["-sS", "--fail", "--max-time", "10", url]).output().expect("curl");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{}{said}", String::from_utf8_lossy(&output.stderr));
+    let (took, said) = (begun.elapsed(), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "after {took:?}: {}{said}", String::from_utf8_lossy(&output.stderr));
     let number = said.strip_prefix("Hello, you're the visitor #").and_then(|rest| rest.strip_suffix(".\n"));
     number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{said:?}"))
 }

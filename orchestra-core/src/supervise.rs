@@ -272,7 +272,11 @@ where
         .collect();
     let mut done = join_all(first).await;
     for task in others {
-        done.extend(task.ended().await.expect("what is done with others ends by itself"));
+        match task.handle.await {
+            Ok(share) => done.extend(share.unwrap_or_else(|panic| panic!("{panic}"))),
+            // The runtime is shutting down, and whoever waits here with it.
+            Err(_) => std::future::pending().await,
+        }
     }
     done
 }

@@ -132,7 +132,7 @@ impl Found {
     }
 }
 
-/// Where drivers of the machine show volumes to pods of the directory, which is not below it.
+/// Where drivers of the machine show volumes to the pods of the directory: none of these places is below it.
 async fn places_of_drivers(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let places = Volumes::new(directory.join("volumes")).places_of_drivers().await;
     places.context("it cannot be read what drivers of volumes show")

@@ -74,17 +74,8 @@ fn credentials_do_not_print_their_password() {
     assert!(!shown.contains("hunter2"));
 }
 
-/// What has a body of its own in the port is passed on too.
-#[tokio::test(start_paused = true)]
-async fn a_runtime_that_is_shared_is_that_runtime() {
-    let fake = fake::FakeRuntime::new(crate::clock::TokioClock::simulated(1));
-    fake.on(fake::On::image("slow:1"), fake::Behaviour::new().pulled_in(Duration::from_secs(1)));
-    let shared = std::sync::Arc::new(fake.clone());
-    let progress = PullProgress::default();
-    let image = ImageRef::parse("slow:1").unwrap();
-    Runtime::pull_image_telling(&shared, &image, None, &progress).await.unwrap();
-    assert!(progress.read().is_some());
-    let spec = SandboxSpec {
+fn sandbox() -> SandboxSpec {
+    SandboxSpec {
         meta: SandboxMeta { pod: pod(), attempt: 0, owner: "c/n".into() },
         hostname: String::new(),
         dns: None,
@@ -98,9 +89,54 @@ async fn a_runtime_that_is_shared_is_that_runtime() {
         resources: None,
         handler: String::new(),
         privileged: false,
-    };
-    let made = Runtime::run_sandbox(&shared, &spec).await.unwrap();
+    }
+}
+
+/// What has a body of its own in the port is passed on too.
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_is_shared_is_that_runtime() {
+    let fake = fake::FakeRuntime::new(crate::clock::TokioClock::simulated(1));
+    fake.on(fake::On::image("slow:1"), fake::Behaviour::new().pulled_in(Duration::from_secs(1)));
+    let shared = std::sync::Arc::new(fake.clone());
+    let progress = PullProgress::default();
+    let image = ImageRef::parse("slow:1").unwrap();
+    Runtime::pull_image_telling(&shared, &image, None, &progress).await.unwrap();
+    assert!(progress.read().is_some());
+    let made = Runtime::run_sandbox(&shared, &sandbox()).await.unwrap();
     let more = Resources { memory_bytes: Some(1), ..Resources::default() };
     Runtime::update_sandbox(&shared, &made.id, &more).await.unwrap();
     assert_eq!(fake.pod_resources("0c5a"), Some(more));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fake_program_that_takes_no_time_has_ended_when_its_start_is_answered() {
+    let fake = fake::FakeRuntime::new(crate::clock::TokioClock::simulated(1));
+    let made = fake.run_sandbox(&sandbox()).await.unwrap();
+    for (command, has_ended) in [("true", true), ("sleep 1", false)] {
+        let spec = ContainerSpec {
+            meta: ContainerMeta { name: command.into(), attempt: 0, hash: String::new() },
+            image: "busybox".into(),
+            image_id: String::new(),
+            command: vec![command.into()],
+            args: Vec::new(),
+            env: Vec::new(),
+            working_dir: None,
+            mounts: Vec::new(),
+            devices: Vec::new(),
+            security: SecurityContext::default(),
+            resources: Resources::default(),
+            stdin: false,
+            stdin_once: false,
+            tty: false,
+            processes_of: None,
+            stop_signal: None,
+            labels: Default::default(),
+            annotations: Default::default(),
+            log_path: "0.log".into(),
+        };
+        let id = fake.create_container(&made.id, &spec).await.unwrap();
+        fake.start_container(&id).await.unwrap();
+        let state = fake.container(&id).await.unwrap().state;
+        assert_eq!(matches!(state, ContainerState::Exited(_)), has_ended, "{command}: {state:?}");
+    }
 }

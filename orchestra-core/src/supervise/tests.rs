@@ -146,7 +146,8 @@ async fn what_is_done_together_ends_with_whoever_waits_for_it() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "ends by itself")]
+#[should_panic(expected = "one too many")]
 async fn a_panic_among_what_is_done_together_is_one_of_whoever_waits() {
-    together((0..2 * SHARE).map(|number| async move { assert!(number < SHARE) }).collect()).await;
+    let work = |number| async move { assert!(number < SHARE, "one too many") };
+    together((0..2 * SHARE).map(work).collect()).await;
 }

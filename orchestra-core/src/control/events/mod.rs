@@ -231,17 +231,21 @@ impl Writer {
     }
 
     async fn create(&self, event: &Event) -> Result<(), Status> {
-        let namespace = namespace(event);
-        let mut value = serde_json::to_value(event).map_err(Status::internal)?;
-        match write::create::<Event>(&self.client, namespace, value.clone()).await {
+        match self.put(event).await {
             // Two components spoke of one object in the same nanosecond, as they may in simulated time.
             Err(status) if status.is_already_exists() => {
-                let name = correlate::name(&event.involved_object, self.client.clock().random());
-                value["metadata"]["name"] = name.into();
-                write::create::<Event>(&self.client, namespace, value).await.map(drop)
+                let mut event = event.clone();
+                event.metadata.name =
+                    Some(correlate::name(&event.involved_object, self.client.clock().random()));
+                self.put(&event).await
             }
-            other => other.map(drop),
+            other => other,
         }
+    }
+
+    async fn put(&self, event: &Event) -> Result<(), Status> {
+        let value = serde_json::to_value(event).map_err(Status::internal)?;
+        write::create::<Event>(&self.client, namespace(event), value).await.map(drop)
     }
 
     fn api(&self, event: &Event) -> crate::api::Api<Event> {

@@ -104,10 +104,13 @@ impl Shown {
         &self.target
     }
 
-    /// Notes it in a folder.
+    /// Notes it in a folder, where it stands whole or as it did before.
     pub(super) fn note(&self, folder: &Path, volume: &str) -> io::Result<()> {
         private::folder(folder, PRIVATE)?;
-        fs::write(note_of(folder, volume), serde_json::to_vec(self)?)
+        let note = note_of(folder, volume);
+        let draft = note.with_extension("new");
+        fs::write(&draft, serde_json::to_vec(self)?)?;
+        fs::rename(draft, note)
     }
 
     /// Where the pod is shown it, and where it is ready.
@@ -130,9 +133,11 @@ impl Shown {
 
 /// Where in a pod's folder it is noted what it is shown.
 pub(super) const FOLDER: &str = "csi";
+/// How the names of notes end.
+const NOTE: &str = "json";
 
 fn note_of(folder: &Path, volume: &str) -> PathBuf {
-    folder.join(format!("{volume}.json"))
+    folder.join(format!("{volume}.{NOTE}"))
 }
 
 /// What is noted in a folder, and in which files.
@@ -144,7 +149,10 @@ pub(super) fn noted(folder: &Path) -> io::Result<Vec<(PathBuf, Shown)>> {
     let mut all = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        all.push((path.clone(), serde_json::from_slice(&fs::read(&path)?)?));
+        // Others are drafts of whoever was killed while it noted something.
+        if path.extension() == Some(OsStr::new(NOTE)) {
+            all.push((path.clone(), serde_json::from_slice(&fs::read(&path)?)?));
+        }
     }
     Ok(all)
 }

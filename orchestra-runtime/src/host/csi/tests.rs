@@ -240,6 +240,9 @@ async fn what_a_driver_still_shows_is_kept_until_it_takes_it_back() {
     let own = place.path().join("pods/u");
     let shown = Shown::of(&csi, &kubelet, &place.path().join("pods"), "u", "v");
     shown.note(&own.join(FOLDER), "v").unwrap();
+    // What somebody left who was killed while it noted something is no note.
+    fs::write(own.join(FOLDER).join("w.new"), "{\"driver\"").unwrap();
+    assert_eq!(volumes.csi_shown().await.unwrap().len(), 1);
     assert!(volumes.remove_pod("u").await.is_err(), "its driver is away");
     assert_eq!(volumes.pods().await.unwrap(), ["u"]);
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use self::correlate::{Correlator, Decision, Source};
 use self::rate::Rate;
-use crate::api::{Client, Patch, Status};
+use crate::api::{Client, Patch, Reason, Status};
 use crate::clock::timeout;
 use crate::control::write;
 use crate::meta::Object;
@@ -206,9 +206,10 @@ impl Writer {
         for _ in 0..TRIES {
             match self.write(&decision).await {
                 Ok(()) => return,
-                Err(status) if status.is_transient() => self.client.clock().sleep(RETRY).await,
+                Err(status) if is_lost(&status) => self.client.clock().sleep(RETRY).await,
                 Err(status) => {
-                    // A namespace that is going away takes no more events; nobody would read them either.
+                    // A namespace that is going away takes no more events; nobody would read them either. And where there are
+                    // more than the API takes, it would only have more to refuse.
                     tracing::debug!(error = %status, "event refused");
                     return;
                 }
@@ -251,6 +252,11 @@ impl Writer {
     fn api(&self, event: &Event) -> crate::api::Api<Event> {
         self.client.api(namespace(event))
     }
+}
+
+/// Whether the API did not decide on an event at all. What it refused is not tried again, in Kubernetes neither.
+fn is_lost(status: &Status) -> bool {
+    status.is_transient() && status.reason() != Reason::TooManyRequests
 }
 
 fn namespace(event: &Event) -> &str {

@@ -1,10 +1,16 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
 
 use super::correlate::{Correlator, Decision, Source};
-use super::{EventType, Occurrence};
+use super::{EventType, Occurrence, Recorder, TRIES};
+use crate::api::{Client, Kind, Operation, Reason, Response, Service, Status, Target, User};
+use crate::api::{WatchOptions, WatchStream};
+use crate::clock::{SharedClock, TokioClock};
+use crate::watch::Cache;
 
 fn correlator() -> Correlator {
     Correlator::new(Arc::new(Source { component: "kubelet".to_owned(), instance: "n1".to_owned() }))
@@ -89,4 +95,60 @@ fn a_flood_about_one_object_is_cut_off_and_others_are_not() {
     let decision = written("web", 300).unwrap();
     // What was not written was counted all the same.
     assert_eq!(decision.event.count, Some(102));
+}
+
+/// An API that refuses every call in the same way.
+#[derive(Debug)]
+struct Refusing {
+    reason: Reason,
+    clock: SharedClock,
+    calls: AtomicU32,
+}
+
+impl Refusing {
+    fn refusal(&self) -> Status {
+        Status::new(self.reason, "not now")
+    }
+}
+
+#[async_trait]
+impl Service for Refusing {
+    async fn call(&self, _: &User, _: Target, _: Operation) -> Result<Response, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        Err(self.refusal())
+    }
+
+    async fn watch(&self, _: &User, _: Target, _: WatchOptions) -> Result<WatchStream, Status> {
+        Err(self.refusal())
+    }
+
+    async fn cache(&self, _: &Target) -> Result<Cache, Status> {
+        Err(self.refusal())
+    }
+
+    async fn kinds(&self) -> Result<Vec<Kind>, Status> {
+        Err(self.refusal())
+    }
+
+    fn clock(&self) -> &SharedClock {
+        &self.clock
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_refused_is_not_tried_again_and_one_that_was_not_heard_is() {
+    for (reason, tries) in [
+        (Reason::Forbidden, 1),
+        (Reason::TooManyRequests, 1),
+        (Reason::ServiceUnavailable, TRIES),
+        (Reason::Timeout, TRIES),
+    ] {
+        let calls = AtomicU32::new(0);
+        let api = Arc::new(Refusing { reason, clock: TokioClock::simulated(1), calls });
+        let client = Client::new(Arc::clone(&api) as Arc<dyn Service>, User::admin());
+        let recorder = Recorder::new(client, "kubelet", "n1");
+        recorder.normal(&occurrence("web", "", at(0)).about, "Started", "Started container web");
+        recorder.flush().await;
+        assert_eq!(api.calls.load(Ordering::SeqCst), tries, "{reason:?}");
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! They reach it as any client does, by a kubeconfig. Each stands for election by the Lease that Kubernetes' own program
 //! has, so that one can take the place of the other. All calls are made as the user of the kubeconfig, who must have the
-//! rights of both parts. While the server is away they wait, and go on when it answers again.
+//! rights of both parts; or those of controllers as their service accounts, if it is asked for (`accounts`). While the server
+//! is away they wait, and go on when it answers again.
 //!
 //! Tasks: one for each part, which stands for election and works while it leads; they end with [`Attached::stop`], or when
 //! this is dropped.
@@ -20,6 +21,7 @@ use orchestra_core::supervise::Supervisor;
 use orchestra_http::{AggregatedMetrics, Kubeconfig, Remote};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::Accounts;
 use crate::{Options, identity};
 
 /// The parts of a master that act on an API server elsewhere.
@@ -41,6 +43,10 @@ impl Attached {
         server.clone_into(&mut config.url);
         let remote = Remote::connect(config.clone())?;
         let (client, figures) = (remote.client(), AggregatedMetrics::new());
+        let controllers_client = match options.use_service_account_credentials {
+            true => Accounts::client(Arc::clone(&remote), config.clone()),
+            false => client.clone(),
+        };
         figures.ask_remote(&remote);
         let (stop, name) = (CancellationToken::new(), options.shared.leader_identity.clone());
         let name = name.unwrap_or_else(identity);
@@ -61,7 +67,7 @@ impl Attached {
             let scheduler = configuration.iter().cloned().fold(scheduler, Scheduler::configured);
             let work = match part {
                 Component::Scheduler => Work::Scheduler(scheduler),
-                _ => Work::Controllers(client.clone(), Box::new(manage.clone())),
+                _ => Work::Controllers(controllers_client.clone(), Box::new(manage.clone())),
             };
             let client = client.clone();
             parts.start(part.clone(), move || {

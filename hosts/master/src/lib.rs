@@ -9,6 +9,7 @@
 //!
 //! [`Attached`] is the scheduler and the controllers alone, for an API server that runs elsewhere.
 
+mod accounts;
 mod attached;
 mod options;
 

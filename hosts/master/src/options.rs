@@ -52,6 +52,10 @@ pub struct Options {
     /// With --server, leave a part out, for another program to be: kube-scheduler or kube-controller-manager
     #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable, requires = "server")]
     pub without: Vec<Component>,
+    /// With --server, make the calls of each controller as its service account in kube-system, by tokens that the user of the
+    /// kubeconfig asks for, as kube-controller-manager does: whose own kubeconfig will do then
+    #[arg(long, requires = "server")]
+    pub use_service_account_credentials: bool,
     /// How pods are placed
     #[command(flatten)]
     pub scheduler: SchedulerOptions,

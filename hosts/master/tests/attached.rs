@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use orchestra_core::api::Client;
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::testing::until;
-use orchestra_http::Serving;
+use orchestra_http::{Kubeconfig, Serving, TokenKeys};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -26,7 +26,7 @@ struct Bare {
 
 impl Bare {
     async fn start() -> Self {
-        let builder = Cluster::builder().rbac().fake_nodes(2);
+        let builder = Cluster::builder().rbac().tokens(TokenKeys::new().unwrap()).fake_nodes(2);
         let builder = PARTS.into_iter().fold(builder, |builder, part| builder.without(part));
         let cluster = builder.start().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -41,9 +41,13 @@ impl Bare {
     }
 
     fn command(&self, name: &str) -> Command {
+        self.command_by(&kubeconfig(self.folder.path()), name)
+    }
+
+    fn command_by(&self, kubeconfig: &Path, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_orchestra-master"));
         command.args(["--server", &self.serving.kubeconfig().server, "--leader-identity", name]);
-        command.arg("--leader-term=3s").arg("--kubeconfig").arg(kubeconfig(self.folder.path()));
+        command.arg("--leader-term=3s").arg("--kubeconfig").arg(kubeconfig);
         command.kill_on_drop(true);
         command
     }
@@ -142,4 +146,26 @@ async fn one_part_alone() {
         bare.command("n").arg("--without=kube-scheduler,kube-controller-manager").output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("there is nothing to run"), "{said}");
+}
+
+/// As Kubernetes' own is run where `kubeadm` set a cluster up: its user may hardly write anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn controllers_are_their_service_accounts() {
+    let bare = Bare::start().await;
+    let identity = bare.serving.authority().issue_client("system:kube-controller-manager", &[]).unwrap();
+    let path = bare.folder.path().join("kube-controller-manager.kubeconfig");
+    Kubeconfig { identity, ..bare.serving.kubeconfig().clone() }.write(&path).unwrap();
+    let _scheduler = bare.command("s").arg("--without=kube-controller-manager").spawn().unwrap();
+    let mut controllers = bare.command_by(&path, "c");
+    controllers.args(["--without=kube-scheduler", "--use-service-account-credentials"]);
+    let _controllers = controllers.spawn().unwrap();
+    bare.client().api::<Deployment>("default").create(&deployment("web", 3)).await.unwrap();
+    bare.has_pods(3).await;
+    // An account that somebody deletes is made anew: the token that is held counts no more, and another one is asked for.
+    let accounts = bare.client().api::<ServiceAccount>("kube-system");
+    let before = accounts.get("replicaset-controller").await.unwrap().metadata.uid;
+    accounts.delete("replicaset-controller").await.unwrap();
+    bare.client().api::<Deployment>("default").scale("web", 5).await.unwrap();
+    bare.has_pods(5).await;
+    assert_ne!(accounts.get("replicaset-controller").await.unwrap().metadata.uid, before);
 }

@@ -1,9 +1,9 @@
 //! Controllers as the service accounts that Kubernetes has for them, at an API server elsewhere.
 //!
-//! Each call that names an account of `kube-system` is made by a token of that account, which the user of the kubeconfig asks
-//! for when it is wanted first, and again when a fifth of its time is left. An account that is not there is made. So that user
-//! needs no rights but to read everything, to make accounts and to ask for their tokens, as Kubernetes' own
-//! `system:kube-controller-manager` may. What controllers follow they follow together, as that user.
+//! Each call that names an account of `kube-system` is made with a token of that account. The user of the kubeconfig asks for
+//! the token when it is first wanted, and for another when a fifth of its time is left; an account that is not there is made. So
+//! that user only has to be allowed to read everything, to hold its Lease, to make accounts and to ask for their tokens, which
+//! Kubernetes' own `system:kube-controller-manager` may. Caches are shared by all controllers and filled as that user.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,17 +22,18 @@ use orchestra_http::{Credential, Remote, RemoteConfig};
 use serde_json::{Value, json};
 
 const NAMESPACE: &str = "kube-system";
-/// How long a token counts that is asked for, in seconds, unless the server gives it for another time.
+/// For how many seconds a token is asked for. The server may give it for another time.
 const ASKED: i64 = 3600;
 
-/// An API server elsewhere, to which calls go as whom they name.
+/// An API server elsewhere, at which each call is made as the account that it names.
 pub(crate) struct Accounts {
     own: Arc<Remote>,
     config: RemoteConfig,
     held: Mutex<HashMap<String, Arc<Held>>>,
 }
 
-/// What is held of one account: the way to the server by its token, until when. One asks for a token at a time.
+/// A connection with the token of one account, and when another token is to be asked for. The lock is held while it is, so
+/// that many calls at once ask for one token.
 type Held = tokio::sync::Mutex<Option<(Arc<Remote>, Duration)>>;
 
 impl fmt::Debug for Accounts {
@@ -42,7 +43,7 @@ impl fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    /// A client of a server that is reached by `own` for all that names no account. `config` says where it is.
+    /// A client of the server at `config`, which is reached by `own` for all that names no account.
     pub(crate) fn client(own: Arc<Remote>, config: RemoteConfig) -> Client {
         Client::new(Arc::new(Self { own, config, held: Mutex::default() }), User::default())
     }
@@ -52,7 +53,7 @@ impl Accounts {
         Arc::clone(held.entry(account.to_owned()).or_default())
     }
 
-    /// The way to the server as an account.
+    /// The server as an account reaches it.
     async fn as_account(&self, held: &Held, account: &str) -> Result<Arc<Remote>, Status> {
         let mut held = held.lock().await;
         let now = self.own.clock().elapsed();
@@ -116,7 +117,8 @@ fn create(body: Value) -> Operation {
 
 /// The account of `kube-system` that a user is.
 fn account_of(user: &User) -> Option<&str> {
-    user.name.strip_prefix("system:serviceaccount:kube-system:")
+    let (namespace, account) = user.name.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (namespace == NAMESPACE).then_some(account)
 }
 
 #[async_trait]
@@ -127,7 +129,7 @@ impl Service for Accounts {
         let remote = self.as_account(&held, account).await?;
         let outcome = remote.call(user, target, operation).await;
         if outcome.as_ref().is_err_and(|status| status.reason() == Reason::Unauthorized) {
-            // Its account is another one by now, which the next call asks for a token of.
+            // The account was deleted, and its tokens with it. The next call asks for a token of the one that took its place.
             *held.lock().await = None;
         }
         outcome

@@ -2,8 +2,8 @@
 //!
 //! They reach it as any client does, by a kubeconfig. Each stands for election by the Lease that Kubernetes' own program
 //! has, so that one can take the place of the other. All calls are made as the user of the kubeconfig, who must have the
-//! rights of both parts; or those of controllers as their service accounts, if it is asked for (`accounts`). While the server
-//! is away they wait, and go on when it answers again.
+//! rights of both parts. With `--use-service-account-credentials` each controller is its service account instead (`accounts`).
+//! While the server is away they wait, and go on when it answers again.
 //!
 //! Tasks: one for each part, which stands for election and works while it leads; they end with [`Attached::stop`], or when
 //! this is dropped.

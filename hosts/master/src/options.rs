@@ -52,8 +52,8 @@ pub struct Options {
     /// With --server, leave a part out, for another program to be: kube-scheduler or kube-controller-manager
     #[arg(long, value_name = "PART,…", value_delimiter = ',', value_parser = replaceable, requires = "server")]
     pub without: Vec<Component>,
-    /// With --server, make the calls of each controller as its service account in kube-system, by tokens that the user of the
-    /// kubeconfig asks for, as kube-controller-manager does: whose own kubeconfig will do then
+    /// With --server, make the calls of each controller as its service account in kube-system, with tokens that the user of the
+    /// kubeconfig asks for. The kubeconfig of kube-controller-manager is enough then
     #[arg(long, requires = "server")]
     pub use_service_account_credentials: bool,
     /// How pods are placed

@@ -148,7 +148,7 @@ async fn one_part_alone() {
     assert!(!output.status.success() && said.contains("there is nothing to run"), "{said}");
 }
 
-/// As Kubernetes' own is run where `kubeadm` set a cluster up: its user may hardly write anything.
+/// By the kubeconfig that `kubeadm` makes for Kubernetes' own, whose user may write next to nothing itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_are_their_service_accounts() {
     let bare = Bare::start().await;

@@ -51,8 +51,8 @@ pub(super) async fn have_bridge(name: &str, range: Range, mtu: Option<u32>) -> R
         .map_err(|error| failed("switching the bridge on", error))
 }
 
-/// The hardware address of a bridge. One that is not told its own has the lowest of its cables', so that it has another when
-/// a pod comes or goes; and what the others send to the one that they know is lost until they have asked again.
+/// The hardware address of a bridge. The kernel gives a bridge that is not told one the lowest address among its cables, which
+/// changes as pods come and go; and what the other pods send to the address that they know is lost until they ask again.
 fn hardware(gateway: Ipv4Addr) -> [u8; 6] {
     let [a, b, c, d] = gateway.octets();
     // Of those that everybody may give out.

@@ -208,8 +208,8 @@ impl Writer {
                 Ok(()) => return,
                 Err(status) if is_lost(&status) => self.client.clock().sleep(RETRY).await,
                 Err(status) => {
-                    // A namespace that is going away takes no more events; nobody would read them either. And where there are
-                    // more than the API takes, it would only have more to refuse.
+                    // A namespace that is going away takes no more events; nobody would read them either. And an API that has
+                    // too many would only have more to refuse.
                     tracing::debug!(error = %status, "event refused");
                     return;
                 }
@@ -254,7 +254,7 @@ impl Writer {
     }
 }
 
-/// Whether the API did not decide on an event at all. What it refused is not tried again, in Kubernetes neither.
+/// Whether the API may not have looked at the event at all. What it refused is not sent again; Kubernetes does not either.
 fn is_lost(status: &Status) -> bool {
     status.is_transient() && status.reason() != Reason::TooManyRequests
 }

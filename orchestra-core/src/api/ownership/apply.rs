@@ -13,9 +13,10 @@ use super::kind::{Author, Kind, unowned};
 use super::last_applied;
 use super::managers::{self, Held, Manager, ManagersError, Operation};
 use super::merge::merge;
+use super::owners::Owners;
 use super::prune::prune;
 use super::set::FieldSet;
-use super::update::{Changes, Other, Owners, add};
+use super::update::{Changes, Other, add};
 use super::walk::{Repeated, check, field_set};
 
 /// Who owns what nobody was noted to own, when a configuration is first applied.

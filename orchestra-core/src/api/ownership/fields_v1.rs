@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::element::{Element, ParseElementError};
+use super::element::{Element, ParseElementError, push_escaped, push_text};
 use super::set::FieldSet;
 
 const SELF: &str = ".";
@@ -99,6 +99,64 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
+impl FieldSet<'_> {
+    /// How many of its paths the text of another set has. That is read only where this one leads.
+    ///
+    /// # Errors
+    /// When what was read is no set.
+    pub(super) fn count_in(&self, text: &str) -> Result<usize, serde_json::Error> {
+        let (count, _) = Count(self).deserialize(&mut serde_json::Deserializer::from_str(text))?;
+        Ok(count)
+    }
+}
+
+/// Counts the paths below that are in the text too, and says whether the path to here is in that itself.
+struct Count<'c, 'a>(&'c FieldSet<'a>);
+
+impl<'de> DeserializeSeed<'de> for Count<'_, '_> {
+    type Value = (usize, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Count<'_, '_> {
+    type Value = (usize, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok((0, true))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut count, mut member, mut nothing_below) = (0, false, true);
+        while let Some(Key(key)) = map.next_key()? {
+            let ours = match Element::parse(&key) {
+                _ if key == SELF => {
+                    member = true;
+                    None
+                }
+                Err(ParseElementError::Unknown) => None,
+                element => {
+                    nothing_below = false;
+                    self.0.get(&element.map_err(A::Error::custom)?)
+                }
+            };
+            let Some(ours) = ours else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let (below, is_member) = map.next_value_seed(Count(&ours.below))?;
+            count += below + usize::from(ours.member && is_member);
+        }
+        Ok((count, member || nothing_below))
+    }
+}
+
 /// A text that is copied only if it is written with escapes.
 #[derive(serde::Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -152,7 +210,14 @@ fn write_text(set: &FieldSet<'_>, with_self: bool, out: &mut String) {
         if with_self || place > 0 {
             out.push(',');
         }
-        out.push_str(&Value::String(node.element.to_key()).to_string());
+        match &node.element {
+            Element::Field(name) => {
+                out.push_str("\"f:");
+                push_escaped(name, out);
+                out.push('"');
+            }
+            element => push_text(&element.to_key(), out),
+        }
         out.push(':');
         write_text(&node.below, node.member && !node.below.is_empty(), out);
     }

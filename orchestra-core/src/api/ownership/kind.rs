@@ -1,11 +1,12 @@
 //! What the engine is told of a kind, and of who writes.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::compare::Comparison;
-use super::managers::{Held, Manager, ManagersError};
+use super::compare::{Comparison, compare};
+use super::managers::{Held, Manager, ManagersError, Operation};
 use super::set::FieldSet;
 use super::types::{NodeId, Schema};
 
@@ -39,6 +40,12 @@ impl<'k> Kind<'k> {
         } else {
             self.versions.schema(api_version)
         }
+    }
+
+    /// What a write changes of what somebody may own; `None` if one of the states cannot be told apart.
+    pub(super) fn changes<'a>(&'a self, old: &'a Value, new: &'a Value) -> Option<Comparison<'a>> {
+        let changes = compare(self.schema, self.node, old, new).ok()?;
+        Some(self.ignored.filter_changes(changes).filtered(|set| set.minus(unowned())))
     }
 
     /// Who owns what, as the schema has it now.
@@ -102,6 +109,20 @@ pub struct Author<'a> {
     pub subresource: &'a str,
     /// Now, as objects have it.
     pub now: &'a str,
+}
+
+impl<'a> Author<'a> {
+    /// Who writes, as a manager that owns something of an object of a kind.
+    pub(super) fn owning<F>(self, kind: &'a Kind<'_>, fields: F) -> Manager<'a, F> {
+        Manager {
+            name: Cow::Borrowed(if self.manager.is_empty() { "unknown" } else { self.manager }),
+            operation: Operation::Update,
+            api_version: kind.api_version.into(),
+            subresource: self.subresource.into(),
+            time: Some(self.now.into()),
+            fields,
+        }
+    }
 }
 
 /// What identifies an object and is kept of it by the system: nobody owns it.

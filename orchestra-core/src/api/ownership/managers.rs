@@ -42,9 +42,9 @@ impl Operation {
     }
 }
 
-/// A manager, with what it owns.
+/// A manager, with what it owns: a set, or what else is known of that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manager<'a> {
+pub struct Manager<'a, F = FieldSet<'a>> {
     /// Its name.
     pub name: Cow<'a, str>,
     /// How it came to own the fields.
@@ -56,7 +56,7 @@ pub struct Manager<'a> {
     /// When it last changed something.
     pub time: Option<Cow<'a, str>>,
     /// The fields.
-    pub fields: FieldSet<'a>,
+    pub fields: F,
 }
 
 /// `managedFields` as they are at hand.
@@ -110,15 +110,37 @@ pub enum ManagersError {
     Fields(#[from] ParseElementError),
 }
 
-impl<'a> Manager<'a> {
+impl<F> Manager<'_, F> {
     /// Whether two entries are of one manager. Who applies is one in all versions.
-    pub(super) fn is(&self, other: &Manager<'_>) -> bool {
+    pub(super) fn is<G>(&self, other: &Manager<'_, G>) -> bool {
         self.name == other.name
             && self.operation == other.operation
             && self.subresource == other.subresource
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
+    fn write_text(&self, out: &mut String, write_fields: &impl Fn(&F, &mut String)) {
+        out.push_str("{\"apiVersion\":");
+        push_text(&self.api_version, out);
+        out.push_str(",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":");
+        write_fields(&self.fields, out);
+        let rest = [
+            ("manager", &*self.name),
+            ("operation", self.operation.as_str()),
+            ("subresource", &self.subresource),
+        ];
+        let rest = rest.into_iter().filter(|(_, text)| !text.is_empty());
+        for (field, text) in rest.chain(self.time.as_deref().map(|time| ("time", time))) {
+            out.push_str(",\"");
+            out.push_str(field);
+            out.push_str("\":");
+            push_text(text, out);
+        }
+        out.push('}');
+    }
+}
+
+impl<'a> Manager<'a> {
     fn read(place: usize, entry: &'a Value) -> Result<Self, ManagersError> {
         let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
         let operation = Operation::of(text("operation"), text("apiVersion"))?;
@@ -157,26 +179,6 @@ impl<'a> Manager<'a> {
         entry.into()
     }
 
-    fn write_text(&self, out: &mut String) {
-        out.push_str("{\"apiVersion\":");
-        push_text(&self.api_version, out);
-        out.push_str(",\"fieldsType\":\"FieldsV1\",\"fieldsV1\":");
-        self.fields.write_into(out);
-        let rest = [
-            ("manager", &*self.name),
-            ("operation", self.operation.as_str()),
-            ("subresource", &self.subresource),
-        ];
-        let rest = rest.into_iter().filter(|(_, text)| !text.is_empty());
-        for (field, text) in rest.chain(self.time.as_deref().map(|time| ("time", time))) {
-            out.push_str(",\"");
-            out.push_str(field);
-            out.push_str("\":");
-            push_text(text, out);
-        }
-        out.push('}');
-    }
-
     /// What conflicts are ordered by.
     pub(super) fn identity(&self) -> String {
         let mut identity = json!({"manager": self.name, "operation": self.operation.as_str()}).to_string();
@@ -200,27 +202,34 @@ pub fn read(entries: &Value) -> Result<Vec<Manager<'_>>, ManagersError> {
 
 /// The same of the text that they are stored as.
 fn read_text(text: &str) -> Result<Vec<Manager<'_>>, ManagersError> {
-    #[derive(Deserialize, Default)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Entry<'a> {
-        #[serde(borrow)]
+    all(entries::<FieldSet<'_>>(text)?)
+}
+
+/// The entries of the text that they are stored as, with whatever their fields are read as.
+pub(super) fn entries<'a, F: Deserialize<'a> + Default>(
+    text: &'a str,
+) -> Result<impl Iterator<Item = Result<Manager<'a, F>, ManagersError>>, ManagersError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry<'a, F> {
+        #[serde(borrow, default)]
         manager: Cow<'a, str>,
-        #[serde(borrow)]
+        #[serde(borrow, default)]
         operation: Cow<'a, str>,
-        #[serde(borrow)]
+        #[serde(borrow, default)]
         api_version: Cow<'a, str>,
-        #[serde(borrow)]
+        #[serde(borrow, default)]
         subresource: Cow<'a, str>,
-        #[serde(borrow)]
+        #[serde(borrow, default)]
         time: Option<Cow<'a, str>>,
-        #[serde(borrow)]
+        #[serde(borrow, default)]
         fields_type: Cow<'a, str>,
-        #[serde(borrow, rename = "fieldsV1")]
-        fields: Option<FieldSet<'a>>,
+        #[serde(rename = "fieldsV1")]
+        fields: Option<F>,
     }
     let malformed = |error: serde_json::Error| ParseElementError::Malformed(error.to_string());
-    let entries: Vec<Entry<'_>> = serde_json::from_str(text).map_err(malformed)?;
-    all(entries.into_iter().enumerate().map(|(place, entry)| {
+    let entries: Vec<Entry<'a, F>> = serde_json::from_str(text).map_err(malformed)?;
+    Ok(entries.into_iter().enumerate().map(|(place, entry)| {
         let operation = Operation::of(&entry.operation, &entry.api_version)?;
         fields_of(place, &entry.fields_type)?;
         Ok(Manager {
@@ -257,11 +266,20 @@ pub fn write(mut managers: Vec<Manager<'_>>) -> Option<Value> {
 
 /// The same as a text in JSON.
 pub fn write_text(mut managers: Vec<Manager<'_>>) -> Option<String> {
-    order(&mut managers);
+    managers.retain(|manager| !manager.fields.is_empty());
+    write_entries(managers, FieldSet::write_into)
+}
+
+/// The text of managers that all own something, whose fields are written so.
+pub(super) fn write_entries<F>(
+    mut managers: Vec<Manager<'_, F>>,
+    write_fields: impl Fn(&F, &mut String),
+) -> Option<String> {
+    sort(&mut managers);
     let mut out = String::with_capacity(2048);
     for (place, manager) in managers.iter().enumerate() {
         out.push(if place == 0 { '[' } else { ',' });
-        manager.write_text(&mut out);
+        manager.write_text(&mut out, &write_fields);
     }
     out.push(']');
     (!managers.is_empty()).then_some(out)
@@ -270,6 +288,10 @@ pub fn write_text(mut managers: Vec<Manager<'_>>) -> Option<String> {
 /// Those that own anything, as they are ordered.
 fn order(managers: &mut Vec<Manager<'_>>) {
     managers.retain(|manager| !manager.fields.is_empty());
+    sort(managers);
+}
+
+fn sort<F>(managers: &mut [Manager<'_, F>]) {
     managers.sort_by(|a, b| {
         (a.operation.cmp(&b.operation))
             .then_with(|| a.time.cmp(&b.time))
@@ -315,12 +337,21 @@ pub fn differ_in_times(ours: &Value, theirs: &Value) -> bool {
     ours.len() == theirs.len() && ours.iter().all(|ours| theirs.iter().any(|theirs| same(ours, theirs)))
 }
 
+fn updaters<F>(managers: &[Manager<'_, F>]) -> usize {
+    managers.iter().filter(|manager| manager.operation == Operation::Update).count()
+}
+
+/// Whether some are to be [put together](cap).
+pub(super) fn are_too_many<F>(managers: &[Manager<'_, F>]) -> bool {
+    updaters(managers) > MOST_UPDATERS
+}
+
 /// Puts the fields of the oldest updaters together, if there are too many.
 pub(super) fn cap(managers: &mut Vec<Manager<'_>>) {
-    let mut count = managers.iter().filter(|manager| manager.operation == Operation::Update).count();
-    if count <= MOST_UPDATERS {
+    if !are_too_many(managers) {
         return;
     }
+    let mut count = updaters(managers);
     managers.sort_by(|a, b| {
         let applies = |manager: &Manager<'_>| manager.operation == Operation::Apply;
         applies(a)

@@ -11,10 +11,11 @@
 //! | `types`, `builtin`, `structural` | schemas: what they are, those of Kubernetes' own kinds, and of custom kinds |
 //! | `walk`, `compare` | the paths of one value, and of the difference of two |
 //! | `merge`, `prune` | a configuration laid over an object, and what it gives up |
-//! | `managers`, `conflict` | `managedFields`, and what refuses a configuration |
-//! | `first`, `update`, `apply`, `last_applied`, `scale` | what each kind of write does to the owners |
+//! | `managers`, `owners`, `conflict` | `managedFields`, what a write makes of them, and what refuses a configuration |
+//! | `first`, `update`, `at_rest`, `apply`, `last_applied`, `scale` | what each kind of write does to the owners |
 
 mod apply;
+mod at_rest;
 mod builtin;
 mod compare;
 mod conflict;
@@ -26,6 +27,7 @@ mod kind;
 mod last_applied;
 pub mod managers;
 mod merge;
+mod owners;
 mod prune;
 pub mod scale;
 mod set;
@@ -44,7 +46,8 @@ pub use self::fault::Faults;
 pub use self::first::first;
 pub use self::kind::{Author, Ignored, Kind, Versions};
 pub use self::merge::merge;
+pub use self::owners::Owners;
 pub use self::set::FieldSet;
 pub use self::types::{NodeId, Schema, SchemaBuilder};
-pub use self::update::{Owners, update};
+pub use self::update::update;
 pub use self::walk::{Repeated, check, field_set};

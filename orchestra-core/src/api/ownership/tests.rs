@@ -75,6 +75,14 @@ impl Held {
             (managers::Held::Value(&self.owners), &Value::Null),
             author,
         );
+        if !self.owners.is_null() {
+            // As they are stored, they are not all read.
+            let text = self.owners.to_string();
+            let held = managers::Held::Text(&text);
+            let of_text = update(kind, self.object.as_ref(), &new, (held, &Value::Null), author);
+            assert_eq!(of_text.clone().into_value(), noted.clone().into_value(), "of {text}");
+            assert_eq!(says_anything_new(&of_text), says_anything_new(&noted), "of {text}");
+        }
         Self { object: Some(new), owners: owners(noted, &self.owners) }
     }
 
@@ -82,6 +90,10 @@ impl Held {
         let entries = self.owners.as_array().into_iter().flatten();
         entries.filter(|entry| entry["manager"] == manager).map(|entry| entry["fieldsV1"].clone()).collect()
     }
+}
+
+fn says_anything_new(owners: &Owners) -> bool {
+    matches!(owners, Owners::Are(_) | Owners::Text { is_new: true, .. })
 }
 
 fn owners(noted: Owners, held: &Value) -> Value {

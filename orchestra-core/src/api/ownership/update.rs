@@ -1,41 +1,14 @@
 //! Whose fields are which after a write that is no application of a configuration.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
+use super::at_rest;
 use super::compare::{Comparison, compare};
 use super::fault::Faults;
-use super::kind::{Author, Kind, unowned};
-use super::managers::{self, Held, Manager, Operation};
+use super::kind::{Author, Kind};
+use super::managers::{self, Held, Manager};
+use super::owners::Owners;
 use super::set::FieldSet;
-
-/// What becomes of `metadata.managedFields`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owners {
-    /// They stay as they are.
-    Kept,
-    /// They are these; none, if nobody owns anything.
-    Are(Option<Value>),
-    /// They are these, as a text in JSON.
-    Text {
-        /// The text.
-        text: String,
-        /// Whether it says anything else than what was there: times alone do not.
-        is_new: bool,
-    },
-}
-
-impl Owners {
-    /// What they are from now on, as a value, if they do not stay as they are.
-    pub fn into_value(self) -> Option<Option<Value>> {
-        match self {
-            Self::Kept => None,
-            Self::Are(owners) => Some(owners),
-            Self::Text { text, .. } => Some(serde_json::from_str(&text).ok()),
-        }
-    }
-}
 
 /// Who owns what of an object after it was created, replaced or patched. `live` is the object that there was, if there
 /// was one, and `new` what the request makes of it, before anyone else has a say; both are in the request's version and
@@ -57,10 +30,14 @@ pub fn update(
             None => noted(kind, live, new, author, Vec::new(), false),
         };
     }
+    let is_told = own && !given.is_null();
+    if let (Held::Text(text), Some(live), false) = (held, live, is_told)
+        && let Some(owners) = at_rest::noted(kind, (live, new), text, author)
+    {
+        return owners;
+    }
     // Who writes may say who owns what, if that can be read.
-    let told = (own && !given.is_null() && *given != *held.value())
-        .then(|| kind.managers(Held::Value(given)).ok())
-        .flatten();
+    let told = (is_told && *given != *held.value()).then(|| kind.managers(Held::Value(given)).ok()).flatten();
     if let Some(told) = told.filter(|told| !told.is_empty()) {
         return noted(kind, live, new, author, told, false);
     }
@@ -81,21 +58,13 @@ fn noted(
     kept: bool,
 ) -> Owners {
     let old = live.unwrap_or(kind.empty);
-    let Ok(changes) = compare(kind.schema, kind.node, old, new) else { return Owners::Are(None) };
-    let changes = kind.ignored.filter_changes(changes).filtered(|set| set.minus(unowned()));
+    let Some(changes) = kind.changes(old, new) else { return Owners::Are(None) };
     if kept && changes.is_empty() {
         return Owners::Kept;
     }
     let mut managers = managers;
     let others = Other::of(kind, old, new, &managers);
-    let mut author = Manager {
-        name: Cow::Borrowed(if author.manager.is_empty() { "unknown" } else { author.manager }),
-        operation: Operation::Update,
-        api_version: kind.api_version.into(),
-        subresource: author.subresource.into(),
-        time: Some(author.now.into()),
-        fields: FieldSet::default(),
-    };
+    let mut author = author.owning(kind, FieldSet::default());
     let mut is_new = !kept;
     if managers.is_empty() {
         // As of every new object.

@@ -161,6 +161,27 @@ proptest! {
     }
 
     #[test]
+    fn of_what_is_stored_only_what_a_write_touches_is_read(
+        live in config(ALL),
+        applied in config(ALL),
+        writes in proptest::collection::vec((config(ALL), proptest::sample::select(&["a", "b", "c"][..])), 1..6),
+    ) {
+        let (schema, node) = schema();
+        let schema = schema.fixed();
+        let kind = kind(&schema, node);
+        let held = Held::default().updated(&kind, by("u"), live).applied(&kind, by("a"), &applied, true).unwrap();
+        // It is compared there with what comes of reading all.
+        writes.into_iter().fold(held, |held, (new, writer)| {
+            let held = held.updated(&kind, by(writer), new.clone());
+            let mut again = new;
+            again["spec"]["text"] = "x".into();
+            let held = held.updated(&kind, by(writer), again.clone());
+            again["spec"]["text"] = "y".into();
+            held.updated(&kind, Author { now: LATER, ..by(writer) }, again)
+        });
+    }
+
+    #[test]
     fn what_the_applier_never_had_stays(live in config(ALL), first in config(ALL), second in config(ALL)) {
         let (schema, node) = schema();
         let kind = kind(&schema, node);

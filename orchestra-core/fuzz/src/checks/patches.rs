@@ -38,13 +38,13 @@ pub(super) fn json(patch: &[u8]) {
 
 pub(super) fn merge(patch: &[u8]) {
     if let Ok(patched) = merge::apply(POD.clone(), patch) {
-        canonical::settles(place(), patched);
+        canonical::settles(place(), patched.value);
     }
 }
 
 pub(super) fn strategic(patch: &[u8]) {
     let Ok(mut patched) = strategic::apply(place(), POD.clone(), patch) else { return };
-    if unstructured::convert(place(), &mut patched).is_ok() {
-        canonical::settles(place(), patched);
+    if unstructured::convert(place(), &mut patched.value).is_ok() {
+        canonical::settles(place(), patched.value);
     }
 }

@@ -2,20 +2,20 @@
 
 use serde_json::{Map, Value};
 
-use super::refusal::{Refusal, object, parse};
+use super::refusal::{Fields, Refusal, object};
+use crate::api::document::Decoded;
 
 /// Applies a patch.
-pub(crate) fn apply(current: Value, patch: &[u8]) -> Result<Value, Refusal> {
-    if parse(patch) == Ok(Value::Null) {
+pub(crate) fn apply(current: Value, patch: &[u8]) -> Result<Decoded, Refusal> {
+    let Some(Fields { fields, repeated }) = object(patch).map_err(Refusal::undecodable)? else {
         return Err(Refusal::Malformed("Invalid JSON Patch".to_owned()));
-    }
-    let patch = object(patch).map_err(Refusal::undecodable)?;
+    };
     let mut patched = match current {
-        Value::Object(fields) => fields,
+        Value::Object(held) => held,
         _ => Map::new(),
     };
-    merge(&mut patched, patch);
-    Ok(Value::Object(patched))
+    merge(&mut patched, fields);
+    Ok(Decoded { value: Value::Object(patched), repeated })
 }
 
 /// Merges a patch into an object.

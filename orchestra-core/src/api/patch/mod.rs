@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use self::refusal::Refusal;
 pub(crate) use self::refusal::{go, mistaken};
+use super::document::Decoded;
 use super::schema::{Place, Type};
 use super::{PatchKind, Reason, Resource, Status};
 
@@ -72,8 +73,19 @@ impl PatchKind {
 /// - 422 when it can be read but not applied, as when a `test` fails or a path leads nowhere;
 /// - 500 when a strategic patch does not fit the object in some of the ways in which it may not. That is Kubernetes' code.
 pub fn apply(resource: &Resource, kind: PatchKind, current: Value, patch: &[u8]) -> Result<Value, Status> {
+    Ok(patched(resource, kind, current, patch)?.value)
+}
+
+/// [`apply`], and the keys that stand twice in the patch, of which the last counted. Of a JSON patch, whose keys are those of
+/// operations, there are none.
+pub(super) fn patched(
+    resource: &Resource,
+    kind: PatchKind,
+    current: Value,
+    patch: &[u8],
+) -> Result<Decoded, Status> {
     match kind {
-        PatchKind::Json => Ok(json::apply(current, patch)?),
+        PatchKind::Json => Ok(Decoded { value: json::apply(current, patch)?, repeated: Vec::new() }),
         PatchKind::Merge => Ok(merge::apply(current, patch)?),
         PatchKind::Strategic => {
             let place = spoken(resource, &current).ok_or_else(|| PatchKind::unsupported(resource))?;

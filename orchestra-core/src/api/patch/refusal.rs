@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::api::document::Decoded;
 use crate::api::syntax;
 
 /// Why a patch cannot be applied.
@@ -33,9 +34,18 @@ pub(super) fn parse(patch: &[u8]) -> Result<Value, String> {
 }
 
 /// A patch that is a map.
-pub(super) fn object(patch: &[u8]) -> Result<Map<String, Value>, String> {
-    match parse(patch)? {
-        Value::Object(fields) => Ok(fields),
+pub(super) struct Fields {
+    pub(super) fields: Map<String, Value>,
+    /// The paths of the keys that stand there twice.
+    pub(super) repeated: Vec<String>,
+}
+
+/// Reads a patch that is a map; `None` if it is null.
+pub(super) fn object(patch: &[u8]) -> Result<Option<Fields>, String> {
+    let Decoded { value, repeated } = syntax::read(patch)?;
+    match value {
+        Value::Null => Ok(None),
+        Value::Object(fields) => Ok(Some(Fields { fields, repeated })),
         other => Err(mistaken(&other, "map[string]interface {}")),
     }
 }

@@ -8,7 +8,8 @@
 use serde_json::{Map, Value};
 
 use super::list::{self, Element, Index};
-use super::refusal::{Refusal, go, object, parse};
+use super::refusal::{Fields, Refusal, go, object};
+use crate::api::document::Decoded;
 use crate::api::schema::{Field, Place};
 
 const PATCH: &str = "$patch";
@@ -19,14 +20,13 @@ const SET_ORDER: &str = "$setElementOrder";
 type Object = Map<String, Value>;
 
 /// Applies a patch to a document that begins at a place of the schema.
-pub(crate) fn apply(place: Place, current: Value, patch: &[u8]) -> Result<Value, Refusal> {
+pub(crate) fn apply(place: Place, current: Value, patch: &[u8]) -> Result<Decoded, Refusal> {
     let kind = ["apiVersion", "kind"].map(|field| (field, current.get(field).cloned()));
     let mut patched = current;
-    if parse(patch) == Ok(Value::Null) {
-        return Ok(patched);
-    }
     // Of these alone Kubernetes does not say that it was decoding the patch.
-    let patch = object(patch).map_err(Refusal::Malformed)?;
+    let Some(Fields { fields: patch, repeated }) = object(patch).map_err(Refusal::Malformed)? else {
+        return Ok(Decoded { value: patched, repeated: Vec::new() });
+    };
     merge(&mut patched, patch, &place)?;
     // Kubernetes puts the outcome into the struct that it took the object from, whatever kind the patch gave it.
     for (field, ours) in kind {
@@ -34,7 +34,7 @@ pub(crate) fn apply(place: Place, current: Value, patch: &[u8]) -> Result<Value,
             fields.insert(field.to_owned(), ours);
         }
     }
-    Ok(patched)
+    Ok(Decoded { value: patched, repeated })
 }
 
 /// Merges a patch into an object at a place of the schema.

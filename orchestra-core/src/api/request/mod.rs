@@ -31,6 +31,16 @@ pub enum Body {
 }
 
 impl Body {
+    /// The same for who may have to read it a second time: a value as the text that it is written as, which costs a fraction of
+    /// a copy.
+    pub(crate) fn to_read_again(&self) -> Self {
+        match self {
+            // A value can always be written.
+            Self::Value(value) => Self::Json(serde_json::to_vec(value).unwrap_or_default().into()),
+            text => text.clone(),
+        }
+    }
+
     /// What the media type of a request says that its body is; `None` for one that objects are not read from.
     pub fn of_content_type(content_type: &str, body: Bytes) -> Option<Self> {
         match content_type {

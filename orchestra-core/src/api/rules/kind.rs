@@ -129,6 +129,21 @@ pub trait KindRules: Send + Sync + 'static {
         Ok(())
     }
 
+    /// [`KindRules::validate`] and [`KindRules::validate_update`], for rules that can do both at one reading of the object.
+    ///
+    /// # Errors
+    /// When one of the objects has not the shape of the kind.
+    fn validate_change(
+        &self,
+        new: &Value,
+        old: &Value,
+        errors: &mut Errors,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        let warnings = self.validate(new, errors)?;
+        self.validate_update(new, old, errors)?;
+        Ok(warnings)
+    }
+
     /// Says what is wrong with a new status.
     ///
     /// # Errors
@@ -350,6 +365,19 @@ impl<R: Rules> KindRules for Typed<R> {
     ) -> Result<(), serde_json::Error> {
         R::validate_update(&typed(new)?, &typed(old)?, errors);
         Ok(())
+    }
+
+    fn validate_change(
+        &self,
+        new: &Value,
+        old: &Value,
+        errors: &mut Errors,
+    ) -> Result<Vec<String>, serde_json::Error> {
+        R::validate_json(new, errors);
+        let (new, old) = (typed::<R::Object>(new)?, typed::<R::Object>(old)?);
+        R::validate(&new, errors);
+        R::validate_update(&new, &old, errors);
+        Ok(R::warnings(&new))
     }
 
     fn validate_status(

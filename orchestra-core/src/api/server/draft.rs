@@ -264,13 +264,15 @@ impl Draft {
                     return self.refused(resource, name, errors);
                 }
                 let Some(old) = old else { return self.refused(resource, name, errors) };
-                let warnings = resource.rules.validate(&self.object, &mut errors).map_err(undecodable)?;
-                if resource.rules.warns_of_change(&self.object, old) {
+                let (rules, new) = (&resource.rules, &self.object);
+                let warnings = match part {
+                    None => rules.validate_change(new, old, &mut errors),
+                    // What a subresource such as `binding` edits is beyond what an update may change.
+                    Some(_) => rules.validate(new, &mut errors),
+                };
+                let warnings = warnings.map_err(undecodable)?;
+                if rules.warns_of_change(new, old) {
                     self.warnings.extend(warnings);
-                }
-                // What a subresource such as `binding` edits is beyond what an update may change.
-                if part.is_none() {
-                    resource.rules.validate_update(&self.object, old, &mut errors).map_err(undecodable)?;
                 }
             }
         }
@@ -311,10 +313,12 @@ fn check_metadata(
     old: Option<&Value>,
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
+    if old.is_some_and(|old| old["metadata"] == object["metadata"]) {
+        // They were found right when they were stored.
+        return Ok(());
+    }
     let meta = ObjectMeta::deserialize(&object["metadata"])?;
-    // Of metadata that stay as they are nothing can have been changed that may not.
-    let changed = old.filter(|old| old["metadata"] != object["metadata"]);
-    let before = changed.map(|old| ObjectMeta::deserialize(&old["metadata"])).transpose()?;
+    let before = old.map(|old| ObjectMeta::deserialize(&old["metadata"])).transpose()?;
     if old.is_some() {
         // Kubernetes checks a change of metadata for every kind, and most kinds do so again: each fault is said twice.
         meta_rules::validate(&meta, resource.scope, resource.name_rule, errors);

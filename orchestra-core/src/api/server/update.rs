@@ -27,21 +27,22 @@ impl Server {
         options: WriteOptions,
     ) -> Result<Response, Status> {
         let name = object_name(target)?;
-        let read = || {
-            let mut draft = Draft::read(kind, target, body.clone(), options.field_validation)?;
+        let again = body.to_read_again();
+        let read = |body| {
+            let mut draft = Draft::read(kind, target, body, options.field_validation)?;
             draft.settle_namespace(kind, target)?;
             draft.check_name(name.name())?;
             Ok::<_, Status>(draft)
         };
         // What is wrong with the body is said before what is wrong with the object.
-        let mut first = Some(read()?);
+        let mut first = Some(read(body)?);
         self.catch_up().await?;
         let creates = kind.created_by_update && part.is_none();
         if creates && kind.cache().get(&name).is_none() {
             self.permit(user, Verb::Create, target.clone(), None).await?;
         }
         let mut make = |current: Option<&Current>| {
-            let mut draft = first.take().map_or_else(read, Ok)?;
+            let mut draft = first.take().map_or_else(|| read(again.clone()), Ok)?;
             match current {
                 Some(current) => {
                     check_uid(kind, &current.entry, &mut draft)?;
@@ -117,7 +118,7 @@ fn patched(
     let mut object = if names_owners { current.shown() } else { current.shown_bare() };
     resource.present(&target.group, &target.version, &mut object);
     let spoken = patch::spoken(resource, &object).filter(|_| kind == PatchKind::Strategic);
-    let mut value = patch::apply(resource, kind, object, patch)?;
+    let Decoded { mut value, repeated } = patch::patched(resource, kind, object, patch)?;
     let unfit = spoken.and_then(|place| patch::unstructured::convert(place, &mut value).err());
     // Which of the patch's fields are to blame is not known: what was to become of the object is shown as a whole, or
     // of a strategic patch, which Kubernetes does not write as JSON again, the patch.
@@ -140,12 +141,6 @@ fn patched(
     if let Some(why) = unfit {
         return Err(refuse(&why));
     }
-    // Of a JSON patch the keys are those of operations, of which the last of two counts.
-    let repeated = match kind {
-        PatchKind::Merge | PatchKind::Strategic => serde_json::from_slice::<Decoded>(patch).ok(),
-        _ => None,
-    };
-    let repeated = repeated.map(|patch| patch.repeated).unwrap_or_default();
     if kind != PatchKind::Strategic {
         check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
     }

@@ -2,8 +2,8 @@ use async_trait::async_trait;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use serde_json::{Value, json};
 
-use crate::api::Status;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
+use crate::api::{Resource, Status};
 use crate::clock::SharedClock;
 
 /// The signer of clients of the API server, which makes no one a master.
@@ -76,6 +76,10 @@ fn no_master(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> 
 
 #[async_trait]
 impl Admission for CertificateRequests {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<CertificateSigningRequest>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         if !attributes.resource.id.is::<CertificateSigningRequest>() {
             return Ok(Vec::new());

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Reason, Status};
+use crate::api::{Caches, Reason, Resource, Status};
 use crate::clock::SharedClock;
 use crate::meta::GroupResource;
 use crate::selector::{Labels, Selector};
@@ -177,6 +177,10 @@ fn taken(mut budget: Value, pod: &str, now: Timestamp) -> Value {
 
 #[async_trait]
 impl Admission for DisruptionBudgets {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Pod>()
+    }
+
     async fn check(
         &self,
         attributes: &Attributes<'_>,

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Reason, Status};
+use crate::api::{Reason, Resource, Status};
 use crate::clock::SharedClock;
 use crate::store::Txn;
 
@@ -64,13 +64,17 @@ impl Taken {
         let of_source = self.by_source.get(source).copied().unwrap_or_default();
         let of_source = OF_ONE.one_more(of_source, now);
         let of_source = of_source.ok_or_else(|| format!("type SourceAndObject for key {source}"))?;
-        let of_all = OF_ALL.one_more(self.by_all, now);
-        self.by_all = of_all.ok_or_else(|| "type Server for key ".to_owned())?;
+        self.by_all = self.room_for_all(now)?;
         if self.by_source.len() >= SOURCES && !self.by_source.contains_key(source) {
             self.forget_quietest();
         }
         self.by_source.insert(source.to_owned(), of_source);
         Ok(())
+    }
+
+    /// Up to when the room of all is taken after one more.
+    fn room_for_all(&self, now: Duration) -> Result<Duration, String> {
+        OF_ALL.one_more(self.by_all, now).ok_or_else(|| "type Server for key ".to_owned())
     }
 
     fn forget_quietest(&mut self) {
@@ -89,8 +93,21 @@ fn source(event: &Value) -> String {
     format!("{}/{}", component.unwrap_or_default(), instance.unwrap_or_default())
 }
 
+fn refused(what: String) -> Status {
+    Status::new(Reason::TooManyRequests, format!("limit reached on {what}"))
+}
+
 #[async_trait]
 impl Admission for EventRateLimit {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Event>()
+    }
+
+    fn has_room(&self, _kind: &Resource) -> Result<(), Status> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.room_for_all(self.clock.elapsed()).map(drop).map_err(refused)
+    }
+
     async fn check(
         &self,
         attributes: &Attributes<'_>,
@@ -101,7 +118,7 @@ impl Admission for EventRateLimit {
         if let Some(object) = new.filter(|_| is_new && attributes.resource.id.is::<Event>()) {
             let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
             let taken = taken.take(&source(object), self.clock.elapsed());
-            taken.map_err(|what| Status::new(Reason::TooManyRequests, format!("limit reached on {what}")))?;
+            taken.map_err(refused)?;
         }
         Ok(Vec::new())
     }
@@ -112,6 +129,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::{Body, Operation, Target, WriteOptions};
+    use crate::testing::TestServer;
 
     #[test]
     fn events_are_bounded_of_one_source_and_in_all() {
@@ -128,6 +147,32 @@ mod tests {
         };
         assert_eq!(let_in(1), 5_000 + 3_600 - 1);
         assert!((27_900..28_100).contains(&let_in(100)), "{}", let_in(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_too_many_for_all_is_refused_before_it_is_read() {
+        let server = TestServer::start().await;
+        let (client, events) = (server.client(), Target::of::<Event>(Some("default")));
+        let create = |body: String| Operation::Create {
+            body: Body::Json(body.into()),
+            options: WriteOptions::default(),
+        };
+        for number in 0.. {
+            let event = json!({
+                "metadata": {"name": format!("e{number}")}, "involvedObject": {"namespace": "default"},
+                "reportingComponent": format!("c{}", number % 100),
+            });
+            match client.call(events.clone(), create(event.to_string())).await {
+                Ok(_) => {}
+                Err(status) => {
+                    assert_eq!(status.message(), "limit reached on type Server for key ");
+                    assert!((10_000..10_010).contains(&number), "{number}");
+                    break;
+                }
+            }
+        }
+        let refused = client.call(events.clone(), create("no JSON".to_owned())).await.unwrap_err();
+        assert_eq!(refused.code(), 429);
     }
 
     #[test]

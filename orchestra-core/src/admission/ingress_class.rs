@@ -5,7 +5,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::watch::Query;
 
 /// The annotation by which a class is that of the ingresses that name none.
@@ -39,6 +39,10 @@ impl DefaultIngressClass {
 
 #[async_trait]
 impl Admission for DefaultIngressClass {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Ingress>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let created = attributes.verb == WriteVerb::Create && attributes.subresource.is_none();
         if !created || !attributes.resource.id.is::<Ingress>() {

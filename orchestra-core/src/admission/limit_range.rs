@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::amounts::{Amounts, Asked, PodAmounts, Side};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::quantity::Quantity;
 use crate::store::Txn;
 use crate::watch::Query;
@@ -62,6 +62,10 @@ impl LimitRanges {
 
 #[async_trait]
 impl Admission for LimitRanges {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Pod>() || kind.id.is::<PersistentVolumeClaim>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let is_new_pod = attributes.resource.id.is::<Pod>()
             && attributes.verb == WriteVerb::Create

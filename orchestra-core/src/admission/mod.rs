@@ -110,3 +110,88 @@ pub fn standard(
         Arc::new(Quotas::new(caches)),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::admission::{Asked, Attributes, WriteVerb};
+    use crate::api::{User, Verb, WriteOptions};
+    use crate::clock::TokioClock;
+    use crate::meta::ObjectName;
+    use crate::store::Txn;
+    use crate::testing::TestServer;
+
+    /// An object that has something of whatever any admission looks at.
+    fn object(namespaced: bool) -> Value {
+        let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i",
+            "securityContext": {"privileged": true}}]}});
+        let mut spec = template["spec"].clone();
+        spec["template"] = template;
+        spec["selector"] = json!({"matchLabels": {"a": "b"}});
+        spec["signerName"] = "kubernetes.io/kube-apiserver-client".into();
+        let mut object = json!({"metadata": {"name": "o", "uid": "u", "labels": {"a": "b"}}, "spec": spec,
+            "globalDefault": true, "reason": "r"});
+        if namespaced {
+            object["metadata"]["namespace"] = "default".into();
+        }
+        object
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_admission_does_not_concern_it_leaves_alone() {
+        let server = TestServer::start().await;
+        let (caches, clock) = (server.server().caches(), TokioClock::simulated(1));
+        let authorizer = server.server().authorizer();
+        let webhooks = Webhooks::new(None, caches, &clock);
+        let all = standard(caches, &clock, ServiceRanges::default(), true, (authorizer, &webhooks));
+        let user = User::named("someone");
+        let options = WriteOptions::default();
+        let (mut left, mut asked) = (0, 0);
+        for resource in server.server().kinds().iter() {
+            let name = ObjectName::new(resource.is_namespaced().then_some("default"), "o");
+            for admission in &all {
+                if admission.concerns(resource) {
+                    asked += 1;
+                    continue;
+                }
+                for verb in [WriteVerb::Create, WriteVerb::Update, WriteVerb::Delete] {
+                    for subresource in [None, Some("status"), Some("eviction"), Some("resize")] {
+                        let old = object(resource.is_namespaced());
+                        let attributes = Attributes {
+                            user: &user,
+                            resource,
+                            name: &name,
+                            subresource,
+                            verb,
+                            old: (verb != WriteVerb::Create).then_some(&old),
+                            revision: None,
+                            dry_run: false,
+                            again: false,
+                            spoken: (&resource.id.group, &resource.version),
+                            options: Asked::Write(Verb::Update, &options),
+                            body: None,
+                            scale: None,
+                        };
+                        let (mut new, mut txn) = (old.clone(), Txn::new());
+                        let said = [
+                            admission.mutate(&attributes, &mut new).await,
+                            admission.validate(&attributes, Some(&new)).await,
+                            admission.check(&attributes, Some(&new), &mut txn).await,
+                            admission.check(&attributes, None, &mut txn).await,
+                        ];
+                        let silent = said.iter().all(|said| said.as_ref().is_ok_and(Vec::is_empty));
+                        assert!(
+                            silent && new == old && txn.writes.is_empty() && txn.guards.is_empty(),
+                            "{admission:?} {} {verb:?}",
+                            resource.id
+                        );
+                        left += 1;
+                    }
+                }
+            }
+        }
+        assert!(left > asked && asked > 0, "{left} {asked}");
+    }
+}

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::meta::{Object, ObjectName};
 use crate::watch::{Cache, Query};
 
@@ -152,6 +152,10 @@ fn tolerate_failing_nodes(spec: &mut Value) {
 
 #[async_trait]
 impl Admission for PodDefaults {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Pod>() || kind.id.is::<PriorityClass>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let (id, verb) = (&attributes.resource.id, attributes.verb);
         if id.is::<PriorityClass>() {

@@ -8,7 +8,7 @@ use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::meta::ObjectName;
 
 /// Gives a pod what its RuntimeClass says of it: what its runtime takes beside it, and the nodes that have the runtime.
@@ -135,6 +135,10 @@ fn covers(one: &Toleration, other: &Toleration) -> bool {
 
 #[async_trait]
 impl Admission for RuntimeClasses {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Pod>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let created = attributes.verb == WriteVerb::Create && attributes.subresource.is_none();
         if !created || !attributes.resource.id.is::<Pod>() {

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::meta::{GroupResource, ObjectName};
 use crate::selector::{Labels, Overlap, Selector};
 use crate::store::Txn;
@@ -126,6 +126,10 @@ impl SelectorWarnings {
 
 #[async_trait]
 impl Admission for SelectorWarnings {
+    fn concerns(&self, kind: &Resource) -> bool {
+        self.controllers.contains(&kind.id)
+    }
+
     async fn check(
         &self,
         attributes: &Attributes<'_>,

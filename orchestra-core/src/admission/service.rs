@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::service_ranges::{ServiceRanges, V4, V6, family_of};
 use crate::api::admission::{Admission, Attributes};
 use crate::api::field::{Errors, Path};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::clock::SharedClock;
 use crate::meta::ObjectName;
 use crate::objects::service::validate_cluster_ips;
@@ -333,6 +333,10 @@ fn record(name: &ObjectName, before: &BTreeSet<Key>, after: &BTreeSet<Key>, txn:
 
 #[async_trait]
 impl Admission for ServiceAllocation {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Service>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         if attributes.resource.id.is::<Service>() && attributes.subresource.is_none() {
             self.allocate(attributes, object)?;

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::clock::{SharedClock, random_suffix};
 use crate::meta::ObjectName;
 
@@ -206,6 +206,10 @@ fn token_volume(name: &str) -> Value {
 
 #[async_trait]
 impl Admission for ServiceAccounts {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Pod>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let id = &attributes.resource.id;
         let of_pods = id.is::<Pod>() && attributes.subresource.is_none();

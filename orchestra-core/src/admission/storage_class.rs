@@ -4,7 +4,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::objects::{CLASS_ANNOTATION, is_default_class};
 use crate::watch::Query;
 
@@ -35,6 +35,10 @@ impl DefaultStorageClass {
 
 #[async_trait]
 impl Admission for DefaultStorageClass {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<PersistentVolumeClaim>()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         if !attributes.resource.id.is::<PersistentVolumeClaim>() || attributes.verb != WriteVerb::Create {
             return Ok(Vec::new());

@@ -3,8 +3,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use serde_json::Value;
 
-use crate::api::Status;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
+use crate::api::{Resource, Status};
 use crate::meta::GroupResource;
 
 /// Keeps a claim that pods use.
@@ -30,6 +30,10 @@ fn finalizer_of(kind: &GroupResource) -> Option<&'static str> {
 
 #[async_trait]
 impl Admission for StorageProtection {
+    fn concerns(&self, kind: &Resource) -> bool {
+        finalizer_of(&kind.id).is_some()
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         if attributes.verb != WriteVerb::Create || attributes.subresource.is_some() {
             return Ok(Vec::new());

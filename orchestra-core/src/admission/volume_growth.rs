@@ -4,7 +4,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::Value;
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::meta::ObjectName;
 use crate::objects::CLASS_ANNOTATION;
 use crate::quantity::Quantity;
@@ -42,6 +42,10 @@ fn asked(claim: &Value) -> Quantity {
 
 #[async_trait]
 impl Admission for VolumeGrowth {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<PersistentVolumeClaim>()
+    }
+
     async fn validate(
         &self,
         attributes: &Attributes<'_>,

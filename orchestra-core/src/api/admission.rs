@@ -147,6 +147,22 @@ fn deleted(options: &DeleteOptions) -> Map<String, Value> {
 /// When the transaction fails because of a key that an admission put into it, the write is made again from the start.
 #[async_trait]
 pub trait Admission: Send + Sync + fmt::Debug + 'static {
+    /// Whether it may have anything to say of objects of a kind as things are: it is asked for each write, and one that has not
+    /// does not see that. Most are about a kind or two, and most writes of none of these. What subresources are created with
+    /// and connections come to all.
+    fn concerns(&self, _kind: &Resource) -> bool {
+        true
+    }
+
+    /// Whether there is room for one more object of a kind that it concerns, whatever is said of it. Asked before what is sent is
+    /// read, so that to refuse a flood costs next to nothing; it takes no room yet, and is not asked of a dry run.
+    ///
+    /// # Errors
+    /// What the caller is told when there is none.
+    fn has_room(&self, _kind: &Resource) -> Result<(), Status> {
+        Ok(())
+    }
+
     /// Changes an object that is created or updated, before it is validated, and answers what its author should know. What has
     /// been changed already must stay as it is when it comes here [again](Attributes::again).
     /// A deletion changes nothing that is the admission's to change, and does not come here.
@@ -193,7 +209,7 @@ pub trait Admission: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Whether it stands for others, who may change anything of any object: when such a one has changed an object, all are
-    /// asked again, once, and those before it see what it did. Asked before each write.
+    /// asked again, once, and those before it see what it did.
     fn is_foreign(&self) -> bool {
         false
     }

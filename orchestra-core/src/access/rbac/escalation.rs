@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{RoleView, permissions_of};
 use crate::api::access::{AccessRequest, Authorizer, MASTERS, Permissions, is_in, quoted};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Status, Target};
+use crate::api::{Caches, Resource, Status, Target};
 use crate::meta::{GroupResource, Object as _, ObjectName};
 
 const GROUP: &str = ClusterRole::GROUP;
@@ -98,9 +98,13 @@ impl NoEscalation {
 
 #[async_trait]
 impl Admission for NoEscalation {
+    fn concerns(&self, kind: &Resource) -> bool {
+        &*kind.id.group == GROUP
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {
         let id = &attributes.resource.id;
-        if &*id.group != GROUP || is_in(attributes.user, MASTERS) {
+        if is_in(attributes.user, MASTERS) {
             return Ok(Vec::new());
         }
         if attributes.old.is_some_and(|old| only_collected(object, old)) {

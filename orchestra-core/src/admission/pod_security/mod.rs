@@ -22,8 +22,8 @@ use self::finding::Finding;
 use self::policy::{Level, Policy, Standard, WrongLabel};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
-use crate::api::{Caches, Status};
-use crate::meta::ObjectName;
+use crate::api::{Caches, Resource, Status};
+use crate::meta::{GroupResource, ObjectName};
 use crate::store::Txn;
 use crate::watch::Query;
 
@@ -156,8 +156,18 @@ impl PodSecurity {
     }
 }
 
+/// Where objects of a kind have the template of their pods, if they have one.
+fn template_of(kind: &GroupResource) -> Option<&'static str> {
+    let of = TEMPLATES.iter().find(|(group, plural, _)| (*group, *plural) == (&*kind.group, &*kind.resource));
+    of.map(|(_, _, at)| *at)
+}
+
 #[async_trait]
 impl Admission for PodSecurity {
+    fn concerns(&self, kind: &Resource) -> bool {
+        kind.id.is::<Namespace>() || kind.id.is::<Pod>() || template_of(&kind.id).is_some()
+    }
+
     async fn check(
         &self,
         attributes: &Attributes<'_>,
@@ -175,14 +185,12 @@ impl Admission for PodSecurity {
             };
         }
         let is_pod = id.is::<Pod>();
-        let template =
-            TEMPLATES.iter().find(|(group, plural, _)| (*group, *plural) == (&*id.group, &*id.resource));
+        let template = template_of(id);
         let ignored = match attributes.subresource {
             Some(part) => !is_pod || IGNORED.contains(&part),
             None => false,
         };
-        let (at, Some(namespace)) = (template.map_or("", |(_, _, at)| at), attributes.name.namespace())
-        else {
+        let (at, Some(namespace)) = (template.unwrap_or_default(), attributes.name.namespace()) else {
             return Ok(Vec::new());
         };
         if ignored || (!is_pod && template.is_none()) {

@@ -12,7 +12,7 @@ use super::invocation::{self, Invocation, Misconfigured};
 use super::patch;
 use super::validating::ENDLESS;
 use crate::api::admission::{Admission, Attributes};
-use crate::api::{Authorizer, Caches, Status};
+use crate::api::{Authorizer, Caches, Resource, Status};
 use crate::expression::Budget;
 
 /// Changes what is written as MutatingAdmissionPolicies say.
@@ -156,8 +156,12 @@ impl MutatingPolicies {
 
 #[async_trait]
 impl Admission for MutatingPolicies {
-    fn is_foreign(&self) -> bool {
+    fn concerns(&self, _kind: &Resource) -> bool {
         !self.bindings.all(Binding::mutating).is_empty()
+    }
+
+    fn is_foreign(&self) -> bool {
+        true
     }
 
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {

@@ -15,7 +15,7 @@ use super::super::review::{
 use super::definition::{Action, Binding, Policy, Validation, Validations};
 use super::invocation::{self, Invocation};
 use crate::api::admission::{Admission, Attributes};
-use crate::api::{Authorizer, Caches, Reason, Status};
+use crate::api::{Authorizer, Caches, Reason, Resource, Status};
 use crate::expression::Budget;
 
 /// The most bytes that a message which an expression makes may have, as in Kubernetes.
@@ -120,6 +120,10 @@ impl ValidatingPolicies {
 
 #[async_trait]
 impl Admission for ValidatingPolicies {
+    fn concerns(&self, _kind: &Resource) -> bool {
+        !self.bindings.all(Binding::validating).is_empty()
+    }
+
     async fn validate(
         &self,
         attributes: &Attributes<'_>,

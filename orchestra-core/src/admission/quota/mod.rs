@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::amounts::Amounts;
 use crate::api::admission::{Admission, Attributes, WriteVerb};
 use crate::api::server::Open;
-use crate::api::{Caches, Status};
+use crate::api::{Caches, Resource, Status};
 use crate::meta::GroupResource;
 use crate::quantity::Quantity;
 use crate::store::{Expect, Txn};
@@ -76,6 +76,10 @@ impl Quotas {
 
 #[async_trait]
 impl Admission for Quotas {
+    fn concerns(&self, _kind: &Resource) -> bool {
+        self.open().is_some_and(|open| !open.cache().is_empty())
+    }
+
     async fn check(
         &self,
         attributes: &Attributes<'_>,

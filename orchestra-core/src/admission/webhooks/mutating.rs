@@ -12,7 +12,7 @@ use super::call::{Asker, Turn};
 use super::hook::{Hook, Key};
 use super::review::{patched, refusal, unanswered};
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Authorizer, Caches, Status};
+use crate::api::{Authorizer, Caches, Resource, Status};
 use crate::clock::SharedClock;
 use crate::webhook::Webhooks;
 
@@ -168,8 +168,12 @@ impl MutatingWebhooks {
 
 #[async_trait]
 impl Admission for MutatingWebhooks {
-    fn is_foreign(&self) -> bool {
+    fn concerns(&self, _kind: &Resource) -> bool {
         !self.hooks.all(Hook::mutating).is_empty()
+    }
+
+    fn is_foreign(&self) -> bool {
+        true
     }
 
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<Vec<String>, Status> {

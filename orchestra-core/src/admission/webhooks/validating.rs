@@ -10,7 +10,7 @@ use super::call::{Asker, Turn};
 use super::hook::Hook;
 use super::review::refusal;
 use crate::api::admission::{Admission, Attributes};
-use crate::api::{Authorizer, Caches, Status};
+use crate::api::{Authorizer, Caches, Resource, Status};
 use crate::clock::SharedClock;
 use crate::webhook::Webhooks;
 
@@ -84,6 +84,10 @@ impl ValidatingWebhooks {
 
 #[async_trait]
 impl Admission for ValidatingWebhooks {
+    fn concerns(&self, _kind: &Resource) -> bool {
+        !self.hooks.all(Hook::validating).is_empty()
+    }
+
     async fn validate(
         &self,
         attributes: &Attributes<'_>,

@@ -19,13 +19,19 @@ impl Server {
         if target.name.is_some() {
             return Err(Status::method_not_allowed());
         }
+        if !options.dry_run {
+            for admission in self.admission.iter().filter(|admission| admission.concerns(kind)) {
+                admission.has_room(kind)?;
+            }
+        }
         let write = Write::new(user, kind, target, Verb::Create, &options);
-        let read = || {
-            let mut draft = Draft::read(kind, target, body.clone(), options.field_validation)?;
+        let again = body.to_read_again();
+        let read = |body| {
+            let mut draft = Draft::read(kind, target, body, options.field_validation)?;
             draft.settle_namespace(kind, target)?;
             Ok::<_, Status>(draft)
         };
-        let mut draft = read()?;
+        let mut draft = read(body)?;
         for attempt in 1..=ATTEMPTS {
             let generates = !draft.is_named();
             match self.attempt(write, None, Next::Put(draft)).await {
@@ -35,11 +41,11 @@ impl Server {
                     return Err(Status::already_exists(&kind.id, name.name()));
                 }
                 // Another name is free.
-                Err(Failed::Taken(_)) => draft = read()?,
+                Err(Failed::Taken(_)) => draft = read(again.clone())?,
                 // What an admission gives or counts has changed: it is to be seen as it is now.
                 Err(Failed::Changed) => {
                     self.catch_up().await?;
-                    draft = read()?;
+                    draft = read(again.clone())?;
                 }
             }
         }

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use smallvec::SmallVec;
 
 use super::Server;
 use super::caches::Open;
@@ -24,7 +25,7 @@ use super::draft::Draft;
 use super::meta::metadata;
 use super::owners;
 use super::prepare::{self, Birth};
-use crate::api::admission::{Asked, Attributes, WriteVerb};
+use crate::api::admission::{Admission, Asked as Options, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::Owners;
 use crate::api::request::{DeleteOptions, Reply, Response};
@@ -45,6 +46,9 @@ pub(super) enum Next<'n> {
     /// Its end, now or after a while.
     Delete(&'n DeleteOptions),
 }
+
+/// The admissions that a write concerns.
+type Asked<'a> = SmallVec<[&'a Arc<dyn Admission>; 8]>;
 
 /// What a verb makes of the object as it is, or of none. Called anew for each attempt.
 pub(super) type Make<'m, 'n> = &'m mut (dyn FnMut(Option<&Current>) -> Result<Next<'n>, Status> + Send);
@@ -132,6 +136,7 @@ impl Server {
         let kind = write.kind;
         let (old, entry) = (current.map(|current| &current.object), current.map(|current| &current.entry));
         let name = draft.name();
+        let asked: Asked<'_> = self.admission.iter().filter(|admission| admission.concerns(kind)).collect();
         let mut attributes = Attributes {
             user: write.user,
             resource: kind,
@@ -143,24 +148,24 @@ impl Server {
             dry_run: write.options.dry_run,
             again: false,
             spoken: (&write.target.group, &write.target.version),
-            options: deletion.map_or(Asked::Write(write.verb, write.options), Asked::Delete),
+            options: deletion.map_or(Options::Write(write.verb, write.options), Options::Delete),
             body: write.part.and_then(|part| part.body.as_ref()),
             scale: write.scale,
         };
         if verb != WriteVerb::Delete {
-            self.mutate(&mut attributes, &mut draft).await?;
+            mutate(&asked, &mut attributes, &mut draft).await?;
             draft.validate(kind, &name, old, write.part)?;
             if let Some(old) = old {
                 prepare::count_generation(kind, write.part, &mut draft.object, old);
             }
         }
-        let asked = (verb != WriteVerb::Delete).then_some(&draft.object);
-        for admission in &self.admission {
-            draft.warnings.extend(admission.validate(&attributes, asked).await?);
+        let wanted = (verb != WriteVerb::Delete).then_some(&draft.object);
+        for admission in &asked {
+            draft.warnings.extend(admission.validate(&attributes, wanted).await?);
         }
         let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
         let mut txn = Txn::new();
-        self.check(&attributes, ends, &mut draft, &mut txn).await?;
+        check(&asked, &attributes, ends, &mut draft, &mut txn).await?;
         let (owners, changed) = owners::settle(owners, current);
         let same = !ends && !changed && txn.writes.is_empty() && old == Some(&draft.object);
         if let (Some(entry), true) = (entry, same) {
@@ -223,52 +228,6 @@ impl Server {
             }
             (Next::Delete(_), None) => Ok(None),
         }
-    }
-
-    /// Lets every admission change the object. When somebody from outside has, all are asked again, once: those from outside
-    /// if the object has changed since they saw it.
-    async fn mutate(&self, attributes: &mut Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
-        if !self.admission.iter().any(|admission| admission.is_foreign()) {
-            for admission in &self.admission {
-                draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
-            }
-            return Ok(());
-        }
-        let mut left = Vec::new();
-        let mut changed = false;
-        for admission in &self.admission {
-            let before = admission.is_foreign().then(|| draft.object.clone());
-            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
-            changed |= before.as_ref().is_some_and(|before| *before != draft.object);
-            left.push(before.is_some().then(|| draft.object.clone()));
-        }
-        if !changed {
-            return Ok(());
-        }
-        attributes.again = true;
-        for (admission, left) in self.admission.iter().zip(left) {
-            if left.is_none_or(|left| left != draft.object) {
-                draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
-            }
-        }
-        attributes.again = false;
-        Ok(())
-    }
-
-    /// Shows every admission what will be stored, or that the object ends.
-    async fn check(
-        &self,
-        attributes: &Attributes<'_>,
-        ends: bool,
-        draft: &mut Draft,
-        txn: &mut Txn,
-    ) -> Result<(), Status> {
-        for admission in &self.admission {
-            let new = (!ends).then_some(&draft.object);
-            draft.warnings.extend(admission.check(attributes, new, txn).await?);
-        }
-        debug_assert!(attributes.resource.durability == Durability::Durable || txn.writes.is_empty());
-        Ok(())
     }
 
     /// Stores a new state of an object, and answers it with its revision.
@@ -334,6 +293,52 @@ impl Server {
             error => Failed::Status(error.into()),
         })
     }
+}
+
+/// Lets every admission change the object. When somebody from outside has, all are asked again, once: those from outside
+/// if the object has changed since they saw it.
+async fn mutate(asked: &Asked<'_>, attributes: &mut Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
+    if !asked.iter().any(|admission| admission.is_foreign()) {
+        for admission in asked {
+            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+        }
+        return Ok(());
+    }
+    let mut left = Vec::new();
+    let mut changed = false;
+    for admission in asked {
+        let before = admission.is_foreign().then(|| draft.object.clone());
+        draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+        changed |= before.as_ref().is_some_and(|before| *before != draft.object);
+        left.push(before.is_some().then(|| draft.object.clone()));
+    }
+    if !changed {
+        return Ok(());
+    }
+    attributes.again = true;
+    for (admission, left) in asked.iter().zip(left) {
+        if left.is_none_or(|left| left != draft.object) {
+            draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
+        }
+    }
+    attributes.again = false;
+    Ok(())
+}
+
+/// Shows every admission what will be stored, or that the object ends.
+async fn check(
+    asked: &Asked<'_>,
+    attributes: &Attributes<'_>,
+    ends: bool,
+    draft: &mut Draft,
+    txn: &mut Txn,
+) -> Result<(), Status> {
+    for admission in asked {
+        let new = (!ends).then_some(&draft.object);
+        draft.warnings.extend(admission.check(attributes, new, txn).await?);
+    }
+    debug_assert!(attributes.resource.durability == Durability::Durable || txn.writes.is_empty());
+    Ok(())
 }
 
 impl WriteVerb {

@@ -3,20 +3,23 @@
 
 mod plan;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
+use futures::future::BoxFuture;
 use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 
 use self::plan::Next;
 use super::Host;
-use crate::api::Status;
+use crate::api::{Service, Status};
 use crate::control::{Action, Context, Error, predicate, write};
 use crate::meta::ObjectName;
 use crate::watch::Query;
 
 /// Stands for all of them.
 const ALL: &str = "";
-/// How often the table of kinds is looked at: nobody says when it changes.
+/// How often the table of kinds is looked at where nobody says when it changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Runs the controller.
@@ -25,17 +28,31 @@ pub(super) async fn run(host: Host) -> Result<(), Status> {
         .controller::<APIService>()
         .named("autoregister-controller")
         .when(|_: &crate::watch::Event| false)
-        .named_by(futures::stream::iter([ObjectName::cluster(ALL)]))
+        .named_by(changes(Arc::clone(host.client.service())))
         .watches::<APIService, _, _>(|_| [ObjectName::cluster(ALL)])
         .when(predicate::deleted);
     host.run(controller, look).await
+}
+
+/// Names all of them at first, and whenever the table of kinds has changed.
+fn changes(service: Arc<dyn Service>) -> impl Stream<Item = ObjectName> {
+    let first: BoxFuture<'static, ()> = Box::pin(std::future::ready(()));
+    futures::stream::unfold(Some(first), move |change| {
+        let service = Arc::clone(&service);
+        async move {
+            change?.await;
+            // Waited for from now on: what changes while they are looked at leads to another look.
+            Some((ObjectName::cluster(ALL), service.kinds_changed()))
+        }
+    })
 }
 
 async fn look(context: Context) -> Result<Action, Error> {
     if context.name().name() != ALL {
         return Ok(Action::Done);
     }
-    let served = context.client().service().group_versions().await?;
+    let service = context.client().service();
+    let served = service.group_versions().await?;
     let held = context.cache::<APIService>().await?.list(&Query::all());
     for next in plan::next(&served, &held) {
         match next {
@@ -49,5 +66,8 @@ async fn look(context: Context) -> Result<Action, Error> {
             }
         }
     }
-    Ok(Action::Again(LOOK_AGAIN))
+    Ok(match service.kinds_changed() {
+        Some(_) => Action::Done,
+        None => Action::Again(LOOK_AGAIN),
+    })
 }

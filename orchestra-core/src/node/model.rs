@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container as Wanted, ContainerStatus, Pod, PodSpec, ResourceRequirements, ResourceStatus,
 };
+use litemap::LiteMap;
 
 use super::backoff::BackOff;
 use crate::runtime::{Container, ContainerId, Sandbox, SandboxId, SandboxState};
@@ -275,8 +276,8 @@ pub struct Unresized {
 /// What the node has set aside for a pod, as the pod asked for it when there was room.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Allotted {
-    /// Of its containers, by name.
-    pub containers: BTreeMap<String, ResourceRequirements>,
+    /// Of its containers, by name. Each pod has this, most have one container, and the first entry of a tree takes a kilobyte.
+    pub containers: LiteMap<String, ResourceRequirements>,
     /// Of the pod as a whole.
     pub whole: Option<ResourceRequirements>,
 }
@@ -334,8 +335,8 @@ pub struct Memory {
     pub probed: BTreeMap<ContainerId, Probed>,
     /// What the node has set aside for it: it may ask for more by now.
     pub allotted: Option<Allotted>,
-    /// What containers were given of processors and memory.
-    pub given: BTreeMap<ContainerId, ResourceRequirements>,
+    /// What containers were given of processors and memory: a list, for the same reason.
+    pub given: LiteMap<ContainerId, ResourceRequirements>,
     /// Running containers that could not be given what their pod asks for by now.
     pub unresized: BTreeMap<ContainerId, Unresized>,
     /// What the pod was given as a whole, in which sandbox.

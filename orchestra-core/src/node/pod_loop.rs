@@ -28,7 +28,7 @@ use super::{
 use crate::runtime::RuntimeError;
 use crate::scheduler::Resources;
 use crate::supervise::Backoff;
-use crate::watch::Entry;
+use crate::watch::{Entry, EntryError};
 
 /// How long steps may take before the pod's status is reported as it was before them.
 const REPORT_AFTER: Duration = Duration::from_millis(100);
@@ -45,6 +45,8 @@ pub(super) struct PodLoop {
     ctx: Arc<Context>,
     mailbox: Arc<Mailbox>,
     entry: Arc<Entry>,
+    /// What the pod was read as, and of which entry: kept from one round to the next, and not while nothing happens.
+    read: Option<(Arc<Entry>, Arc<Pod>)>,
     memory: Memory,
     probes: Probes,
     failures: u32,
@@ -60,15 +62,17 @@ enum Next {
 }
 
 impl PodLoop {
-    /// The loop of the pod that a mailbox is for. It needs nothing that a loop before it knew.
-    pub(super) fn new(ctx: Arc<Context>, mailbox: Arc<Mailbox>) -> Self {
+    /// The loop of the pod that a mailbox is for. It needs nothing that a loop before it knew. It is on the heap, as a future
+    /// would hold what it is begun with beside what it works on.
+    pub(super) fn new(ctx: Arc<Context>, mailbox: Arc<Mailbox>) -> Box<Self> {
         let Mail { entry, gone, .. } = mailbox.take();
         let memory = Memory { first_seen: Some(ctx.now()), gone, ..Memory::default() };
-        Self { ctx, probes: Probes::new(mailbox.clone()), mailbox, entry, memory, failures: 0 }
+        let probes = Probes::new(mailbox.clone());
+        Box::new(Self { ctx, probes, mailbox, entry, read: None, memory, failures: 0 })
     }
 
     /// Runs until nothing of the pod is left.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self: Box<Self>) {
         let _following = self.follow_sources();
         loop {
             let mail = self.mailbox.take();
@@ -84,7 +88,11 @@ impl PodLoop {
                 self.memory.sources_changed(self.ctx.now());
             }
             // The round's future is large and the pod is mostly idle: it lives on the heap, and only while it runs.
-            match Box::pin(self.round()).await {
+            let next = Box::pin(self.round()).await;
+            if matches!(next, Next::Wait(_)) {
+                self.read = None;
+            }
+            match next {
                 Next::Now => {}
                 Next::Wait(None) => self.mailbox.filled().await,
                 Next::Wait(Some(at)) => {
@@ -98,17 +106,28 @@ impl PodLoop {
 
     /// Has the loop told when something changes that the pod refers to, for as long as the answer is kept. What that is
     /// does not change while a pod lives.
-    fn follow_sources(&self) -> Option<Following> {
-        let pod = self.entry.decode_bare::<Pod>().ok()?;
+    fn follow_sources(&mut self) -> Option<Following> {
+        let pod = self.pod().ok()?;
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let needs = Needs::of_pod(pod.spec.as_ref()?);
         (!self.memory.gone && !needs.is_empty())
             .then(|| self.ctx.followed.follow(&self.ctx.client, namespace, &needs, &self.mailbox))
     }
 
+    fn pod(&mut self) -> Result<Arc<Pod>, EntryError> {
+        if let Some((of, pod)) = &self.read
+            && Arc::ptr_eq(of, &self.entry)
+        {
+            return Ok(Arc::clone(pod));
+        }
+        let pod: Arc<Pod> = Arc::new(self.entry.decode_bare()?);
+        self.read = Some((Arc::clone(&self.entry), Arc::clone(&pod)));
+        Ok(pod)
+    }
+
     async fn round(&mut self) -> Next {
-        let pod: Arc<Pod> = match self.entry.decode_bare::<Pod>() {
-            Ok(pod) => Arc::new(pod),
+        let pod = match self.pod() {
+            Ok(pod) => pod,
             Err(error) => {
                 tracing::error!(pod = %self.entry.name(), %error, "cannot read the pod");
                 return Next::Wait(None);

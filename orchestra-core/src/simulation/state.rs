@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use imbl::OrdMap;
 use rustc_hash::FxBuildHasher;
 
-use super::machine::Running;
+use super::machine::{Machine, Running};
+use super::world::World;
 use crate::api::{Caches, Kinds, entry_of};
 use crate::meta::{GroupResource, Object, ObjectName, Revision};
 use crate::store::{Batch, Change, Record};
@@ -20,8 +21,16 @@ pub struct State {
     objects: HashMap<GroupResource, OrdMap<ObjectName, Arc<Entry>>, FxBuildHasher>,
     revision: Revision,
     elapsed: Duration,
-    running: Vec<Running>,
+    machines: Looked,
     removed: Vec<(GroupResource, Arc<Entry>)>,
+}
+
+/// The machines, while they are as at this commit, and what was seen to run on them: that is looked up when it is first asked
+/// for, as most invariants are about objects.
+#[derive(Clone, Default)]
+struct Looked {
+    world: Option<World>,
+    running: OnceLock<Vec<Running>>,
 }
 
 impl fmt::Debug for State {
@@ -55,7 +64,8 @@ impl State {
 
     /// The containers that run, on whichever machine and whatever the API says of it.
     pub fn running(&self) -> &[Running] {
-        &self.running
+        let look = |world: &World| world.machines().iter().flat_map(Machine::running).collect();
+        self.machines.running.get_or_init(|| self.machines.world.as_ref().map(look).unwrap_or_default())
     }
 
     /// The objects of a kind, in order of namespace and name. One that does not fit the type is left out.
@@ -108,7 +118,11 @@ impl State {
         matters
     }
 
-    pub(super) fn see_running(&mut self, running: Vec<Running>) {
-        self.running = running;
+    /// Answers about the state, which sees the machines of a world for as long.
+    pub(super) fn beside<T>(&mut self, world: &World, answer: impl FnOnce(&Self) -> T) -> T {
+        self.machines = Looked { world: Some(world.clone()), running: OnceLock::new() };
+        let answered = answer(self);
+        self.machines = Looked::default();
+        answered
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use futures::StreamExt;
 
-use super::machine::{Machine, Running};
 use super::scenario::Invariant;
 use super::state::State;
 use super::world::World;
@@ -87,8 +86,7 @@ impl Watched {
         if inner.violation.is_some() || self.always.is_empty() {
             return;
         }
-        inner.state.see_running(running(world));
-        let wrong = first_wrong(&self.always, &inner.state);
+        let wrong = inner.state.beside(world, |state| first_wrong(&self.always, state));
         if let Some((name, why)) = wrong {
             inner.violation = Some(violation(&name, why, at));
             drop(inner);
@@ -111,9 +109,7 @@ impl Watched {
 
     /// What of that is not so which must be in the end.
     pub(super) fn wrong(&self, eventually: &[Invariant], world: &World) -> Option<(String, String)> {
-        let mut inner = self.lock();
-        inner.state.see_running(running(world));
-        first_wrong(eventually, &inner.state)
+        self.lock().state.beside(world, |state| first_wrong(eventually, state))
     }
 
     pub(super) fn changed_at(&self) -> Duration {
@@ -124,10 +120,6 @@ impl Watched {
     pub(super) fn begin(&self) {
         self.lock().changes.clear();
     }
-}
-
-fn running(world: &World) -> Vec<Running> {
-    world.machines().iter().flat_map(Machine::running).collect()
 }
 
 fn first_wrong(invariants: &[Invariant], state: &State) -> Option<(String, String)> {

@@ -5,6 +5,7 @@
 //! object may be spoken of 25 times by one source, then once in five minutes.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -42,20 +43,33 @@ pub(super) struct Decision {
 }
 
 /// One object, told apart from another of its name.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct About(Arc<[String; 6]>);
+#[derive(Clone, PartialEq, Eq)]
+struct About {
+    /// Of the fields, hashed once: they are looked up in several maps.
+    hash: u64,
+    fields: Arc<[String; 6]>,
+}
 
 impl From<&ObjectReference> for About {
     fn from(object: &ObjectReference) -> Self {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        Self(Arc::new([
+        let fields = [
             text(&object.kind),
             text(&object.namespace),
             text(&object.name),
             text(&object.uid),
             text(&object.api_version),
             text(&object.field_path),
-        ]))
+        ];
+        let mut hasher = DefaultHasher::new();
+        fields.hash(&mut hasher);
+        Self { hash: hasher.finish(), fields: Arc::new(fields) }
+    }
+}
+
+impl Hash for About {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 

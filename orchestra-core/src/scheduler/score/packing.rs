@@ -1,6 +1,8 @@
 //! Emptier nodes are better, or fuller ones, or those that are filled as a curve says.
 
-use super::resources::{Use, use_of};
+use smallvec::SmallVec;
+
+use super::resources::{Use, Which, use_of};
 use crate::scheduler::filter::Demand;
 use crate::scheduler::node::NodeId;
 use crate::scheduler::profile::Fit;
@@ -10,10 +12,12 @@ use super::MAX;
 /// By the resources that the profile names, with a default for containers that ask for no processor time or memory.
 pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let packing = &demand.profile.packing;
+    let resources: SmallVec<[(Which<'_>, i64); 4]> =
+        packing.resources.iter().map(|(name, weight)| (Which::from(&**name), *weight)).collect();
     let points = |id: &NodeId| {
         let node = demand.snapshot.node(*id);
         let (mut sum, mut weights) = (0, 0);
-        for (resource, weight) in &packing.resources {
+        for &(resource, weight) in &resources {
             let Some(used) = use_of(demand, node, resource, true) else { continue };
             let points = points(&packing.fit, used);
             // A curve has no say where it gives nothing.
@@ -33,7 +37,10 @@ pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
 
 fn points(fit: &Fit, Use { with_pod, capacity, .. }: Use) -> i64 {
     let used = with_pod.min(capacity);
-    let share = |part: i64| (i128::from(part) * i128::from(MAX) / i128::from(capacity)) as i64;
+    let share = |part: i64| match part.checked_mul(MAX) {
+        Some(hundredfold) => hundredfold / capacity,
+        None => (i128::from(part) * i128::from(MAX) / i128::from(capacity)) as i64,
+    };
     match fit {
         Fit::LeastAllocated => share(capacity - used),
         Fit::MostAllocated => share(used),

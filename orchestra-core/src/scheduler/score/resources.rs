@@ -6,6 +6,26 @@ use super::MAX;
 use crate::scheduler::filter::Demand;
 use crate::scheduler::node::{NodeId, NodeInfo};
 
+/// A resource whose use is looked at, found by its name once and not for each node.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which<'r> {
+    Cpu,
+    Memory,
+    EphemeralStorage,
+    Other(&'r str),
+}
+
+impl<'r> From<&'r str> for Which<'r> {
+    fn from(name: &'r str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// How much of a resource of a node is used.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Use {
@@ -18,16 +38,21 @@ pub(super) struct Use {
 
 /// What a node's resource would be used; `None` if it has none of it, or if it is not one of all pods and this pod asks for
 /// none. `assumed` says that containers that ask for no processor time or memory count with a default.
-pub(super) fn use_of(demand: &Demand<'_>, node: &NodeInfo, resource: &str, assumed: bool) -> Option<Use> {
+pub(super) fn use_of(
+    demand: &Demand<'_>,
+    node: &NodeInfo,
+    resource: Which<'_>,
+    assumed: bool,
+) -> Option<Use> {
     let (requests, has, used) = (&demand.pod.requests, &node.spec.allocatable, &node.requested);
     let needed = &requests.needed;
     let (capacity, before, asked) = match resource {
-        "cpu" if assumed => (has.milli_cpu, node.assumed_milli_cpu, requests.assumed_milli_cpu),
-        "cpu" => (has.milli_cpu, used.milli_cpu, needed.milli_cpu),
-        "memory" if assumed => (has.memory, node.assumed_memory, requests.assumed_memory),
-        "memory" => (has.memory, used.memory, needed.memory),
-        "ephemeral-storage" => (has.ephemeral_storage, used.ephemeral_storage, needed.ephemeral_storage),
-        other => match needed.other(other) {
+        Which::Cpu if assumed => (has.milli_cpu, node.assumed_milli_cpu, requests.assumed_milli_cpu),
+        Which::Cpu => (has.milli_cpu, used.milli_cpu, needed.milli_cpu),
+        Which::Memory if assumed => (has.memory, node.assumed_memory, requests.assumed_memory),
+        Which::Memory => (has.memory, used.memory, needed.memory),
+        Which::EphemeralStorage => (has.ephemeral_storage, used.ephemeral_storage, needed.ephemeral_storage),
+        Which::Other(other) => match needed.other(other) {
             0 => return None,
             asked => (has.other(other), used.other(other), asked),
         },
@@ -40,19 +65,20 @@ pub(super) fn use_of(demand: &Demand<'_>, node: &NodeInfo, resource: &str, assum
 /// A pod that asks for nothing changes nothing, and would be drawn to the same nodes for ever.
 pub(super) fn balanced_allocation(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let needed = &demand.pod.requests.needed;
-    let asks = |resource: &str| match resource {
-        "cpu" => needed.milli_cpu != 0,
-        "memory" => needed.memory != 0,
-        "ephemeral-storage" => needed.ephemeral_storage != 0,
-        other => needed.other(other) != 0,
+    let asks = |resource: &Which<'_>| match resource {
+        Which::Cpu => needed.milli_cpu != 0,
+        Which::Memory => needed.memory != 0,
+        Which::EphemeralStorage => needed.ephemeral_storage != 0,
+        Which::Other(other) => needed.other(other) != 0,
     };
-    if !demand.profile.balanced.iter().any(|resource| asks(resource)) {
+    let resources: SmallVec<[Which<'_>; 4]> =
+        demand.profile.balanced.iter().map(|name| Which::from(&**name)).collect();
+    if !resources.iter().any(asks) {
         return None;
     }
     let points = |id: &NodeId| {
         let node = demand.snapshot.node(*id);
-        let uses =
-            demand.profile.balanced.iter().filter_map(|resource| use_of(demand, node, resource, false));
+        let uses = resources.iter().filter_map(|resource| use_of(demand, node, *resource, false));
         let uses: SmallVec<[Use; 4]> = uses.collect();
         let balance = |used: fn(&Use) -> i64| {
             let shares = uses.iter().map(|one| (used(one) as f64 / one.capacity as f64).min(1.0));

@@ -16,6 +16,7 @@
 //! | `simulation` | a day, an hour of a large cluster, many lives of a small one, and forks | the same commits in a bare store |
 //! | `selectors` | matching, the index of objects by label and that of selectors by object | maps and linear scans |
 //! | `streams` | a gigabyte from a port of a pod through the API | the same through one TLS connection |
+//! | `writes` | a pod, its status, an event and a lease, written in this process | a commit to the bare store |
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it

@@ -1,19 +1,23 @@
-//! What a write costs that a cluster makes most: `cargo bench -p orchestra-benches --bench writes [-- FILTER]`.
+//! What those writes cost that a cluster makes most: `cargo bench -p orchestra-benches --bench writes [-- FILTER]`.
 //!
 //! One after the other, on one thread, through the API in this process with all that it asks before a write, and with
-//! nobody who follows what is written but the API's own caches. Beside each is the commit alone, to a bare store.
+//! nobody who follows what is written but the API's own caches. Beside them is a commit alone, to a bare store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use orchestra_core::api::{Client, Operation, Patch, Target, WriteOptions};
+use orchestra_benches::pod;
+use orchestra_core::api::{Body, Client, Operation, Patch, Target, WriteOptions};
 use orchestra_core::clock::{Clock, SharedClock, TokioClock};
 use orchestra_core::cluster::{Cluster, Component};
 use orchestra_core::k8s_openapi::api::coordination::v1::Lease;
 use orchestra_core::k8s_openapi::api::core::v1::{Event, Node, Pod};
+use orchestra_core::k8s_openapi::jiff::Timestamp;
+use orchestra_core::meta::Object;
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_core::store::{Key, Store, Txn};
 use serde_json::{Value, json};
@@ -25,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NAMESPACE: &str = "default";
 const LEASES: &str = "kube-node-lease";
-/// How many pods there are that are bound and whose status is changed.
+/// How many pods there are whose statuses are reported, in turn.
 const PODS: u64 = 64;
 
 criterion_group! {
@@ -44,7 +48,7 @@ struct Hurrying {
 
 #[async_trait]
 impl Clock for Hurrying {
-    fn now(&self) -> orchestra_core::k8s_openapi::jiff::Timestamp {
+    fn now(&self) -> Timestamp {
         self.inner.now()
     }
 
@@ -101,43 +105,25 @@ impl Bench {
         });
     }
 
-    async fn create<K: orchestra_core::meta::Object>(client: &Client, object: Value) {
+    async fn create<K: Object>(client: &Client, object: Value) {
         let objects = client.api::<K>(NAMESPACE).objects().clone();
         objects.create(object, WriteOptions::default()).await.expect("it is made");
     }
-}
-
-/// A pod as a ReplicaSet makes it: two kilobytes when it is stored.
-fn pod(name: &str) -> Value {
-    let env = (0..6).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{n}")}));
-    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 5});
-    json!({
-        "kind": "Pod", "apiVersion": "v1",
-        "metadata": {"name": name, "labels": {"app": "web", "tier": "front", "team": "a"}},
-        "spec": {"containers": [{
-            "name": "web", "image": "registry.example.com/team/web:1.27.3",
-            "ports": [{"name": "http", "containerPort": 8080}],
-            "env": env.collect::<Vec<_>>(),
-            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-            "livenessProbe": probe, "readinessProbe": probe,
-            "volumeMounts": [{"name": "cache", "mountPath": "/var/cache/web"}],
-        }], "volumes": [{"name": "cache", "emptyDir": {}}]},
-    })
 }
 
 fn pods(c: &mut Criterion) {
     let bench = Bench::new();
     let make = |number| pod(&format!("made-{number:09}"));
     bench.measure(c, "writes/pod", make, async |client, pod| Bench::create::<Pod>(client, pod).await);
-    let text = |number| bytes::Bytes::from(make(number).to_string());
+    let text = |number| Bytes::from(make(number).to_string());
     bench.measure(c, "writes/pod_text", text, async |client, text| {
-        let body = orchestra_core::api::Body::Json(text);
+        let body = Body::Json(text);
         let create = Operation::Create { body, options: WriteOptions::default() };
         client.call(Target::of::<Pod>(Some(NAMESPACE)), create).await.expect("it is made");
     });
 }
 
-/// Statuses as a node reports them, and bindings.
+/// Statuses as a node reports them.
 fn statuses(c: &mut Criterion) {
     let bench = Bench::new();
     bench.runtime.block_on(async {

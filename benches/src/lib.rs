@@ -16,8 +16,8 @@
 //! | `simulation` | a day, an hour of a large cluster, many lives of a small one, and forks | the same commits in a bare store |
 //! | `selectors` | matching, the index of objects by label and that of selectors by object | maps and linear scans |
 //! | `streams` | a gigabyte from a port of a pod through the API | the same through one TLS connection |
-//! | `writes` | a pod, its status, an event and a lease, written in this process | a commit to the bare store |
 //! | `store` | the three stores, the cache and the log of events | redb, etcd's client, a broadcast channel |
+//! | `writes` | a pod, its status, an event and a lease, written in this process | a commit to the bare store |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
 //! is more than a file; `controllers`, `memory`, `network`, `node`, `simulation` and `streams` are not run by criterion: what
@@ -33,11 +33,30 @@ use std::time::{Duration, Instant};
 use orchestra_core::store::memory::MemoryStore;
 use orchestra_core::store::{Key, Store, Txn};
 use rustix::time::{ClockId, clock_gettime};
+use serde_json::{Value, json};
 
 /// What this process has had of the processor until now, all its threads together.
 pub fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// A pod of an ordinary deployment: two kilobytes when it is stored.
+pub fn pod(name: &str) -> Value {
+    let env = (0..6).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{n}")}));
+    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 5});
+    json!({
+        "kind": "Pod", "apiVersion": "v1",
+        "metadata": {"name": name, "labels": {"app": "web", "tier": "front", "team": "a"}},
+        "spec": {"containers": [{
+            "name": "web", "image": "registry.example.com/team/web:1.27.3",
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "env": env.collect::<Vec<_>>(),
+            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+            "livenessProbe": probe, "readinessProbe": probe,
+            "volumeMounts": [{"name": "cache", "mountPath": "/var/cache/web"}],
+        }], "volumes": [{"name": "cache", "emptyDir": {}}]},
+    })
 }
 
 /// The memory of this process that is resident, in bytes.

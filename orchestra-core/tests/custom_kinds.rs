@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
 use orchestra_core::api::{
     Body, Client, DeleteOptions, ListOptions, Operation, Patch, PatchKind, Reply, Response, Status, Target,
     WatchEvent, WatchOptions, WriteOptions,
@@ -130,6 +131,29 @@ async fn a_kind_is_served_as_soon_as_it_is_established() {
         force: false,
     };
     assert_eq!(client.call(target(Some("a")), strategic).await.unwrap_err().code(), 415);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_registered_as_soon_as_it_is_served_and_no_longer() {
+    let cluster = Cluster::builder().start().await.unwrap();
+    let client = cluster.client();
+    let registered = client.cluster::<APIService>();
+    registered.until("v1.apps", |held| held.is_some()).await.unwrap();
+    assert!(registered.find("v1.example.com").await.unwrap().is_none());
+    define(&client, definition()).await;
+    let defined = client.service().clock().elapsed();
+    registered.until("v1.example.com", |held| held.is_some()).await.unwrap();
+    let definitions = client.cluster::<CustomResourceDefinition>();
+    definitions.delete("widgets.example.com").await.unwrap();
+    definitions.until("widgets.example.com", |held| held.is_none()).await.unwrap();
+    registered.until("v1.example.com", |held| held.is_none()).await.unwrap();
+    // Nobody waits until the table of kinds is looked at again.
+    let passed = client.service().clock().elapsed() - defined;
+    assert!(passed < Duration::from_secs(5), "{passed:?}");
+    // What somebody takes away is there again.
+    registered.delete("v1.apps").await.unwrap();
+    registered.until("v1.apps", |held| held.is_some()).await.unwrap();
     cluster.shutdown().await;
 }
 

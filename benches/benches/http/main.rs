@@ -89,23 +89,11 @@ impl Served {
     }
 }
 
-/// A pod of an ordinary deployment: two kilobytes when it is stored.
+/// A pod as the text that a client sends.
 fn pod(name: &str) -> Bytes {
-    let env = (0..6).map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("value-{n}")}));
-    let probe = json!({"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 5});
-    let pod = json!({
-        "kind": "Pod", "apiVersion": "v1",
-        "metadata": {"name": name, "labels": {"app": "web", "tier": "front", "team": "a"},
-            "annotations": {"example.com/checksum": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"}},
-        "spec": {"containers": [{
-            "name": "web", "image": "registry.example.com/team/web:1.27.3",
-            "ports": [{"name": "http", "containerPort": 8080}],
-            "env": env.collect::<Vec<_>>(),
-            "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-            "livenessProbe": probe, "readinessProbe": probe,
-            "volumeMounts": [{"name": "cache", "mountPath": "/var/cache/web"}],
-        }], "volumes": [{"name": "cache", "emptyDir": {}}]},
-    });
+    let mut pod = orchestra_benches::pod(name);
+    let checksum = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    pod["metadata"]["annotations"] = json!({"example.com/checksum": checksum});
     pod.to_string().into()
 }
 

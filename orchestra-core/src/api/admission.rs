@@ -147,9 +147,9 @@ fn deleted(options: &DeleteOptions) -> Map<String, Value> {
 /// When the transaction fails because of a key that an admission put into it, the write is made again from the start.
 #[async_trait]
 pub trait Admission: Send + Sync + fmt::Debug + 'static {
-    /// Whether it may have anything to say of objects of a kind as things are: it is asked for each write, and one that has not
-    /// does not see that. Most are about a kind or two, and most writes of none of these. What subresources are created with
-    /// and connections come to all.
+    /// Whether it may have anything to say of writes to objects of a kind. It is asked before each write, so that the answer may
+    /// change, as when the first policy is made; one that answers no does not see that write. Most admissions are about a kind
+    /// or two, and most writes about neither. What subresources are created with, and connections, come to every admission.
     fn concerns(&self, _kind: &Resource) -> bool {
         true
     }

@@ -114,6 +114,7 @@ impl PodLoop {
             .then(|| self.ctx.followed.follow(&self.ctx.client, namespace, &needs, &self.mailbox))
     }
 
+    /// The pod as the API has it, read once for each state of it.
     fn pod(&mut self) -> Result<Arc<Pod>, EntryError> {
         if let Some((of, pod)) = &self.read
             && Arc::ptr_eq(of, &self.entry)

@@ -105,6 +105,9 @@ impl FieldSet<'_> {
     /// # Errors
     /// When what was read is no set.
     pub(super) fn count_in(&self, text: &str) -> Result<usize, serde_json::Error> {
+        if self.is_empty() {
+            return Ok(0);
+        }
         let (count, _) = Count(self).deserialize(&mut serde_json::Deserializer::from_str(text))?;
         Ok(count)
     }

@@ -314,7 +314,7 @@ fn check_metadata(
     errors: &mut Errors,
 ) -> Result<(), serde_json::Error> {
     if old.is_some_and(|old| old["metadata"] == object["metadata"]) {
-        // They were found right when they were stored.
+        // What stays as it is was found right when it was stored.
         return Ok(());
     }
     let meta = ObjectMeta::deserialize(&object["metadata"])?;

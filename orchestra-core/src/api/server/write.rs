@@ -25,7 +25,7 @@ use super::draft::Draft;
 use super::meta::metadata;
 use super::owners;
 use super::prepare::{self, Birth};
-use crate::api::admission::{Admission, Asked as Options, Attributes, WriteVerb};
+use crate::api::admission::{Admission, Asked, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::Owners;
 use crate::api::request::{DeleteOptions, Reply, Response};
@@ -48,7 +48,7 @@ pub(super) enum Next<'n> {
 }
 
 /// The admissions that a write concerns.
-type Asked<'a> = SmallVec<[&'a Arc<dyn Admission>; 8]>;
+type Concerned<'a> = SmallVec<[&'a Arc<dyn Admission>; 8]>;
 
 /// What a verb makes of the object as it is, or of none. Called anew for each attempt.
 pub(super) type Make<'m, 'n> = &'m mut (dyn FnMut(Option<&Current>) -> Result<Next<'n>, Status> + Send);
@@ -136,7 +136,8 @@ impl Server {
         let kind = write.kind;
         let (old, entry) = (current.map(|current| &current.object), current.map(|current| &current.entry));
         let name = draft.name();
-        let asked: Asked<'_> = self.admission.iter().filter(|admission| admission.concerns(kind)).collect();
+        let concerned: Concerned<'_> =
+            self.admission.iter().filter(|admission| admission.concerns(kind)).collect();
         let mut attributes = Attributes {
             user: write.user,
             resource: kind,
@@ -148,24 +149,24 @@ impl Server {
             dry_run: write.options.dry_run,
             again: false,
             spoken: (&write.target.group, &write.target.version),
-            options: deletion.map_or(Options::Write(write.verb, write.options), Options::Delete),
+            options: deletion.map_or(Asked::Write(write.verb, write.options), Asked::Delete),
             body: write.part.and_then(|part| part.body.as_ref()),
             scale: write.scale,
         };
         if verb != WriteVerb::Delete {
-            mutate(&asked, &mut attributes, &mut draft).await?;
+            mutate(&concerned, &mut attributes, &mut draft).await?;
             draft.validate(kind, &name, old, write.part)?;
             if let Some(old) = old {
                 prepare::count_generation(kind, write.part, &mut draft.object, old);
             }
         }
-        let wanted = (verb != WriteVerb::Delete).then_some(&draft.object);
-        for admission in &asked {
-            draft.warnings.extend(admission.validate(&attributes, wanted).await?);
+        let asked = (verb != WriteVerb::Delete).then_some(&draft.object);
+        for admission in &concerned {
+            draft.warnings.extend(admission.validate(&attributes, asked).await?);
         }
         let ends = old.is_some() && prepare::is_finished(kind, &draft.object);
         let mut txn = Txn::new();
-        check(&asked, &attributes, ends, &mut draft, &mut txn).await?;
+        check(&concerned, &attributes, ends, &mut draft, &mut txn).await?;
         let (owners, changed) = owners::settle(owners, current);
         let same = !ends && !changed && txn.writes.is_empty() && old == Some(&draft.object);
         if let (Some(entry), true) = (entry, same) {
@@ -297,16 +298,20 @@ impl Server {
 
 /// Lets every admission change the object. When somebody from outside has, all are asked again, once: those from outside
 /// if the object has changed since they saw it.
-async fn mutate(asked: &Asked<'_>, attributes: &mut Attributes<'_>, draft: &mut Draft) -> Result<(), Status> {
-    if !asked.iter().any(|admission| admission.is_foreign()) {
-        for admission in asked {
+async fn mutate(
+    concerned: &Concerned<'_>,
+    attributes: &mut Attributes<'_>,
+    draft: &mut Draft,
+) -> Result<(), Status> {
+    if !concerned.iter().any(|admission| admission.is_foreign()) {
+        for admission in concerned {
             draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
         }
         return Ok(());
     }
     let mut left = Vec::new();
     let mut changed = false;
-    for admission in asked {
+    for admission in concerned {
         let before = admission.is_foreign().then(|| draft.object.clone());
         draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
         changed |= before.as_ref().is_some_and(|before| *before != draft.object);
@@ -316,7 +321,7 @@ async fn mutate(asked: &Asked<'_>, attributes: &mut Attributes<'_>, draft: &mut 
         return Ok(());
     }
     attributes.again = true;
-    for (admission, left) in asked.iter().zip(left) {
+    for (admission, left) in concerned.iter().zip(left) {
         if left.is_none_or(|left| left != draft.object) {
             draft.warnings.extend(admission.mutate(attributes, &mut draft.object).await?);
         }
@@ -327,13 +332,13 @@ async fn mutate(asked: &Asked<'_>, attributes: &mut Attributes<'_>, draft: &mut 
 
 /// Shows every admission what will be stored, or that the object ends.
 async fn check(
-    asked: &Asked<'_>,
+    concerned: &Concerned<'_>,
     attributes: &Attributes<'_>,
     ends: bool,
     draft: &mut Draft,
     txn: &mut Txn,
 ) -> Result<(), Status> {
-    for admission in asked {
+    for admission in concerned {
         let new = (!ends).then_some(&draft.object);
         draft.warnings.extend(admission.check(attributes, new, txn).await?);
     }

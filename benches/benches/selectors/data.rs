@@ -1,5 +1,6 @@
 //! The objects and selectors that the benches use: the same in every run.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use orchestra_core::selector::{IndexKey, LabelIndex, LabelSet, Labels, Selector, SelectorIndex};
@@ -12,8 +13,8 @@ pub const FOUR: &str = "app in (app-3,app-4),tier!=db,env=prod,!legacy";
 pub struct Name(Arc<(String, String)>);
 
 impl IndexKey for Name {
-    fn namespace(&self) -> &str {
-        &self.0.0
+    fn cmp_namespace(&self, namespace: &str) -> Ordering {
+        self.0.0.as_str().cmp(namespace)
     }
 }
 

@@ -16,7 +16,12 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; i
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 pub(crate) fn bytes(code: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response<Body> {
-    of(code, content_type, Full::new(body.into()).boxed_unsync())
+    of(code, content_type, whole(body))
+}
+
+/// Bytes that are at hand.
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 pub(crate) fn of(code: u16, content_type: &'static str, body: Body) -> Response<Body> {

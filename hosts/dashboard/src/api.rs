@@ -1,6 +1,5 @@
 //! The port to the API, and what is asked through it.
 
-use std::convert::Infallible;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -10,12 +9,13 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue,
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use orchestra_core::api::Status;
 use serde_json::Value;
 
 use crate::route::Query;
 
-/// The body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// The body of an answer. One that fails breaks off.
+pub type Body = UnsyncBoxBody<Bytes, Status>;
 
 const JSON: &str = "application/json";
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
@@ -168,7 +168,7 @@ impl<'a> Asker<'a> {
             return Ok(answer.into_body());
         }
         let code = answer.status().as_u16();
-        Err(Failure::of(code, &whole(answer.into_body()).await))
+        Err(Failure::of(code, &whole(answer.into_body()).await?))
     }
 
     fn request(&self, method: Method, path: &str, accept: &'static str) -> Result<Request<Bytes>, Failure> {
@@ -185,16 +185,14 @@ impl<'a> Asker<'a> {
     async fn collect(&self, request: Request<Bytes>) -> Result<Bytes, Failure> {
         let answer = self.api.send(request).await;
         let code = answer.status();
-        let body = whole(answer.into_body()).await;
+        let body = whole(answer.into_body()).await?;
         if code.is_success() { Ok(body) } else { Err(Failure::of(code.as_u16(), &body)) }
     }
 }
 
-async fn whole(body: Body) -> Bytes {
-    match body.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(never) => match never {},
-    }
+async fn whole(body: Body) -> Result<Bytes, Failure> {
+    let whole = body.collect().await.map_err(|error| Failure::new(502, format!("the answer broke off: {error}")))?;
+    Ok(whole.to_bytes())
 }
 
 /// Whose headers say who sends a request: they are sent on as they are.

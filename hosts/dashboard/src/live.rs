@@ -4,7 +4,6 @@
 //! browser is told that something changed, not what: it asks for the page again and changes what differs. So there is one
 //! way in which a page is made, and none in which it goes stale.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -96,7 +95,7 @@ pub(crate) async fn follow(visit: &Visit<'_>) -> Response<Body> {
     let watches = select_all(open.into_iter().map(|watch| watch.chain(stream::once(async {})).boxed()));
     let said = stream::unfold(watches, next);
     let hello = stream::once(async { Bytes::from_static(b"retry: 3000\n\n") });
-    let frames = hello.chain(said).map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
+    let frames = hello.chain(said).map(|chunk| Ok(Frame::data(chunk)));
     answer::of(200, "text/event-stream", StreamBody::new(frames).boxed_unsync())
 }
 

@@ -20,7 +20,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -223,7 +223,7 @@ async fn boxed(response: Response<Body>, base: &str, here: &str) -> Response<Bod
     };
     headers.remove(CONTENT_LENGTH);
     let page = moved(&String::from_utf8_lossy(&page.to_bytes()));
-    Response::from_parts(head, Full::new(page.into()).boxed_unsync())
+    Response::from_parts(head, answer::whole(page))
 }
 
 #[cfg(test)]
@@ -277,7 +277,7 @@ mod tests {
         let response =
             Response::builder().header(SET_COOKIE, "orchestra-form=0").header(CONTENT_TYPE, "text/html");
         let response = response.header(LOCATION, "/api/v1/x/proxy/c").header(CONTENT_LENGTH, text.len());
-        let response = response.body(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync()).unwrap();
+        let response = response.body(answer::whole(text.as_bytes())).unwrap();
         let response = boxed(response, "/api/v1/x/proxy/", "/ui/port/t/").await;
         let headers = response.headers().clone();
         assert!(headers[CONTENT_SECURITY_POLICY].to_str().unwrap().starts_with("sandbox "));

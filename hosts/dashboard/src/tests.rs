@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use crate::{Api, Body, Dashboard};
@@ -29,7 +29,7 @@ impl Api for Scripted {
             Some(answer) => (200, answer.clone()),
             None => (404, json!({"kind": "Status", "message": format!("{path} is not found"), "code": 404})),
         };
-        Response::builder().status(code).body(Full::new(answer.to_string().into()).boxed_unsync()).unwrap()
+        Response::builder().status(code).body(crate::answer::whole(answer.to_string())).unwrap()
     }
 }
 

@@ -18,7 +18,7 @@ use http::header::{
     SEC_WEBSOCKET_PROTOCOL, SET_COOKIE, UPGRADE,
 };
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -87,7 +87,7 @@ impl Remote {
                 let _ = copy_bidirectional(&mut TokioIo::new(ours), &mut theirs).await;
             }
         });
-        let mut response = Response::new(Full::default().boxed_unsync());
+        let mut response = Response::new(reply::whole(Bytes::new()));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_PROTOCOL] {
             response.headers_mut().extend(said.get(&name).map(|value| (name, value.clone())));
@@ -202,7 +202,7 @@ impl Desk {
 }
 
 fn see(location: &str) -> Response<Body> {
-    let mut response = Response::new(Full::default().boxed_unsync());
+    let mut response = Response::new(reply::whole(Bytes::new()));
     *response.status_mut() = StatusCode::SEE_OTHER;
     if let Ok(location) = HeaderValue::from_str(location) {
         response.headers_mut().insert(LOCATION, location);

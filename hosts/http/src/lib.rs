@@ -65,6 +65,7 @@ mod keys;
 mod kubeconfig;
 mod layout;
 mod line;
+mod listing;
 mod local;
 mod logs;
 mod manifest_url;

@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     });
     let chunks = chunks.take_until(closing.clone().cancelled_owned());
     let (Some(handshake), Some(upgrade)) = (handshake, upgrade) else {
-        return Ok(reply::stream("text/plain", chunks));
+        return Ok(reply::streamed("text/plain", chunks));
     };
     if let Handshake::WebSocket { protocol, .. } = &handshake {
         let protocol = *protocol;

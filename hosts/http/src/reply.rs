@@ -1,13 +1,13 @@
 //! Answers as HTTP has them.
 
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::io::Write as _;
 
 use bytes::{Bytes, BytesMut};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use futures::{Stream, StreamExt};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     USER_AGENT, VARY, WARNING,
@@ -23,14 +23,20 @@ use serde_json::Value;
 use crate::layout;
 use crate::query::QueryString;
 
-/// The body of an answer.
-pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// The body of an answer. One that fails breaks off, and its connection or its stream with it: who reads it knows that this
+/// was not all.
+pub type Body = UnsyncBoxBody<Bytes, Status>;
+
+/// Bytes that are at hand.
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
 
 pub(crate) fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
+    let mut response = Response::new(whole(body));
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     if let Ok(value) = HeaderValue::from_str(content_type) {
         response.headers_mut().insert(CONTENT_TYPE, value);
@@ -113,6 +119,27 @@ impl Wanted {
         line.freeze()
     }
 
+    /// Whether JSON can be sent as it comes to be: it is not laid out, nor made YAML of, which takes all of it.
+    pub(crate) fn takes_parts(self) -> bool {
+        self.format == Format::Json && !self.pretty
+    }
+
+    /// An answer with this JSON in it, which is long, part by part as it comes to be. It breaks off with the first error.
+    pub(crate) fn parts(
+        self,
+        code: u16,
+        parts: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
+    ) -> Response<Body> {
+        let mut response = bytes(code, JSON, Bytes::new());
+        let mut parts = parts.boxed();
+        if self.gzip {
+            is_compressed(&mut response);
+            parts = compressed(parts).boxed();
+        }
+        *response.body_mut() = StreamBody::new(parts.map_ok(Frame::data)).boxed_unsync();
+        response
+    }
+
     /// An answer with these bytes in it, compressed if it is worth it and the caller can read it.
     pub(crate) async fn encoded(
         self,
@@ -131,8 +158,7 @@ impl Wanted {
             false => compress(&body),
         };
         let mut response = bytes(code, content_type, compressed.map_err(Status::internal)?);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+        is_compressed(&mut response);
         Ok(response)
     }
 }
@@ -146,11 +172,37 @@ fn accepts_gzip(header: &str) -> bool {
     })
 }
 
-fn compress(body: &[u8]) -> std::io::Result<Vec<u8>> {
+fn is_compressed(response: &mut Response<Body>) {
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().append(VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+fn encoder() -> GzEncoder<Vec<u8>> {
     // The network is rarely so slow that better would pay.
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    GzEncoder::new(Vec::new(), Compression::fast())
+}
+
+fn compress(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = encoder();
     encoder.write_all(body)?;
     encoder.finish()
+}
+
+/// The same bytes, compressed as they come.
+fn compressed(
+    parts: BoxStream<'static, Result<Bytes, Status>>,
+) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    stream::try_unfold(Some((parts, encoder())), |state| async move {
+        let Some((mut parts, mut encoder)) = state else { return Ok(None) };
+        while let Some(part) = parts.try_next().await? {
+            encoder.write_all(&part).map_err(Status::internal)?;
+            let ready = std::mem::take(encoder.get_mut());
+            if !ready.is_empty() {
+                return Ok(Some((ready.into(), Some((parts, encoder)))));
+            }
+        }
+        Ok(Some((encoder.finish().map_err(Status::internal)?.into(), None)))
+    })
 }
 
 /// A short document that is indented for everyone.
@@ -214,11 +266,11 @@ fn random_id() -> Option<HeaderValue> {
 }
 
 /// An answer that is sent as it comes to be.
-pub(crate) fn stream(
+pub(crate) fn streamed(
     content_type: &'static str,
     chunks: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response<Body> {
-    let frames = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
+    let frames = chunks.map(|chunk| Ok(Frame::data(chunk)));
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

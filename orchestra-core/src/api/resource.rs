@@ -434,6 +434,14 @@ impl Resource {
         KeyRange::prefix(&self.prefix())
     }
 
+    /// The keys of all objects of the kind, or of those in a namespace.
+    pub(super) fn range_of(&self, namespace: Option<&str>) -> KeyRange {
+        match namespace {
+            Some(namespace) => KeyRange::prefix(&[&*self.prefix(), namespace, "/"].concat()),
+            None => self.range(),
+        }
+    }
+
     pub(super) fn prefix(&self) -> String {
         let group = if self.id.group.is_empty() { "core" } else { &self.id.group };
         ["/", group, "/", &self.id.resource, "/"].concat()

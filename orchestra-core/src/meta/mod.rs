@@ -6,6 +6,7 @@
 mod object;
 mod owner;
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -75,8 +76,9 @@ impl fmt::Display for Uid {
 
 /// What an object of a known kind is called: its name, and its namespace when its kind has one.
 ///
-/// Ordered by namespace, then name, which is the order of a list. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Ordered as the text `namespace/name`, byte by byte: the order of a list, of the keys of the store, and so of Kubernetes, in
+/// which the pods of `a-b` come before those of `a`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ObjectName {
     namespace: Arc<str>,
     name: Arc<str>,
@@ -115,9 +117,34 @@ impl ObjectName {
     }
 }
 
+impl Ord for ObjectName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        cmp_namespaces(&self.namespace, &other.namespace).then_with(|| self.name.cmp(&other.name))
+    }
+}
+
+impl PartialOrd for ObjectName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The order of two namespaces, each with the slash that ends it.
+fn cmp_namespaces(one: &str, other: &str) -> Ordering {
+    if one == other {
+        return Ordering::Equal;
+    }
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    let both = one.len().min(other.len());
+    let after = |namespace: &[u8]| namespace.get(both).copied().unwrap_or(b'/');
+    let begin = one[..both].cmp(&other[..both]).then_with(|| after(one).cmp(&after(other)));
+    // A text that is no namespace may have the slash itself.
+    begin.then(one.len().cmp(&other.len()))
+}
+
 impl crate::selector::IndexKey for ObjectName {
-    fn namespace(&self) -> &str {
-        ObjectName::namespace(self).unwrap_or_default()
+    fn cmp_namespace(&self, namespace: &str) -> Ordering {
+        cmp_namespaces(&self.namespace, namespace)
     }
 }
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
 use imbl::OrdMap;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +10,7 @@ use super::lane::{By, Lanes};
 use super::log::{Bounds, Log};
 use super::{Cursor, Entry, Event, EventKind, IndexedFields, KnownFields, Progress, TooOld, UnknownField};
 use crate::meta::{ObjectName, Revision, Uid};
-use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selector};
+use crate::selector::{CompiledSelector, FieldSelector, LabelIndex, Nearest, Selection, Selector};
 
 /// How much is kept of a kind for watchers: events, and bytes of objects that were replaced or deleted.
 const KEPT: Bounds = Bounds { events: 10_000, bytes: 32 << 20 };
@@ -49,6 +49,11 @@ impl Query {
     pub fn fields(mut self, selector: KnownFields) -> Self {
         self.fields = Some(selector);
         self
+    }
+
+    /// Whether it has no selector: all objects are asked for, or all of a namespace.
+    pub fn is_all(&self) -> bool {
+        self.labels.is_none() && self.fields.is_none()
     }
 
     /// Whether an event is of an object that is among those asked for, or was before.
@@ -108,17 +113,26 @@ impl Snapshot {
         namespace: Option<&'s str>,
         after: Option<&ObjectName>,
     ) -> impl Iterator<Item = &'s Arc<Entry>> {
-        let first = namespace.map(|namespace| ObjectName::namespaced(namespace, ""));
-        let start = match (after, first) {
-            (Some(after), Some(first)) if *after < first => Bound::Included(first),
-            (Some(after), _) => Bound::Excluded(after.clone()),
-            (None, Some(first)) => Bound::Included(first),
-            (None, None) => Bound::Unbounded,
-        };
-        self.objects.range((start, Bound::Unbounded)).map(|(_, entry)| entry).take_while(move |entry| {
-            namespace.is_none_or(|namespace| entry.name().namespace() == Some(namespace))
-        })
+        range(&self.objects, namespace, after)
     }
+}
+
+/// The objects after `after`, in order, of one namespace or of all.
+fn range<'s>(
+    objects: &'s OrdMap<ObjectName, Arc<Entry>>,
+    namespace: Option<&'s str>,
+    after: Option<&ObjectName>,
+) -> impl Iterator<Item = &'s Arc<Entry>> {
+    let first = namespace.map(|namespace| ObjectName::namespaced(namespace, ""));
+    let start = match (after, first) {
+        (Some(after), Some(first)) if *after < first => Bound::Included(first),
+        (Some(after), _) => Bound::Excluded(after.clone()),
+        (None, Some(first)) => Bound::Included(first),
+        (None, None) => Bound::Unbounded,
+    };
+    objects.range((start, Bound::Unbounded)).map(|(_, entry)| entry).take_while(move |entry| {
+        namespace.is_none_or(|namespace| entry.name().namespace() == Some(namespace))
+    })
 }
 
 impl fmt::Debug for Snapshot {
@@ -127,15 +141,34 @@ impl fmt::Debug for Snapshot {
     }
 }
 
-/// Objects that a label selector selects, as they were at one revision.
+/// A part of what a query finds, as it was at one revision.
 #[derive(Clone, Debug)]
-pub struct Labelled {
+pub struct Page {
     /// The objects, in order of namespace and name.
     pub objects: Vec<Arc<Entry>>,
+    /// Whether there are more behind them.
+    pub more: bool,
+    /// How many more there are. Of those that a selector by labels or fields finds nobody counts the rest, in Kubernetes
+    /// neither.
+    pub remaining: Option<u64>,
     /// The revision.
     pub revision: Revision,
     /// The last revision that changed an object of the kind.
     pub changed: Revision,
+}
+
+impl Page {
+    /// At most so many of what was found; 0 is no limit.
+    fn of<'e>(
+        mut found: impl Iterator<Item = &'e Arc<Entry>>,
+        limit: usize,
+        (revision, changed): (Revision, Revision),
+    ) -> Self {
+        let most = if limit == 0 { usize::MAX } else { limit };
+        let objects = found.by_ref().take(most).cloned().collect();
+        let (more, revision) = (found.next().is_some(), revision.max(changed));
+        Self { objects, more, remaining: None, revision, changed }
+    }
 }
 
 pub(super) struct Shared {
@@ -223,6 +256,20 @@ impl State {
         }
     }
 
+    /// The names of those that a label selector selects, after one of them.
+    fn selection(
+        &self,
+        selector: &CompiledSelector,
+        namespace: Option<&str>,
+        after: Option<&ObjectName>,
+    ) -> Selection<'_, ObjectName> {
+        let selection = self.by_label.select(selector, namespace);
+        match after {
+            Some(after) => selection.after(after),
+            None => selection,
+        }
+    }
+
     fn named<'s>(&'s self, names: &'s BTreeSet<ObjectName>) -> impl Iterator<Item = &'s Arc<Entry>> {
         names.iter().filter_map(|name| self.objects.get(name))
     }
@@ -265,12 +312,7 @@ impl Cache {
         if let Some(found) = self.by_lookup(query) {
             return found;
         }
-        if let Some(labelled) = self.labelled(query, None, usize::MAX) {
-            return labelled.objects;
-        }
-        let snapshot = self.snapshot();
-        let all = snapshot.range(query.namespace.as_deref(), None);
-        all.filter(|entry| query.matches(entry)).cloned().collect()
+        self.page(query, None, 0).objects
     }
 
     /// Answers a query with a name, or with a looked-up field, such as the pods of a node, from the index.
@@ -279,24 +321,54 @@ impl Cache {
         Some(self.read(|state| state.found(query, &by)))
     }
 
-    /// Answers a query with a label selector from the index: up to `limit` objects after `after`, in order of
-    /// namespace and name. None if the query has no label selector.
-    pub fn labelled(&self, query: &Query, after: Option<&ObjectName>, limit: usize) -> Option<Labelled> {
-        let selector = query.labels.as_ref()?;
+    /// At most `limit` of the objects asked for, in order of namespace and name, after `after` if given. A `limit` of 0 is no
+    /// limit.
+    pub fn page(&self, query: &Query, after: Option<&ObjectName>, limit: usize) -> Page {
+        let namespace = query.namespace.as_deref();
+        if let Some(selector) = &query.labels {
+            return self.labelled(query, selector, after, limit);
+        }
+        if query.is_all() && limit > 0 {
+            return self.counted(namespace, after, limit);
+        }
+        // All of a kind is gone through while others write.
+        let snapshot = self.snapshot();
+        let found = snapshot.range(namespace, after).filter(|entry| query.matches(entry));
+        Page::of(found, limit, (snapshot.revision, snapshot.changed))
+    }
+
+    /// Answers a query with a label selector from the index.
+    fn labelled(
+        &self,
+        query: &Query,
+        selector: &CompiledSelector,
+        after: Option<&ObjectName>,
+        limit: usize,
+    ) -> Page {
         // As for a snapshot: read before the objects.
         let revision = self.revision();
-        Some(self.read(|state| {
-            let mut selection = state.by_label.select(selector, query.namespace.as_deref());
-            if let Some(after) = after {
-                selection = selection.after(after);
-            }
+        self.read(|state| {
+            let selection = state.selection(selector, query.namespace.as_deref(), after);
             let entries = selection.iter().filter_map(|name| state.objects.get(name));
-            let matching = entries.filter(|entry| {
+            let found = entries.filter(|entry| {
                 query.fields.as_ref().is_none_or(|fields| fields.matches(|path| entry.field(path)))
             });
-            let objects = matching.take(limit).cloned().collect();
-            Labelled { objects, revision: revision.max(state.changed), changed: state.changed }
-        }))
+            Page::of(found, limit, (revision, state.changed))
+        })
+    }
+
+    /// A part of all objects, or of all in a namespace, with the number of those behind it: the index knows how many objects
+    /// stand between two names without going through them.
+    fn counted(&self, namespace: Option<&str>, after: Option<&ObjectName>, limit: usize) -> Page {
+        static ALL: LazyLock<CompiledSelector> = LazyLock::new(|| Selector::everything().compile());
+        let revision = self.revision();
+        self.read(|state| {
+            let found = range(&state.objects, namespace, after);
+            let page = Page::of(found, limit, (revision, state.changed));
+            let last = page.objects.last().filter(|_| page.more);
+            let behind = |last: &Arc<Entry>| state.selection(&ALL, namespace, Some(last.name())).count();
+            Page { remaining: last.map(|last| behind(last) as u64), ..page }
+        })
     }
 
     /// The label that a selector which selects nothing was probably meant to name; see [`LabelIndex::nearest`].
@@ -370,14 +442,9 @@ impl Cache {
     /// The objects asked for, and the events after that state: nothing missed between them, nothing twice.
     pub fn list_and_watch(&self, query: &Query) -> (Vec<Arc<Entry>>, Cursor) {
         loop {
-            if let Some(Labelled { objects, revision, .. }) = self.labelled(query, None, usize::MAX) {
-                let Ok(cursor) = self.watch(revision) else { continue };
-                return (objects, cursor);
-            }
-            let snapshot = self.snapshot();
-            let Ok(cursor) = self.watch(snapshot.revision()) else { continue };
-            let all = snapshot.range(query.namespace.as_deref(), None);
-            return (all.filter(|entry| query.matches(entry)).cloned().collect(), cursor);
+            let Page { objects, revision, .. } = self.page(query, None, 0);
+            let Ok(cursor) = self.watch(revision) else { continue };
+            return (objects, cursor);
         }
     }
 

@@ -27,7 +27,7 @@ mod lane;
 mod log;
 mod progress;
 
-pub use cache::{Cache, CacheWriter, Labelled, Query, Snapshot, Update};
+pub use cache::{Cache, CacheWriter, Page, Query, Snapshot, Update};
 #[cfg(test)]
 pub(crate) use entry::counted;
 pub use entry::{Entry, EntryError};

@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use orchestra_core::api::{
     Api, DeleteOptions, FieldValidation, ListOptions, Patch, Reason, WatchOptions, Watched, WriteOptions,
 };
-use orchestra_core::meta::{Object, Scope};
+use orchestra_core::meta::{Object, ObjectName, Scope};
+use orchestra_core::testing::TestServer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -60,6 +61,48 @@ async fn a_page_says_where_the_next_begins() {
         }
     }
     assert_eq!(sizes, [(2, Some(3)), (2, Some(1)), (1, None)]);
+}
+
+/// The pages of all ConfigMaps of a selection, with a write before each but the first: the names, and what was said to remain.
+async fn pages(server: &TestServer, late: &str, options: ListOptions) -> (Vec<String>, Vec<Option<u64>>) {
+    let all: Api<ConfigMap> = server.client().cluster();
+    let mut options = ListOptions { limit: 1, ..options };
+    let (mut names, mut remaining, mut writes) = (Vec::new(), Vec::new(), 0);
+    loop {
+        let page = all.list_with(options.clone()).await.unwrap();
+        names.extend(page.items.iter().map(|map| ObjectName::of(map).to_string()));
+        remaining.push(page.remaining);
+        let Some(token) = page.continue_token else { return (names, remaining) };
+        options.continue_token = Some(token);
+        writes += 1;
+        let late = config_map(&format!("{late}-{writes}"), "1");
+        server.client().api::<ConfigMap>("a-b").create(&late).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_pages_has_each_object_once_though_others_come_between_them() {
+    let server = TestServer::builder().namespace("a").namespace("a-b").namespace("a0").start().await;
+    let names = ["a-b/x", "a-b/y", "a/x", "a/y", "a0/x"];
+    for (namespace, name) in names.iter().rev().filter_map(|name| name.split_once('/')) {
+        server.client().api::<ConfigMap>(namespace).create(&config_map(name, "1")).await.unwrap();
+    }
+    let (listed, remaining) = pages(&server, "late", ListOptions::default()).await;
+    assert_eq!(listed, names);
+    assert_eq!(remaining, [Some(4), Some(3), Some(2), Some(1), None]);
+    // What a selector finds nobody counts.
+    let selector = Some("app in (x)".parse().unwrap());
+    let selected = ListOptions { labels: selector, ..ListOptions::default() };
+    let (listed, remaining) = pages(&server, "later", selected).await;
+    assert_eq!(listed, ["a-b/x", "a/x", "a0/x"]);
+    assert_eq!(remaining, [None; 3]);
+    // A page that is asked for when nothing has changed is of the cache, of one namespace too.
+    let a: Api<ConfigMap> = server.client().api("a");
+    let first = a.list_with(ListOptions { limit: 1, ..ListOptions::default() }).await.unwrap();
+    assert_eq!((first.items.len(), first.remaining), (1, Some(1)));
+    let rest = ListOptions { limit: 1, continue_token: first.continue_token, ..ListOptions::default() };
+    let rest = a.list_with(rest).await.unwrap();
+    assert_eq!((rest.items.len(), rest.remaining, rest.continue_token), (1, None, None));
 }
 
 /// A ConfigMap as a program knows it that expects a number in `data.key`.

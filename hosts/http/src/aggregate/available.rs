@@ -3,9 +3,10 @@
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use http::Request;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use orchestra_core::api::{Patch, Status, User};
 use orchestra_core::clock::SharedClock;
 use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::{Aggregation, Api, Shared, apis};
+use crate::reply;
 
 /// How often each service is asked, as in Kubernetes when it answers, and as soon as that when it does not.
 const PERIOD: Duration = Duration::from_secs(5);
@@ -157,7 +159,7 @@ impl Shared {
             .header("accept", "application/json")
             .header("x-remote-user", "system:kube-aggregator")
             .header("x-remote-group", "system:masters")
-            .body(Empty::new().boxed_unsync())
+            .body(reply::whole(Bytes::new()))
             .map_err(|error| error.to_string())?;
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         if !answer.status().is_success() {

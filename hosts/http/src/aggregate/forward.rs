@@ -4,18 +4,18 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt as _, future};
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING,
     UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use orchestra_core::api::User;
+use orchestra_core::api::{Status, User};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ pub(super) fn unavailable() -> Response<Body> {
 fn request(api: &Api, passing: &Passing<'_>, upgrades: bool) -> io::Result<Request<Body>> {
     let Passing { head, user, body, .. } = passing;
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::new(Full::new(body.clone()).boxed_unsync());
+    let mut request = Request::new(reply::whole(body.clone()));
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = path.parse().map_err(io::Error::other)?;
     *request.headers_mut() = headers(&head.headers, user, upgrades);
@@ -138,13 +138,12 @@ pub(crate) fn passed(answer: Response<Incoming>, closing: &CancellationToken) ->
     for name in OF_CONNECTION {
         head.headers.remove(name);
     }
-    let chunks = body.into_data_stream().take_while(|chunk| {
-        // The head has been sent: all that is left to say of an error is the end.
-        future::ready(
-            chunk.as_ref().inspect_err(|error| debug!(%error, "an aggregated answer ended early")).is_ok(),
-        )
+    // The head has been sent: an answer that breaks off there breaks off here.
+    let chunks = body.into_data_stream().map_err(|error| {
+        debug!(%error, "an aggregated answer ended early");
+        Status::internal(error)
     });
-    let frames = chunks.filter_map(|chunk| future::ready(chunk.ok().map(|chunk| Ok(Frame::data(chunk)))));
+    let frames = chunks.map_ok(Frame::data);
     let body = StreamBody::new(frames.take_until(closing.clone().cancelled_owned())).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = head.status;

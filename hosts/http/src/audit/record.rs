@@ -1,6 +1,5 @@
 //! One request, from its first event to its last.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -175,9 +174,14 @@ impl Recording {
         });
     }
 
+    /// Whether the policy says that what is answered is recorded.
+    pub(crate) fn takes_answer(&self) -> bool {
+        self.level() >= Level::RequestResponse
+    }
+
     /// What is answered, as JSON, if the policy says so.
     pub(crate) fn answers(&self, json: &[u8]) {
-        if self.level() < Level::RequestResponse {
+        if !self.takes_answer() {
             return;
         }
         if json.len() > LARGEST {
@@ -311,12 +315,12 @@ struct Audited {
 
 impl hyper::body::Body for Audited {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(None) = polled {
             // Recorded when it is dropped, which is now.

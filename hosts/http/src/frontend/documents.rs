@@ -62,7 +62,7 @@ impl Frontend {
             chunk.inspect_err(|error| warn!(%error, "a backup was broken off")).ok()
         });
         let closing = closing.clone();
-        Ok(reply::stream("application/octet-stream", chunks.take_until(closing.cancelled_owned())))
+        Ok(reply::streamed("application/octet-stream", chunks.take_until(closing.cancelled_owned())))
     }
 
     /// A document about the API; `None` if there is none of that path.

@@ -18,6 +18,7 @@ use super::{Asking, Frontend};
 use crate::aggregate::{Aggregator, Api, Passing};
 use crate::body::{Bounds, Payload};
 use crate::call::{Call, given, operation};
+use crate::listing::Listing;
 use crate::logs;
 use crate::metrics::Asked;
 use crate::reply::{self, Body, JSON};
@@ -93,7 +94,7 @@ impl Frontend {
         let operation = operation(call, &target, body)?;
         let form = call.accepted()?.0;
         let answer = self.server.perform(permit, operation).await?;
-        self.write(asking, resource, &target, form, &answer).await.map(Some)
+        self.write(asking, resource, target, form, answer).await.map(Some)
     }
 
     /// Passes on what is permitted to what is behind an object. What is below it, and with which methods, is for whom it is
@@ -118,37 +119,34 @@ impl Frontend {
     async fn write(
         &self,
         asking: &Asking<'_>,
-        resource: &Resource,
-        target: &Target,
+        resource: &Arc<Resource>,
+        target: Target,
         form: Form,
-        answer: &Answer,
+        answer: Answer,
     ) -> Result<Response<Body>, Status> {
         let Asking { call, record, .. } = *asking;
-        let writer = self.writer(call, resource, target, form)?;
-        let mut out = Vec::new();
-        match &answer.reply {
-            Reply::Object(entry) => writer.object(entry, &mut out)?,
-            Reply::List(list) => writer.list(list, &mut out)?,
-            Reply::Value(value) => writer.value(value, &mut out),
+        let (include, now) = (included(call)?, self.server.clock().now());
+        let writer = Writer::new(resource, (&target.group, &target.version), form, now).including(include);
+        let (mut out, mut rest) = (Vec::new(), None);
+        match answer.reply {
+            Reply::Object(entry) => writer.object(&entry, &mut out)?,
+            Reply::List(list) if call.wanted().takes_parts() && !record.takes_answer() => {
+                let resource = Arc::clone(resource);
+                let listing = Listing { list, resource, target, form, include, now, written: 0 };
+                (out, rest) = listing.begin()?;
+            }
+            Reply::List(list) => writer.list(&list, &mut out)?,
+            Reply::Value(value) => writer.value(&value, &mut out),
         }
         record.answers(&out);
         let code = if answer.created { 201 } else { 200 };
-        let mut response = call.wanted().json(code, out).await?;
+        let mut response = match rest {
+            Some(rest) => call.wanted().parts(code, rest.parts(out)),
+            None => call.wanted().json(code, out).await?,
+        };
         let warnings = answer.warnings.iter().map(String::as_str);
         reply::warn(&mut response, call.deprecation().into_iter().chain(warnings));
         Ok(response)
-    }
-
-    fn writer<'w>(
-        &self,
-        call: &Call<'_>,
-        resource: &'w Resource,
-        target: &'w Target,
-        form: Form,
-    ) -> Result<Writer<'w>, Status> {
-        let include = IncludeObject::parse(call.query()?.get("includeObject").unwrap_or_default())?;
-        let now = self.server.clock().now();
-        Ok(Writer::new(resource, (&target.group, &target.version), form, now).including(include))
     }
 
     async fn watch(
@@ -165,13 +163,12 @@ impl Frontend {
             return Err(Status::new(Reason::NotAcceptable, message));
         }
         let target = permit.target().clone();
-        // Checked here, where an error still has a status code of its own.
-        self.writer(call, resource, &target, form)?;
+        // Read here, where an error still has a status code of its own.
+        let include = included(call)?;
         let socket = Handshake::<Messages, ()>::of_socket(call.headers, &Messages::SERVED)?;
         let upgrade = socket.is_some().then(|| Upgrade::of(&asking.head.extensions)).transpose()?;
         let query = call.query()?;
         let timeout = query.timeout()?.unwrap_or(WATCH_TIMEOUT);
-        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default())?;
         let events = self.server.open_watch(permit, query.watch()?).await?;
         let served = (&**resource, &*target.group, &*target.version);
         let counted = self.metrics.watching(&Asked::of("WATCH", Some(served), None));
@@ -200,7 +197,7 @@ impl Frontend {
                 });
                 handshake.answer(Messages::name, |()| "")
             }
-            _ => reply::stream(JSON, chunks),
+            _ => reply::streamed(JSON, chunks),
         };
         reply::warn(&mut response, call.deprecation());
         Ok(response)
@@ -213,6 +210,11 @@ impl Frontend {
         let aggregator = self.aggregator.as_ref()?;
         Some((aggregator, aggregator.find(group, version)?))
     }
+}
+
+/// What of the objects the rows of a table are to carry.
+fn included(call: &Call<'_>) -> Result<IncludeObject, Status> {
+    IncludeObject::parse(call.query()?.get("includeObject").unwrap_or_default())
 }
 
 /// Writes down what was sent.

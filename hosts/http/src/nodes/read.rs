@@ -45,5 +45,5 @@ async fn written(
         // The head has been sent: all that is left to say of an error is the end.
         future::ready(chunk.inspect_err(|error| debug!(%error, "logs ended early")).ok())
     });
-    Ok(reply::stream("text/plain", chunks.take_until(closing.clone().cancelled_owned())))
+    Ok(reply::streamed("text/plain", chunks.take_until(closing.clone().cancelled_owned())))
 }

@@ -214,8 +214,8 @@ mod tests {
             };
             let events = stream::iter([Bytes::from(events)]);
             match first {
-                true => reply::stream("application/json", events),
-                false => reply::stream("application/json", events.chain(stream::pending())),
+                true => reply::streamed("application/json", events),
+                false => reply::streamed("application/json", events.chain(stream::pending())),
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::api::{Conversion, Resource, Status};
 use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::selector::{CompiledSelector, FieldSelector};
 use crate::store::StoreError;
-use crate::watch::{Cache, Entry, IndexedFields, Query, UnknownField};
+use crate::watch::{Entry, IndexedFields, Page, Query, UnknownField};
 
 /// How many stored objects are converted at a time for a list that has a limit.
 const PART: usize = 500;
@@ -132,7 +132,7 @@ impl Server {
                 ContinueToken::decode(token).map_err(|error| Status::bad_request(error.to_string()))?;
             let Some(revision) = revision else {
                 self.at_least(None).await?;
-                return Ok(page_of(resource.cache(), query, None, Some(&after), options.limit).0);
+                return Ok(listed(resource.cache().page(query, Some(&after), options.limit), None));
             };
             return self.page(resource, query, revision, Some(&after), options.limit).await;
         }
@@ -146,7 +146,7 @@ impl Server {
             let objects = cache.list(query);
             return Ok(ObjectList { objects, revision, continue_token: None, remaining: None });
         }
-        Ok(page_of(cache, query, None, None, options.limit).0)
+        Ok(listed(cache.page(query, None, options.limit), None))
     }
 
     /// A part of a list as it was at a revision: from the cache if nothing has changed since, else from history.
@@ -159,27 +159,47 @@ impl Server {
         limit: usize,
     ) -> Result<ObjectList, Status> {
         self.at_least(Some(revision)).await?;
-        let (page, changed) = page_of(resource.cache(), query, Some(revision), after, limit);
+        let page = resource.cache().page(query, after, limit);
         let store = self.store()?;
         let refuse = |error| match error {
             StoreError::Compacted { .. } => expired(after),
             error => error.into(),
         };
-        let key = after.map(|name| resource.key(name));
-        if changed <= revision {
+        let mut from = after.map(|name| resource.key(name));
+        if page.changed <= revision {
             // What has not changed is in the cache. Any key tells whether the store still has that revision.
-            let any = key.unwrap_or_else(|| resource.range().start);
+            let any = from.unwrap_or_else(|| resource.range().start);
             store.get(&any, Some(revision)).await.map_err(refuse)?;
-            return Ok(page);
+            return Ok(listed(page, Some(revision)));
         }
-        let kept = store.list(&resource.range(), Some(revision), key.as_ref(), 0).await.map_err(refuse)?;
-        let mut entries = Vec::with_capacity(kept.records.len());
-        for record in kept.records {
-            let entry =
-                Entry::read(record.value, record.modified, &resource.fields).map_err(Status::internal)?;
-            entries.push(Arc::new(entry));
-        }
-        Ok(take_page(entries.iter().filter(|entry| query.matches(entry)), query, revision, limit))
+        let range = resource.range_of(query.namespace.as_deref());
+        // Of a selection nobody knows how much of the rest it takes to find as many.
+        let part = if limit == 0 || query.is_all() { limit } else { limit.max(PART) };
+        let (mut objects, mut remaining) = (Vec::new(), None);
+        let more = 'parts: loop {
+            let kept = store.list(&range, Some(revision), from.as_ref(), part).await.map_err(refuse)?;
+            from = kept.records.last().map(|record| record.key.clone());
+            for record in kept.records {
+                let entry = Entry::read(record.value, record.modified, &resource.fields);
+                let entry = entry.map_err(Status::internal)?;
+                if !query.matches(&entry) {
+                    continue;
+                }
+                if limit > 0 && objects.len() == limit {
+                    break 'parts true;
+                }
+                objects.push(Arc::new(entry));
+            }
+            if kept.remaining == 0 {
+                break false;
+            }
+            if query.is_all() {
+                remaining = Some(kept.remaining);
+                break true;
+            }
+        };
+        let page = Page { objects, more, remaining, revision, changed: page.changed };
+        Ok(listed(page, Some(revision)))
     }
 }
 
@@ -196,44 +216,13 @@ fn expired(after: Option<&ObjectName>) -> Status {
     Status::expired(message).continued_by(ContinueToken { revision: None, after: after.clone() }.encode())
 }
 
-/// A page from the cache, said to be of a revision or else of the latest; and the last revision that changed
-/// anything, after which the page is what it would have been at the revision asked for.
-fn page_of(
-    cache: &Cache,
-    query: &Query,
-    revision: Option<Revision>,
-    after: Option<&ObjectName>,
-    limit: usize,
-) -> (ObjectList, Revision) {
-    // One more than asked for tells whether the list goes on.
-    let enough = if limit == 0 { usize::MAX } else { limit.saturating_add(1) };
-    if let Some(labelled) = cache.labelled(query, after, enough) {
-        let revision = revision.unwrap_or(labelled.revision);
-        return (take_page(labelled.objects.iter(), query, revision, limit), labelled.changed);
-    }
-    let snapshot = cache.snapshot();
-    let all = snapshot.range(query.namespace.as_deref(), after);
-    let matching = all.filter(|entry| query.matches(entry));
-    (take_page(matching, query, revision.unwrap_or(snapshot.revision()), limit), snapshot.changed())
-}
-
-fn take_page<'e>(
-    mut matching: impl Iterator<Item = &'e Arc<Entry>>,
-    query: &Query,
-    revision: Revision,
-    limit: usize,
-) -> ObjectList {
-    let limit = if limit == 0 { usize::MAX } else { limit };
-    let objects: Vec<_> = matching.by_ref().take(limit).cloned().collect();
-    let more = matching.next().is_some();
-    let continue_token = objects
-        .last()
-        .filter(|_| more)
-        .map(|last| ContinueToken { revision: Some(revision), after: last.name().clone() }.encode());
-    // Kubernetes counts what follows only when there are no selectors.
-    let counted = more && query.labels.is_none() && query.fields.is_none();
-    let remaining = counted.then(|| 1 + matching.count() as u64);
-    ObjectList { objects, revision, continue_token, remaining }
+/// A page as it is answered, said to be of a revision, or else of that which it is of.
+fn listed(page: Page, revision: Option<Revision>) -> ObjectList {
+    let Page { objects, more, remaining, .. } = page;
+    let revision = revision.unwrap_or(page.revision);
+    let last = objects.last().filter(|_| more);
+    let token = last.map(|last| ContinueToken { revision: Some(revision), after: last.name().clone() });
+    ObjectList { revision, continue_token: token.map(|token| token.encode()), remaining, objects }
 }
 
 /// Which objects a request asks for. A field that the kind does not index cannot be asked for.

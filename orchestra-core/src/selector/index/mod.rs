@@ -42,6 +42,7 @@ mod blocks;
 mod posting;
 mod select;
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -56,19 +57,20 @@ pub use select::{Selected, Selection, SelectionIter};
 
 /// What objects are indexed under: ordered by namespace first, and within a namespace as a list is to be ordered.
 pub trait IndexKey: Ord + Hash + Clone {
-    /// The namespace; empty for an object of the cluster.
-    fn namespace(&self) -> &str;
+    /// Where the key's namespace stands among the keys' namespaces, seen from another; that of an object of the cluster is
+    /// empty.
+    fn cmp_namespace(&self, namespace: &str) -> Ordering;
 }
 
 impl<N: AsRef<str> + Ord + Hash + Clone, M: Ord + Hash + Clone> IndexKey for (N, M) {
-    fn namespace(&self) -> &str {
-        self.0.as_ref()
+    fn cmp_namespace(&self, namespace: &str) -> Ordering {
+        self.0.as_ref().cmp(namespace)
     }
 }
 
 impl<K: IndexKey> IndexKey for Arc<K> {
-    fn namespace(&self) -> &str {
-        K::namespace(self)
+    fn cmp_namespace(&self, namespace: &str) -> Ordering {
+        K::cmp_namespace(self, namespace)
     }
 }
 

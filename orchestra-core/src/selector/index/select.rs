@@ -31,8 +31,8 @@ impl<'a, K: IndexKey> Selection<'a, K> {
         let end = Place { block: index.blocks.order().len(), rank: 0 };
         let mut selection = Selection { index, every: SmallVec::new(), none: SmallVec::new(), start, end };
         if let Some(namespace) = namespace {
-            selection.start = index.blocks.seek(|key| key.namespace() < namespace);
-            selection.end = index.blocks.seek(|key| key.namespace() <= namespace);
+            selection.start = index.blocks.seek(|key| key.cmp_namespace(namespace).is_lt());
+            selection.end = index.blocks.seek(|key| key.cmp_namespace(namespace).is_le());
         }
         if !selector.checks().iter().all(|check| selection.require(check)) {
             selection.end = selection.start;

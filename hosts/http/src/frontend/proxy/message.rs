@@ -138,7 +138,8 @@ pub(super) fn page(
         let mut page = page?;
         Some(match body.next().await {
             Some(Ok(piece)) => (Ok(Frame::data(page.take(&piece))), (body, Some(page))),
-            _ => (Ok(Frame::data(page.end())), (body, None)),
+            Some(Err(error)) => (Err(error), (body, None)),
+            None => (Ok(Frame::data(page.end())), (body, None)),
         })
     });
     Response::from_parts(head, StreamBody::new(frames).boxed_unsync())

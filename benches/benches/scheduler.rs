@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use orchestra_core::scheduler::{HOSTNAME, NodeSpec, Plan, PodInfo, Profile, Snapshot, ZONE, plan};
+use orchestra_benches::scheduling::{node, place_and_remove, pod};
+use orchestra_core::scheduler::{HOSTNAME, NodeSpec, PodInfo, Profile, Snapshot, ZONE, plan};
 use orchestra_core::selector::Selector;
 use serde_json::{Value, json};
 
@@ -18,32 +19,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const NODES: usize = 5_000;
 const PODS: usize = 30_000;
 const APPS: usize = 100;
-
-fn node(index: usize) -> NodeSpec {
-    let name = format!("node-{index:04}");
-    let node = json!({
-        "metadata": {"name": name, "labels": {
-            HOSTNAME: name, ZONE: format!("zone-{}", index % 3), "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
-        }},
-        "status": {"allocatable": {"cpu": "16", "memory": "64Gi", "pods": "110"}},
-    });
-    NodeSpec::from_json(node.to_string().as_bytes()).expect("a node")
-}
-
-fn pod(name: &str, app: usize, spec: Value) -> Arc<PodInfo> {
-    let mut pod = json!({
-        "metadata": {
-            "name": name, "namespace": "default", "uid": name,
-            "labels": {"app": format!("app-{app}"), "pod-template-hash": format!("{app:x}"), "tier": "web"},
-            "ownerReferences": [{"kind": "ReplicaSet", "uid": format!("rs-{app}"), "controller": true}],
-        },
-        "spec": {"containers": [{"name": "c", "image": "web:1", "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}}}]},
-    });
-    if let (Some(base), Value::Object(more)) = (pod["spec"].as_object_mut(), spec) {
-        base.extend(more);
-    }
-    Arc::new(PodInfo::from_json(pod.to_string().as_bytes()).expect("a pod"))
-}
 
 /// Every rule about other pods at once: hard spreading over zones and hosts, away from its own kind, near another.
 fn demanding(app: usize) -> Value {
@@ -75,16 +50,6 @@ fn populated(spec: impl Fn(usize) -> Value) -> Snapshot {
         snapshot.set_pod(pod(&format!("pod-{index}"), app, spec(app)), Some(&at));
     }
     snapshot
-}
-
-fn place_and_remove(snapshot: &mut Snapshot, pod: &Arc<PodInfo>, seed: u64) {
-    match plan(snapshot, pod, &Profile::default(), seed) {
-        Plan::Place { node, .. } => {
-            snapshot.set_pod(pod.clone(), Some(&node));
-            snapshot.remove_pod(&pod.uid);
-        }
-        Plan::Unschedulable(diagnosis) => panic!("{diagnosis}"),
-    }
 }
 
 /// What one writes first: for every node, add up its pods; for spreading, look at every pod of the cluster.

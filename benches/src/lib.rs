@@ -8,11 +8,13 @@
 //! | --- | --- | --- |
 //! | `cluster` | a cluster in a variable, to its first answer and to three running pods | the same records in a bare store |
 //! | `controllers` | a Job of 10,000 pods, 1,000 CronJobs of one minute, a Deployment of 10,000 | as many commits to a bare store |
+//! | `growth` | a create, a page, a watch, a placement and memory among 1,000 to 1,000,000 objects | each other |
 //! | `http` | get, create, list and watch over HTTPS, by one client and by many | the same call in this process; the same bytes from a bare hyper server |
 //! | `memory` | resident memory of a whole cluster, idle and with pods on fake nodes | the JSON of the pods |
 //! | `network`, of `orchestra-net` | pods and services: bytes, connections, requests; 5,000 services; names | the kernel alone between bare namespaces |
 //! | `node` | pods on each runtime until they run, a hundred adopted, the same idle | the runtime asked directly |
 //! | `scheduler` | placing a pod in a cluster of 5,000 nodes | a scheduler that looks at every pod |
+//! | `server` | API servers that run, ours and others, asked from outside: rates, and their processor time | each other |
 //! | `simulation` | a day, an hour of a large cluster, many lives of a small one, and forks | the same commits in a bare store |
 //! | `selectors` | matching, the index of objects by label and that of selectors by object | maps and linear scans |
 //! | `streams` | a gigabyte from a port of a pod through the API | the same through one TLS connection |
@@ -20,13 +22,15 @@
 //! | `writes` | a pod, its status, an event and a lease, written in this process | a commit to the bare store |
 //!
 //! Read `cluster` first: it is the shortest. A bench is a program of its own under `benches/`, in a directory when it
-//! is more than a file; `controllers`, `memory`, `network`, `node`, `simulation` and `streams` are not run by criterion: what
+//! is more than a file; `controllers`, `growth`, `memory`, `network`, `node`, `server`, `simulation` and `streams` are not run by criterion: what
 //! they do takes long enough, or is no time. Each crate is optimized whole, which takes minutes; `CARGO_PROFILE_BENCH_LTO=off` is for
 //! trying things out.
 //!
 //! The programs are measured from outside. `orchestra up --runtime fake` prints how long it took; `VmRSS` of
 //! `/proc/PID/status`, `write_bytes` of `/proc/PID/io` and the processor time of `/proc/PID/stat` are what the idle
 //! figures are made of.
+
+pub mod scheduling;
 
 use std::time::{Duration, Instant};
 

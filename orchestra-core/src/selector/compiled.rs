@@ -96,7 +96,16 @@ impl fmt::Debug for LabelSet {
 pub struct CompiledSelector {
     selector: Selector,
     checks: Box<[Check]>,
-    tests: Box<[Test]>,
+    tests: Tests,
+}
+
+/// What is tried of labels.
+#[derive(Clone)]
+enum Tests {
+    /// Whether a pair is there: what most selectors ask, of services and of workloads, and here without a look elsewhere.
+    Pair(u32),
+    /// All of these.
+    All(Box<[Test]>),
 }
 
 /// So many tests are made without looking at the outcome of one before the next: which of them fails is what a
@@ -141,18 +150,25 @@ impl CompiledSelector {
         } else {
             selector.requirements().iter().map(Check::new).collect()
         };
-        CompiledSelector {
-            selector: selector.clone(),
-            tests: checks.iter().map(Check::test).collect(),
-            checks,
-        }
+        let tests: Box<[Test]> = checks.iter().map(Check::test).collect();
+        let tests = match *tests {
+            [Test::Pair(id, true)] => Tests::Pair(id),
+            _ => Tests::All(tests),
+        };
+        CompiledSelector { selector: selector.clone(), tests, checks }
     }
 
     /// Whether a set of labels fulfils every requirement.
     #[inline]
     pub fn matches(&self, labels: &LabelSet) -> bool {
-        let hold = |tests: &[Test]| tests.iter().fold(true, |all, test| all & test.holds(labels.pairs()));
-        self.tests.chunks(AT_ONCE).all(hold)
+        let labels = labels.pairs();
+        match &self.tests {
+            Tests::Pair(id) => has_pair(labels, *id),
+            Tests::All(tests) => {
+                let hold = |tests: &[Test]| tests.iter().fold(true, |all, test| all & test.holds(labels));
+                tests.chunks(AT_ONCE).all(hold)
+            }
+        }
     }
 
     /// The selector this was made of.

@@ -173,6 +173,8 @@ fn switched(answer: Response<Incoming>, client: OnUpgrade, closing: &Cancellatio
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -210,5 +212,27 @@ mod tests {
         assert_eq!(all(false), usual);
         let upgrading = all(true);
         assert!(upgrading.contains(&"upgrade: SPDY/3.1".to_owned()) && upgrading.len() == usual.len() + 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+        for (sent, is_whole) in [("3\r\nabc\r\n0\r\n\r\n", true), ("3\r\nabc\r\n", false)] {
+            let (here, mut there) = tokio::io::duplex(1024);
+            let serving = async move {
+                // Whoever is answered has asked.
+                there.read(&mut [0; 512]).await.unwrap();
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+                there.write_all(format!("{head}{sent}").as_bytes()).await.unwrap();
+            };
+            let asking = async move {
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(here)).await.unwrap();
+                tokio::spawn(connection);
+                let answer = sender.send_request(Request::new(reply::whole(Bytes::new()))).await.unwrap();
+                passed(answer, &CancellationToken::new()).into_body().collect().await
+            };
+            let ((), body) = tokio::join!(serving, asking);
+            assert_eq!(body.map(|body| body.to_bytes()).ok(), is_whole.then_some(Bytes::from("abc")));
+        }
     }
 }

@@ -159,9 +159,14 @@ fn more_subjects(held: &Value, wanted: &Value) -> Vec<Value> {
 
 /// The rules that allow something which the held ones do not.
 fn more_rules(held: &Value, wanted: &Value) -> Vec<Value> {
-    let held = permissions(list(held, "rules"));
+    let (held, wanted) = (list(held, "rules"), list(wanted, "rules"));
+    if held == wanted {
+        // At most starts all of them are as they were made.
+        return Vec::new();
+    }
+    let held = permissions(held);
     let lacks = |rule: &&Value| !held.missing(&permissions(std::slice::from_ref(rule))).is_empty();
-    list(wanted, "rules").iter().filter(lacks).cloned().collect()
+    wanted.iter().filter(lacks).cloned().collect()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use orchestra_core::api::Status;
 use serde_json::Value;
 
 use crate::route::Query;
+use crate::wanted::Wanted;
 
 /// The body of an answer. One that fails breaks off.
 pub type Body = UnsyncBoxBody<Bytes, Status>;
@@ -133,11 +134,16 @@ impl<'a> Asker<'a> {
         self.read(path, DISCOVERY).await
     }
 
-    /// The objects of several collections at once, each whole; `None` of those that may not be read.
-    pub(crate) async fn lists<const N: usize>(&self, paths: [&str; N]) -> [Option<Value>; N] {
-        let answers = join_all(paths.map(|path| self.get(path))).await;
+    /// The objects of several collections at once, of each these fields; `None` of those that may not be read.
+    pub(crate) async fn lists<const N: usize>(&self, asked: [(&str, &[&str]); N]) -> [Option<Value>; N] {
+        let answers = join_all(asked.map(|(path, fields)| self.list(path, Wanted::of_items(fields)))).await;
         let mut answers = answers.into_iter().map(Result::ok);
         std::array::from_fn(|_| answers.next().flatten())
+    }
+
+    async fn list(&self, path: &str, wanted: Wanted) -> Result<Value, Failure> {
+        let body = self.collect(self.request(Method::GET, path, JSON)?).await?;
+        wanted.read(&body).map_err(|error| Failure::new(502, format!("{path}: {error}")))
     }
 
     async fn read(&self, path: &str, accept: &'static str) -> Result<Value, Failure> {

@@ -46,6 +46,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod visit;
+mod wanted;
 
 pub use api::{Api, Body};
 pub use dashboard::Dashboard;

@@ -89,7 +89,7 @@ pub(crate) fn bar(kind: Bar, used: f64, whole: f64, told: &str) -> Markup {
 /// Events, the latest first. Of which object they are is said where they are of several.
 pub(crate) fn events(events: &[Value], kinds: &Kinds, now: Timestamp, most: usize) -> Markup {
     let mut sorted: Vec<&Value> = events.iter().collect();
-    sorted.sort_by_key(|event| std::cmp::Reverse(seen(event).to_owned()));
+    sorted.sort_by_cached_key(|event| std::cmp::Reverse(seen(*event)));
     let about = |event: &Value| {
         (text(event, "/involvedObject/kind").to_owned(), text(event, "/involvedObject/name").to_owned())
     };
@@ -135,6 +135,52 @@ pub(crate) fn seen(event: &Value) -> &str {
     let times = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
     times.iter().map(|path| text(event, path)).find(|time| !time.is_empty()).unwrap_or_default()
 }
+
+/// What is looked at of many events.
+pub(crate) const EVENT: &[&str] = &[
+    "/count",
+    "/eventTime",
+    "/involvedObject",
+    "/lastTimestamp",
+    "/message",
+    "/metadata/creationTimestamp",
+    "/metadata/uid",
+    "/reason",
+    "/series",
+    "/type",
+];
+
+/// What is looked at of many pods: where they are, how they do, and what they ask for.
+pub(crate) const POD: &[&str] = &[
+    "/metadata/deletionTimestamp",
+    "/metadata/labels",
+    "/metadata/name",
+    "/metadata/namespace",
+    "/metadata/uid",
+    "/spec/containers/resources/requests",
+    "/spec/nodeName",
+    "/status/conditions/status",
+    "/status/conditions/type",
+    "/status/containerStatuses/ready",
+    "/status/containerStatuses/restartCount",
+    "/status/containerStatuses/state",
+    "/status/initContainerStatuses/ready",
+    "/status/initContainerStatuses/started",
+    "/status/initContainerStatuses/state",
+    "/status/phase",
+    "/status/reason",
+];
+
+/// What is looked at of many nodes.
+pub(crate) const NODE: &[&str] = &[
+    "/metadata/creationTimestamp",
+    "/metadata/name",
+    "/metadata/uid",
+    "/spec/unschedulable",
+    "/status/allocatable",
+    "/status/conditions/status",
+    "/status/conditions/type",
+];
 
 /// What a pod is doing, in the word that kubectl has for it, and how many of its containers are ready and restarted.
 pub(crate) struct PodState {

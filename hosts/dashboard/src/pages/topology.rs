@@ -10,12 +10,15 @@ use serde_json::Value;
 
 use super::View;
 use super::object::related::{labels_of, selects};
-use super::parts::{pod_state, pod_tone};
+use super::parts::{NODE, POD, pod_state, pod_tone};
 use crate::api::{Failure, items, revision};
 use crate::live::Follow;
 use crate::route::{Query, Spot, core, pods};
 use crate::tell::{list, text};
 use crate::visit::Visit;
+
+/// What is looked at of services.
+pub(super) const SERVICE: &[&str] = &["/metadata/name", "/metadata/namespace", "/metadata/uid", "/spec/selector"];
 
 /// Sizes of the drawing, in its own units.
 const WIDTH: usize = 1060;
@@ -35,14 +38,14 @@ const LINES: usize = 300;
 pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
     let namespace = visit.query.get("in");
     let (pod_path, service_path) = (pods().path(namespace), core("services").path(namespace));
-    let [nodes, found, services] = visit.asker.lists(["/api/v1/nodes", &*pod_path, &*service_path]).await;
+    let asked = [("/api/v1/nodes", NODE), (&*pod_path, POD), (&*service_path, SERVICE)];
+    let [nodes, found, services] = visit.asker.lists(asked).await;
     let Some(found) = found else {
         return Err(Failure::new(
             403,
             "You may not list pods here. Choose a namespace that you may look into.",
         ));
     };
-    let drawing = Drawing::new(items(nodes.as_ref()), items(Some(&found)), items(services.as_ref()));
     let at = revision(&found).to_owned();
     let body = html! {
         div.heading {
@@ -51,7 +54,7 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
                 span.state.good { "serves" } span.state.busy { "on its way" } span.state.bad { "in trouble" } span.state.plain { "ended" }
             }
         }
-        (drawing.render())
+        (drawing(items(nodes.as_ref()), items(Some(&found)), items(services.as_ref())))
     };
     let follows = vec![
         Follow::all(&pods(), namespace),
@@ -59,6 +62,11 @@ pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
         Follow::all(&core("nodes"), ""),
     ];
     Ok(View::new("Topology", body).following(follows, &at))
+}
+
+/// Nodes with their pods, and the services that lead to them.
+pub(super) fn drawing(nodes: &[Value], pods: &[Value], services: &[Value]) -> Markup {
+    Drawing::new(nodes, pods, services).render()
 }
 
 struct Pod<'v> {

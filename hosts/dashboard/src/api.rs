@@ -135,7 +135,7 @@ impl<'a> Asker<'a> {
     }
 
     /// The objects of several collections at once, of each these fields; `None` of those that may not be read.
-    pub(crate) async fn lists<const N: usize>(&self, asked: [(&str, &[&str]); N]) -> [Option<Value>; N] {
+    pub(crate) async fn lists<const N: usize>(&self, asked: [(&str, &[&[&str]]); N]) -> [Option<Value>; N] {
         let answers = join_all(asked.map(|(path, fields)| self.list(path, Wanted::of_items(fields)))).await;
         let mut answers = answers.into_iter().map(Result::ok);
         std::array::from_fn(|_| answers.next().flatten())

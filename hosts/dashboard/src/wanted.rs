@@ -12,9 +12,9 @@ pub(crate) struct Wanted(Vec<(String, Wanted)>);
 impl Wanted {
     /// A list whose items have these fields, each as a path such as `/metadata/name`; a path leads through lists to the fields
     /// of each of their items.
-    pub(crate) fn of_items(paths: &[&str]) -> Self {
+    pub(crate) fn of_items(paths: &[&[&str]]) -> Self {
         let mut item = Self::default();
-        for path in paths {
+        for path in paths.concat() {
             item.add(path.split('/').skip(1));
         }
         Self(vec![("items".to_owned(), item), ("metadata".to_owned(), Self::default())])
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_kept_and_the_rest_is_passed_over() {
-        let wanted = Wanted::of_items(&["/metadata/name", "/spec/containers/image", "/status", "/spec/none"]);
+        let wanted = Wanted::of_items(&[&["/metadata/name", "/spec/containers/image"], &["/status", "/spec/none"]]);
         let list = json!({
             "kind": "PodList",
             "metadata": {"resourceVersion": "7"},

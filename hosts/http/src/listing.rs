@@ -9,10 +9,9 @@ use orchestra_core::api::represent::{Form, IncludeObject, Writer};
 use orchestra_core::api::{ObjectList, Resource, Status, Target};
 use orchestra_core::jiff::Timestamp;
 
-/// About how long the first part is. A list that ends in it is answered at once, and so is whatever is wrong in it.
-const FIRST: usize = 128 * 1024;
-/// About how long the others are: as much as a connection takes at once, and as little as is written in a moment.
-const PART: usize = 64 * 1024;
+/// About how long a part is: it is written in a moment, and a list in parts takes no longer to send than one in a piece. A list
+/// that ends in the first is answered at once, and so is whatever is wrong in it.
+const PART: usize = 128 * 1024;
 
 /// A list, and how far it is written.
 pub(crate) struct Listing {
@@ -33,10 +32,10 @@ impl Listing {
     /// When what is stored cannot be read.
     pub(crate) fn begin(mut self) -> Result<(Vec<u8>, Option<Self>), Status> {
         // A short list is written once, and not moved whenever it outgrows its room.
-        let room = self.list.objects.iter().take(FIRST / 64).map(|entry| entry.bytes().len() + 64).sum::<usize>();
-        let mut out = Vec::with_capacity(room.min(FIRST + PART));
+        let room = self.list.objects.iter().take(PART / 64).map(|entry| entry.bytes().len() + 64).sum::<usize>();
+        let mut out = Vec::with_capacity(room.min(PART + PART / 4));
         self.writer().list_head(&self.list, &mut out);
-        let ended = self.write(FIRST, &mut out)?;
+        let ended = self.write(PART, &mut out)?;
         Ok((out, (!ended).then_some(self)))
     }
 
@@ -125,7 +124,7 @@ mod tests {
                 whole.writer().list(&whole.list, &mut text).unwrap();
                 let parts = parts(listing(objects, bytes, form)).await;
                 assert_eq!(parts.concat(), text, "{form:?} of {objects} objects of {bytes} bytes");
-                let most = FIRST + bytes + 1000;
+                let most = PART + bytes + 1000;
                 assert!(parts.iter().all(|part| (1..=most).contains(&part.len())), "{objects} of {bytes}");
             }
         }

@@ -150,17 +150,11 @@ pub(crate) const EVENT: &[&str] = &[
     "/type",
 ];
 
-/// What is looked at of many pods: where they are, how they do, and what they ask for.
+/// What is looked at of many pods to tell how they do.
 pub(crate) const POD: &[&str] = &[
     "/metadata/deletionTimestamp",
-    "/metadata/labels",
-    "/metadata/name",
-    "/metadata/namespace",
-    "/metadata/uid",
     "/spec/containers/resources/requests",
     "/spec/nodeName",
-    "/status/conditions/status",
-    "/status/conditions/type",
     "/status/containerStatuses/ready",
     "/status/containerStatuses/restartCount",
     "/status/containerStatuses/state",

@@ -17,6 +17,15 @@ use crate::route::{Query, Spot, core, pods};
 use crate::tell::{list, text};
 use crate::visit::Visit;
 
+/// What is looked at of pods besides: which they are, who selects them, and whether they take requests.
+pub(super) const PLACED: &[&str] = &[
+    "/metadata/labels",
+    "/metadata/name",
+    "/metadata/namespace",
+    "/metadata/uid",
+    "/status/conditions/status",
+    "/status/conditions/type",
+];
 /// What is looked at of services.
 pub(super) const SERVICE: &[&str] = &["/metadata/name", "/metadata/namespace", "/metadata/uid", "/spec/selector"];
 
@@ -38,7 +47,8 @@ const LINES: usize = 300;
 pub(crate) async fn page(visit: &Visit<'_>) -> Result<View, Failure> {
     let namespace = visit.query.get("in");
     let (pod_path, service_path) = (pods().path(namespace), core("services").path(namespace));
-    let asked = [("/api/v1/nodes", NODE), (&*pod_path, POD), (&*service_path, SERVICE)];
+    let asked: [(&str, &[&[&str]]); 3] =
+        [("/api/v1/nodes", &[NODE]), (&pod_path, &[POD, PLACED]), (&service_path, &[SERVICE])];
     let [nodes, found, services] = visit.asker.lists(asked).await;
     let Some(found) = found else {
         return Err(Failure::new(

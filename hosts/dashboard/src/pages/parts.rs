@@ -89,7 +89,7 @@ pub(crate) fn bar(kind: Bar, used: f64, whole: f64, told: &str) -> Markup {
 /// Events, the latest first. Of which object they are is said where they are of several.
 pub(crate) fn events(events: &[Value], kinds: &Kinds, now: Timestamp, most: usize) -> Markup {
     let mut sorted: Vec<&Value> = events.iter().collect();
-    sorted.sort_by_cached_key(|event| std::cmp::Reverse(seen(*event)));
+    sorted.sort_by_cached_key(|event| std::cmp::Reverse(seen(event)));
     let about = |event: &Value| {
         (text(event, "/involvedObject/kind").to_owned(), text(event, "/involvedObject/name").to_owned())
     };

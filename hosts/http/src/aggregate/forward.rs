@@ -220,7 +220,7 @@ mod tests {
             let (here, mut there) = tokio::io::duplex(1024);
             let serving = async move {
                 // Whoever is answered has asked.
-                there.read(&mut [0; 512]).await.unwrap();
+                assert_ne!(there.read(&mut [0; 512]).await.unwrap(), 0);
                 let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
                 there.write_all(format!("{head}{sent}").as_bytes()).await.unwrap();
             };

@@ -81,7 +81,12 @@ impl Server {
     }
 
     /// Does something so many times over, and says what one of them took.
-    async fn row(&self, id: &str, times: usize, work: impl Future<Output = Result<(), Status>>) -> Result<(), Status> {
+    async fn row(
+        &self,
+        id: &str,
+        times: usize,
+        work: impl Future<Output = Result<(), Status>>,
+    ) -> Result<(), Status> {
         let (before, began) = (self.processor_time(), Instant::now());
         work.await?;
         let (took, used) = (began.elapsed().as_secs_f64(), (self.processor_time() - before).as_secs_f64());

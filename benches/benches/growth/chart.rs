@@ -31,12 +31,19 @@ pub(crate) fn svg(numbers: &[usize], rows: &[&Row]) -> String {
     for power in lowest as i32..=highest as i32 {
         let (value, y) = (10f64.powi(power), height(10f64.powi(power)));
         let name = Unit::Seconds.text(value);
-        line(format_args!("<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{RIGHT}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>"));
-        line(format_args!("<text x=\"64\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#555\">{name}</text>", y + 4.0));
+        line(format_args!(
+            "<line x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{RIGHT}\" y2=\"{y:.1}\" stroke=\"#ddd\"/>"
+        ));
+        line(format_args!(
+            "<text x=\"64\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#555\">{name}</text>",
+            y + 4.0
+        ));
     }
     for number in numbers {
         let x = place(number);
-        line(format_args!("<text x=\"{x:.1}\" y=\"333\" text-anchor=\"middle\" fill=\"#555\">{number}</text>"));
+        line(format_args!(
+            "<text x=\"{x:.1}\" y=\"333\" text-anchor=\"middle\" fill=\"#555\">{number}</text>"
+        ));
     }
     for (index, (row, colour)) in rows.iter().zip(COLOURS.iter().cycle()).enumerate() {
         let points: Vec<String> = numbers

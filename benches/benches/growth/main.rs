@@ -53,7 +53,8 @@ fn main() {
     let heads: Vec<String> = numbers.iter().map(|number| format!("{number:>10}")).collect();
     println!("{:<24}{}     slope", "pods", heads.concat());
     for row in &rows {
-        let cells: Vec<String> = row.values.iter().map(|value| format!("{:>10}", row.unit.text(*value))).collect();
+        let cells: Vec<String> =
+            row.values.iter().map(|value| format!("{:>10}", row.unit.text(*value))).collect();
         println!("{:<24}{}{:>10.2}", row.id, cells.concat(), row.slope(&numbers));
     }
     if let Some(file) = file {

@@ -197,7 +197,8 @@ impl<'a> Asker<'a> {
 }
 
 async fn whole(body: Body) -> Result<Bytes, Failure> {
-    let whole = body.collect().await.map_err(|error| Failure::new(502, format!("the answer broke off: {error}")))?;
+    let whole =
+        body.collect().await.map_err(|error| Failure::new(502, format!("the answer broke off: {error}")))?;
     Ok(whole.to_bytes())
 }
 

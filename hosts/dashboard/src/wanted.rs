@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserializer, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// The fields that are kept, and what is kept of each; all of a field below which none is named.
@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_kept_and_the_rest_is_passed_over() {
-        let wanted = Wanted::of_items(&[&["/metadata/name", "/spec/containers/image"], &["/status", "/spec/none"]]);
+        let wanted =
+            Wanted::of_items(&[&["/metadata/name", "/spec/containers/image"], &["/status", "/spec/none"]]);
         let list = json!({
             "kind": "PodList",
             "metadata": {"resourceVersion": "7"},
@@ -168,7 +169,8 @@ mod tests {
         });
         assert_eq!(wanted.read(list.to_string().as_bytes()).unwrap(), kept);
         // What is of another form than thought is kept as far as it goes.
-        let odd = json!({"items": [{"metadata": {"name": {"a": 1}}, "spec": [[{"containers": 2.5}], -1, "x"]}]});
+        let odd =
+            json!({"items": [{"metadata": {"name": {"a": 1}}, "spec": [[{"containers": 2.5}], -1, "x"]}]});
         assert_eq!(wanted.read(odd.to_string().as_bytes()).unwrap(), odd);
         for broken in ["", "{", "{}x", "{\"items\":[{\"spec\":}]}"] {
             assert!(wanted.read(broken.as_bytes()).is_err(), "{broken}");

@@ -9,8 +9,8 @@ use orchestra_core::api::represent::{Form, IncludeObject, Writer};
 use orchestra_core::api::{ObjectList, Resource, Status, Target};
 use orchestra_core::jiff::Timestamp;
 
-/// About how long a part is: it is written in a moment, and a list in parts takes no longer to send than one in a piece. A list
-/// that ends in the first is answered at once, and so is whatever is wrong in it.
+/// About how long a part is: it is written in a moment, and a list in parts takes hardly longer to send than one in a piece. A
+/// list that ends in the first is answered at once, and so is whatever is wrong in it.
 const PART: usize = 128 * 1024;
 
 /// A list, and how far it is written.
@@ -32,7 +32,8 @@ impl Listing {
     /// When what is stored cannot be read.
     pub(crate) fn begin(mut self) -> Result<(Vec<u8>, Option<Self>), Status> {
         // A short list is written once, and not moved whenever it outgrows its room.
-        let room = self.list.objects.iter().take(PART / 64).map(|entry| entry.bytes().len() + 64).sum::<usize>();
+        let room =
+            self.list.objects.iter().take(PART / 64).map(|entry| entry.bytes().len() + 64).sum::<usize>();
         let mut out = Vec::with_capacity(room.min(PART + PART / 4));
         self.writer().list_head(&self.list, &mut out);
         let ended = self.write(PART, &mut out)?;

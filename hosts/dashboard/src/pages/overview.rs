@@ -291,7 +291,8 @@ mod tests {
         let tile = |pods: &Value| pod_tile(items(Some(pods)), "shop").into_string();
         assert_eq!(tile(&pods), tile(&pods_read));
         assert!(tile(&pods).contains("in trouble") && tile(&pods).contains("ended"), "{}", tile(&pods));
-        let table = |nodes: &Value, pods: &Value| node_table(items(Some(nodes)), Some(pods), now).into_string();
+        let table =
+            |nodes: &Value, pods: &Value| node_table(items(Some(nodes)), Some(pods), now).into_string();
         assert_eq!(table(&nodes, &pods), table(&nodes_read, &pods_read));
         assert!(table(&nodes, &pods).contains("cordoned"));
 
@@ -310,7 +311,8 @@ mod tests {
             event
         };
         let (events, events_read) = lists(&[EVENT], (0..4).map(event).collect());
-        let told = |events: &Value| parts::events(items(Some(events)), &Kinds::default(), now, 3).into_string();
+        let told =
+            |events: &Value| parts::events(items(Some(events)), &Kinds::default(), now, 3).into_string();
         assert_eq!(told(&events), told(&events_read));
         let at = |message: &str| told(&events).find(message).unwrap_or(usize::MAX);
         assert!(at("again 2") < at("again 0") && at("again 0") < at("again 1"), "{}", told(&events));
@@ -332,7 +334,8 @@ mod tests {
         let set = json!({"metadata": {"name": "d"}, "status": {"desiredNumberScheduled": 3, "numberReady": 2, "currentNumberScheduled": 3}});
         let (all, all_read) = lists(&[WORKLOAD], vec![deployment(1), deployment(2), set]);
         let short = |all: &Value| {
-            super::tile(&Place::new("apps", "v1", "deployments"), "Deployments", items(Some(all)), "shop").into_string()
+            super::tile(&Place::new("apps", "v1", "deployments"), "Deployments", items(Some(all)), "shop")
+                .into_string()
         };
         assert_eq!(short(&all), short(&all_read));
         assert!(short(&all).contains("2 short of pods"), "{}", short(&all));

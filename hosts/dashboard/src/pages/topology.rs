@@ -27,7 +27,8 @@ pub(super) const PLACED: &[&str] = &[
     "/status/conditions/type",
 ];
 /// What is looked at of services.
-pub(super) const SERVICE: &[&str] = &["/metadata/name", "/metadata/namespace", "/metadata/uid", "/spec/selector"];
+pub(super) const SERVICE: &[&str] =
+    &["/metadata/name", "/metadata/namespace", "/metadata/uid", "/spec/selector"];
 
 /// Sizes of the drawing, in its own units.
 const WIDTH: usize = 1060;

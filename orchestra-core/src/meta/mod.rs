@@ -203,3 +203,23 @@ impl fmt::Debug for GroupResource {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_their_keys() {
+        let namespaces = ["", "a", "a-b", "a0", "ab", "b", "default", "kube-system"];
+        let names = ["", "a", "a-b", "a.b", "x"];
+        let all = || {
+            namespaces.iter().flat_map(|namespace| names.map(|name| ObjectName::new(Some(namespace), name)))
+        };
+        let key = |name: &ObjectName| format!("{}/{}", name.namespace, name.name);
+        for (one, other) in all().flat_map(|one| all().map(move |other| (one.clone(), other))) {
+            assert_eq!(one.cmp(&other), key(&one).cmp(&key(&other)), "{one} and {other}");
+            let namespace = crate::selector::IndexKey::cmp_namespace(&one, &other.namespace);
+            assert_eq!(namespace, format!("{}/", one.namespace).cmp(&format!("{}/", other.namespace)));
+        }
+    }
+}

@@ -220,8 +220,8 @@ impl Registrar {
             status = self.status(known, &images, &seen, now);
         }
         let patch = json!({"metadata": {"uid": self.node_uid}, "status": status_patch(&status)});
-        let api = self.ctx.client.cluster::<Node>();
-        api.patch_status(&self.ctx.name, Patch::Merge(patch)).await?;
+        let nodes = self.ctx.client.cluster::<Node>();
+        nodes.objects().patch_status(&self.ctx.name, Patch::Merge(patch), WriteOptions::default()).await?;
         self.reported_at = Some(now);
         for reason in changes(known, &status) {
             let message = format!("Node {} status is now: {reason}", self.ctx.name);

@@ -156,6 +156,10 @@ fn put(
 ) -> Result<(), Malformed> {
     let name = field.name;
     match (field.shape, field.of) {
+        // Of packed numbers there may be none, which is no list.
+        (Shape::List, Kind::Bool | Kind::Int32 | Kind::Int64) if matches!(wire, Wire::Bytes([])) => {
+            return Ok(());
+        }
         (Shape::List, of) => {
             let list = object.entry(name).or_insert_with(|| Value::Array(Vec::new()));
             if let Value::Array(list) = list {

@@ -144,6 +144,8 @@ fn lists_of_numbers_may_be_packed() {
     let both = json!({ "spec": { "securityContext": { "supplementalGroups": [0, 7] } } });
     assert_eq!(groups(&[number(4, 0), number(4, 7)]), both);
     assert_eq!(groups(&[held(4, [0, 7])]), both);
+    assert_eq!(groups(&[held(4, [0]), held(4, []), number(4, 7)]), both);
+    assert_eq!(groups(&[held(4, [])]), json!({ "spec": { "securityContext": {} } }));
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `api` | the port to the API, and what is asked through it |
+//! | `wanted` | of many objects the fields that a page shows, read without the rest |
 //! | `visit` | a request for a page |
 //! | `session` | who looks: cookies, the guard of forms |
 //! | `route` | what a URL asks for |

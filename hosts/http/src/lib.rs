@@ -9,7 +9,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | `path`, `query`, `body`, `call` | requests, read into the terms of the core |
-//! | `frontend`, `watch` | routes and answers; decide nothing that the core decides |
+//! | `frontend`, `listing`, `watch` | routes and answers, long ones part by part; decide nothing that the core decides |
 //! | `reply`, `layout` | answers in the format and encoding that were asked for |
 //! | `openapi` | OpenAPI documents |
 //! | `health`, `metrics`, `collect` | how the server is, for whoever watches over it |

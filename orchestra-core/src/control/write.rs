@@ -2,7 +2,8 @@
 //! without decoding what comes back, and children as they are wanted.
 //!
 //! Every change names the uid and the revision that it was decided on. One that comes too late is a
-//! [conflict](Status::is_conflict), which is no fault: what made it late leads to the next run.
+//! [conflict](Status::is_conflict), which is no fault, and is an error all the same, so that the run is tried again: a
+//! conflict need not come from a change that this controller is yet to see.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -102,11 +103,10 @@ pub async fn patch_beside_spec<K: Object>(
     client.call(target::<K>(entry.name()).status(), patch.operation()).await
 }
 
-/// Takes a finalizer off an object, whatever else has changed in it since it was read. One that is gone, or another of its
-/// name, is no fault.
+/// Takes a finalizer off an object, whatever else has changed in it since it was read. One that is gone is no fault.
 ///
 /// # Errors
-/// What the API says.
+/// What the API says; a conflict when another object has the name by now.
 pub async fn remove_finalizer<K: Object>(
     client: &Client,
     entry: &Entry,
@@ -129,20 +129,20 @@ pub fn guarded(entry: &Entry, mut patch: Value) -> Value {
 /// Deletes this object, not another of its name, and returns whether it was there to be deleted.
 ///
 /// # Errors
-/// What the API says otherwise.
+/// What the API says otherwise; a conflict when another object has the name by now.
 pub async fn delete<K: Object>(client: &Client, name: &ObjectName, uid: &Uid) -> Result<bool, Status> {
     let options = DeleteOptions { uid: Some(uid.to_string()), ..DeleteOptions::default() };
     was_deleted(client.call(target::<K>(name), Operation::Delete(options)).await)
 }
 
-/// Whether a deletion deleted anything; an object that is gone, or another of its name, is none.
+/// Whether a deletion deleted anything; an object that is gone is none.
 ///
 /// # Errors
 /// Any other.
 pub fn was_deleted(outcome: Result<Response, Status>) -> Result<bool, Status> {
     match outcome {
         Ok(_) => Ok(true),
-        Err(status) if status.is_not_found() || status.is_conflict() => Ok(false),
+        Err(status) if status.is_not_found() => Ok(false),
         Err(status) => Err(status),
     }
 }
@@ -296,6 +296,14 @@ fn no_object() -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_gone_is_deleted_already() {
+        let refused = |reason| was_deleted(Err(Status::new(reason, "no")));
+        assert!(!refused(Reason::NotFound).unwrap());
+        assert!(refused(Reason::Conflict).unwrap_err().is_conflict());
+        assert!(refused(Reason::Forbidden).is_err());
+    }
 
     #[test]
     fn more_than_is_wanted_is_no_difference() {

@@ -204,11 +204,11 @@ impl Worker {
     }
 }
 
-/// Whether the pod was not there any more, or is another by now.
+/// Whether the pod was not there any more.
 fn gone_is_done(result: Result<(), Status>) -> Result<bool, Status> {
     match result {
         Ok(()) => Ok(false),
-        Err(status) if status.is_not_found() || status.is_conflict() => Ok(true),
+        Err(status) if status.is_not_found() => Ok(true),
         Err(status) => Err(status),
     }
 }

@@ -1,12 +1,13 @@
 //! What a cluster does by itself: jobs by the clock, quotas, what goes with its owner or its namespace, and nodes that fall
 //! silent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ResourceQuota};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use orchestra_core::api::{Client, DeleteOptions, Patch, Propagation, Status, WriteOptions};
 use orchestra_core::cluster::Component;
 use orchestra_core::meta::Object;
@@ -63,35 +64,51 @@ pub fn cron_job() -> Scenario {
         })
 }
 
-/// Of more pods than a quota allows as many as it allows, and all once it allows them.
+/// What a quota says of pods: how many there may be and how many are counted. `None` of one of which nothing is counted
+/// yet, which holds nobody to anything, as in Kubernetes.
+fn pods_of(quota: &ResourceQuota) -> Option<(usize, usize)> {
+    let status = quota.status.as_ref()?;
+    let of = |amounts: &Option<BTreeMap<String, Quantity>>| amounts.as_ref()?.get("pods")?.0.parse().ok();
+    Some((of(&status.hard)?, of(&status.used)?))
+}
+
+/// Of more pods than a quota allows as many as it allows, and all once it allows them. Another is first counted while the
+/// pods come.
 pub fn quota() -> Scenario {
     Scenario::new("quota")
         .nodes(2)
         .script(|world| async move {
             let client = world.client();
             let hard = |pods: u32| json!({"hard": {"pods": pods.to_string(), "requests.cpu": "2"}});
-            let quota = json!({"metadata": {"name": "few"}, "spec": hard(4)});
-            create::<ResourceQuota>(&client, quota).await?;
-            create::<Deployment>(&client, of("web", 7)).await?;
-            world.sleep(Duration::from_secs(20)).await;
+            let quota = |name: &str, pods: u32| json!({"metadata": {"name": name}, "spec": hard(pods)});
             let quotas = client.api::<ResourceQuota>("default");
+            create::<ResourceQuota>(&client, quota("few", 4)).await?;
+            while pods_of(&quotas.get("few").await?).is_none() {
+                world.sleep(Duration::from_millis(100)).await;
+            }
+            create::<Deployment>(&client, of("web", 7)).await?;
+            create::<ResourceQuota>(&client, quota("later", 100)).await?;
+            world.sleep(Duration::from_secs(20)).await;
             quotas.patch("few", Patch::Merge(json!({"spec": hard(7)}))).await?;
             world.sleep(Duration::from_secs(10)).await;
             client.api::<Deployment>("default").scale("web", 2).await?;
             world.sleep(Duration::from_secs(5)).await;
             client.api::<Deployment>("default").scale("web", 6).await.map(drop)
         })
-        .always("no more than the quota allows", |state| {
-            let Some(quota) = state.object::<ResourceQuota>("default", "few") else { return Ok(()) };
-            // What the status says is what is kept: as in Kubernetes, a quota of which nothing is counted yet is none.
-            let hard =
-                quota.status.as_ref().and_then(|status| status.hard.as_ref()?.get("pods")?.0.parse().ok());
+        .always("quotas count each pod once, and are kept", |state| {
             let is_alive = |pod: &Pod| {
                 let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
                 !matches!(phase, Some("Succeeded" | "Failed"))
             };
             let pods = state.objects::<Pod>().filter(|pod| is_alive(pod)).count();
-            if pods <= hard.unwrap_or(usize::MAX) { Ok(()) } else { Err(format!("{pods} pods of {hard:?}")) }
+            for quota in state.objects::<ResourceQuota>() {
+                if let Some((hard, used)) = pods_of(&quota)
+                    && (used != pods || used > hard)
+                {
+                    return Err(format!("{:?}: {used} of {hard}, and {pods} pods", quota.metadata.name));
+                }
+            }
+            Ok(())
         })
         .eventually("six pods serve", serves("web", 6, "web:1"))
         .eventually("what is used is said", |state| {

@@ -186,8 +186,9 @@ async fn update(objects: &Objects, flags: &Flags, kind: Kind, name: &str) -> any
         bail!("an update is of one object, and the file has {}", manifests.len());
     };
     // It replaces what there is now, whatever that is.
-    let current = value(&*objects.get(name).await?)?;
-    object["metadata"]["resourceVersion"] = current["metadata"]["resourceVersion"].clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("resourceVersion");
+    }
     let updated = objects.update(name, object, WriteOptions::default()).await?;
     print_all(flags, kind, &[value(&updated)?])
 }
@@ -248,9 +249,12 @@ async fn rolling_update(
 ) -> anyhow::Result<()> {
     let mut controller = value(&*controllers.get(name).await?)?;
     if let Some(image) = &flags.image {
-        let first = controller.pointer_mut("/spec/template/spec/containers/0/image");
-        *first.context("the controller's pods have no container")? = json!(image);
-        controller = value(&*controllers.update(name, controller, WriteOptions::default()).await?)?;
+        // Only the image, whatever else changes: the controller says of itself how many pods it has.
+        let first = controller.pointer("/spec/template/spec/containers/0/name");
+        let first = first.context("the controller's pods have no container")?;
+        let containers = json!([{"name": first, "image": image}]);
+        let patch = Patch::Strategic(json!({"spec": {"template": {"spec": {"containers": containers}}}}));
+        controller = value(&*controllers.patch(name, patch, WriteOptions::default()).await?)?;
     }
     let selector = controller["spec"]["selector"].as_object().cloned().unwrap_or_default();
     let selector: Vec<String> =

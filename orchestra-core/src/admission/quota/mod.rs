@@ -4,6 +4,9 @@
 //! object, guarded by the revision at which it was read, so that of two writers who race for the last of it one is
 //! made to look again, and the limit is never passed. What goes, or ends, gives back what it used in the same way. A
 //! controller (`controllers/resource_quota`) counts anew when a quota comes or changes, and from time to time.
+//!
+//! An amount that is not counted yet holds nobody to anything, as in Kubernetes. Yet who uses of it writes the quota as
+//! it is, which makes a first count that is under way too late: no write is left out by both.
 
 pub(crate) mod usage;
 mod view;
@@ -37,6 +40,8 @@ struct Touched {
     quota: Arc<QuotaView>,
     /// What more is used than before; less, where it is negative.
     more: Amounts,
+    /// Whether the write uses of what is not counted yet, or gives back.
+    uncounted: bool,
 }
 
 impl Quotas {
@@ -60,15 +65,20 @@ impl Quotas {
             entries.into_iter().filter(|entry| *id != open.row().id || entry.name() != attributes.name);
         let touched = others.filter_map(|entry| {
             let quota = entry.view::<QuotaView>().ok()?;
-            let used = |object: Option<&Value>| {
-                object.map(|object| quota.used_by(&quota.status.hard, id, object)).unwrap_or_default()
+            let more_of = |hard: &Amounts| {
+                let used = |object: Option<&Value>| {
+                    object.map(|object| quota.used_by(hard, id, object)).unwrap_or_default()
+                };
+                let mut more = used(new);
+                for (name, amount) in used(attributes.old) {
+                    *more.entry(name).or_default() -= amount;
+                }
+                more.retain(|_, amount| *amount != Quantity::ZERO);
+                more
             };
-            let mut more = used(new);
-            for (name, amount) in used(attributes.old) {
-                *more.entry(name).or_default() -= amount;
-            }
-            more.retain(|_, amount| *amount != Quantity::ZERO);
-            Some(Touched { entry, quota, more })
+            let uncounted = quota.uncounted().is_some_and(|hard| !more_of(&hard).is_empty());
+            let more = more_of(&quota.status.hard);
+            Some(Touched { entry, quota, more, uncounted })
         });
         touched.collect()
     }
@@ -91,7 +101,7 @@ impl Admission for Quotas {
         let refuse = |why: String| Err(Status::forbidden(id, attributes.name.name(), why));
         let touched = Self::touched(&open, attributes, new);
         let is_new_pod = id.is::<Pod>() && attributes.verb == WriteVerb::Create;
-        for Touched { entry, quota, more } in &touched {
+        for Touched { entry, quota, more, .. } in &touched {
             let (name, hard) = (entry.name().name(), &quota.status.hard);
             if let Some(pod) = new.filter(|pod| is_new_pod && quota.covers(id, pod)) {
                 let missing = view::missing(hard, pod);
@@ -113,7 +123,8 @@ impl Admission for Quotas {
                 ));
             }
         }
-        for Touched { entry, quota, more } in touched.iter().filter(|touched| !touched.more.is_empty()) {
+        let written = touched.iter().filter(|touched| touched.uncounted || !touched.more.is_empty());
+        for Touched { entry, quota, more, .. } in written {
             let mut value = entry.to_value().map_err(Status::internal)?;
             for (name, amount) in more {
                 let used = quota.status.used.get(name).copied().unwrap_or_default() + *amount;

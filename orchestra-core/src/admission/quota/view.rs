@@ -60,6 +60,16 @@ impl QuotaView {
         used
     }
 
+    /// What the quota is to hold and does not yet: nothing of it is counted. `None` where there is none such.
+    pub(super) fn uncounted(&self) -> Option<Amounts> {
+        let held = &self.status.hard;
+        if self.spec.hard.keys().all(|name| held.contains_key(name)) {
+            return None;
+        }
+        let not_held = self.spec.hard.iter().filter(|(name, _)| !held.contains_key(*name));
+        Some(not_held.map(|(name, amount)| (name.clone(), *amount)).collect())
+    }
+
     /// Whether an object is in every scope that the quota names.
     pub(crate) fn covers(&self, id: &GroupResource, object: &Value) -> bool {
         let terms = self.spec.scope_selector.iter().flat_map(|selector| &selector.match_expressions);

@@ -173,5 +173,6 @@ impl Drop for Cluster {
             part.cancel();
         }
         self.stop.cancel();
+        self.directory.clear();
     }
 }

@@ -83,6 +83,13 @@ impl Directory {
         *self.0.dialer.write().unwrap_or_else(PoisonError::into_inner) = Some(dialer);
     }
 
+    /// Forgets all agents, and how others are reached. Agents hold clients of the server that finds them here: it would
+    /// never go away otherwise.
+    pub(crate) fn clear(&self) {
+        self.0.local.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.0.dialer.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The agent of a node.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use super::scenarios::{at_most_one, create, of, serves, template};
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
-/// A Job each minute, whose pods work for a while, until it is told to rest.
+/// A Job each minute, whose pods work for a while, until it is told to rest: after some minutes, or when there has been one.
 pub fn cron_job() -> Scenario {
     Scenario::new("cronjob")
         .nodes(1)
@@ -34,6 +34,9 @@ pub fn cron_job() -> Scenario {
             });
             create::<CronJob>(&client, json!({"metadata": {"name": "tick"}, "spec": spec})).await?;
             world.sleep(Duration::from_secs(260)).await;
+            while client.api::<Job>("default").list().await?.is_empty() {
+                world.sleep(Duration::from_secs(10)).await;
+            }
             let rest = Patch::Merge(json!({"spec": {"suspend": true}}));
             client.api::<CronJob>("default").patch("tick", rest).await.map(drop)
         })

@@ -7,8 +7,11 @@ mod determinism;
 mod faults;
 mod housekeeping;
 mod names;
+mod scaling;
 mod scenarios;
+mod storage;
 mod trace;
+mod upkeep;
 #[cfg(feature = "redb")]
 mod what_if;
 mod workloads;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use orchestra_core::simulation::{Explore, Explored, Scenario, Strategy};
 
-use super::{housekeeping, scenarios, seeds};
+use super::{housekeeping, scaling, scenarios, seeds, storage, upkeep};
 
 /// How many lives of each scenario a test lives that nobody has told how many.
 const DEBUG: u64 = 16;
@@ -112,4 +112,47 @@ fn namespaces_go_with_what_is_in_them() {
 #[test]
 fn nodes_that_fall_silent_are_done_without() {
     explored(housekeeping::outage(), &["node-controller", "taint-eviction-controller"], &[]);
+}
+
+#[test]
+fn volumes_are_bound_and_given_back() {
+    let controllers = [
+        "persistent-volume-binder",
+        "local-path-provisioner",
+        "pvc-protection-controller",
+        "pv-protection-controller",
+    ];
+    explored(storage::volumes(), &controllers, &[]);
+}
+
+#[test]
+fn devices_are_given_to_one_at_a_time() {
+    explored(storage::devices(), &["resource-claim-controller", "kube-scheduler"], &[]);
+}
+
+#[test]
+fn what_is_used_more_grows_and_shrinks_again() {
+    explored(scaling::autoscaler(), &["horizontal-pod-autoscaler"], &[]);
+}
+
+#[test]
+fn budgets_are_kept_while_a_node_is_drained() {
+    explored(scaling::budget(), &["disruption-controller"], &[]);
+}
+
+#[test]
+fn services_lead_to_their_pods() {
+    let controllers = ["replication-controller", "service-controller", "endpointslicemirroring-controller"];
+    explored(upkeep::services(), &controllers, &[]);
+}
+
+#[test]
+fn what_a_cluster_sees_to_unasked_is_seen_to() {
+    let controllers = [
+        "service-account-controller",
+        "root-ca-cert-publisher",
+        "clusterrole-aggregation-controller",
+        "ttl-after-finished-controller",
+    ];
+    explored(upkeep::upkeep(), &controllers, &[]);
 }

@@ -4,6 +4,7 @@
 //! the others give their devices back when the last pod that used them is.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimTemplate};
@@ -22,6 +23,8 @@ use crate::watch::{Entry, EntryError, Event, EventKind, Query};
 const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
 /// Keeps a claim that has devices until they are given back.
 const PROTECTION: &str = "resource.kubernetes.io/delete-protection";
+/// How soon it is looked again whether a pod names the claim that was made for it.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -82,6 +85,17 @@ struct User {
     uid: String,
 }
 
+/// What becomes of a claim that was made for a pod that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Stays,
+    /// The pod names none yet.
+    IsNotKnown,
+    /// The pod names another, and will not name this one any more: it was made by a controller that had been started again
+    /// and did not see yet what it had made before.
+    IsOneTooMany,
+}
+
 impl PodView {
     /// Read once of most pods: not kept with them. Of one that has to do with no claim, nothing.
     fn of(entry: &Entry) -> Result<Self, EntryError> {
@@ -90,6 +104,16 @@ impl PodView {
 
     fn is_over(&self) -> bool {
         matches!(&*self.status.phase, "Succeeded" | "Failed")
+    }
+
+    /// What becomes of a claim that was made for it, to be what it calls `name`.
+    fn fate_of(&self, claim: &str, name: &str) -> Fate {
+        let made = self.status.resource_claim_statuses.iter().find(|made| made.name == name);
+        match made.and_then(|made| made.resource_claim_name.as_deref()) {
+            None => Fate::IsNotKnown,
+            Some(named) if named == claim => Fate::Stays,
+            Some(_) => Fate::IsOneTooMany,
+        }
     }
 
     /// The claims that it names, or that were made for it.
@@ -261,13 +285,15 @@ async fn give_back(context: Context) -> Result<Action, Error> {
         return Ok(Action::Done);
     }
     let owner = entry.controller().filter(|owner| &*owner.kind == "Pod");
-    if let Some(owner) = owner.filter(|_| is_free)
-        && let Some(pod) = pod_of(&owner.name, owner.uid.as_str())
-        && PodView::of(&pod)?.is_over()
-    {
+    let Some(owner) = owner.filter(|_| is_free) else { return Ok(Action::Done) };
+    let Some(pod) = pod_of(&owner.name, owner.uid.as_str()) else { return Ok(Action::Done) };
+    let pod = PodView::of(&pod)?;
+    let made_as = claim.metadata.annotations.get(POD_CLAIM);
+    let fate = made_as.map_or(Fate::Stays, |name| pod.fate_of(entry.name().name(), name));
+    if pod.is_over() || fate == Fate::IsOneTooMany {
         write::delete::<ResourceClaim>(context.client(), entry.name(), entry.uid()).await?;
     }
-    Ok(Action::Done)
+    Ok(if fate == Fate::IsNotKnown { Action::Again(LOOK_AGAIN) } else { Action::Done })
 }
 
 /// Whether a pod is not there, by the server's word.
@@ -291,6 +317,22 @@ fn reference(user: &User) -> Value {
 mod tests {
     use super::*;
     use crate::controllers::testing::entry;
+
+    #[test]
+    fn of_the_claims_of_a_pod_the_one_that_it_names_stays() {
+        let status = json!({"resourceClaimStatuses": [
+            {"name": "gpus", "resourceClaimName": "p-gpus-a"}, {"name": "unwanted"},
+        ]});
+        let pod: PodView = serde_json::from_value(json!({ "status": status })).unwrap();
+        for (claim, name, fate) in [
+            ("p-gpus-a", "gpus", Fate::Stays),
+            ("p-gpus-b", "gpus", Fate::IsOneTooMany),
+            ("p-more-a", "more", Fate::IsNotKnown),
+            ("p-unwanted-a", "unwanted", Fate::IsNotKnown),
+        ] {
+            assert_eq!(pod.fate_of(claim, name), fate, "{claim}");
+        }
+    }
 
     #[test]
     fn a_claim_is_of_its_template_and_its_pod() {

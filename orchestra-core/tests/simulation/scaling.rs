@@ -79,11 +79,18 @@ pub fn budget() -> Scenario {
             client.cluster::<Node>().patch("fake-0", cordon).await?;
             loop {
                 let pods = client.api::<Pod>("default").list().await?;
-                let is_there = |pod: &&Pod| {
-                    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some("fake-0")
-                        && pod.metadata.deletion_timestamp.is_none()
+                let node = |pod: &Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+                let leaves = |pod: &&Pod| {
+                    node(pod).as_deref() == Some("fake-0") && pod.metadata.deletion_timestamp.is_none()
                 };
-                let Some(pod) = pods.iter().find(is_there) else { return Ok(()) };
+                let Some(pod) = pods.iter().find(leaves) else {
+                    // One that was placed before the node was cordoned may be bound to it yet.
+                    if pods.iter().all(|pod| node(pod).is_some()) {
+                        return Ok(());
+                    }
+                    world.sleep(Duration::from_secs(2)).await;
+                    continue;
+                };
                 match evict(&client, pod.metadata.name.as_deref().unwrap_or_default()).await {
                     Err(status) if !status.is_not_found() && status.code() != 429 => return Err(status),
                     _ => world.sleep(Duration::from_secs(2)).await,

@@ -39,7 +39,7 @@ fn claims_of(pod: &Pod) -> impl Iterator<Item = &str> {
     volumes.filter_map(|volume| Some(&*volume.persistent_volume_claim.as_ref()?.claim_name))
 }
 
-fn has_ended(pod: &Pod) -> bool {
+pub fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
@@ -119,7 +119,12 @@ pub fn volumes() -> Scenario {
             create::<Pod>(&client, json!({"metadata": {"name": "user"}, "spec": user})).await?;
             world.sleep(Duration::from_secs(15)).await;
 
-            client.api::<PersistentVolumeClaim>("default").delete("kept").await?;
+            let claims = client.api::<PersistentVolumeClaim>("default");
+            let is_bound = |claim: PersistentVolumeClaim| claim.status.and_then(|it| it.phase).as_deref() == Some("Bound");
+            while !is_bound(claims.get("kept").await?) {
+                world.sleep(Duration::from_secs(5)).await;
+            }
+            claims.delete("kept").await?;
             client.api::<StatefulSet>("default").scale("db", 1).await?;
             world.sleep(Duration::from_secs(8)).await;
             // A node that was without room may have ended it, and it was not made again.

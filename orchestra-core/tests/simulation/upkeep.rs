@@ -17,6 +17,7 @@ use orchestra_core::simulation::{Scenario, State};
 use serde_json::json;
 
 use super::scenarios::{create, of, serves, template};
+use super::storage::has_ended;
 
 /// The addresses that the slices of a Service list.
 fn listed(state: &State, service: &str) -> Vec<String> {
@@ -102,7 +103,7 @@ pub fn services() -> Scenario {
         })
         .eventually("slices list the pods, and what is written by hand", |state| {
             let ip = |pod: Arc<Pod>| {
-                let is_of = pod.metadata.labels.as_ref()?.get("app")? == "web";
+                let is_of = pod.metadata.labels.as_ref()?.get("app")? == "web" && !has_ended(&pod);
                 is_of.then(|| pod.status.as_ref()?.pod_ip.clone())?
             };
             let mut pods: Vec<String> = state.objects::<Pod>().filter_map(ip).collect();

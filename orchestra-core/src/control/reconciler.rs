@@ -83,8 +83,8 @@ impl Action {
 ///   passed. Each answer replaces the one before.
 /// - `Err`: it runs again after a delay that doubles with each failure in a row, from 5 ms to 30 s unless the
 ///   controller has [others](super::Controller::backoff), or earlier when something changes. An error is logged as a
-///   warning, a [conflict](Status::is_conflict) only for debugging: what it read was old, and what made it so leads to
-///   the next run. A panic counts as an error. After a [`Terminal`] error it runs only when something changes.
+///   warning, a [conflict](Status::is_conflict) only for debugging: as a rule what it read was old, and is not when it
+///   runs again. A panic counts as an error. After a [`Terminal`] error it runs only when something changes.
 /// - When the controller is told to stop, [`Context::stopping`] is cancelled. Runs under way may end in good order, for
 ///   no longer than the controller's [`grace`](super::Controller::grace); then they are dropped.
 /// - It may be dropped at any await when the process dies, and finishes the job when it is called again.

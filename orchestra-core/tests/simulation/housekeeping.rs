@@ -14,7 +14,7 @@ use orchestra_core::meta::Object;
 use orchestra_core::simulation::{Scenario, State, World};
 use serde_json::{Value, json};
 
-use super::scenarios::{at_most_one, create, of, serves, template};
+use super::scenarios::{at_most_one, create, has_ended, of, serves, template};
 
 const SCHEDULED_AT: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
@@ -99,11 +99,7 @@ pub fn quota() -> Scenario {
             client.api::<Deployment>("default").scale("web", 6).await.map(drop)
         })
         .always("quotas count each pod once, and are kept", |state| {
-            let is_alive = |pod: &Pod| {
-                let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-                !matches!(phase, Some("Succeeded" | "Failed"))
-            };
-            let pods = state.objects::<Pod>().filter(|pod| is_alive(pod)).count();
+            let pods = state.objects::<Pod>().filter(|pod| !has_ended(pod)).count();
             for quota in state.objects::<ResourceQuota>() {
                 if let Some((hard, used)) = pods_of(&quota)
                     && (used != pods || used > hard)

@@ -36,6 +36,11 @@ pub fn image(name: &str) -> Patch {
     )
 }
 
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.into_iter().any(|it| it.type_ == "Ready" && it.status == "True")
@@ -82,11 +87,7 @@ pub fn at_most_one(state: &State) -> Result<(), String> {
 }
 
 fn quota_is_kept(state: &State) -> Result<(), String> {
-    let is_alive = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
-        !matches!(phase, "Succeeded" | "Failed")
-    };
-    let alive = state.objects::<Pod>().filter(|pod| is_alive(pod)).count();
+    let alive = state.objects::<Pod>().filter(|pod| !has_ended(pod)).count();
     if alive <= 9 { Ok(()) } else { Err(format!("{alive} pods, and the quota is 9")) }
 }
 

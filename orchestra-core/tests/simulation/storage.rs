@@ -15,7 +15,7 @@ use orchestra_core::meta::Object;
 use orchestra_core::simulation::{Scenario, State};
 use serde_json::{Value, json};
 
-use super::scenarios::{at_most_one, create, of, serves};
+use super::scenarios::{at_most_one, create, has_ended, of, serves, template};
 
 /// The directories of simulated nodes, which are there in name only.
 #[derive(Debug)]
@@ -37,11 +37,6 @@ async fn create_of_cluster<K: Object>(client: &Client, object: Value) -> Result<
 fn claims_of(pod: &Pod) -> impl Iterator<Item = &str> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.filter_map(|volume| Some(&*volume.persistent_volume_claim.as_ref()?.claim_name))
-}
-
-pub fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn is_placed(pod: &Pod) -> bool {
@@ -97,11 +92,13 @@ pub fn volumes() -> Scenario {
         .script(|world| async move {
             let client = world.client();
             let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
-            let mounted = |spec: &mut Value| spec["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+            let mount = json!([{"name": "data", "mountPath": "/data"}]);
+            let mounted = |spec: &mut Value| spec["containers"][0]["volumeMounts"] = mount.clone();
             let mut set = of("db", 3);
             set["spec"]["serviceName"] = json!("db");
             set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": claim}]);
-            set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete", "whenDeleted": "Retain"});
+            let retained = json!({"whenScaled": "Delete", "whenDeleted": "Retain"});
+            set["spec"]["persistentVolumeClaimRetentionPolicy"] = retained;
             mounted(&mut set["spec"]["template"]["spec"]);
             create::<StatefulSet>(&client, set).await?;
 
@@ -113,15 +110,15 @@ pub fn volumes() -> Scenario {
                 "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/kept"},
             });
             create_of_cluster::<PersistentVolume>(&client, json!({"metadata": {"name": "kept"}, "spec": spec})).await?;
-            let mut user = super::scenarios::template("user")["spec"].clone();
+            let mut user = template("user")["spec"].clone();
             user["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "kept"}}]);
             mounted(&mut user);
             create::<Pod>(&client, json!({"metadata": {"name": "user"}, "spec": user})).await?;
             world.sleep(Duration::from_secs(15)).await;
 
             let claims = client.api::<PersistentVolumeClaim>("default");
-            let is_bound = |claim: PersistentVolumeClaim| claim.status.and_then(|it| it.phase).as_deref() == Some("Bound");
-            while !is_bound(claims.get("kept").await?) {
+            let phase = |claim: PersistentVolumeClaim| claim.status?.phase;
+            while phase(claims.get("kept").await?).as_deref() != Some("Bound") {
                 world.sleep(Duration::from_secs(5)).await;
             }
             claims.delete("kept").await?;
@@ -167,15 +164,22 @@ pub fn devices() -> Scenario {
         .script(|world| async move {
             let client = world.client();
             let class = json!({"selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]});
-            create_of_cluster::<DeviceClass>(&client, json!({"metadata": {"name": "gpu"}, "spec": class})).await?;
+            create_of_cluster::<DeviceClass>(&client, json!({"metadata": {"name": "gpu"}, "spec": class}))
+                .await?;
             let devices: Vec<Value> = (0..3).map(|number| json!({"name": format!("gpu-{number}")})).collect();
             let slice = json!({
                 "driver": "gpu.example.com", "allNodes": true, "devices": devices,
                 "pool": {"name": "all", "generation": 1, "resourceSliceCount": 1},
             });
-            create_of_cluster::<ResourceSlice>(&client, json!({"metadata": {"name": "gpus"}, "spec": slice})).await?;
-            let one = json!({"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu", "count": 1}}]}});
-            create::<ResourceClaimTemplate>(&client, json!({"metadata": {"name": "one"}, "spec": {"spec": one}})).await?;
+            create_of_cluster::<ResourceSlice>(&client, json!({"metadata": {"name": "gpus"}, "spec": slice}))
+                .await?;
+            let exactly = json!({"deviceClassName": "gpu", "count": 1});
+            let one = json!({"devices": {"requests": [{"name": "gpu", "exactly": exactly}]}});
+            create::<ResourceClaimTemplate>(
+                &client,
+                json!({"metadata": {"name": "one"}, "spec": {"spec": one}}),
+            )
+            .await?;
             let mut learn = of("learn", 4);
             let spec = &mut learn["spec"]["template"]["spec"];
             spec["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "one"}]);
@@ -207,9 +211,9 @@ pub fn devices() -> Scenario {
             let found = (placed, pods.len(), held, state.objects::<ResourceClaim>().count());
             match found {
                 (2, 2, 2, 2) => Ok(()),
-                (placed, pods, held, claims) => {
-                    Err(format!("{placed} of {pods} pods are placed, {held} of {claims} claims have a device"))
-                }
+                (placed, pods, held, claims) => Err(format!(
+                    "{placed} of {pods} pods are placed, {held} of {claims} claims have a device"
+                )),
             }
         })
 }

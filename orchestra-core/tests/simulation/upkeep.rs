@@ -16,8 +16,7 @@ use orchestra_core::controllers::Config;
 use orchestra_core::simulation::{Scenario, State};
 use serde_json::json;
 
-use super::scenarios::{create, of, serves, template};
-use super::storage::has_ended;
+use super::scenarios::{create, has_ended, of, serves, template};
 
 /// The addresses that the slices of a Service list.
 fn listed(state: &State, service: &str) -> Vec<String> {

@@ -249,7 +249,7 @@ async fn rolling_update(
 ) -> anyhow::Result<()> {
     let mut controller = value(&*controllers.get(name).await?)?;
     if let Some(image) = &flags.image {
-        // Only the image, whatever else changes: the controller says of itself how many pods it has.
+        // The image alone: the controller may write its status at the same time.
         let first = controller.pointer("/spec/template/spec/containers/0/name");
         let first = first.context("the controller's pods have no container")?;
         let containers = json!([{"name": first, "image": image}]);

@@ -3,8 +3,9 @@
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use serde_json::{Value, json};
 
-use super::Allocation;
-use crate::api::{Client, Patch, Reason, Status};
+use super::view::taken;
+use super::{Allocation, Taken};
+use crate::api::{Client, ListOptions, Patch, Reason, Status};
 use crate::clock::random_uid;
 use crate::meta::ObjectName;
 use crate::scheduler::pod::PodInfo;
@@ -17,12 +18,13 @@ const TRIES: usize = 5;
 /// Gives the claims of a pod what was chosen, and says that the pod uses them.
 ///
 /// # Errors
-/// When a claim is gone, or has something else by now.
+/// When a claim is gone, or has something else by now, or another has what was chosen.
 pub(crate) async fn reserve(
     client: &Client,
     pod: &PodInfo,
     allocations: &[Allocation],
 ) -> Result<(), Status> {
+    nobody_else_has(client, allocations).await?;
     for allocation in allocations {
         let mut tried = 0;
         loop {
@@ -30,6 +32,32 @@ pub(crate) async fn reserve(
             match once(client, pod, allocation).await {
                 Err(status) if status.is_conflict() && tried < TRIES => {}
                 done => break done?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Asks the API whether what was chosen is still to be had. A revision guards one claim and not what is in the others, and
+/// a scheduler that took over from another may see less than that one has written.
+async fn nobody_else_has(client: &Client, allocations: &[Allocation]) -> Result<(), Status> {
+    let new: Vec<(&Allocation, Taken)> =
+        allocations.iter().filter(|it| it.is_new()).map(|it| (it, it.taken())).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    for claim in client.cluster::<ResourceClaim>().list_with(ListOptions::default()).await?.items {
+        let Some(has) = claim.status.and_then(|status| status.allocation) else { continue };
+        let has = taken(has).map_err(Status::internal)?;
+        let uid = claim.metadata.uid.as_deref();
+        let others = new.iter().filter(|(allocation, _)| uid != Some(allocation.claim.uid.as_str()));
+        for (allocation, chosen) in others {
+            if let Some(device) = chosen.meets(&has) {
+                let other = claim.metadata.name.unwrap_or_default();
+                return Err(Status::new(
+                    Reason::AlreadyExists,
+                    format!("{} of claim {} is had by claim {other}", device.device, allocation.claim.name),
+                ));
             }
         }
     }

@@ -57,6 +57,18 @@ pub(super) struct Taken {
     shares: Vec<(DeviceId, Amounts)>,
 }
 
+impl Taken {
+    /// The first device that one of the two has for itself and the other has as well.
+    fn meets<'t>(&'t self, other: &Taken) -> Option<&'t DeviceId> {
+        let has = |device: &DeviceId| {
+            other.whole.contains(device) || other.shares.iter().any(|(shared, _)| shared == device)
+        };
+        let shared =
+            || self.shares.iter().map(|(device, _)| device).find(|device| other.whole.contains(device));
+        self.whole.iter().find(|device| has(device)).or_else(shared)
+    }
+}
+
 /// What a driver has in one place, of the newest generation.
 #[derive(Debug, Default)]
 struct Pool<'s> {

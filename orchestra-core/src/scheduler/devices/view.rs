@@ -254,16 +254,7 @@ impl DeviceClaim {
         let requests = devices.requests.unwrap_or_default().into_iter().map(ways);
         let allocated = status.allocation.map(|allocation| {
             let nodes = allocation.node_selector.as_ref().map(NodeSelector::try_from).transpose()?;
-            let results = allocation.devices.and_then(|devices| devices.results).unwrap_or_default();
-            let mut taken = Taken::default();
-            for result in results.into_iter().filter(|result| result.admin_access != Some(true)) {
-                let (driver, pool) = (result.driver.into(), result.pool.into());
-                let id = DeviceId { driver, pool, device: result.device.into() };
-                match result.share_id {
-                    Some(_) => taken.shares.push((id, quantities(result.consumed_capacity)?)),
-                    None => taken.whole.push(id),
-                }
-            }
+            let taken = taken(allocation)?;
             let nodes = nodes.map(|nodes| nodes.compile());
             Ok::<_, Unreadable>(Allocated { taken, nodes })
         });
@@ -279,6 +270,21 @@ impl DeviceClaim {
             users: status.reserved_for.unwrap_or_default().into_iter().map(|user| user.uid).collect(),
         })
     }
+}
+
+/// The devices that an allocation is of, without those of which it only looks after.
+pub(super) fn taken(allocation: api::AllocationResult) -> Result<Taken, ParseQuantityError> {
+    let results = allocation.devices.and_then(|devices| devices.results).unwrap_or_default();
+    let mut taken = Taken::default();
+    for result in results.into_iter().filter(|result| result.admin_access != Some(true)) {
+        let (driver, pool) = (result.driver.into(), result.pool.into());
+        let id = DeviceId { driver, pool, device: result.device.into() };
+        match result.share_id {
+            Some(_) => taken.shares.push((id, quantities(result.consumed_capacity)?)),
+            None => taken.whole.push(id),
+        }
+    }
+    Ok(taken)
 }
 
 fn quantities(given: Option<BTreeMap<String, Text>>) -> Result<Amounts, ParseQuantityError> {

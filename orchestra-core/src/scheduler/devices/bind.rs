@@ -139,3 +139,39 @@ pub(crate) async fn release(client: &Client, pod: &PodInfo, name: &ObjectName) -
     });
     claims.patch_status(name.name(), Patch::Merge(patch)).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(results: &[(&str, &str)]) -> Taken {
+        let result = |(device, how): &(&str, &str)| {
+            let mut result = json!({"driver": "d", "pool": "p", "request": "r", "device": device});
+            match *how {
+                "a share" => result["shareID"] = "s".into(),
+                "to look after" => result["adminAccess"] = true.into(),
+                _ => {}
+            }
+            result
+        };
+        let results: Vec<Value> = results.iter().map(result).collect();
+        taken(serde_json::from_value(json!({"devices": {"results": results}})).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_two_claims_cannot_both_have() {
+        let cases = [
+            (("x", "whole"), ("x", "whole"), true),
+            (("x", "whole"), ("y", "whole"), false),
+            (("x", "whole"), ("x", "a share"), true),
+            (("x", "a share"), ("x", "a share"), false),
+            (("x", "whole"), ("x", "to look after"), false),
+        ];
+        for (one, other, meet) in cases {
+            let (taken, others) = (has(&[("z", "a share"), one]), has(&[("w", "whole"), other]));
+            let device = meet.then_some("x");
+            assert_eq!(taken.meets(&others).map(|it| &*it.device), device, "{one:?} and {other:?}");
+            assert_eq!(others.meets(&taken).map(|it| &*it.device), device, "{other:?} and {one:?}");
+        }
+    }
+}

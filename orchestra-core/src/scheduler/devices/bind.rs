@@ -38,8 +38,9 @@ pub(crate) async fn reserve(
     Ok(())
 }
 
-/// Asks the API whether what was chosen is still to be had. A revision guards one claim and not what is in the others, and
-/// a scheduler that took over from another may see less than that one has written.
+/// Asks the API whether what was chosen is still to be had. The revision of a claim says nothing of the other claims, and a
+/// scheduler that has just begun may not see yet what another gave before it. What claims share of a device is not added
+/// up here: that they share it is no fault.
 async fn nobody_else_has(client: &Client, allocations: &[Allocation]) -> Result<(), Status> {
     let new: Vec<(&Allocation, Taken)> =
         allocations.iter().filter(|it| it.is_new()).map(|it| (it, it.taken())).collect();

@@ -10,7 +10,7 @@ use crate::quantity::Quantity;
 use crate::selector::{LabelSet, Labels};
 
 use super::pod::{HostPort, InvalidInput, PodInfo};
-use super::resources::Resources;
+use super::resources::{Common, Resources};
 use super::view::NodeView;
 
 /// A node of one [`Snapshot`](super::Snapshot); used again after the node is gone.
@@ -93,6 +93,37 @@ pub struct NodeInfo {
     pub(crate) ports: Vec<HostPort>,
     /// Its pods that hold resources.
     pub pods: Vec<Arc<PodInfo>>,
+}
+
+/// What every plan asks of every node, as far as it is a few numbers. A snapshot holds it of all nodes side by side, as the
+/// nodes themselves are so large that a plan would spend most of its time waiting for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) capacity: Common,
+    /// What the node's pods ask for in all.
+    pub(crate) requested: Common,
+    /// As in [`NodeInfo`].
+    pub(crate) assumed_milli_cpu: i64,
+    pub(crate) assumed_memory: i64,
+    /// How many pods more it takes.
+    pub(crate) pods_left: i64,
+    pub(crate) unschedulable: bool,
+    /// Whether it has taints at all.
+    pub(crate) tainted: bool,
+}
+
+impl Room {
+    pub(crate) fn of(node: &NodeInfo) -> Self {
+        Self {
+            capacity: node.spec.allocatable.common(),
+            requested: node.requested.common(),
+            assumed_milli_cpu: node.assumed_milli_cpu,
+            assumed_memory: node.assumed_memory,
+            pods_left: node.spec.max_pods.saturating_sub(node.pods.len() as i64),
+            unschedulable: node.spec.unschedulable,
+            tainted: !node.spec.taints.is_empty(),
+        }
+    }
 }
 
 impl NodeInfo {

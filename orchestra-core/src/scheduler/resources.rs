@@ -25,7 +25,21 @@ pub struct Resources {
     pub others: Vec<(Arc<str>, i64)>,
 }
 
+/// Amounts of the three resources that every node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) milli_cpu: i64,
+    pub(crate) memory: i64,
+    pub(crate) ephemeral_storage: i64,
+}
+
 impl Resources {
+    /// Without the others.
+    pub(crate) fn common(&self) -> Common {
+        let Self { milli_cpu, memory, ephemeral_storage, .. } = *self;
+        Common { milli_cpu, memory, ephemeral_storage }
+    }
+
     /// Reads a `requests`, `allocatable` or `overhead` map. The pod count of a node is not among the result.
     pub(crate) fn of(quantities: &BTreeMap<String, Quantity>) -> Self {
         let mut resources = Self::default();

@@ -17,7 +17,7 @@ use crate::selector::{CompiledSelector, LabelSet, Labels, Selector};
 use super::budget::{Budget, Budgets};
 use super::class::{ClassId, Classes};
 use super::devices::Devices;
-use super::node::{NodeId, NodeInfo, NodeSpec};
+use super::node::{NodeId, NodeInfo, NodeSpec, Room};
 use super::pod::PodInfo;
 use super::topology::Column;
 use super::volumes::Volumes;
@@ -44,6 +44,8 @@ pub(crate) struct ServiceSelector {
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     nodes: Vec<NodeInfo>,
+    /// Of each of `nodes`, as it is.
+    rooms: Vec<Room>,
     by_name: HashMap<Arc<str>, NodeId, FxBuildHasher>,
     /// The known nodes; their order means nothing.
     listed: Vec<NodeId>,
@@ -67,6 +69,7 @@ impl Default for Snapshot {
         let columns = [HOSTNAME, ZONE].map(|key| (key.to_owned(), Column::default()));
         Self {
             nodes: Vec::new(),
+            rooms: Vec::new(),
             by_name: HashMap::default(),
             listed: Vec::new(),
             free: Vec::new(),
@@ -126,7 +129,9 @@ impl Snapshot {
         let node = &mut self.nodes[id.index()];
         node.labels = LabelSet::new(&spec.labels);
         let before = std::mem::replace(&mut node.spec, spec);
-        if !std::mem::replace(&mut node.known, true) {
+        let was_known = std::mem::replace(&mut node.known, true);
+        self.measure(id);
+        if !was_known {
             self.listed.push(id);
             return None;
         }
@@ -147,6 +152,7 @@ impl Snapshot {
         let before = std::mem::replace(&mut node.spec, spec);
         self.count_images(&before, -1);
         self.listed.retain(|other| *other != id);
+        self.measure(id);
         self.release(id);
     }
 
@@ -164,6 +170,7 @@ impl Snapshot {
         self.count_users(&pod, 1);
         self.placed.insert(pod.uid.clone(), Placed { node: id, class });
         self.nodes[id.index()].add(pod);
+        self.measure(id);
     }
 
     /// Counts a pod no more. Returns it with the name of its node when it was counted.
@@ -172,6 +179,7 @@ impl Snapshot {
         let node = &mut self.nodes[placed.node.index()];
         let name = node.spec.name.clone();
         let pod = node.remove(uid)?;
+        self.measure(placed.node);
         self.classes.remove(placed.class, &pod, placed.node);
         self.count_users(&pod, -1);
         self.release(placed.node);
@@ -250,6 +258,10 @@ impl Snapshot {
         &self.nodes[id.index()]
     }
 
+    pub(crate) fn room(&self, id: NodeId) -> &Room {
+        &self.rooms[id.index()]
+    }
+
     /// One more than the largest [`NodeId`] in use, for arrays by node.
     pub(crate) fn node_slots(&self) -> usize {
         self.nodes.len()
@@ -269,6 +281,11 @@ impl Snapshot {
             Some(column) => Cow::Borrowed(column),
             None => Cow::Owned(self.build_column(key)),
         }
+    }
+
+    /// Whether room is kept for any pod.
+    pub(crate) fn has_nominations(&self) -> bool {
+        !self.nominated.is_empty()
     }
 
     /// The pods that room on a node is kept for.
@@ -299,6 +316,7 @@ impl Snapshot {
         }
         let id = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(NodeInfo::default());
+            self.rooms.push(Room::default());
             NodeId::at(self.nodes.len() - 1)
         });
         let name: Arc<str> = name.into();
@@ -315,7 +333,13 @@ impl Snapshot {
         }
         self.by_name.remove(&node.spec.name);
         self.nodes[id.index()] = NodeInfo::default();
+        self.measure(id);
         self.free.push(id);
+    }
+
+    /// Takes over what a node's room is now. Whatever changes a node ends with this.
+    fn measure(&mut self, id: NodeId) {
+        self.rooms[id.index()] = Room::of(&self.nodes[id.index()]);
     }
 
     fn build_column(&self, key: &str) -> Column {

@@ -77,13 +77,16 @@ impl<'s> Demand<'s> {
 
     /// Whether a node can take the pod.
     pub(crate) fn fits(&self, id: NodeId) -> bool {
-        self.fits_as(id, self.snapshot.node(id))
+        self.rules.iter().all(|rule| rule.admits(self, id)) && self.admitted_by_own(self.snapshot.node(id))
     }
 
     /// Whether a node could take the pod if it were as given.
     pub(crate) fn fits_as(&self, id: NodeId, node: &NodeInfo) -> bool {
-        self.rules.iter().all(|rule| (rule.passes)(self, id, node))
-            && self.own_verdicts(node).next().is_none()
+        self.rules.iter().all(|rule| (rule.passes)(self, id, node)) && self.admitted_by_own(node)
+    }
+
+    fn admitted_by_own(&self, node: &NodeInfo) -> bool {
+        self.own_verdicts(node).next().is_none()
     }
 
     /// What the first rule that a node, taken as given, fails says of it; `None` when it can take the pod.

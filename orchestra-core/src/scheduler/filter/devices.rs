@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::DynamicResources,
     applies: |demand| !demand.devices.is_empty(),
     passes: |demand, _, node| demand.devices.fault.is_none() && matches!(on(demand, node), OnNode::Fits(_)),
+    at_a_glance: super::never,
     reasons: |demand, _, node| {
         if let Some(fault) = &demand.devices.fault {
             return vec![Reason::Claims { message: fault.clone() }];

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::InterPodAffinity,
     applies: |demand| demand.inter_pod.is_some(),
     passes: |demand, id, _| demand.inter_pod.as_ref().is_none_or(|state| state.fault(id).is_none()),
+    at_a_glance: super::never,
     reasons: |demand, id, _| demand.inter_pod.as_ref().and_then(|s| s.fault(id)).into_iter().collect(),
 };
 

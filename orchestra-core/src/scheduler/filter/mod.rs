@@ -20,8 +20,7 @@ mod volume_restrictions;
 mod volume_zone;
 mod volumes;
 
-use super::node::NodeId;
-use super::node::NodeInfo;
+use super::node::{NodeId, NodeInfo, Room};
 use super::plugin::Filter;
 
 pub(crate) use demand::Demand;
@@ -37,6 +36,8 @@ pub(crate) struct Rule {
     /// Whether it can turn any node down for this pod.
     applies: fn(&Demand<'_>) -> bool,
     pub(crate) passes: fn(&Demand<'_>, NodeId, &NodeInfo) -> bool,
+    /// The same by the node's room alone; `None` when it takes the node to say.
+    at_a_glance: fn(&Demand<'_>, &Room) -> Option<bool>,
     reasons: fn(&Demand<'_>, NodeId, &NodeInfo) -> Vec<Reason>,
 }
 
@@ -63,7 +64,18 @@ pub(crate) fn applying(demand: &Demand<'_>) -> Vec<&'static Rule> {
     demand.profile.filters.iter().filter_map(named).filter(|rule| (rule.applies)(demand)).collect()
 }
 
+/// A rule that always looks at the node.
+fn never(_: &Demand<'_>, _: &Room) -> Option<bool> {
+    None
+}
+
 impl Rule {
+    /// Whether a node of the snapshot passes.
+    fn admits(&self, demand: &Demand<'_>, id: NodeId) -> bool {
+        let glance = (self.at_a_glance)(demand, demand.snapshot.room(id));
+        glance.unwrap_or_else(|| (self.passes)(demand, id, demand.snapshot.node(id)))
+    }
+
     /// What is wrong with a node that does not pass.
     pub(crate) fn verdict(&self, demand: &Demand<'_>, id: NodeId, node: &NodeInfo) -> Verdict {
         Verdict { filter: self.filter, reasons: (self.reasons)(demand, id, node) }

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
         demand.profile.added_affinity.matches(&node.spec.name, &node.labels)
             && demand.pod.rules.node.matches(&node.spec.name, &node.labels)
     },
+    at_a_glance: super::never,
     reasons: |demand, _, node| {
         let added = demand.profile.added_affinity.matches(&node.spec.name, &node.labels);
         vec![if added { Reason::NodeAffinity } else { Reason::AddedAffinity }]

@@ -12,5 +12,6 @@ pub(super) const RULE: Rule = Rule {
         };
         free(&node.ports) && demand.ahead_on(id).all(|pod| free(&pod.ports))
     },
+    at_a_glance: super::never,
     reasons: |_, _, _| vec![Reason::Ports],
 };

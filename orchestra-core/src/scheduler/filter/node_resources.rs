@@ -2,25 +2,38 @@
 
 use super::{Filter, Reason, Rule};
 use crate::scheduler::filter::Demand;
-use crate::scheduler::node::NodeId;
-use crate::scheduler::node::NodeInfo;
+use crate::scheduler::node::{NodeId, NodeInfo, Room};
 use crate::scheduler::resources::Resources;
 
-pub(super) const RULE: Rule =
-    Rule { filter: Filter::NodeResourcesFit, applies: |_| true, passes, reasons: shortages };
+pub(super) const RULE: Rule = Rule {
+    filter: Filter::NodeResourcesFit,
+    applies: |_| true,
+    passes,
+    at_a_glance: |demand, room| {
+        let alone = demand.pod.requests.needed.others.is_empty() && !demand.snapshot.has_nominations();
+        alone.then(|| has_room(demand, room))
+    },
+    reasons: shortages,
+};
 
 fn passes(demand: &Demand<'_>, id: NodeId, node: &NodeInfo) -> bool {
     if demand.ahead_on(id).next().is_some() {
         return shortages(demand, id, node).is_empty();
     }
     let (wanted, used, has) = (&demand.pod.requests.needed, &node.requested, &node.spec.allocatable);
-    (node.pods.len() as i64) < node.spec.max_pods
-        && fits(wanted.milli_cpu, used.milli_cpu, has.milli_cpu)
-        && fits(wanted.memory, used.memory, has.memory)
-        && fits(wanted.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage)
+    has_room(demand, &Room::of(node))
         && wanted.others.iter().all(|(name, amount)| {
             fits(*amount, used.other(name), has.other(name)) || demand.profile.ignored.include(name)
         })
+}
+
+/// For one more pod, and for what this one asks of the resources that every node has.
+fn has_room(demand: &Demand<'_>, room: &Room) -> bool {
+    let (wanted, used, has) = (&demand.pod.requests.needed, &room.requested, &room.capacity);
+    room.pods_left > 0
+        && fits(wanted.milli_cpu, used.milli_cpu, has.milli_cpu)
+        && fits(wanted.memory, used.memory, has.memory)
+        && fits(wanted.ephemeral_storage, used.ephemeral_storage, has.ephemeral_storage)
 }
 
 fn fits(wanted: i64, used: i64, has: i64) -> bool {

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::NodeUnschedulable,
     applies: |_| true,
     passes: |demand, _, node| !node.spec.unschedulable || is_at_home(demand),
+    at_a_glance: |_, room| (!room.unschedulable).then_some(true),
     reasons: |_, _, _| vec![Reason::Cordoned],
 };
 

@@ -19,6 +19,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::PodTopologySpread,
     applies: |demand| !demand.spread.0.is_empty(),
     passes: |demand, id, _| demand.spread.0.iter().all(|c| c.admits(id)),
+    at_a_glance: super::never,
     reasons: |demand, id, _| demand.spread.0.iter().find_map(|c| c.fault(id)).into_iter().collect(),
 };
 

@@ -9,6 +9,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::TaintToleration,
     applies: |_| true,
     passes: |demand, _, node| tolerated(&demand.pod.tolerations, node),
+    at_a_glance: |_, room| (!room.tainted).then_some(true),
     reasons: |demand, _, node| {
         let taint = untolerated(&demand.pod.tolerations, node).cloned().unwrap_or_default();
         let Taint { key, value, effect, .. } = taint;

@@ -12,6 +12,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::NodeVolumeLimits,
     applies: |demand| !demand.pod.claims.is_empty() && demand.snapshot.volumes.attached.has_limits(),
     passes: are_within,
+    at_a_glance: super::never,
     reasons: |_, _, _| vec![Reason::TooManyVolumes],
 };
 

@@ -42,6 +42,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::VolumeRestrictions,
     applies: |demand| !demand.pod.disks.is_empty() || !demand.exclusive.claims.is_empty(),
     passes: |demand, id, node| disks_are_free(demand, id, node) && claims_are_free(demand, id),
+    at_a_glance: super::never,
     reasons: |demand, id, node| {
         vec![if disks_are_free(demand, id, node) { Reason::ClaimInUse } else { Reason::DiskInUse }]
     },

@@ -13,6 +13,7 @@ pub(super) const RULE: Rule = Rule {
         !says
             || demand.claims.zones().all(|(key, places)| at(node, key).is_some_and(|at| places.contains(at)))
     },
+    at_a_glance: super::never,
     reasons: |_, _, _| vec![Reason::OtherZone],
 };
 

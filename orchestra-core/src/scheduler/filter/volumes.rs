@@ -7,6 +7,7 @@ pub(super) const RULE: Rule = Rule {
     filter: Filter::VolumeBinding,
     applies: |demand| !demand.claims.is_empty(),
     passes: |demand, _, node| demand.claims.fault.is_none() && matches!(on(demand, node), OnNode::Fits(_)),
+    at_a_glance: super::never,
     reasons: |demand, _, node| {
         if let Some(fault) = &demand.claims.fault {
             return vec![Reason::Claims { message: fault.to_string() }];

@@ -15,10 +15,9 @@ pub(super) fn score(demand: &Demand<'_>, nodes: &[NodeId]) -> Option<Vec<i64>> {
     let resources: SmallVec<[(Which<'_>, i64); 4]> =
         packing.resources.iter().map(|(name, weight)| (Which::from(&**name), *weight)).collect();
     let points = |id: &NodeId| {
-        let node = demand.snapshot.node(*id);
         let (mut sum, mut weights) = (0, 0);
         for &(resource, weight) in &resources {
-            let Some(used) = use_of(demand, node, resource, true) else { continue };
+            let Some(used) = use_of(demand, *id, resource, true) else { continue };
             let points = points(&packing.fit, used);
             // A curve has no say where it gives nothing.
             if points > 0 || !matches!(packing.fit, Fit::RequestedToCapacityRatio(_)) {

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::MAX;
 use crate::scheduler::filter::Demand;
-use crate::scheduler::node::{NodeId, NodeInfo};
+use crate::scheduler::node::NodeId;
 
 /// A resource whose use is looked at, found by its name once and not for each node.
 #[derive(Clone, Copy, Debug)]
@@ -38,23 +38,21 @@ pub(super) struct Use {
 
 /// What a node's resource would be used; `None` if it has none of it, or if it is not one of all pods and this pod asks for
 /// none. `assumed` says that containers that ask for no processor time or memory count with a default.
-pub(super) fn use_of(
-    demand: &Demand<'_>,
-    node: &NodeInfo,
-    resource: Which<'_>,
-    assumed: bool,
-) -> Option<Use> {
-    let (requests, has, used) = (&demand.pod.requests, &node.spec.allocatable, &node.requested);
-    let needed = &requests.needed;
+pub(super) fn use_of(demand: &Demand<'_>, id: NodeId, resource: Which<'_>, assumed: bool) -> Option<Use> {
+    let (requests, room) = (&demand.pod.requests, demand.snapshot.room(id));
+    let (needed, has, used) = (&requests.needed, &room.capacity, &room.requested);
     let (capacity, before, asked) = match resource {
-        Which::Cpu if assumed => (has.milli_cpu, node.assumed_milli_cpu, requests.assumed_milli_cpu),
+        Which::Cpu if assumed => (has.milli_cpu, room.assumed_milli_cpu, requests.assumed_milli_cpu),
         Which::Cpu => (has.milli_cpu, used.milli_cpu, needed.milli_cpu),
-        Which::Memory if assumed => (has.memory, node.assumed_memory, requests.assumed_memory),
+        Which::Memory if assumed => (has.memory, room.assumed_memory, requests.assumed_memory),
         Which::Memory => (has.memory, used.memory, needed.memory),
         Which::EphemeralStorage => (has.ephemeral_storage, used.ephemeral_storage, needed.ephemeral_storage),
         Which::Other(other) => match needed.other(other) {
             0 => return None,
-            asked => (has.other(other), used.other(other), asked),
+            asked => {
+                let node = demand.snapshot.node(id);
+                (node.spec.allocatable.other(other), node.requested.other(other), asked)
+            }
         },
     };
     (capacity != 0).then(|| Use { capacity, before, with_pod: before + asked })
@@ -77,8 +75,7 @@ pub(super) fn balanced_allocation(demand: &Demand<'_>, nodes: &[NodeId]) -> Opti
         return None;
     }
     let points = |id: &NodeId| {
-        let node = demand.snapshot.node(*id);
-        let uses = resources.iter().filter_map(|resource| use_of(demand, node, *resource, false));
+        let uses = resources.iter().filter_map(|resource| use_of(demand, *id, *resource, false));
         let uses: SmallVec<[Use; 4]> = uses.collect();
         let balance = |used: fn(&Use) -> i64| {
             let shares = uses.iter().map(|one| (used(one) as f64 / one.capacity as f64).min(1.0));

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{cluster, node, pod, refusal, settle};
+use crate::scheduler::node::{NodeId, Room};
 use crate::scheduler::{HOSTNAME, NodeSpec, PodInfo, Profile, Snapshot, ZONE, plan};
 
 fn in_zone(index: usize, zones: usize) -> NodeSpec {
@@ -172,6 +173,9 @@ proptest! {
                 1 => { snapshot.remove_node(&name); nodes.remove(&name); }
                 2 => { snapshot.set_pod(web.clone(), Some(&name)); pods.insert(p, (web, name)); }
                 _ => { snapshot.remove_pod(&web.uid); pods.remove(&p); }
+            }
+            for id in (0..snapshot.node_slots()).map(NodeId::at) {
+                prop_assert_eq!(*snapshot.room(id), Room::of(snapshot.node(id)));
             }
         }
         let mut anew = cluster(nodes.into_values());

@@ -218,8 +218,8 @@ pub const TERMINATED: &str = "Terminated";
 /// The reason for which a container waits whose configuration cannot be had.
 pub const CONFIG_ERROR: &str = "CreateContainerConfigError";
 
-/// Where a pod's volumes are, by name.
-pub type VolumePaths = BTreeMap<String, PathBuf>;
+/// Where a pod's volumes are, by name. Each pod has some, if only its token's: a list takes less than the first entry of a tree.
+pub type VolumePaths = LiteMap<String, PathBuf>;
 
 /// When and from what a pod's volumes were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,8 +248,8 @@ impl fmt::Debug for HeldToken {
     }
 }
 
-/// Tokens by the name of their volume and their path in it.
-pub type HeldTokens = BTreeMap<(String, String), HeldToken>;
+/// Tokens by the name of their volume and their path in it: a list, as each pod has one, and most no more.
+pub type HeldTokens = LiteMap<(String, String), HeldToken>;
 
 /// A volume that a driver shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,7 +57,8 @@ impl Volumes<'_> {
         let volumes = self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         // Images are shown when a container is made that mounts them.
         for volume in volumes.clone().filter(|volume| volume.image.is_some()) {
-            paths.extend(memory.volumes.remove_entry(&volume.name));
+            let held = memory.volumes.remove(&volume.name);
+            paths.extend(held.map(|path| (volume.name.clone(), path)));
         }
         for volume in volumes.filter(|volume| volume.image.is_none()) {
             let known = memory.driven.get(&volume.name).filter(|known| shown && !known.again);

@@ -44,11 +44,15 @@ impl CompileError {
                 continue;
             }
             let shown = text.split('\n').nth(line).unwrap_or_default();
-            let dots = ".".repeat(column);
+            // A character of more than one byte is taken to be as wide as two, and so is what stands below it.
+            let is_wide = |character: char| character.len_utf8() > 1;
+            let dot = |character| if is_wide(character) { '．' } else { '.' };
+            let dots: String = shown.chars().take(column).map(dot).collect();
+            let mark = if shown.chars().nth(column).is_some_and(is_wide) { '＾' } else { '^' };
             // Writing to a String cannot fail.
             let _ = write!(
                 out,
-                "ERROR: <input>:{}:{}: {}\n | {shown}\n | {dots}^",
+                "ERROR: <input>:{}:{}: {}\n | {shown}\n | {dots}{mark}",
                 line + 1,
                 column + 1,
                 fault.message

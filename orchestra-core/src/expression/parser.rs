@@ -242,7 +242,10 @@ impl Parser<'_> {
             Token::Double(value) => Node::Double(value),
             Token::Text(text) => Node::Text(text),
             Token::Bytes(bytes) => Node::Bytes(bytes),
-            Token::Name(name) => return self.name(at, &name),
+            Token::Name(name) => {
+                self.at += 1;
+                return self.name(at, &name);
+            }
             Token::Sign("(") => {
                 self.at += 1;
                 let inside = self.expr()?;
@@ -259,7 +262,9 @@ impl Parser<'_> {
             }
             Token::Sign(".") => {
                 self.at += 1;
-                return self.primary();
+                let begins = self.place();
+                let name = self.name_after_dot(at)?;
+                return self.name(begins, &name);
             }
             Token::Sign(sign) if is_between(sign) => {
                 // Read as if the operand before it were there, which tells of all that are missing.
@@ -272,8 +277,8 @@ impl Parser<'_> {
         Ok(Expr { at, node })
     }
 
+    /// What a name that was taken begins.
     fn name(&mut self, at: usize, name: &Arc<str>) -> Result<Expr, Fault> {
-        self.at += 1;
         let node = match &**name {
             "true" => Node::Bool(true),
             "false" => Node::Bool(false),
@@ -295,6 +300,46 @@ impl Parser<'_> {
             _ => Node::Name(Arc::clone(name)),
         };
         Ok(Expr { at, node })
+    }
+
+    /// Takes the name that follows a dot, which begins at `dot`. What is no name is told with the dot, as a reader who sees several
+    /// rules begin with it does; a literal is told by itself.
+    fn name_after_dot(&mut self, dot: usize) -> Result<Arc<str>, Fault> {
+        match self.peek().clone() {
+            Token::Name(name) if matches!(&*name, "true" | "false" | "null") => {
+                Err(self.told("mismatched", "IDENTIFIER"))
+            }
+            Token::Name(name) if &*name != "in" => {
+                self.at += 1;
+                Ok(name)
+            }
+            token => {
+                let end = if token == Token::End { dot + 1 } else { self.here().end };
+                let shown = &self.text[dot..end];
+                Err(Fault::new(
+                    self.place(),
+                    format!("Syntax error: no viable alternative at input '{shown}'"),
+                ))
+            }
+        }
+    }
+
+    /// Takes the name of a field that need not be there, after its question mark. One token too many before it is told and
+    /// passed over.
+    fn optional_name(&mut self) -> Result<Arc<str>, Fault> {
+        const WANTED: &str = "{IDENTIFIER, ESC_IDENTIFIER}";
+        if !matches!(self.peek(), Token::Name(_)) {
+            if !matches!(self.tokens.get(self.at + 1), Some(Lexed { token: Token::Name(_), .. })) {
+                self.passed.push(self.told("mismatched", WANTED));
+                return Err(Fault::new(self.place(), "unsupported ident kind".to_owned()));
+            }
+            self.passed.push(self.told("extraneous", WANTED));
+            self.at += 1;
+        }
+        match self.next() {
+            Token::Name(name) => Ok(name),
+            _ => Err(self.mismatched(WANTED)),
+        }
     }
 
     fn args(&mut self) -> Result<Vec<Expr>, Fault> {
@@ -351,13 +396,21 @@ impl Parser<'_> {
         let mut fields = Vec::new();
         while !self.takes("}") {
             let optional = self.takes("?");
-            let name = match self.next() {
+            let name = match self.peek().clone() {
                 Token::Name(name) => name,
                 _ => {
-                    self.at -= 1;
-                    return Err(self.mismatched("{'}', '?', IDENTIFIER}"));
+                    let wanted = "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}";
+                    let fits =
+                        |next: &Lexed| matches!(next.token, Token::Name(_) | Token::Sign("}" | "," | "?"));
+                    if !self.tokens.get(self.at + 1).is_some_and(fits) {
+                        return Err(self.told("mismatched", wanted));
+                    }
+                    self.passed.push(self.told("extraneous", wanted));
+                    self.at += 1;
+                    continue;
                 }
             };
+            self.at += 1;
             // What is wrong with a field is told of where its value begins.
             let place = self.place();
             self.expect(":")?;
@@ -381,27 +434,20 @@ impl Parser<'_> {
             let at = self.place();
             if self.takes(".") {
                 let how = if self.takes("?") { Access::Optional } else { Access::Plain };
-                let field = match self.next() {
-                    Token::Name(name) if &*name == "in" => {
-                        self.at -= 1;
+                let field = match self.peek() {
+                    Token::Name(name) if &**name == "in" => {
                         let message = "Syntax error: no viable alternative at input '.in'";
                         self.passed.push(Fault::new(self.place(), message.to_owned()));
                         return Ok(of);
                     }
-                    Token::Name(name) => name,
                     Token::Quoted => {
-                        let place = self.tokens[self.at - 1].at;
+                        let place = self.place();
+                        self.at += 1;
                         self.passed.push(Fault::new(place, "unsupported syntax: '`'".to_owned()));
                         continue;
                     }
-                    _ => {
-                        self.at -= 1;
-                        if *self.peek() == Token::End {
-                            let message = "Syntax error: no viable alternative at input '.'";
-                            return Err(Fault::new(self.place(), message.to_owned()));
-                        }
-                        return Err(self.mismatched("IDENTIFIER"));
-                    }
+                    _ if how == Access::Optional => self.optional_name()?,
+                    _ => self.name_after_dot(at)?,
                 };
                 let call_at = self.place();
                 if how == Access::Plain && self.takes("(") {

@@ -48,6 +48,29 @@ fn faults_are_told_where_kubernetes_tells_them_and_in_the_order_of_their_places(
         ),
         ("if", vec!["1:1: reserved identifier: if".to_owned()]),
         ("a.in", vec!["1:3: Syntax error: no viable alternative at input '.in'".to_owned(), end(5)]),
+        (".", vec!["1:2: Syntax error: no viable alternative at input '.'".to_owned()]),
+        ("a..b", vec!["1:3: Syntax error: no viable alternative at input '..'".to_owned()]),
+        ("a ? . : b", vec!["1:7: Syntax error: no viable alternative at input '. :'".to_owned()]),
+        (".true", vec!["1:2: Syntax error: mismatched input 'true' expecting IDENTIFIER".to_owned()]),
+        ("a.null", vec!["1:3: Syntax error: mismatched input 'null' expecting IDENTIFIER".to_owned()]),
+        (
+            "a.?1",
+            vec![
+                "1:4: Syntax error: mismatched input '1' expecting {IDENTIFIER, ESC_IDENTIFIER}".to_owned(),
+                "1:4: unsupported ident kind".to_owned(),
+            ],
+        ),
+        (
+            "a.?.b",
+            vec!["1:4: Syntax error: extraneous input '.' expecting {IDENTIFIER, ESC_IDENTIFIER}".to_owned()],
+        ),
+        (
+            "a{.}",
+            vec![
+                "1:3: Syntax error: extraneous input '.' expecting {'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}"
+                    .to_owned(),
+            ],
+        ),
         ("a.`b` == 1", vec!["1:3: unsupported syntax: '`'".to_owned()]),
         (
             "a = 'x'",
@@ -101,6 +124,13 @@ fn faults_are_told_where_kubernetes_tells_them_and_in_the_order_of_their_places(
 #[test]
 fn one_token_too_many_and_nothing_at_all_are_told_as_kubernetes_tells_them() {
     for (text, told) in [
+        // What is wide stands above what is wide.
+        (
+            "1 + ä",
+            "ERROR: <input>:1:5: Syntax error: token recognition error at: 'ä'\n | 1 + ä\n | ....＾\nERROR: <input>:1:6: \
+             Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', \
+             NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}\n | 1 + ä\n | ....．^",
+        ),
         (
             "Bad_Name!",
             "ERROR: <input>:1:9: Syntax error: extraneous input '!' expecting <EOF>\n | Bad_Name!\n | ........^",

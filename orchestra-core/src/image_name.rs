@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-/// The longest path, in bytes.
+/// The longest path, in bytes, with the folder of images that are in no other.
 const MAX_PATH: usize = 255;
+const LIBRARY: &str = "library/";
 const MAX_TAG: usize = 128;
 /// The fewest digits of a digest.
 const MIN_DIGITS: usize = 32;
@@ -66,8 +67,9 @@ impl<'n> ImageName<'n> {
         }
         // An id of an image is no name of one.
         let is_id = name.len() == 64 && name.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let folder = if registry.is_none() && !path.contains('/') { LIBRARY.len() } else { 0 };
         let fits = registry.is_none_or(is_host)
-            && path.len() <= MAX_PATH
+            && folder + path.len() <= MAX_PATH
             && path.split('/').all(is_component)
             && tag.is_none_or(is_tag)
             && digest.is_none_or(is_digest)

@@ -126,7 +126,7 @@ impl ServiceAllocation {
         families(object, &self.ranges, &mut errors);
         if errors.is_empty() {
             self.address(object, &taken, &mut errors);
-            self.node_ports(object, &taken, &mut errors);
+            self.node_ports(object, attributes.old, &taken, &mut errors);
         }
         if errors.is_empty() {
             return Ok(());
@@ -192,7 +192,7 @@ impl ServiceAllocation {
             .find(|address| *address != api_server && !taken.contains(&address_key(&address.to_string())))
     }
 
-    fn node_ports(&self, object: &mut Value, taken: &HashSet<Key>, errors: &mut Errors) {
+    fn node_ports(&self, object: &mut Value, old: Option<&Value>, taken: &HashSet<Key>, errors: &mut Errors) {
         let spec = Spec::of(object);
         // Of a Service of another type they are refused, by its validation.
         if !matches!(&*spec.kind, "NodePort" | "LoadBalancer") {
@@ -219,7 +219,13 @@ impl ServiceAllocation {
                 }
             }
         }
-        self.health_port(&spec, object, taken, &mut ours, errors);
+        // The one that it has is not changed for another: validation says so.
+        let has_one = old.map(Spec::of).is_some_and(|old| {
+            old.has_health_port() && old.health_check_node_port.is_some_and(|port| port != 0)
+        });
+        if !has_one {
+            self.health_port(&spec, object, taken, &mut ours, errors);
+        }
     }
 
     /// The port at which nodes say whether they have a pod of the Service.

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use serde_json::{Value, json};
 
 use crate::api::admission::{Admission, Attributes, WriteVerb};
-use crate::api::{Caches, Resource, Status};
+use crate::api::{Caches, Resource, Status, names};
 use crate::clock::{SharedClock, random_suffix};
 use crate::meta::ObjectName;
 
@@ -75,6 +75,14 @@ impl ServiceAccounts {
     fn find(&self, attributes: &Attributes<'_>, name: &str) -> Result<Option<Arc<ServiceAccount>>, String> {
         let Some(cache) = self.caches.of::<ServiceAccount>() else { return Ok(None) };
         let namespace = attributes.name.namespace().unwrap_or_default();
+        let faults = names::path_segment(name);
+        if !faults.is_empty() {
+            // It could not be asked for.
+            return Err(format!(
+                "error looking up service account {namespace}/{name}: invalid resource name {name:?}: [{}]",
+                faults.join(" ")
+            ));
+        }
         match cache.get(&ObjectName::namespaced(namespace, name)) {
             Some(entry) => Ok(entry.view().ok()),
             None if name == "default" => Ok(None),

@@ -8,6 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 #[error("illegal base64 data at input byte {0}")]
 pub(crate) struct CorruptInput(usize);
 
+/// The text of bytes, as Go writes it.
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
 /// The bytes of a text in the alphabet for URLs, without padding.
 ///
 /// # Errors

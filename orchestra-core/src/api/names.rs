@@ -22,9 +22,8 @@ pub(crate) fn object_name(rule: NameRule, name: &str, prefix: bool) -> Vec<Strin
     match rule {
         NameRule::Subdomain => subdomain(&completed),
         // What such a name begins with is not looked at.
-        NameRule::LongName | NameRule::WholeName if prefix => Vec::new(),
+        NameRule::LongName if prefix => Vec::new(),
         NameRule::LongName => long_name(&completed),
-        NameRule::WholeName => subdomain(&completed),
         NameRule::Label => label(&completed),
         NameRule::Label1035 => label_1035(&completed),
         NameRule::PathSegment => segment(name, prefix),
@@ -284,10 +283,8 @@ mod tests {
         assert!(object_name(NameRule::Subdomain, "web-", true).is_empty());
         assert!(!object_name(NameRule::Subdomain, "web-", false).is_empty());
         assert!(!object_name(NameRule::Subdomain, "Web.", true).is_empty());
-        for rule in [NameRule::LongName, NameRule::WholeName] {
-            assert!(object_name(rule, "Web.", true).is_empty());
-            assert!(!object_name(rule, "Web.", false).is_empty());
-        }
+        assert!(object_name(NameRule::LongName, "Web.", true).is_empty());
+        assert!(!object_name(NameRule::LongName, "Web.", false).is_empty());
         assert!(object_name(NameRule::PathSegment, "System:Web", false).is_empty());
         assert_eq!(object_name(NameRule::PathSegment, "a/b%", false).len(), 2);
     }

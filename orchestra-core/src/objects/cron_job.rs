@@ -152,6 +152,12 @@ fn no_zone_in_schedule(spec: &CronJobSpec, errors: &mut Errors) {
     }
 }
 
+/// Whether a part of the name of a time zone is one that may be looked for.
+fn is_zone_part(part: &str) -> bool {
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "+-_.".contains(letter);
+    !matches!(part, "" | "." | "..") && part.chars().all(fits)
+}
+
 fn zone(spec: &CronJobSpec, errors: &mut Errors) {
     let Some(name) = spec.time_zone.as_deref() else { return };
     let path = Path::new("spec.timeZone");
@@ -163,6 +169,9 @@ fn zone(spec: &CronJobSpec, errors: &mut Errors) {
         if name != "Local" {
             errors.invalid(&path, name, format!("unknown time zone {name}"));
         }
+    } else if name.contains("..") && name.split('/').all(is_zone_part) {
+        // Go looks for no file of such a name.
+        errors.invalid(&path, name, "time: invalid location name");
     } else if time_zone(name).is_none() {
         errors.invalid(&path, name, format!("unknown time zone {name}"));
     }

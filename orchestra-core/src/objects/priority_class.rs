@@ -39,14 +39,11 @@ impl Rules for PriorityClassRules {
         }
     }
 
-    fn validate(object: &PriorityClass, errors: &mut Errors) {
+    fn validate_create(object: &PriorityClass, errors: &mut Errors) {
         if let Some(policy) = object.preemption_policy.as_deref() {
             let supported = ["PreemptLowerPriority", "Never"];
             check::one_of(errors, &Path::new("preemptionPolicy"), policy, &supported);
         }
-    }
-
-    fn validate_create(object: &PriorityClass, errors: &mut Errors) {
         let name = object.metadata.name.as_deref().unwrap_or_default();
         if name.starts_with("system-") {
             if let Some(why) = not_of_the_system(name, object) {

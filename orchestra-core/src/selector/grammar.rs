@@ -70,7 +70,7 @@ impl fmt::Display for Fault {
                  'example.com/MyName')"
             ),
             Fault::PrefixEmpty => write!(f, "prefix part must be non-empty"),
-            Fault::PrefixLong => write!(f, "prefix part must be no more than {MAX_PREFIX} characters"),
+            Fault::PrefixLong => write!(f, "prefix part must be no more than {MAX_PREFIX} bytes"),
             Fault::PrefixSyntax(_) => write!(
                 f,
                 "prefix part {SUBDOMAIN_RULE} (e.g. 'example.com', regex used for validation is '{SUBDOMAIN_FORMAT}')"

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::call::{Call, CallError, Caller, Connect, Credentials};
-pub use self::services::{ClientConfig, ServiceReference, Services};
+pub use self::services::{ClientConfig, ServiceReference, Services, Unlocated};
 use crate::api::Caches;
 use crate::clock::SharedClock;
 

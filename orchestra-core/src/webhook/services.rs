@@ -20,6 +20,20 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// How many addresses of a service are tried.
 const MAX_ADDRESSES: usize = 4;
 
+/// Why it is not known where a service is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unlocated {
+    /// There is none of this name.
+    #[error("service \"{0}\" not found")]
+    Service(String),
+    /// It has no such port.
+    #[error("no service port {1} found for service \"{0}\"")]
+    Port(String, u16),
+    /// Nothing is behind it.
+    #[error("no endpoints available for service \"{0}\"")]
+    Endpoints(String),
+}
+
 /// Where a webhook is, as its configuration says: at a URL, or behind a service of the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -81,7 +95,8 @@ impl Services {
                 let slash = if path.starts_with('/') { "" } else { "/" };
                 let url = format!("https://{}:{}{slash}{path}", service.host(), service.port());
                 let url = with_timeout(&url, timeout);
-                let connect = self.locate(service).map_err(|error| error.at(&url))?;
+                let connect =
+                    self.locate(service).map_err(|error| CallError::NoService(error.to_string()).at(&url))?;
                 Call::new(url, timeout).connect(connect)
             }
             (None, None) => {
@@ -101,12 +116,12 @@ impl Services {
     ///
     /// # Errors
     /// When there is no such service, it has no such port, or nothing is behind it.
-    pub fn locate(&self, reference: &ServiceReference) -> Result<Connect, CallError> {
+    pub fn locate(&self, reference: &ServiceReference) -> Result<Connect, Unlocated> {
         let name = ObjectName::namespaced(&*reference.namespace, &*reference.name);
         let service = self.caches.of::<Service>().and_then(|cache| cache.get(&name));
         let service = service.and_then(|entry| entry.decode_bare::<Service>().ok());
         let Some(service) = service else {
-            return Err(CallError::NoService(format!("service \"{}\" not found", reference.name)));
+            return Err(Unlocated::Service(reference.name.to_string()));
         };
         let spec = service.spec.unwrap_or_default();
         if spec.type_.as_deref() == Some("ExternalName") {
@@ -115,20 +130,13 @@ impl Services {
         }
         let ports = spec.ports.unwrap_or_default();
         let Some(port) = ports.iter().find(|port| port.port == i32::from(reference.port())) else {
-            return Err(CallError::NoService(format!(
-                "no service port {} found for service \"{}\"",
-                reference.port(),
-                reference.name
-            )));
+            return Err(Unlocated::Port(reference.name.to_string(), reference.port()));
         };
         let mut found = self.endpoints(reference, port.name.as_deref().unwrap_or_default());
         let cluster_ip = spec.cluster_ip.as_deref().and_then(|ip| ip.parse::<IpAddr>().ok());
         found.extend(cluster_ip.map(|ip| SocketAddr::new(ip, reference.port())));
         if found.is_empty() {
-            return Err(CallError::NoService(format!(
-                "no endpoints available for service \"{}\"",
-                reference.name
-            )));
+            return Err(Unlocated::Endpoints(reference.name.to_string()));
         }
         Ok(Connect::Addresses(found))
     }

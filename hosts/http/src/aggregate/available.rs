@@ -11,6 +11,7 @@ use orchestra_core::api::{Patch, Status, User};
 use orchestra_core::clock::SharedClock;
 use orchestra_core::k8s_openapi::api::core::v1::ConfigMap;
 use orchestra_core::k8s_openapi::kube_aggregator::pkg::apis::apiregistration::v1::APIService;
+use orchestra_core::webhook::Unlocated;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -136,9 +137,18 @@ impl Shared {
     /// What an API says of itself.
     async fn ask(&self, api: &Api) -> Result<Value, Found> {
         let service = &api.service;
-        if let Err(error) = self.services.locate(service) {
-            let message = format!("service/{} in {:?}: {error}", service.name, service.namespace);
-            return Err(Found { reason: "ServiceNotFound", message });
+        if let Err(unlocated) = self.services.locate(service) {
+            let which = format!("service/{} in {:?}", service.name, service.namespace);
+            let (reason, message) = match unlocated {
+                Unlocated::Service(_) => ("ServiceNotFound", format!("{which} is not present")),
+                Unlocated::Port(_, port) => {
+                    ("ServicePortError", format!("{which} is not listening on port {port}"))
+                }
+                Unlocated::Endpoints(_) => {
+                    ("MissingEndpoints", format!("endpoints for {which} have no addresses"))
+                }
+            };
+            return Err(Found { reason, message });
         }
         let url = format!("https://{}{}", service.host(), api.root());
         let failed = |why: String| {

@@ -108,8 +108,17 @@ async fn objects_of_another_kind_or_place() {
             ),
             post("no such namespace", "/api/v1/namespaces/nowhere/pods", &pod("p", json!({})))
                 .is(404, "NotFound", "namespaces \"nowhere\" not found"),
-            post("a revision", PODS, &json!({"metadata": {"name": "p", "resourceVersion": "5"}}))
-                .bad("resourceVersion should not be set on objects to be created"),
+            // The only one for which Kubernetes has no reason.
+            post("a revision", MAPS, &json!({"metadata": {"name": "p", "resourceVersion": "5"}})).is(
+                500,
+                "",
+                "resourceVersion should not be set on objects to be created",
+            ),
+            // Said after what is wrong with the object.
+            post("a revision, and no name", MAPS, &json!({"metadata": {"resourceVersion": "5"}})).invalid(
+                "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required",
+                &["metadata.name"],
+            ),
             Case::new("another name", Method::PUT, format!("{PODS}/q"))
                 .body(pod("p", json!({})).to_string())
                 .bad("the name of the object (p) does not match the name on the URL (q)"),

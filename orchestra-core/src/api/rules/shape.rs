@@ -10,10 +10,8 @@ pub enum NameRule {
     /// A DNS subdomain (RFC 1123): at most 253 characters, labels joined by dots. What most kinds have.
     Subdomain,
     /// The same, of which Kubernetes 1.36 says in newer words what is wrong, and not before the name is whole:
-    /// ReplicationControllers.
+    /// ReplicationControllers and DeviceClasses.
     LongName,
-    /// The same, of which Kubernetes 1.36 does not say what is wrong before the name is whole: DeviceClasses.
-    WholeName,
     /// A DNS label (RFC 1123): at most 63 characters, no dots.
     Label,
     /// A DNS label of the older form (RFC 1035), which does not begin with a digit: Services.

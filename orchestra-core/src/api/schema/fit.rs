@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Field, Kind, Other, Place, Shape, Type, go};
+use super::{Field, Kind, Other, Place, Shape, Type, canonical, go};
 use crate::api::spot::Spot;
 
 /// Drops the fields that the type of a place does not have, and names them as a user would. Of a place that is not of the
@@ -85,6 +85,12 @@ impl Fitting {
             Kind::Message(of) => self.message(of.get(), value, at),
             Kind::Either(of, other) => self.either(of.get(), other, value, at),
             of if of.holds(value) => Ok(()),
+            // Bytes may be a list of numbers, if they are.
+            Kind::Bytes if value.is_array() => {
+                let items = value.as_array().into_iter().flatten();
+                let wrong = items.into_iter().find(|item| canonical::byte(item).is_none());
+                wrong.map_or(Ok(()), |wrong| Err(self.misfit_as(Some("uint8"), wrong, at)))
+            }
             _ => Err(self.misfit(value, at)),
         }
     }
@@ -99,8 +105,14 @@ impl Fitting {
     }
 
     fn misfit(&self, found: &Value, at: &Spot<'_>) -> String {
+        self.misfit_as(None, found, at)
+    }
+
+    /// The same where another type is wanted than the field's.
+    fn misfit_as(&self, wanted: Option<&str>, found: &Value, at: &Spot<'_>) -> String {
         let named = go::name(self.place, &at.steps());
-        let wanted = named.as_ref().map_or("string", |named| named.of.as_str());
+        let of_field = || named.as_ref().map_or("string", |named| named.of.as_str());
+        let wanted = wanted.unwrap_or_else(of_field);
         let found = match found {
             Value::Null => "null".to_owned(),
             Value::Bool(_) => "bool".to_owned(),

@@ -68,7 +68,11 @@ impl At {
 /// A number where one of another type, or none, is wanted.
 pub(crate) fn number(literal: &str, wanted: &str) -> String {
     // If it only is the wrong number, Go says which.
-    if wanted.starts_with("int") { format!("number {literal}") } else { "number".to_owned() }
+    if wanted.starts_with("int") || wanted.starts_with("uint") {
+        format!("number {literal}")
+    } else {
+        "number".to_owned()
+    }
 }
 
 fn qualified(of: &Type) -> String {

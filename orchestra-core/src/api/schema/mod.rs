@@ -145,7 +145,7 @@ impl Field {
 
     /// Whether Go writes it even when it is empty.
     pub(crate) fn always_written(&self) -> bool {
-        !self.omitted_when_empty && self.shape != Shape::Pointer
+        !self.omitted_when_empty
     }
 
     fn place(&self) -> Place {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::draft::Part;
 use super::meta::metadata;
 use crate::api::request::{DeleteOptions, Propagation};
-use crate::api::{Deletion, Resource, Status, Subresource};
+use crate::api::{Deletion, Resource, Subresource};
+use crate::meta::Revision;
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -30,14 +31,9 @@ pub(super) struct Birth {
 }
 
 /// Makes an object fit to be created: sets what only the system sets, and its name, if that is to be generated.
-pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> Result<(), Status> {
+pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) {
     let meta = metadata(object);
-    if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|given| !given.is_empty()) {
-        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-    }
-    for field in
-        ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
-    {
+    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         meta.remove(field);
     }
     let generated = generated_name(resource, meta, &birth);
@@ -58,7 +54,12 @@ pub(super) fn create(resource: &Resource, object: &mut Value, birth: Birth) -> R
         // What is defaulted from the name could not be before.
         resource.rules.default(object);
     }
-    Ok(())
+}
+
+/// The version that is given for an object that has none yet. No number is as good as none, as in Kubernetes.
+pub(super) fn version_of_new(object: &Value) -> Option<Revision> {
+    let given = object["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
+    (given != Revision::ZERO).then_some(given)
 }
 
 /// The name of an object that leaves it to the system.
@@ -128,7 +129,7 @@ fn carry_over_metadata(meta: &mut Map<String, Value>, old: &Value) {
     if meta.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
         meta.insert("uid".to_owned(), old["uid"].clone());
     }
-    let fixed = ["creationTimestamp", "generation", "generateName"];
+    let fixed = ["creationTimestamp", "generation"];
     let ends = ["deletionTimestamp", "deletionGracePeriodSeconds"];
     for field in fixed.into_iter().chain(ends) {
         match old.get(field) {

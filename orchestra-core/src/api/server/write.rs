@@ -29,7 +29,7 @@ use crate::api::admission::{Admission, Asked, Attributes, WriteVerb};
 use crate::api::field::{Errors, Path};
 use crate::api::ownership::Owners;
 use crate::api::request::{DeleteOptions, Reply, Response};
-use crate::api::{Deletion, Resource, Status};
+use crate::api::{Deletion, Reason, Resource, Status};
 use crate::clock::{random_suffix, random_uid};
 use crate::meta::{GroupResource, ObjectName, Revision};
 use crate::store::{Durability, Expect, StoreError, Txn};
@@ -91,7 +91,7 @@ impl Server {
                 Err(Failed::Changed | Failed::Taken(_)) => self.catch_up().await?,
             }
         }
-        Err(Status::modified(&write.kind.id, name.name()))
+        Err(Status::modified(&spoken(write), name.name()))
     }
 
     /// One attempt at a write.
@@ -178,8 +178,16 @@ impl Server {
             return gone(kind, entry, &draft.object, revision).map_err(Failed::Status);
         }
         let stored = convert::at_rest(kind, &draft.object).await?;
-        let new = Entry::of_owned(&stored, managed.as_deref(), &kind.fields);
-        let new = Arc::new(new.map_err(Status::internal)?);
+        let new = Entry::of_owned(&stored, managed.as_deref(), &kind.fields).map_err(Status::internal)?;
+        let new = Arc::new(match entry.map_or_else(|| prepare::version_of_new(&draft.object), |_| None) {
+            None => new,
+            // It is looked at as the object is stored, and so by no rehearsal, which tells it as it is.
+            Some(version) if write.options.dry_run => new.at(version),
+            Some(_) => {
+                let why = "resourceVersion should not be set on objects to be created";
+                return Err(Status::new(Reason::Unknown, why).into());
+            }
+        });
         let new = match entry {
             Some(entry) if ends => {
                 let revision = self.remove(write, entry, txn).await?;
@@ -200,7 +208,7 @@ impl Server {
         let kind = write.kind;
         match (next, current) {
             (Next::Put(mut draft), Some(current)) => {
-                check_version(kind, &current.entry, &mut draft)?;
+                check_version(kind, &spoken(write), &current.entry, &mut draft)?;
                 prepare::update(kind, write.part, &mut draft.object, &current.object);
                 Ok(Some(draft))
             }
@@ -211,7 +219,7 @@ impl Server {
                     suffix: random_suffix(clock, 5),
                     now: clock.now(),
                 };
-                prepare::create(kind, &mut draft.object, birth)?;
+                prepare::create(kind, &mut draft.object, birth);
                 Ok(Some(draft))
             }
             (Next::Delete(options), Some(current)) => {
@@ -360,8 +368,18 @@ fn answer(entry: Arc<Entry>, warnings: Vec<String>, created: bool) -> Response {
     Response { warnings, created, ..Response::new(Reply::Object(entry)) }
 }
 
+/// The kind as the request calls it: Events are of two groups.
+fn spoken(write: Write<'_>) -> GroupResource {
+    GroupResource::new(&*write.target.group, &*write.kind.id.resource)
+}
+
 /// The version that an update speaks of, if it says, is the one that is there.
-fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Result<(), Status> {
+fn check_version(
+    resource: &Resource,
+    spoken: &GroupResource,
+    current: &Entry,
+    draft: &mut Draft,
+) -> Result<(), Status> {
     let name = current.name().name();
     let meta = metadata(&mut draft.object);
     let given = meta.get("resourceVersion").and_then(Value::as_str).filter(|given| !given.is_empty());
@@ -371,7 +389,7 @@ fn check_version(resource: &Resource, current: &Entry, draft: &mut Draft) -> Res
             // Zero is any.
             Ok(Revision::ZERO) => Ok(()),
             Ok(revision) if revision == current.revision() => Ok(()),
-            Ok(_) => Err(Status::modified(&resource.id, name)),
+            Ok(_) => Err(Status::modified(spoken, name)),
             Err(_) => {
                 let mut errors = Errors::new();
                 let path = Path::new("metadata.resourceVersion");

@@ -107,10 +107,9 @@ pub(in crate::objects) fn at_path(text: &str, path: &Path, errors: &mut Errors) 
     if !text.starts_with('/') {
         errors.invalid(path, text, "must start with a '/'");
     }
-    let mut inner = text.chars();
-    inner.next();
-    let inner = inner.as_str();
-    for (index, step) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+    // Kubernetes passes over the first byte, whatever character it is of.
+    let inner = String::from_utf8_lossy(&text.as_bytes()[1..]);
+    for (index, step) in inner.strip_suffix('/').unwrap_or(&inner).split('/').enumerate() {
         if step.is_empty() {
             errors.invalid(path, text, format!("segment[{index}] may not be empty"));
             continue;

@@ -17,10 +17,6 @@ pub(super) fn selector(object: &mut Value) {
     let meta = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let (uid, name) = (meta("uid"), meta("name"));
     let is_manual = at(object, &["spec"]).is_some_and(|spec| spec.is_true("manualSelector"));
-    // Kubernetes gives a Job without labels those of its template by letting it share them, so that it also gets what is
-    // added to them, but only where there were some.
-    let shares =
-        !has_labels(object, "/metadata/labels") && has_labels(object, "/spec/template/metadata/labels");
     if !is_manual {
         if let Some(labels) = labels_of(object, &["spec", "template"]) {
             for (label, is_uid) in LABELS {
@@ -32,9 +28,8 @@ pub(super) fn selector(object: &mut Value) {
             labels.or(UID, uid);
         }
     }
-    if shares {
-        labels(object);
-    }
+    // With what was added to them.
+    labels(object);
 }
 
 /// A Job without labels has those of its template.
@@ -100,6 +95,6 @@ mod tests {
         };
         assert_eq!(job(json!({}), json!({ "a": "b" })), 5);
         assert_eq!(job(json!({ "a": "b" }), json!({ "a": "b" })), 1);
-        assert_eq!(job(json!({}), json!({})), 0);
+        assert_eq!(job(json!({}), json!({})), 4);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::check::{self, say};
 use super::names;
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Shown};
 use crate::api::{Column, NameRule, Rules};
 
 /// The rules of IPAddress objects, each of which is named after an address and says whose it is.
@@ -33,7 +33,10 @@ impl Rules for IpAddressRules {
     }
 
     fn validate_update(new: &IPAddress, old: &IPAddress, errors: &mut Errors) {
-        check::unchanged(errors, &Path::new("spec.parentRef"), &new.spec.parent_ref, &old.spec.parent_ref);
+        let (new, old) = (&new.spec.parent_ref, &old.spec.parent_ref);
+        if new != old {
+            errors.invalid_object(&Path::new("spec.parentRef"), shown_parent(new), check::IMMUTABLE);
+        }
     }
 
     fn cells(object: &IPAddress, _now: Timestamp) -> Vec<Value> {
@@ -55,4 +58,15 @@ fn parent(parent: &ParentReference, path: &Path, errors: &mut Errors) {
     if let Some(namespace) = parent.namespace.as_deref().filter(|namespace| !namespace.is_empty()) {
         say(errors, &path.child("namespace"), namespace, names::path_segment(namespace));
     }
+}
+
+/// As Kubernetes shows it, whose own form of it has other names and leaves nothing out.
+fn shown_parent(parent: &ParentReference) -> Shown {
+    let text = |text: &Option<String>| Value::from(text.as_deref().unwrap_or_default()).into();
+    Shown::object([
+        ("Group", text(&parent.group)),
+        ("Resource", Value::from(&*parent.resource).into()),
+        ("Namespace", text(&parent.namespace)),
+        ("Name", Value::from(&*parent.name).into()),
+    ])
 }

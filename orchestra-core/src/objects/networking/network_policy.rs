@@ -9,7 +9,7 @@ use super::check::{self, say, shown};
 use super::{address, names, print};
 use crate::api::field::{Errors, Path};
 use crate::api::{Column, Rules, table};
-use crate::objects::json::{Fields, at};
+use crate::objects::json::Fields;
 
 const DIRECTIONS: [&str; 2] = ["Ingress", "Egress"];
 
@@ -25,7 +25,9 @@ impl Rules for NetworkPolicyRules {
         &[Column::NAME, Column::new("Pod-Selector", "Which pods it is for."), Column::AGE];
 
     fn default(object: &mut Value) {
-        let Some(spec) = at(object, &["spec"]) else { return };
+        let Some(spec) = object.as_object_mut().and_then(|fields| fields.object_or_new("spec")) else {
+            return;
+        };
         for rules in ["ingress", "egress"] {
             for rule in spec.each(rules) {
                 for port in rule.each("ports") {

@@ -138,13 +138,13 @@ fn with_mutable_fields_of(new: &PodSpec, old: &PodSpec, path: &Path, errors: &mu
     spec
 }
 
-/// The paths at which two values differ, with both values. Missing and empty are the same.
+/// The paths at which two values differ, with both values. A list that is missing and an empty one are the same; an object that
+/// says nothing is something else than none, as a selector of everything is.
 fn differences(new: &Value, old: &Value) -> Vec<String> {
     fn empty(value: &Value) -> bool {
         match value {
             Value::Null => true,
             Value::Array(list) => list.is_empty(),
-            Value::Object(fields) => fields.values().all(empty),
             _ => false,
         }
     }

@@ -12,7 +12,7 @@ impl Rules for DeviceClassRules {
 
     const DELETION: Deletion = Deletion::Object;
     const GENERATION: bool = true;
-    const NAME: NameRule = NameRule::WholeName;
+    const NAME: NameRule = NameRule::LongName;
 
     fn validate(object: &DeviceClass, errors: &mut Errors) {
         let (spec, path) = (&object.spec, Path::new("spec"));

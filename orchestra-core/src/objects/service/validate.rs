@@ -10,6 +10,8 @@ use crate::objects::check::{self, say, shown};
 use crate::objects::{address, names};
 
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
+/// The families of addresses that a Service may have.
+const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 
 pub(super) fn service(service: &Service, errors: &mut Errors) {
     let spec = service.spec.clone().unwrap_or_default();
@@ -138,7 +140,9 @@ pub(crate) fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut Errors) 
         {
             let wanted = spec.ip_families.as_ref().and_then(|families| families.get(index));
             let family = if parsed.is_ipv4() { "IPv4" } else { "IPv6" };
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != family) {
+            // Of what is no family at all it is said by itself.
+            let is_other = |wanted: &&String| *wanted != family && FAMILIES.contains(&wanted.as_str());
+            if let Some(wanted) = wanted.filter(is_other) {
                 let detail = format!("expected an {wanted} value as indicated by `ipFamilies[{index}]`");
                 errors.invalid(&at.index(index), ip.as_str(), detail);
             }
@@ -147,7 +151,7 @@ pub(crate) fn cluster_ips(spec: &ServiceSpec, path: &Path, errors: &mut Errors) 
     let mut seen = HashSet::new();
     for (index, family) in spec.ip_families.iter().flatten().enumerate() {
         let at = path.child("ipFamilies").index(index);
-        check::supported(errors, &at, family, &["IPv4", "IPv6"]);
+        check::supported(errors, &at, family, &FAMILIES);
         check::unique(errors, &mut seen, &at, family);
     }
     if let Some(policy) = &spec.ip_family_policy {
@@ -267,6 +271,15 @@ pub(super) fn update(new: &Service, old: &Service, errors: &mut Errors) {
         if new.load_balancer_class != old.load_balancer_class {
             errors.invalid(&at, shown(&new.load_balancer_class), "may not change once set");
         }
+    }
+    let health_port = |spec: &ServiceSpec| {
+        let checked = balanced(spec) && spec.external_traffic_policy.as_deref() == Some("Local");
+        spec.health_check_node_port.filter(|port| checked && *port != 0)
+    };
+    if let (Some(new), Some(old)) = (health_port(new), health_port(old))
+        && new != old
+    {
+        errors.forbidden(&path.child("healthCheckNodePort"), check::IMMUTABLE);
     }
 }
 

@@ -147,10 +147,23 @@ fn element(of: Kind, value: &mut Value, fits: &mut bool) -> Result<(), Refusal> 
     single(of, value, fits)
 }
 
+/// An element of bytes that are written as a list of numbers, which Go reads too.
+pub(super) fn byte(item: &Value) -> Option<u8> {
+    match item {
+        Value::Null => Some(0),
+        item => item.as_u64().and_then(|number| u8::try_from(number).ok()),
+    }
+}
+
 /// Reduces one value. What is not of the type is left for the decoder to complain of.
 fn single(of: Kind, value: &mut Value, fits: &mut bool) -> Result<(), Refusal> {
     if let (Kind::Message(of), Value::Object(fields)) = (of, &mut *value) {
         return message(of.get(), fields, fits);
+    }
+    if let (Kind::Bytes, Value::Array(items)) = (of, &mut *value)
+        && let Some(bytes) = items.iter().map(byte).collect::<Option<Vec<u8>>>()
+    {
+        *value = Value::String(base64::encode(&bytes));
     }
     // Of what may be several things nothing is seen here.
     *fits &= of.holds(value);

@@ -200,7 +200,7 @@ fn lengths() {
     assert_eq!(value_faults(&word(64))[0].to_string(), "must be no more than 63 bytes");
     assert!(key_faults(&format!("{}/{}", prefix(253), word(63))).is_empty());
     let long = key_faults(&format!("{}/a", prefix(254)));
-    assert_eq!(long[0].to_string(), "prefix part must be no more than 253 characters");
+    assert_eq!(long[0].to_string(), "prefix part must be no more than 253 bytes");
     assert!(Selector::parse(&format!("{}={}", word(63), word(63))).is_ok());
     assert_eq!(Selector::parse(&format!("a={}", word(64))).expect_err("long").position(), 65);
     for bad in ["a..b/c", ".a/c", "a./c", "-a/c", "a-/c", "a.-b/c", "a_b/c"] {

@@ -7,7 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use orchestra_core::api::access::AccessRequest;
-use orchestra_core::api::represent::{Form, Format};
+use orchestra_core::api::represent::{Form, Format, Offer};
 use orchestra_core::api::{
     Body as Given, Kinds, Operation, PatchKind, Reason, Resource, Status, Target, Verb, WriteOptions,
 };
@@ -51,7 +51,8 @@ impl<'r> Call<'r> {
             verb = resource_verb(&head.method, target.name.is_some(), watch);
         }
         let tables = row.as_ref().is_none_or(|row| row.has_tables());
-        let accepted = Form::negotiate(accept(&head.headers), tables);
+        let offer = Offer { tables, streams: verb == Some(Verb::List) };
+        let accepted = Form::negotiate(accept(&head.headers), offer);
         Self { method: &head.method, headers: &head.headers, route, path, row, query, accepted, verb }
     }
 
@@ -252,11 +253,11 @@ fn options(call: &Call<'_>, body: Bytes) -> Result<Option<Value>, Status> {
     if body.is_empty() {
         return Ok(None);
     }
-    let options = given(call, body)?.read("DeleteOptions")?;
+    let options = given(call, body)?.read_options()?;
     match options["kind"].as_str() {
         None | Some("" | "DeleteOptions") => Ok(Some(options)),
         Some(kind) => {
-            let version = options["apiVersion"].as_str().unwrap_or_default();
+            let version = options["apiVersion"].as_str().unwrap_or("meta.k8s.io/v1");
             Err(Status::bad_request(format!("no kind {kind:?} is registered for version {version:?}")))
         }
     }

@@ -170,6 +170,10 @@ impl QueryString {
     /// Of when one object is to be. As it was, it is asked for by a name of orchestra's own: Kubernetes knows no such
     /// question, and takes no notice of `resourceVersionMatch` here.
     pub(crate) fn get_options(&self) -> Result<(Option<Revision>, Option<RevisionMatch>), Status> {
+        if matches!(self.get("export"), Some("true" | "1" | "t" | "T" | "TRUE" | "True")) {
+            let message = "the export parameter, deprecated since v1.14, is no longer supported";
+            return Err(Status::bad_request(message));
+        }
         match self.number::<u64>(AS_OF)? {
             Some(revision) => Ok((Some(Revision(revision)), Some(RevisionMatch::Exact))),
             None => Ok((self.revision()?, None)),

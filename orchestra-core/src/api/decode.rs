@@ -21,16 +21,28 @@ thread_local! {
 /// When it cannot be read: as JSON, UTF-8 and not nested deeper than any object is; as YAML, of which the first document is read; as the
 /// protobuf of a built-in kind. Or when what is read is no object, or says in no text of what kind it is.
 pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
+    read(body, |why, text| unrecognized(kind, why, text))
+}
+
+/// The same of options, of which it is said only why they cannot be read.
+///
+/// # Errors
+/// As for [`body`].
+pub(crate) fn options(body: Body) -> Result<Decoded, Status> {
+    read(body, |why, _| Status::bad_request(why))
+}
+
+fn read(body: Body, unread: impl Fn(&str, &[u8]) -> Status) -> Result<Decoded, Status> {
     #[cfg(test)]
     DECODED.with(|count| count.set(count.get() + 1));
     let (mut decoded, text) = match body {
         Body::Json(text) => {
             let read = syntax::read(&text).map_err(|why| unparsed(&why));
-            (read.map_err(|why| unrecognized(kind, &why, &text))?, text)
+            (read.map_err(|why| unread(&why, &text))?, text)
         }
         Body::Yaml(text) => {
             let read = super::yaml::decode(&text);
-            (read.map_err(|error| unrecognized(kind, &error.to_string(), &text))?, text)
+            (read.map_err(|error| unread(&error.to_string(), &text))?, text)
         }
         Body::Protobuf(bytes) => (Decoded { value: protobuf::decode(&bytes)?, repeated: Vec::new() }, bytes),
         Body::Value(value) => (Decoded { value, repeated: Vec::new() }, Bytes::new()),
@@ -39,7 +51,7 @@ pub(crate) fn body(body: Body, kind: &str) -> Result<Decoded, Status> {
         // Nothing is as good as an object without fields.
         decoded.value = Value::Object(Map::new());
     }
-    version_and_kind(&decoded.value).map_err(|why| unrecognized(kind, &why, &text))?;
+    version_and_kind(&decoded.value).map_err(|why| unread(&why, &text))?;
     Ok(decoded)
 }
 

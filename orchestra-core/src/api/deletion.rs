@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::field::{Errors, Path};
+use super::schema::{Place, fit};
 use super::{DeleteOptions, Propagation, Status};
 
 #[derive(Debug, Default, Deserialize)]
@@ -28,12 +29,12 @@ impl DeleteOptions {
     ///
     /// # Errors
     /// 400 when a field is mistyped, 422 when its value is none of those there are.
-    pub fn read(body: Value) -> Result<Self, Status> {
-        let body = Body::deserialize(&body).map_err(|error| {
-            Status::bad_request(format!(
-                "DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: json: {error}"
-            ))
-        })?;
+    pub fn read(mut body: Value) -> Result<Self, Status> {
+        if let Some(place) = Place::of_kind("meta.k8s.io/v1", "DeleteOptions") {
+            fit::fit(place, &mut body).map_err(Status::bad_request)?;
+        }
+        let body = Body::deserialize(&body)
+            .map_err(|error| Status::bad_request(format!("options that cannot be read: {error}")))?;
         let mut errors = Errors::new();
         let propagation = body.propagation(&mut errors);
         let dry_run = body.dry_run.unwrap_or_default();

@@ -12,6 +12,8 @@ use super::{Kinds, Resource, Subresource, Verb, api_version};
 
 /// The version of Kubernetes whose API this is, as `/version` has it.
 pub const MINOR: &str = "36";
+/// The oldest minor version with which a server of this one works beside it.
+const COMPATIBLE_MINOR: &str = "35";
 
 /// The version of the aggregated form that a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +216,10 @@ pub fn version() -> Value {
     json!({
         "major": "1",
         "minor": MINOR,
+        "emulationMajor": "1",
+        "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": COMPATIBLE_MINOR,
         "gitVersion": format!("v1.{MINOR}.0+orchestra"),
         "gitCommit": "",
         "gitTreeState": "",

@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use http::{Method, Response};
 use orchestra_core::api::Status;
 use orchestra_core::api::discovery::{self, Aggregated, Discovery};
+use orchestra_core::api::represent::Form;
 use orchestra_core::store::backup;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -42,7 +43,14 @@ impl Frontend {
             Route::Health(endpoint, check) => {
                 Ok(health::answer(&self.server, closing, endpoint, check.as_deref(), call.query()?).await)
             }
-            Route::Version => Ok(Some(reply::pretty(&Ordered(&discovery::version())))),
+            Route::Version => {
+                let types =
+                    accept(call.headers).split(',').map(|one| one.split(';').next().unwrap_or_default());
+                if !types.map(str::trim).any(|one| matches!(one, "" | "application/json" | "*/*")) {
+                    return Err(Status::not_acceptable("application/json"));
+                }
+                Ok(Some(reply::pretty(&Ordered(&discovery::version()))))
+            }
             Route::Metrics => Ok(Some(self.metrics.answer())),
             Route::Slis => Ok(Some(health::figures(&self.server, closing).await)),
             Route::Backup => self.backup(closing).map(Some),
@@ -120,6 +128,9 @@ impl Frontend {
         };
         match value {
             Some(value) => {
+                if call.route != Route::Root {
+                    Form::negotiate_document(accept(call.headers))?;
+                }
                 let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
                 call.wanted().json(200, text).await.map(Some)
             }

@@ -70,18 +70,39 @@ pub enum Format {
     Yaml,
 }
 
+/// What there is of what a client asks for, beside the objects as they are and their metadata.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// They can be shown as a table.
+    pub tables: bool,
+    /// Their changes can be watched: it is a collection.
+    pub streams: bool,
+}
+
 impl Form {
-    /// The first form and format of an `Accept` header that there is. No header is JSON. `tables` is whether what is
-    /// answered can be shown as a table at all.
+    /// The first form and format of an `Accept` header that there is. No header is JSON.
     ///
     /// # Errors
     /// 406 when there is none that both know.
-    pub fn negotiate(accept: &str, tables: bool) -> Result<(Self, Format), Status> {
+    pub fn negotiate(accept: &str, offer: Offer) -> Result<(Self, Format), Status> {
+        let forms = if offer.streams { COLLECTIONS } else { OBJECTS };
+        Self::first_of(accept, |form| offer.tables || !matches!(form, Self::Table(_)), forms)
+    }
+
+    /// The format of a document that there is in no other form, such as those of discovery, as an `Accept` header asks.
+    ///
+    /// # Errors
+    /// 406 when it asks for none that there is.
+    pub fn negotiate_document(accept: &str) -> Result<Format, Status> {
+        Self::first_of(accept, |form| form == Self::Object, OBJECTS).map(|(_, format)| format)
+    }
+
+    fn first_of(accept: &str, is_had: impl Fn(Self) -> bool, forms: &str) -> Result<(Self, Format), Status> {
         if accept.trim().is_empty() {
             return Ok((Self::Object, Format::Json));
         }
         let mut known = accept.split(',').filter_map(Self::of_media_type);
-        known.find(|(form, _)| tables || !matches!(form, Self::Table(_))).ok_or_else(|| {
+        known.find(|(form, _)| is_had(*form)).ok_or_else(|| {
             let types: Vec<&str> = accept.split(',').map(media_type).collect();
             if types.iter().any(|media| format(media).is_some()) {
                 let message = "only the following media types are accepted: application/json, application/yaml, \
@@ -94,7 +115,7 @@ impl Form {
                     "only the following media types are accepted: application/json, application/yaml";
                 return Status::new(Reason::NotAcceptable, message);
             }
-            Status::not_acceptable()
+            Status::not_acceptable(forms)
         })
     }
 
@@ -121,6 +142,11 @@ impl Form {
     }
 }
 
+/// What the router of Kubernetes says there is of an object.
+const OBJECTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The same of a collection.
+const COLLECTIONS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf, \
+                           application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// A media type without its parameters.
@@ -130,7 +156,8 @@ fn media_type(media: &str) -> &str {
 
 fn format(media_type: &str) -> Option<Format> {
     match media_type {
-        "application/json" | "application/*" | "*/*" => Some(Format::Json),
+        // What stands for several types of one kind, as "application/*", is none that Kubernetes knows.
+        "application/json" | "*/*" => Some(Format::Json),
         "application/yaml" => Some(Format::Yaml),
         _ => None,
     }

@@ -9,7 +9,7 @@ mod scale;
 #[cfg(test)]
 mod tests;
 
-pub use form::{Form, Format, IncludeObject, MetaVersion};
+pub use form::{Form, Format, IncludeObject, MetaVersion, Offer};
 
 use std::io::Write as _;
 

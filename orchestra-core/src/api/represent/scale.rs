@@ -21,7 +21,7 @@ impl Writer<'_> {
 
     fn scale_table(&self, scale: &Value, version: MetaVersion) -> Value {
         let meta = ObjectMeta::deserialize(&scale["metadata"]).unwrap_or_default();
-        let column = |name: &str, kind: &str, format: &str, description: &str| json!({"name": name, "type": kind, "format": format, "description": description, "priority": 0});
+        let column = |name: &str, description: &str, kind: &str| json!({"name": name, "type": kind, "format": "", "description": description, "priority": 0});
         let object = match self.include {
             IncludeObject::None => Value::Null,
             IncludeObject::Metadata => metadata(scale, version),
@@ -33,10 +33,10 @@ impl Writer<'_> {
             "apiVersion": version.api_version(),
             "metadata": {"resourceVersion": meta.resource_version.as_deref().unwrap_or_default()},
             "columnDefinitions": [
-                column("Name", "string", "name", "The name of the object."),
-                column("Desired", "integer", "", "How many replicas are wanted."),
-                column("Available", "integer", "", "How many replicas there are."),
-                column("Age", "date", "", "How long ago the object was made."),
+                column("Name", "The name of the object.", "string"),
+                column("Desired", "How many replicas are wanted.", "integer"),
+                column("Available", "How many replicas there are.", "integer"),
+                column("Age", "How long ago the object was made.", "string"),
             ],
             "rows": [{
                 "cells": [meta.name, count("spec"), count("status"), table::age(&meta, self.now)],

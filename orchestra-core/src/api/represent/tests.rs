@@ -184,11 +184,17 @@ fn clients_get_the_form_they_ask_for() {
         ("text/html,*/*;q=0.8", Ok((Form::Object, Format::Json))),
         ("", Ok((Form::Object, Format::Json))),
         ("text/html", Err(406)),
+        ("application/*", Err(406)),
     ] {
-        assert_eq!(Form::negotiate(accept, true).map_err(|status| status.code()), form, "{accept}");
+        let shown = Offer { tables: true, streams: false };
+        assert_eq!(Form::negotiate(accept, shown).map_err(|status| status.code()), form, "{accept}");
     }
     // What has no tables is answered in the next form that is accepted, if there is one.
-    assert_eq!(Form::negotiate(kubectl, false), Ok((Form::Object, Format::Json)));
+    assert_eq!(Form::negotiate(kubectl, Offer::default()), Ok((Form::Object, Format::Json)));
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
-    assert_eq!(Form::negotiate(table, false).unwrap_err().code(), 406);
+    assert_eq!(Form::negotiate(table, Offer::default()).unwrap_err().code(), 406);
+    assert_eq!(Form::negotiate_document(kubectl), Ok(Format::Json));
+    assert_eq!(Form::negotiate_document(table).unwrap_err().code(), 406);
+    let of_lists = Form::negotiate("text/html", Offer { streams: true, ..Offer::default() }).unwrap_err();
+    assert!(of_lists.message().ends_with("application/vnd.kubernetes.protobuf;stream=watch"), "{of_lists}");
 }

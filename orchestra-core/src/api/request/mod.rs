@@ -58,6 +58,14 @@ impl Body {
     pub fn read(self, kind: &str) -> Result<Value, Status> {
         decode::body(self, kind).map(|decoded| decoded.value)
     }
+
+    /// The same for options that are sent in the place of an object, of which Kubernetes says only why they cannot be read.
+    ///
+    /// # Errors
+    /// As for [`read`](Self::read).
+    pub fn read_options(self) -> Result<Value, Status> {
+        decode::options(self).map(|decoded| decoded.value)
+    }
 }
 
 /// What becomes of fields that the kind does not have, or that stand twice.

@@ -163,9 +163,8 @@ impl Status {
         )
     }
 
-    /// The answer cannot be in any form that the caller takes.
-    pub fn not_acceptable() -> Self {
-        let forms = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    /// The answer cannot be in any form that the caller takes. `forms`: the media types that there are.
+    pub fn not_acceptable(forms: &str) -> Self {
         let message = format!("406: Not Acceptable\n\nAvailable representations: {forms}");
         Self::of_route(Reason::NotAcceptable, &message)
     }

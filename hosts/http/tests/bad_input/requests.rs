@@ -81,7 +81,8 @@ async fn resources_that_there_are_not() {
                 406,
                 "NotAcceptable",
                 "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, \
-                 application/vnd.kubernetes.protobuf",
+                 application/vnd.kubernetes.protobuf, application/json;stream=watch, \
+                 application/vnd.kubernetes.protobuf;stream=watch",
             ),
         ],
     )

@@ -406,6 +406,12 @@ pub(super) fn another_kind(resource: &Resource, kind: &str, name: &str) -> Statu
     Status::invalid(&resource.id.group, kind, name, &errors)
 }
 
+pub(super) fn another_version(resource: &Resource, version: &str, expected: &str, name: &str) -> Status {
+    let mut errors = Errors::new();
+    errors.invalid(&Path::new("apiVersion"), version, format!("must be {expected}"));
+    Status::invalid(&resource.id.group, &resource.kind, name, &errors)
+}
+
 /// An object of a custom kind must say what it is. It is shown as the text that it was read from, if there is one.
 fn check_custom_kind(
     resource: &Resource,

@@ -12,7 +12,7 @@ use crate::api::document::Decoded;
 use crate::api::field::{Errors, Path};
 use crate::api::request::{Body, FieldValidation, PatchKind, Response, Target, User, Verb, WriteOptions};
 use crate::api::schema::Place;
-use crate::api::{Resource, Status, patch};
+use crate::api::{Resource, Status, Subresource, decode, patch};
 use crate::watch::Entry;
 
 impl Server {
@@ -73,7 +73,9 @@ impl Server {
         let name = object_name(target)?;
         let mut make = |current: Option<&Current>| {
             let current = existing(target, &name, current)?;
-            patched(kind, target, current, form, patch, options.field_validation).map(Next::Put)
+            // Of what a status is written with, nothing else counts.
+            let whole = !part.is_some_and(Subresource::is_status);
+            patched(kind, (target, whole), current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
         let write = Write { part, ..Write::new(user, kind, target, Verb::Patch, &options) };
@@ -104,7 +106,7 @@ fn check_uid(kind: &Open, current: &Entry, draft: &mut Draft) -> Result<(), Stat
 
 fn patched(
     resource: &Resource,
-    target: &Target,
+    (target, whole): (&Target, bool),
     current: &Current,
     kind: PatchKind,
     patch: &[u8],
@@ -142,6 +144,9 @@ fn patched(
         return Err(refuse(&why));
     }
     if kind != PatchKind::Strategic {
+        decode::version_and_kind(&value).map_err(|why| refuse(&why))?;
+    }
+    if kind != PatchKind::Strategic && (whole || !resource.custom) {
         check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
     }
     let mut read = value.clone();
@@ -202,6 +207,9 @@ fn check_patched(
     let version = if text("apiVersion").is_empty() { &expected } else { text("apiVersion") };
     if resource.custom && *version == *expected && *kind != *resource.kind {
         return Err(draft::another_kind(resource, kind, name));
+    }
+    if resource.custom && *version != *expected {
+        return Err(draft::another_version(resource, version, &expected, name));
     }
     draft::check_kind(resource, (&expected, version), kind, patched).map_err(|other| match other {
         Other::Version => Status::bad_request(format!(

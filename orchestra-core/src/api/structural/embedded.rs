@@ -5,7 +5,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::{Schema, Spot};
-use crate::api::field::{Errors, Path};
+use crate::api::field::{Errors, Path, Shown};
 use crate::api::schema::{Place, fit};
 use crate::api::{NameRule, metadata, names};
 use crate::meta::Scope;
@@ -38,8 +38,13 @@ fn coerce(
         Value::Object(fields) => {
             for (name, value) in fields {
                 let at = at.field(name);
-                if embedded && name == "metadata" {
-                    coerce_metadata(value, &at, unknown)?;
+                match name.as_str() {
+                    _ if !embedded || value.is_null() => {}
+                    "metadata" => coerce_metadata(value, &at, unknown)?,
+                    "apiVersion" | "kind" if !value.is_string() => {
+                        return Err(misfit(&at, value, "must be a string"));
+                    }
+                    _ => {}
                 }
                 if let Some(of) = schema.field(name) {
                     coerce(value, of, of.embedded, &at, unknown)?;
@@ -59,9 +64,14 @@ fn coerce(
 }
 
 fn coerce_metadata(value: &mut Value, at: &Spot<'_>, unknown: &mut Vec<String>) -> Result<(), String> {
-    let found = fit::fit(Place::metadata(), value).map_err(|error| format!("{}: {error}", at.text()))?;
+    let found = fit::fit(Place::metadata(), value).map_err(|error| misfit(at, value, &error))?;
     unknown.extend(found.iter().map(|path| format!("{}.{path}", at.text())));
     Ok(())
+}
+
+/// What is said of a value that is of another type than it must be.
+fn misfit(at: &Spot<'_>, value: &Value, why: &str) -> String {
+    format!("{}: Invalid value: {}: {why}", at.text(), Shown::from(value.clone()))
 }
 
 fn check(value: &Value, schema: &Schema, embedded: bool, at: &Spot<'_>, errors: &mut Errors) {
@@ -110,7 +120,7 @@ fn check_object(object: &Value, at: &Path, errors: &mut Errors) {
             Some(other) => errors.invalid(&path, other.clone(), "must be a string"),
         }
     }
-    let Some(meta) = object.get("metadata") else { return };
+    let Some(meta) = object.get("metadata").filter(|meta| !meta.is_null()) else { return };
     match ObjectMeta::deserialize(meta) {
         Err(error) => errors.invalid(&at.child("metadata"), meta.clone(), error.to_string()),
         Ok(mut meta) => {

@@ -156,8 +156,9 @@ fn shown_owner(owner: &OwnerReference) -> Shown {
 }
 
 fn finalizers(finalizers: &[String], path: &Path, errors: &mut Errors) {
-    for (index, finalizer) in finalizers.iter().enumerate() {
-        say(errors, &path.index(index), finalizer, names::qualified(finalizer));
+    // Which one it is, Kubernetes says only of what is wrong with them beside their form.
+    for finalizer in finalizers {
+        say(errors, path, finalizer, names::qualified(finalizer));
     }
     let has = |name: &str| finalizers.iter().any(|finalizer| finalizer == name);
     if has("orphan") && has("foregroundDeletion") {

@@ -8,6 +8,7 @@ use super::current::Write;
 use super::draft::Draft;
 use super::meta::put_managed;
 use super::owners;
+use super::sub::read_body;
 use crate::api::request::{Body, Operation, Reply, Response, Target, User, Verb, WriteOptions};
 use crate::api::{Question, Relay, Status, Subresource};
 
@@ -43,7 +44,8 @@ impl Server {
             put_managed(&mut draft.object, serde_json::from_str(&text).ok());
         }
         let question = Question { user, resource: kind, target, dry_run: options.dry_run };
-        let mut response = created(responder.respond(&question, draft.object).await?);
+        let answer = responder.respond(&question, draft.object).await;
+        let mut response = created(answer.map_err(|status| status.warned(&draft.warnings))?);
         response.warnings = draft.warnings;
         Ok(response)
     }
@@ -84,10 +86,12 @@ impl Server {
     ) -> Result<Response, Status> {
         let responder =
             self.responders.find(&kind.id, Some(&part.name)).ok_or_else(Status::method_not_allowed)?;
-        let mut body = body.read(part.body.as_ref().map_or(&kind.kind, |body| &body.kind))?;
-        let warnings = self.review_body(user, kind, part, target, (&mut body, options)).await?;
+        let (mut body, mut warnings) = read_body(kind, part, body, options.field_validation)?;
+        warnings.extend(self.review_body(user, kind, part, target, (&mut body, options)).await?);
         let question = Question { user, resource: kind, target, dry_run: options.dry_run };
-        Ok(Response { warnings, ..created(responder.respond(&question, body).await?) })
+        let answer = responder.respond(&question, body).await;
+        let answer = answer.map_err(|status| status.warned(&warnings))?;
+        Ok(Response { warnings, ..created(answer) })
     }
 }
 

@@ -9,11 +9,14 @@ use super::draft::{self, Draft};
 use super::read::{existing, object_name};
 use super::write::Next;
 use crate::api::admission::{Asked, Attributes, WriteVerb};
+use crate::api::document::Decoded;
 use crate::api::history;
 use crate::api::request::{
-    Body, DeleteOptions, Operation, Reply, Response, Target, User, Verb, WriteOptions,
+    Body, DeleteOptions, FieldValidation, Operation, Reply, Response, Target, User, Verb, WriteOptions,
 };
-use crate::api::{Action, Answer, Resource, Status, Subresource};
+use crate::api::schema::fit::fit;
+use crate::api::schema::{Place, canonical};
+use crate::api::{Action, Answer, Resource, Status, Subresource, api_version, decode, split_api_version};
 use crate::store;
 
 impl Server {
@@ -38,10 +41,11 @@ impl Server {
                 self.respond_sub(user, resource, part, target, (body, &options)).await
             }
             (Action::Edit { .. }, Operation::Create { body, options }) => {
-                let mut body = body.read(body_kind(resource, part))?;
+                let (mut body, mut warnings) = read_body(resource, part, body, options.field_validation)?;
                 check_created_name(body_kind(resource, part), target, &body)?;
                 resource.rules.check_body(&part.name, &body)?;
-                let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
+                let reviewed = self.review_body(user, resource, part, target, (&mut body, &options));
+                warnings.extend(reviewed.await?);
                 let (part, options, verb) = (Some(part), &options, Verb::Create);
                 let write = Write { part, owned: false, ..Write::new(user, resource, target, verb, options) };
                 self.edit(write, target, body).await?;
@@ -73,10 +77,9 @@ impl Server {
         body: Body,
         options: WriteOptions,
     ) -> Result<Response, Status> {
-        let kind = body_kind(resource, part);
-        let mut body = body.read(kind)?;
-        check_created_name(kind, target, &body)?;
-        let warnings = self.review_body(user, resource, part, target, (&mut body, &options)).await?;
+        let (mut body, mut warnings) = read_body(resource, part, body, options.field_validation)?;
+        check_created_name(body_kind(resource, part), target, &body)?;
+        warnings.extend(self.review_body(user, resource, part, target, (&mut body, &options)).await?);
         let mut deletion = match body["deleteOptions"].take() {
             Value::Null => DeleteOptions::default(),
             given => DeleteOptions::read(given)?,
@@ -159,6 +162,44 @@ impl Server {
 /// The kind of what is sent to a subresource.
 fn body_kind<'r>(resource: &'r Resource, part: &'r Subresource<Arc<str>>) -> &'r str {
     part.body.as_ref().map_or(&resource.kind, |body| &body.kind)
+}
+
+/// Reads what is sent to a subresource. What is of a kind of the table is to be of that kind, its fields of their types; what
+/// the kind does not have is dropped, and told.
+pub(super) fn read_body(
+    resource: &Resource,
+    part: &Subresource<Arc<str>>,
+    body: Body,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    let kind = body_kind(resource, part);
+    let text = match &body {
+        Body::Json(text) => Some(text.clone()),
+        _ => None,
+    };
+    let Decoded { mut value, repeated } = decode::body(body, kind)?;
+    let Some(wanted) = &part.body else { return Ok((value, Vec::new())) };
+    let expected = api_version(&wanted.group, &wanted.version);
+    let given = |field: &str| value[field].as_str().filter(|given| !given.is_empty());
+    let (version, of) = (given("apiVersion").unwrap_or(&expected), given("kind").unwrap_or(kind));
+    let (group, short) = split_api_version(version);
+    if of != kind || group != &*wanted.group {
+        return Err(Status::bad_request(format!(
+            "{of} in version {short:?} cannot be handled as a {kind}: no kind {of:?} is registered for version \
+             {version:?}"
+        )));
+    }
+    let Some(place) = Place::of_kind(&expected, kind) else { return Ok((value, Vec::new())) };
+    let fits = canonical::reduce(place, &mut value).map_err(|refusal| unfit(kind, &refusal.to_string()))?;
+    let unknown = if fits { Vec::new() } else { fit(place, &mut value).map_err(|why| unfit(kind, &why))? };
+    let faults = decode::faults(text.as_deref(), &unknown, &repeated);
+    match validation {
+        FieldValidation::Strict if !faults.is_empty() => {
+            Err(unfit(kind, &format!("strict decoding error: {}", faults.join(", "))))
+        }
+        FieldValidation::Warn => Ok((value, faults)),
+        _ => Ok((value, Vec::new())),
+    }
 }
 
 /// What is sent does not fit its kind.

@@ -128,8 +128,10 @@ impl Frontend {
         };
         match value {
             Some(value) => {
-                if call.route != Route::Root {
-                    Form::negotiate_document(accept(call.headers))?;
+                match call.route {
+                    Route::Root => {}
+                    Route::Groups | Route::Group(_) => drop(Form::negotiate_groups(accept(call.headers))?),
+                    _ => drop(Form::negotiate_document(accept(call.headers))?),
                 }
                 let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
                 call.wanted().json(200, text).await.map(Some)

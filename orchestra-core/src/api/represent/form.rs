@@ -94,7 +94,17 @@ impl Form {
     /// # Errors
     /// 406 when it asks for none that there is.
     pub fn negotiate_document(accept: &str) -> Result<Format, Status> {
-        Self::first_of(accept, |form| form == Self::Object, OBJECTS).map(|(_, format)| format)
+        let is_had = |form| form == Self::Object;
+        Self::first_of(accept, is_had, OBJECTS).map(|(_, format)| format)
+    }
+
+    /// The same of the documents of groups, which Kubernetes' router leaves to them: they know what stands for several types.
+    ///
+    /// # Errors
+    /// As for [`negotiate_document`](Self::negotiate_document).
+    pub fn negotiate_groups(accept: &str) -> Result<Format, Status> {
+        let found = Self::negotiate_document(&accept.replace("application/*", "*/*"));
+        found.map_err(|_| Status::new(Reason::NotAcceptable, ONLY_THESE))
     }
 
     fn first_of(accept: &str, is_had: impl Fn(Self) -> bool, forms: &str) -> Result<(Self, Format), Status> {
@@ -105,9 +115,7 @@ impl Form {
         known.find(|(form, _)| is_had(*form)).ok_or_else(|| {
             let types: Vec<&str> = accept.split(',').map(media_type).collect();
             if types.iter().any(|media| format(media).is_some()) {
-                let message = "only the following media types are accepted: application/json, application/yaml, \
-                               application/vnd.kubernetes.protobuf";
-                return Status::new(Reason::NotAcceptable, message);
+                return Status::new(Reason::NotAcceptable, ONLY_THESE);
             }
             if types.contains(&PROTOBUF) {
                 // It is read here and not written.
@@ -142,6 +150,8 @@ impl Form {
     }
 }
 
+const ONLY_THESE: &str = "only the following media types are accepted: application/json, application/yaml, \
+                          application/vnd.kubernetes.protobuf";
 /// What the router of Kubernetes says there is of an object.
 const OBJECTS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// The same of a collection.

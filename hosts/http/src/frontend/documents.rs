@@ -130,8 +130,12 @@ impl Frontend {
             Some(value) => {
                 match call.route {
                     Route::Root => {}
-                    Route::Groups | Route::Group(_) => drop(Form::negotiate_groups(accept(call.headers))?),
-                    _ => drop(Form::negotiate_document(accept(call.headers))?),
+                    Route::Groups | Route::Group(_) => {
+                        Form::negotiate_groups(accept(call.headers))?;
+                    }
+                    _ => {
+                        Form::negotiate_document(accept(call.headers))?;
+                    }
                 }
                 let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
                 call.wanted().json(200, text).await.map(Some)

@@ -92,7 +92,11 @@ impl<'r> Call<'r> {
 
     /// How the answer is written.
     pub(crate) fn wanted(&self) -> Wanted {
-        let format = self.accepted.as_ref().map_or(Format::Json, |(_, format)| *format);
+        self.wanted_in(self.accepted.as_ref().map_or(Format::Json, |(_, format)| *format))
+    }
+
+    /// The same in a format.
+    pub(crate) fn wanted_in(&self, format: Format) -> Wanted {
         Wanted::of(format, self.headers, self.query.as_ref().ok())
     }
 

@@ -25,16 +25,8 @@ pub struct Resources {
     pub others: Vec<(Arc<str>, i64)>,
 }
 
-/// Amounts of the three resources that every node has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Common {
-    pub(crate) milli_cpu: i64,
-    pub(crate) memory: i64,
-    pub(crate) ephemeral_storage: i64,
-}
-
 impl Resources {
-    /// Without the others.
+    /// What there is of the three that every node has.
     pub(crate) fn common(&self) -> Common {
         let Self { milli_cpu, memory, ephemeral_storage, .. } = *self;
         Common { milli_cpu, memory, ephemeral_storage }
@@ -99,6 +91,14 @@ impl Resources {
             }
         }
     }
+}
+
+/// Amounts of the three resources that every node has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) milli_cpu: i64,
+    pub(crate) memory: i64,
+    pub(crate) ephemeral_storage: i64,
 }
 
 /// What a pod asks for in all.

@@ -44,11 +44,7 @@ impl Frontend {
                 Ok(health::answer(&self.server, closing, endpoint, check.as_deref(), call.query()?).await)
             }
             Route::Version => {
-                let types =
-                    accept(call.headers).split(',').map(|one| one.split(';').next().unwrap_or_default());
-                if !types.map(str::trim).any(|one| matches!(one, "" | "application/json" | "*/*")) {
-                    return Err(Status::not_acceptable("application/json"));
-                }
+                Form::negotiate_json(accept(call.headers))?;
                 Ok(Some(reply::pretty(&Ordered(&discovery::version()))))
             }
             Route::Metrics => Ok(Some(self.metrics.answer())),
@@ -128,17 +124,15 @@ impl Frontend {
         };
         match value {
             Some(value) => {
-                match call.route {
-                    Route::Root => {}
+                let wanted = match call.route {
+                    Route::Root => call.wanted(),
                     Route::Groups | Route::Group(_) => {
-                        Form::negotiate_groups(accept(call.headers))?;
+                        call.wanted_in(Form::negotiate_groups(accept(call.headers))?)
                     }
-                    _ => {
-                        Form::negotiate_document(accept(call.headers))?;
-                    }
-                }
+                    _ => call.wanted_in(Form::negotiate_document(accept(call.headers))?),
+                };
                 let text = serde_json::to_vec(&Ordered(&value)).map_err(Status::internal)?;
-                call.wanted().json(200, text).await.map(Some)
+                wanted.json(200, text).await.map(Some)
             }
             None => Ok(None),
         }

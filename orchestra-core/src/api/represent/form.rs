@@ -107,6 +107,15 @@ impl Form {
         found.map_err(|_| Status::new(Reason::NotAcceptable, ONLY_THESE))
     }
 
+    /// Whether a document that there is in JSON alone is what an `Accept` header asks for.
+    ///
+    /// # Errors
+    /// 406 when it is not.
+    pub fn negotiate_json(accept: &str) -> Result<(), Status> {
+        let takes = |one: &str| matches!(media_type(one), "" | JSON | "*/*");
+        if accept.split(',').any(takes) { Ok(()) } else { Err(Status::not_acceptable(JSON)) }
+    }
+
     fn first_of(accept: &str, is_had: impl Fn(Self) -> bool, forms: &str) -> Result<(Self, Format), Status> {
         if accept.trim().is_empty() {
             return Ok((Self::Object, Format::Json));
@@ -157,6 +166,7 @@ const OBJECTS: &str = "application/json, application/yaml, application/vnd.kuber
 /// The same of a collection.
 const COLLECTIONS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf, \
                            application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// A media type without its parameters.
@@ -167,7 +177,7 @@ fn media_type(media: &str) -> &str {
 fn format(media_type: &str) -> Option<Format> {
     match media_type {
         // What stands for several types of one kind, as "application/*", is none that Kubernetes knows.
-        "application/json" | "*/*" => Some(Format::Json),
+        JSON | "*/*" => Some(Format::Json),
         "application/yaml" => Some(Format::Yaml),
         _ => None,
     }

@@ -195,6 +195,14 @@ fn clients_get_the_form_they_ask_for() {
     assert_eq!(Form::negotiate(table, Offer::default()).unwrap_err().code(), 406);
     assert_eq!(Form::negotiate_document(kubectl), Ok(Format::Json));
     assert_eq!(Form::negotiate_document(table).unwrap_err().code(), 406);
+    // Groups are answered by who knows what stands for several types.
+    assert_eq!(Form::negotiate_groups("application/*"), Ok(Format::Json));
+    assert_eq!(Form::negotiate_document("application/*").unwrap_err().code(), 406);
+    for (accept, takes) in
+        [("", true), ("text/html, */*;q=0.1", true), (table, true), ("application/yaml", false)]
+    {
+        assert_eq!(Form::negotiate_json(accept).is_ok(), takes, "{accept}");
+    }
     let of_lists = Form::negotiate("text/html", Offer { streams: true, ..Offer::default() }).unwrap_err();
     assert!(of_lists.message().ends_with("application/vnd.kubernetes.protobuf;stream=watch"), "{of_lists}");
 }

@@ -137,13 +137,7 @@ impl Draft {
         } else {
             decode::faults(text, &unknown, &repeated)
         };
-        let warnings = match validation {
-            FieldValidation::Strict if !faults.is_empty() => {
-                return Err(refuse(&format!("strict decoding error: {}", faults.join(", "))));
-            }
-            FieldValidation::Warn => faults,
-            _ => Vec::new(),
-        };
+        let warnings = validated(validation, faults, refuse)?;
         let mut draft = Self { object, warnings, served, managed, owners: None, spoken, given: None };
         let repeated = draft.drop_repeated_owners();
         draft.warnings.extend(repeated);
@@ -404,6 +398,24 @@ pub(super) fn another_kind(resource: &Resource, kind: &str, name: &str) -> Statu
     let mut errors = Errors::new();
     errors.invalid(&Path::new("kind"), kind, format!("must be {}", resource.kind));
     Status::invalid(&resource.id.group, kind, name, &errors)
+}
+
+/// What its author is warned of, of the fields that are unknown or stand twice.
+///
+/// # Errors
+/// When there are some and there may be none.
+pub(super) fn validated(
+    validation: FieldValidation,
+    faults: Vec<String>,
+    refuse: &dyn Fn(&str) -> Status,
+) -> Result<Vec<String>, Status> {
+    match validation {
+        FieldValidation::Strict if !faults.is_empty() => {
+            Err(refuse(&format!("strict decoding error: {}", faults.join(", "))))
+        }
+        FieldValidation::Warn => Ok(faults),
+        _ => Ok(Vec::new()),
+    }
 }
 
 pub(super) fn another_version(resource: &Resource, version: &str, expected: &str, name: &str) -> Status {

@@ -181,25 +181,20 @@ pub(super) fn read_body(
     let Some(wanted) = &part.body else { return Ok((value, Vec::new())) };
     let expected = api_version(&wanted.group, &wanted.version);
     let given = |field: &str| value[field].as_str().filter(|given| !given.is_empty());
-    let (version, of) = (given("apiVersion").unwrap_or(&expected), given("kind").unwrap_or(kind));
-    let (group, short) = split_api_version(version);
-    if of != kind || group != &*wanted.group {
+    let (full, named) = (given("apiVersion").unwrap_or(&expected), given("kind").unwrap_or(kind));
+    let (group, version) = split_api_version(full);
+    if named != kind || group != &*wanted.group {
         return Err(Status::bad_request(format!(
-            "{of} in version {short:?} cannot be handled as a {kind}: no kind {of:?} is registered for version \
-             {version:?}"
+            "{named} in version {version:?} cannot be handled as a {kind}: no kind {named:?} is registered for version \
+             {full:?}"
         )));
     }
     let Some(place) = Place::of_kind(&expected, kind) else { return Ok((value, Vec::new())) };
-    let fits = canonical::reduce(place, &mut value).map_err(|refusal| unfit(kind, &refusal.to_string()))?;
-    let unknown = if fits { Vec::new() } else { fit(place, &mut value).map_err(|why| unfit(kind, &why))? };
+    let refuse = |why: &str| unfit(kind, why);
+    let fits = canonical::reduce(place, &mut value).map_err(|refusal| refuse(&refusal.to_string()))?;
+    let unknown = if fits { Vec::new() } else { fit(place, &mut value).map_err(|why| refuse(&why))? };
     let faults = decode::faults(text.as_deref(), &unknown, &repeated);
-    match validation {
-        FieldValidation::Strict if !faults.is_empty() => {
-            Err(unfit(kind, &format!("strict decoding error: {}", faults.join(", "))))
-        }
-        FieldValidation::Warn => Ok((value, faults)),
-        _ => Ok((value, Vec::new())),
-    }
+    Ok((value, draft::validated(validation, faults, &refuse)?))
 }
 
 /// What is sent does not fit its kind.

@@ -73,9 +73,8 @@ impl Server {
         let name = object_name(target)?;
         let mut make = |current: Option<&Current>| {
             let current = existing(target, &name, current)?;
-            // Of what a status is written with, nothing else counts.
-            let whole = !part.is_some_and(Subresource::is_status);
-            patched(kind, (target, whole), current, form, patch, options.field_validation).map(Next::Put)
+            let to_status = part.is_some_and(Subresource::is_status);
+            patched(kind, (target, to_status), current, form, patch, options.field_validation).map(Next::Put)
         };
         self.catch_up().await?;
         let write = Write { part, ..Write::new(user, kind, target, Verb::Patch, &options) };
@@ -106,7 +105,7 @@ fn check_uid(kind: &Open, current: &Entry, draft: &mut Draft) -> Result<(), Stat
 
 fn patched(
     resource: &Resource,
-    (target, whole): (&Target, bool),
+    (target, to_status): (&Target, bool),
     current: &Current,
     kind: PatchKind,
     patch: &[u8],
@@ -145,9 +144,10 @@ fn patched(
     }
     if kind != PatchKind::Strategic {
         decode::version_and_kind(&value).map_err(|why| refuse(&why))?;
-    }
-    if kind != PatchKind::Strategic && (whole || !resource.custom) {
-        check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
+        // Of a custom object, a patch of the status may say anything else that it is: only the status is taken from it.
+        if !(to_status && resource.custom) {
+            check_patched(resource, target, (current.entry.name().name(), &value), validation, &refuse)?;
+        }
     }
     let mut read = value.clone();
     if names_owners && value["metadata"].get(MANAGED_FIELDS) == Some(current.managed()) {

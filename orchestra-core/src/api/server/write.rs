@@ -179,7 +179,8 @@ impl Server {
         }
         let stored = convert::at_rest(kind, &draft.object).await?;
         let new = Entry::of_owned(&stored, managed.as_deref(), &kind.fields).map_err(Status::internal)?;
-        let new = Arc::new(match entry.map_or_else(|| prepare::version_of_new(&draft.object), |_| None) {
+        let given = if entry.is_none() { prepare::version_of_new(&draft.object) } else { None };
+        let new = Arc::new(match given {
             None => new,
             // It is looked at as the object is stored, and so by no rehearsal, which tells it as it is.
             Some(version) if write.options.dry_run => new.at(version),
@@ -208,7 +209,7 @@ impl Server {
         let kind = write.kind;
         match (next, current) {
             (Next::Put(mut draft), Some(current)) => {
-                check_version(kind, &spoken(write), &current.entry, &mut draft)?;
+                check_version(write, &current.entry, &mut draft)?;
                 prepare::update(kind, write.part, &mut draft.object, &current.object);
                 Ok(Some(draft))
             }
@@ -374,13 +375,8 @@ fn spoken(write: Write<'_>) -> GroupResource {
 }
 
 /// The version that an update speaks of, if it says, is the one that is there.
-fn check_version(
-    resource: &Resource,
-    spoken: &GroupResource,
-    current: &Entry,
-    draft: &mut Draft,
-) -> Result<(), Status> {
-    let name = current.name().name();
+fn check_version(write: Write<'_>, current: &Entry, draft: &mut Draft) -> Result<(), Status> {
+    let (resource, name) = (write.kind, current.name().name());
     let meta = metadata(&mut draft.object);
     let given = meta.get("resourceVersion").and_then(Value::as_str).filter(|given| !given.is_empty());
     match given {
@@ -389,7 +385,7 @@ fn check_version(
             // Zero is any.
             Ok(Revision::ZERO) => Ok(()),
             Ok(revision) if revision == current.revision() => Ok(()),
-            Ok(_) => Err(Status::modified(spoken, name)),
+            Ok(_) => Err(Status::modified(&spoken(write), name)),
             Err(_) => {
                 let mut errors = Errors::new();
                 let path = Path::new("metadata.resourceVersion");
